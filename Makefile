@@ -1,0 +1,40 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 4
+
+.PHONY: run test lint types bench proto schema lock clean
+
+run: .venv/installed  ## Set up and run the example that builds this project's wheel
+	$(BIN)/step-runner run examples/release
+
+test: .venv/installed  ## Set up and check everything that CI checks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+bench: .venv/installed  ## Print all figures
+	$(BIN)/python benchmarks/service.py
+	$(BIN)/python benchmarks/commands.py
+	$(BIN)/python benchmarks/expressions.py
+
+proto: .venv/installed  ## Generate the wire's code from proto/step.proto
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=src/step_runner/api/pb \
+		--pyi_out=src/step_runner/api/pb --grpc_python_out=src/step_runner/api/pb proto/step.proto
+	sed -i.orig 's/^import step_pb2 as/from step_runner.api.pb import step_pb2 as/' src/step_runner/api/pb/step_pb2_grpc.py
+	rm src/step_runner/api/pb/step_pb2_grpc.py.orig
+
+lock: .venv/installed  ## Take the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header \
+		--group dev pyproject.toml --output-file requirements.lock
+
+clean:  ## Remove what was installed and built
+	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

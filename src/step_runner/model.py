@@ -1,0 +1,275 @@
+"""The values that the rooms of the step runner hand to each other; all of them are immutable."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, assert_never
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from gracefulexitcmd import Exit
+
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
+"""What an input, an output or an expression can hold: the values of JSON."""
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable record with named fields."""
+
+
+class ValueType(enum.StrEnum):
+    """The declared type of an input or an output."""
+
+    STRING = "string"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    ARRAY = "array"
+    STRUCT = "struct"
+
+
+def type_of(value: Value) -> ValueType | None:
+    """The type that a value has; None for null, which fits no type."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return ValueType.BOOLEAN
+        case int() | float():
+            return ValueType.NUMBER
+        case str():
+            return ValueType.STRING
+        case list():
+            return ValueType.ARRAY
+        case dict():
+            return ValueType.STRUCT
+        case _:
+            assert_never(value)
+
+
+class Place(Struct):
+    """A place in a text: the file's name as the user knows it, line and column counted from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class Problem(Struct):
+    """Something wrong in a step file; a warning does not keep the file from running."""
+
+    place: Place
+    message: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.place}: {'warning: ' if self.warning else ''}{self.message}"
+
+
+# References: where a function is found.
+
+
+class Local(Struct, tag="local"):
+    """A function in a directory of this machine: `./dir`, `/dir`, `./dir/other.yml`."""
+
+    path: str
+    file: str | None = None
+
+
+class Git(Struct, tag="git"):
+    """A function in a git repository; `directory` is relative to the repository's root."""
+
+    url: str
+    revision: str
+    directory: str = ""
+    file: str | None = None
+
+
+class Oci(Struct, tag="oci"):
+    """A function in an OCI registry; `tag` may be a digest `sha256:...`."""
+
+    registry: str
+    repository: str
+    tag: str = "latest"
+    directory: str = ""
+    file: str | None = None
+
+
+class Builtin(Struct, tag="builtin"):
+    """A function that comes with the step runner."""
+
+    name: str
+
+
+class Dynamic(Struct, tag="dynamic"):
+    """A reference with an expression in it: expanded just before the step runs, then read."""
+
+    template: str
+
+
+Reference: TypeAlias = Local | Git | Oci | Builtin | Dynamic
+
+
+# Functions: what a step file says.
+
+
+class Parameter(Struct):
+    """A declared input or output; without a default an input is required and an output must be written."""
+
+    type: ValueType
+    default: Value | UnsetType = UNSET
+    sensitive: bool = False
+    description: str = ""
+
+
+class Spec(Struct):
+    """The first document of a step file: what a function takes and gives."""
+
+    inputs: Mapping[str, Parameter] = {}
+    outputs: Mapping[str, Parameter] | Literal["delegate"] = {}
+
+
+class Script(Struct, tag="script"):
+    """The text of a `script:`, run by the shell."""
+
+    text: str
+
+
+class Step(Struct):
+    """One item of a `run` list: what to call, with templates for its inputs and environment."""
+
+    name: str
+    call: Reference | Script
+    inputs: Mapping[str, Value] = {}
+    env: Mapping[str, str] = {}
+    place: Place | None = None
+
+
+class Exec(Struct, tag="exec"):
+    """A function that is one command, started without a shell."""
+
+    command: tuple[str, ...]
+    work_dir: str | None = None
+
+
+class Sequence(Struct, tag="run"):
+    """A function that is a list of steps, run one after another."""
+
+    steps: tuple[Step, ...]
+    outputs: Mapping[str, Value] = {}
+    delegate: str | None = None
+
+
+class Function(Struct):
+    """A step file, read and checked: the plan of one function.
+
+    `directory` is where the file lies ("" for a run list that came as text); local references start there.
+    """
+
+    spec: Spec
+    body: Exec | Sequence
+    env: Mapping[str, str] = {}
+    directory: str = ""
+    file: str = ""
+
+
+# Results: what happened.
+
+
+class Status(enum.IntEnum):
+    """The state of a job or of a step; the numbers are those of the wire."""
+
+    UNSPECIFIED = 0
+    RUNNING = 1
+    SUCCESS = 2
+    FAILURE = 3
+    CANCELLED = 4
+
+
+class ErrorKind(enum.IntEnum):
+    """Why a job did not succeed; the numbers are those of the wire."""
+
+    UNKNOWN = 0
+    STEP_FAILURE = 1
+    INTERNAL = 2
+    CANCELLED = 3
+    TIMEOUT = 4
+
+
+class ExecResult(Struct):
+    """A command that was started; a negative exit code is the number of the signal that ended it."""
+
+    command: tuple[str, ...]
+    work_dir: str
+    exit_code: int
+
+
+class StepResult(Struct):
+    """What one step did, with everything expanded; `sub_results` are the steps that it ran itself."""
+
+    name: str
+    call: Reference | Script | None
+    inputs: Mapping[str, Value]
+    function: Function
+    status: Status
+    env: Mapping[str, str]
+    step_env: Mapping[str, str] = {}
+    outputs: Mapping[str, Value] = {}
+    exports: Mapping[str, str] = {}
+    exec_result: ExecResult | None = None
+    sub_results: tuple[StepResult, ...] = ()
+
+
+# Requests: what a job is asked to do.
+
+
+class Variable(Struct):
+    """A job variable; a `file` variable's value is put into a file and replaced by the file's path."""
+
+    key: str
+    value: str
+    file: bool = False
+    masked: bool = False
+
+
+class RunRequest(Struct):
+    """A job to run; durations are in seconds, None where the server's own apply."""
+
+    id: str
+    steps: str
+    work_dir: str = ""
+    env: Mapping[str, str] = {}
+    variables: tuple[Variable, ...] = ()
+    graceful_exit_delay: float | None = None
+    timeout: float | None = None
+
+
+class Termination(Struct):
+    """How a job was brought to its end: the step that was running, and what became of its processes."""
+
+    step: str
+    ended: Exit
+
+
+class JobStatus(Struct):
+    """The state of a job; times are seconds since the epoch, None as long as they have not come.
+
+    `kind` is None where there is no error.
+    """
+
+    id: str
+    status: Status = Status.UNSPECIFIED
+    message: str = ""
+    kind: ErrorKind | None = None
+    start_time: float | None = None
+    end_time: float | None = None
+    termination: Termination | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job has come to its end."""
+        return self.status in (Status.SUCCESS, Status.FAILURE, Status.CANCELLED)

@@ -1,0 +1,1 @@
+"""Bring functions to this machine, each of them once."""

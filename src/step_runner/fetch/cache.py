@@ -1,0 +1,162 @@
+"""Directories that are made once and kept: the function cache.
+
+    <root>/entries/<key>   finished directories, never changed and never removed
+    <root>/partial/<key>   a directory that is being made, by the process that holds the lock of its key
+    <root>/locks/<key>     an empty file, locked with flock while its directory is being made
+
+The kernel releases the locks of a dead process, so what lies under `partial` without a lock is left over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from step_runner.errors import FetchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from step_runner.fetch.cancellation import Cancellation
+
+Key: TypeAlias = tuple[str, ...]
+Make: TypeAlias = "Callable[[Path, Path], None]"
+"""Fills the first directory, which is empty; the second is for its temporary files and is thrown away."""
+
+_SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-.")
+_LONGEST_NAME = 200  # file systems allow 255 bytes
+_PAUSE = 0.02  # seconds
+
+
+class Cache:
+    """The function cache in one directory, shared by all threads and processes of one user."""
+
+    def __init__(self, root: str | Path | None = None) -> None:
+        """Use the cache at `root`; without one, at `step-runner-cache` in the directory for temporary files."""
+        self._root = Path(root) if root else Path(tempfile.gettempdir(), "step-runner-cache")
+
+    def find(self, key: Key) -> Path | None:
+        """The directory of `key` if it is there. FetchError: the cache cannot be trusted."""
+        entry = self._root / "entries" / encoded(key)
+        with _explained(self._root):
+            if not os.path.lexists(self._root):
+                return None
+            self._check_root()
+            return entry if entry.is_dir() else None
+
+    def get(self, key: Key, make: Make, cancellation: Cancellation) -> Path:
+        """The directory of `key`, made now if it is not there; however many ask, one makes it and the others wait.
+
+        What `make` raises passes through, and nothing is kept then. FetchError: the cache cannot be used.
+        StoppedError: cancelled while waiting for another process.
+        """
+        found = self.find(key)
+        if found:
+            return found
+        self._create()
+        with self._locked(encoded(key), cancellation):
+            return self.find(key) or self._make(encoded(key), make)
+
+    def _make(self, name: str, make: Make) -> Path:
+        self._sweep()
+        partial, entry = self._root / "partial" / name, self._root / "entries" / name
+        _remove(partial)
+        with _explained(partial):
+            for directory in (partial, partial / "entry", partial / "scratch"):
+                directory.mkdir(0o750)
+        try:
+            make(partial / "entry", partial / "scratch")
+            with _explained(entry):
+                (partial / "entry").rename(entry)
+        finally:
+            _remove(partial)
+        return entry
+
+    def _create(self) -> None:
+        with _explained(self._root):
+            self._root.mkdir(0o750, parents=True, exist_ok=True)
+            self._check_root()
+            for name in ("entries", "partial", "locks"):
+                (self._root / name).mkdir(0o750, exist_ok=True)
+
+    def _check_root(self) -> None:
+        """Refuse a cache into which somebody else could put functions: those would run as this user."""
+        status = self._root.lstat()
+        advice = "remove it, or set TMPDIR to a directory of your own"
+        if not stat.S_ISDIR(status.st_mode):
+            raise FetchError(f"the function cache {self._root} is not a directory; {advice}")
+        if status.st_uid != os.geteuid():
+            raise FetchError(
+                f"the function cache {self._root} belongs to user {status.st_uid}, not to {os.geteuid()}; {advice}"
+            )
+        if status.st_mode & 0o022:
+            raise FetchError(f"the function cache {self._root} can be written by other users; {advice}")
+
+    @contextmanager
+    def _locked(self, name: str, cancellation: Cancellation) -> Iterator[None]:
+        # A blocking flock cannot be woken by a cancel, so it is asked for again and again.
+        with self._lock_file(name) as lock:
+            while not _try_lock(lock):
+                cancellation.wait(_PAUSE)
+                cancellation.check()
+            yield
+
+    @contextmanager
+    def _lock_file(self, name: str) -> Iterator[int]:
+        with _explained(self._root / "locks" / name):
+            lock = os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            yield lock
+        finally:
+            os.close(lock)
+
+    def _sweep(self) -> None:
+        """Remove what dead processes left half made."""
+        for left_over in (self._root / "partial").iterdir():
+            with self._lock_file(left_over.name) as lock:
+                if _try_lock(lock):
+                    _remove(left_over)
+
+
+def encoded(key: Key) -> str:
+    """A file name for `key`, another one for each: no slash, no upper case, no leading dot, at most 200 characters."""
+    name = "@".join(map(_encoded_part, key))
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return f"{name[: _LONGEST_NAME - len(digest) - 1]}~{digest}"
+
+
+def _encoded_part(part: str) -> str:
+    text = "".join(chr(byte) if byte in _SAFE else f"_{byte:02x}" for byte in part.encode("utf-8", "surrogatepass"))
+    return f"_2e{text[1:]}" if text.startswith(".") else text
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove(directory: Path) -> None:
+    if directory.exists():
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = str(error.strerror or error).lower()
+        advice = "make room there, or set TMPDIR to another directory"
+        raise FetchError(f"the function cache cannot use {path}: {reason}; {advice}") from error

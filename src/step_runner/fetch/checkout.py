@@ -1,0 +1,157 @@
+"""The files of a commit, written to a directory and nowhere else; this module loads dulwich."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING
+
+from dulwich.config import ConfigFile, parse_submodules
+from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
+from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dulwich.object_store import BaseObjectStore
+
+    from step_runner.fetch.cancellation import Cancellation
+
+
+ROOT = PurePosixPath()
+"""The path of the repository itself."""
+
+
+class TreeError(Exception):
+    """A commit whose files cannot be written, and why."""
+
+
+class Checkout:
+    """Writes the files of commits below one directory, which nobody else writes to.
+
+    Symbolic links come last, in `finish`: until then there is none, so that no file can be written through one.
+    """
+
+    def __init__(self, directory: Path, cancellation: Cancellation) -> None:
+        self._root = directory
+        self._cancellation = cancellation
+        self._links: list[tuple[PurePosixPath, str]] = []
+
+    def write(self, store: BaseObjectStore, commit: str, below: PurePosixPath = ROOT) -> Mapping[PurePosixPath, str]:
+        """Write the files of `commit` and return the commits of its submodules, by their path.
+
+        TreeError: the commit has entries that would leave the directory. KeyError: `store` lacks an object.
+        """
+        submodules: dict[PurePosixPath, str] = {}
+        pending = [(below, _commit(store, commit).tree)]
+        while pending:
+            directory, tree = pending.pop()
+            for name, mode, hash_ in _tree(store, tree).iteritems():
+                self._cancellation.check()
+                path = directory / _checked(name, directory)
+                if stat.S_ISDIR(mode):
+                    pending.append((path, hash_))
+                    self._make_directory(path)
+                elif S_ISGITLINK(mode):
+                    submodules[path] = hash_.decode()
+                    self._make_directory(path)
+                else:
+                    self._write_file(path, mode, _blob(store, hash_))
+        return submodules
+
+    def finish(self) -> None:
+        """Make the symbolic links. TreeError: one leads out of the directory."""
+        for path, target in self._links:
+            with _once(path):
+                (self._root / path).symlink_to(target)
+        for path, target in self._links:
+            if PurePath(target).is_absolute() or not self._holds(path):
+                raise TreeError(f"the symbolic link {_shown(path)} leads out of the repository, to {_shown(target)}")
+
+    def _holds(self, path: PurePosixPath) -> bool:
+        """Whether `path`, all links followed, is in the directory; the text of one link alone does not tell."""
+        # Path.resolve raises for links in a circle, which harm nobody.
+        return Path(os.path.realpath(self._root / path)).is_relative_to(os.path.realpath(self._root))
+
+    def _make_directory(self, path: PurePosixPath) -> None:
+        with _once(path):
+            (self._root / path).mkdir()
+
+    def _write_file(self, path: PurePosixPath, mode: int, content: bytes) -> None:
+        if stat.S_ISLNK(mode):
+            self._links.append((path, os.fsdecode(content)))
+            return
+        if not stat.S_ISREG(mode):
+            raise TreeError(f"{_shown(path)} has the unknown mode {mode:o}")
+        permissions = 0o777 if mode & stat.S_IXUSR else 0o666
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with _once(path), os.fdopen(os.open(self._root / path, flags, permissions), "wb") as file:
+            file.write(content)
+
+
+def submodule_urls(store: BaseObjectStore, commit: str, below: PurePosixPath = ROOT) -> dict[PurePosixPath, str]:
+    """The URLs that the file .gitmodules of `commit`, written below that path, gives for its submodules' paths."""
+    root = _tree(store, _commit(store, commit).tree)
+    if b".gitmodules" not in root:
+        return {}
+    mode, hash_ = root[b".gitmodules"]
+    if not stat.S_ISREG(mode):
+        return {}
+    settings = ConfigFile.from_file(BytesIO(_blob(store, hash_)))
+    urls = parse_submodules(settings)
+    return {below / os.fsdecode(path): url.decode("utf-8", "replace") for path, url, _ in urls}
+
+
+def _checked(name: bytes, directory: PurePosixPath) -> str:
+    """`name`, unless it is another way to write `..`, `.git` or a path, on any file system."""
+    fine = name and b"/" not in name and validate_path_element_ntfs(name)
+    if fine and _is_utf8(name):
+        fine = validate_path_element_hfs(name)
+    if not fine:
+        raise TreeError(f"{_shown(os.fsdecode(name))} in {_shown(directory)} is a forbidden name")
+    return os.fsdecode(name)
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@contextmanager
+def _once(path: PurePosixPath) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise TreeError(f"{_shown(path)} is there twice, perhaps with other capital letters") from None
+
+
+def _commit(store: BaseObjectStore, hash_: str) -> Commit:
+    """The commit with this hash, or the one that the annotated tag with this hash is put on."""
+    _, found = store.peel(ObjectID(hash_.encode()))
+    if not isinstance(found, Commit):
+        raise TreeError(f"{hash_} is no commit")
+    return found
+
+
+def _tree(store: BaseObjectStore, hash_: ObjectID) -> Tree:
+    found = store[hash_]
+    if not isinstance(found, Tree):
+        raise TreeError(f"{hash_.decode()} is no directory")
+    return found
+
+
+def _blob(store: BaseObjectStore, hash_: ObjectID) -> bytes:
+    found = store[hash_]
+    if not isinstance(found, Blob):
+        raise TreeError(f"{hash_.decode()} is no file")
+    return found.data
+
+
+def _shown(path: PurePosixPath | str) -> str:
+    return repr(str(path))

@@ -1,0 +1,141 @@
+"""HTTP connections that end at once when their fetch is cancelled; this module loads urllib3."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from urllib3 import (
+    HTTPConnectionPool,
+    HTTPSConnectionPool,
+    PoolManager,
+    ProxyManager,
+    Retry,
+    Timeout,
+    make_headers,
+)
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from step_runner.fetch.cancellation import Cancellation
+
+
+@contextmanager
+def open_manager(url: str, cancellation: Cancellation, timeout: float) -> Iterator[PoolManager]:
+    """A pool of connections for `url`, through the proxy that the environment names for it.
+
+    While the block lasts, a cancel shuts the connections: whoever reads from one gets an error at once. Connecting
+    and each single read are given `timeout` seconds. Nothing is tried twice; at most five redirects are followed.
+    """
+    sockets = _Sockets(cancellation)
+    manager = _manager(url, timeout)
+    manager.pool_classes_by_scheme = _pools(sockets)
+    with contextlib.closing(sockets), cancellation.calling(sockets.shut_down), manager:
+        yield manager
+
+
+def _manager(url: str, timeout: float) -> PoolManager:
+    retries = Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
+    limits = Timeout(connect=timeout, read=timeout)
+    proxy = _proxy(url)
+    if not proxy:
+        return PoolManager(retries=retries, timeout=limits)
+    login = parse_url(proxy).auth
+    headers = make_headers(proxy_basic_auth=login) if login else None
+    return ProxyManager(proxy, proxy_headers=headers, retries=retries, timeout=limits)
+
+
+def _proxy(url: str) -> str | None:
+    parts, proxies = urlsplit(url), getproxies()
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def _pools(sockets: _Sockets) -> dict[str, type[HTTPConnectionPool]]:
+    """The classes by which urllib3 makes connections, each of whose sockets is opened by `sockets`."""
+
+    class Connection(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return sockets.open(super()._new_conn)
+
+    class SecureConnection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return sockets.open(super()._new_conn)
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = SecureConnection
+
+    return {"http": Pool, "https": SecurePool}
+
+
+class _Sockets:
+    """The open sockets of a fetch: a second handle of each, since TLS takes the first one away."""
+
+    def __init__(self, cancellation: Cancellation) -> None:
+        self._cancellation = cancellation
+        self._lock = threading.Lock()
+        self._handles: list[socket.socket] = []
+
+    def open(self, connect: Callable[[], socket.socket]) -> socket.socket:
+        """What `connect` opens. StoppedError: cancelled before it was open."""
+        opened = _abandonable(connect, self._cancellation)
+        with self._lock:
+            self._handles.append(opened.dup())
+        if self._cancellation.cancelled:
+            self.shut_down()
+        return opened
+
+    def shut_down(self) -> None:
+        """Wake every thread that reads from or writes to one of the sockets."""
+        with self._lock:
+            for handle in self._handles:
+                with contextlib.suppress(OSError):
+                    handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            while self._handles:
+                self._handles.pop().close()
+
+
+def _abandonable(connect: Callable[[], socket.socket], cancellation: Cancellation) -> socket.socket:
+    """What `connect` returns, unless a cancel comes first: looking up a name cannot be interrupted, only left behind.
+
+    The thread that is left behind ends with its timeout, and closes what it opens.
+    """
+    result: Future[socket.socket] = Future()
+    ready = threading.Event()
+    result.add_done_callback(lambda _: ready.set())
+    threading.Thread(target=_fulfil, args=(result, connect), name="connect", daemon=True).start()
+    with cancellation.calling(ready.set):
+        ready.wait()
+    if cancellation.cancelled:
+        result.add_done_callback(_discard)
+        cancellation.check()
+    return result.result()
+
+
+def _fulfil(result: Future[socket.socket], connect: Callable[[], socket.socket]) -> None:
+    try:
+        result.set_result(connect())
+    except BaseException as error:
+        result.set_exception(error)
+
+
+def _discard(result: Future[socket.socket]) -> None:
+    if result.exception() is None:
+        result.result().close()

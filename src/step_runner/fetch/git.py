@@ -1,0 +1,181 @@
+"""Functions from git repositories: from a revision to a directory with the files of its commit.
+
+A tag and a hash mean the same commit for ever, so they come from the cache once they are there; a branch is looked
+up at each use, and without a network there is no answer. The cache holds two kinds of entries:
+
+    git-commit, repository, full hash     the files of the commit, without history
+    git-revision, repository, revision    one file with the hash of the commit that a tag or a short hash means
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from step_runner.errors import FetchError
+from step_runner.fetch.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from step_runner.fetch.cache import Cache, Key
+    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.checkout import Checkout
+    from step_runner.fetch.remote import Remote
+    from step_runner.model import Git
+
+TIMEOUT = 30.0
+"""Seconds that a server may take to accept a connection, and may be silent."""
+
+_FULL_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHORT_HASH = re.compile(r"[0-9a-f]{8,63}")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0~^:?*\[\\]|\.\.|^$|^/|/$")  # git-check-ref-format(1)
+_DEEPEST = 10
+
+
+def fetch_git(
+    reference: Git,
+    cache: Cache,
+    cancellation: Cancellation,
+    *,
+    progress: Callable[[str], None] = lambda text: None,
+    timeout: float = TIMEOUT,
+) -> str:
+    """The directory with all files of the commit that `reference` means; its `directory` is not looked at.
+
+    `progress` is told one line at a time, often, in this thread. `timeout`, in seconds, bounds each connect and each
+    silence. FetchError: one sentence with repository, revision and advice. StoppedError: `cancellation` came first.
+    """
+    cancellation.check()
+    repository = Repository.parse(reference.url)
+    return str(_Fetch(repository, reference.revision, cache, cancellation, progress, timeout).run())
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    repository: Repository
+    revision: str
+    cache: Cache
+    cancellation: Cancellation
+    progress: Callable[[str], None]
+    timeout: float
+
+    def run(self) -> Path:
+        commit = self._remembered()
+        if commit:
+            return self.cache.get(self._commit_key(commit), partial(self._fetch, commit), self.cancellation)
+        if _FORBIDDEN.search(self.revision):
+            raise self._unknown("it is no possible name of a tag or branch")
+        with self._remote() as remote:
+            return self._get_by_name(remote)
+
+    def _remembered(self) -> str | None:
+        """The commit of a full hash, or of a tag or short hash seen before."""
+        if _FULL_HASH.fullmatch(self.revision):
+            return self.revision
+        known = self.cache.find(self._revision_key())
+        return (known / "commit").read_text() if known else None
+
+    @contextmanager
+    def _remote(self) -> Iterator[Remote]:
+        # Loading dulwich takes a third of a second; what the cache answers does without.
+        from step_runner.fetch.failure import explained
+        from step_runner.fetch.remote import open_remote
+
+        with (
+            explained(self.repository, self.revision, self.cancellation),
+            open_remote(self.repository, self.cancellation, self.progress, self.timeout) as remote,
+        ):
+            yield remote
+
+    def _fetch(self, commit: str, directory: Path, scratch: Path) -> None:
+        with self._remote() as remote:
+            self._check_out(remote, commit, directory, scratch)
+
+    def _get(self, remote: Remote, commit: str) -> Path:
+        return self.cache.get(self._commit_key(commit), partial(self._check_out, remote, commit), self.cancellation)
+
+    def _get_by_name(self, remote: Remote) -> Path:
+        """The files of a tag, else of a branch, else of the commit with a short hash."""
+        self.progress(f"fetching {self.repository}: looking up {self.revision}")
+        names = [f"refs/tags/{self.revision}", f"refs/heads/{self.revision}"]
+        references = remote.references(names)
+        tag, branch = (references.get(f"{name}^{{}}") or references.get(name) for name in names)
+        if tag:
+            return self._get_and_remember(remote, lambda scratch: tag)
+        if branch:
+            return self._get(remote, branch)
+        if not _SHORT_HASH.fullmatch(self.revision):
+            raise self._unknown("there is no such tag or branch, and a commit is named by 8 or more digits of its hash")
+        return self._get_and_remember(remote, partial(self._complete, remote))
+
+    def _get_and_remember(self, remote: Remote, find: Callable[[Path], str]) -> Path:
+        def make(directory: Path, scratch: Path) -> None:
+            commit = find(scratch)
+            self._get(remote, commit)
+            (directory / "commit").write_text(commit)
+
+        known = self.cache.get(self._revision_key(), make, self.cancellation)
+        return self._get(remote, (known / "commit").read_text())
+
+    def _complete(self, remote: Remote, scratch: Path) -> str:
+        """The one commit whose hash begins with the revision."""
+        from step_runner.fetch.remote import commits
+
+        found = commits(remote.history(scratch), self.revision)
+        if not found:
+            raise self._unknown("there is no such tag, branch or commit")
+        if len(found) > 1:
+            raise self._unknown(f"{len(found)} commits begin with it, write more digits")
+        return found[0]
+
+    def _check_out(self, remote: Remote, commit: str, directory: Path, scratch: Path) -> None:
+        from step_runner.fetch.checkout import Checkout
+
+        checkout = Checkout(directory, self.cancellation)
+        self._write(checkout, remote, commit, scratch, PurePosixPath(), depth=0)
+        checkout.finish()
+
+    def _write(
+        self,
+        checkout: Checkout,
+        remote: Remote,
+        commit: str,
+        scratch: Path,
+        below: PurePosixPath,
+        depth: int,
+    ) -> None:
+        """Write the files of `commit` below that path of the checkout, and those of its submodules below theirs."""
+        from step_runner.fetch.checkout import TreeError, submodule_urls
+
+        if depth > _DEEPEST:
+            raise TreeError(f"its submodules lie in one another more than {_DEEPEST} deep")
+        store = remote.objects(commit, scratch)
+        urls = submodule_urls(store, commit, below)
+        for path, submodule_commit in checkout.write(store, commit, below).items():
+            submodule = self.repository.submodule(urls.get(path, ""))
+            if submodule:
+                fetch = replace(self, repository=submodule, revision=submodule_commit)
+                fetch._write_submodule(checkout, scratch, path, depth + 1)
+            else:
+                self.progress(f"fetching {self.repository}: no https or http URL for submodule {path}")
+
+    def _write_submodule(self, checkout: Checkout, scratch: Path, path: PurePosixPath, depth: int) -> None:
+        own_scratch = Path(tempfile.mkdtemp(dir=scratch))
+        with self._remote() as remote:
+            self._write(checkout, remote, self.revision, own_scratch, path, depth)
+
+    def _commit_key(self, commit: str) -> Key:
+        return ("git-commit", str(self.repository), commit)
+
+    def _revision_key(self) -> Key:
+        return ("git-revision", str(self.repository), self.revision)
+
+    def _unknown(self, reason: str) -> FetchError:
+        shown = "".join(letter if letter.isprintable() else "?" for letter in self.revision)
+        return FetchError(f'cannot find "{shown}" in {self.repository}: {reason}; check the revision')

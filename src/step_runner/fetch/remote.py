@@ -1,0 +1,245 @@
+"""Git repositories elsewhere: their references, and the objects of a commit; this module loads dulwich."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from dulwich.client import HttpGitClient
+from dulwich.errors import GitProtocolError, HangupException
+from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker
+from dulwich.objects import Commit, ObjectID
+from dulwich.repo import Repo
+from urllib3.exceptions import HTTPError
+
+from step_runner.fetch.connection import open_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from dulwich.client import HTTPResponse
+    from dulwich.object_store import BaseObjectStore
+
+    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.repository import Repository
+
+_GIT_CONTENT = "application/x-git-"
+_EVERYTHING = ("refs/heads/", "refs/tags/")
+
+
+class CommitMissingError(Exception):
+    """The repository has no such commit."""
+
+
+class StatusError(Exception):
+    """The server answered with this HTTP status instead of 200."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+class NotGitServerError(Exception):
+    """The server answered with something that is not the smart git protocol."""
+
+
+class RefusalError(GitProtocolError):
+    """The git server itself said no, in these words."""
+
+
+class Remote(Protocol):
+    """A repository that can be read."""
+
+    def references(self, prefixes: Sequence[str]) -> dict[str, str]:
+        """The references whose full name begins with one of `prefixes`, and their hashes; `^{}` follows the name of
+        an annotated tag for the hash of what it is put on."""
+
+    def history(self, scratch: Path) -> BaseObjectStore:
+        """At least every commit of every branch and tag; `scratch` is a directory to put them into."""
+
+    def objects(self, commit: str, scratch: Path) -> BaseObjectStore:
+        """At least the commit with this full hash and its files. CommitMissingError: there is none."""
+
+
+@contextmanager
+def open_remote(
+    repository: Repository, cancellation: Cancellation, progress: Callable[[str], None], timeout: float
+) -> Iterator[Remote]:
+    """Connect to `repository`; the result is used by one thread, inside of the block."""
+    if repository.scheme == "file":
+        with closing(Repo(repository.local_path)) as repo:
+            yield _LocalRemote(repo)
+        return
+    with open_manager(str(repository), cancellation, timeout) as manager:
+        client = _Client(
+            str(repository),
+            pool_manager=manager,
+            username=repository.user,
+            password=repository.password,
+            thin_packs=False,
+        )
+        with closing(
+            _HttpRemote(client, cancellation, lambda text: progress(f"fetching {repository}: {text}"))
+        ) as remote:
+            yield remote
+
+
+class _LocalRemote:
+    """A repository on this machine, read in place."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+
+    def references(self, prefixes: Sequence[str]) -> dict[str, str]:
+        found = {}
+        for name, hash_ in self._repo.get_refs().items():
+            text = name.decode("utf-8", "replace")
+            if text.startswith(tuple(prefixes)):
+                found[text] = hash_.decode()
+                found[f"{text}^{{}}"] = self._repo.get_peeled(name).decode()
+        return found
+
+    def history(self, scratch: Path) -> BaseObjectStore:
+        return self._repo.object_store
+
+    def objects(self, commit: str, scratch: Path) -> BaseObjectStore:
+        if ObjectID(commit.encode()) not in self._repo.object_store:
+            raise CommitMissingError
+        return self._repo.object_store
+
+
+class _HttpRemote:
+    """A repository behind a git server that speaks HTTP."""
+
+    def __init__(self, client: _Client, cancellation: Cancellation, progress: Callable[[str], None]) -> None:
+        self._client = client
+        self._cancellation = cancellation
+        self._progress = progress
+        self._stores: list[BaseObjectStore] = []
+
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
+
+    def references(self, prefixes: Sequence[str]) -> dict[str, str]:
+        wanted = [prefix.encode() for prefix in prefixes]
+        refs = self._client.get_refs(b"", ref_prefix=wanted).refs
+        return {name.decode("utf-8", "replace"): hash_.decode() for name, hash_ in refs.items() if hash_}
+
+    def history(self, scratch: Path) -> BaseObjectStore:
+        # A server that can leaves the files out: a few hundred bytes a commit.
+        return self._fetch_all(scratch / "history", filter_spec=b"tree:0")
+
+    def objects(self, commit: str, scratch: Path) -> BaseObjectStore:
+        try:
+            store = self._fetch([commit.encode()], scratch / "commit", depth=1)
+        except HangupException:
+            raise
+        except GitProtocolError as error:
+            if self._client.protocol_version == 2 and "not our ref" in str(error):
+                raise CommitMissingError from error
+            # It gives no single commit, or no shallow ones.
+            store = self._fetch_all(scratch / "everything")
+        if ObjectID(commit.encode()) not in store:
+            raise CommitMissingError
+        return store
+
+    def _fetch_all(self, directory: Path, filter_spec: bytes | None = None) -> BaseObjectStore:
+        names = self.references(_EVERYTHING)
+        wants = {hash_.encode() for name, hash_ in names.items() if not name.endswith("^{}")}
+        return self._fetch(sorted(wants), directory, filter_spec=filter_spec)
+
+    def _fetch(
+        self, wants: Sequence[bytes], directory: Path, depth: int | None = None, filter_spec: bytes | None = None
+    ) -> BaseObjectStore:
+        directory.mkdir()
+        store = DiskObjectStore.init(directory)
+        self._stores.append(store)
+        with (directory / "incoming").open("w+b") as file:
+            self._client.fetch_pack(
+                b"",
+                lambda refs, depth=None: [ObjectID(want) for want in wants],
+                ObjectStoreGraphWalker([], lambda _: []),
+                _Pack(file.write, self._cancellation, self._progress).write,
+                depth=depth,
+                # The references are not needed again; this one is the least that a server can be asked for.
+                ref_prefix=[b"refs/heads/HEAD"],
+                filter_spec=filter_spec,
+            )
+            if file.tell():
+                file.seek(0)
+                store.add_thin_pack(file.read, None, progress=lambda _: self._cancellation.check())
+        return store
+
+
+class _Pack:
+    """Passes a pack on to a file and tells how far it is."""
+
+    def __init__(
+        self, write: Callable[[bytes], int], cancellation: Cancellation, progress: Callable[[str], None]
+    ) -> None:
+        self._write = write
+        self._cancellation = cancellation
+        self._progress = progress
+        self._head = b""
+        self._size = 0
+
+    def write(self, data: bytes) -> int:
+        self._cancellation.check()
+        self._head = (self._head + data)[:12] if len(self._head) < 12 else self._head
+        self._size += len(data)
+        # Bytes 8 to 12 of a pack are the number of its objects: gitformat-pack(5).
+        count = int.from_bytes(self._head[8:12], "big")
+        self._progress(f"{count} objects, {self._size / 1e6:.1f} MB")
+        return self._write(data)
+
+
+class _Client(HttpGitClient):
+    """Dulwich's client with errors that say what happened on the line."""
+
+    def _http_request(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        data: bytes | Iterator[bytes] | None = None,
+        raise_for_status: bool = True,
+    ) -> tuple[HTTPResponse, Callable[[int], bytes]]:
+        with _line_errors():
+            response, read = super()._http_request(url, headers, data, raise_for_status=False)
+        if response.status != 200:
+            response.close()
+            raise StatusError(response.status)
+        if not (response.content_type or "").startswith(_GIT_CONTENT):
+            response.close()
+            raise NotGitServerError
+
+        def checked_read(size: int) -> bytes:
+            with _line_errors():
+                received = read(size)
+            if received.startswith(b"ERR "):  # gitprotocol-pack(5): error-line
+                raise RefusalError(received[4:].decode("utf-8", "replace"))
+            return received
+
+        return response, checked_read
+
+    @staticmethod
+    def _warn_filter_objects() -> None:
+        """Say nothing when a server cannot leave the files out: it sends more than is needed, and that is all."""
+
+
+@contextmanager
+def _line_errors() -> Iterator[None]:
+    """Let urllib3's errors through, which dulwich makes into a text."""
+    try:
+        yield
+    except GitProtocolError as error:
+        if isinstance(error.__cause__, HTTPError):
+            raise error.__cause__ from None
+        raise
+
+
+def commits(store: BaseObjectStore, prefix: str) -> list[str]:
+    """The hashes of the commits in `store` that begin with `prefix`."""
+    found = store.iter_prefix(prefix.encode())
+    return sorted(hash_.decode() for hash_ in found if isinstance(store[hash_], Commit))

@@ -1,0 +1,244 @@
+"""The function cache: made once, by one, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from step_runner.errors import FetchError, StoppedError
+from step_runner.fetch.cache import Cache, encoded
+from step_runner.fetch.cancellation import Cancellation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KEY = ("kind", "name")
+
+
+def write_hello(directory: Path, scratch: Path) -> None:
+    (scratch / "temporary").write_text("")
+    (directory / "file").write_text("hello")
+
+
+def fail(directory: Path, scratch: Path) -> None:
+    (directory / "file").write_text("half")
+    raise FetchError("no network")
+
+
+def refuse(directory: Path, scratch: Path) -> None:
+    raise AssertionError("made a second time")
+
+
+def test_directory_is_made_once(cache: Cache, cancellation: Cancellation) -> None:
+    made = cache.get(KEY, write_hello, cancellation)
+
+    assert (made / "file").read_text() == "hello"
+    assert [path.name for path in made.iterdir()] == ["file"]
+    assert cache.get(KEY, refuse, cancellation) == made
+    assert cache.find(KEY) == made
+
+
+def test_nothing_is_found_in_a_cache_that_is_not_there(cache: Cache, tmp_path: Path) -> None:
+    assert cache.find(KEY) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failure_leaves_nothing(cache: Cache, cancellation: Cancellation, tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match=r"^no network$"):
+        cache.get(KEY, fail, cancellation)
+
+    assert cache.find(KEY) is None
+    assert list((tmp_path / "cache/partial").iterdir()) == []
+    assert (cache.get(KEY, write_hello, cancellation) / "file").read_text() == "hello"
+
+
+def test_default_root_is_in_the_directory_for_temporary_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cancellation: Cancellation
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    assert Cache().get(KEY, write_hello, cancellation).is_relative_to(tmp_path / "step-runner-cache")
+
+
+def test_root_is_closed_to_others(cache: Cache, cancellation: Cancellation, tmp_path: Path) -> None:
+    cache.get(KEY, write_hello, cancellation)
+
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o750 & ~_umask()
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o757, 0o777], ids=oct)
+def test_root_that_others_can_write_to_is_refused(
+    cache: Cache, cancellation: Cancellation, tmp_path: Path, mode: int
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(mode)
+    message = (
+        f"the function cache {tmp_path}/cache can be written by other users;"
+        " remove it, or set TMPDIR to a directory of your own"
+    )
+
+    with pytest.raises(FetchError) as finding:
+        cache.find(KEY)
+    with pytest.raises(FetchError) as making:
+        cache.get(KEY, write_hello, cancellation)
+
+    assert [str(finding.value), str(making.value)] == [message, message]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
+def test_root_of_another_user_is_refused(cache: Cache, cancellation: Cancellation, tmp_path: Path) -> None:
+    cache.get(KEY, write_hello, cancellation)
+    os.chown(tmp_path / "cache", 12345, -1)
+
+    with pytest.raises(FetchError, match=r"cache belongs to user 12345, not to 0; remove it, or set TMPDIR"):
+        cache.find(KEY)
+
+
+def test_root_that_is_a_link_is_refused(cache: Cache, cancellation: Cancellation, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache").symlink_to("elsewhere")
+
+    with pytest.raises(FetchError, match="is not a directory; remove it"):
+        cache.get(KEY, write_hello, cancellation)
+
+
+def test_root_that_cannot_be_made_is_explained(tmp_path: Path, cancellation: Cancellation) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(
+        FetchError, match=r"^the function cache cannot use .*/file/cache: not a directory; make room there, or"
+    ):
+        Cache(tmp_path / "file/cache").get(KEY, write_hello, cancellation)
+
+
+@pytest.mark.parametrize(
+    "part", ["..", ".", "", "/etc/passwd", "../../x", "a/b", "A", "a b", "\0", "\udc80", "x" * 5000, "é", "~", "@", "_"]
+)
+def test_key_never_leaves_the_root(part: str) -> None:
+    name = encoded(("git", part))
+
+    assert name.startswith("git@")
+    assert len(name) <= 200
+    assert not set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789-._@~")
+
+
+def test_different_keys_have_different_names() -> None:
+    keys = [
+        ("a", "b"),
+        ("a@b",),
+        ("a_40b",),
+        ("A", "b"),
+        ("a" * 300,),
+        ("a" * 301,),
+        (".a",),
+        ("_2ea",),
+        ("", "ab"),
+        ("ab", ""),
+    ]
+
+    assert len({encoded(key) for key in keys}) == len(keys)
+
+
+def test_many_threads_make_one_directory(cache: Cache) -> None:
+    made: list[int] = []
+
+    def make(directory: Path, scratch: Path) -> None:
+        made.append(1)
+        write_hello(directory, scratch)
+
+    with ThreadPoolExecutor(20) as pool:
+        found = set(pool.map(lambda _: cache.get(KEY, make, Cancellation()), range(40)))
+
+    assert len(found) == len(made) == 1
+
+
+def test_different_keys_are_made_at_the_same_time(cache: Cache) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def make(directory: Path, scratch: Path) -> None:
+        both.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(list(pool.map(lambda name: cache.get((name,), make, Cancellation()), "ab"))) == 2
+
+
+HOLDER = """
+import sys
+from step_runner.fetch.cache import Cache
+from step_runner.fetch.cancellation import Cancellation
+
+def make(directory, scratch):
+    (directory / "half").write_text("half")
+    print("half made", flush=True)
+    sys.stdin.readline()
+
+Cache(sys.argv[1]).get(("kind", "name"), make, Cancellation())
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that is making the directory of KEY, until a line is written to it."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "cache")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "half made\n"
+        yield process
+        process.kill()
+
+
+def test_waiting_for_another_process_gives_what_it_made(
+    cache: Cache, cancellation: Cancellation, holder: subprocess.Popen[str]
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cache.get, KEY, refuse, cancellation)
+        holder.communicate("go on\n")
+        assert (waiting.result(10) / "half").exists()
+
+
+def test_waiting_for_another_process_can_be_cancelled(
+    cache: Cache, cancellation: Cancellation, holder: subprocess.Popen[str]
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cache.get, KEY, refuse, cancellation)
+        cancellation.cancel()
+        with pytest.raises(StoppedError):
+            waiting.result(10)
+    holder.communicate("go on\n")
+    assert cache.find(KEY)
+
+
+@pytest.mark.parametrize("key", [KEY, ("other",)], ids=["same key", "other key"])
+def test_half_made_directory_of_a_dead_process_is_removed(
+    cache: Cache, cancellation: Cancellation, holder: subprocess.Popen[str], tmp_path: Path, key: tuple[str, ...]
+) -> None:
+    holder.kill()
+    holder.communicate()
+    made = cache.get(key, write_hello, cancellation)
+
+    assert [path.name for path in made.iterdir()] == ["file"]
+    assert list((tmp_path / "cache/partial").iterdir()) == []
+
+
+def test_half_made_directory_of_a_living_process_is_left_alone(
+    cache: Cache, cancellation: Cancellation, holder: subprocess.Popen[str]
+) -> None:
+    cache.get(("other",), write_hello, cancellation)
+    holder.communicate("go on\n")
+
+    made = cache.find(KEY)
+    assert made
+    assert (made / "half").exists()

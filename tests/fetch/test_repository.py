@@ -1,0 +1,118 @@
+"""Git URLs: what is fetched, what is shown, and what a submodule may name."""
+
+from __future__ import annotations
+
+import pytest
+
+from step_runner.errors import FetchError
+from step_runner.fetch.repository import Repository
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("gitlab.com/c/s", "https://gitlab.com/c/s"),
+        ("https://GitLab.com/C/s/", "https://gitlab.com/C/s"),
+        ("https://gitlab.com:443/c/s", "https://gitlab.com/c/s"),
+        ("http://localhost:8080/c/s.git", "http://localhost:8080/c/s.git"),
+        ("http://[::1]:80/x", "http://[::1]/x"),
+        ("https://ada:secret@h/x?private_token=secret#y", "https://h/x"),
+        ("ada:secret@h/x", "https://h/x"),
+        ("file:///srv/a%20b/", "file:///srv/a%20b"),
+    ],
+)
+def test_repository_is_shown_without_credentials_and_query(url: str, shown: str) -> None:
+    repository = Repository.parse(url)
+
+    assert str(repository) == shown
+    assert "secret" not in repr(repository)
+
+
+def test_credentials_are_decoded() -> None:
+    repository = Repository.parse("https://a%40b:c%2Fd@h/x")
+
+    assert (repository.user, repository.password) == ("a@b", "c/d")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            "ssh://git:secret@h/x",
+            "cannot fetch from 'ssh://h/x': the scheme ssh is not supported; write an https, http or file URL",
+        ),
+        ("https:///x", "cannot fetch from 'https:///x': it has no host; write an https, http or file URL"),
+        (
+            "file://host/x",
+            "cannot fetch from 'file://host/x': a file URL has no host; write an https, http or file URL",
+        ),
+        (
+            "http://h/\x1bx",
+            r"cannot fetch from 'http://h/\x1bx': it has control characters; write an https, http or file URL",
+        ),
+    ],
+    ids=["scheme", "no host", "file host", "control characters"],
+)
+def test_other_url_is_refused(url: str, message: str) -> None:
+    with pytest.raises(FetchError) as caught:
+        Repository.parse(url)
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "url", ["https://ada:sec/ret@h/x", "git@h:secret/x", "https://h:secret@h:port/x", "http://[:secret@"]
+)
+def test_url_that_cannot_be_read_is_refused_without_its_credentials(url: str) -> None:
+    with pytest.raises(FetchError, match="write an https, http or file URL") as caught:
+        Repository.parse(url)
+
+    assert "sec/" not in str(caught.value)
+    assert "secret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parent", "url", "expected"),
+    [
+        ("https://h/a/b", "../c", "https://h/a/c"),
+        ("https://h/a/b", "./c", "https://h/a/b/c"),
+        ("https://h/a", "../../../c", "https://h/c"),
+        ("https://h/a", "http://i/c", "http://i/c"),
+        ("https://h/a", "git@h:c", None),
+        ("https://h/a", "ssh://h/c", None),
+        ("https://h/a", "file:///c", None),
+        ("https://h/a", "/c", None),
+        ("https://h/a", "", None),
+        ("file:///a", "file:///c", "file:///c"),
+        ("file:///a", "/c d", "file:///c%20d"),
+        ("file:///a", "https://h/c", "https://h/c"),
+    ],
+)
+def test_submodule_url_is_seen_from_its_parent(parent: str, url: str, expected: str | None) -> None:
+    submodule = Repository.parse(parent).submodule(url)
+
+    assert (submodule and str(submodule)) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "user"),
+    [
+        ("../c", "ada"),
+        ("https://h/c", "ada"),
+        ("https://bob:x@h/c", "bob"),
+        ("http://h/c", None),
+        ("https://h:8443/c", None),
+        ("https://i/c", None),
+    ],
+)
+def test_credentials_stay_with_scheme_host_and_port(url: str, user: str | None) -> None:
+    submodule = Repository.parse("https://ada:secret@h/a/b").submodule(url)
+
+    assert submodule
+    assert submodule.user == user
+
+
+def test_password_is_struck_out_of_a_text() -> None:
+    repository = Repository.parse("https://ada:s%2Ft@h/x")
+
+    assert repository.without_secrets("s/t and s%2Ft") == "*** and ***"

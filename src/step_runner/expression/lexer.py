@@ -1,0 +1,91 @@
+"""From text to tokens, one at a time, because a string may hold expressions again."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from step_runner.expression.report import syntax_error
+
+if TYPE_CHECKING:
+    from step_runner.errors import ExpressionError
+
+MAX_TOKENS = 50_000
+"""The most tokens that one template may have; reading them takes about a tenth of a second."""
+
+NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+WORD = r"[^\W\d]\w*"
+
+_TOKEN = re.compile(
+    rf"""\s*(?:
+        (?P<name>{WORD})
+      | (?P<symbol>\|\||&&|[=!<>]=|[-+*/%<>!.,:\[\](){{}}])
+      | (?P<string>"[^"\\$]*+" | '[^'\\]*+(?:\\.[^'\\]*+)*+')
+      | (?P<number>{NUMBER})
+      | (?P<quote>["'])
+      | (?P<end>\Z)
+      | (?P<other>\$\{{\{{|.)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+
+_OTHER = {
+    "=": '"=" is not an operator, did you mean "=="?',
+    "&": '"&" is not an operator, did you mean "&&"?',
+    "|": '"|" is not an operator, did you mean "||"?',
+    "?": '"?" is not an operator, write "condition && a || b"',
+    "${{": '"${{" cannot stand in an expression, except in a double-quoted string',
+}
+
+
+class Token:
+    """A word of an expression with its place, as offsets; for a symbol the kind is the symbol itself."""
+
+    __slots__ = ("end", "kind", "start", "text")
+
+    def __init__(self, kind: str, text: str, start: int, end: int) -> None:
+        self.kind = kind
+        self.text = text
+        self.start = start
+        self.end = end
+
+
+class Lexer:
+    """Reads tokens from `source`, at any place that it is sent to.
+
+    A double-quoted string with an escape or a `$` in it comes as the kind `quote`, only its first character: the
+    parser reads what follows.
+    """
+
+    __slots__ = ("_left", "_match", "source")
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._match = _TOKEN.match
+        self._left = MAX_TOKENS
+
+    def read(self, position: int) -> Token:
+        """The first token at or after `position`; raises ExpressionError where there is none."""
+        self.count(position)
+        match = self._match(self.source, position)
+        kind = match.lastgroup if match else None
+        if match is None or kind is None:
+            raise AssertionError("every text has a token")
+        start, end = match.span(kind)
+        text = match[kind]
+        if kind == "symbol":
+            return Token(text, text, start, end)
+        if kind == "other":
+            raise self._unexpected(text, start, end)
+        return Token(kind, text, start, end)
+
+    def count(self, position: int) -> None:
+        """Note that one more token was read; raises ExpressionError after the last one allowed."""
+        self._left -= 1
+        if self._left < 0:
+            message = f"the template is too large, it has more than {MAX_TOKENS} tokens"
+            raise syntax_error(self.source, position, position + 1, message)
+
+    def _unexpected(self, text: str, start: int, end: int) -> ExpressionError:
+        message = _OTHER.get(text) or f'unexpected character "{text}"'
+        return syntax_error(self.source, start, end, message)

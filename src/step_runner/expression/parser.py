@@ -1,0 +1,331 @@
+"""From text to a tree: a hand-written Pratt parser, the grammar in the docstrings of its functions."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NoReturn
+
+from step_runner.expression.failure import EvaluationError
+from step_runner.expression.lexer import WORD, Lexer, Token
+from step_runner.expression.nodes import (
+    POWERS,
+    UNARY_POWER,
+    Array,
+    Attribute,
+    Binary,
+    Call,
+    Index,
+    Interpolation,
+    Literal,
+    Logical,
+    Name,
+    Node,
+    Object,
+    Piece,
+    Unary,
+)
+from step_runner.expression.report import syntax_error
+from step_runner.expression.values import MAX_DEPTH, parse_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXPRESSION_START = re.compile(r"(?<!\\)\$\{\{")
+
+_RESERVED_WORDS = """
+array as break case const continue default else fallthrough float for func function goto if import in int let loop
+map namespace number object package range return string struct switch type var void while
+"""
+RESERVED = frozenset(_RESERVED_WORDS.split())
+
+_CONSTANTS = {"true": True, "false": False, "null": None}
+_WORD_OPERATORS = {"and": "&&", "or": "||", "not": "!"}
+_STRING_STOP = re.compile(r'["\\]|\$\{\{')
+_ESCAPE = re.compile(
+    r"""\\(?: u (?P<high>(?i:d[89ab])[0-9a-fA-F]{2}) \\u (?P<low>(?i:d[c-f])[0-9a-fA-F]{2})
+        | u (?P<code>(?!(?i:d[89a-f]))[0-9a-fA-F]{4})
+        | (?P<short>\$\{\{|[\\"nrtabfv/]) )""",
+    re.VERBOSE,
+)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+
+
+def parse(source: str) -> tuple[Piece, ...]:
+    r"""template = *( text / "\${{" / "${{" expr "}}" ); raises ExpressionError."""
+    parser = _Parser(source)
+    pieces: list[Piece] = []
+    position = 0
+    while start := EXPRESSION_START.search(source, position):
+        _add_text(pieces, source[position : start.start()])
+        node, position = parser.embedded(start.start())
+        pieces.append(node)
+    _add_text(pieces, source[position:])
+    return tuple(pieces)
+
+
+def is_word(text: str) -> bool:
+    """Whether the text can be written without quotes as a key."""
+    return re.fullmatch(WORD, text) is not None
+
+
+def _add_text(pieces: list[Piece], text: str) -> None:
+    if text:
+        pieces.append(text.replace("\\${{", "${{"))
+
+
+def _join_surrogates(high: str, low: str) -> int:
+    return 0x10000 + (int(high, 16) - 0xD800) * 0x400 + int(low, 16) - 0xDC00
+
+
+class _Parser:
+    """Stands at one token of a source; `_end` is where the token before it ended."""
+
+    __slots__ = ("_depth", "_end", "_lexer", "_source", "_token")
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._lexer = Lexer(source)
+        self._token = Token("end", "", 0, 0)
+        self._end = 0
+        self._depth = 0
+
+    def embedded(self, start: int) -> tuple[Node, int]:
+        """ "${{" expr "}}"; gives the tree and where the text goes on."""
+        self._token = self._lexer.read(start + 3)
+        if self._token.kind == "}":
+            self._refuse(start, self._token.end, 'the expression is empty, write one between "${{" and "}}"')
+        self._require_more(start)
+        node = self.expression()
+        self._require_more(start)
+        end = self._token.end
+        if self._token.kind != "}" or self._source[end : end + 1] != "}":
+            self._expected('an operator or "}}"')
+        return node, end + 1
+
+    def _require_more(self, start: int) -> None:
+        if self._token.kind == "end":
+            self._refuse(start, start + 3, '"${{" is not closed, add "}}" after the expression')
+
+    def expression(self, power: int = 0) -> Node:
+        """expr = operand *( operator operand ), for the operators that bind more strongly than `power`."""
+        self._descend()
+        start = self._token.start
+        node = _OPERANDS.get(self._token.kind, _Parser._no_operand)(self)
+        while (next_power := POWERS.get(self._token.kind, 0)) > power:
+            node = _CONTINUATIONS.get(self._token.kind, _Parser._binary)(self, node, start, next_power)
+        self._depth -= 1
+        return node
+
+    def _descend(self) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            token = self._token
+            self._refuse(token.start, token.end, f"the expression is nested more than {MAX_DEPTH} levels deep")
+
+    def _binary(self, left: Node, start: int, power: int) -> Node:
+        """a operator b"""
+        operator = self._advance()
+        right = self.expression(power)
+        node = Logical if operator.text in ("&&", "||") else Binary
+        return node(operator.text, left, right, operator.start, start, self._end)
+
+    def _attribute(self, left: Node, start: int, power: int) -> Node:
+        """ "." ident; a reserved word is a name here."""
+        dot = self._advance()
+        if self._token.kind != "name":
+            hint = f", write [{self._token.text}] for an item of an array" if self._token.kind == "number" else ""
+            self._expected('a name after "."', hint)
+        return Attribute(left, self._advance().text, dot.start, self._end)
+
+    def _index(self, left: Node, start: int, power: int) -> Node:
+        """ "[" expr "]" """
+        bracket = self._advance()
+        index = self.expression()
+        self._close("]", bracket)
+        return Index(left, index, bracket.start, self._end)
+
+    def _unary(self) -> Node:
+        """unary = ( "+" / "-" / "!" ) unary"""
+        operator = self._advance()
+        operand = self.expression(UNARY_POWER)
+        return Unary(operator.text, operand, operator.start, self._end)
+
+    def _group(self) -> Node:
+        """ "(" expr ")" """
+        bracket = self._advance()
+        node = self.expression()
+        self._close(")", bracket)
+        return node
+
+    def _array(self) -> Node:
+        """array = "[" [ expr *( "," expr ) [ "," ] ] "]" """
+        bracket = self._advance()
+        items: list[Node] = []
+        while self._token.kind != "]":
+            items.append(self.expression())
+            if not self._comma():
+                break
+        self._close("]", bracket, ', ","')
+        return Array(tuple(items), bracket.start, self._end)
+
+    def _object(self) -> Node:
+        """object = "{" [ pair *( "," pair ) [ "," ] ] "}"; pair = key ":" expr"""
+        bracket = self._advance()
+        pairs: list[tuple[Node, Node]] = []
+        while self._token.kind != "}":
+            key = _KEYS.get(self._token.kind, _Parser._no_key)(self)
+            if self._token.kind != ":":
+                self._expected('":" after the key')
+            self._advance()
+            pairs.append((key, self.expression()))
+            if not self._comma():
+                break
+        self._close("}", bracket, ', ","')
+        return Object(tuple(pairs), bracket.start, self._end)
+
+    def _bare_key(self) -> Node:
+        """key = ident / string / "(" expr ")"; a bare name is the key itself."""
+        token = self._advance()
+        return Literal(token.text, token.start, token.end)
+
+    def _name(self) -> Node:
+        """ "true" / "false" / "null" / ident / ident "(" [ expr *( "," expr ) ] ")" """
+        token = self._advance()
+        if token.text in _CONSTANTS:
+            return Literal(_CONSTANTS[token.text], token.start, token.end)
+        if token.text in RESERVED:
+            self._refuse(token.start, token.end, f'"{token.text}" is a reserved word and cannot be a name')
+        if self._token.kind == "(":
+            return self._call(token)
+        return Name(token.text, token.start, token.end)
+
+    def _call(self, function: Token) -> Node:
+        bracket = self._advance()
+        arguments: list[Node] = []
+        while self._token.kind != ")" or arguments:
+            arguments.append(self.expression())
+            if not self._comma():
+                break
+        self._close(")", bracket, ', ","')
+        return Call(function.text, tuple(arguments), function.start, self._end)
+
+    def _number(self) -> Node:
+        """number = integer / decimal, each with an optional exponent"""
+        token = self._advance()
+        try:
+            return Literal(parse_number(token.text), token.start, token.end)
+        except EvaluationError as failure:
+            message = failure.message
+        return self._refuse(token.start, token.end, message)
+
+    def _string(self) -> Node:
+        r"""'...' with the escapes \\ and \' only, or "..." without any."""
+        token = self._advance()
+        text = token.text[1:-1]
+        if token.text[0] == "'" and "\\" in text:
+            text = re.sub(r"\\([\\'])", r"\1", text)
+        return Literal(text, token.start, token.end)
+
+    def _pieces(self) -> Node:
+        """string = DQUOTE *( text / escape / "${{" expr "}}" ) DQUOTE"""
+        opening = self._token
+        pieces: list[Piece] = []
+        text: list[str] = []
+        position = opening.end
+        while (stop := self._string_stop(opening, position))[0] != '"':
+            text.append(self._source[position : stop.start()])
+            if stop[0] == "\\":
+                escaped, position = self._escape(stop.start())
+                text.append(escaped)
+            else:
+                node, position = self.embedded(stop.start())
+                pieces += ["".join(text), node]
+                text.clear()
+        text.append(self._source[position : stop.start()])
+        self._token = Token("string", "", opening.start, stop.end())
+        self._advance()
+        if not pieces:
+            return Literal("".join(text), opening.start, stop.end())
+        pieces.append("".join(text))
+        return Interpolation(tuple(filter(None, pieces)), opening.start, stop.end())
+
+    def _string_stop(self, opening: Token, position: int) -> re.Match[str]:
+        self._lexer.count(opening.start)
+        stop = _STRING_STOP.search(self._source, position) if opening.text == '"' else None
+        if stop is None:
+            self._refuse(opening.start, opening.end, f"the string is not closed, add {opening.text} after it")
+        return stop
+
+    def _escape(self, start: int) -> tuple[str, int]:
+        r"""escape = "\" ( "\" / DQUOTE / "n" / "r" / "t" / "a" / "b" / "f" / "v" / "/" / "u" 4HEX / "${{" )"""
+        match = _ESCAPE.match(self._source, start)
+        if match is None:
+            end = start + (6 if self._source.startswith("\\u", start) else 2)
+            shown = self._source[start:end]
+            message = f'"{shown}" is not an escape, write "\\\\" for a backslash or put the text in \'...\''
+            self._refuse(start, end, message)
+        high, low, code, short = match.groups()
+        if short:
+            return _ESCAPES.get(short, short), match.end()
+        return chr(int(code, 16) if code else _join_surrogates(high, low)), match.end()
+
+    def _advance(self) -> Token:
+        token = self._token
+        self._end = token.end
+        self._token = self._lexer.read(token.end)
+        return token
+
+    def _comma(self) -> bool:
+        if self._token.kind != ",":
+            return False
+        self._advance()
+        return True
+
+    def _close(self, kind: str, bracket: Token, comma: str = "") -> None:
+        if self._token.kind == "end":
+            self._refuse(bracket.start, bracket.end, f'"{bracket.text}" is not closed, add "{kind}"')
+        if self._token.kind != kind:
+            self._expected(f'an operator{comma} or "{kind}"')
+        self._advance()
+
+    def _no_operand(self) -> NoReturn:
+        self._expected("a value")
+
+    def _no_key(self) -> NoReturn:
+        self._expected("a key")
+
+    def _expected(self, what: str, hint: str = "") -> NoReturn:
+        token = self._token
+        found = f'found "{token.text}"' if token.kind != "end" else "the text ends"
+        if not hint and token.text in _WORD_OPERATORS:
+            hint = f', did you mean "{_WORD_OPERATORS[token.text]}"?'
+        self._refuse(token.start, token.end, f"expected {what}, {found}{hint}")
+
+    def _refuse(self, start: int, end: int, message: str) -> NoReturn:
+        raise syntax_error(self._source, start, end, message)
+
+
+_OPERANDS: dict[str, Callable[[_Parser], Node]] = {
+    "name": _Parser._name,
+    "number": _Parser._number,
+    "string": _Parser._string,
+    "quote": _Parser._pieces,
+    "(": _Parser._group,
+    "[": _Parser._array,
+    "{": _Parser._object,
+    "+": _Parser._unary,
+    "-": _Parser._unary,
+    "!": _Parser._unary,
+}
+
+_KEYS: dict[str, Callable[[_Parser], Node]] = {
+    "name": _Parser._bare_key,
+    "string": _Parser._string,
+    "quote": _Parser._pieces,
+    "(": _Parser._group,
+}
+
+_CONTINUATIONS: dict[str, Callable[[_Parser, Node, int, int], Node]] = {
+    ".": _Parser._attribute,
+    "[": _Parser._index,
+}

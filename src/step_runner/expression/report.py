@@ -1,0 +1,79 @@
+"""The text of an ExpressionError: a sentence, the line it is about and a marker under the place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from step_runner.errors import ExpressionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_WIDTH = 76
+_BEFORE = 40
+_QUOTED = 40
+_LONGEST_NAME = 100
+_MOST_NAMES = 500
+
+
+def syntax_error(source: str, start: int, end: int, message: str) -> ExpressionError:
+    """The error for a text that is not an expression, with line and column counted from 1."""
+    line = source.count("\n", 0, start) + 1
+    column = start - source.rfind("\n", 0, start)
+    sentence = f"parsing expression failed at {line}:{column}: {message}"
+    return ExpressionError(f"{sentence}\n{_excerpt(source, start, end)}", source, (start, end))
+
+
+def located_error(source: str, quoted: tuple[int, int], marked: tuple[int, int], message: str) -> ExpressionError:
+    """The error for an expression that has no value; the sentence quotes one span and the marker shows another."""
+    sentence = f'evaluating expression failed at "{_quote(source, *quoted)}": {message}'
+    return ExpressionError(f"{sentence}\n{_excerpt(source, *marked)}", source, marked)
+
+
+def did_you_mean(name: str, known: Iterable[str], form: str = '"{}"') -> str:
+    """The end of a sentence that proposes the known name most like this one, or nothing."""
+    import difflib
+
+    if len(name) > _LONGEST_NAME:
+        return ""
+    names = [each for each in known if len(each) <= _LONGEST_NAME][:_MOST_NAMES]
+    spellings = {each.lower(): each for each in names}
+    nearest = difflib.get_close_matches(name.lower(), spellings, n=1)
+    return f", did you mean {form.format(spellings[nearest[0]])}?" if nearest else ""
+
+
+def _quote(source: str, start: int, end: int) -> str:
+    if end - start > _QUOTED:
+        return _printable(source[start : start + _QUOTED]) + "..."
+    return " ".join(_printable(source[start:end]).split())
+
+
+def _excerpt(source: str, start: int, end: int) -> str:
+    """The line of `source` where the span begins, cut to the neighbourhood of the span, with a marker below."""
+    first = source.rfind("\n", 0, start) + 1
+    last = source.find("\n", start)
+    last = len(source) if last < 0 else last
+    left = first if start - first <= _BEFORE else start - _BEFORE
+    right = last if last - left <= _WIDTH else left + _WIDTH
+    head = "..." if left > first else ""
+    tail = "..." if right < last else ""
+    before = head + _printable(source[left:start])
+    after = _printable(source[start:right])
+    marker = "^" + "~" * (_columns(after[: end - start]) - 1)
+    return f"  {before}{after}{tail}\n  {_blank(before)}{marker}"
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() or each == "\t" else " " for each in text)
+
+
+def _blank(text: str) -> str:
+    """Blanks as wide as the text on a terminal."""
+    return "".join("\t" if each == "\t" else " " * _columns(each) for each in text)
+
+
+def _columns(text: str) -> int:
+    """The width of the text on a terminal, where a Chinese character takes two columns and an accent none."""
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text)

@@ -1,0 +1,273 @@
+"""The values of the language: those of JSON, where anything may be secret."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from step_runner.expression.failure import EvaluationError
+from step_runner.expression.lexer import NUMBER
+
+if TYPE_CHECKING:
+    from step_runner.model import Value
+
+MAX_SIZE = 16 * 1024 * 1024
+"""The most text that one expansion may make, in characters; a list, a map or an item of one counts as 64."""
+
+MAX_DEPTH = 100
+"""The most brackets, operators and strings that may stand inside each other, in an expression or in a value."""
+
+_ITEM_SIZE = 64
+_LARGEST_WHOLE = 2**53
+_NUMBER_TEXT = re.compile(rf"[+-]?(?:{NUMBER}|\.[0-9]+(?:[eE][+-]?[0-9]+)?)")
+_LONGEST_INTEGER = 15
+
+
+class Secret:
+    """A value that must not be shown; `value` holds it, and neither `repr` nor a message of an error tells it."""
+
+    __slots__ = ("value",)
+    value: Value
+
+    def __init__(self, value: Value) -> None:
+        object.__setattr__(self, "value", value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Secret cannot be changed")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("a Secret cannot be changed")
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(Secret)
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[Value]]:
+        return Secret, (self.value,)
+
+
+class Budget:
+    """What one expansion may still make, so that no small text becomes an endless one."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_SIZE
+
+    def spend(self, size: int) -> None:
+        """Take `size` characters away; raises EvaluationError when there are not so many left."""
+        self._left -= size
+        if self._left < 0:
+            limit = MAX_SIZE // 1024**2
+            raise EvaluationError(f"too much to compute, at most {limit} MiB of text and values can be made")
+
+    def spend_item(self, depth: int) -> None:
+        """Take an item away that lies in `depth` lists and maps; raises EvaluationError when that is too deep."""
+        self.spend(_ITEM_SIZE)
+        if depth > MAX_DEPTH:
+            raise EvaluationError(f"the value is nested more than {MAX_DEPTH} levels deep")
+
+
+def unwrap(value: object, budget: Budget) -> tuple[Value, bool]:
+    """A copy made of nothing but plain values, and whether there is a secret in it."""
+    if value is None or type(value) is str or type(value) is bool:
+        return value, False
+    copy = _Copy(budget)
+    return copy.of(value, 0), copy.secret
+
+
+class _Copy:
+    __slots__ = ("_budget", "secret")
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.secret = False
+
+    def of(self, value: object, depth: int) -> Value:
+        self._budget.spend_item(depth)
+        match value:
+            case str():
+                self._budget.spend(len(value))
+                return value
+            case None | bool():
+                return value
+            case int() | float():
+                return number(value)
+            case Secret():
+                self.secret = True
+                return self.of(value.value, depth + 1)
+            case list() | tuple():
+                return [self.of(item, depth + 1) for item in value]
+            case Mapping():
+                return {self._key(key): self.of(item, depth + 1) for key, item in value.items()}
+            case _:
+                raise EvaluationError(f"a value of the type {type(value).__name__} cannot be used")
+
+    def _key(self, key: object) -> str:
+        if not isinstance(key, str):
+            raise EvaluationError(f"the keys of an object are strings, not {article(key)}")
+        self._budget.spend(len(key))
+        return key
+
+
+def peel(value: object) -> tuple[object, bool]:
+    """The value inside of a Secret and True, or the value itself and False; what it holds is not looked at."""
+    secret = False
+    while isinstance(value, Secret):
+        value, secret = value.value, True
+    return value, secret
+
+
+def conceal(value: object, secret: bool) -> object:
+    """The value as a Secret if `secret` is true."""
+    if not secret or isinstance(value, Secret):
+        return value
+    return Secret(value)  # type: ignore[arg-type]
+
+
+def number(value: float) -> int | float:
+    """The nearest IEEE double, as an int where that is exact; raises EvaluationError when it is too large."""
+    if type(value) is int and -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE:
+        return value
+    try:
+        double = float(value)
+    except OverflowError:
+        double = float("inf")
+    if not math.isfinite(double):
+        raise EvaluationError("not a number" if math.isnan(double) else "the number is too large")
+    return int(double) if double.is_integer() and abs(double) <= _LARGEST_WHOLE else double
+
+
+def parse_number(text: str) -> int | float:
+    """The number that a text spells in decimal notation; raises EvaluationError when it is none, or too large."""
+    if not _NUMBER_TEXT.fullmatch(text):
+        raise EvaluationError(f"{_quote(text[:40])} is not a number")
+    if len(text) <= _LONGEST_INTEGER and text.isdecimal():
+        return int(text)
+    return number(float(text))
+
+
+def article(value: object) -> str:
+    """The type of a value in a sentence: "a string", "an object"."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list() | tuple():
+            return "an array"
+        case Mapping():
+            return "an object"
+        case Secret():
+            return article(value.value)
+        case _:
+            return f"a {type(value).__name__}"
+
+
+def is_number(value: object) -> bool:
+    """True for a number; a boolean is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def order_key(value: Value) -> tuple[object, ...]:
+    """A key by which all plain values are sorted: null, booleans, numbers, strings, arrays, objects.
+
+    Strings are sorted by characters, which is the order of their UTF-8 bytes; arrays item by item, objects by
+    their size, then their keys, then their values. Equal values, and only these, have equal keys.
+    """
+    match value:
+        case None:
+            return (0,)
+        case bool():
+            return (1, value)
+        case int() | float():
+            return (2, value)
+        case str():
+            return (3, value)
+        case list():
+            return (4, [order_key(item) for item in value])
+        case dict():
+            keys = sorted(value)
+            return (5, len(keys), keys, [order_key(value[key]) for key in keys])
+
+
+def text_of(value: Value) -> str:
+    """The text of a plain value: `42`, `true`, `<null>`, `["a", 1]`."""
+    if isinstance(value, str):
+        return value
+    return "<null>" if value is None else _json(value)
+
+
+def _json(value: Value) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return number_text(value)
+        case str():
+            return _quote(value)
+        case list():
+            return "[" + ", ".join([_json(item) for item in value]) + "]"
+        case dict():
+            pairs = [f"{_quote(key)}: {_json(item)}" for key, item in value.items()]
+            return "{" + ", ".join(pairs) + "}"
+
+
+def _quote(text: str) -> str:
+    from json.encoder import encode_basestring
+
+    return encode_basestring(text)
+
+
+def number_text(value: float) -> str:
+    """The shortest decimal text of a number; exponents only from 1e21 on and below 1e-6, as in JavaScript."""
+    text = repr(number(value))
+    mantissa, _, exponent = text.partition("e")
+    if not exponent:
+        return text.removesuffix(".0")
+    power = int(exponent)
+    sign, digits = ("-", mantissa[1:]) if mantissa.startswith("-") else ("", mantissa)
+    if -7 < power < 0:
+        return f"{sign}0.{'0' * (-power - 1)}{digits.replace('.', '')}"
+    if 0 < power < 21:
+        return sign + digits.replace(".", "").ljust(power + 1, "0")
+    return f"{mantissa}e{power:+d}"
+
+
+def reveal(value: object) -> Value:
+    """The plain value, without a Secret at any depth; raises ExpressionError for what no JSON value can hold."""
+    return _plain(value)[0]
+
+
+def is_secret(value: object) -> bool:
+    """Whether the value is a Secret, or a list or a map with one at any depth; raises like `reveal`."""
+    return isinstance(value, Secret) or _plain(value)[1]
+
+
+def to_text(value: object) -> str:
+    """The text of a value where a string is needed, that of a Secret too.
+
+    A string is itself, null is `<null>`, a number has no needless `.0`, arrays and objects are JSON. Raises
+    ExpressionError for what no JSON value can hold and for more than 16 MiB.
+    """
+    return text_of(_plain(value)[0])
+
+
+def _plain(value: object) -> tuple[Value, bool]:
+    try:
+        return unwrap(value, Budget())
+    except EvaluationError as failure:
+        raise failure.error() from None

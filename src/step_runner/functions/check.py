@@ -1,0 +1,271 @@
+"""Finds what is wrong in step files and the local functions that they call, without running anything."""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from step_runner.errors import FetchError, FunctionFileError
+from step_runner.expression import has_expression
+from step_runner.functions.load import Reading, read_file, read_function, read_run_list
+from step_runner.functions.names import read_names
+from step_runner.functions.nodes import (
+    Listing,
+    Mapping,
+    Node,
+    Scalar,
+    child,
+    find,
+    kind_of,
+    place_of,
+    value_of,
+)
+from step_runner.functions.position import place_within
+from step_runner.functions.resolve import local_directory, shown_path
+from step_runner.functions.schema import meant
+from step_runner.functions.scope import Names, Scope
+from step_runner.functions.source import FILES, find_file
+from step_runner.model import Exec, Function, Local, Place, Problem, Sequence, Spec, Step, type_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+
+    from step_runner.errors import ExpressionError
+
+DEEPEST_CALLS = 100
+MOST_PROBLEMS = 1000
+
+
+def check(paths: Iterable[str | os.PathLike[str]]) -> tuple[Problem, ...]:
+    """All problems of step files and of the local functions they call, each file looked at once.
+
+    Of one file at most 1000 problems with calls and expressions are given, in the order of the file.
+    A file that cannot be read is a problem at its first character. Raises nothing.
+    """
+    checker = _Checker()
+    for path in map(_step_file, paths):
+        checker.check_file(path.absolute().as_posix(), path.as_posix())
+    return checker.sorted_problems()
+
+
+def check_text(text: str, *, file: str, directory: str = "", bare: bool = False) -> tuple[Problem, ...]:
+    """All problems of the text of a step file, or of a `bare` list of steps, and of the functions it calls."""
+    checker = _Checker(file)
+    read = read_run_list if bare else read_function
+    try:
+        reading = read(text, file=file, directory=directory)
+    except FunctionFileError as error:
+        return error.problems
+    checker.check_reading(reading)
+    return checker.sorted_problems()
+
+
+class _Checker:
+    """Reads each file once and follows its calls; `chain` holds the files that are being followed."""
+
+    def __init__(self, *files: str) -> None:
+        self._problems: list[Problem] = []
+        self._files = list(files)
+        self._functions: dict[str, Function | None] = {}
+        self._outputs: dict[str, Names] = {}
+        self._chain: list[str] = []
+
+    def sorted_problems(self) -> tuple[Problem, ...]:
+        """The problems, those of a file together and in its order."""
+        order = {file: index for index, file in enumerate(self._files)}
+        return tuple(sorted(self._problems, key=lambda one: (order[one.place.file], one.place.line, one.place.column)))
+
+    def check_file(self, path: str, shown_as: str) -> None:
+        """Checks a file that was not looked at yet."""
+        if path in self._functions:
+            return
+        self._functions[path] = None
+        self._files.append(shown_as)
+        try:
+            reading = read_file(path, shown_as)
+        except FunctionFileError as error:
+            self._problems.extend(error.problems)
+            return
+        except FetchError as error:
+            message = str(error).removeprefix(f"{shown_as}: ")
+            self._problems.append(Problem(place=Place(file=shown_as, line=1, column=1), message=message))
+            return
+        self._functions[path] = reading.function
+        self._chain.append(path)
+        self._outputs[path] = self.check_reading(reading)
+        self._chain.pop()
+
+    def check_reading(self, reading: Reading) -> Names:
+        """Checks what was read; returns the names of the function's outputs."""
+        self._problems.extend(reading.problems)
+        if reading.function is None:
+            return None
+        check = _FunctionCheck(self, reading, reading.function)
+        outputs = check.run()
+        self._problems.extend(check.problems)
+        return outputs
+
+    def call(self, reference: Local, base: str) -> tuple[Function | None, Names]:
+        """The function that a local reference means and its outputs; checks it when it is new.
+
+        Raises FetchError where there is none, or where the calls would never end.
+        """
+        directory = local_directory(reference, base)
+        path = find_file(directory, reference.file, shown_path(directory))
+        if path in self._chain:
+            chain = [*self._chain[self._chain.index(path) :], path]
+            names = " calls ".join(shown_path(posixpath.dirname(one)) for one in chain)
+            raise FetchError(f"the function calls itself without end: {names}; remove one of the calls")
+        if len(self._chain) >= DEEPEST_CALLS:
+            raise FetchError(f"functions call each other deeper than {DEEPEST_CALLS} levels; make them flatter")
+        self.check_file(path, shown_path(path))
+        return self._functions[path], self._outputs.get(path)
+
+
+class _FunctionCheck:
+    """Checks one function: its calls, and the names in its expressions."""
+
+    def __init__(self, checker: _Checker, reading: Reading, function: Function) -> None:
+        self.problems: list[Problem] = []
+        self._checker = checker
+        self._function = function
+        self._node = reading.definition
+        self._text = reading.text
+        self._lines: list[str] | None = None
+        self._inputs = frozenset(function.spec.inputs)
+
+    def run(self) -> Names:
+        """Looks at everything in the order of running; returns the names of the outputs."""
+        self._expressions(child(self._node, "env"), Scope(inputs=self._inputs))
+        match self._function.body:
+            case Exec():
+                self._expressions(child(self._node, "exec"), Scope(inputs=self._inputs))
+                return self._declared()
+            case Sequence() as body:
+                return self._sequence(body)
+
+    def _declared(self) -> Names:
+        outputs = self._function.spec.outputs
+        return None if isinstance(outputs, str) else frozenset(outputs)
+
+    def _sequence(self, body: Sequence) -> Names:
+        ran: dict[str, Names] = {}
+        scope = Scope(inputs=self._inputs, steps=ran, all_steps=frozenset(step.name for step in body.steps))
+        items = self._node if isinstance(self._node, Listing) else find(self._node, "run")
+        for index, step in enumerate(body.steps):
+            ran[step.name] = self._step(step, find(items, index), scope)
+        self._expressions(child(self._node, "outputs"), scope)
+        if body.delegate is not None:
+            return ran.get(body.delegate)
+        self._sequence_outputs(self._function.spec)
+        return self._declared()
+
+    def _step(self, step: Step, item: Node, scope: Scope) -> Names:
+        """Checks one step; returns the names of its outputs."""
+        for key in ("func", "step", "script", "inputs", "env"):
+            self._expressions(child(item, key), scope)
+        if not isinstance(step.call, Local):
+            return None
+        called = child(item, "func") or child(item, "step") or item
+        try:
+            function, outputs = self._checker.call(step.call, self._function.directory)
+        except FetchError as error:
+            self._error(called, str(error))
+            return None
+        if function is not None:
+            self._call(step, item, called, function.spec)
+        return outputs
+
+    def _call(self, step: Step, item: Node, called: Node, spec: Spec) -> None:
+        """Checks the inputs that a step gives against those that the function takes."""
+        name = called.text if isinstance(called, Scalar) else step.name
+        inputs = child(item, "inputs")
+        entries = inputs.entries if isinstance(inputs, Mapping) else {}
+        for key, entry in entries.items():
+            if key in spec.inputs:
+                self._type_of_input(key, entry.node, name, spec)
+            elif not has_expression(key):
+                advice = meant(key, spec.inputs) or "; remove it"
+                self._error(entry.key, f'"{name}" takes no input "{key}"{advice}')
+        if any(has_expression(key) for key in entries):
+            return
+        for key, parameter in spec.inputs.items():
+            if parameter.default is UNSET and key not in entries:
+                self._error(item, f'"{name}" requires an input "{key}", a {parameter.type}; add it under inputs')
+
+    def _type_of_input(self, key: str, node: Node, name: str, spec: Spec) -> None:
+        declared = spec.inputs[key].type
+        if _is_static(node) and type_of(value_of(node)) is not declared:
+            message = f'input "{key}" is {kind_of(node)}, but "{name}" declares the type {declared}'
+            self._error(node, message, warning=True)
+
+    def _sequence_outputs(self, spec: Spec) -> None:
+        """Checks the outputs that a run list gives against those that the specification declares."""
+        if isinstance(spec.outputs, str):
+            return
+        outputs = child(self._node, "outputs")
+        entries = outputs.entries if isinstance(outputs, Mapping) else {}
+        for key, entry in entries.items():
+            if key not in spec.outputs:
+                self._error(entry.key, f'output "{key}" is not declared; add it to outputs in the specification')
+            elif _is_static(entry.node) and type_of(value_of(entry.node)) is not spec.outputs[key].type:
+                declared = spec.outputs[key].type
+                self._error(entry.node, f'output "{key}" is {kind_of(entry.node)}, but its declared type is {declared}')
+        for key, parameter in spec.outputs.items():
+            if parameter.default is UNSET and key not in entries:
+                advice = "add it to outputs below run, or declare a default"
+                self._error(outputs or self._node, f'output "{key}" is declared, but not given; {advice}')
+
+    def _expressions(self, node: Node | None, scope: Scope) -> None:
+        """Checks the expressions in the keys and values of a node."""
+        for scalar in _scalars(node) if node is not None else ():
+            if "${{" not in scalar.text:
+                continue
+            paths, errors = read_names(scalar.text)
+            for error in errors:
+                self._error(scalar, _sentence(error), error.span[0])
+            for path in paths:
+                if (complaint := scope.complaint(path)) is not None:
+                    self._error(scalar, complaint[1], complaint[0])
+
+    def _error(self, node: Node, message: str, offset: int | None = None, *, warning: bool = False) -> None:
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(Problem(place=self._place(node, offset), message=message, warning=warning))
+
+    def _place(self, node: Node, offset: int | None = None) -> Place:
+        if offset is None or not isinstance(node, Scalar):
+            return place_of(node, self._function.file)
+        if self._lines is None:
+            self._lines = self._text.removeprefix("\ufeff").splitlines()
+        return place_within(node, offset, self._lines, self._function.file)
+
+
+def _step_file(path: str | os.PathLike[str]) -> Path:
+    """The path itself, or that of the function in it if it is a directory."""
+    return next((file for name in FILES if (file := Path(path, name)).is_file()), Path(path))
+
+
+def _scalars(node: Node) -> Iterator[Scalar]:
+    if isinstance(node, Scalar):
+        yield node
+    elif isinstance(node, Listing):
+        for item in node.items:
+            yield from _scalars(item)
+    else:
+        for entry in node.entries.values():
+            yield entry.key
+            yield from _scalars(entry.node)
+
+
+def _is_static(node: Node) -> bool:
+    """Whether a value is the same whatever it is evaluated with."""
+    return not isinstance(node, Scalar) or not has_expression(node.text)
+
+
+def _sentence(error: ExpressionError) -> str:
+    """The error without its own line and column and without the marked text."""
+    return str(error).splitlines()[0].partition(": ")[2]

@@ -1,0 +1,252 @@
+"""From text to YAML nodes, without recursion and within bounds, whoever wrote the text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentEndEvent,
+    DocumentStartEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+    StreamStartEvent,
+)
+
+from step_runner.errors import FunctionFileError
+from step_runner.functions.nodes import Entry, Listing, Mapping, Node, Scalar
+from step_runner.functions.scalar import scalar_value
+from step_runner.functions.syntax import explain_character, explain_syntax
+from step_runner.model import Place, Problem, Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+Loader = getattr(yaml, "CLoader", yaml.Loader)
+Branch: TypeAlias = Listing | Mapping
+
+MOST_LEVELS = 100
+MOST_WEIGHT = 250_000
+CHARACTERS_PER_WEIGHT = 64
+TAGS = "tag:yaml.org,2002:"
+STRING_TAGS = frozenset({"!", TAGS + "str", TAGS + "timestamp"})
+SCALAR_TAGS: dict[str, tuple[type, ...]] = {
+    TAGS + "null": (type(None),),
+    TAGS + "bool": (bool,),
+    TAGS + "int": (int,),
+    TAGS + "float": (int, float),
+}
+BRANCH_TAGS = {Listing: (None, "!", TAGS + "seq"), Mapping: (None, "!", TAGS + "map")}
+
+
+class Documents(Struct, frozen=True):
+    """The documents of a text, and keys that were given twice."""
+
+    nodes: tuple[Node, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_documents(text: str, file: str, most: int = 2) -> Documents:
+    """Reads at most `most` documents; what follows them is not looked at.
+
+    Raises FunctionFileError where the text is no YAML, is nested deeper than 100 levels or has, with aliases
+    expanded, more than 250,000 values (64 characters of a long value count as one).
+    """
+    composer = _Composer(text.removeprefix("\ufeff"), file)
+    return Documents(nodes=composer.documents(most), problems=tuple(composer.problems))
+
+
+def weight_of(node: Node) -> int:
+    """How much a node counts towards the bound of a text."""
+    if isinstance(node, Scalar):
+        return 1 + len(node.text) // CHARACTERS_PER_WEIGHT
+    return node.weight
+
+
+class _Open:
+    """A list or mapping that is being read; of a mapping also the key whose value comes next."""
+
+    __slots__ = ("anchor", "branch", "key", "merges")
+
+    def __init__(self, branch: Branch, anchor: str | None) -> None:
+        self.branch = branch
+        self.anchor = anchor
+        self.key: Scalar | None = None
+        self.merges: list[Node] = []
+
+
+class _Composer:
+    """Builds nodes from the events of the YAML parser, keeping what is open in a list of its own."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.problems: list[Problem] = []
+        self._text = text
+        self._file = file
+        self._open: list[_Open] = []
+        self._anchors: dict[str, Node | None] = {}
+        self._root: Node | None = None
+
+    def documents(self, most: int) -> tuple[Node, ...]:
+        nodes: list[Node] = []
+        try:
+            next_event = Loader(self._text).get_event
+            while len(nodes) < most and (node := self._document(next_event)) is not None:
+                nodes.append(node)
+        except yaml.MarkedYAMLError as error:
+            raise self._refused(*explain_syntax(error, self._text)) from None
+        except (yaml.reader.ReaderError, UnicodeEncodeError):
+            raise self._refused(*explain_character(self._text)) from None
+        return tuple(nodes)
+
+    def _document(self, next_event: Callable[[], Any]) -> Node | None:
+        """The next document, None at the end of the text."""
+        self._root = None
+        self._anchors = {}
+        while True:
+            event = next_event()
+            kind = type(event)
+            if kind is ScalarEvent:
+                self._scalar(event)
+            elif kind is MappingStartEvent:
+                self._begin(event, Mapping(entries={}, **_position(event)))
+            elif kind is SequenceStartEvent:
+                self._begin(event, Listing(items=[], **_position(event)))
+            elif kind is AliasEvent:
+                self._alias(event)
+            elif kind is StreamEndEvent:
+                return None
+            elif kind is DocumentEndEvent:
+                return self._root
+            elif kind is not DocumentStartEvent and kind is not StreamStartEvent:
+                self._end()
+
+    def _scalar(self, event: Any) -> None:
+        mark = event.start_mark
+        plain = event.implicit[0] and event.tag is None
+        node = Scalar(event.value, plain, mark.line + 1, mark.column + 1, event.end_mark.line + 1)
+        if event.tag is not None:
+            node.plain = self._is_plain(event.tag, node)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        self._add(node)
+
+    def _is_plain(self, tag: str, node: Scalar) -> bool:
+        """Whether a value with a tag is to be read as one without quotes."""
+        if tag in STRING_TAGS:
+            return False
+        if tag not in SCALAR_TAGS:
+            raise self._unknown_tag(tag, node)
+        if not isinstance(scalar_value(node.text), SCALAR_TAGS[tag]):
+            raise self._refused(node.line, node.column, f'"{node.text[:40]}" is no value for the tag "{_short(tag)}"')
+        return True
+
+    def _begin(self, event: Any, branch: Branch) -> None:
+        if event.tag not in BRANCH_TAGS[type(branch)]:
+            raise self._unknown_tag(event.tag, branch)
+        if len(self._open) >= MOST_LEVELS:
+            raise self._too_deep(branch)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = None
+        self._open.append(_Open(branch, event.anchor))
+
+    def _end(self) -> None:
+        ended = self._open.pop()
+        for node in ended.merges:
+            self._merge(ended.branch, node)
+        if ended.anchor is not None:
+            self._anchors[ended.anchor] = ended.branch
+        self._add(ended.branch)
+
+    def _alias(self, event: Any) -> None:
+        line, column, name = event.start_mark.line + 1, event.start_mark.column + 1, str(event.anchor)
+        if name not in self._anchors:
+            advice = f'there is no anchor "&{name}" before it; put the value in quotes if it is a text'
+            raise self._refused(line, column, f'"*{name}" stands for another value, but {advice}')
+        node = self._anchors[name]
+        if node is None:
+            raise self._refused(line, column, f'"*{name}" stands inside the value that it stands for; remove it')
+        if isinstance(node, Scalar) and self._expects_key():
+            node = Scalar(node.text, node.plain, line, column, line)
+        self._add(node)
+
+    def _expects_key(self) -> bool:
+        return bool(self._open) and isinstance(self._open[-1].branch, Mapping) and self._open[-1].key is None
+
+    def _add(self, node: Node) -> None:
+        if not self._open:
+            self._root = node
+            return
+        parent = self._open[-1]
+        branch = parent.branch
+        self._weigh(branch, node)
+        if isinstance(branch, Listing):
+            branch.items.append(node)
+        elif parent.key is None:
+            parent.key = self._key(node)
+        else:
+            key, parent.key = parent.key, None
+            self._add_entry(parent, branch, key, node)
+
+    def _key(self, node: Node) -> Scalar:
+        if isinstance(node, Scalar):
+            return node
+        what = "a list" if isinstance(node, Listing) else "a mapping"
+        raise self._refused(node.line, node.column, f"a key is {what}, not a text; put text with braces in quotes")
+
+    def _add_entry(self, parent: _Open, branch: Mapping, key: Scalar, node: Node) -> None:
+        if key.text == "<<" and key.plain:
+            parent.merges.append(node)
+        elif key.text in branch.entries:
+            first = branch.entries[key.text].key
+            self._report(key, f'"{key.text[:60]}" is given twice, here and in line {first.line}; remove one of them')
+        else:
+            branch.entries[key.text] = Entry(key, node)
+
+    def _merge(self, branch: Branch, node: Node) -> None:
+        """Adds what `<<` names and the mapping does not say itself; of several the first one counts."""
+        assert isinstance(branch, Mapping)
+        for source in node.items if isinstance(node, Listing) else [node]:
+            if not isinstance(source, Mapping):
+                raise self._refused(source.line, source.column, 'only a mapping can be merged with "<<"')
+            self._weigh(branch, source)
+            for text, entry in source.entries.items():
+                branch.entries.setdefault(text, entry)
+
+    def _weigh(self, branch: Branch, node: Node) -> None:
+        branch.weight += weight_of(node)
+        if branch.weight > MOST_WEIGHT:
+            message = f"the text holds more than {MOST_WEIGHT} values with all aliases expanded; split it"
+            raise self._refused(node.line, node.column, message)
+        if not isinstance(node, Scalar) and node.height >= branch.height:
+            branch.height = node.height + 1
+            if branch.height + len(self._open) > MOST_LEVELS + 1:
+                raise self._too_deep(node)
+
+    def _report(self, node: Node, message: str) -> None:
+        if len(self.problems) < MOST_LEVELS:
+            place = Place(file=self._file, line=node.line, column=node.column)
+            self.problems.append(Problem(place=place, message=message))
+
+    def _unknown_tag(self, tag: str | None, node: Node) -> FunctionFileError:
+        message = f'the tag "{_short(tag or "")}" means nothing here; remove it, or put the value in quotes'
+        return self._refused(node.line, node.column, message)
+
+    def _too_deep(self, node: Node) -> FunctionFileError:
+        message = f"values are nested deeper than {MOST_LEVELS} levels; make them flatter"
+        return self._refused(node.line, node.column, message)
+
+    def _refused(self, line: int, column: int, message: str) -> FunctionFileError:
+        place = Place(file=self._file, line=line, column=column)
+        return FunctionFileError((*self.problems, Problem(place=place, message=message)))
+
+
+def _position(event: Any) -> dict[str, int]:
+    return {"line": event.start_mark.line + 1, "column": event.start_mark.column + 1}
+
+
+def _short(tag: str) -> str:
+    return tag.replace(TAGS, "!!")[:60]

@@ -1,0 +1,226 @@
+"""From the text of a step file to a function: reading, decoding, and what concerns both documents."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET, UnsetType
+
+from step_runner.errors import FunctionFileError
+from step_runner.functions.decode import Decoder, Report
+from step_runner.functions.document import read_documents
+from step_runner.functions.nodes import Listing, Mapping, Node, Scalar, find, is_null, place_of
+from step_runner.functions.reference import parse_reference
+from step_runner.functions.schema import (
+    Definition,
+    ParameterMapping,
+    RunItem,
+    RunList,
+    Specification,
+)
+from step_runner.functions.source import find_file, read_text
+from step_runner.model import (
+    Exec,
+    Function,
+    Parameter,
+    Place,
+    Problem,
+    Reference,
+    Script,
+    Sequence,
+    Spec,
+    Step,
+    Struct,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as MappingOf
+
+SPECIFICATION: Decoder[Specification] = Decoder(Specification | None)
+DEFINITION: Decoder[Definition] = Decoder(Definition)
+RUN_LIST: Decoder[list[RunItem]] = Decoder(RunList)
+
+
+class Reading(Struct, frozen=True):
+    """A step file as read: the function if it can be used, all problems, and the nodes it was made from."""
+
+    function: Function | None
+    problems: tuple[Problem, ...]
+    text: str
+    definition: Node
+    specification: Node | None = None
+
+    def result(self) -> tuple[Function, tuple[Problem, ...]]:
+        """The function and its warnings. Raises FunctionFileError with all problems where it cannot be used."""
+        if self.function is None:
+            raise FunctionFileError(self.problems)
+        return self.function, self.problems
+
+
+def load_function(text: str, *, file: str, directory: str = "") -> tuple[Function, tuple[Problem, ...]]:
+    """The function that the two documents of a step file define, and warnings.
+
+    `file` is its name in messages, `directory` where its local references start. Raises FunctionFileError with
+    every problem of the file.
+    """
+    return read_function(text, file=file, directory=directory).result()
+
+
+def load_run_list(text: str, *, file: str, directory: str = "") -> tuple[Function, tuple[Problem, ...]]:
+    """The function that runs a bare list of steps, and warnings; names may be missing or irregular.
+
+    Raises FunctionFileError with every problem of the text.
+    """
+    return read_run_list(text, file=file, directory=directory).result()
+
+
+def load_file(path: str | os.PathLike[str], shown_as: str | None = None) -> tuple[Function, tuple[Problem, ...]]:
+    """The function of a step file on this machine, and warnings.
+
+    Of a directory it is the function in it. Raises FetchError where there is no such file, FunctionFileError with
+    every problem of the file.
+    """
+    return read_file(path, shown_as).result()
+
+
+def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Reading:
+    """Reads a step file, or the one in a directory. Raises as `load_file`, but only for what is no YAML."""
+    name = os.fspath(path)
+    shown = shown_as or name
+    if Path(name).is_dir():
+        name = find_file(Path(name).as_posix(), None, shown)
+        shown = posixpath.join(shown, posixpath.basename(name))
+    directory = Path(name).absolute().parent.as_posix()
+    return read_function(read_text(name, shown), file=shown, directory=directory)
+
+
+def read_function(text: str, *, file: str, directory: str = "") -> Reading:
+    """Reads the two documents of a step file. Raises FunctionFileError where they are no YAML or not two."""
+    documents = read_documents(text, file)
+    _check_documents(documents.nodes, file, documents.problems)
+    first, second = documents.nodes
+    report = Report(file)
+    report.errors.extend(documents.problems)
+    specification = SPECIFICATION.decode(first, "the specification", report) or Specification()
+    definition = DEFINITION.decode(second, "the definition", report)
+    if definition is None or report.errors:
+        return Reading(function=None, problems=report.problems(), text=text, specification=first, definition=second)
+    spec = _spec(specification)
+    _check_outputs(spec, definition, second, report)
+    function = None if report.errors else _function(spec, definition, second, file, directory)
+    return Reading(function=function, problems=report.problems(), text=text, specification=first, definition=second)
+
+
+def read_run_list(text: str, *, file: str, directory: str = "") -> Reading:
+    """Reads a bare list of steps. Raises FunctionFileError where it is no YAML."""
+    documents = read_documents(text, file, most=1)
+    root = documents.nodes[0] if documents.nodes else Scalar("", True, 1, 1, 1)
+    report = Report(file, names=False)
+    report.errors.extend(documents.problems)
+    items = RUN_LIST.decode(root, "the run list", report)
+    if items is None or report.errors:
+        return Reading(function=None, problems=report.problems(), text=text, definition=root)
+    body = Sequence(steps=_steps(items, root, file))
+    function = Function(spec=Spec(), body=body, directory=directory, file=file)
+    return Reading(function=function, problems=report.problems(), text=text, definition=root)
+
+
+def _check_documents(nodes: tuple[Node, ...], file: str, problems: tuple[Problem, ...]) -> None:
+    message = _wrong_documents(nodes)
+    if message is not None:
+        place = place_of(nodes[0], file) if nodes else Place(file=file, line=1, column=1)
+        raise FunctionFileError((*problems, Problem(place=place, message=message)))
+
+
+def _wrong_documents(nodes: tuple[Node, ...]) -> str | None:
+    """What is wrong with the documents as a whole, None if they can be a specification and a definition."""
+    if not nodes or (len(nodes) == 1 and is_null(nodes[0])):
+        return 'the file is empty; write a specification such as "{}", a line with ---, and a definition'
+    defines = [isinstance(node, Mapping) and not {"exec", "run"}.isdisjoint(node.entries) for node in nodes]
+    specifies = [isinstance(node, Mapping) and "spec" in node.entries for node in nodes]
+    if len(nodes) == 1 and defines[0]:
+        return 'the specification is missing; begin the file with "{}" and a line with ---'
+    if len(nodes) == 1:
+        return "the definition is missing; add a line with --- and a definition with exec or run below it"
+    if defines[0] and not specifies[0] and (specifies[1] or not defines[1]):
+        return "the definition comes first; put the specification before it and a line with --- between them"
+    return None
+
+
+def _check_outputs(spec: Spec, definition: Definition, node: Node, report: Report) -> None:
+    """Checks `outputs` and `delegate` of the definition against the specification."""
+    delegates = spec.outputs == "delegate"
+    runs = definition.run is not UNSET
+    if delegates and runs and definition.delegate is None:
+        advice = 'add "delegate: NAME" with the name of a step'
+        report.error(node, f"the outputs are delegated, but to no step; {advice}")
+    if definition.delegate is not None and not (delegates and runs):
+        advice = 'write "outputs: delegate" in the specification' if runs else "remove it"
+        report.warning(find(node, "delegate"), f'"delegate" has no effect here; {advice}')
+    if definition.outputs is not None and (delegates or not runs):
+        reason = "the outputs are delegated" if delegates else "a command writes its outputs to ${{ output_file }}"
+        report.warning(find(node, "outputs"), f'"outputs" has no effect, because {reason}; remove it')
+
+
+def _function(spec: Spec, definition: Definition, node: Node, file: str, directory: str) -> Function:
+    return Function(
+        spec=spec,
+        body=_body(definition, spec, node, file),
+        env=definition.env or {},
+        directory=directory,
+        file=file,
+    )
+
+
+def _spec(specification: Specification) -> Spec:
+    written = specification.spec
+    if written is None:
+        return Spec()
+    outputs = written.outputs
+    return Spec(
+        inputs=_parameters(written.inputs),
+        outputs="delegate" if isinstance(outputs, str) else _parameters(outputs),
+    )
+
+
+def _parameters(written: MappingOf[str, ParameterMapping] | None) -> dict[str, Parameter]:
+    return {
+        name: Parameter(
+            type=one.type,
+            default=UNSET if one.default is None else one.default,
+            sensitive=bool(one.sensitive),
+            description=one.description or "",
+        )
+        for name, one in (written or {}).items()
+    }
+
+
+def _body(definition: Definition, spec: Spec, node: Node, file: str) -> Exec | Sequence:
+    if not isinstance(definition.exec, UnsetType):
+        return Exec(command=tuple(definition.exec.command), work_dir=definition.exec.work_dir)
+    assert not isinstance(definition.run, UnsetType)
+    return Sequence(
+        steps=_steps(definition.run, find(node, "run"), file),
+        outputs=definition.outputs or {},
+        delegate=definition.delegate if spec.outputs == "delegate" else None,
+    )
+
+
+def _steps(items: list[RunItem], node: Node, file: str) -> tuple[Step, ...]:
+    assert isinstance(node, Listing)
+    return tuple(_step(item, place_of(place, file)) for item, place in zip(items, node.items, strict=True))
+
+
+def _step(item: RunItem, place: Place) -> Step:
+    return Step(name=item.name, call=_call(item), inputs=item.inputs or {}, env=item.env or {}, place=place)
+
+
+def _call(item: RunItem) -> Reference | Script:
+    if not isinstance(item.script, UnsetType):
+        return Script(text=item.script)
+    called = item.step if isinstance(item.func, UnsetType) else item.func
+    assert not isinstance(called, UnsetType)
+    return parse_reference(called) if isinstance(called, str) else called.reference()

@@ -1,0 +1,104 @@
+"""Which names a template uses, read from the tree of its expressions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from step_runner.errors import ExpressionError
+from step_runner.expression.nodes import (
+    Array,
+    Attribute,
+    Binary,
+    Call,
+    Index,
+    Interpolation,
+    Literal,
+    Logical,
+    Name,
+    Node,
+    Object,
+    Unary,
+)
+from step_runner.expression.parser import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Path: TypeAlias = tuple[tuple[str, int], ...]
+"""The parts of `steps.build.outputs.image`, each with its offset in the template."""
+
+
+MOST_ERRORS = 20
+LONGEST_READ_AGAIN = 100_000
+
+
+def read_names(template: str) -> tuple[list[Path], list[ExpressionError]]:
+    """The paths that a template uses, as far as each is known before it is evaluated, and what cannot be read.
+
+    After an expression that cannot be read the next one is; at most 20 errors are given, of a template above 100,000
+    characters only the first.
+    """
+    errors: list[ExpressionError] = []
+    while len(errors) < MOST_ERRORS:
+        try:
+            return _paths_in(template), errors
+        except ExpressionError as error:
+            errors.append(error)
+            if len(template) > LONGEST_READ_AGAIN:
+                break
+            template = _without(template, error.span[0])
+    return [], errors
+
+
+def _without(template: str, offset: int) -> str:
+    """The template with blanks in place of the expression at an offset, so that all others stay where they are."""
+    start = max(template.rfind("${{", 0, offset + 3), 0)
+    end = template.find("}}", max(offset, start))
+    end = len(template) if end < 0 else end + 2
+    return template[:start] + " " * (end - start) + template[end:]
+
+
+def _paths_in(template: str) -> list[Path]:
+    waiting: list[Node] = [piece for piece in parse(template) if not isinstance(piece, str)]
+    paths = []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Name | Attribute | Index):
+            path = _path(node, waiting)
+            paths.extend([path] if path else [])
+        else:
+            waiting.extend(_parts(node))
+    return paths
+
+
+def _path(node: Node, waiting: list[Node]) -> Path:
+    """The path that ends in a node; what has to be evaluated for it is put to what is waiting."""
+    parts: list[tuple[str, int]] = []
+    while isinstance(node, Attribute | Index):
+        if isinstance(node, Attribute):
+            parts.append((node.name, node.end - len(node.name)))
+        elif isinstance(node.key, Literal) and isinstance(node.key.value, str):
+            parts.append((node.key.value, node.key.start))
+        else:
+            parts.clear()
+            waiting.append(node.key)
+        node = node.left
+    if isinstance(node, Name):
+        return ((node.name, node.start), *reversed(parts))
+    waiting.append(node)
+    return ()
+
+
+def _parts(node: Node) -> Iterator[Node]:
+    if isinstance(node, Interpolation):
+        yield from (piece for piece in node.pieces if not isinstance(piece, str))
+    elif isinstance(node, Array):
+        yield from node.items
+    elif isinstance(node, Object):
+        yield from (part for pair in node.pairs for part in pair)
+    elif isinstance(node, Call):
+        yield from node.arguments
+    elif isinstance(node, Unary):
+        yield node.operand
+    elif isinstance(node, Binary | Logical):
+        yield from (node.left, node.right)

@@ -1,0 +1,126 @@
+"""What a YAML text consists of: scalars, lists and mappings, each with its line and column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from step_runner.functions.scalar import scalar_value
+from step_runner.model import Place
+
+if TYPE_CHECKING:
+    from step_runner.model import Value
+
+
+class Scalar(msgspec.Struct, gc=False):
+    """A single value: `text` as written, without quotes; only a `plain` one may be something else than a string.
+
+    `last_line` is the last line of the file that the value may reach into.
+    """
+
+    text: str
+    plain: bool
+    line: int
+    column: int
+    last_line: int
+
+    @property
+    def value(self) -> str | int | float | bool | None:
+        """The value that the text means."""
+        return scalar_value(self.text) if self.plain else self.text
+
+
+class Entry(msgspec.Struct):
+    """One `key: value` of a mapping."""
+
+    key: Scalar
+    node: Node
+
+
+class Listing(msgspec.Struct):
+    """A list; `weight` counts all that is in it, aliases expanded, `height` the levels of nesting."""
+
+    items: list[Node]
+    line: int
+    column: int
+    weight: int = 1
+    height: int = 1
+
+
+class Mapping(msgspec.Struct):
+    """A mapping by the text of its keys, in the order of the file, merged keys last."""
+
+    entries: dict[str, Entry]
+    line: int
+    column: int
+    weight: int = 1
+    height: int = 1
+
+    def get(self, key: str) -> Node | None:
+        """The value of a key, None if there is no such key."""
+        entry = self.entries.get(key)
+        return None if entry is None else entry.node
+
+
+Node: TypeAlias = Scalar | Listing | Mapping
+
+
+def value_of(node: Node) -> Value:
+    """The values of JSON that a node means; keys are the text as written."""
+    if isinstance(node, Scalar):
+        return scalar_value(node.text) if node.plain else node.text
+    if isinstance(node, Listing):
+        return [value_of(item) for item in node.items]
+    return {key: value_of(entry.node) for key, entry in node.entries.items()}
+
+
+def is_null(node: Node) -> bool:
+    """Whether a node is one of the forms of null, such as nothing at all."""
+    return isinstance(node, Scalar) and node.plain and node.value is None
+
+
+def kind_of(node: Node) -> str:
+    """What a node is, in the words of a message: `a string`, `a list`."""
+    if isinstance(node, Listing):
+        return "a list"
+    if isinstance(node, Mapping):
+        return "a mapping"
+    return kind_of_value(node.value)
+
+
+def kind_of_value(value: Value) -> str:
+    """What a value is, in the words of a message; null is `empty`."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "a string"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def find(node: Node, *path: str | int) -> Node:
+    """The node at the end of a path of keys and indices, or the last one on the way that exists."""
+    for step in path:
+        following = child(node, step)
+        if following is None:
+            return node
+        node = following
+    return node
+
+
+def child(node: Node, step: str | int) -> Node | None:
+    """The item of a list or the value of a key, None if there is none."""
+    if isinstance(node, Mapping) and isinstance(step, str):
+        return node.get(step)
+    if isinstance(node, Listing) and isinstance(step, int) and step < len(node.items):
+        return node.items[step]
+    return None
+
+
+def place_of(node: Node, file: str) -> Place:
+    """Where a node begins."""
+    return Place(file=file, line=node.line, column=node.column)

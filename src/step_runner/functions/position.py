@@ -1,0 +1,35 @@
+"""Where in a file a character of a value stands."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from step_runner.functions.nodes import place_of
+from step_runner.model import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from step_runner.functions.nodes import Scalar
+
+WORD = re.compile(r"\S{1,40}")
+
+
+def place_within(node: Scalar, offset: int, lines: Sequence[str], file: str) -> Place:
+    """The place of the character at `offset` of a value, found by the word that begins there.
+
+    It is the beginning of the value where the word is written with escapes or the place is no word.
+    """
+    word = WORD.match(node.text, offset)
+    if word is None:
+        return place_of(node, file)
+    same_word = re.compile(re.escape(word.group()))
+    skipped = len(same_word.findall(node.text, 0, offset))
+    for number in range(node.line, min(node.last_line, len(lines)) + 1):
+        first = node.column - 1 if number == node.line else 0
+        for found in same_word.finditer(lines[number - 1], first):
+            if skipped == 0:
+                return Place(file=file, line=number, column=found.start() + 1)
+            skipped -= 1
+    return place_of(node, file)

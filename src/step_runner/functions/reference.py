@@ -1,0 +1,189 @@
+"""Where a function is found: from what is written behind `func:` to a reference."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from step_runner.errors import InputError
+from step_runner.expression import has_expression
+from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Reference
+
+REGISTRY = "registry.gitlab.com"
+FOLDER_OF_FUNCTIONS = "steps"
+BUILTIN = re.compile(r"(?:builtin|dist)://(?P<name>.*)", re.DOTALL)
+SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+OVER_SSH = re.compile(r"(?:ssh://|[\w.-]+@[\w.-]+:(?!\d+/))")
+PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+REPOSITORY = re.compile(rf"{PART}(?:/{PART})*")
+HOST = re.compile(r"(?:localhost|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|[a-zA-Z0-9-]+(?=:\d))(?::\d+)?")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+LONGEST = 4096
+FORMS = 'write "./directory", "URL@REVISION", "builtin://NAME" or "REGISTRY/REPOSITORY:TAG"'
+
+
+def parse_reference(text: str) -> Reference:
+    """The reference that a text means, by the first form that fits: expression, path, builtin, git, OCI.
+
+    Raises InputError with what to write instead.
+    """
+    reference = text.strip()
+    if not reference:
+        raise InputError(f"the reference is empty; {FORMS}")
+    if has_expression(reference):
+        return Dynamic(template=text)
+    if len(reference) > LONGEST:
+        raise InputError(f"the reference is longer than {LONGEST} characters; shorten it")
+    if not reference.isprintable():
+        raise InputError("the reference has a line break or a control character in it; remove it")
+    if reference[0] in "./":
+        return _local(reference)
+    if builtin := BUILTIN.fullmatch(reference):
+        return _builtin(builtin["name"])
+    if "@" in reference and "@sha256:" not in reference:
+        return _git(reference)
+    return _oci(reference)
+
+
+def git_reference(url: str, revision: str, directory: str = "", file: str | None = None) -> Git:
+    """The git reference of a long form, where `directory` starts at the root of the repository.
+
+    The URL may hold an expression. Raises InputError with what to write instead.
+    """
+    return Git(url=_url(url), revision=_revision(revision), directory=_directory(directory), file=_file(file))
+
+
+def oci_reference(registry: str, repository: str, tag: str, directory: str = "", file: str | None = None) -> Oci:
+    """The OCI reference of a long form; an empty tag is `latest`. Raises InputError with what to write instead."""
+    host = registry.strip().strip("/")
+    if not re.fullmatch(r"[a-zA-Z0-9.-]+(?::\d+)?(?:/.*)?", host):
+        raise InputError(f'"{registry[:80]}" is no registry; write a host such as "{REGISTRY}"')
+    name = re.sub("/+", "/", repository.strip()).strip("/")
+    return Oci(
+        registry=re.sub("/+", "/", host),
+        repository=_repository(name),
+        tag=_tag(tag.strip() or "latest"),
+        directory=_directory(directory),
+        file=_file(file),
+    )
+
+
+def _local(text: str) -> Local:
+    head, tail = posixpath.split(text)
+    if _is_file(tail):
+        return Local(path=head or ".", file=tail)
+    return Local(path=text.rstrip("/") or "/")
+
+
+def _builtin(name: str) -> Builtin:
+    if not name.strip("/ "):
+        raise InputError('the name of the builtin function is missing; write "builtin://script" or another name')
+    return Builtin(name=name)
+
+
+def _git(text: str) -> Git:
+    location, _, revision = text.rpartition("@")
+    url, _, inside = location.partition("/-/")
+    if OVER_SSH.match(location if "@" in location else text):
+        raise InputError('git over ssh is not supported; write "https://HOST/PATH@REVISION"')
+    if "/" not in url.removeprefix(_scheme(url)).strip("/"):
+        raise InputError('the reference has no repository or no revision; write "https://HOST/PATH@REVISION"')
+    directory, file = _split_file(inside)
+    return Git(
+        url=_url(url),
+        revision=_revision(revision),
+        directory=_directory(posixpath.join(FOLDER_OF_FUNCTIONS, directory)),
+        file=file,
+    )
+
+
+def _oci(text: str) -> Oci:
+    image, *rest = text.split(maxsplit=1)
+    if SCHEME.match(image):
+        raise InputError(f'the reference has no revision; write "{_without_password(image)}@REVISION"')
+    location, tag = _split_tag(image)
+    first, _, remaining = location.partition("/")
+    registry, repository = (first, remaining) if remaining and HOST.fullmatch(first) else (REGISTRY, location)
+    if _is_file(repository) or (registry == REGISTRY and "/" not in repository):
+        raise InputError(f'"{text}" is no known form of a reference; {_local_advice(text)}')
+    directory, file = _split_file(rest[0] if rest else "")
+    return Oci(
+        registry=registry, repository=_repository(repository), tag=_tag(tag), directory=_directory(directory), file=file
+    )
+
+
+def _local_advice(text: str) -> str:
+    return f'for a function on this machine write "./{text}"' if re.fullmatch(r"[\w./-]+", text) else FORMS
+
+
+def _split_tag(image: str) -> tuple[str, str]:
+    location, digest, tag = image.partition("@")
+    if digest:
+        return re.sub(r":[^/:]*$", "", location), tag
+    location, colon, tag = image.rpartition(":")
+    return (location, tag) if colon and "/" not in tag else (image, "latest")
+
+
+def _split_file(path: str) -> tuple[str, str | None]:
+    head, tail = posixpath.split(path.strip())
+    return (head, tail) if _is_file(tail) else (path.strip(), None)
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".yml", ".yaml"))
+
+
+def _url(text: str) -> str:
+    url = text.strip()
+    if OVER_SSH.match(url) and not has_expression(url):
+        raise InputError('git over ssh is not supported; write "https://HOST/PATH"')
+    return url if SCHEME.match(url) or has_expression(url[:3]) or url.startswith("${{") else f"https://{url}"
+
+
+def _scheme(url: str) -> str:
+    found = SCHEME.match(url)
+    return found.group() if found else ""
+
+
+def _revision(text: str) -> str:
+    revision = text.strip()
+    if not revision:
+        raise InputError('the revision is missing; write a tag, a branch or a commit behind the "@"')
+    if revision == ".git":
+        raise InputError('".git" is no revision; write a tag, a branch or a commit')
+    return revision
+
+
+def _directory(text: str) -> str:
+    """The directory without doubled slashes and dots; one that leaves the root is refused."""
+    directory = posixpath.normpath(text.strip().strip("/") or ".")
+    if directory == ".." or directory.startswith("../"):
+        raise InputError(f'the directory "{text[:80]}" is outside of the repository; leave out the ".."')
+    return "" if directory == "." else directory
+
+
+def _file(name: str | None) -> str | None:
+    if name and ("/" in name or "\\" in name):
+        raise InputError(f'"{name[:80]}" is no file name; put the directory into dir')
+    return name or None
+
+
+def _repository(name: str) -> str:
+    if not REPOSITORY.fullmatch(name):
+        raise InputError(
+            f'"{name[:80]}" is no repository; use lower-case letters and digits with . _ - and / between them'
+        )
+    return name
+
+
+def _tag(tag: str) -> str:
+    if not (TAG.fullmatch(tag) or DIGEST.fullmatch(tag)):
+        raise InputError(
+            f'"{tag[:80]}" is neither a tag nor a digest; write a tag such as "1.0" or "sha256:" and 64 digits'
+        )
+    return tag
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", url)

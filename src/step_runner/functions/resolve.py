@@ -1,0 +1,83 @@
+"""From a reference to a function: where the step file lies, and reading it once."""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from step_runner.errors import FetchError
+from step_runner.functions.load import load_function
+from step_runner.functions.source import find_file, read_text
+from step_runner.model import Builtin, Function, Git, Local, Oci
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Fetched: TypeAlias = Git | Oci | Builtin
+MOST_FUNCTIONS = 256
+
+
+def resolve(reference: Local | Fetched, base: str, fetch: Callable[[Fetched], str]) -> Function:
+    """The function that a reference means; `base` is the directory of the function that calls it.
+
+    `fetch` brings what is not on this machine and returns its root directory. Raises FetchError where there is no
+    function, FunctionFileError where it cannot be used, and what `fetch` raises.
+    """
+    if isinstance(reference, Local):
+        return resolve_local(reference, base)
+    root = fetch(reference).replace("\\", "/")
+    if isinstance(reference, Builtin):
+        return _load(root, None, _shown_reference(reference))
+    return _load(posixpath.join(root, reference.directory), reference.file, _shown_reference(reference))
+
+
+def resolve_local(reference: Local, base: str) -> Function:
+    """The function in a directory of this machine, relative to `base`, or to the current directory if that is empty.
+
+    Raises FetchError where there is none, FunctionFileError where it cannot be used.
+    """
+    directory = local_directory(reference, base)
+    return _load(directory, reference.file, shown_path(directory))
+
+
+def local_directory(reference: Local, base: str) -> str:
+    """The absolute directory that a local reference means, with `/` between its parts."""
+    return posixpath.normpath(posixpath.join(Path.cwd().as_posix(), base, reference.path))
+
+
+def shown_path(path: str) -> str:
+    """A path as people read it: relative to the current directory where it lies below."""
+    here = Path.cwd().as_posix()
+    return "." if path == here else path.removeprefix(here + "/")
+
+
+def _load(directory: str, file: str | None, shown_as: str) -> Function:
+    path = find_file(directory, file, shown_as)
+    shown = posixpath.join(shown_as, posixpath.basename(path))
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise FetchError(f"{shown}: cannot be read, {(error.strerror or str(error)).lower()}") from None
+    return _load_unchanged(path, shown, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=MOST_FUNCTIONS)
+def _load_unchanged(path: str, shown_as: str, inode: int, size: int, mtime_ns: int) -> Function:
+    """The function of a file; the last three arguments tell one state of the file from another."""
+    text = read_text(path, shown_as)
+    return load_function(text, file=shown_as, directory=posixpath.dirname(path))[0]
+
+
+def _shown_reference(reference: Fetched) -> str:
+    """A reference as people read it, without a password."""
+    if isinstance(reference, Builtin):
+        return f"builtin://{reference.name}"
+    if isinstance(reference, Git):
+        url = re.sub(r"//[^/@]*@", "//", reference.url)
+        return posixpath.join(f"{url}@{reference.revision}", reference.directory).rstrip("/")
+    separator = "@" if ":" in reference.tag else ":"
+    image = f"{reference.registry}/{reference.repository}{separator}{reference.tag}"
+    return posixpath.join(image, reference.directory).rstrip("/")

@@ -1,0 +1,296 @@
+"""What may be written in a step file; the decoder and the JSON Schema for editors both follow these types.
+
+`extra` of a type tells the decoder more: `each` names the items of a list or mapping, `advice` says what to write
+instead, `text` takes numbers and booleans as written, `null` is what null means, `name` marks names that a bare
+run list need not keep to, `parse` checks a string further, `refused` is why a key is not supported.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from step_runner.errors import InputError
+from step_runner.functions.reference import git_reference, oci_reference, parse_reference
+from step_runner.model import Reference, ValueType, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SCALARS = ["string", "number", "boolean"]
+NAME_ADVICE = "use letters, digits and _, and no digit first"
+
+
+def _about(description: str, **extra: Any) -> Meta:
+    return Meta(description=description, extra=extra)
+
+
+Name: TypeAlias = Annotated[str, Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", extra={"advice": NAME_ADVICE, "name": True})]
+NameOrTemplate: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*|[\s\S]*\$\{\{[\s\S]*)$",
+        extra={"advice": NAME_ADVICE, "name": True},
+    ),
+]
+Text: TypeAlias = Annotated[str, Meta(extra={"text": True}, extra_json_schema={"type": SCALARS})]
+FilledText: TypeAlias = Annotated[str, Meta(min_length=1, extra={"text": True}, extra_json_schema={"type": SCALARS})]
+EnvText: TypeAlias = Annotated[
+    str, Meta(extra={"text": True, "null": ""}, extra_json_schema={"type": [*SCALARS, "null"]})
+]
+ReferenceText: TypeAlias = Annotated[str, Meta(min_length=1, extra={"parse": parse_reference})]
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """A mapping of a step file; of the keys `exactly_one` one must be given, the pairs `apart` not together."""
+
+    exactly_one: ClassVar[tuple[str, ...]] = ()
+    without: ClassVar[str] = ""
+    """What a mapping has that has none of `exactly_one`, for a message."""
+    apart: ClassVar[tuple[tuple[str, str], ...]] = ()
+    rules: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    """JSON Schema for those of the complaints that it can express."""
+
+    def complaints(self) -> Iterable[tuple[str, str]]:
+        """What is wrong although each key alone is right: the key and a sentence."""
+        return ()
+
+
+JSON_TYPES = {
+    ValueType.STRING: "string",
+    ValueType.NUMBER: "number",
+    ValueType.BOOLEAN: "boolean",
+    ValueType.ARRAY: "array",
+    ValueType.STRUCT: "object",
+}
+
+
+class ParameterMapping(Written, frozen=True, kw_only=True):
+    """A declared input or output: its type, and a default if it may be left out."""
+
+    rules = tuple(
+        {
+            "if": {"properties": {"type": {"const": declared.value}}, "required": ["type"]},
+            "then": {"properties": {"default": {"type": [name, "null"]}}},
+        }
+        for declared, name in JSON_TYPES.items()
+    )
+
+    type: Annotated[
+        ValueType,
+        _about(
+            "The type of the value.",
+            advice='write "string", "number", "boolean", "array" or "struct"',
+        ),
+    ]
+    default: Annotated[
+        Any, _about("The value when none is given, of the declared type. Expressions are not evaluated.")
+    ] = None
+    sensitive: Annotated[bool | None, _about("Whether the value may be secret.")] = None
+    description: Annotated[str | None, _about("What the value is for, to be read by people.")] = None
+
+    def complaints(self) -> Iterable[tuple[str, str]]:
+        """A default of another type than the declared one."""
+        kind = type_of(self.default)
+        if kind is not None and kind is not self.type:
+            quotes = self.type is ValueType.STRING and kind in (ValueType.NUMBER, ValueType.BOOLEAN)
+            advice = "; put it in quotes" if quotes else f"; write a default of the type {self.type}, or none"
+            yield "default", f"the default is of the type {kind}, not {self.type}{advice}"
+
+
+class SpecMapping(Written, frozen=True, kw_only=True):
+    """What a function takes and gives."""
+
+    inputs: Annotated[
+        dict[Name, ParameterMapping] | None,
+        _about("The inputs by name. One without a default is required.", each="input"),
+    ] = None
+    outputs: Annotated[
+        dict[Name, ParameterMapping] | Literal["delegate"] | None,
+        _about(
+            "The outputs by name, or `delegate` to hand on the outputs of another step.",
+            each="output",
+            advice='write a mapping of names, or "delegate"',
+        ),
+    ] = None
+
+
+class Specification(Written, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first document of a step file."""
+
+    spec: Annotated[SpecMapping | None, _about("What the function takes and gives.")] = None
+
+
+class GitReference(Written, frozen=True, kw_only=True):
+    """A function in a git repository."""
+
+    url: Annotated[FilledText, _about("The repository. `https://` is put in front if there is no scheme.")]
+    rev: Annotated[FilledText, _about("A tag, a branch or a commit.")]
+    dir: Annotated[Text | None, _about("The function's directory, from the root of the repository.")] = None
+    file: Annotated[Text | None, _about("The name of the step file, if not func.yml or step.yml.")] = None
+
+    def complaints(self) -> Iterable[tuple[str, str]]:
+        """A part that no repository can have."""
+        return _complaint_about(self.reference)
+
+    def reference(self) -> Reference:
+        """The reference that the keys mean. Raises InputError."""
+        return git_reference(self.url, self.rev, self.dir or "", self.file)
+
+
+class OciReference(Written, frozen=True, kw_only=True):
+    """A function in an OCI registry."""
+
+    registry: Annotated[FilledText, _about("The registry, such as registry.gitlab.com.")]
+    repository: Annotated[FilledText, _about("The repository in the registry.")]
+    tag: Annotated[Text, _about("A tag, or a digest `sha256:...`. Empty means `latest`.")]
+    dir: Annotated[Text | None, _about("The function's directory in the image.")] = None
+    file: Annotated[Text | None, _about("The name of the step file, if not func.yml or step.yml.")] = None
+
+    def complaints(self) -> Iterable[tuple[str, str]]:
+        """A part that no registry can have."""
+        return _complaint_about(self.reference)
+
+    def reference(self) -> Reference:
+        """The reference that the keys mean. Raises InputError."""
+        return oci_reference(self.registry, self.repository, self.tag, self.dir or "", self.file)
+
+
+class LongReference(Written, frozen=True, kw_only=True):
+    """Where a function is found, key by key."""
+
+    exactly_one = ("git", "oci")
+    without = 'neither "git" nor "oci"'
+
+    git: Annotated[GitReference | UnsetType, _about("A function in a git repository.")] = UNSET
+    oci: Annotated[OciReference | UnsetType, _about("A function in an OCI registry.")] = UNSET
+
+    def reference(self) -> Reference:
+        """The reference that the keys mean. Raises InputError."""
+        written = self.oci if isinstance(self.git, UnsetType) else self.git
+        assert not isinstance(written, UnsetType)
+        return written.reference()
+
+
+Called: TypeAlias = Annotated[
+    ReferenceText | LongReference | UnsetType,
+    _about(
+        "The function to run: `./directory`, `URL@REVISION`, `builtin://NAME`, `REGISTRY/REPOSITORY:TAG`, "
+        "or a mapping with `git` or `oci`.",
+        advice='write "./directory", "URL@REVISION", "builtin://NAME" or a mapping with git or oci',
+    ),
+]
+
+
+class RunItem(Written, frozen=True, kw_only=True):
+    """One step: its name, and the function or the script that it runs."""
+
+    exactly_one = ("func", "step", "script", "action")
+    without = 'neither "func" nor "script"'
+    apart = (("script", "inputs"),)
+
+    name: Annotated[
+        Name,
+        _about("The step's name, by which later steps read its outputs.", missing='add one, such as "name: build"'),
+    ]
+    func: Called = UNSET
+    step: Called = UNSET
+    script: Annotated[
+        FilledText | UnsetType,
+        _about("Shell commands, run by bash, or by sh where there is no bash.", advice="write a command"),
+    ] = UNSET
+    action: Annotated[
+        Any | UnsetType,
+        Meta(
+            description="GitHub actions are not supported.",
+            extra={"refused": "GitHub actions are not supported; run a function with func, or a script"},
+            extra_json_schema={"not": {}},
+        ),
+    ] = UNSET
+    inputs: Annotated[
+        dict[NameOrTemplate, Any] | None,
+        _about("The function's inputs by name. Expressions are evaluated.", each="input"),
+    ] = None
+    env: Annotated[
+        dict[NameOrTemplate, EnvText] | None,
+        _about("Environment variables for this step. Expressions are evaluated.", each="environment variable"),
+    ] = None
+
+
+class ExecMapping(Written, frozen=True, kw_only=True):
+    """A command, started without a shell."""
+
+    command: Annotated[
+        list[Text],
+        Meta(
+            min_length=1,
+            description="The program and its arguments, one item each. Expressions are evaluated.",
+            extra={"each": "command item", "advice": 'write a list, such as ["echo", "hello"]'},
+        ),
+    ]
+    work_dir: Annotated[
+        Text | None,
+        _about("The directory that the command is started in. Without it, the work directory of the job."),
+    ] = None
+
+
+RunList: TypeAlias = Annotated[
+    list[Annotated[RunItem, Meta(extra={"advice": 'write "name: NAME" and a script or a func'})]],
+    Meta(
+        min_length=1,
+        description="The steps, run one after another.",
+        extra={"each": "step", "advice": 'write a list whose items begin with "- name: NAME"'},
+    ),
+]
+
+
+class Definition(Written, frozen=True, kw_only=True):
+    """The second document of a step file: a command or a list of steps."""
+
+    exactly_one = ("exec", "run")
+    without = 'neither "exec" nor "run"'
+
+    env: Annotated[
+        dict[Name, EnvText] | None,
+        _about(
+            "Environment variables for the command or for all steps. Expressions are evaluated.",
+            each="environment variable",
+        ),
+    ] = None
+    exec: Annotated[ExecMapping | UnsetType, _about("A command, started without a shell.")] = UNSET
+    run: Annotated[RunList | UnsetType, _about("The steps, run one after another.")] = UNSET
+    outputs: Annotated[
+        dict[Name, Any] | None,
+        _about("The outputs of a run list by name. Expressions are evaluated.", each="output"),
+    ] = None
+    delegate: Annotated[
+        str | None, _about("The step whose outputs are handed on, if the specification says `outputs: delegate`.")
+    ] = None
+
+    def complaints(self) -> Iterable[tuple[str, str]]:
+        """A `delegate` that names no step of the run list."""
+        if self.delegate is None or isinstance(self.run, UnsetType):
+            return
+        names = [item.name for item in self.run]
+        if self.delegate not in names:
+            yield "delegate", f'there is no step "{self.delegate[:60]}"{meant(self.delegate, names)}'
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """What to add to a message about an unknown word: the nearest known one, or else all of them."""
+    names = list(dict.fromkeys(name for name in known if name))
+    near = difflib.get_close_matches(word[:60], names[:1000], n=1)
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    return f"; known: {', '.join(sorted(names)[:20])}" if names else ""
+
+
+def _complaint_about(make: Callable[[], object]) -> Iterable[tuple[str, str]]:
+    try:
+        make()
+    except InputError as error:
+        yield "", str(error)

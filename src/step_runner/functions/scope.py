@@ -1,0 +1,69 @@
+"""What an expression at one place of a step file may name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from step_runner.functions.schema import meant
+
+if TYPE_CHECKING:
+    from step_runner.functions.names import Path
+
+CONTEXTS = (
+    "env",
+    "export_file",
+    "func_dir",
+    "inputs",
+    "job",
+    "output_file",
+    "step_dir",
+    "steps",
+    "vars",
+    "work_dir",
+)
+Names: TypeAlias = frozenset[str] | None
+"""Names that are known to exist, None if that cannot be known."""
+Complaint: TypeAlias = tuple[int, str]
+"""An offset in a template, and what is wrong there."""
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs, the outputs of the steps that ran before, and the names of all steps."""
+
+    inputs: Names
+    steps: Mapping[str, Names] = {}
+    all_steps: frozenset[str] = frozenset()
+
+    def complaint(self, path: Path) -> Complaint | None:
+        """What is wrong with a path, None if it can be evaluated as far as that can be known."""
+        (context, start), *following = path
+        if context not in CONTEXTS:
+            return start, f'there is no "{context}" in expressions{meant(context, CONTEXTS)}'
+        if not following:
+            return None
+        if context == "inputs":
+            return self._input_complaint(*following[0])
+        return self._step_complaint(following) if context == "steps" else None
+
+    def _input_complaint(self, name: str, start: int) -> Complaint | None:
+        if self.inputs is None or name in self.inputs:
+            return None
+        advice = meant(name, self.inputs) or "; declare it under inputs in the specification"
+        return start, f'there is no input "{name}"{advice}'
+
+    def _step_complaint(self, following: list[tuple[str, int]]) -> Complaint | None:
+        (name, start), *following = following
+        if name not in self.steps:
+            if name in self.all_steps:
+                return start, f'step "{name}" has not run yet; use its outputs in a later step'
+            return start, f'no step "{name}" runs before{meant(name, self.steps)}'
+        if following and following[0][0] != "outputs":
+            return following[0][1], f'a step has no "{following[0][0]}"; write steps.{name}.outputs.NAME'
+        outputs = self.steps[name]
+        if len(following) < 2 or outputs is None or following[1][0] in outputs:
+            return None
+        output, start = following[1]
+        return start, f'step "{name}" has no output "{output}"{meant(output, outputs)}'

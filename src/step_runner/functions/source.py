@@ -1,0 +1,105 @@
+"""The text of a step file on this machine: found, bounded and read as UTF-8."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import posixpath
+import stat
+from pathlib import Path
+
+from step_runner.errors import FetchError, FunctionFileError
+from step_runner.model import Place, Problem
+
+FILES = ("func.yml", "step.yml")
+ENDINGS = (".yml", ".yaml")
+MOST_BYTES = 4 * 1024 * 1024
+
+
+def find_file(directory: str, file: str | None, shown_as: str | None = None) -> str:
+    """The path of a function's step file: the given name, else func.yml, else step.yml.
+
+    `shown_as` is the directory's name in messages. Raises FetchError, with what lies near, where there is none.
+    """
+    for name in (file,) if file else FILES:
+        path = posixpath.join(directory, name)
+        if os.path.lexists(path):
+            return path
+    raise FetchError(_missing(directory, file, shown_as))
+
+
+def read_text(path: str, shown_as: str) -> str:
+    """The text of a step file.
+
+    Raises FetchError for what is no readable file or larger than 4 MiB, FunctionFileError for what is no UTF-8.
+    """
+    try:
+        _check_regular(path, shown_as)
+        with Path(path).open("rb") as source:
+            content = source.read(MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        directory, name = posixpath.split(path)
+        raise FetchError(_missing(directory, name, posixpath.dirname(shown_as))) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FetchError(f"{shown_as}: cannot be read, {reason.lower()}") from None
+    if len(content) > MOST_BYTES:
+        raise FetchError(f"{shown_as}: is larger than 4 MiB; a step file must be smaller")
+    return decode_text(content, shown_as)
+
+
+def decode_text(content: bytes, shown_as: str) -> str:
+    """The text of a step file that is UTF-8. Raises FunctionFileError with the place of the first wrong byte."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8")
+        line = before.count("\n") + 1
+        column = len(before) - before.rfind("\n")
+        place = Place(file=shown_as, line=line, column=column)
+        message = f"the byte 0x{content[error.start]:02x} is no UTF-8; save the file as UTF-8"
+        raise FunctionFileError([Problem(place=place, message=message)]) from None
+
+
+def _check_regular(path: str, shown_as: str) -> None:
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
+        advice = f"; name the file in it, such as {shown_as.rstrip('/')}/{FILES[0]}"
+        raise FetchError(f"{shown_as}: is a directory, not a step file{advice}")
+    if not stat.S_ISREG(mode):
+        raise FetchError(f"{shown_as}: is no regular file; a step file must be one")
+
+
+def _missing(directory: str, file: str | None, shown_as: str | None = None) -> str:
+    """Says what is missing, and what there is in its place."""
+    shown = directory if shown_as is None else shown_as
+    path = posixpath.join(shown, file) if file else shown
+    rule = "a function is a directory with func.yml or step.yml"
+    if Path(directory or ".").is_dir():
+        return f"{path}: {_instead(directory, file)}; {rule}"
+    parent, name = posixpath.split(directory.rstrip("/"))
+    near = difflib.get_close_matches(name, _names(parent, directories=True), n=1)
+    meant = f'did you mean "{posixpath.join(posixpath.dirname(shown.rstrip("/")), near[0])}"?' if near else rule
+    return f"{path}: no such {'file' if file else 'directory'}; {meant}"
+
+
+def _instead(directory: str, file: str | None) -> str:
+    files = _names(directory, directories=False)
+    fact = "no such file" if file else f"there is neither {FILES[0]} nor {FILES[1]} in it"
+    near = difflib.get_close_matches(file or FILES[0], files, n=1)
+    if near:
+        return f"{fact}, but there is {near[0]}"
+    return f"{fact}, but there is {', '.join(files[:5])}" if files else fact
+
+
+def _names(directory: str, *, directories: bool) -> list[str]:
+    """The subdirectories, or else the YAML files, of a directory."""
+    try:
+        with os.scandir(directory or ".") as entries:
+            return sorted(entry.name for entry in entries if _fits(entry, directories=directories))
+    except OSError:
+        return []
+
+
+def _fits(entry: os.DirEntry[str], *, directories: bool) -> bool:
+    return entry.is_dir() if directories else entry.name.endswith(ENDINGS)

@@ -1,0 +1,138 @@
+"""What is wrong with a text that is no YAML, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import yaml
+
+Explained: TypeAlias = tuple[int, int, str]
+"""Line and column, counted from 1, and a sentence."""
+
+UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+GLUED_DASH = re.compile(r"\s*-(\w+)")
+TAB = "a tab cannot be used for indentation; use spaces"
+ENDS_EARLY = "the text ends where a value must follow; close every bracket, brace and quote"
+FIXED = (
+    ("tab character", TAB),
+    ("block sequence entries", 'a list item cannot stand here; put each "- item" on a line of its own'),
+    ("mapping keys are not allowed", 'a value cannot begin with "? "; put it in quotes'),
+    ("alphabetic or numeric", 'a value that begins with "*" or "&" must be in quotes'),
+    ("comment or line break", 'only a comment may follow "|" or ">"; put the text on the next lines and indent it'),
+    ("directive", 'a line that begins with "%" is a YAML directive; put it in quotes or indent it'),
+    ("tag", 'a value that begins with "!" must be in quotes'),
+    ("document start", "this belongs to nothing above; check the indentation, or end the document with ---"),
+)
+
+
+def explain_syntax(error: yaml.MarkedYAMLError, text: str) -> Explained:
+    """Where the text cannot be read, and a sentence that says what to do there."""
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return 1, 1, _unexplained(error)
+    line = _line(text, mark.line)
+    start = error.context_mark or mark
+    problem = f"{error.context or ''} {error.problem or ''}"
+    if "quoted scalar" in problem and "escape" not in problem:
+        return start.line + 1, start.column + 1, "the quotes that are opened here are not closed; close them"
+    if "could not find expected ':'" in problem:
+        return start.line + 1, start.column + 1, _missing_colon(_line(text, start.line)[start.column :])
+    sentence = (
+        _at_character(problem, line[mark.column : mark.column + 2])
+        or _at_structure(problem, text, start, mark)
+        or next((sentence for words, sentence in FIXED if words in problem), None)
+        or _unexplained(error)
+    )
+    return *_within(text, mark), sentence
+
+
+def explain_character(text: str) -> Explained:
+    """Where the first character stands that YAML does not allow, and a sentence about it."""
+    found = UNREADABLE.search(text)
+    if found is None:
+        return 1, 1, "the text holds a character that YAML does not allow; remove it"
+    line = text.count("\n", 0, found.start()) + 1
+    column = found.start() - text.rfind("\n", 0, found.start())
+    return (
+        line,
+        column,
+        f'the character U+{ord(found.group()):04X} is not allowed; remove it or write "\\u" and its number',
+    )
+
+
+def _within(text: str, mark: yaml.Mark) -> tuple[int, int]:
+    """Line and column of a mark; one behind the last line break is put to the end of the last line."""
+    lines = text.splitlines()
+    if mark.line < len(lines) or not lines:
+        return mark.line + 1, mark.column + 1
+    return len(lines), len(lines[-1]) + 1
+
+
+def _at_character(problem: str, rest: str) -> str | None:
+    first = rest[:1]
+    if "cannot start any token" in problem:
+        return TAB if first == "\t" else f'a value cannot begin with "{first}"; put it in quotes'
+    if "escape" in problem:
+        return f'"{rest}" is no escape in double quotes; write "\\\\" for a backslash, or use single quotes'
+    if "node content" in problem:
+        return f'"{first}" cannot stand here; put the value in quotes, or remove it' if first else ENDS_EARLY
+    return None
+
+
+def _at_structure(problem: str, text: str, start: yaml.Mark, mark: yaml.Mark) -> str | None:
+    line = _line(text, mark.line)
+    before = line[: mark.column]
+    if "flow sequence" in problem or "flow mapping" in problem:
+        return _unclosed(text, start, mark)
+    if "mapping values are not allowed" in problem:
+        return _misplaced_colon(before, _line(text, mark.line - 1))
+    if "-' indicator" in problem or "block collection" in problem:
+        if dash := GLUED_DASH.match(line):
+            return f'a blank is missing after the dash; write "- {dash[1]}"'
+        advice = f'begin it with "- " like the list in line {start.line + 1}, or line it up with the keys above'
+        return f"this line is no item of the list that it is indented for; {advice}"
+    if "expected key" in problem or "block mapping" in problem:
+        return _misplaced_line(line[mark.column : mark.column + 1], before, start)
+    return None
+
+
+def _unclosed(text: str, start: yaml.Mark, mark: yaml.Mark) -> str:
+    lines = text.splitlines()[start.line : mark.line + 1]
+    opening = lines[0][start.column : start.column + 1] if lines else "["
+    if "${{" in "\n".join(lines):
+        return "put text with ${{ }} in quotes when it stands inside of [ ] or { }"
+    closing = {"[": "]", "{": "}"}.get(opening, "]")
+    return f'"{opening}" of line {start.line + 1} is not closed; add "{closing}", or "," between two items'
+
+
+def _misplaced_colon(before: str, previous: str) -> str:
+    if re.search(r":\s", before):
+        return 'a second ": " in one line; put the value in quotes'
+    if dash := GLUED_DASH.match(previous):
+        return f'a blank is missing after the dash in the line before; write "- {dash[1]}"'
+    return "this line is indented deeper than the key that it stands beside; line it up with the lines before"
+
+
+def _misplaced_line(character: str, before: str, start: yaml.Mark) -> str:
+    if character and character in "]}":
+        return f'"{character}" closes nothing; remove it'
+    if "'" in before or '"' in before:
+        return "text follows the closing quotes; put quotes around the whole value"
+    advice = f"line it up with line {start.line + 1}, column {start.column + 1}, or indent it as a value"
+    return f"the indentation of this line fits none of the lines before; {advice}"
+
+
+def _missing_colon(key: str) -> str:
+    name = key.strip()[:40]
+    return f'a ":" is missing after "{name}"; write "{name}: value", or indent the line as part of the value before'
+
+
+def _unexplained(error: yaml.MarkedYAMLError) -> str:
+    return f"this is no YAML, {error.problem or 'and it is not known why'}; check indentation and quotes"
+
+
+def _line(text: str, number: int) -> str:
+    lines = text.splitlines()
+    return lines[number] if 0 <= number < len(lines) else ""

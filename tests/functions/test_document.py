@@ -1,0 +1,183 @@
+"""From text to YAML nodes."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from step_runner.errors import FunctionFileError
+from step_runner.functions import document
+from step_runner.functions.document import read_documents
+from step_runner.functions.nodes import Mapping, Scalar, find, value_of
+
+if TYPE_CHECKING:
+    from step_runner.model import Value
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n"
+    for before, name in zip("abcdefghijklmno", "bcdefghijklmnop", strict=True)
+)
+
+
+def read(text: str) -> list[Value]:
+    return [value_of(node) for node in read_documents(text, "step.yml", most=9).nodes]
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(FunctionFileError) as caught:
+        read_documents(text, "step.yml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        pytest.param("a: 1\n---\nb: [x, 2]\n", [{"a": 1}, {"b": ["x", 2]}], id="two documents"),
+        pytest.param("\ufeffa: 1\n", [{"a": 1}], id="byte order mark"),
+        pytest.param("a: 1\r\nb: |\r\n  x\r\n  y\r\n", [{"a": 1, "b": "x\ny\n"}], id="CRLF"),
+        pytest.param("# one\na: 1 # two\n", [{"a": 1}], id="comments"),
+        pytest.param('{"a": [1, "b", true, null]}', [{"a": [1, "b", True, None]}], id="JSON"),
+        pytest.param("a: &x [1]\nb: *x\n", [{"a": [1], "b": [1]}], id="alias"),
+        pytest.param("&k a: 1\nb: {*k : 2}\n", [{"a": 1, "b": {"a": 2}}], id="alias as a key"),
+        pytest.param("- &x {p: 1, q: 2}\n- q: 3\n  <<: *x\n", [[{"p": 1, "q": 2}, {"q": 3, "p": 1}]], id="merge"),
+        pytest.param("- <<: [{p: 1}, {p: 2, q: 2}]\n", [[{"p": 1, "q": 2}]], id="merge of several"),
+        pytest.param('a: {"<<": 1}', [{"a": {"<<": 1}}], id="merge key in quotes is a key"),
+        pytest.param("[!!str 5, !!float 5, ! 5, !!timestamp 2024-01-01]", [["5", 5, "5", "2024-01-01"]], id="tags"),
+        pytest.param("1: a\ntrue: b\n", [{"1": "a", "true": "b"}], id="keys are texts"),
+        pytest.param("a:\n", [{"a": None}], id="nothing is null"),
+        pytest.param("", [], id="no document"),
+        pytest.param("---\n---\n", [None, None], id="empty documents"),
+    ],
+)  # fmt: skip
+def test_reads(text: str, values: list[Value]) -> None:
+    assert read(text) == values
+
+
+def test_reads_no_more_documents_than_asked_for() -> None:
+    """What follows the second document may even be no YAML."""
+    assert len(read_documents("a\n---\nb\n---\n}{", "step.yml").nodes) == 2
+
+
+def test_anchors_end_with_their_document() -> None:
+    assert refusal("a: &x 1\n---\nb: *x\n").startswith('step.yml:3:4: "*x" stands for another value, but')
+
+
+def test_nodes_know_their_places() -> None:
+    (root,) = read_documents("a: 1\nb:\n  - 'ä': x\n    c: y\n", "step.yml").nodes
+
+    assert isinstance(root, Mapping)
+    assert (root.entries["b"].key.line, root.entries["b"].key.column) == (2, 1)
+    item = find(root, "b", 0, "c")
+    assert (item.line, item.column) == (4, 8)
+
+
+def test_keys_given_twice_are_all_reported_with_both_lines() -> None:
+    problems = read_documents("a: 1\nb: {c: 1, c: 2}\na: 2\n", "step.yml").problems
+
+    assert [str(problem) for problem in problems] == [
+        'step.yml:2:11: "c" is given twice, here and in line 2; remove one of them',
+        'step.yml:3:1: "a" is given twice, here and in line 1; remove one of them',
+    ]
+
+
+def test_scalars_keep_their_text() -> None:
+    (root,) = read_documents("[2.50, 'x', yes, 010]", "step.yml").nodes
+
+    items = [find(root, index) for index in range(4)]
+    assert [item.text for item in items if isinstance(item, Scalar)] == ["2.50", "x", "yes", "010"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: b\n\tc: d", "2:1: a tab cannot be used for indentation; use spaces"),
+        ("a:\n\t- b", "2:1: a tab cannot be used for indentation; use spaces"),
+        ("a: |\n\t b\n", "2:1: a tab cannot be used for indentation; use spaces"),
+        ("a: 'x\nb: 1", "1:4: the quotes that are opened here are not closed; close them"),
+        ("a: [1,\nb: 2", '2:5: "[" of line 1 is not closed; add "]", or "," between two items'),
+        ("a: b: c", '1:5: a second ": " in one line; put the value in quotes'),
+        (
+            "a:\n  b: 1\n c: 2",
+            "3:2: the indentation of this line fits none of the lines before; line it up with line 1, column 1, "
+            "or indent it as a value",
+        ),
+        ("a: @x", '1:4: a value cannot begin with "@"; put it in quotes'),
+        ("a: **.x", '1:5: a value that begins with "*" or "&" must be in quotes'),
+        ("a: [${{ x }}]", "1:6: put text with ${{ }} in quotes when it stands inside of [ ] or { }"),
+        ("a: {{ x }}", "1:5: a key is a mapping, not a text; put text with braces in quotes"),
+        ("a: |x\n", '1:5: only a comment may follow "|" or ">"; put the text on the next lines and indent it'),
+        ("a: !foo bar", '1:4: the tag "!foo" means nothing here; remove it, or put the value in quotes'),
+        ("a: !!set {}", '1:4: the tag "!!set" means nothing here; remove it, or put the value in quotes'),
+        ("a: !!int x", '1:4: "x" is no value for the tag "!!int"'),
+        ("a: \x01", '1:4: the character U+0001 is not allowed; remove it or write "\\u" and its number'),
+        ("a: \ud800", '1:4: the character U+D800 is not allowed; remove it or write "\\u" and its number'),
+        ("a: {", "1:5: the text ends where a value must follow; close every bracket, brace and quote"),
+        ("a: 1\n}\n", '2:1: "}" closes nothing; remove it'),
+        ("a: 'it's'", "1:8: text follows the closing quotes; put quotes around the whole value"),
+        ('a: "\\q"', '1:5: "\\q" is no escape in double quotes; write "\\\\" for a backslash, or use single quotes'),
+        ("a: - b", '1:4: a list item cannot stand here; put each "- item" on a line of its own'),
+        ("- a\n-b: x\n", '2:1: a blank is missing after the dash; write "- b"'),
+        ("a:\n  -b: x\n   c: y", '3:5: a blank is missing after the dash in the line before; write "- b"'),
+        ("a: &a [*a]", '1:8: "*a" stands inside the value that it stands for; remove it'),
+        ("a: {<<: 1}", '1:9: only a mapping can be merged with "<<"'),
+    ],
+)  # fmt: skip
+def test_says_what_is_wrong_and_what_to_do(text: str, message: str) -> None:
+    assert refusal(text) == f"step.yml:{message}"
+
+
+CHAIN = "- &a0 [x]\n" + "".join(f"- &a{number} [*a{number - 1}]\n" for number in range(1, 9999))
+MERGES = "- &a {" + ",".join(f"k{number}: 1" for number in range(1000)) + "}\n" + "- <<: *a\n" * 9999
+STAIRS = "".join(" " * level + "a:\n" for level in range(2700))
+REPEATED = "a: &a " + "x" * 1_000_000 + "\nb: [" + "*a," * 1000 + "]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("[" * 3_900_000, "deeper than 100 levels", id="brackets"),
+        pytest.param("- " * 1_900_000, "deeper than 100 levels", id="lists"),
+        pytest.param("{a: " * 10_000, "deeper than 100 levels", id="braces"),
+        pytest.param("? " * 10_000, "deeper than 100 levels", id="keys"),
+        pytest.param(STAIRS, "deeper than 100 levels", id="indentation"),
+        pytest.param(CHAIN, "deeper than 100 levels", id="chain of aliases"),
+        pytest.param(BOMB, "more than 250000 values", id="alias bomb"),
+        pytest.param(REPEATED, "more than 250000 values", id="long text repeated"),
+        pytest.param(MERGES, "more than 250000 values", id="merge bomb"),
+        pytest.param("[" + "1," * 1_900_000 + "1]", "more than 250000 values", id="long list"),
+    ],
+)
+def test_hostile_texts_are_refused_soon(text: str, message: str) -> None:
+    started = time.perf_counter()
+
+    assert message in refusal(text)
+    assert time.perf_counter() - started < 2
+
+
+def test_a_large_text_is_read_soon() -> None:
+    text = "a: |\n" + "  echo hello world\n" * 205_000
+    started = time.perf_counter()
+
+    assert len(text) > 3_800_000
+    assert len(read_documents(text, "step.yml").nodes) == 1
+    assert time.perf_counter() - started < 2
+
+
+def test_a_hundred_levels_are_read() -> None:
+    assert len(read("[" * 100 + "]" * 100)) == 1
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: [x, 'y']\n---\nc: |\n  d\n", "a: &x {p: 1}\nb: {<<: *x}"])
+def test_without_the_c_library_the_same_is_read(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = read(text)
+    monkeypatch.setattr(document, "Loader", yaml.Loader)
+
+    assert read(text) == expected
+
+
+def test_the_c_library_is_there() -> None:
+    """Without it reading takes eight times as long."""
+    assert document.Loader is yaml.CLoader

@@ -1,0 +1,351 @@
+"""From the text of a step file to a function."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec import UNSET
+
+from step_runner.errors import FetchError, FunctionFileError
+from step_runner.functions.load import load_file, load_function, load_run_list
+from step_runner.model import (
+    Dynamic,
+    Exec,
+    Function,
+    Git,
+    Local,
+    Oci,
+    Parameter,
+    Place,
+    Script,
+    Sequence,
+    Spec,
+    Step,
+    ValueType,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXEC = "exec: {command: [a]}\n"
+
+
+def function(specification: str, definition: str) -> Function:
+    return load_function(f"{specification}\n---\n{definition}", file="step.yml", directory="/d")[0]
+
+
+def steps(items: str) -> tuple[Step, ...]:
+    body = function("{}", "run:\n" + items).body
+    assert isinstance(body, Sequence)
+    return body.steps
+
+
+def warnings(text: str) -> list[str]:
+    return [str(problem) for problem in load_function(text, file="step.yml")[1]]
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(FunctionFileError) as caught:
+        load_function(text, file="step.yml")
+    return str(caught.value).splitlines()
+
+
+def test_an_exec_function() -> None:
+    text = """
+spec:
+  inputs:
+    who: {type: string, default: world, description: Whom to greet}
+    token: {type: string, sensitive: true}
+  outputs:
+    length: {type: number}
+---
+env: {LANG: C}
+exec:
+  command: [echo, "hello ${{ inputs.who }}"]
+  work_dir: /tmp
+"""
+
+    assert load_function(text, file="hello/func.yml", directory="/x/hello") == (
+        Function(
+            spec=Spec(
+                inputs={
+                    "who": Parameter(type=ValueType.STRING, default="world", description="Whom to greet"),
+                    "token": Parameter(type=ValueType.STRING, sensitive=True),
+                },
+                outputs={"length": Parameter(type=ValueType.NUMBER)},
+            ),
+            body=Exec(command=("echo", "hello ${{ inputs.who }}"), work_dir="/tmp"),
+            env={"LANG": "C"},
+            directory="/x/hello",
+            file="hello/func.yml",
+        ),
+        (),
+    )
+
+
+def test_a_sequence() -> None:
+    body = function(
+        "spec: {outputs: {o: {type: array}}}",
+        """
+run:
+  - name: first
+    func: ./a
+    inputs: {x: 1, y: [{z: "${{ env.A }}"}]}
+    env: {A: b}
+  - name: second
+    script: echo
+outputs: {o: [1, "${{ steps.first.outputs.o }}"]}
+""",
+    ).body
+
+    assert body == Sequence(
+        steps=(
+            Step(
+                name="first",
+                call=Local(path="./a"),
+                inputs={"x": 1, "y": [{"z": "${{ env.A }}"}]},
+                env={"A": "b"},
+                place=Place(file="step.yml", line=5, column=5),
+            ),
+            Step(name="second", call=Script(text="echo"), place=Place(file="step.yml", line=9, column=5)),
+        ),
+        outputs={"o": [1, "${{ steps.first.outputs.o }}"]},
+    )
+
+
+@pytest.mark.parametrize("specification", ["{}", "spec:", "spec: {}", "spec: {inputs: , outputs: }", "---"])
+def test_a_specification_may_be_empty(specification: str) -> None:
+    assert function(specification, EXEC).spec == Spec()
+
+
+def test_a_third_document_is_not_read() -> None:
+    assert function("{}", EXEC + "---\n}{\n").body == Exec(command=("a",))
+
+
+@pytest.mark.parametrize(
+    ("written", "default"),
+    [
+        ("{type: string, default: '${{ env.X }}'}", "${{ env.X }}"),
+        ("{type: string, default: 2024-01-01}", "2024-01-01"),
+        ("{type: string, default: yes}", "yes"),
+        ("{type: string, default: ''}", ""),
+        ("{type: number, default: 1e3}", 1000),
+        ("{type: boolean, default: False}", False),
+        ("{type: array, default: [1, {a: b}]}", [1, {"a": "b"}]),
+        ("{type: struct, default: {a: [1]}}", {"a": [1]}),
+        ("{type: struct, default: null}", UNSET),
+        ("{type: struct}", UNSET),
+    ],
+)  # fmt: skip
+def test_defaults(written: str, default: object) -> None:
+    """They are of the declared type and not expanded; null is none."""
+    assert function(f"spec:\n  inputs:\n    x: {written}", EXEC).spec.inputs["x"].default == default
+
+
+def test_command_items_are_the_exact_text() -> None:
+    body = function("{}", "exec: {command: [echo, 2.50, yes, 010, True, 1_000, 2024-01-01]}").body
+
+    assert body == Exec(command=("echo", "2.50", "yes", "010", "True", "1_000", "2024-01-01"))
+
+
+def test_env_values_are_the_exact_text_and_null_is_empty() -> None:
+    (step,) = steps("  - {name: a, script: x, env: {A: 010, B: 1e3, C: 1.10, D: True, E: , F: ~, G: 2024-01-01}}")
+
+    assert step.env == {"A": "010", "B": "1e3", "C": "1.10", "D": "True", "E": "", "F": "", "G": "2024-01-01"}
+
+
+@pytest.mark.parametrize(
+    ("called", "call"),
+    [
+        ("func: ./a", Local(path="./a")),
+        ("step: ./a", Local(path="./a")),
+        ("func: ${{ vars.X }}", Dynamic(template="${{ vars.X }}")),
+        ("func: {git: {url: h/x, rev: 1.10}}", Git(url="https://h/x", revision="1.10")),
+        (
+            "step: {git: {url: h/x, rev: v, dir: a, file: b.yml}}",
+            Git(url="https://h/x", revision="v", directory="a", file="b.yml"),
+        ),
+        ("func: {oci: {registry: r.io, repository: a, tag: ''}}", Oci(registry="r.io", repository="a")),
+        ("func: {oci: {registry: r.io, repository: a, tag: 1.0}}", Oci(registry="r.io", repository="a", tag="1.0")),
+        ("script: true", Script(text="true")),
+    ],
+)  # fmt: skip
+def test_calls(called: str, call: object) -> None:
+    (step,) = steps(f"  - name: a\n    {called}")
+
+    assert step.call == call
+
+
+def test_expressions_may_stand_in_the_keys_of_inputs_and_env() -> None:
+    (step,) = steps('  - {name: a, func: ./a, inputs: {"${{ vars.K }}": 1}, env: {"X_${{ vars.K }}": 1}}')
+
+    assert step.inputs == {"${{ vars.K }}": 1}
+    assert step.env == {"X_${{ vars.K }}": "1"}
+
+
+def test_names_of_steps_may_repeat() -> None:
+    assert [step.name for step in steps("  - {name: a, script: x}\n  - {name: a, script: y}")] == ["a", "a"]
+
+
+def test_outputs_are_delegated_to_a_step() -> None:
+    made = function("spec: {outputs: delegate}", "run: [{name: a, func: ./a}]\ndelegate: a")
+
+    assert made.spec.outputs == "delegate"
+    assert isinstance(made.body, Sequence)
+    assert made.body.delegate == "a"
+
+
+def test_outputs_of_a_command_are_delegated_to_its_output_file() -> None:
+    assert function("spec: {outputs: delegate}", EXEC).spec.outputs == "delegate"
+
+
+def test_unknown_keys_are_accepted_with_a_warning() -> None:
+    text = "spec:\n  input: {}\n---\nexec: {command: [a], cmd: b}\nname: x\n"
+
+    assert warnings(text) == [
+        'step.yml:2:3: warning: unknown key "input" in "spec" has no effect; did you mean "inputs"?',
+        'step.yml:4:22: warning: unknown key "cmd" in "exec" has no effect; did you mean "command"?',
+        'step.yml:5:1: warning: unknown key "name" in the definition has no effect; '
+        "known: delegate, env, exec, outputs, run",
+    ]
+
+
+def test_keys_without_effect_are_warned_of() -> None:
+    assert warnings("{}\n---\nexec: {command: [a]}\noutputs: {a: 1}\ndelegate: b\n") == [
+        'step.yml:4:10: warning: "outputs" has no effect, because a command writes its outputs to ${{ output_file }}; '
+        "remove it",
+        'step.yml:5:11: warning: "delegate" has no effect here; remove it',
+    ]
+
+
+def test_an_unknown_key_beside_spec_is_an_error() -> None:
+    assert errors("spec:\ninputs: {}\n---\n" + EXEC) == [
+        'step.yml:2:1: the specification has no key "inputs"; known: spec'
+    ]
+
+
+def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
+    assert errors(
+        "spec:\n  inputs:\n    a: {type: nubmer}\n    b: {}\n---\n"
+        "run:\n  - name: 1\n  - {name: a, script: x, func: y}\n"
+    ) == [
+        'step.yml:3:15: "type" of input "a" cannot be "nubmer"; did you mean "number"?',
+        'step.yml:4:8: input "b" has no type; write "string", "number", "boolean", "array" or "struct"',
+        'step.yml:7:5: step "1" has neither "func" nor "script"; add one of them',
+        'step.yml:7:11: "name" of step "1" is a number, not a string; use letters, digits and _, and no digit first',
+        'step.yml:8:26: step "a" has both "script" and "func"; keep one of them',
+        'step.yml:8:32: "y" is no known form of a reference; for a function on this machine write "./y"',
+    ]
+
+
+def test_problems_are_bounded() -> None:
+    """A hundred errors and a hundred warnings say enough."""
+    items = "".join(f"  - {{name: a, unknown{number}: 1}}\n" for number in range(500))
+
+    assert len(errors("{}\n---\nrun:\n" + items)) == 200
+
+
+def test_a_bare_run_list() -> None:
+    text = "- script: echo\n- name: 1-2\n  func: ./y\n  env: {a-b: c}\n"
+    made, problems = load_run_list(text, file="STEPS", directory="/x")
+
+    assert problems == ()
+    assert made == Function(
+        spec=Spec(),
+        body=Sequence(
+            steps=(
+                Step(name="", call=Script(text="echo"), place=Place(file="STEPS", line=1, column=3)),
+                Step(
+                    name="1-2",
+                    call=Local(path="./y"),
+                    env={"a-b": "c"},
+                    place=Place(file="STEPS", line=2, column=3),
+                ),
+            )
+        ),
+        directory="/x",
+        file="STEPS",
+    )
+
+
+def test_a_bare_run_list_may_be_json_and_empty() -> None:
+    assert load_run_list('[{"script": "echo"}]', file="STEPS")[0].body != Sequence(steps=())
+    assert load_run_list("[]", file="STEPS")[0].body == Sequence(steps=())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", 'STEPS:1:1: the run list is empty; write a list whose items begin with "- name: NAME"'),
+        ("a", 'STEPS:1:1: the run list is a string, not a list; write a list whose items begin with "- name: NAME"'),
+        ("- name: a", 'STEPS:1:3: step "a" has neither "func" nor "script"; add one of them'),
+    ],
+)  # fmt: skip
+def test_a_bare_run_list_is_checked(text: str, message: str) -> None:
+    with pytest.raises(FunctionFileError) as caught:
+        load_run_list(text, file="STEPS")
+
+    assert str(caught.value) == message
+
+
+def test_a_file(tmp_path: Path) -> None:
+    (tmp_path / "step.yml").write_text("{}\n---\n" + EXEC)
+    made, _ = load_file(tmp_path / "step.yml", "shown.yml")
+
+    assert (made.directory, made.file) == (str(tmp_path), "shown.yml")
+
+
+def test_of_a_directory_the_function_in_it(tmp_path: Path) -> None:
+    (tmp_path / "step.yml").write_text("{}\n---\n" + EXEC)
+
+    assert load_file(tmp_path)[0].file == f"{tmp_path}/step.yml"
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yml")
+    (tmp_path / "large.yml").write_bytes(b"#" * (4 * 1024 * 1024 + 1))
+
+    with pytest.raises(FetchError, match=r"pipe.yml: is no regular file; a step file must be one"):
+        load_file(tmp_path / "pipe.yml")
+    with pytest.raises(FetchError, match=r"large.yml: is larger than 4 MiB; a step file must be smaller"):
+        load_file(tmp_path / "large.yml")
+    with pytest.raises(FetchError, match=r"pipe.yml/a.yml: no such file; a function is a directory with"):
+        load_file(tmp_path / "pipe.yml" / "a.yml")
+
+
+def test_a_missing_file_is_told_with_what_is_near(tmp_path: Path) -> None:
+    (tmp_path / "hello.yml").write_text("")
+
+    with pytest.raises(FetchError) as caught:
+        load_file(tmp_path / "helo.yml", "helo.yml")
+
+    assert str(caught.value) == (
+        "helo.yml: no such file, but there is hello.yml; a function is a directory with func.yml or step.yml"
+    )
+
+
+def test_a_file_that_is_no_text_is_refused_with_the_place(tmp_path: Path) -> None:
+    (tmp_path / "step.yml").write_bytes(b"{}\n# \xc3\xa4\xff\n")
+
+    with pytest.raises(FunctionFileError) as caught:
+        load_file(tmp_path / "step.yml", "step.yml")
+
+    assert str(caught.value) == "step.yml:2:4: the byte 0xff is no UTF-8; save the file as UTF-8"
+
+
+def test_twenty_script_steps_are_read_in_milliseconds() -> None:
+    """A job's run list is read on every request; the bound is far above the usual 0.6 ms."""
+    items = "".join(f"  - name: s{number}\n    script: |\n      echo {number}\n" for number in range(20))
+    load_function("{}\n---\nrun:\n" + items, file="step.yml")
+    best = min(_seconds("{}\n---\nrun:\n" + items) for _ in range(20))
+
+    assert best < 0.01
+
+
+def _seconds(text: str) -> float:
+    started = time.perf_counter()
+    load_function(text, file="step.yml")
+    return time.perf_counter() - started

@@ -1,0 +1,108 @@
+"""`python -m gracefulexitcmd`: run a command and end it gracefully, for shells."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd.cmd import Cmd
+from gracefulexitcmd.duration import seconds
+from gracefulexitcmd.exit import Cause
+from gracefulexitcmd.request import GRACE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from gracefulexitcmd.exit import Exit
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+EPILOG = """\
+example:
+  python -m gracefulexitcmd --grace 5 --timeout 1m -- make deploy
+
+SIGINT, SIGTERM, SIGHUP and SIGQUIT stop the command, a second one kills it at once. On a terminal the
+command's stdin is empty, because it does not run in the terminal's foreground.
+
+exit status: the command's own; 128 plus the signal when it was ended; 126 and 127 when it cannot be run.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    argv = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not argv:
+        _parser().error("no command: put it behind --")
+    stdin = subprocess.DEVNULL if os.isatty(0) else None
+    command = Cmd(argv, grace=options.grace, timeout=options.timeout, stdin=stdin)
+    return _run(command)
+
+
+def _run(command: Cmd) -> int:
+    received: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        command.cancel(grace=None if len(received) == 1 else 0)
+
+    for number in STOP_SIGNALS:
+        # What was ignored from the start, as nohup(1) has it, stays ignored, here and in the command.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        command.start()
+    except OSError as error:
+        print(f"gracefulexitcmd: cannot run {error.filename}: {error.strerror}", file=sys.stderr)
+        return 127 if isinstance(error, FileNotFoundError) else 126
+    ended = command.wait()
+    _report(ended)
+    return 128 + received[0] if ended.cause is Cause.CANCELLED and received else ended.exit_status
+
+
+def _report(ended: Exit) -> None:
+    for process in ended.census:
+        if process.ended_by != "SIGTERM":
+            how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"
+            print(f"gracefulexitcmd: {how}: {shlex.join(process.argv)} (pid {process.pid})", file=sys.stderr)
+    for holder in ended.holders:
+        print(f"gracefulexitcmd: holds the output: {shlex.join(holder.argv)} (pid {holder.pid})", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m gracefulexitcmd",
+        description="Run a command; end it with SIGTERM, time to clean up, then SIGKILL for its whole process group.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        default=GRACE,
+        metavar="TIME",
+        help="time between SIGTERM and SIGKILL, such as 5, 500ms or 1m30s (default: 30s)",
+    )
+    parser.add_argument("--timeout", type=_seconds, metavar="TIME", help="stop the command after this time")
+    parser.add_argument(
+        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND...", help="the command and its arguments"
+    )
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""A command that is ended gracefully, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd.cmd import BaseCmd
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from gracefulexitcmd.execution import Execution
+    from gracefulexitcmd.exit import Exit
+    from gracefulexitcmd.poller import Poller
+
+
+class AsyncCmd(BaseCmd):
+    """A command that is ended gracefully, for asyncio; the arguments are those of `Cmd`.
+
+    `async with AsyncCmd(...) as command:` starts it and makes sure that it has ended at the end of the block.
+    """
+
+    _driver: _Driver | None = None
+
+    async def start(self) -> None:
+        """Start the command. Raises OSError where that is not possible, RuntimeError at a second start."""
+        self._execution.start()
+
+    async def wait(self) -> Exit:
+        """Wait until the command has ended; any number of tasks of one loop may wait, and of a new loop when that
+        one was closed.
+
+        A task that is cancelled while it waits stops the command gracefully; CancelledError goes on when the
+        command has ended.
+        """
+        if self._execution.exit is not None:
+            return self._execution.exit
+        if self._driver is not None and self._driver.loop.is_closed():
+            self._execution.leave()
+            self._driver = None
+        if self._driver is None:
+            self._driver = _Driver(self._execution)
+        try:
+            return await asyncio.shield(self._driver.ended)
+        except asyncio.CancelledError:
+            self.cancel()
+            await _despite_cancellation(self._driver.ended)
+            raise
+
+    async def run(self) -> Exit:
+        """Start the command and wait for it."""
+        await self.start()
+        return await self.wait()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+        await self.wait()
+
+
+class _Driver:
+    """Has the event loop do what a blocking caller does by waiting."""
+
+    def __init__(self, execution: Execution) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[Exit] = self.loop.create_future()
+        self._execution = execution
+        self._timer: asyncio.TimerHandle | None = None
+        self._poller = execution.enter()
+        if self._poller is not None:
+            self.loop.add_reader(self._poller.fileno(), self._advance, self._poller)
+        self._go_on()
+
+    def _advance(self, poller: Poller) -> None:
+        self._execution.advance(poller.wait(0))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._execution.exit is None:
+            self._set_timer()
+        elif not self.ended.done():
+            self._end(self._execution.exit)
+
+    def _set_timer(self) -> None:
+        deadline = self._execution.deadline
+        if deadline is not None and self._poller is not None:
+            self._timer = self.loop.call_later(deadline - time.monotonic(), self._advance, self._poller)
+
+    def _end(self, exit_: Exit) -> None:
+        if self._poller is not None:
+            self.loop.remove_reader(self._poller.fileno())
+            self._execution.leave()
+        self.ended.set_result(exit_)
+
+
+async def _despite_cancellation(ended: asyncio.Future[Exit]) -> None:
+    """Wait for the end even if the task is cancelled again; the delay bounds how long that can take."""
+    while not ended.done():
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            continue

@@ -1,0 +1,137 @@
+"""A command that is ended gracefully, for callers that wait."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd.execution import Execution
+from gracefulexitcmd.request import GRACE, Request, Stream, StrPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from gracefulexitcmd.exit import Exit, SignalSent
+    from gracefulexitcmd.poller import Poller
+
+
+class BaseCmd:
+    """What the blocking and the asyncio form of a command share.
+
+    `argv` is the program and its arguments, started without a shell in a process group of its own. `grace` is
+    the time in seconds between the stop signal and SIGKILL, and the longest time that output is read after the
+    command's own end; a command that runs longer than `timeout` seconds is stopped in the same way. `env`,
+    `cwd`, `stdin`, `stdout` and `stderr` are as in `subprocess`; what goes to a PIPE is in the `Exit`. `input`
+    is written to the command's stdin.
+
+    Raises TypeError or ValueError where the arguments make no sense.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[StrPath],
+        *,
+        grace: float = GRACE,
+        timeout: float | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: StrPath | None = None,
+        stdin: Stream = None,
+        stdout: Stream = None,
+        stderr: Stream = None,
+        input: bytes | None = None,  # noqa: A002 - the name it has in subprocess
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self._execution = Execution(
+            Request(argv, grace, timeout, env, cwd, stdin, stdout, stderr, input, signal.Signals(stop_signal))
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process that was started, and of its process group; None before the start."""
+        return self._execution.pid
+
+    @property
+    def exit(self) -> Exit | None:
+        """How the command ended; None as long as it has not."""
+        return self._execution.exit
+
+    @property
+    def signals(self) -> tuple[SignalSent, ...]:
+        """What the command has been sent so far."""
+        return self._execution.signals
+
+    def cancel(self, *, grace: float | None = None) -> None:
+        """Stop the command: the stop signal and SIGCONT to its group now, SIGKILL when the grace is over.
+
+        May be called at any time, any number of times and from any thread or signal handler; it never waits, and
+        raises nothing but ValueError, where `grace` is not a time. Before the start it keeps the command from
+        starting; after the end it does nothing; a second call can only shorten the delay. SIGKILL is sent by
+        whoever waits for the command.
+        """
+        self._execution.stop(grace)
+
+
+class Cmd(BaseCmd):
+    """A command that is ended gracefully, for callers that wait.
+
+    `with Cmd(...) as command:` starts it and makes sure that it has ended at the end of the block: a command
+    that still runs there is cancelled.
+    """
+
+    def start(self) -> None:
+        """Start the command. Raises OSError where that is not possible, RuntimeError at a second start."""
+        self._execution.start()
+
+    def wait(self) -> Exit:
+        """Wait until the command has ended; any number of threads may wait."""
+        poller = self._execution.enter()
+        if poller is not None:
+            try:
+                self._drive(poller)
+            finally:
+                self._execution.leave()
+        assert self._execution.exit is not None
+        return self._execution.exit
+
+    def run(self) -> Exit:
+        """Start the command and wait for it.
+
+        An exception that arrives meanwhile, such as KeyboardInterrupt, stops the command gracefully before it
+        goes on; a second one kills it.
+        """
+        with self:
+            return self.wait()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except KeyboardInterrupt:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._cancel_and_wait(grace=None)
+        except BaseException:
+            self._cancel_and_wait(grace=0)
+            raise
+
+    def _cancel_and_wait(self, grace: float | None) -> None:
+        if self.exit is None:
+            self.cancel(grace=grace)
+            self.wait()
+
+    def _drive(self, poller: Poller) -> None:
+        while self._execution.exit is None:
+            deadline = self._execution.deadline
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self._execution.advance(poller.wait(timeout))

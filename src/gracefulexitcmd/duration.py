@@ -1,0 +1,23 @@
+"""Durations as people write them."""
+
+from __future__ import annotations
+
+import re
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = r"(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)"
+_PART = re.compile(rf"({_NUMBER})(ms|s|m|h)")
+
+
+def seconds(text: str) -> float:
+    """The seconds that a text such as `30`, `1.5`, `500ms`, `30s` or `1m30s` means.
+
+    Raises ValueError with a message for a person for anything else.
+    """
+    text = text.strip()
+    if re.fullmatch(_NUMBER, text):
+        return float(text)
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f'"{text}" is not a duration: write for example 30s, 1m30s, 500ms or a number of seconds')
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -1,0 +1,85 @@
+"""What happened to a command, as data."""
+
+from __future__ import annotations
+
+import enum
+import signal
+from dataclasses import dataclass
+
+
+class Cause(enum.StrEnum):
+    """Why a command ended: by itself, because it was cancelled, or because its time was over."""
+
+    EXITED = "exited"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSent:
+    """A signal that was sent: its name, seconds after the command's start, and to how many processes."""
+
+    name: str
+    after: float
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndedProcess:
+    """A process that had to be ended.
+
+    `found` says how it was known to belong to the command (`leader`, `group`). `ended_by` is the last signal
+    that it was sent before it was gone, None when it could not be ended.
+    """
+
+    pid: int
+    argv: tuple[str, ...]
+    found: str
+    ended_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that kept the command's output open after the command itself had ended."""
+
+    pid: int
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a command ended.
+
+    `status` is the leader's, as in `subprocess`: a negative number is the signal that ended it. It is None
+    when the command was cancelled before it started, when it could not be ended, or when another part of the
+    program took its status. `duration` is in seconds. `stdout` and `stderr` are None unless they were pipes.
+    """
+
+    cause: Cause
+    status: int | None
+    duration: float
+    forced: bool = False
+    signals: tuple[SignalSent, ...] = ()
+    census: tuple[EndedProcess, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    stdout: bytes | None = None
+    stderr: bytes | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command ended by itself and with status 0."""
+        return self.cause is Cause.EXITED and self.status == 0
+
+    @property
+    def exit_status(self) -> int:
+        """The status as a shell shows it: the command's own, or 128 plus the signal that ended it.
+
+        A command that was stopped counts as ended by the stop signal, or by SIGKILL where that was needed,
+        whatever status it made of it.
+        """
+        if self.cause is not Cause.EXITED:
+            stop_signal = self.signals[0].name if self.signals else "SIGTERM"
+            return 128 + signal.Signals["SIGKILL" if self.forced else stop_signal]
+        if self.status is None:
+            return 255
+        return self.status if self.status >= 0 else 128 - self.status

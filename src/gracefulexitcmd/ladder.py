@@ -1,0 +1,153 @@
+"""The stop sequence as a pure function: given what happened and the clock, what to do next.
+
+    READY ── started ──▶ RUNNING ── leader exited ──▶ DRAINING ── output closed or delay over ──▶ ENDED
+                            │                            ▲   │
+                  stop or time over                set empty  stop
+                            ▼                            │   ▼
+                        STOPPING ─────────────────────── ┤ STOPPING
+                            │ delay over                 │
+                            ▼                            │
+                         KILLING ────────────────────────┘
+
+STOPPING begins with the stop signal to the whole set of processes, KILLING with SIGKILL. Both last until the set
+is empty, not until the leader is gone. A stop before the start ends the command at once.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple, TypeAlias, assert_never
+
+from gracefulexitcmd.exit import Cause
+
+KILL_PATIENCE = 2.0
+"""Seconds to wait after SIGKILL for what does not die, such as a process in an uninterruptible disk sleep."""
+
+
+class Phase(enum.Enum):
+    """Where a command stands on its way from start to end."""
+
+    READY = "ready"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    KILLING = "killing"
+    DRAINING = "draining"
+    ENDED = "ended"
+
+
+class Action(enum.Enum):
+    """What the ladder asks for."""
+
+    TERMINATE = "send the stop signal, then SIGCONT, to the whole set"
+    KILL = "send SIGKILL to the whole set"
+    LOOK = "look who is left, now and whenever one of them ends, until the set is empty"
+    ABANDON_OUTPUT = "stop reading the output and name who holds it"
+
+
+class Event(enum.Enum):
+    """What can happen to a command that runs; being stopped is apart."""
+
+    LEADER_EXITED = "the process that was started is gone; what it started may live on"
+    LOOK_DUE = "those who were left at the last look have ended, or it is time to look again"
+    SET_EMPTY = "no process of the command is left"
+    OUTPUT_CLOSED = "the last pipe was read to its end"
+    DEADLINE_REACHED = "the clock passed the ladder's deadline"
+
+
+class Ladder(NamedTuple):
+    """The state of one stop sequence; times are seconds of a monotonic clock, durations seconds."""
+
+    grace: float
+    timeout: float | None = None
+    phase: Phase = Phase.READY
+    cause: Cause = Cause.EXITED
+    output: bool = False
+    leader_gone: float | None = None
+    deadline: float | None = None
+
+    def started(self, now: float, *, output: bool) -> Ladder:
+        """The ladder after the command was started; `output` tells whether there are pipes to read."""
+        deadline = None if self.timeout is None else now + self.timeout
+        return self._replace(phase=Phase.RUNNING, output=output, deadline=deadline)
+
+    def stopped(self, now: float, grace: float, cause: Cause = Cause.CANCELLED) -> Step:
+        """The ladder after somebody wanted the command to end within `grace` seconds, and what to do.
+
+        A stop of what is being stopped can shorten the delay that runs, never lengthen it.
+        """
+        match self.phase:
+            case Phase.READY:
+                return self._replace(phase=Phase.ENDED, cause=cause), ()
+            case Phase.RUNNING:
+                return self._stopping(now, grace, cause), (Action.TERMINATE,)
+            case Phase.DRAINING if self.cause is Cause.EXITED:
+                return self._stopping(now, grace, cause), (Action.TERMINATE, Action.LOOK)
+            case Phase.STOPPING | Phase.DRAINING:
+                return self._hurried(now, grace), ()
+            case Phase.KILLING | Phase.ENDED:
+                return self, ()
+            case _:
+                assert_never(self.phase)
+
+    def after(self, event: Event, now: float) -> Step:
+        """The ladder after an event, and what to do; an event that means nothing here changes nothing."""
+        match event:
+            case Event.LEADER_EXITED:
+                return self._leader_exited(now)
+            case Event.LOOK_DUE:
+                return self, (Action.LOOK,) if self._rounding_up else ()
+            case Event.SET_EMPTY:
+                return (self._drained() if self._rounding_up else self), ()
+            case Event.OUTPUT_CLOSED:
+                closed = self._replace(output=False)
+                return (closed._drained() if self.phase is Phase.DRAINING else closed), ()
+            case Event.DEADLINE_REACHED:
+                return self._deadline_reached(now)
+            case _:
+                assert_never(event)
+
+    @property
+    def _rounding_up(self) -> bool:
+        """Whether the leader is gone and the rest of the set is being ended."""
+        return self.leader_gone is not None and self.phase in (Phase.STOPPING, Phase.KILLING)
+
+    def _leader_exited(self, now: float) -> Step:
+        if self.leader_gone is not None or self.phase in (Phase.READY, Phase.ENDED):
+            return self, ()
+        gone = self._replace(leader_gone=now)
+        return (gone._drained(), ()) if self.phase is Phase.RUNNING else (gone, (Action.LOOK,))
+
+    def _deadline_reached(self, now: float) -> Step:
+        if self.deadline is None or now < self.deadline:
+            return self, ()
+        match self.phase:
+            case Phase.RUNNING:
+                return self.stopped(now, self.grace, Cause.TIMEOUT)
+            case Phase.STOPPING:
+                killing = self._replace(phase=Phase.KILLING, deadline=now + KILL_PATIENCE)
+                return killing, (Action.KILL, Action.LOOK) if killing._rounding_up else (Action.KILL,)
+            case Phase.KILLING | Phase.DRAINING:
+                return self._replace(phase=Phase.ENDED, deadline=None), (Action.ABANDON_OUTPUT,)
+            case Phase.READY | Phase.ENDED:
+                return self, ()
+            case _:
+                assert_never(self.phase)
+
+    def _drained(self) -> Ladder:
+        """Read what is left of the output, at most the delay after the leader's exit; without output, end."""
+        if not self.output:
+            return self._replace(phase=Phase.ENDED, deadline=None)
+        assert self.leader_gone is not None
+        return self._replace(phase=Phase.DRAINING, deadline=self.leader_gone + self.grace)
+
+    def _stopping(self, now: float, grace: float, cause: Cause) -> Ladder:
+        # Who is stopped while the output is drained has the whole grace, but nobody reads for longer because of it.
+        reading = grace if self.leader_gone is None else min(self.grace, grace)
+        return self._replace(phase=Phase.STOPPING, cause=cause, grace=reading, deadline=now + grace)
+
+    def _hurried(self, now: float, grace: float) -> Ladder:
+        assert self.deadline is not None
+        return self._replace(grace=min(self.grace, grace), deadline=min(self.deadline, now + grace))
+
+
+Step: TypeAlias = tuple[Ladder, tuple[Action, ...]]

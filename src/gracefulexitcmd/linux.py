@@ -1,0 +1,154 @@
+"""What Linux tells of processes: `/proc` and pidfds. Numbers and field names are those of proc(5)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PIDFD_SIGNAL_PROCESS_GROUP = 4
+"""Flag of pidfd_send_signal(2), Linux 6.9: the signal goes to the group whose leader the pidfd names."""
+
+
+class Process(NamedTuple):
+    """A process as `/proc/PID/stat` shows it; pid and start time (clock ticks since boot) together are unique."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    start_time: int
+    threads: int = 1
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still do something: zombies cannot, unless it is only their first thread that has ended."""
+        return self.state not in "ZX" or self.threads > 1
+
+
+def process(pid: int) -> Process | None:
+    """The process with this number, None if there is none or it is hidden; OSError where no descriptor is free."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    # The command's name stands in parentheses and may itself hold blanks and parentheses.
+    fields = text[text.rindex(b")") + 2 :].split(None, 20)
+    state, parent, group, session = chr(fields[0][0]), int(fields[1]), int(fields[2]), int(fields[3])
+    return Process(pid, state, parent, group, session, start_time=int(fields[19]), threads=int(fields[17]))
+
+
+def processes() -> Iterator[Process]:
+    """All processes that this one can see, in no order; those that end meanwhile are left out."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (found := process(int(name))) is not None:
+            yield found
+
+
+def children(pid: int) -> Iterator[int]:
+    """The numbers of a process's children, of all its threads (needs CONFIG_PROC_CHILDREN; else none)."""
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            yield from _children_of_task(pid, task)
+
+
+def _children_of_task(pid: int, task: str) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The numbers of a process's children, their children and so on."""
+    waiting = [pid]
+    while waiting:
+        for child in children(waiting.pop()):
+            yield child
+            waiting.append(child)
+
+
+def argv(pid: int) -> tuple[str, ...]:
+    """A process's arguments; the kernel's name for it in brackets when it has none (a zombie, a kernel thread)."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        if text := file.read():
+            return tuple(os.fsdecode(word) for word in text.removesuffix(b"\0").split(b"\0"))
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+        return (f"[{file.read().rstrip()}]",)
+    return ()
+
+
+def holders(inodes: Iterable[int]) -> Iterator[int]:
+    """The numbers of the processes, this one left out, that hold a pipe with one of these inodes open."""
+    wanted = {f"pipe:[{inode}]" for inode in inodes}
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and int(name) != os.getpid() and wanted.intersection(_open_files(name)):
+            yield int(name)
+
+
+def _open_files(pid: str) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                yield os.readlink(f"/proc/{pid}/fd/{descriptor}")
+
+
+def open_pidfd(found: Process) -> int | None:
+    """A pidfd of exactly this process, None if it is gone: its number may have been given to another one.
+
+    Raises OSError where no descriptor is free.
+    """
+    try:
+        descriptor = os.pidfd_open(found.pid)
+    except ProcessLookupError:
+        return None
+    try:
+        now = process(found.pid)
+    except OSError:
+        os.close(descriptor)
+        raise
+    if now is not None and now.start_time == found.start_time:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def has_pidfd() -> bool:
+    """Whether the kernel gives out pidfds (Linux 5.3, and not forbidden by a seccomp filter)."""
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
+
+
+def signal_group(pidfd: int, number: int) -> bool:
+    """Send a signal to the whole group whose leader the pidfd names; False when nobody is in it any more.
+
+    It works, and cannot reach a foreign group, even after the leader was reaped and its number given away.
+    """
+    try:
+        signal.pidfd_send_signal(pidfd, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def can_signal_group(pidfd: int) -> bool:
+    """Whether the kernel knows PIDFD_SIGNAL_PROCESS_GROUP (Linux 6.9)."""
+    try:
+        return signal_group(pidfd, 0)
+    except PermissionError:  # the leader runs as another user already
+        return True
+    except OSError:
+        return False

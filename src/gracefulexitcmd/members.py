@@ -1,0 +1,152 @@
+"""The processes of a command that is being stopped: who they are, what they were sent, when the last has gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd import linux, posix
+from gracefulexitcmd.exit import EndedProcess, SignalSent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gracefulexitcmd.poller import Poller
+
+LOOK_AGAIN = 0.01
+"""Seconds between two looks where the system cannot tell when a process that is not a child ends."""
+
+
+class Members:
+    """The members of one command's process group, from the first signal until nobody is left."""
+
+    def __init__(self, group: posix.Group, poller: Poller, changed: Callable[[], None]) -> None:
+        self.look_at: float | None = None
+        """When to look again, on the monotonic clock, where nobody tells that a member ended."""
+        self.signals: list[SignalSent] = []
+        self._group = group
+        self._poller = poller
+        self._changed = changed
+        self._started_at = time.monotonic()
+        self._found: dict[int, tuple[str, ...]] = {}
+        self._last_signal: dict[int, str] = {}
+        self._alive: set[int] = set()
+        self._pidfds: set[int] = set()
+
+    @property
+    def descriptors(self) -> frozenset[int]:
+        """The descriptors that are held, until `forget`."""
+        return frozenset(self._pidfds)
+
+    def count_tree(self) -> None:
+        """Count the leader's tree before the stop signal, so that who dies of it at once is in the census."""
+        with contextlib.suppress(OSError):
+            self._count(posix.tree(self._group.pid))
+
+    def terminate(self, stop_signal: signal.Signals) -> None:
+        """Send the stop signal to everybody, then SIGCONT: a stopped process must be able to act."""
+        # The group as a whole is counted afterwards: to look through all processes takes milliseconds.
+        sent_at = time.monotonic()
+        self._group.signal(stop_signal)
+        self._group.signal(signal.SIGCONT)
+        with contextlib.suppress(OSError):
+            self._count(self._group.members())
+        self._note(stop_signal, sent_at)
+        self.signals.append(SignalSent("SIGCONT", sent_at - self._started_at, len(self._alive)))
+
+    def kill(self) -> None:
+        """Send SIGKILL to everybody."""
+        members = self._look()
+        sent_at = time.monotonic()
+        self._group.signal(signal.SIGKILL)
+        if members != []:
+            self._note(signal.SIGKILL, sent_at)
+
+    def watch(self, *, kill: bool) -> bool:
+        """Have `changed` called when those who are left have ended; False when nobody is left.
+
+        With `kill` whoever is found is sent SIGKILL: it was born since the last one.
+        """
+        self.forget()
+        while (members := self._look()) != []:
+            if kill:
+                self._group.signal(signal.SIGKILL)
+                self._last_signal.update(dict.fromkeys(self._alive, "SIGKILL"))
+            if self._wait_for(members):
+                return True
+        return False
+
+    def forget(self) -> None:
+        """Stop waiting for anybody."""
+        self.look_at = None
+        while self._pidfds:
+            self._drop(self._pidfds.pop())
+
+    @property
+    def forced(self) -> bool:
+        """Whether somebody was sent SIGKILL."""
+        return signal.SIGKILL.name in self._last_signal.values()
+
+    def census(self) -> tuple[EndedProcess, ...]:
+        """What became of everybody who was sent a signal, or is alive.
+
+        What a process started to clean up, and what ended by itself, did not have to be ended.
+        """
+        return tuple(
+            EndedProcess(
+                pid,
+                argv,
+                found="leader" if pid == self._group.pid else "group",
+                ended_by=None if pid in self._alive else self._last_signal.get(pid),
+            )
+            for pid, argv in self._found.items()
+            if pid in self._last_signal or pid in self._alive
+        )
+
+    def _look(self) -> list[linux.Process] | None:
+        """Who is left, None where that cannot be told."""
+        try:
+            members = self._group.members()
+        except OSError:
+            return None
+        self._count(members)
+        self._alive = {member.pid for member in members}
+        return members
+
+    def _count(self, processes: Iterable[linux.Process]) -> None:
+        for process in processes:
+            if process.pid not in self._found:
+                self._found[process.pid] = posix.argv(process.pid)
+                self._alive.add(process.pid)
+
+    def _note(self, number: signal.Signals, at: float) -> None:
+        self._last_signal.update(dict.fromkeys(self._alive, number.name))
+        self.signals.append(SignalSent(number.name, at - self._started_at, len(self._alive)))
+
+    def _wait_for(self, members: list[linux.Process] | None) -> bool:
+        if members is None or posix.portable:
+            self.look_at = time.monotonic() + LOOK_AGAIN
+            return True
+        try:
+            for member in members:
+                if (pidfd := linux.open_pidfd(member)) is not None:
+                    self._pidfds.add(pidfd)
+                    self._poller.watch(pidfd, partial(self._ended, pidfd))
+        except OSError:  # not enough descriptors are free to have each of them watched
+            self.look_at = time.monotonic() + LOOK_AGAIN
+        return bool(self._pidfds) or self.look_at is not None
+
+    def _ended(self, pidfd: int) -> None:
+        if pidfd in self._pidfds:
+            self._pidfds.discard(pidfd)
+            self._drop(pidfd)
+            if not self._pidfds:
+                self._changed()
+
+    def _drop(self, pidfd: int) -> None:
+        self._poller.forget(pidfd)
+        os.close(pidfd)

@@ -1,0 +1,66 @@
+"""Reading a command's pipes without ever waiting for them."""
+
+from __future__ import annotations
+
+import os
+
+CHUNK = 1 << 16
+"""Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
+
+BURST = 16
+"""Chunks read in one go before others get their turn: 1 MiB, as much as a pipe can hold by default."""
+
+
+class Pipe:
+    """The read end of a pipe and the bytes that came out of it so far."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self.descriptor = descriptor
+        self.inode = os.fstat(descriptor).st_ino
+        self.closed = False
+        self._chunks: list[bytes] = []
+
+    @property
+    def content(self) -> bytes:
+        """All bytes read so far."""
+        return b"".join(self._chunks)
+
+    def read(self) -> None:
+        """Take what is there, at most one burst; `closed` is set at the end of the pipe."""
+        for _ in range(BURST):
+            try:
+                chunk = os.read(self.descriptor, CHUNK)
+            except BlockingIOError:
+                return
+            if not chunk:
+                self.closed = True
+                return
+            self._chunks.append(chunk)
+
+    def finish(self) -> None:
+        """Take what is left of what was written so far, and close this end."""
+        self.read()
+        os.close(self.descriptor)
+
+
+class Feed:
+    """The write end of a pipe and the bytes that still have to go into it."""
+
+    def __init__(self, descriptor: int, content: bytes) -> None:
+        os.set_blocking(descriptor, False)
+        self.descriptor = descriptor
+        self._left = memoryview(content)
+
+    def write(self) -> bool:
+        """Put in what fits, at most one burst; True when all was written or nobody reads any more."""
+        try:
+            for _ in range(BURST):
+                self._left = self._left[os.write(self.descriptor, self._left[:CHUNK]) :]
+                if not self._left:
+                    return True
+        except BlockingIOError:
+            return False
+        except BrokenPipeError:
+            return True
+        return False

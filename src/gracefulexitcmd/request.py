@@ -1,0 +1,55 @@
+"""What to run, and how it is to be ended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+Stream: TypeAlias = "int | IO[Any] | None"
+"""As in `subprocess`: None inherits, DEVNULL, PIPE, a descriptor or an open file."""
+
+GRACE = 30.0
+"""Seconds between the stop signal and SIGKILL where nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command, checked; the fields are those of `Cmd`."""
+
+    argv: Sequence[StrPath]
+    grace: float = GRACE
+    timeout: float | None = None
+    env: Mapping[str, str] | None = None
+    cwd: StrPath | None = None
+    stdin: Stream = None
+    stdout: Stream = None
+    stderr: Stream = None
+    input: bytes | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+
+    def __post_init__(self) -> None:
+        if isinstance(self.argv, str | bytes):
+            raise TypeError(f'argv is a list of words, not a text; for a shell write ["sh", "-c", {self.argv!r}]')
+        if not self.argv:
+            raise ValueError("argv is empty: it needs at least the program")
+        check_seconds("grace", self.grace)
+        check_seconds("timeout", self.timeout)
+        if self.input is not None and self.stdin is not None:
+            raise ValueError("input and stdin cannot both be given: input is written to a pipe that becomes stdin")
+        if self.stdin == subprocess.PIPE:
+            raise ValueError("stdin cannot be a pipe: give what is to be written as input")
+        if self.stdout == subprocess.STDOUT:
+            raise ValueError("stdout cannot be STDOUT: that is for stderr, which then goes where stdout goes")
+
+
+def check_seconds(name: str, seconds: float | None) -> None:
+    """Raise ValueError unless it is None or a time that can be waited for."""
+    if seconds is not None and not 0 <= seconds < float("inf"):
+        raise ValueError(f"{name} is {seconds}: it must be a number of seconds, 0 or more")

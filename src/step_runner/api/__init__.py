@@ -1,0 +1,1 @@
+"""The wire: gRPC messages in, calls to the jobs, gRPC messages out."""

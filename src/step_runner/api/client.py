@@ -1,0 +1,79 @@
+"""A client of the service, for programs that wait for each call."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import grpc
+
+from step_runner.api import convert
+from step_runner.api.pb import step_pb2 as pb
+from step_runner.api.pb.step_pb2_grpc import StepRunnerStub
+from step_runner.errors import StepRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from step_runner.model import JobStatus, RunRequest
+
+
+class Client:
+    """The calls of a server on a unix socket; every one raises StepRunnerError where the server refuses it."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._channel = grpc.insecure_channel(f"unix:{path}")
+        self._stub = StepRunnerStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    def run(self, request: RunRequest) -> None:
+        """Start a job; returns at once."""
+        with self._explained():
+            self._stub.Run(convert.run_message(request))
+
+    def follow(self, job_id: str, offset: int = 0, *, wait: bool = True) -> Iterator[bytes]:
+        """The job's log from a byte offset on, until the job has ended or, without `wait`, as far as it goes now."""
+        with self._explained():
+            for reply in self._stub.FollowLogs(pb.FollowLogsRequest(id=job_id, offset=offset, no_wait=not wait)):
+                yield reply.data
+
+    def status(self, job_id: str) -> JobStatus:
+        """The state of one job."""
+        with self._explained():
+            return convert.job_status(self._stub.Status(pb.StatusRequest(id=job_id)).jobs[0])
+
+    def jobs(self) -> list[JobStatus]:
+        """The state of all jobs."""
+        with self._explained():
+            return [convert.job_status(job) for job in self._stub.Status(pb.StatusRequest()).jobs]
+
+    def cancel(self, job_id: str) -> float | None:
+        """Ask a job to stop; returns at once, with the seconds until it is killed, None when it has ended."""
+        with self._explained():
+            return convert.time_left(self._stub.Cancel(pb.CancelRequest(id=job_id)))
+
+    def close(self, job_id: str) -> None:
+        """Stop a job, wait for its end and have everything of it removed."""
+        with self._explained():
+            self._stub.Close(pb.CloseRequest(id=job_id))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise StepRunnerError(
+                    f"no server listens on {self._path}: start one with: step-runner serve --socket {self._path}"
+                ) from error
+            raise StepRunnerError(error.details()) from error

@@ -1,0 +1,69 @@
+"""A command that runs beside a server, once there is something on the server's stdin for it to read."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import fcntl
+import termios
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd import AsyncCmd
+from step_runner.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL for the command when the server stops."""
+
+STDIN = 0
+
+
+async def run_on_stdin(command: Sequence[str], stopping: asyncio.Event) -> int:
+    """Run the command with the server's stdin, stdout and stderr; returns its exit status.
+
+    It is started when the first byte arrives on stdin. When stdin ends before, or the server stops before, it is
+    not run at all and the status is 0. Raises CommandError where it cannot be started.
+    """
+    if not await _first_byte(stopping):
+        return 0
+    process = AsyncCmd(command, grace=GRACE)
+    try:
+        await process.start()
+    except OSError as error:
+        raise CommandError(f'cannot run "{command[0]}": {error.strerror}') from error
+    ended = asyncio.ensure_future(process.wait())
+    stopped = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+    process.cancel()
+    stopped.cancel()
+    return (await ended).exit_status
+
+
+async def _first_byte(stopping: asyncio.Event) -> bool:
+    """Whether there is something to read on stdin, once that is known; False when the server stops first."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    try:
+        loop.add_reader(STDIN, ready.set)
+    except PermissionError:  # epoll_ctl(2): a file or /dev/null, which is always ready
+        return _waiting_bytes() > 0
+    waits = [asyncio.ensure_future(event.wait()) for event in (ready, stopping)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(STDIN)
+        for wait in waits:
+            wait.cancel()
+    return not stopping.is_set() and _waiting_bytes() > 0
+
+
+def _waiting_bytes() -> int:
+    """How many bytes can be read from stdin now; none at its end."""
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(STDIN, termios.FIONREAD, count)
+    except OSError:  # a device that cannot tell, such as /dev/null
+        return 0
+    return count[0]

@@ -1,0 +1,50 @@
+"""Unix sockets of servers: where they lie, and whether somebody listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+from step_runner.errors import StepRunnerError
+
+LONGEST_PATH = 107
+"""Bytes of a socket's path on Linux: `sun_path` of unix(7) less the final NUL; macOS has 103."""
+
+
+def make_free(path: str) -> None:
+    """See that a server can listen on `path`: a socket that nobody listens on any more is removed.
+
+    Raises StepRunnerError where somebody listens on it, where it is no socket or belongs to another user, or where
+    the path cannot be a socket's.
+    """
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise StepRunnerError(f"opening socket: {path} is longer than {LONGEST_PATH} bytes: choose a shorter --socket")
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        _check_directory(path)
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise StepRunnerError(f"opening socket: {path} exists and is no socket: choose another --socket")
+    if found.st_uid != os.getuid():
+        raise StepRunnerError(f"opening socket: {path} belongs to another user: choose another --socket")
+    if is_listening(path):
+        raise StepRunnerError(f"opening socket: {path}: address already in use: another server listens there")
+    os.unlink(path)
+
+
+def is_listening(path: str) -> bool:
+    """Whether a process accepts connections on a socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
+
+
+def _check_directory(path: str) -> None:
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise StepRunnerError(f"opening socket: there is no directory {directory}: make it, or choose another --socket")

@@ -1,0 +1,103 @@
+"""The commands by name; each is imported only when it is chosen, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from step_runner import __version__
+from step_runner.errors import StepRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Entry(NamedTuple):
+    """A command: the module in this package that holds it under the name `command`, and what it does."""
+
+    module: str
+    about: str
+
+
+SERVER = {
+    "serve": Entry("serve", "Serve the API on a unix socket"),
+    "proxy": Entry("proxy", "Pass bytes between stdin, stdout and a server's socket"),
+    "bootstrap": Entry("bootstrap", "Put this program to another place"),
+}
+
+COMMANDS = {
+    "run": Entry("run", "Run a function on this machine"),
+    **SERVER,
+    "start": Entry("start", "Start a job on a server"),
+    "jobs": Entry("jobs", "List the jobs of a server"),
+    "logs": Entry("logs", "Print the log of a job"),
+    "cancel": Entry("cancel", "Ask a job to stop gracefully"),
+    "close": Entry("close", "Stop a job and remove everything of it"),
+}
+
+EPILOG = """\b
+Examples:
+  step-runner run ./examples/release
+  step-runner serve &
+  step-runner start ./examples/cleanup --id 1
+  step-runner cancel 1 --wait"""
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are chosen."""
+
+    def __init__(self, entries: dict[str, Entry], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._entries = entries
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(self._entries)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in self._entries:
+            return super().get_command(_context, name)
+        command: click.Command = importlib.import_module(f"step_runner.cli.{self._entries[name].module}").command
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.about) for name, entry in self._entries.items()])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name; returns the exit status.
+
+    A command returns its own status, None for 0. Usage errors have status 1, as callers of the peer expect.
+    """
+    try:
+        status = commands.main(list(arguments), prog_name="step-runner", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "step-runner"
+        click.echo(f"Error: {error.format_message()}\nTry '{path} --help'", err=True)
+        return 1
+    except (click.ClickException, StepRunnerError) as error:
+        click.echo(f"Error: {error}", err=True)
+        return getattr(error, "exit_status", 1)
+    except click.Abort:
+        return 128 + signal.SIGINT
+    return status or 0
+
+
+@click.group(cls=Commands, entries=SERVER, name="steps", subcommand_metavar="COMMAND")
+def steps() -> None:
+    """Serve, proxy and bootstrap, under the name that GitLab's executors use."""
+
+
+@click.group(cls=Commands, entries=COMMANDS, epilog=EPILOG, subcommand_metavar="COMMAND")
+@click.version_option(__version__, message="step-runner %(version)s")
+def commands() -> None:
+    """Runs GitLab CI functions and ends them gracefully."""
+
+
+commands.add_command(steps)

@@ -1,0 +1,33 @@
+"""`step-runner proxy`: pass bytes between stdin, stdout and a server's socket."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from step_runner.cli import options
+
+EPILOG = """\b
+Examples:
+  step-runner proxy
+  step-runner proxy --socket /run/steps.sock
+  ssh build-machine step-runner proxy"""
+
+STDIN, STDOUT = 0, 1
+
+
+@click.command("proxy", epilog=EPILOG)
+@click.option("--socket", "path", metavar="PATH", help="The socket of the server (default: step-runner.sock in DIR).")
+@click.argument("directory", metavar="[DIR]", required=False)
+def command(path: str | None, directory: str | None) -> None:
+    """Pass bytes between stdin, stdout and a server's socket, until either side ends.
+
+    DIR is the directory of the socket, by default the one for temporary files.
+    """
+    from step_runner.api.pump import dial, pump
+
+    if path is None and directory is None:
+        path = os.environ.get(options.SOCKET_VARIABLE)
+    with dial(options.socket_path(path, directory)) as connection:
+        pump(STDIN, STDOUT, connection)

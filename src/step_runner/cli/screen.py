@@ -1,0 +1,142 @@
+"""What a person sees of a running function: the output of its steps, and on a terminal one line about them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gracefulexitcmd import Exit
+
+STDOUT, STDERR = 1, 2
+
+CHUNK = 1 << 16
+ERASE_LINE = b"\r\x1b[K"
+
+REDRAW = 0.1
+"""Seconds between two drawings of the line."""
+
+
+class Plain:
+    """Steps write to this program's own stdout and stderr; the runner's lines go to stderr."""
+
+    stdout = STDOUT
+    stderr = STDERR
+
+    def notice(self, line: str) -> None:
+        """Write a line of the runner's own."""
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            os.write(STDERR, f"{line}\n".encode(errors="surrogateescape"))
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+    def stopping(self, grace: float) -> None:
+        """The line about the stop says it."""
+
+    def step_started(self, names: tuple[str, ...]) -> None:
+        """The line about the step says it."""
+
+    def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
+        """The line about the end says it."""
+
+
+class Terminal(Plain):
+    """Steps write to a pipe, and from there byte for byte to the terminal, above a line that says what is running.
+
+    Only what would go to the terminal is led through the pipe, both streams through the same one, which keeps
+    their order. The line is drawn only while the output stands at the beginning of a line.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        self.stdout = self._writer if os.isatty(STDOUT) else STDOUT
+        self.stderr = self._writer
+        self._step = ""
+        self._since = time.monotonic()
+        self._kill_at: float | None = None
+        self._at_line_start = True
+        self._drawn = False
+        self._loop.add_reader(self._reader, self._pass_on)
+        self._ticker = self._loop.call_later(REDRAW, self._tick)
+
+    def notice(self, line: str) -> None:
+        """Write a line of the runner's own, on a line of its own."""
+        self._pass_on()
+        self._write((b"" if self._at_line_start else b"\n") + f"{line}\n".encode(errors="surrogateescape"))
+
+    def step_started(self, names: tuple[str, ...]) -> None:
+        """The line names the step, with those that it stands in."""
+        self._step = " > ".join(names)
+        self._since = time.monotonic()
+
+    def stopping(self, grace: float) -> None:
+        """The line shows the time that is left."""
+        self._kill_at = time.monotonic() + grace
+        self._draw()
+
+    def end(self) -> None:
+        """Show what is left in the pipe, and take the line away."""
+        self._ticker.cancel()
+        self._loop.remove_reader(self._reader)
+        self._pass_on()
+        self._erase()
+        os.close(self._writer)
+        os.close(self._reader)
+
+    def _pass_on(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(self._reader, CHUNK):
+                self._write(chunk)
+
+    def _write(self, content: bytes) -> None:
+        self._erase()
+        self._at_line_start = content.endswith(b"\n")
+        _write_all(STDERR, content)
+        self._draw()
+
+    def _tick(self) -> None:
+        self._draw()
+        self._ticker = self._loop.call_later(REDRAW, self._tick)
+
+    def _draw(self) -> None:
+        if not self._at_line_start:
+            return
+        text = self._line(time.monotonic())[: _columns() - 1]
+        _write_all(STDERR, ERASE_LINE + text.encode(errors="replace"))
+        self._drawn = True
+
+    def _erase(self) -> None:
+        if self._drawn:
+            _write_all(STDERR, ERASE_LINE)
+            self._drawn = False
+
+    def _line(self, now: float) -> str:
+        if self._kill_at is not None:
+            left = max(0.0, self._kill_at - now)
+            return f"Stopping {self._step}: {left:.0f} s left, Ctrl-C again to kill it"
+        return f"Running {self._step}: {now - self._since:.0f} s"
+
+
+def screen() -> Plain:
+    """The way of showing things that fits: a terminal gets the line, a file or a pipe nothing but the output."""
+    return Terminal() if os.isatty(STDERR) and os.environ.get("TERM") != "dumb" else Plain()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(STDERR).columns or 80
+    except OSError:
+        return 80
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    with contextlib.suppress(OSError):  # the terminal is gone
+        while view:
+            view = view[os.write(descriptor, view) :]

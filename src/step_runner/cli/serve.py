@@ -1,0 +1,56 @@
+"""`step-runner serve`: serve the API on a unix socket."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import click
+
+from step_runner.cli import options
+from step_runner.errors import StepRunnerError
+
+EPILOG = """\b
+Examples:
+  step-runner serve
+  step-runner serve --socket /run/steps.sock --graceful-exit-delay 1m
+  echo 'make test' | step-runner serve -- /run sh"""
+
+
+@click.command(
+    "serve", epilog=EPILOG, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.option("--socket", "path", metavar="PATH", help="The socket to serve on (default: step-runner.sock in DIR).")
+@options.graceful_exit_delay
+@click.argument("arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=click.UNPROCESSED)
+def command(path: str | None, graceful_exit_delay: float, arguments: tuple[str, ...]) -> int:
+    """Serve the API on a unix socket until SIGTERM or SIGINT, then stop all jobs gracefully.
+
+    DIR is the directory for the socket, by default the one for temporary files. With a COMMAND the server also runs
+    that, as soon as there is something on stdin for it to read, and ends with it and with its exit status.
+    """
+    import asyncio
+
+    from step_runner.api.companion import run_on_stdin
+    from step_runner.api.server import serve
+
+    directory, companion = _split(arguments)
+    path = os.path.abspath(options.socket_path(path, directory))
+    # A step can call the server that runs it.
+    os.environ[options.SOCKET_VARIABLE] = path
+    beside = partial(run_on_stdin, companion) if companion else None
+    return asyncio.run(serve(path, graceful_exit_delay, dict(os.environ), beside))
+
+
+def _split(arguments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The directory, if the first argument is one, and the command; one path that is neither is a wrong directory."""
+    if not arguments:
+        return None, ()
+    first = arguments[0]
+    if first == "":
+        raise StepRunnerError("invalid empty socket dir")
+    if os.path.isdir(first):
+        return first, arguments[1:]
+    if len(arguments) == 1 and "/" in first and not os.path.exists(first):
+        raise StepRunnerError(f"invalid socket dir {first}: there is no such directory")
+    return None, arguments

@@ -1,0 +1,1 @@
+"""Jobs by id, each one's life from request to removal, and its log."""

@@ -1,0 +1,110 @@
+"""One job, from its registration until nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from gracefulexitcmd import Cause, Exit
+from step_runner.errors import InternalError, StepRunnerError, StoppedError
+from step_runner.jobs import state
+from step_runner.model import JobStatus, Termination
+from step_runner.runner.context import Sink
+from step_runner.runner.sequence import run_root
+
+if TYPE_CHECKING:
+    from step_runner.jobs.workspace import Workspace
+    from step_runner.model import Function, StepResult
+    from step_runner.runner.context import GlobalContext
+    from step_runner.runner.proc import Proc
+
+Log = TypeVar("Log", bound=Sink)
+
+CLOSE_PATIENCE = 0.5
+"""Seconds that Close waits for a job beyond the graceful exit delay."""
+
+
+class Job(Generic[Log]):
+    """A job that runs in the background; `finished` is set once its final status is known.
+
+    `result` and `error` tell then what its steps did and what went wrong.
+    """
+
+    def __init__(self, job_id: str, proc: Proc, workspace: Workspace, log: Log) -> None:
+        self.status = JobStatus(id=job_id)
+        self.finished = asyncio.Event()
+        self.result: StepResult | None = None
+        self.error: Exception | None = None
+        self.log = log
+        self._proc = proc
+        self._workspace = workspace
+        self._timer: asyncio.TimerHandle | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def start(self, function: Function, context: GlobalContext, timeout: float | None) -> None:
+        """Run the function in the background; it is stopped when it takes longer than `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        self.status = state.started(self.status, time.time())
+        if timeout is not None:
+            self._timer = loop.call_later(timeout, self._proc.cancel, Cause.TIMEOUT)
+        self._running = loop.create_task(self._run(function, context), name=f"job {self.status.id}")
+
+    def cancel(self) -> float | None:
+        """Ask the job to stop; nothing happens when it was asked before or has ended.
+
+        Returns the seconds until what is left of it is killed, None when it has ended.
+        """
+        self._proc.cancel()
+        return None if self.status.finished else self._proc.time_left
+
+    def kill(self) -> None:
+        """End what the job runs without any more delay."""
+        self._proc.kill()
+
+    async def close(self) -> None:
+        """Stop the job, wait for its end and remove everything of it.
+
+        It takes at most the graceful exit delay and CLOSE_PATIENCE. Several may call: all return when it is done,
+        and it is done even if a caller is cancelled.
+        """
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    def step_started(self, names: tuple[str, ...]) -> None:
+        """Steps are told of by the log."""
+
+    def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
+        """Keep the record of how the running step was stopped."""
+        self.status = state.stopped_step(self.status, Termination(step=names[-1] if names else "", ended=ended))
+
+    async def _run(self, function: Function, context: GlobalContext) -> None:
+        try:
+            self.result, _, self.error = await run_root(function, context)
+        except StepRunnerError as error:
+            self.error = error
+        except Exception as fault:
+            self.error = InternalError(f"the step runner failed: {type(fault).__name__}: {fault}")
+            self.error.__cause__ = fault
+        self._finish(self.error)
+
+    def _finish(self, error: Exception | None) -> None:
+        """The final status first, then the end of the log: who has followed it to its end asks for the status."""
+        self.status = state.ended(self.status, error, time.time())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._proc.cancel(Cause.EXITED)
+        self.finished.set()
+        self.log.end()
+
+    async def _close(self) -> None:
+        self.cancel()
+        try:
+            async with asyncio.timeout(self._proc.graceful_exit_delay + CLOSE_PATIENCE):
+                await self.finished.wait()
+        except TimeoutError:
+            self.kill()
+            self._finish(StoppedError("closed before its processes had ended"))
+        await asyncio.to_thread(self._workspace.remove)

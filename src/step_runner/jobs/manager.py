@@ -1,0 +1,181 @@
+"""All jobs of a server, by id."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from step_runner.errors import InputError, StepRunnerError
+from step_runner.expression import Secret
+from step_runner.functions.load import load_function
+from step_runner.jobs.changes import Changes
+from step_runner.jobs.job import Job
+from step_runner.jobs.log import JobLog
+from step_runner.jobs.resolver import resolve
+from step_runner.jobs.workspace import Workspace
+from step_runner.runner.binding import assign
+from step_runner.runner.context import GlobalContext
+from step_runner.runner.proc import Proc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from step_runner.model import Function, JobStatus, RunRequest
+
+LARGE_TEXT = 64 * 1024
+"""Characters of a steps text from which on it is read in a thread, so that other calls are answered meanwhile."""
+
+LOG_LEVEL = "CI_STEPS_LOG_LEVEL"
+LOG_LEVELS = ("debug", "info", "warn", "error")
+
+
+class JobManager:
+    """The jobs of one server, running or finished, until they are closed.
+
+    `delay` is the graceful exit delay, in seconds, of jobs whose request does not say one; `environment` what the
+    steps of every job get. It belongs to the event loop in which it was made.
+    """
+
+    def __init__(self, delay: float, environment: Mapping[str, str]) -> None:
+        self._delay = delay
+        self._environment = environment
+        self._jobs: dict[str, Job[JobLog]] = {}
+        self._starting: dict[str, asyncio.Future[None]] = {}
+        self._changes = Changes()
+
+    async def run(self, request: RunRequest) -> None:
+        """Start a job, unless there is one with its id already, and return.
+
+        Raises StepRunnerError where it cannot be started; nothing is left of it then.
+        """
+        while request.id in self._starting:
+            await asyncio.wait([self._starting[request.id]])
+        if request.id in self._jobs:
+            return
+        self._starting[request.id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._start(request)
+        finally:
+            self._starting.pop(request.id).set_result(None)
+
+    def status(self, job_id: str) -> JobStatus:
+        """The state of a job. Raises InputError when there is none with this id."""
+        return self._job(job_id).status
+
+    def all(self) -> list[JobStatus]:
+        """The state of every job."""
+        return [job.status for job in self._jobs.values()]
+
+    def follow(self, job_id: str, offset: int, *, wait: bool = True) -> AsyncIterator[bytes]:
+        """The job's log from a byte offset on, until its end or, without `wait`, as far as it goes now.
+
+        Raises InputError when there is no such job or the offset is negative.
+        """
+        if offset < 0:
+            raise InputError(f'following logs for job "{job_id}": the offset is {offset}, it cannot be negative')
+        log = self._job(job_id).log
+        return log.follow(offset) if wait else log.stored(offset)
+
+    def cancel(self, job_id: str) -> float | None:
+        """Ask a job to stop; returns the seconds until it is killed, None when it is unknown or has ended."""
+        return self._jobs[job_id].cancel() if job_id in self._jobs else None
+
+    async def close(self, job_id: str) -> None:
+        """Stop a job and remove everything of it; an unknown one has nothing to remove."""
+        if job_id in self._jobs:
+            job = self._jobs[job_id]
+            await job.close()
+            if self._jobs.get(job_id) is job:
+                del self._jobs[job_id]
+
+    async def shut_down(self) -> None:
+        """Close all jobs at once, and the manager."""
+        while self._jobs or self._starting:
+            await asyncio.gather(*map(self.close, tuple(self._jobs)), *self._starting.values())
+        self._changes.close()
+
+    def kill(self) -> None:
+        """End what all jobs run without any more delay."""
+        for job in self._jobs.values():
+            job.kill()
+
+    def _job(self, job_id: str) -> Job[JobLog]:
+        if job_id not in self._jobs:
+            raise InputError(f'no job with id "{job_id}"')
+        return self._jobs[job_id]
+
+    async def _start(self, request: RunRequest) -> None:
+        work_dir = _absolute(request.work_dir)
+        function = await _load(request.steps, work_dir)
+        _make_directory(work_dir)
+        level = log_level(request, self._environment)
+        workspace = Workspace(request.id)
+        try:
+            variables = workspace.variables(request.variables)
+            log = JobLog(workspace.log, self._changes)
+        except StepRunnerError:
+            workspace.remove()
+            raise
+        delay = self._delay if request.graceful_exit_delay is None else request.graceful_exit_delay
+        proc = Proc(delay)
+        job = Job(request.id, proc, workspace, log)
+        context = GlobalContext(
+            proc=proc,
+            work_dir=work_dir,
+            env={**self._environment, LOG_LEVEL: level, **request.env},
+            variables=_masked(request, variables),
+            sink=log,
+            scratch=workspace.scratch,
+            resolve=partial(resolve, proc),
+            observer=job,
+            debug=is_debugging(self._environment),
+        )
+        self._jobs[request.id] = job
+        job.start(function, context, request.timeout)
+
+
+async def _load(text: str, directory: str) -> Function:
+    try:
+        load = partial(load_function, text, file="steps", directory=directory)
+        function, _ = load() if len(text) < LARGE_TEXT else await asyncio.to_thread(load)
+        assign({}, function.spec)
+    except StepRunnerError as error:
+        raise InputError(f"loading step: {error}") from error
+    return function
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StepRunnerError(f'initializing request: making the work dir "{path}": {error.strerror}') from error
+
+
+def log_level(request: RunRequest, environment: Mapping[str, str]) -> str:
+    """The level at which builtin functions log: the job variable, else the environment, else info.
+
+    Raises InputError for a level that does not exist.
+    """
+    given = {variable.key: variable.value for variable in request.variables}
+    level = (given.get(LOG_LEVEL) or environment.get(LOG_LEVEL) or "info").strip().lower() or "info"
+    if level not in LOG_LEVELS:
+        raise InputError(
+            f"initializing global environment: log level: {level} not supported: use one of {', '.join(LOG_LEVELS)}"
+        )
+    return level
+
+
+def is_debugging(environment: Mapping[str, str]) -> bool:
+    """Whether CI_STEPS_DEBUG asks for more to be told."""
+    return environment.get("CI_STEPS_DEBUG", "").strip().lower() in ("1", "t", "true")
+
+
+def _masked(request: RunRequest, variables: Mapping[str, str]) -> dict[str, str | Secret]:
+    masked = {variable.key for variable in request.variables if variable.masked}
+    return {key: Secret(value) if key in masked else value for key, value in variables.items()}

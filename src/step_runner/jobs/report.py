@@ -1,0 +1,188 @@
+"""Results as JSON: the step result tree in the form that GitLab's tools read, and the record of a run."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from typing import TYPE_CHECKING, TypeAlias, assert_never
+
+import msgspec
+
+from step_runner.model import (
+    Builtin,
+    Dynamic,
+    Exec,
+    Function,
+    Git,
+    Local,
+    Oci,
+    Parameter,
+    Reference,
+    Script,
+    Spec,
+    Step,
+    StepResult,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from step_runner.jobs.local import LocalResult
+    from step_runner.model import Termination
+
+Json: TypeAlias = dict[str, object]
+
+
+def result_tree(result: StepResult) -> Json:
+    """A step result as protobuf's JSON form of `proto.StepResult`: camelCase names, empty fields left out."""
+    return _filled(
+        step=_filled(
+            name=result.name,
+            step=_reference(result.call) if result.call is not None else None,
+            env=dict(result.step_env),
+            inputs=dict(result.inputs),
+        ),
+        specDefinition=_function(result.function),
+        status=result.status.name.lower(),
+        outputs=dict(result.outputs),
+        exports=dict(result.exports),
+        env=dict(result.env),
+        execResult=_exec_result(result),
+        subStepResults=[result_tree(child) for child in result.sub_results],
+    )
+
+
+def run_record(result: LocalResult) -> Json:
+    """What became of a run: its status and times, how its processes were ended, and the step result tree."""
+    job = result.status
+    return _filled(
+        status=job.status.name.lower(),
+        exitStatus=result.exit_status,
+        errorKind=job.kind.name.lower() if job.kind is not None else None,
+        message=job.message,
+        startTime=_time(job.start_time),
+        endTime=_time(job.end_time),
+        termination=_termination(job.termination) if job.termination is not None else None,
+        result=result_tree(result.result) if result.result is not None else None,
+    )
+
+
+def write(path: str, content: Json) -> None:
+    """Write JSON to a file that only its owner can read, because an environment may hold secrets.
+
+    The file is replaced as a whole. Raises OSError.
+    """
+    partial = f"{path}.{os.getpid()}"
+    descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            json.dump(content, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def _termination(termination: Termination) -> Json:
+    ended = termination.ended
+    return _filled(
+        step=termination.step,
+        cause=str(ended.cause),
+        exitStatus=ended.status,
+        forced=ended.forced,
+        duration=round(ended.duration, 6),
+        signals=[
+            {"name": sent.name, "after": round(sent.after, 6), "processes": sent.processes} for sent in ended.signals
+        ],
+        census=[
+            {"pid": process.pid, "argv": list(process.argv), "found": process.found, "endedBy": process.ended_by}
+            for process in ended.census
+        ],
+    )
+
+
+def _reference(call: Reference | Script) -> Json:
+    match call:
+        case Local():
+            return _filled(protocol="local", paths={"parts": call.path.split("/")}, filename=call.file)
+        case Git():
+            directory = {"parts": call.directory.split("/")} if call.directory else None
+            return _filled(protocol="git", url=call.url, version=call.revision, paths=directory, filename=call.file)
+        case Oci():
+            return _filled(
+                protocol="oci",
+                registry=call.registry,
+                repository=call.repository,
+                tag=call.tag,
+                paths={"parts": call.directory.split("/")} if call.directory else None,
+                filename=call.file,
+            )
+        case Builtin():
+            return _filled(protocol="dist", paths={"parts": call.name.split("/")})
+        case Dynamic():
+            return _filled(protocol="dynamic", url=call.template)
+        case Script():
+            return _filled(protocol="dist", paths={"parts": ["script"]})
+        case _:
+            assert_never(call)
+
+
+def _function(function: Function) -> Json:
+    return _filled(spec={"spec": _spec(function.spec)}, definition=_definition(function))
+
+
+def _spec(spec: Spec) -> Json:
+    if spec.outputs == "delegate":
+        return _filled(inputs=_parameters(spec.inputs), outputMethod="delegate")
+    return _filled(inputs=_parameters(spec.inputs), outputs=_parameters(spec.outputs), outputMethod="outputs")
+
+
+def _parameters(parameters: Mapping[str, Parameter]) -> Json:
+    return {
+        name: _filled(
+            type=str(parameter.type),
+            default=None if parameter.default is msgspec.UNSET else parameter.default,
+            sensitive=parameter.sensitive,
+        )
+        for name, parameter in parameters.items()
+    }
+
+
+def _definition(function: Function) -> Json:
+    body = function.body
+    if isinstance(body, Exec):
+        command = _filled(command=list(body.command), workDir=body.work_dir)
+        return _filled(type="exec", exec=command, env=dict(function.env))
+    return _filled(
+        type="steps",
+        steps=[_step(step) for step in body.steps],
+        outputs=dict(body.outputs),
+        env=dict(function.env),
+        delegate=body.delegate,
+    )
+
+
+def _step(step: Step) -> Json:
+    inputs = {"script": step.call.text} if isinstance(step.call, Script) else dict(step.inputs)
+    return _filled(name=step.name, step=_reference(step.call), env=dict(step.env), inputs=inputs)
+
+
+def _exec_result(result: StepResult) -> Json | None:
+    if result.exec_result is None:
+        return None
+    done = result.exec_result
+    # The peer says -1 for a command that a signal ended.
+    return _filled(command=list(done.command), workDir=done.work_dir, exitCode=max(done.exit_code, -1))
+
+
+def _filled(**fields: object) -> Json:
+    """The fields that have another value than protobuf's default."""
+    return {name: value for name, value in fields.items() if value or (value == 0 and name == "exitStatus")}
+
+
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,56 @@
+"""Finds functions for a running job: reads local ones, fetches the others."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from step_runner.errors import FetchError
+from step_runner.functions.reference import parse_reference
+from step_runner.functions.resolve import resolve as find_function
+from step_runner.model import Builtin, Dynamic, Function, Git, Local, Oci, Reference
+
+if TYPE_CHECKING:
+    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.runner.proc import Proc
+
+
+async def resolve(proc: Proc, reference: Reference, base: str) -> Function:
+    """The function that a reference in the directory `base` names.
+
+    Raises StepRunnerError where there is none or it cannot be used, StoppedError when the job is cancelled while
+    the function is being fetched.
+    """
+    if isinstance(reference, Dynamic):
+        reference = parse_reference(reference.template)
+        assert not isinstance(reference, Dynamic)
+    if isinstance(reference, Local):
+        return find_function(reference, base, _not_fetched)
+    return await _fetch_and_find(proc, reference, base)
+
+
+async def _fetch_and_find(proc: Proc, reference: Local | Git | Oci | Builtin, base: str) -> Function:
+    from step_runner.fetch.cancellation import Cancellation
+
+    cancellation = Cancellation()
+    with proc.listening(lambda _: cancellation.cancel()):
+        return await asyncio.to_thread(find_function, reference, base, lambda found: _fetch(found, cancellation))
+
+
+def _fetch(reference: Git | Oci | Builtin, cancellation: Cancellation) -> str:
+    match reference:
+        case Git():
+            from step_runner.fetch.cache import Cache
+            from step_runner.fetch.git import fetch_git
+
+            return fetch_git(reference, Cache(), cancellation)
+        case Oci():
+            raise FetchError(
+                f"{reference.registry}/{reference.repository}: functions from registries are not supported"
+            )
+        case Builtin():
+            raise FetchError(f'fetching builtin function: "{reference.name}" not found')
+
+
+def _not_fetched(reference: Git | Oci | Builtin) -> str:
+    raise AssertionError(f"{reference} is not on this machine")

@@ -1,0 +1,81 @@
+"""The private directory of one job: its log, its file variables, and its steps' output files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from step_runner.errors import StepRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from step_runner.model import Variable
+
+LONGEST_NAME = 120
+"""Characters of an id that are kept in a file name, which may have 255 bytes in all."""
+
+
+class Workspace:
+    """A job's directory `step-runner-output-ID` below the system's directory for temporary files."""
+
+    def __init__(self, job_id: str) -> None:
+        """Makes the directory. Raises StepRunnerError where that is not possible."""
+        try:
+            self.directory = _make_directory(f"step-runner-output-{encoded(job_id)}")
+            self.log = os.path.join(self.directory, "logs")
+            self.scratch = os.path.join(self.directory, "steps")
+            self._variables = os.path.join(self.directory, "variables")
+            os.mkdir(self.scratch, 0o700)
+        except OSError as error:
+            raise StepRunnerError(f"making the job's directory: {error.filename}: {error.strerror}") from error
+
+    def variables(self, variables: Iterable[Variable]) -> dict[str, str]:
+        """The job's variables by name, those of type file as the path of a file that holds the value.
+
+        Raises StepRunnerError where a file cannot be written.
+        """
+        return {variable.key: self._value(variable) for variable in variables}
+
+    def remove(self) -> None:
+        """Remove everything; what cannot be removed now is tried once more, for files that were still being made."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if os.path.lexists(self.directory):
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _value(self, variable: Variable) -> str:
+        if not variable.file:
+            return variable.value
+        path = os.path.join(self._variables, encoded(variable.key))
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._variables, 0o700)
+            descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.write(variable.value)
+        except OSError as error:
+            raise StepRunnerError(f'writing the file variable "{variable.key}": {error.strerror}') from error
+        return path
+
+
+def encoded(name: str) -> str:
+    """A name as one part of a path: no `/`, no `.` or `..`, not too long, and different for different names."""
+    safe = quote(name, safe="").replace(".", "%2E") if name.strip(".") == "" else quote(name, safe="")
+    if len(safe) <= LONGEST_NAME:
+        return safe
+    return f"{safe[:LONGEST_NAME]}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
+
+
+def _make_directory(name: str) -> str:
+    """The directory of this name; another one where that is taken, by another server or by one that was killed."""
+    path = os.path.join(tempfile.gettempdir(), name)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return tempfile.mkdtemp(prefix=f"{name}-")
+    return path

@@ -1,0 +1,1 @@
+"""Runs a plan: one function after another, each in its context."""

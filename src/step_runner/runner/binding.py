@@ -1,0 +1,87 @@
+"""Binds a step to the function that it calls: which inputs and which environment the function gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import msgspec
+
+from step_runner.errors import ExpressionError, InputError
+from step_runner.expression import Secret, expand, expand_text, has_expression, is_secret, reveal
+
+if TYPE_CHECKING:
+    from step_runner.model import Parameter, Spec, Step, Value
+
+T = TypeVar("T")
+Scope: TypeAlias = Mapping[str, Any]
+
+
+def bind_inputs(step: Step, spec: Spec, scope: Scope) -> dict[str, Value | Secret]:
+    """The values of the function's inputs, the step's expanded in the caller's scope, else the defaults.
+
+    Raises InputError for an unknown input, one that is missing, an expression that fails, or a sensitive value
+    for an input that is not declared to be sensitive.
+    """
+    inputs = _expand_keys("input", step.inputs, scope)
+    for name in inputs:
+        if name not in spec.inputs:
+            raise InputError(f'step does not accept input with name "{name}"{_known(spec)}')
+    return assign({name: _expand_input(name, value, scope) for name, value in inputs.items()}, spec)
+
+
+def assign(given: Mapping[str, Value | Secret], spec: Spec) -> dict[str, Value | Secret]:
+    """The values of all inputs of a spec: those given, else the defaults. Raises InputError."""
+    return {name: _assign(name, parameter, given) for name, parameter in spec.inputs.items()}
+
+
+def expand_env(env: Mapping[str, str], scope: Scope, place: str) -> dict[str, str | Secret]:
+    """The variables with their expressions evaluated; `place` stands in the error: `env "KEY": ...`."""
+    named = _expand_keys(place, env, scope)
+    return {name: _expand(f'{place} "{name}"', text, scope) for name, text in named.items()}
+
+
+def mark(value: Value | Secret, parameter: Parameter) -> Value | Secret:
+    """The value as the rest of the job sees it: one declared to be sensitive is kept secret."""
+    return Secret(reveal(value)) if parameter.sensitive and not isinstance(value, Secret) else value
+
+
+def _expand_keys(place: str, values: Mapping[str, T], scope: Scope) -> dict[str, T]:
+    return {
+        str(reveal(_expand(f'{place} "{name}"', name, scope))) if has_expression(name) else name: value
+        for name, value in values.items()
+    }
+
+
+def _expand(place: str, text: str, scope: Scope) -> str | Secret:
+    try:
+        return expand_text(text, scope)
+    except ExpressionError as error:
+        raise InputError(f"{place}: {error}") from error
+
+
+def _expand_input(name: str, value: Value, scope: Scope) -> Value | Secret:
+    try:
+        return expand(value, scope)
+    except ExpressionError as error:
+        raise InputError(f'expand input "{name}": {error}') from error
+
+
+def _assign(name: str, parameter: Parameter, given: Mapping[str, Value | Secret]) -> Value | Secret:
+    if name not in given:
+        if parameter.default is msgspec.UNSET:
+            raise InputError(
+                f'failed to parse spec definition: input "{name}" required, but not defined:'
+                f" give it under inputs, or give it a default in the specification"
+            )
+        return mark(parameter.default, parameter)
+    if is_secret(given[name]) and not parameter.sensitive:
+        raise InputError(
+            f'assign input "{name}": non-sensitive input cannot derive value using sensitive value(s):'
+            f" declare the input with sensitive: true"
+        )
+    return mark(given[name], parameter)
+
+
+def _known(spec: Spec) -> str:
+    return f": it accepts {', '.join(spec.inputs)}" if spec.inputs else ": it accepts none"

@@ -1,0 +1,123 @@
+"""What a step can see: the job's part, which all steps share, and the part of the function that it stands in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from step_runner.expression import Secret, reveal
+from step_runner.model import Function, Reference, Value
+from step_runner.runner.files import StepFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gracefulexitcmd import Exit
+    from step_runner.runner.proc import Proc
+
+Resolve: TypeAlias = Callable[[Reference, str], Awaitable[Function]]
+"""Finds the function that a reference in a given directory names."""
+
+
+class Sink(Protocol):
+    """Where the output of steps goes, and the runner's own lines between it."""
+
+    stdout: int
+    stderr: int
+
+    def notice(self, line: str) -> None:
+        """Write a line of the runner's own."""
+
+    def end(self) -> None:
+        """Say that nothing more will be written."""
+
+
+class Observer(Protocol):
+    """Told of what happens in a job as it happens."""
+
+    def step_started(self, names: tuple[str, ...]) -> None:
+        """A command is about to start; `names` are those of the enclosing steps and its own."""
+
+    def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
+        """A command that was told to stop has ended."""
+
+
+@dataclass(frozen=True)
+class GlobalContext:
+    """The job's part: what is the same for all its steps.
+
+    `env` is the environment below everything that steps set, `exports` what steps have exported so far,
+    `scratch` a private directory for output and export files. `debug` adds the lines of output files that cannot
+    be read to the errors.
+    """
+
+    proc: Proc
+    work_dir: str
+    env: Mapping[str, str]
+    variables: Mapping[str, Value | Secret]
+    sink: Sink
+    scratch: str
+    resolve: Resolve
+    observer: Observer
+    debug: bool = False
+    exports: dict[str, str] = field(default_factory=dict)
+    _numbers: count[int] = field(default_factory=count)
+
+    @contextlib.contextmanager
+    def step_files(self) -> Iterator[StepFiles]:
+        """An empty output file and an empty export file for one step, removed afterwards."""
+        number = next(self._numbers)
+        files = StepFiles(f"{self.scratch}/output-{number}", f"{self.scratch}/export-{number}")
+        for path in files:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        try:
+            yield files
+        finally:
+            for path in files:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+
+
+@dataclass(frozen=True)
+class StepsContext:
+    """What the expressions of one function see, and the steps that it calls.
+
+    `path` holds the names of the steps that led here, `overrides` the variables that enclosing sequences, steps and
+    the function itself have set, `steps` the outputs of the steps of this sequence that have run.
+    """
+
+    job: GlobalContext
+    path: tuple[str, ...]
+    directory: str
+    files: StepFiles
+    inputs: Mapping[str, Value | Secret] = field(default_factory=dict)
+    overrides: Mapping[str, str | Secret] = field(default_factory=dict)
+    steps: dict[str, dict[str, Mapping[str, Value | Secret]]] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str | Secret]:
+        """The environment at this moment: what steps have exported wins over all but what was set on the way."""
+        return {**self.job.env, **self.job.exports, **self.overrides}
+
+    def plain_environment(self) -> dict[str, str]:
+        """The environment as a process gets it, with what is sensitive."""
+        return {name: str(reveal(value)) for name, value in self.environment().items()}
+
+    def scope(self, files: StepFiles | None = None) -> dict[str, object]:
+        """The names that an expression can use, with the function's own files unless others are given."""
+        files = files or self.files
+        return {
+            "inputs": self.inputs,
+            "env": self.environment(),
+            "vars": self.job.variables,
+            "job": self.job.variables,
+            "steps": self.steps,
+            "work_dir": self.job.work_dir,
+            "func_dir": self.directory,
+            "step_dir": self.directory,
+            "output_file": files.output,
+            "export_file": files.export,
+        }

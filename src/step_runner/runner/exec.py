@@ -1,0 +1,110 @@
+"""Runs one command of a step, and stops it when the job is cancelled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd import AsyncCmd, Cause, Exit
+from step_runner.errors import CommandError, StoppedError
+from step_runner.model import ExecResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from step_runner.runner.context import GlobalContext
+
+
+async def run_command(
+    command: Sequence[str], work_dir: str, env: Mapping[str, str], path: tuple[str, ...], job: GlobalContext
+) -> tuple[ExecResult, Exception | None]:
+    """Run a command to its end; returns what it did, and what went wrong.
+
+    When the job is cancelled meanwhile, the command is stopped gracefully and the error is a group: that it was
+    stopped, and the command's own error if it had one. Raises CommandError when it cannot be started.
+    """
+    process = AsyncCmd(
+        (_program(command[0]), *command[1:]),
+        grace=job.proc.graceful_exit_delay,
+        env=env,
+        cwd=work_dir,
+        stdin=subprocess.DEVNULL,
+        stdout=job.sink.stdout,
+        stderr=job.sink.stderr,
+    )
+    with job.proc.listening(partial(_stop, process, path, job)):
+        job.observer.step_started(path)
+        try:
+            await process.start()
+        except OSError as error:
+            raise CommandError(f"exec: {_not_started(command, work_dir, error)}") from error
+        ended = await process.wait()
+    if ended.cause is not Cause.EXITED:
+        _tell_end(ended, path, job)
+    code = ended.status if ended.status is not None else -1
+    return ExecResult(command=tuple(command), work_dir=work_dir, exit_code=code), _error(ended, job.proc.cause)
+
+
+def _program(name: str) -> str:
+    """The program's path; a bare name is searched where the step runner's own PATH says."""
+    if "/" in name:
+        return name
+    found = shutil.which(name)
+    if found is None:
+        raise CommandError(f'exec: exec: "{name}": executable file not found in $PATH')
+    return found
+
+
+def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, grace: float) -> None:
+    first = not process.signals
+    process.cancel(grace=grace)
+    if first and process.signals:
+        sent = process.signals[0]
+        processes = "1 process" if sent.processes == 1 else f"{sent.processes} processes"
+        job.sink.notice(f'Stopping step "{path[-1]}": {sent.name} to {processes}, {grace:g} s to finish')
+
+
+def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
+    killed = [process for process in ended.census if process.ended_by == "SIGKILL"]
+    if killed:
+        names = ", ".join(f"{os.path.basename(process.argv[0])} (pid {process.pid})" for process in killed)
+        count = "1 process" if len(killed) == 1 else f"{len(killed)} processes"
+        job.sink.notice(f"Ended {count} that ignored SIGTERM: {names}")
+    job.observer.step_stopped(path, ended)
+
+
+def _error(ended: Exit, reason: Cause | None) -> Exception | None:
+    own = _command_error(ended.status)
+    if ended.cause is Cause.EXITED:
+        return own
+    timeout = reason is Cause.TIMEOUT
+    stopped = StoppedError(
+        "stopped because the job's time was over" if timeout else "stopped on request", timeout=timeout
+    )
+    return ExceptionGroup("stopped", [stopped] if own is None else [stopped, own])
+
+
+def _command_error(status: int | None) -> CommandError | None:
+    if not status:
+        return None
+    if status > 0:
+        return CommandError(f"exec: exit status {status}", status)
+    # The names are those of strsignal(3), in lower case: killed, terminated, segmentation fault.
+    name = signal.strsignal(-status) or f"signal {-status}"
+    return CommandError(f"exec: signal: {name.lower()}", status)
+
+
+def _not_started(command: Sequence[str], work_dir: str, error: OSError) -> str:
+    if not os.path.isdir(work_dir):
+        return f'the work dir "{work_dir}" does not exist'
+    reason = (error.strerror or str(error)).lower()
+    hint = {
+        "exec format error": ": a script needs a first line such as #!/bin/sh",
+        "permission denied": ": is it executable?",
+        "argument list too long": ": one argument can hold 128 KiB, all of them and the environment 2 MiB",
+    }.get(reason, "")
+    return f'exec: "{command[0]}": {reason}{hint}'

@@ -1,0 +1,98 @@
+"""The one thing by which a running job is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from gracefulexitcmd import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Listener: TypeAlias = Callable[[float], object]
+"""Told to stop what it listens for, with the seconds until SIGKILL."""
+
+
+class Proc:
+    """A cancel event and the graceful exit delay, in seconds.
+
+    The Job makes it and hands it down: GlobalContext, StepsContext, Exec. Every method may be called from any
+    thread and any number of times.
+    """
+
+    def __init__(self, graceful_exit_delay: float) -> None:
+        self.graceful_exit_delay = graceful_exit_delay
+        self._cause: Cause | None = None
+        self._killed = False
+        self._kill_at = math.inf
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why it was cancelled; None as long as it was not. EXITED means that the job ended by itself."""
+        return self._cause
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._cause is not None
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until SIGKILL; infinite as long as it was not cancelled."""
+        return 0.0 if self._killed else max(0.0, self._kill_at - time.monotonic())
+
+    def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
+        """Stop what runs, gracefully; only the first call counts, and so does its cause."""
+        with self._lock:
+            if self._cause is not None:
+                return
+            self._cause = cause
+            self._kill_at = time.monotonic() + self.graceful_exit_delay
+            listeners = tuple(self._listeners)
+        self._tell(listeners)
+
+    def kill(self) -> None:
+        """Stop what runs at once, whether it was cancelled before or not."""
+        self.cancel()
+        with self._lock:
+            self._killed = True
+            listeners = tuple(self._listeners)
+        self._tell(listeners)
+
+    @contextlib.contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Have `listener` told of a cancel, at once if there was one, and of a kill after it.
+
+        It is called by whoever cancels, in that thread, so it must not wait.
+        """
+        with self._lock:
+            self._listeners.append(listener)
+        if self.cancelled:
+            self._tell((listener,))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._listeners.remove(listener)
+
+    async def wait(self) -> Cause:
+        """Wait until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        woken = asyncio.Event()
+        with self.listening(lambda _: loop.call_soon_threadsafe(woken.set)):
+            await woken.wait()
+        assert self._cause is not None
+        return self._cause
+
+    def _tell(self, listeners: tuple[Listener, ...]) -> None:
+        grace = 0.0 if self._killed else self.graceful_exit_delay
+        for listener in listeners:
+            listener(grace)

@@ -1,0 +1,292 @@
+"""Runs functions: a command, or one step after another, each of which calls a function again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
+
+import msgspec
+
+from gracefulexitcmd import Cause
+from step_runner.errors import InputError, OutputError, StepError, StepRunnerError, StoppedError, causes
+from step_runner.expression import Secret, expand, expand_text, has_expression, reveal
+from step_runner.model import (
+    Dynamic,
+    Exec,
+    ExecResult,
+    Function,
+    Git,
+    Parameter,
+    Reference,
+    Script,
+    Sequence,
+    Spec,
+    Status,
+    Step,
+    StepResult,
+    Value,
+    ValueType,
+)
+from step_runner.runner import binding, script
+from step_runner.runner.context import GlobalContext, StepsContext
+from step_runner.runner.exec import run_command
+from step_runner.runner.files import StepFiles, check_outputs, read_exports, read_lines, read_outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEEPEST = 100
+"""How many functions may stand in each other; more is a function that calls itself."""
+
+MOST_EXPANSIONS = 10
+"""How often a reference may turn out to be an expression again."""
+
+SCRIPT = Function(spec=Spec(inputs={"script": Parameter(type=ValueType.STRING, sensitive=True)}), body=Exec(command=()))
+"""The function that a `script:` calls; its command is the shell's, and it may write outputs of any name."""
+
+Outputs: TypeAlias = "Mapping[str, Value | Secret]"
+
+
+class Outcome(NamedTuple):
+    """What a function did and what went wrong; there is no result when it did not come so far as to run."""
+
+    result: StepResult | None = None
+    outputs: Outputs = {}
+    error: Exception | None = None
+
+
+async def run_root(function: Function, job: GlobalContext) -> Outcome:
+    """Run the function that a job consists of; its inputs are the defaults."""
+    with job.step_files() as files:
+        inputs = binding.assign({}, function.spec)
+        context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
+        return await _run_function(function, context, _Call())
+
+
+class _Call(NamedTuple):
+    """How a function came to be called; a job's own function was not called by a step."""
+
+    step: Step | None = None
+    env: Mapping[str, str | Secret] = {}
+
+
+# A step of a sequence.
+
+
+async def _run_step(step: Step, caller: StepsContext) -> Outcome:
+    """Run one step of a sequence; every error says the step's name."""
+    try:
+        _refuse_when_cancelled(caller.job)
+        with caller.job.step_files() as files:
+            function = await _find_function(step, caller, files)
+            context, call = _enter(step, function, caller, files)
+            outcome = await _run_function(function, context, call)
+    except StepRunnerError as error:
+        return Outcome(error=StepError(step.name, error))
+    if outcome.error is None:
+        return outcome
+    return outcome._replace(error=StepError(step.name, outcome.error))
+
+
+def _refuse_when_cancelled(job: GlobalContext) -> None:
+    if job.proc.cancelled:
+        timeout = job.proc.cause is Cause.TIMEOUT
+        why = "the job's time was over" if timeout else "the job was cancelled"
+        raise StoppedError(f"not started because {why}", timeout=timeout)
+
+
+async def _find_function(step: Step, caller: StepsContext, files: StepFiles) -> Function:
+    if isinstance(step.call, Script):
+        return SCRIPT
+    if len(caller.path) >= DEEPEST:
+        chain = " > ".join((*caller.path[:4], "...", step.name))
+        raise InputError(f"functions call each other more than {DEEPEST} deep ({chain}): does one call itself?")
+    try:
+        reference = _expand_reference(step.call, caller.scope(files))
+        return await caller.job.resolve(reference, caller.directory)
+    except StoppedError:
+        raise
+    except StepRunnerError as error:
+        raise InputError(f"failed to load: {error}") from error
+
+
+def _expand_reference(reference: Reference, scope: binding.Scope) -> Reference:
+    """A reference without expressions; a dynamic one becomes the text that is to be read."""
+    if isinstance(reference, Git):
+        return msgspec.structs.replace(reference, url=reveal(expand_text(reference.url, scope)))
+    if not isinstance(reference, Dynamic):
+        return reference
+    text = reference.template
+    for _ in range(MOST_EXPANSIONS):
+        text = str(reveal(expand_text(text, scope)))
+        if not has_expression(text):
+            return Dynamic(template=text)
+    raise InputError(f"the reference is an expression again after {MOST_EXPANSIONS} expansions: {text}")
+
+
+def _enter(step: Step, function: Function, caller: StepsContext, files: StepFiles) -> tuple[StepsContext, _Call]:
+    scope = caller.scope(files if function is SCRIPT else None)
+    inputs = binding.bind_inputs(_with_script_input(step), function.spec, scope)
+    env = binding.expand_env(step.env, scope, "env")
+    context = StepsContext(
+        job=caller.job,
+        path=(*caller.path, step.name),
+        directory=caller.directory if function is SCRIPT else function.directory,
+        files=files,
+        inputs=inputs,
+        overrides={**caller.overrides, **env},
+    )
+    return context, _Call(step, env)
+
+
+def _with_script_input(step: Step) -> Step:
+    if isinstance(step.call, Script):
+        return msgspec.structs.replace(step, inputs={"script": step.call.text})
+    return step
+
+
+# A function.
+
+
+async def _run_function(function: Function, context: StepsContext, call: _Call) -> Outcome:
+    match function.body:
+        case Exec():
+            return await _run_exec(function, function.body, context, call)
+        case Sequence():
+            return await _run_sequence(function, function.body, context, call)
+        case _:
+            assert_never(function.body)
+
+
+async def _run_exec(function: Function, body: Exec, context: StepsContext, call: _Call) -> Outcome:
+    job = context.job
+    outputs: Outputs = {}
+    exports: Mapping[str, str] = {}
+    exec_result: ExecResult | None = None
+    error: Exception | None
+    job.sink.notice(f"Running step name={call.step.name if call.step else ''}")
+    try:
+        context = _with_own_env(function, context)
+        command, work_dir = _expand_exec(function, body, context)
+        exec_result, error = await run_command(command, work_dir, context.plain_environment(), context.path, job)
+        if error is None:
+            outputs = _read_outputs(function, context)
+            exports = _read_exports(context)
+            job.exports.update(exports)
+    except StepRunnerError as raised:
+        error = raised
+    result = _result(function, context, call, outputs, error, exports=exports, exec_result=exec_result)
+    return Outcome(result, outputs, error)
+
+
+async def _run_sequence(function: Function, body: Sequence, context: StepsContext, call: _Call) -> Outcome:
+    outputs: Outputs = {}
+    results: list[StepResult] = []
+    error: Exception | None = None
+    try:
+        context = _with_own_env(function, context)
+        for step in body.steps:
+            outcome = await _run_step(step, context)
+            results += [outcome.result] if outcome.result is not None else []
+            context.steps[step.name] = {"outputs": outcome.outputs}
+            if outcome.error is not None:
+                error = outcome.error
+                break
+        else:
+            outputs = _sequence_outputs(function.spec, body, context)
+    except StepRunnerError as raised:
+        error = raised
+    return Outcome(_result(function, context, call, outputs, error, sub_results=tuple(results)), outputs, error)
+
+
+def _with_own_env(function: Function, context: StepsContext) -> StepsContext:
+    if not function.env:
+        return context
+    own = binding.expand_env(function.env, context.scope(), "expand step env: env variable")
+    return replace(context, overrides={**context.overrides, **own})
+
+
+def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str, ...], str]:
+    if function is SCRIPT:
+        return script.command(str(reveal(context.inputs["script"])), context.job.scratch), context.job.work_dir
+    scope = context.scope()
+    try:
+        command = tuple(str(reveal(expand_text(word, scope))) for word in body.command)
+        work_dir = str(reveal(expand_text(body.work_dir, scope))) if body.work_dir else ""
+    except StepRunnerError as error:
+        raise InputError(f"exec: {error}") from error
+    return command, os.path.join(context.job.work_dir, work_dir)
+
+
+def _read_outputs(function: Function, context: StepsContext) -> Outputs:
+    path, show_lines = context.files.output, context.job.debug
+    try:
+        if function is SCRIPT:
+            return read_lines(path, show_lines=show_lines)
+        return _marked(read_outputs(path, function.spec, show_lines=show_lines), function.spec)
+    except OutputError as error:
+        raise OutputError(f"output file: read output file: {error}") from None
+
+
+def _read_exports(context: StepsContext) -> dict[str, str]:
+    try:
+        return read_exports(context.files.export, show_lines=context.job.debug)
+    except OutputError as error:
+        raise OutputError(f"export file: read env file: {error}") from None
+
+
+def _sequence_outputs(spec: Spec, body: Sequence, context: StepsContext) -> Outputs:
+    if spec.outputs == "delegate":
+        if body.delegate not in context.steps:
+            raise OutputError(f'outputs: delegate: could not find step with name "{body.delegate}"')
+        delegated: Outputs = context.steps[body.delegate]["outputs"]
+        return delegated
+    scope = context.scope()
+    expanded: dict[str, Value | Secret] = {}
+    for name, value in body.outputs.items():
+        try:
+            expanded[name] = expand(value, scope)
+        except StepRunnerError as error:
+            raise OutputError(f'outputs: "{name}": {error}') from error
+    try:
+        checked = check_outputs({name: reveal(value) for name, value in expanded.items()}, spec.outputs)
+    except OutputError as error:
+        raise OutputError(f"outputs: {error}") from None
+    return _marked({**checked, **expanded}, spec)
+
+
+def _marked(outputs: Outputs, spec: Spec) -> Outputs:
+    if spec.outputs == "delegate":
+        return outputs
+    return {name: binding.mark(value, spec.outputs[name]) for name, value in outputs.items()}
+
+
+def _result(
+    function: Function,
+    context: StepsContext,
+    call: _Call,
+    outputs: Outputs,
+    error: Exception | None,
+    *,
+    exports: Mapping[str, str] = {},
+    exec_result: ExecResult | None = None,
+    sub_results: tuple[StepResult, ...] = (),
+) -> StepResult:
+    return StepResult(
+        name=call.step.name if call.step else "",
+        call=call.step.call if call.step else None,
+        inputs={name: reveal(value) for name, value in context.inputs.items()},
+        function=function,
+        status=Status.SUCCESS if error is None else _status(error),
+        env=context.plain_environment(),
+        step_env={name: str(reveal(value)) for name, value in call.env.items()},
+        outputs={name: reveal(value) for name, value in outputs.items()},
+        exports=exports,
+        exec_result=exec_result,
+        sub_results=sub_results,
+    )
+
+
+def _status(error: Exception) -> Status:
+    return Status.CANCELLED if any(isinstance(cause, StoppedError) for cause in causes(error)) else Status.FAILURE

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.execution import Execution
+from gracefulexitcmd.interrupt import InterruptHeldBack
 from gracefulexitcmd.request import GRACE, Request, Stream, StrPath
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class Cmd(BaseCmd):
 
     def __enter__(self) -> Self:
         try:
-            self.start()
+            with InterruptHeldBack():
+                self.start()
         except KeyboardInterrupt:
             self._end()
             raise

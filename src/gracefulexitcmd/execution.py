@@ -135,8 +135,8 @@ class Execution:
 
     def _count_first(self) -> None:
         # It takes a while, and the grace begins only when the signal is sent.
-        if self._run is not None and self._ladder.phase is Phase.RUNNING:
-            self._run.members.count_tree()
+        if self._run is not None and self._ladder.phase in (Phase.RUNNING, Phase.DRAINING):
+            self._run.members.count(leader_alive=self._ladder.leader_gone is None)
 
     def _tell(self, event: Event) -> None:
         self._apply(self._ladder.after(event, time.monotonic()))

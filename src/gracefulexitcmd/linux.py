@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 PIDFD_SIGNAL_PROCESS_GROUP = 4
 """Flag of pidfd_send_signal(2), Linux 6.9: the signal goes to the group whose leader the pidfd names."""
+
+MOST_LOOKS = 100
+"""How often to look for who was born since the last look, on a system that never stops to start processes."""
 
 
 class Process(NamedTuple):
@@ -46,9 +50,22 @@ def process(pid: int) -> Process | None:
 
 
 def processes() -> Iterator[Process]:
-    """All processes that this one can see, in no order; those that end meanwhile are left out."""
-    for name in os.listdir("/proc"):
-        if name.isdecimal() and (found := process(int(name))) is not None:
+    """All processes that this one can see; those that end meanwhile are left out, those born meanwhile are not.
+
+    Whoever is alive at the end was seen alive: it was listed before the last look, which found nobody new.
+    """
+    seen: set[str] = set()
+    for _ in range(MOST_LOOKS):
+        born = {name for name in os.listdir("/proc") if name.isdecimal()} - seen
+        if not born:
+            return
+        seen |= born
+        yield from _existing(born)
+
+
+def _existing(names: Iterable[str]) -> Iterator[Process]:
+    for name in names:
+        if (found := process(int(name))) is not None:
             yield found
 
 
@@ -152,3 +169,27 @@ def can_signal_group(pidfd: int) -> bool:
         return True
     except OSError:
         return False
+
+
+def trees(roots: Iterable[int]) -> Iterator[Process]:
+    """The processes with these numbers, and all their descendants."""
+    for root in roots:
+        for pid in (root, *descendants(root)):
+            if (found := process(pid)) is not None:
+                yield found
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of the environment that a process was started with, None if it has none or may not be asked."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            content = file.read()
+    except OSError:
+        return None
+    start = f"{name}=".encode()
+    return next((os.fsdecode(entry[len(start) :]) for entry in content.split(b"\0") if entry.startswith(start)), None)
+
+
+def ticks_since_boot() -> int:
+    """Now, on the clock of a process's start time."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))

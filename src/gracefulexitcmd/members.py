@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LOOK_AGAIN = 0.01
 """Seconds between two looks where the system cannot tell when a process that is not a child ends."""
 
+MOST_LOOKS = 10
+"""Looks in a row at processes that are gone, with others in their place, before they can be waited for."""
+
 
 class Members:
     """The members of one command's process group, from the first signal until nobody is left."""
@@ -42,14 +45,16 @@ class Members:
         """The descriptors that are held, until `forget`."""
         return frozenset(self._pidfds)
 
-    def count_tree(self) -> None:
-        """Count the leader's tree before the stop signal, so that who dies of it at once is in the census."""
+    def count(self, *, leader_alive: bool) -> None:
+        """Count before the stop signal, so that who dies of it at once is in the census.
+
+        As long as the leader lives that is its tree: to look through all processes takes milliseconds.
+        """
         with contextlib.suppress(OSError):
-            self._count(posix.tree(self._group.pid))
+            self._count(posix.tree(self._group.pid) if leader_alive else self._group.members())
 
     def terminate(self, stop_signal: signal.Signals) -> None:
         """Send the stop signal to everybody, then SIGCONT: a stopped process must be able to act."""
-        # The group as a whole is counted afterwards: to look through all processes takes milliseconds.
         sent_at = time.monotonic()
         self._group.signal(stop_signal)
         self._group.signal(signal.SIGCONT)
@@ -72,13 +77,17 @@ class Members:
         With `kill` whoever is found is sent SIGKILL: it was born since the last one.
         """
         self.forget()
-        while (members := self._look()) != []:
+        for _ in range(MOST_LOOKS):
+            members = self._look()
+            if members == []:
+                return False
             if kill:
                 self._group.signal(signal.SIGKILL)
                 self._last_signal.update(dict.fromkeys(self._alive, "SIGKILL"))
             if self._wait_for(members):
                 return True
-        return False
+        self.look_at = time.monotonic() + LOOK_AGAIN
+        return True
 
     def forget(self) -> None:
         """Stop waiting for anybody."""
@@ -89,7 +98,7 @@ class Members:
     @property
     def forced(self) -> bool:
         """Whether somebody was sent SIGKILL."""
-        return signal.SIGKILL.name in self._last_signal.values()
+        return any(sent.name == signal.SIGKILL.name for sent in self.signals)
 
     def census(self) -> tuple[EndedProcess, ...]:
         """What became of everybody who was sent a signal, or is alive.

@@ -30,7 +30,11 @@ class Poller:
         os.set_blocking(self._wake_writer, False)
         self._inside = 0
         self._closing = False
-        self.watch(self._wake_reader, self._woken)
+        try:
+            self.watch(self._wake_reader, self._woken)
+        except OSError:
+            self.close()
+            raise
 
     @property
     def descriptors(self) -> tuple[int, int]:

@@ -158,13 +158,17 @@ def _exit_pipe(pid: int) -> int:
 
 
 def _group_members(group: int) -> list[linux.Process]:
-    # A process born during one pass can be missed by it when its parent ends meanwhile, hence the second look.
-    return _one_pass(group) or _one_pass(group)
+    # ps can miss a process that is born meanwhile and whose parent ends meanwhile, hence the second look.
+    return _one_pass(group) if has_proc else _one_pass(group) or _one_pass(group)
 
 
 def _one_pass(group: int) -> list[linux.Process]:
-    found = linux.processes() if has_proc else _listed_processes()
-    return [process for process in found if process.group == group and process.alive]
+    return [process for process in processes() if process.group == group and process.alive]
+
+
+def processes() -> Iterator[linux.Process]:
+    """All processes that this one can see."""
+    return linux.processes() if has_proc else _listed_processes()
 
 
 def _listed_processes() -> Iterator[linux.Process]:

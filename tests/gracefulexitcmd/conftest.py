@@ -1,0 +1,129 @@
+"""Both forms of a command, every path through the system's calls, and a look for what was left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gracefulexitcmd import AsyncCmd, Cmd, Exit, linux, posix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gracefulexitcmd.cmd import BaseCmd
+
+PROGRAMS = Path(__file__).parents[1] / "programs"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Every child of a test was reaped."""
+    before = _zombie()
+    yield
+    assert _zombie() in (None, before)
+
+
+def _zombie() -> int | None:
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if ended is None else ended.si_pid
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """SIGINT is not ignored, as it is for what a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def descriptors() -> Callable[[], int]:
+    """Counts the descriptors that this process has open."""
+    return lambda: len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture(params=["pidfd", "number and pidfd", "number", "number and ps"])
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The ways to wait and to signal: Linux 6.9, Linux 5.3, older Linux, other systems."""
+    name: str = request.param
+    if name == "number and pidfd":
+        monkeypatch.setattr(linux, "can_signal_group", lambda _pidfd: False)
+    monkeypatch.setattr(posix, "portable", name in ("number", "number and ps"))
+    monkeypatch.setattr(posix, "has_proc", name != "number and ps")
+    return name
+
+
+@pytest.fixture(params=[Cmd, AsyncCmd], ids=["blocking", "asyncio"])
+def kind(request: pytest.FixtureRequest) -> type[BaseCmd]:
+    """The form of the command."""
+    form: type[BaseCmd] = request.param
+    return form
+
+
+@pytest.fixture
+def result(kind: type[BaseCmd]) -> Iterator[Callable[[Any], Any]]:
+    """Gives the result of a method in either form."""
+    if kind is Cmd:
+        yield lambda value: value
+        return
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture
+def start(kind: type[BaseCmd], result: Callable[[Any], Any]) -> Callable[..., BaseCmd]:
+    """Starts a command: `start(argv, **options)`."""
+
+    def start(argv: list[str], **options: Any) -> BaseCmd:
+        command: Any = kind(argv, **options)
+        result(command.start())
+        return command  # type: ignore[no-any-return]
+
+    return start
+
+
+@pytest.fixture
+def wait(result: Callable[[Any], Any]) -> Callable[[BaseCmd], Exit]:
+    """Waits for a command: `wait(command)`."""
+
+    def wait(command: Any) -> Exit:
+        ended: Exit = result(command.wait())
+        return ended
+
+    return wait
+
+
+@pytest.fixture
+def program() -> Callable[..., list[str]]:
+    """The argv of one of the programs that misbehave: `program(name, *arguments)`."""
+
+    def program(name: str, *arguments: str) -> list[str]:
+        interpreter = ["sh"] if name.endswith(".sh") else [sys.executable, "-I", "-S"]
+        return [*interpreter, str(PROGRAMS / name), *arguments]
+
+    return program
+
+
+@pytest.fixture
+def launch(start: Callable[..., BaseCmd], program: Callable[..., list[str]]) -> Callable[..., tuple[BaseCmd, str]]:
+    """Starts one of the programs and waits for its first line on stderr: `launch(name, *arguments, **options)`."""
+
+    def launch(name: str, *arguments: str, **options: Any) -> tuple[BaseCmd, str]:
+        reader, writer = os.pipe()
+        try:
+            command = start(program(name, *arguments), stderr=writer, **options)
+        finally:
+            os.close(writer)
+        with open(reader, encoding="utf-8") as lines:
+            return command, lines.readline().strip()
+
+    return launch

@@ -1,0 +1,116 @@
+"""The stop sequence, step by step."""
+
+from __future__ import annotations
+
+import pytest
+
+from gracefulexitcmd.exit import Cause
+from gracefulexitcmd.ladder import KILL_PATIENCE, Action, Event, Ladder, Phase
+
+RUNNING = Ladder(grace=10).started(0, output=False)
+READING = Ladder(grace=10).started(0, output=True)
+
+
+def _after(ladder: Ladder, *events: tuple[float, Event]) -> Ladder:
+    for now, event in events:
+        ladder, _ = ladder.after(event, now)
+    return ladder
+
+
+def test_command_without_pipes_ends_with_its_leader() -> None:
+    ladder, actions = RUNNING.after(Event.LEADER_EXITED, 1)
+    assert (ladder.phase, ladder.cause, ladder.deadline, actions) == (Phase.ENDED, Cause.EXITED, None, ())
+
+
+def test_command_with_pipes_ends_with_their_end() -> None:
+    ladder = _after(READING, (1, Event.LEADER_EXITED))
+    assert (ladder.phase, ladder.deadline) == (Phase.DRAINING, 11)
+    assert _after(ladder, (2, Event.OUTPUT_CLOSED)).phase is Phase.ENDED
+
+
+def test_pipes_that_end_first_are_not_the_end() -> None:
+    ladder = _after(READING, (1, Event.OUTPUT_CLOSED))
+    assert ladder.phase is Phase.RUNNING
+    assert _after(ladder, (2, Event.LEADER_EXITED)).phase is Phase.ENDED
+
+
+def test_output_that_is_held_is_given_up_after_the_grace() -> None:
+    draining = _after(READING, (1, Event.LEADER_EXITED))
+    assert draining.after(Event.DEADLINE_REACHED, 10.9) == (draining, ())
+    ladder, actions = draining.after(Event.DEADLINE_REACHED, 11)
+    assert (ladder.phase, ladder.cause, actions) == (Phase.ENDED, Cause.EXITED, (Action.ABANDON_OUTPUT,))
+
+
+def test_stop_before_the_start_ends() -> None:
+    ladder, actions = Ladder(grace=10).stopped(0, 10)
+    assert (ladder.phase, ladder.cause, actions) == (Phase.ENDED, Cause.CANCELLED, ())
+
+
+def test_stop_asks_for_the_stop_signal_and_gives_the_grace() -> None:
+    ladder, actions = RUNNING.stopped(5, 10)
+    assert (ladder.phase, ladder.cause, ladder.deadline) == (Phase.STOPPING, Cause.CANCELLED, 15)
+    assert actions == (Action.TERMINATE,)
+
+
+def test_timeout_asks_for_the_same_with_another_cause() -> None:
+    running = Ladder(grace=10, timeout=3).started(1, output=False)
+    assert running.after(Event.DEADLINE_REACHED, 3.9) == (running, ())
+    ladder, actions = running.after(Event.DEADLINE_REACHED, 4)
+    assert (ladder.phase, ladder.cause, ladder.deadline) == (Phase.STOPPING, Cause.TIMEOUT, 14)
+    assert actions == (Action.TERMINATE,)
+
+
+def test_first_reason_to_stop_is_the_cause() -> None:
+    running = Ladder(grace=10, timeout=3).started(0, output=False)
+    timed_out = _after(running, (3, Event.DEADLINE_REACHED))
+    assert timed_out.stopped(4, 1)[0].cause is Cause.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("grace", "deadline"), [(1000, 15), (10, 15), (2, 8), (0, 6)], ids=["longer", "same", "shorter", "none"]
+)
+def test_later_stop_shortens_and_never_lengthens(grace: float, deadline: float) -> None:
+    stopping, _ = RUNNING.stopped(5, 10)
+    ladder, actions = stopping.stopped(6, grace)
+    assert (ladder.phase, ladder.deadline, actions) == (Phase.STOPPING, deadline, ())
+
+
+def test_grace_lasts_until_the_set_is_empty_and_not_until_the_leader_is_gone() -> None:
+    stopping, _ = RUNNING.stopped(0, 10)
+    ladder, actions = stopping.after(Event.LEADER_EXITED, 1)
+    assert (ladder.phase, ladder.deadline, actions) == (Phase.STOPPING, 10, (Action.LOOK,))
+    assert ladder.after(Event.LOOK_DUE, 2) == (ladder, (Action.LOOK,))
+    ladder, actions = ladder.after(Event.DEADLINE_REACHED, 10)
+    assert (ladder.phase, actions) == (Phase.KILLING, (Action.KILL, Action.LOOK))
+    assert _after(ladder, (11, Event.SET_EMPTY)).phase is Phase.ENDED
+
+
+def test_what_does_not_die_is_not_waited_for() -> None:
+    killing = _after(RUNNING.stopped(0, 10)[0], (10, Event.DEADLINE_REACHED))
+    assert (killing.phase, killing.deadline) == (Phase.KILLING, 10 + KILL_PATIENCE)
+    ladder, actions = killing.after(Event.DEADLINE_REACHED, 10 + KILL_PATIENCE)
+    assert (ladder.phase, ladder.cause, actions) == (Phase.ENDED, Cause.CANCELLED, (Action.ABANDON_OUTPUT,))
+
+
+def test_stopped_command_is_read_from_until_the_grace_after_its_leader() -> None:
+    stopping = _after(READING.stopped(0, 10)[0], (4, Event.LEADER_EXITED))
+    draining = _after(stopping, (5, Event.SET_EMPTY))
+    assert (draining.phase, draining.deadline) == (Phase.DRAINING, 14)
+    hurried, actions = draining.stopped(6, 1)
+    assert (hurried.phase, hurried.deadline, actions) == (Phase.DRAINING, 7, ())
+
+
+def test_who_is_stopped_while_the_output_is_held_has_the_whole_grace() -> None:
+    """The time that was spent on reading is not taken from it; nobody reads for longer because of it."""
+    draining = _after(READING, (0, Event.LEADER_EXITED))
+    ladder, actions = draining.stopped(9, 10)
+    assert (ladder.phase, ladder.cause, ladder.deadline) == (Phase.STOPPING, Cause.CANCELLED, 19)
+    assert actions == (Action.TERMINATE, Action.LOOK)
+    assert _after(ladder, (12, Event.SET_EMPTY)).deadline == 10
+
+
+@pytest.mark.parametrize("event", list(Event))
+@pytest.mark.parametrize("phase", [Phase.READY, Phase.ENDED])
+def test_nothing_is_done_before_the_start_and_after_the_end(phase: Phase, event: Event) -> None:
+    ladder, actions = Ladder(grace=10, phase=phase).after(event, 1000)
+    assert (ladder.phase, actions) == (phase, ())

@@ -1,0 +1,162 @@
+"""What `/proc` says of odd processes."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd import linux
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a /proc")
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    process.kill()
+    process.communicate()
+    return process.pid
+
+
+@pytest.mark.parametrize("name", ["a) b (c", "(((", ") Z 1 2 3", "two words", "new\nline", "\N{SNOWMAN}"])
+def test_name_of_a_command_confuses_nobody(tmp_path: Path, name: str) -> None:
+    program = shutil.copy(shutil.which("cat") or "", tmp_path / name)
+    with subprocess.Popen(
+        [program, "-u"], process_group=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"ready")
+        process.stdout.read(1)
+        found, argv = linux.process(process.pid), linux.argv(process.pid)
+        process.kill()
+    assert found is not None
+    assert (found.pid, found.parent, found.group) == (process.pid, os.getpid(), process.pid)
+    assert found.session == os.getsid(0)
+    assert found.alive
+    assert argv == (os.fspath(program), "-u")
+
+
+def test_process_that_is_gone_is_none() -> None:
+    pid = _ended(subprocess.Popen(["true"]))
+    assert linux.process(pid) is None
+    assert linux.argv(pid) == ()
+    assert list(linux.children(pid)) == list(linux.descendants(pid)) == []
+
+
+def test_process_that_vanishes_while_it_is_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file could be opened, and reading it gives ESRCH."""
+    process = subprocess.Popen(["sleep", "1000"])
+    real = open
+
+    def late(*arguments: object, **options: object) -> object:
+        file = real(*arguments, **options)  # type: ignore[call-overload]
+        _ended(process)
+        return file
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", late)
+        assert linux.process(process.pid) is None
+
+
+def test_zombie_is_not_alive_and_has_a_name_in_brackets() -> None:
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    found = linux.process(process.pid)
+    assert found is not None
+    assert not found.alive
+    assert linux.argv(process.pid) == ("[true]",)
+    process.wait()
+
+
+FIRST_THREAD_ENDS = """\
+import ctypes, signal, sys, threading
+threading.Thread(target=lambda: (print(flush=True), signal.pause()), daemon=True).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of exit(2) is another one")
+def test_process_whose_first_thread_has_ended_is_alive() -> None:
+    """The kernel shows it as a zombie, though its other threads go on."""
+    with subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while (found := linux.process(process.pid)) is not None and found.state != "Z":
+            os.sched_yield()
+        assert found is not None
+        assert found.alive
+        process.kill()
+
+
+def test_pidfd_is_of_exactly_this_process(descriptors: Callable[[], int]) -> None:
+    own = linux.process(os.getpid())
+    assert own is not None
+    before = descriptors()
+    pidfd = linux.open_pidfd(own)
+    assert pidfd is not None
+    os.close(pidfd)
+    assert linux.open_pidfd(own._replace(start_time=own.start_time + 1)) is None
+    gone = _ended(subprocess.Popen(["true"]))
+    assert linux.open_pidfd(own._replace(pid=gone)) is None
+    assert descriptors() == before
+
+
+def test_long_line_of_descendants_is_followed_to_its_end() -> None:
+    """Each waits for the next; a walk that nests would fail at Python's limit of recursion."""
+    depth = 150
+    script = (
+        "import os, sys\n"
+        "for _ in range(int(sys.argv[1])):\n"
+        "    if os.fork(): os.wait(); os._exit(0)\n"
+        "print(flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", script, str(depth)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(len(inspect.stack(0)) + depth // 2)
+        try:
+            found = list(linux.descendants(process.pid))
+        finally:
+            sys.setrecursionlimit(limit)
+        process.communicate()
+    assert len(found) == depth
+
+
+def test_children_of_all_threads_are_seen() -> None:
+    script = (
+        "import subprocess, sys, threading\n"
+        "start = lambda: (children.append(subprocess.Popen(['sleep', '1000'])), ready.set(), ended.wait())\n"
+        "children, ready, ended = [], threading.Event(), threading.Event()\n"
+        "thread = threading.Thread(target=start); thread.start(); ready.wait()\n"
+        "print(children[0].pid, flush=True); sys.stdin.read()\n"
+        "children[0].kill(); children[0].wait(); ended.set(); thread.join()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        assert list(linux.children(process.pid)) == [child]
+        process.communicate()
+
+
+def test_holders_are_those_who_have_the_pipe_open() -> None:
+    reader, writer = os.pipe()
+    inode = os.fstat(reader).st_ino
+    with subprocess.Popen(["sleep", "1000"], pass_fds=(writer,)) as process:
+        assert list(linux.holders([inode])) == [process.pid]
+        assert list(linux.holders([])) == []
+        process.kill()
+    assert list(linux.holders([inode])) == []
+    os.close(reader)
+    os.close(writer)

@@ -1,0 +1,174 @@
+"""`python -m gracefulexitcmd` as a shell sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gracefulexitcmd import __main__ as main_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MODULE = [sys.executable, "-W", "error", "-m", "gracefulexitcmd"]
+
+
+def _run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MODULE, *arguments], capture_output=True, text=True, **options)
+
+
+@contextlib.contextmanager
+def _started(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """The command for shells, once the command that it runs is ready."""
+    with subprocess.Popen(
+        [*MODULE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        yield process
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -USR1 $$", 128 + signal.SIGUSR1)],
+    ids=["success", "failure", "killed", "another signal"],
+)
+def test_exit_status_is_the_commands_own(script: str, status: int) -> None:
+    ended = _run("--", "sh", "-c", script)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, "", "")
+
+
+def test_streams_are_the_commands_own() -> None:
+    ended = _run("--", "sh", "-c", "cat; echo oops >&2", input="text")
+    assert (ended.stdout, ended.stderr) == ("text", "oops\n")
+
+
+@pytest.mark.parametrize("arguments", [["--"], []], ids=["behind the dashes", "without dashes"])
+def test_options_of_the_command_are_left_to_it(arguments: list[str]) -> None:
+    ended = _run(*arguments, "echo", "--grace", "5", "--", "-x")
+    assert ended.stdout == "--grace 5 -- -x\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+def test_signal_stops_the_command_gracefully(program: Callable[..., list[str]], number: signal.Signals) -> None:
+    """The trap runs, and the exit status is that of a process which the signal ended."""
+    with _started("--", *program("trap.sh", "0")) as process:
+        process.send_signal(number)
+        output, errors = process.communicate()
+    assert (process.returncode, output, errors) == (128 + number, "trapped\n", "")
+
+
+def test_second_signal_kills(program: Callable[..., list[str]]) -> None:
+    with _started("--grace", "1h", "--", *program("ignore_term.py")) as process:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+    assert process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM), "the system delivers them in any order"
+    assert re.fullmatch(r"gracefulexitcmd: ended by SIGKILL: .*ignore_term\.py \(pid \d+\)\n", errors)
+
+
+def test_who_had_to_be_killed_is_named(program: Callable[..., list[str]]) -> None:
+    with _started("--grace", "100ms", "--", *program("leader_obeys.sh")) as process:
+        process.terminate()
+        _, errors = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert re.fullmatch(r"gracefulexitcmd: ended by SIGKILL: .+ \(pid \d+\)\n", errors)
+
+
+def test_timeout_ends_the_command() -> None:
+    ended = _run("--timeout", "0.1", "--", "sleep", "1000")
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, "")
+
+
+def test_command_that_ignores_its_timeout_is_killed() -> None:
+    ignoring = ["sh", "-c", 'trap "" TERM; exec "$@"', "sh"]
+    argv = [*ignoring, *MODULE, "--timeout", "100ms", "--grace", "0", "--", "sleep", "1000"]
+    ended = subprocess.run(argv, capture_output=True, text=True)
+    assert ended.returncode == 128 + signal.SIGKILL
+    assert re.fullmatch(r"gracefulexitcmd: ended by SIGKILL: .*sleep.* \(pid \d+\)\n", ended.stderr)
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "message"),
+    [
+        (["no-such-program"], 127, "no-such-program: No such file or directory"),
+        (["/no/such/program"], 127, "/no/such/program: No such file or directory"),
+        (["/"], 126, "/: Permission denied"),
+    ],
+)
+def test_command_that_cannot_be_run(argv: list[str], status: int, message: str) -> None:
+    ended = _run("--", *argv)
+    assert (ended.returncode, ended.stderr) == (status, f"gracefulexitcmd: cannot run {message}\n")
+
+
+def test_file_that_is_no_program_cannot_be_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"\0")
+    (tmp_path / "file").chmod(0o755)
+    ended = _run("--", str(tmp_path / "file"))
+    assert (ended.returncode, ended.stderr) == (
+        126,
+        f"gracefulexitcmd: cannot run {tmp_path}/file: Exec format error\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no command: put it behind --"),
+        (["--"], "no command: put it behind --"),
+        (["--grace", "soon", "--", "true"], '"soon" is not a duration: write for example 30s'),
+        (["--grace", "-1", "--", "true"], '"-1" is not a duration'),
+        (["--timeout=-1", "--", "true"], '"-1" is not a duration'),
+        (["--patience", "5", "--", "true"], "--patience"),
+        (["--gra", "5", "--", "true"], "--gra"),
+    ],
+)
+def test_wrong_use_is_explained(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main_module.main(arguments)
+    assert error.value.code == 2
+    errors = capsys.readouterr().err
+    assert "usage: python -m gracefulexitcmd" in errors
+    assert message in errors
+
+
+def test_help_has_an_example_that_works(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main_module.main(["--help"])
+    assert error.value.code == 0
+    example = re.search(r"example:\n  python (-m gracefulexitcmd .* --) make deploy", capsys.readouterr().out)
+    assert example is not None
+    assert subprocess.run([sys.executable, *shlex.split(example[1]), "true"]).returncode == 0
+
+
+def test_what_was_ignored_stays_ignored(program: Callable[..., list[str]]) -> None:
+    """nohup(1) has SIGHUP ignored by the command, and by what it starts."""
+    argv = ["nohup", *MODULE, "--", *program("trap.sh", "0")]
+    with subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        while process.stderr.readline() != "ready\n":
+            continue
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+        output, _ = process.communicate()
+    assert (process.returncode, output) == (128 + signal.SIGTERM, "trapped\n")
+
+
+def test_command_on_a_terminal_has_no_input() -> None:
+    """It runs in the background there, and reading the terminal would stop it."""
+    ours, theirs = os.openpty()
+    ended = _run("--", "cat", stdin=theirs, timeout=20)
+    os.close(ours)
+    os.close(theirs)
+    assert (ended.returncode, ended.stdout) == (0, "")

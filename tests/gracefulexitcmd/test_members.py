@@ -1,0 +1,166 @@
+"""Who is counted when a command is stopped, and what is said of them."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd import linux, posix
+from gracefulexitcmd.exit import EndedProcess
+from gracefulexitcmd.members import Members
+from gracefulexitcmd.poller import Poller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LEADER = linux.Process(100, "S", 1, 100, 100, start_time=5)
+CHILD = linux.Process(101, "S", 100, 100, 100, start_time=6)
+HELPER = linux.Process(102, "S", 100, 100, 100, start_time=7)
+
+
+class Group:
+    """A group that is what a test says it is, one answer after the other, and that tells what it was sent."""
+
+    pid = 100
+    exit_descriptor = -1
+
+    def __init__(self) -> None:
+        self.answers: list[list[linux.Process] | OSError] = []
+        self.sent: list[int] = []
+
+    def collect(self) -> int | None:
+        return 0
+
+    def signal(self, number: int) -> bool:
+        self.sent.append(number)
+        return True
+
+    def members(self) -> list[linux.Process]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> Group:
+    monkeypatch.setattr(posix, "tree", lambda _leader: [LEADER])
+    monkeypatch.setattr(posix, "argv", lambda pid: (f"program-{pid}",))
+    monkeypatch.setattr(posix, "portable", True)
+    return Group()
+
+
+@pytest.fixture
+def poller() -> Iterator[Poller]:
+    made = Poller()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def members(group: Group, poller: Poller) -> Members:
+    return Members(group, poller, lambda: None)
+
+
+def _ended(members: Members) -> dict[int, str | None]:
+    return {process.pid: process.ended_by for process in members.census()}
+
+
+def test_stop_signal_is_followed_by_a_continue(group: Group, members: Members) -> None:
+    group.answers = [[LEADER, CHILD]]
+    members.count(leader_alive=True)
+    members.terminate(signal.SIGINT)
+    assert group.sent == [signal.SIGINT, signal.SIGCONT]
+    assert [(sent.name, sent.processes) for sent in members.signals] == [("SIGINT", 2), ("SIGCONT", 2)]
+
+
+def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Group, members: Members) -> None:
+    group.answers = [[CHILD], []]
+    members.count(leader_alive=True)
+    members.terminate(signal.SIGTERM)
+    assert not members.watch(kill=False)
+    assert members.census() == (
+        EndedProcess(100, ("program-100",), found="leader", ended_by="SIGTERM"),
+        EndedProcess(101, ("program-101",), found="group", ended_by="SIGTERM"),
+    )
+
+
+def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Group, members: Members) -> None:
+    """It was sent nothing, so it did not have to be ended."""
+    group.answers = [[LEADER], [HELPER], []]
+    members.terminate(signal.SIGTERM)
+    assert members.watch(kill=False)
+    assert not members.watch(kill=False)
+    assert _ended(members) == {100: "SIGTERM"}
+
+
+def test_who_obeyed_is_not_counted_among_the_killed(group: Group, members: Members) -> None:
+    group.answers = [[LEADER, CHILD], [LEADER], []]
+    members.terminate(signal.SIGTERM)
+    members.kill()
+    assert not members.watch(kill=True)
+    assert _ended(members) == {100: "SIGKILL", 101: "SIGTERM"}
+    assert (members.forced, members.signals[-1].processes) == (True, 1)
+
+
+def test_force_was_not_needed_where_nobody_was_left_to_kill(group: Group, members: Members) -> None:
+    group.answers = [[LEADER], [], []]
+    members.terminate(signal.SIGTERM)
+    members.kill()
+    assert not members.watch(kill=True)
+    assert not members.forced
+    assert _ended(members) == {100: "SIGTERM"}
+
+
+def test_who_was_born_since_the_kill_is_killed_too(group: Group, members: Members) -> None:
+    group.answers = [[LEADER], [LEADER], [HELPER], []]
+    members.terminate(signal.SIGTERM)
+    members.kill()
+    assert members.watch(kill=True)
+    assert not members.watch(kill=True)
+    assert group.sent.count(signal.SIGKILL) == 2
+    assert _ended(members) == {100: "SIGKILL", 102: "SIGKILL"}
+
+
+def test_who_does_not_die_was_ended_by_nothing(group: Group, members: Members) -> None:
+    group.answers = [[LEADER], [LEADER], [LEADER]]
+    members.terminate(signal.SIGTERM)
+    members.kill()
+    assert members.watch(kill=True)
+    assert _ended(members) == {100: None}
+
+
+def test_where_nobody_can_be_listed_signals_are_sent_and_nobody_is_thought_gone(group: Group, members: Members) -> None:
+    group.answers = [OSError(24, "Too many open files")] * 3
+    members.count(leader_alive=True)
+    members.terminate(signal.SIGTERM)
+    members.kill()
+    assert members.watch(kill=True)
+    assert members.look_at is not None
+    assert members.forced
+    assert _ended(members) == {100: None}
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["all gone", "no descriptor free"])
+def test_who_cannot_be_watched_is_looked_at_again(
+    group: Group, members: Members, monkeypatch: pytest.MonkeyPatch, gone: bool, open_pidfd: Callable[[bool], object]
+) -> None:
+    monkeypatch.setattr(posix, "portable", False)
+    monkeypatch.setattr(linux, "open_pidfd", lambda _process: open_pidfd(gone))
+    group.answers = [[CHILD], []]
+    assert members.watch(kill=False) is not gone
+    assert (members.look_at is None) is gone
+
+
+@pytest.fixture
+def open_pidfd() -> Callable[[bool], object]:
+    def open_pidfd(gone: bool) -> None:
+        if not gone:
+            raise OSError(24, "Too many open files")
+
+    return open_pidfd

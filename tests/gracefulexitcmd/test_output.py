@@ -1,0 +1,87 @@
+"""Pipes that are read and fed without waiting."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd.output import BURST, CHUNK, Feed, Pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        try:
+            os.close(end)
+        except OSError:
+            continue
+
+
+def test_what_is_there_is_taken_and_nothing_is_waited_for(pipe: tuple[int, int]) -> None:
+    reader = Pipe(pipe[0])
+    reader.read()
+    assert reader.content == b""
+    os.write(pipe[1], b"one\0\xff")
+    reader.read()
+    os.write(pipe[1], b"two")
+    reader.read()
+    assert (reader.content, reader.closed) == (b"one\0\xfftwo", False)
+
+
+def test_end_is_noticed_behind_what_was_written(pipe: tuple[int, int]) -> None:
+    reader = Pipe(pipe[0])
+    os.write(pipe[1], b"last")
+    os.close(pipe[1])
+    reader.read()
+    assert (reader.content, reader.closed) == (b"last", True)
+
+
+def test_finish_takes_the_rest(pipe: tuple[int, int]) -> None:
+    reader = Pipe(pipe[0])
+    os.write(pipe[1], b"x" * CHUNK)
+    reader.finish()
+    assert len(reader.content) == CHUNK
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(pipe[0])
+
+
+def test_one_read_is_bounded_though_more_keeps_coming(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Pipe(pipe[0])
+    monkeypatch.setattr(os, "read", lambda _descriptor, size: b"x" * size)
+    reader.read()
+    assert len(reader.content) == BURST * CHUNK
+
+
+def test_feed_goes_on_where_the_pipe_was_full(pipe: tuple[int, int]) -> None:
+    content = bytes(range(256)) * 2000
+    feed, reader = Feed(pipe[1], content), Pipe(pipe[0])
+    assert not feed.write()
+    while not feed.write():
+        reader.read()
+    reader.read()
+    assert reader.content == content
+
+
+def test_one_write_is_bounded_though_the_reader_is_quick(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = Feed(pipe[1], b"x" * (BURST * CHUNK + 1))
+    monkeypatch.setattr(os, "write", lambda _descriptor, text: len(text))
+    assert not feed.write()
+    assert feed.write()
+
+
+def test_nothing_to_feed_is_done_at_once(pipe: tuple[int, int]) -> None:
+    assert Feed(pipe[1], b"").write()
+
+
+def test_feed_is_done_when_nobody_reads(pipe: tuple[int, int]) -> None:
+    os.close(pipe[0])
+    assert Feed(pipe[1], b"text").write()

@@ -1,0 +1,73 @@
+"""Several threads waiting for the same descriptors."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from gracefulexitcmd.poller import Poller
+
+
+def test_one_wake_for_two_who_are_ready_blocks_neither() -> None:
+    """Both see the wake; only one finds something to read."""
+    poller = Poller()
+    poller.wake()
+    first, second = poller.wait(0), poller.wait(0)
+    poller.react(first)
+    poller.react(second)
+    assert poller.wait(0) == []
+    poller.close()
+
+
+def test_waking_never_blocks_however_often() -> None:
+    poller = Poller()
+    for _ in range(100_000):
+        poller.wake()
+    poller.react(poller.wait(None))
+    poller.close()
+
+
+def test_closing_wakes_every_thread_that_waits_and_the_last_closes() -> None:
+    poller = Poller()
+    threads = [threading.Thread(target=poller.wait, args=(None,)) for _ in range(10)]
+    for thread in threads:
+        poller.enter()
+        thread.start()
+    poller.close()
+    for thread in threads:
+        thread.join()
+        poller.fileno()
+        poller.leave()
+    with pytest.raises(ValueError, match="closed"):
+        poller.fileno()
+
+
+def test_who_leaves_wakes_the_others() -> None:
+    poller = Poller()
+    poller.enter()
+    poller.enter()
+    poller.leave()
+    assert len(poller.wait(0)) == 1
+    poller.close()
+    poller.leave()
+
+
+def test_what_was_forgotten_meanwhile_is_not_called() -> None:
+    """The number may have been given to another file since it was ready."""
+    poller = Poller()
+    reader, writer = os.pipe()
+    called: list[str] = []
+    poller.watch(reader, lambda: called.append("old"))
+    os.write(writer, b"x")
+    ready = poller.wait(None)
+    poller.forget(reader)
+    poller.watch(reader, lambda: called.append("new"))
+    poller.react(ready)
+    assert called == []
+    poller.forget(reader)
+    poller.forget(reader)
+    os.close(reader)
+    os.close(writer)
+    poller.close()

@@ -1,0 +1,166 @@
+"""Process groups: who is in them, and that no signal goes astray."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd import linux, posix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def group(path: str) -> Iterator[posix.Group]:
+    """The group of a process that waits for input."""
+    process = subprocess.Popen(["cat", "-u"], process_group=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"ready")
+    process.stdout.read(5)
+    opened = posix.open_group(process)
+    yield opened
+    if process.returncode is None:
+        process.kill()
+        select.select([opened.exit_descriptor], [], [])
+        opened.collect()
+    opened.close()
+    process.stdin.close()
+    process.stdout.close()
+    _join_waiting_threads()
+
+
+def _join_waiting_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("wait for"):
+            thread.join()
+
+
+def test_path_is_the_one_that_was_asked_for(group: posix.Group, path: str) -> None:
+    assert type(group) is (posix.PidfdGroup if path == "pidfd" else posix.NumberedGroup)
+
+
+def test_member_is_found_and_told_apart_from_the_rest_of_the_world(group: posix.Group) -> None:
+    assert [process.pid for process in group.members()] == [group.pid]
+    assert [process.pid for process in posix.tree(group.pid)] == [group.pid]
+    assert posix.argv(group.pid) == ("cat", "-u")
+
+
+def test_signal_reaches_the_group_and_its_end_is_told(group: posix.Group) -> None:
+    assert group.signal(signal.SIGUSR1)
+    select.select([group.exit_descriptor], [], [])
+    assert group.collect() == -signal.SIGUSR1
+    assert group.members() == []
+
+
+def test_number_is_not_signalled_once_the_leader_was_reaped_by_others(
+    group: posix.Group, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be another group's by then. A pidfd never is, and tells that nobody is left."""
+    os.kill(group.pid, signal.SIGKILL)
+    os.waitpid(group.pid, 0)
+    monkeypatch.setattr(os, "killpg", lambda *_: pytest.fail("a number was signalled that may have been reused"))
+    assert not group.signal(signal.SIGTERM)
+    assert group.collect() is None
+    assert not group.signal(signal.SIGTERM)
+
+
+def test_zombies_are_no_members(group: posix.Group) -> None:
+    os.kill(group.pid, signal.SIGKILL)
+    select.select([group.exit_descriptor], [], [])
+    assert group.members() == []
+
+
+def test_group_outlives_its_leader(path: str, program: Callable[..., list[str]]) -> None:
+    """Its members are found and ended, and nobody else is."""
+    process = subprocess.Popen(program("hold_pipe.py", "in"), stderr=subprocess.PIPE, stdout=-3, process_group=0)
+    group = posix.open_group(process)
+    assert process.stderr is not None
+    holder = int(process.stderr.readline())
+    process.stderr.close()
+    select.select([group.exit_descriptor], [], [])
+    assert group.collect() == 0
+    assert [member.pid for member in group.members()] == [holder]
+    member = linux.process(holder)
+    assert member is not None
+    pidfd = linux.open_pidfd(member)
+    assert pidfd is not None
+    assert group.signal(signal.SIGKILL)
+    with select.epoll() as poll:
+        poll.register(pidfd)
+        poll.poll()
+    os.close(pidfd)
+    assert group.members() == []
+    group.close()
+    _join_waiting_threads()
+
+
+FORKING = """\
+import os, time
+print(flush=True)
+while True:
+    if os.fork():
+        os._exit(0)
+    time.sleep(0.002)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ps takes longer than such processes live")
+def test_group_that_forks_all_the_time_is_never_thought_to_be_empty() -> None:
+    """Each of its processes lives for a moment only."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", FORKING], stdout=subprocess.PIPE, process_group=0)
+    group = posix.open_group(process)
+    assert process.stdout is not None
+    process.stdout.readline()
+    found = [bool(group.members()) for _ in range(10)]
+    assert group.signal(signal.SIGKILL)
+    process.stdout.read()
+    process.stdout.close()
+    group.collect()
+    group.close()
+    assert all(found)
+
+
+@pytest.mark.parametrize("ps", ["false", "no-such-program"])
+def test_ps_that_fails_is_an_error_and_not_an_empty_group(
+    monkeypatch: pytest.MonkeyPatch, ps: str, group: posix.Group
+) -> None:
+    real = subprocess.run
+    monkeypatch.setattr(posix, "has_proc", False)
+    monkeypatch.setattr(subprocess, "run", lambda argv, **options: real([ps, *argv[1:]], **options))
+    with pytest.raises(OSError, match=r"ps ended with status 1|no-such-program"):
+        posix._group_members(group.pid)
+    assert posix.argv(group.pid) == ()
+
+
+def test_descriptor_that_cannot_be_had_is_an_error_and_not_an_empty_group(
+    monkeypatch: pytest.MonkeyPatch, group: posix.Group
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(posix, "has_proc", True)
+    monkeypatch.setattr(linux, "open", fail, raising=False)
+    with pytest.raises(OSError, match="Too many open files"):
+        posix._group_members(group.pid)
+
+
+def test_thread_that_cannot_be_started_leaves_no_descriptors(
+    monkeypatch: pytest.MonkeyPatch, descriptors: Callable[[], int]
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = descriptors()
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        posix._exit_pipe(os.getpid())
+    assert descriptors() == before

@@ -1,0 +1,64 @@
+"""What a command may be asked for."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gracefulexitcmd import AsyncCmd, Cmd
+from gracefulexitcmd.request import Request
+
+if TYPE_CHECKING:
+    from gracefulexitcmd.cmd import BaseCmd
+
+
+@pytest.mark.parametrize("argv", ["make deploy", b"make deploy"], ids=["text", "bytes"])
+def test_argv_is_a_list_of_words(kind: type[BaseCmd], argv: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r'argv is a list of words, not a text; for a shell write \["sh", "-c", b?\'make'
+    ):
+        kind(argv)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grace": -1}, "grace is -1: it must be a number of seconds, 0 or more"),
+        ({"grace": float("nan")}, "grace is nan: it must be a number of seconds, 0 or more"),
+        ({"grace": float("inf")}, "grace is inf: it must be a number of seconds, 0 or more"),
+        ({"timeout": -0.1}, "timeout is -0.1: it must be a number of seconds, 0 or more"),
+        ({"timeout": float("inf")}, "timeout is inf: it must be a number of seconds, 0 or more"),
+        ({"input": b"", "stdin": subprocess.DEVNULL}, "input and stdin cannot both be given"),
+        ({"stdin": subprocess.PIPE}, "stdin cannot be a pipe: give what is to be written as input"),
+        ({"stdout": subprocess.STDOUT}, "stdout cannot be STDOUT"),
+        ({"stop_signal": 12345}, "12345 is not a valid Signals"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_once(kind: type[BaseCmd], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(["true"], **options)
+
+
+def test_argv_needs_a_program() -> None:
+    with pytest.raises(ValueError, match="argv is empty: it needs at least the program"):
+        Request([])
+
+
+def test_no_time_at_all_is_a_time() -> None:
+    request = Request(["true"], grace=0, timeout=0)
+    assert (request.grace, request.timeout) == (0, 0)
+
+
+def test_stop_signal_may_be_a_number() -> None:
+    command = Cmd(["sleep", "1000"], stop_signal=2)  # type: ignore[arg-type]
+    with command:
+        command.cancel()
+    assert command.exit is not None
+    assert command.exit.signals[0].name == signal.SIGINT.name
+
+
+def test_both_forms_take_the_same_arguments() -> None:
+    assert AsyncCmd.__init__ is Cmd.__init__

@@ -41,10 +41,10 @@ class Client:
         with self._explained():
             self._stub.Run(convert.run_message(request))
 
-    def follow(self, job_id: str, offset: int = 0, *, wait: bool = True) -> Iterator[bytes]:
-        """The job's log from a byte offset on, until the job has ended or, without `wait`, as far as it goes now."""
+    def follow(self, job_id: str, offset: int = 0) -> Iterator[bytes]:
+        """The job's log from a byte offset on, until the job has ended."""
         with self._explained():
-            for reply in self._stub.FollowLogs(pb.FollowLogsRequest(id=job_id, offset=offset, no_wait=not wait)):
+            for reply in self._stub.FollowLogs(pb.FollowLogsRequest(id=job_id, offset=offset)):
                 yield reply.data
 
     def status(self, job_id: str) -> JobStatus:
@@ -57,10 +57,10 @@ class Client:
         with self._explained():
             return [convert.job_status(job) for job in self._stub.Status(pb.StatusRequest()).jobs]
 
-    def cancel(self, job_id: str) -> float | None:
-        """Ask a job to stop; returns at once, with the seconds until it is killed, None when it has ended."""
+    def cancel(self, job_id: str) -> None:
+        """Ask a job to stop; returns at once."""
         with self._explained():
-            return convert.time_left(self._stub.Cancel(pb.CancelRequest(id=job_id)))
+            self._stub.Cancel(pb.CancelRequest(id=job_id))
 
     def close(self, job_id: str) -> None:
         """Stop a job, wait for its end and have everything of it removed."""

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
+LONGEST_MESSAGE = 16 * 1024
+LONGEST_WORD = 512
+MOST_WORDS = 32
+"""Characters of a message and of an argument, and arguments: the states of all jobs must fit into 4 MiB."""
+
 
 def run_request(message: pb.RunRequest) -> RunRequest:
     """The job that a message asks for. Raises InputError for a negative duration."""
@@ -43,13 +48,14 @@ def run_message(request: RunRequest) -> pb.RunRequest:
 
 def status_message(job: JobStatus) -> pb.Status:
     """The message that tells of a job's state."""
-    message = pb.Status(id=job.id, message=job.message, status=pb.StepResult.Status.Name(int(job.status)))
+    text = _shortened(job.message, LONGEST_MESSAGE)
+    message = pb.Status(id=job.id, message=text, status=pb.StepResult.Status.Name(int(job.status)))
     if job.start_time is not None:
         _set_time(message.start_time, job.start_time)
     if job.end_time is not None:
         _set_time(message.end_time, job.end_time)
     if job.kind is not None:
-        error = pb.StatusError(kind=pb.StatusError.Kind.Name(int(job.kind)), message=job.message)
+        error = pb.StatusError(kind=pb.StatusError.Kind.Name(int(job.kind)), message=text)
         message.error.CopyFrom(error)
     if job.termination is not None:
         _set_termination(message.termination, job.termination)
@@ -69,19 +75,6 @@ def job_status(message: pb.Status) -> JobStatus:
     )
 
 
-def cancel_response(time_left: float | None) -> pb.CancelResponse:
-    """The answer that tells how many seconds a job still has, or that it has ended."""
-    message = pb.CancelResponse()
-    if time_left is not None:
-        _set_seconds(message.time_left, time_left)
-    return message
-
-
-def time_left(message: pb.CancelResponse) -> float | None:
-    """How many seconds a job still has, None when it has ended."""
-    return _total_seconds(message.time_left) if message.HasField("time_left") else None
-
-
 def _set_termination(message: pb.Termination, termination: Termination) -> None:
     ended = termination.ended
     message.cause = ended.cause
@@ -92,7 +85,7 @@ def _set_termination(message: pb.Termination, termination: Termination) -> None:
     for sent in ended.signals:
         _set_seconds(message.signals.add(name=sent.name, processes=sent.processes).after, sent.after)
     for process in ended.census:
-        argv = [word.encode(errors="replace").decode() for word in process.argv]
+        argv = [_shortened(word) for word in process.argv[:MOST_WORDS]]
         message.census.add(pid=process.pid, argv=argv, found=process.found, ended_by=process.ended_by or "")
     _set_seconds(message.duration, ended.duration)
 
@@ -114,6 +107,14 @@ def _termination(message: pb.Termination) -> Termination:
             ),
         ),
     )
+
+
+def _shortened(text: str, longest: int = LONGEST_WORD) -> str:
+    """The text as the wire can take it, the middle left out where it is long: the status stands at the end."""
+    sendable = text.encode(errors="replace").decode()
+    if len(sendable) <= longest:
+        return sendable
+    return f"{sendable[: longest // 2]} ... {sendable[-longest // 2 :]}"
 
 
 def _seconds(message: pb.RunRequest, name: str) -> float | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
@@ -18,6 +19,11 @@ from step_runner.errors import StepRunnerError
 from step_runner.jobs.manager import JobManager
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+STDERR = 2
+
+UNTIL_JOBS_END = 10.0**9
+"""Seconds, more than any job may take: the second stop ends the waiting."""
 
 LAST_CALLS = 1.0
 """Seconds that calls still have when all jobs have ended, to hand on the end of a log."""
@@ -39,11 +45,13 @@ async def serve(path: str, delay: float, environment: Mapping[str, str], compani
     _listen(server, path)
     await server.start()
     stopping = _stop_on_signals(jobs)
-    print(f"step-runner is listening on socket {path}", file=sys.stderr, flush=True)
+    # What was made for the start stays as long as the server: the collector need not look through it ever again.
+    gc.freeze()
+    _say(f"step-runner is listening on socket {path}")
     try:
         return await _until_stopped(stopping, companion)
     finally:
-        await _shut_down(server, jobs, delay)
+        await _shut_down(server, jobs)
 
 
 def _listen(server: grpc.aio.Server, path: str) -> None:
@@ -64,13 +72,19 @@ def _stop_on_signals(jobs: JobManager) -> asyncio.Event:
     def stop(number: signal.Signals) -> None:
         if stopping.is_set():
             jobs.kill()
-        else:
-            print(f"received {number.name}: stopping all jobs", file=sys.stderr, flush=True)
-            stopping.set()
+            return
+        stopping.set()
+        _say(f"received {number.name}: stopping all jobs")
 
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop, number)
     return stopping
+
+
+def _say(line: str) -> None:
+    """Write to stderr, if anybody still reads it."""
+    with contextlib.suppress(OSError):
+        os.write(STDERR, f"{line}\n".encode(errors="surrogateescape"))
 
 
 async def _until_stopped(stopping: asyncio.Event, companion: Companion | None) -> int:
@@ -80,9 +94,9 @@ async def _until_stopped(stopping: asyncio.Event, companion: Companion | None) -
     return await companion(stopping)
 
 
-async def _shut_down(server: grpc.aio.Server, jobs: JobManager, delay: float) -> None:
-    """Refuse new calls at once; let those under way see the end of their jobs."""
-    refusing = asyncio.get_running_loop().create_task(server.stop(delay + LAST_CALLS))
+async def _shut_down(server: grpc.aio.Server, jobs: JobManager) -> None:
+    """Refuse new calls at once; let those under way see the end of their jobs, whatever the delay of each."""
+    refusing = asyncio.get_running_loop().create_task(server.stop(UNTIL_JOBS_END))
     await jobs.shut_down()
     await server.stop(LAST_CALLS)
     await refusing

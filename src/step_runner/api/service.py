@@ -22,6 +22,9 @@ Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 Context: TypeAlias = grpc.aio.ServicerContext
 
+LONGEST_DETAILS = 2048
+"""Bytes of an error's text; gRPC refuses more than 8 KiB of headers, in which a byte can take three characters."""
+
 
 def unary(
     call: Callable[[Any, Request, Context], Awaitable[Reply]],
@@ -32,14 +35,26 @@ def unary(
     async def answer(service: Any, request: Request, context: Context) -> Reply:
         try:
             return await call(service, request, context)
-        except StepRunnerError as error:
-            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        except Exception as fault:
-            logging.getLogger(__name__).exception("%s failed", call.__name__)
-            await context.abort(grpc.StatusCode.INTERNAL, f"{type(fault).__name__}: {fault}")
+        except Exception as error:
+            await _refuse(context, call.__name__, error)
         raise AssertionError("abort always raises")
 
     return answer
+
+
+async def _refuse(context: Context, name: str, error: Exception) -> None:
+    if isinstance(error, StepRunnerError):
+        await context.abort(grpc.StatusCode.UNKNOWN, _details(str(error)))
+    logging.getLogger(__name__).error("%s failed", name, exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, _details(f"{type(error).__name__}: {error}"))
+
+
+def _details(text: str) -> str:
+    """The text, cut to what the headers of a reply can hold."""
+    whole = text.encode(errors="replace")
+    if len(whole) <= LONGEST_DETAILS:
+        return whole.decode()
+    return f"{whole[:LONGEST_DETAILS].decode(errors='ignore')} ... ({len(whole):,} bytes in all)"
 
 
 class Service(StepRunnerServicer):
@@ -57,10 +72,13 @@ class Service(StepRunnerServicer):
         self, request: pb.FollowLogsRequest, context: Context
     ) -> AsyncIterator[pb.FollowLogsResponse]:
         try:
-            async for chunk in self._jobs.follow(request.id, request.offset, wait=not request.no_wait):
-                yield pb.FollowLogsResponse(data=chunk)
-        except StepRunnerError as error:
-            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            async for chunk in self._jobs.follow(request.id, request.offset):
+                if chunk:
+                    yield pb.FollowLogsResponse(data=chunk)
+                elif request.no_wait:
+                    return
+        except Exception as error:
+            await _refuse(context, "FollowLogs", error)
 
     @unary
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:  # noqa: N802
@@ -69,7 +87,8 @@ class Service(StepRunnerServicer):
 
     @unary
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:  # noqa: N802
-        return convert.cancel_response(self._jobs.cancel(request.id))
+        self._jobs.cancel(request.id)
+        return pb.CancelResponse()
 
     @unary
     async def Close(self, request: pb.CloseRequest, context: Context) -> pb.CloseResponse:  # noqa: N802

@@ -114,12 +114,14 @@ class RunResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class FollowLogsRequest(_message.Message):
-    __slots__ = ("id", "offset")
+    __slots__ = ("id", "offset", "no_wait")
     ID_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    NO_WAIT_FIELD_NUMBER: _ClassVar[int]
     id: str
     offset: int
-    def __init__(self, id: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+    no_wait: bool
+    def __init__(self, id: _Optional[str] = ..., offset: _Optional[int] = ..., no_wait: bool = ...) -> None: ...
 
 class FollowLogsResponse(_message.Message):
     __slots__ = ("data",)

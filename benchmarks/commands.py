@@ -1,0 +1,144 @@
+"""How long starting and ending one command takes, of gracefulexitcmd and of the program itself."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.measure import Bound, Figure, Measure, machine, seconds, table, write_json
+
+from gracefulexitcmd import Cmd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+RUN_TRUE = Measure("gracefulexitcmd runs true", "ms", None, Bound(1.2, "x"))
+DEATH_NOTICED = Measure("death noticed although a timeout is set", "ms", None, Bound(1, "ms"))
+HELP = Measure("step-runner --help", "ms", None, Bound(80, "ms"))
+RUN_HELLO = Measure("step-runner run of a hello function", "ms", None, Bound(200, "ms"))
+SERVE_READY = Measure("step-runner serve until it listens", "ms", None, Bound(300, "ms"))
+
+TIMEOUT = 60.0
+"""Seconds, which no command here takes."""
+
+SAY_THE_TIME = ("bash", "-c", 'printf %s "$EPOCHREALTIME"')
+
+HELLO = """\
+{}
+---
+exec:
+  command: [echo, hello]
+"""
+
+
+class Take(NamedTuple):
+    """Calls that each give one sample in milliseconds: of ours, and of what it is compared with."""
+
+    measure: Measure
+    ours: Callable[[], float]
+    reference: Callable[[], float]
+    times: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures; the exit status is 0 whatever they are."""
+    options = _options(arguments)
+    print(machine(), flush=True)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
+        figures = [_figure(take) for take in _takes(shlex.split(options.program), directory, options.short)]
+    print(table(figures, "reference"))
+    if options.json:
+        write_json(options.json, figures)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.commands", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="fewer samples")
+    ours = shlex.join([os.path.join(os.path.dirname(sys.executable), "step-runner")])
+    parser.add_argument("--program", metavar="COMMAND", default=ours, help="the program to measure")
+    parser.add_argument("--json", metavar="FILE", help="write the figures with all samples into a file")
+    return parser.parse_args(arguments)
+
+
+def _figure(take: Take) -> Figure:
+    """In turns, so that a machine that is slower for a while is slower for both; the first pair is a warm-up."""
+    pairs = [(take.ours(), take.reference()) for _ in range(take.times + 1)][1:]
+    ours, references = zip(*pairs, strict=True)
+    return Figure(replace(take.measure, reference=Figure(take.measure, references).median), ours)
+
+
+def _takes(program: Sequence[str], directory: str, short: bool) -> list[Take]:
+    true = shutil.which("true") or "true"
+    function = os.path.join(directory, "hello.yml")
+    with open(function, "w", encoding="utf-8") as file:
+        file.write(HELLO)
+    env = _compiled(os.environ, os.path.join(directory, "bytecode"))
+    bare = _run(env, sys.executable, "-c", "pass")
+    few, many = (5, 30) if short else (20, 500)
+    return [
+        Take(RUN_TRUE, _timed(lambda: Cmd([true]).run()), _timed(lambda: subprocess.run([true])), many),
+        Take(DEATH_NOTICED, _noticed_by_cmd, _noticed_by_popen, many),
+        Take(HELP, _run(env, *program, "--help"), bare, few),
+        Take(RUN_HELLO, _run(env, *program, "run", function), bare, few),
+        Take(SERVE_READY, lambda: _until_ready(env, program, directory), bare, few),
+    ]
+
+
+def _compiled(env: Mapping[str, str], directory: str) -> dict[str, str]:
+    """The environment in which Python keeps what it has compiled, as it does for a program that pip installed."""
+    kept = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": directory}
+
+
+def _timed(call: Callable[[], object]) -> Callable[[], float]:
+    return lambda: 1000 * seconds(call)
+
+
+def _run(env: Mapping[str, str], *command: str) -> Callable[[], float]:
+    return _timed(lambda: subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=True))
+
+
+def _noticed_by_cmd() -> float:
+    exit_ = Cmd(SAY_THE_TIME, timeout=TIMEOUT, stdout=subprocess.PIPE).run()
+    return _since(exit_.stdout or b"")
+
+
+def _noticed_by_popen() -> float:
+    process = subprocess.Popen(SAY_THE_TIME, stdout=subprocess.PIPE)
+    process.wait(TIMEOUT)
+    assert process.stdout is not None
+    with process.stdout as stdout:
+        return _since(stdout.read())
+
+
+def _since(said: bytes) -> float:
+    """The milliseconds since a time that bash has told, whose decimal point is that of the locale."""
+    return 1000 * (time.time() - float(said.decode().replace(",", ".")))
+
+
+def _until_ready(env: Mapping[str, str], program: Sequence[str], directory: str) -> float:
+    command = (*program, "serve", "--socket", os.path.join(directory, "socket"))
+    start = time.perf_counter()
+    server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with server:
+        assert server.stderr is not None
+        ready = any("listening on socket" in line for line in server.stderr)
+        took = time.perf_counter() - start
+        server.terminate()
+        assert ready, "the server ended before it listened"
+        # Its end is not measured, but nothing else is until it has ended.
+        server.stderr.read()
+    return 1000 * took
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

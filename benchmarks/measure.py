@@ -1,0 +1,160 @@
+"""What the benchmarks share: figures, the bounds that they must keep to, and the table that shows both."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+CALIBRATION_RUNS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a figure must keep to, in the figure's own unit, or as a multiple of the reference where `unit` is x.
+
+    It is the least value of a rate and the greatest of everything else.
+    """
+
+    limit: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is measured: its unit (ms, MB or MB/s), the reference's median where there is one, and the bound."""
+
+    name: str
+    unit: str
+    reference: float | None = None
+    bound: Bound | None = None
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether more is better."""
+        return self.unit.endswith("/s")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The samples of a measure; there are none where it could not be taken."""
+
+    measure: Measure
+    samples: Sequence[float]
+
+    @property
+    def median(self) -> float | None:
+        """The middle of the samples."""
+        return statistics.median(self.samples) if self.samples else None
+
+    @property
+    def tail(self) -> float | None:
+        """What 95 % of the samples keep to: at most this, or at least this where more is better."""
+        if not self.samples:
+            return None
+        from_best = sorted(self.samples, reverse=self.measure.is_rate)
+        return from_best[math.ceil(0.95 * len(from_best)) - 1]
+
+    @property
+    def ratio(self) -> float | None:
+        """The median as a multiple of the reference's."""
+        if self.median is None or not self.measure.reference:
+            return None
+        return self.median / self.measure.reference
+
+    @property
+    def verdict(self) -> str:
+        """Whether the median keeps to the bound: ok or MISSED, a dash where that cannot be said."""
+        bound = self.measure.bound
+        value = self.ratio if bound is not None and bound.unit == "x" else self.median
+        if bound is None or value is None:
+            return "-"
+        return "ok" if (value >= bound.limit if self.measure.is_rate else value <= bound.limit) else "MISSED"
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def machine() -> str:
+    """The machine in one line, with the times of two fixed pieces of work, which tell how fast it is just now."""
+    shell = shutil.which("bash") or "sh"
+    return (
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()};"
+        f" {os.path.basename(shell)} -c : takes {_pace(lambda: subprocess.run([shell, '-c', ':'])):.2f} ms,"
+        f" a temporary file {_pace(_make_file):.2f} ms"
+    )
+
+
+def _pace(work: Callable[[], object]) -> float:
+    return 1000 * statistics.median(seconds(work) for _ in range(CALIBRATION_RUNS))
+
+
+def _make_file() -> None:
+    with tempfile.NamedTemporaryFile():
+        pass
+
+
+def table(figures: Iterable[Figure], reference: str) -> str:
+    """The figures, a line each, then those that miss their bound; `reference` is the title of its column."""
+    figures = tuple(figures)
+    lines = [("measure", "median", "95 %", reference, "ratio", "bound", ""), *map(_line, figures)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    rows = ["  ".join((line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:]))).rstrip() for line in lines]
+    missed = [figure.measure.name for figure in figures if figure.verdict == "MISSED"]
+    return "\n".join([*rows, "", f"MISSED: {'; '.join(missed)}" if missed else "every bound is kept"])
+
+
+def write_json(path: str, figures: Iterable[Figure]) -> None:
+    """Write the figures with all their samples into a file."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump([_record(figure) for figure in figures], file, indent=2)
+
+
+def _line(figure: Figure) -> tuple[str, ...]:
+    measure, bound = figure.measure, figure.measure.bound
+    least = "at least" if measure.is_rate else "at most"
+    return (
+        measure.name,
+        _value(figure.median, measure.unit),
+        _value(figure.tail, measure.unit),
+        _value(measure.reference, measure.unit),
+        _value(figure.ratio, "x"),
+        "-" if bound is None else f"{least} {bound.limit:g} {bound.unit}",
+        figure.verdict,
+    )
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f} {unit}" if value < 10 else f"{value:.1f} {unit}"
+
+
+def _record(figure: Figure) -> dict[str, Any]:
+    measure, bound = figure.measure, figure.measure.bound
+    return {
+        "measure": measure.name,
+        "unit": measure.unit,
+        "median": figure.median,
+        "tail": figure.tail,
+        "reference": measure.reference,
+        "ratio": figure.ratio,
+        "bound": None if bound is None else {"limit": bound.limit, "unit": bound.unit},
+        "verdict": figure.verdict,
+        "samples": list(figure.samples),
+    }

@@ -1,0 +1,333 @@
+"""How long a server takes for what a client asks of it, measured from a process of its own over the socket."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import psutil
+from benchmarks.measure import Bound, Figure, Measure, machine, seconds, table, write_json
+
+from step_runner.api.client import Client
+from step_runner.model import RunRequest, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+MB = 1_000_000
+JOBS = 100
+STEPS = 20
+
+LINE = 1024
+"""Bytes in a line of the large logs."""
+
+# The references are the medians of GitLab's step-runner (Go, without graceful exit) on a machine with 2 cores.
+EMPTY_JOB = Measure("empty script job, Run to finished", "ms", 5.7, Bound(0.8, "x"))
+MANY_STEPS = Measure(f"{STEPS} script steps, Run to finished", "ms", 101, Bound(0.45, "x"))
+STATUS_CALL = Measure("Status call", "ms", 0.13)
+EXIT_SEEN = Measure("process exit to finished seen by a follower", "ms", 1.8, Bound(1.5, "x"))
+LIVE_LOG = Measure("large log followed live", "MB/s", 39, Bound(4, "x"))
+REPLAY = Measure("large log replayed", "MB/s", 45, Bound(10, "x"))
+JOBS_STARTED = Measure(f"{JOBS} jobs started one after another", "ms", 393, Bound(0.8, "x"))
+CANCEL = Measure("Cancel call to SIGTERM in the process", "ms", None, Bound(2, "ms"))
+CLOSE = Measure("cooperative script's exit to Close returning", "ms", None, Bound(5, "ms"))
+MEMORY_IDLE = Measure("server memory (PSS), idle", "MB")
+MEMORY_BUSY = Measure(f"server memory (PSS), {JOBS} running jobs", "MB", 39, Bound(70, "MB"))
+
+COOPERATIVE = """\
+trap 'printf %s "$EPOCHREALTIME" >"$STAMP"; exit 0' TERM
+echo ready
+sleep 3600 & wait
+"""
+
+Sample: TypeAlias = "tuple[Measure, float]"
+
+
+class Server(NamedTuple):
+    """A server that runs for the measurement; `processes` are its own, not those of jobs."""
+
+    client: Client
+    processes: tuple[psutil.Process, ...]
+    directory: str
+
+
+class Take(NamedTuple):
+    """Samples, and how many times they are taken; `latest` says that they need calls that the peer does not have."""
+
+    samples: Callable[[Server], Iterator[Sample]]
+    times: int
+    latest: bool = False
+
+
+class Plan(NamedTuple):
+    """How often samples are taken, and how many bytes the large logs have."""
+
+    calls: int
+    sequences: int
+    rounds: int
+    live: int
+    replay: int
+
+
+FULL = Plan(calls=200, sequences=20, rounds=5, live=200 * MB, replay=50 * MB)
+SHORT = Plan(calls=20, sequences=5, rounds=1, live=50 * MB, replay=20 * MB)
+
+_numbers = itertools.count(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures; the exit status is 0 whatever they are."""
+    options = _options(arguments)
+    print(machine(), flush=True)
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(_serving(options.server))
+        peer = stack.enter_context(_serving(options.peer)) if options.peer else None
+        figures = _figures(_takes(SHORT if options.short else FULL), ours, peer)
+    print(table(figures, "peer now" if peer else "peer then"))
+    if options.json:
+        write_json(options.json, figures)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="fewer samples and smaller logs")
+    ours = f"{shlex.quote(sys.executable)} -m step_runner"
+    parser.add_argument("--server", metavar="COMMAND", default=ours, help="what to measure, run as COMMAND serve DIR")
+    parser.add_argument("--peer", metavar="COMMAND", help="another program, measured in turns and the reference then")
+    parser.add_argument("--json", metavar="FILE", help="write the figures with all samples into a file")
+    return parser.parse_args(arguments)
+
+
+def _figures(takes: Sequence[Take], ours: Server, peer: Server | None) -> list[Figure]:
+    """In turns, so that a machine that is slower for a while is slower for both."""
+    samples: dict[Measure, list[float]] = {}
+    references: dict[Measure, list[float]] = {}
+    for take in takes:
+        for _ in range(take.times):
+            _add(samples, take.samples(ours))
+            if peer is not None and not take.latest:
+                _add(references, take.samples(peer))
+    if peer is not None:
+        return [_compared(measure, values, references.get(measure, ())) for measure, values in samples.items()]
+    return [Figure(measure, values) for measure, values in samples.items()]
+
+
+def _add(samples: dict[Measure, list[float]], taken: Iterator[Sample]) -> None:
+    for measure, value in taken:
+        samples.setdefault(measure, []).append(value)
+
+
+def _compared(measure: Measure, values: Sequence[float], references: Sequence[float]) -> Figure:
+    return Figure(replace(measure, reference=Figure(measure, references).median), values)
+
+
+# What is measured.
+
+
+def _takes(plan: Plan) -> list[Take]:
+    return [
+        Take(_idle_memory, 1),
+        Take(_warm_up, plan.calls // 10),
+        Take(_empty_job, plan.calls),
+        Take(_many_steps, plan.sequences),
+        Take(_status_call, plan.calls),
+        Take(_exit_seen, plan.calls),
+        Take(_cancelled, plan.calls, latest=True),
+        Take(_closed, plan.calls // 2, latest=True),
+        Take(_many_jobs, plan.rounds),
+        Take(lambda server: _live_log(server, plan.live), plan.rounds),
+        Take(lambda server: _replay(server, plan.replay), plan.rounds),
+    ]
+
+
+def _idle_memory(server: Server) -> Iterator[Sample]:
+    yield MEMORY_IDLE, _memory(server)
+
+
+def _warm_up(server: Server) -> Iterator[Sample]:
+    yield from ()
+    _run_and_follow(server, ":")
+
+
+def _empty_job(server: Server) -> Iterator[Sample]:
+    took, _ = _run_and_follow(server, ":")
+    yield EMPTY_JOB, 1000 * took
+
+
+def _many_steps(server: Server) -> Iterator[Sample]:
+    took, _ = _run_and_follow(server, *[":"] * STEPS)
+    yield MANY_STEPS, 1000 * took
+
+
+def _status_call(server: Server) -> Iterator[Sample]:
+    with _job(server, ":") as job:
+        _follow(server, job)
+        yield STATUS_CALL, 1000 * seconds(lambda: server.client.status(job))
+
+
+def _exit_seen(server: Server) -> Iterator[Sample]:
+    _, log = _run_and_follow(server, 'echo "$EPOCHREALTIME"')
+    yield EXIT_SEEN, 1000 * (log.ended - _time(log.last.split()[-1].decode()))
+
+
+def _live_log(server: Server, size: int) -> Iterator[Sample]:
+    took, log = _run_and_follow(server, _writer(size))
+    assert log.size > size, f"only {log.size} of {size} bytes of the log came"
+    yield LIVE_LOG, log.size / MB / took
+
+
+def _replay(server: Server, size: int) -> Iterator[Sample]:
+    with _job(server, _writer(size)) as job:
+        _follow(server, job)
+        start = time.time()
+        log = _follow(server, job)
+        yield REPLAY, log.size / MB / (log.ended - start)
+
+
+def _cancelled(server: Server) -> Iterator[Sample]:
+    with _cooperative_job(server) as (job, stamp):
+        start = time.time()
+        server.client.cancel(job)
+        _follow(server, job, expected=Status.CANCELLED)
+        yield CANCEL, 1000 * (_read_time(stamp) - start)
+
+
+def _closed(server: Server) -> Iterator[Sample]:
+    with _cooperative_job(server) as (job, stamp):
+        server.client.close(job)
+        yield CLOSE, 1000 * (time.time() - _read_time(stamp))
+
+
+def _many_jobs(server: Server) -> Iterator[Sample]:
+    with contextlib.ExitStack() as stack:
+        start = time.time()
+        jobs = [stack.enter_context(_job(server, "echo ready; exec sleep 3600")) for _ in range(JOBS)]
+        yield JOBS_STARTED, 1000 * (time.time() - start)
+        for job in jobs:
+            _await_ready(server, job)
+        yield MEMORY_BUSY, _memory(server)
+
+
+# Servers and jobs.
+
+
+@contextlib.contextmanager
+def _serving(command: str) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
+        process = subprocess.Popen(
+            [*shlex.split(command), "serve", directory],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            with Client(_socket(process)) as client:
+                own = psutil.Process(process.pid)
+                yield Server(client, (own, *own.children(recursive=True)), directory)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _socket(process: subprocess.Popen[str]) -> str:
+    """The socket that the server says it listens on; what it says from then on is thrown away."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "listening on socket " in line:
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return line.rstrip().rpartition(" ")[2]
+    raise SystemExit(f"the server ended before it listened: {''.join(said)}")
+
+
+def _memory(server: Server) -> float:
+    """The proportional set size of a server, in MB."""
+    return sum(float(process.memory_full_info().pss) for process in server.processes) / MB
+
+
+class Log(NamedTuple):
+    """A log that was followed to its end: its bytes, the last chunk, and the time of the end (seconds since 1970)."""
+
+    size: int
+    last: bytes
+    ended: float
+
+
+@contextlib.contextmanager
+def _cooperative_job(server: Server) -> Iterator[tuple[str, str]]:
+    """A job that ends when it gets SIGTERM, and the file into which it writes the time of that."""
+    stamp = os.path.join(server.directory, "stamp")
+    with _job(server, COOPERATIVE, env={"STAMP": stamp}) as job:
+        _await_ready(server, job)
+        yield job, stamp
+
+
+@contextlib.contextmanager
+def _job(server: Server, *scripts: str, env: Mapping[str, str] | None = None) -> Iterator[str]:
+    """A job whose steps are these scripts; it is closed at the end of the block."""
+    job = f"benchmark-{os.getpid()}-{next(_numbers)}"
+    steps = [{"name": f"step_{number}", "script": script} for number, script in enumerate(scripts)]
+    text = f"{{}}\n---\n{json.dumps({'run': steps})}\n"
+    server.client.run(RunRequest(id=job, steps=text, work_dir=server.directory, env=env or {}))
+    try:
+        yield job
+    finally:
+        server.client.close(job)
+
+
+def _run_and_follow(server: Server, *scripts: str) -> tuple[float, Log]:
+    """How many seconds a job takes from the call of Run to the end of its log, and the log."""
+    start = time.time()
+    with _job(server, *scripts) as job:
+        log = _follow(server, job)
+    return log.ended - start, log
+
+
+def _follow(server: Server, job: str, expected: Status = Status.SUCCESS) -> Log:
+    size, last = 0, b""
+    for chunk in server.client.follow(job):
+        size, last = size + len(chunk), chunk
+    ended = time.time()
+    status = server.client.status(job)
+    assert status.status is expected, f"the job ended as {status.status.name}: {status.message}"
+    return Log(size, last, ended)
+
+
+def _await_ready(server: Server, job: str) -> None:
+    seen = b""
+    for chunk in server.client.follow(job):
+        seen += chunk
+        if b"ready\n" in seen:
+            return
+    raise AssertionError(f"the job ended before it was ready: {seen.decode(errors='replace')}")
+
+
+def _writer(size: int) -> str:
+    return f"yes {'x' * (LINE - 1)} | head -c {size}"
+
+
+def _read_time(path: str) -> float:
+    with open(path, encoding="ascii") as file:
+        return _time(file.read())
+
+
+def _time(text: str) -> float:
+    """The value of bash's EPOCHREALTIME, whose decimal point is that of the locale."""
+    return float(text.replace(",", "."))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

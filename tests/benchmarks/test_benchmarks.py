@@ -1,0 +1,99 @@
+"""The benchmarks run to their end and print every measure; how long things take is not looked at."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROOT = Path(__file__).parents[2]
+
+SERVICE = {
+    "empty script job, Run to finished",
+    "20 script steps, Run to finished",
+    "Status call",
+    "process exit to finished seen by a follower",
+    "large log followed live",
+    "large log replayed",
+    "100 jobs started one after another",
+    "Cancel call to SIGTERM in the process",
+    "cooperative script's exit to Close returning",
+    "server memory (PSS), idle",
+    "server memory (PSS), 100 running jobs",
+}
+
+COMMANDS = {
+    "gracefulexitcmd runs true",
+    "death noticed although a timeout is set",
+    "step-runner --help",
+    "step-runner run of a hello function",
+    "step-runner serve until it listens",
+}
+
+
+def _run(directory: str, module: str) -> tuple[str, list[dict[str, Any]]]:
+    """What a benchmark prints, and the figures that it writes."""
+    file = Path(directory, "figures.json")
+    command = (sys.executable, "-m", module, "--short", "--json", str(file))
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout, json.loads(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("module", "measures"),
+    [
+        pytest.param("benchmarks.service", SERVICE, id="service"),
+        pytest.param("benchmarks.commands", COMMANDS, id="commands"),
+    ],
+)
+def test_short_run_takes_and_prints_every_measure(module: str, measures: set[str], temporary: str) -> None:
+    printed, figures = _run(temporary, module)
+    assert {figure["measure"] for figure in figures} == measures
+    for figure in figures:
+        assert figure["samples"]
+        assert figure["measure"] in printed
+
+
+@pytest.fixture
+def measure(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT))
+    return importlib.import_module("benchmarks.measure")
+
+
+@pytest.mark.parametrize(
+    ("unit", "bound", "samples", "verdict"),
+    [
+        pytest.param("ms", (5, "ms"), [4, 5, 9], "ok", id="time within its bound"),
+        pytest.param("ms", (5, "ms"), [4, 5.1, 9], "MISSED", id="time beyond its bound"),
+        pytest.param("ms", (0.5, "x"), [5], "ok", id="ratio within its bound"),
+        pytest.param("ms", (0.5, "x"), [6], "MISSED", id="ratio beyond its bound"),
+        pytest.param("MB/s", (4, "x"), [40], "ok", id="rate above its bound"),
+        pytest.param("MB/s", (4, "x"), [39], "MISSED", id="rate below its bound"),
+        pytest.param("ms", None, [5], "-", id="no bound"),
+        pytest.param("ms", (5, "ms"), [], "-", id="no samples"),
+    ],
+)
+def test_verdict(
+    measure: ModuleType, unit: str, bound: tuple[float, str] | None, samples: list[float], verdict: str
+) -> None:
+    """The reference is 10."""
+    what = measure.Measure("it", unit, 10, bound and measure.Bound(*bound))
+    assert measure.Figure(what, samples).verdict == verdict
+
+
+def test_ratio_has_no_verdict_without_a_reference(measure: ModuleType) -> None:
+    assert measure.Figure(measure.Measure("it", "ms", None, measure.Bound(0.5, "x")), [1]).verdict == "-"
+
+
+@pytest.mark.parametrize(("unit", "tail"), [pytest.param("ms", 95, id="time"), pytest.param("MB/s", 6, id="rate")])
+def test_tail_is_what_95_percent_keep_to(measure: ModuleType, unit: str, tail: float) -> None:
+    assert measure.Figure(measure.Measure("it", unit), range(1, 101)).tail == tail

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from step_runner.model import Value
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from step_runner.model import Value
 
 
 def assignments(arguments: Iterable[str]) -> dict[str, str]:

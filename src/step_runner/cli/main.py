@@ -30,6 +30,8 @@ SERVER = {
 
 COMMANDS = {
     "run": Entry("run", "Run a function on this machine"),
+    "check": Entry("check", "Find what is wrong in step files"),
+    "ci": Entry("ci", "Run the steps of a CI job's variable STEPS"),
     **SERVER,
     "start": Entry("start", "Start a job on a server"),
     "jobs": Entry("jobs", "List the jobs of a server"),

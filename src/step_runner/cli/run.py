@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import re
 from typing import TYPE_CHECKING
 
 import click
 
-from step_runner.cli import options
-from step_runner.errors import FunctionFileError, StepRunnerError
+from step_runner.cli import options, records
 
 if TYPE_CHECKING:
-    from step_runner.jobs.local import LocalResult, LocalRun
-    from step_runner.model import Function
+    from step_runner.cli.source import Called
+    from step_runner.model import Function, Step
 
 HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_")
 """What the names of variables begin with that steps do not see: on a laptop they would be leftovers of a job."""
@@ -22,87 +19,99 @@ HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_")
 EPILOG = """\b
 Examples:
   step-runner run ./examples/release
-  step-runner run hello.yml --report report.json
-  step-runner run ./deploy --graceful-exit-delay 1m --timeout 10m"""
+  step-runner run hello.yml --inputs name=Ada --report report.json
+  step-runner run ./deploy --graceful-exit-delay 1m --timeout 10m
+  step-runner run --git-url https://gitlab.com/c/s --git-rev v1"""
 
 
 @click.command("run", epilog=EPILOG)
-@click.argument("reference")
+@click.argument("reference", required=False)
+@click.option("--inputs", multiple=True, metavar="K=V[,K=V]", help="Inputs; values are YAML and may hold ${{ }}.")
+@click.option("--env", multiple=True, metavar="K=V[,K=V]", help="The function's environment variables.")
+@click.option("--job", multiple=True, metavar="K=V[,K=V]", help="Job variables, for ${{ vars.K }}.")
+@click.option("--git-url", metavar="URL", help="Run a function of this git repository.")
+@click.option("--git-rev", metavar="REV", help="The tag, branch or commit of it.")
+@click.option("--git-dir", metavar="DIR", default="", help="The function's directory in it.")
+@click.option("--oci-registry", metavar="HOST", help="Run a function of an image in this registry.")
+@click.option("--oci-repository", metavar="PATH", help="The image's path in the registry.")
+@click.option("--oci-tag", metavar="TAG", default="", help="The image's tag or digest (default: latest).")
+@click.option("--oci-dir", metavar="DIR", default="", help="The function's directory in the image.")
+@click.option("--oci-filename", metavar="NAME", help="The name of the step file in it.")
+@click.option("--text-proto-step-file", metavar="FILE", help="Run the definition in this file, in protobuf text form.")
 @options.graceful_exit_delay
 @click.option("--timeout", type=options.Duration(), metavar="TIME", help="Stop the function after this time.")
 @click.option("--report", metavar="FILE", help="Write what every step did, and how it was ended, as JSON.")
-def command(reference: str, graceful_exit_delay: float, timeout: float | None, report: str | None) -> int:
-    """Run a function on this machine; REFERENCE is a step file, a directory, or any reference.
+@records.options
+def command(
+    reference: str | None,
+    inputs: tuple[str, ...],
+    env: tuple[str, ...],
+    job: tuple[str, ...],
+    git_url: str | None,
+    git_rev: str | None,
+    git_dir: str,
+    oci_registry: str | None,
+    oci_repository: str | None,
+    oci_tag: str,
+    oci_dir: str,
+    oci_filename: str | None,
+    text_proto_step_file: str | None,
+    graceful_exit_delay: float,
+    timeout: float | None,
+    report: str | None,
+    write_results: bool | None,
+    results_file: str | None,
+    results_format: str,
+) -> int:
+    """Run a function on this machine.
+
+    REFERENCE is a step file, a directory, or any other reference; a text that begins with `func:` is read as an
+    item of a run list. Local step files are checked before anything runs.
 
     Ctrl-C or SIGTERM stops the running step gracefully, a second one kills it at once. The exit status is 0, that
     of the command that failed, 128 plus the signal when it was stopped, and 1 for anything else.
     """
+    from step_runner.cli.assignments import assignments, values
+    from step_runner.cli.local import current_directory, execute
+    from step_runner.cli.source import GitOptions, OciOptions, called
     from step_runner.jobs.local import LocalRun
+    from step_runner.jobs.manager import is_debugging
 
+    git = GitOptions(git_url, git_rev, git_dir)
+    oci = OciOptions(oci_registry, oci_repository, oci_tag, oci_dir, oci_filename)
+    work_dir = current_directory()
+    what = called(text_proto_step_file, reference, git, oci).with_values(values(inputs), assignments(env))
+    _check(what)
     run = LocalRun(
-        function=_calling(reference),
-        work_dir=os.getcwd(),
+        function=_calling(what.step),
+        work_dir=work_dir,
         env={name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)},
-        variables={},
+        variables=assignments(job),
         graceful_exit_delay=graceful_exit_delay,
         timeout=timeout,
+        known=what.known,
+        debug=is_debugging(os.environ),
     )
-    result = asyncio.run(_run(run))
-    if report is not None:
-        _write_report(report, result)
-    if result.status.message:
-        click.echo(f"Error: {result.status.message}", err=True)
-    return result.exit_status
+    wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
+    return execute(run, wanted._replace(report=report))
 
 
-async def _run(run: LocalRun) -> LocalResult:
-    from step_runner.cli.screen import screen
-    from step_runner.jobs.local import run_here
+def _calling(step: Step) -> Function:
+    from step_runner.model import Function, Sequence, Spec
 
-    shown = screen()
-    return await run_here(run, shown, shown)
+    return Function(spec=Spec(), body=Sequence(steps=(step,)))
 
 
-def _calling(text: str) -> Function:
-    """A function of one step that calls what the text names.
+def _check(what: Called) -> None:
+    """Check what lies on this machine before anything runs; warnings are shown. Raises StepRunnerError."""
+    from step_runner.cli.problems import refuse_inputs, refuse_local
+    from step_runner.functions.resolve import resolve_local
+    from step_runner.model import Local
 
-    Local step files and all that they call are checked before anything runs: warnings are shown, anything worse
-    raises FunctionFileError with all problems.
-    """
-    from step_runner.functions.check import check
-    from step_runner.functions.reference import parse_reference
-    from step_runner.model import Function, Local, Sequence, Spec, Step
-
-    reference = parse_reference(_as_path(text))
-    if isinstance(reference, Local):
-        problems = check([os.path.join(reference.path, reference.file or "")])
-        if any(not problem.warning for problem in problems):
-            raise FunctionFileError(problems)
-        for problem in problems:
-            click.echo(str(problem), err=True)
-    step = Step(name=_name(text), call=reference)
-    return Function(spec=Spec(), body=Sequence(steps=(step,)), directory=os.getcwd())
-
-
-def _as_path(text: str) -> str:
-    """A reference that is the path of a file or directory needs no `./` in front."""
-    is_path = os.path.exists(text) or text.endswith((".yml", ".yaml"))
-    return f"./{text}" if is_path and not text.startswith(("/", ".")) and "@" not in text else text
-
-
-def _name(text: str) -> str:
-    """A name for the step, from the file or directory that it calls."""
-    path = os.path.abspath(text)
-    base, ending = os.path.splitext(os.path.basename(path))
-    if base in ("func", "step") and ending:
-        base = os.path.basename(os.path.dirname(path))
-    return re.sub(r"\W", "_", base, flags=re.ASCII) or "run"
-
-
-def _write_report(path: str, result: LocalResult) -> None:
-    from step_runner.jobs import report
-
-    try:
-        report.write(path, report.run_record(result))
-    except OSError as error:
-        raise StepRunnerError(f"writing the report {path}: {error.strerror}") from error
+    call = what.step.call
+    if not isinstance(call, Local):
+        return
+    if call not in what.known:
+        refuse_local(call)
+    function = what.known.get(call) or resolve_local(call, "")
+    refuse_inputs(what.step, function.spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 STDOUT, STDERR = 1, 2
 
 CHUNK = 1 << 16
+"""Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
+
+MOST_HELD_BACK = 1 << 20
+"""Bytes that are taken out of the pipe at once: as many as an ordinary user can have in it, pipe(7)."""
+
 ERASE_LINE = b"\r\x1b[K"
 
 REDRAW = 0.1
@@ -28,8 +34,7 @@ class Plain:
 
     def notice(self, line: str) -> None:
         """Write a line of the runner's own."""
-        with contextlib.suppress(OSError):  # nobody reads it any more
-            os.write(STDERR, f"{line}\n".encode(errors="surrogateescape"))
+        _write_all(STDERR, _encoded(line))
 
     def end(self) -> None:
         """Nothing is held back."""
@@ -61,18 +66,23 @@ class Terminal(Plain):
         self._since = time.monotonic()
         self._kill_at: float | None = None
         self._at_line_start = True
-        self._drawn = False
-        self._loop.add_reader(self._reader, self._pass_on)
+        self._drawn = b""
+        self._ended = False
+        self._loop.add_reader(self._reader, self._pass_on, CHUNK)
         self._ticker = self._loop.call_later(REDRAW, self._tick)
 
     def notice(self, line: str) -> None:
-        """Write a line of the runner's own, on a line of its own."""
-        self._pass_on()
-        self._write((b"" if self._at_line_start else b"\n") + f"{line}\n".encode(errors="surrogateescape"))
+        """Write a line of the runner's own, on a line of its own, behind what steps have written before."""
+        if self._ended:
+            super().notice(line)
+            return
+        self._pass_on(MOST_HELD_BACK)
+        self._write((b"" if self._at_line_start else b"\n") + _encoded(line))
 
     def step_started(self, names: tuple[str, ...]) -> None:
         """The line names the step, with those that it stands in."""
-        self._step = " > ".join(names)
+        text = " > ".join(names)
+        self._step = " " + "".join(character if character.isprintable() else "?" for character in text)
         self._since = time.monotonic()
 
     def stopping(self, grace: float) -> None:
@@ -81,46 +91,55 @@ class Terminal(Plain):
         self._draw()
 
     def end(self) -> None:
-        """Show what is left in the pipe, and take the line away."""
+        """Show what is left in the pipe, and take the line away.
+
+        A process that goes on writing into the pipe is not waited for.
+        """
+        if self._ended:
+            return
         self._ticker.cancel()
         self._loop.remove_reader(self._reader)
-        self._pass_on()
-        self._erase()
+        self._pass_on(MOST_HELD_BACK)
+        _write_all(STDERR, self._erased())
+        self._ended = True
         os.close(self._writer)
         os.close(self._reader)
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, most: int) -> None:
+        """Show what is in the pipe, up to so many bytes: who writes without end must not keep a signal waiting."""
         with contextlib.suppress(BlockingIOError):
-            while chunk := os.read(self._reader, CHUNK):
+            while most > 0 and (chunk := os.read(self._reader, CHUNK)):
+                most -= len(chunk)
                 self._write(chunk)
 
     def _write(self, content: bytes) -> None:
-        self._erase()
         self._at_line_start = content.endswith(b"\n")
-        _write_all(STDERR, content)
-        self._draw()
+        _write_all(STDERR, self._erased() + content + (self._line() if self._at_line_start else b""))
 
     def _tick(self) -> None:
         self._draw()
         self._ticker = self._loop.call_later(REDRAW, self._tick)
 
     def _draw(self) -> None:
-        if not self._at_line_start:
-            return
-        text = self._line(time.monotonic())[: _columns() - 1]
-        _write_all(STDERR, ERASE_LINE + text.encode(errors="replace"))
-        self._drawn = True
+        before = self._drawn
+        if self._at_line_start and self._line() != before:
+            _write_all(STDERR, self._drawn)
 
-    def _erase(self) -> None:
-        if self._drawn:
-            _write_all(STDERR, ERASE_LINE)
-            self._drawn = False
+    def _line(self) -> bytes:
+        text = self._text(time.monotonic())[: _columns() - 1]
+        self._drawn = ERASE_LINE + text.encode(errors="replace")
+        return self._drawn
 
-    def _line(self, now: float) -> str:
+    def _erased(self) -> bytes:
+        erased = ERASE_LINE if self._drawn else b""
+        self._drawn = b""
+        return erased
+
+    def _text(self, now: float) -> str:
         if self._kill_at is not None:
             left = max(0.0, self._kill_at - now)
-            return f"Stopping {self._step}: {left:.0f} s left, Ctrl-C again to kill it"
-        return f"Running {self._step}: {now - self._since:.0f} s"
+            return f"Stopping{self._step}: {left:.0f} s left, Ctrl-C again to kill it"
+        return f"{'Running' if self._step else 'Starting'}{self._step}: {now - self._since:.0f} s"
 
 
 def screen() -> Plain:
@@ -135,8 +154,15 @@ def _columns() -> int:
         return 80
 
 
+def _encoded(line: str) -> bytes:
+    return f"{line}\n".encode(errors="replace")
+
+
 def _write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
-    with contextlib.suppress(OSError):  # the terminal is gone
+    with contextlib.suppress(OSError):  # the terminal is gone, or nobody reads it any more
         while view:
-            view = view[os.write(descriptor, view) :]
+            try:
+                view = view[os.write(descriptor, view) :]
+            except BlockingIOError:  # another program has made it non-blocking
+                select.select([], [descriptor], [])

@@ -1,0 +1,1 @@
+"""Puts this program to another place, as one file that needs nothing but Python."""

@@ -1,0 +1,93 @@
+"""The files of this program and of everything that it needs at run time, as they are installed here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import gracefulexitcmd
+import step_runner
+from step_runner.errors import StepRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.metadata import Distribution
+
+Files: TypeAlias = "dict[str, Path]"
+"""Where a file lies, by its name below the directory that packages are imported from."""
+
+OWN = "step-runner"
+LEFT_OUT = ("direct_url.json", "RECORD", "INSTALLER", "REQUESTED")
+"""What tells of this installation alone."""
+
+
+def files() -> Files:
+    """All files. Raises StepRunnerError where a dependency is missing, or was installed without a list of its files."""
+    found: Files = {}
+    for package in (step_runner, gracefulexitcmd):
+        found.update(_package(Path(str(package.__file__)).parent))
+    for distribution in _distributions(OWN):
+        found.update(_installed(distribution))
+    return found
+
+
+def _package(directory: Path) -> Files:
+    """The files of a package, wherever it is imported from: an editable installation does not list them."""
+    paths = (path for path in directory.rglob("*") if path.is_file() and not _is_bytecode(path))
+    return {path.relative_to(directory.parent).as_posix(): path for path in paths}
+
+
+def _installed(distribution: Distribution) -> Files:
+    if distribution.files is None:
+        name = distribution.metadata["Name"]
+        raise StepRunnerError(f"{name} was installed without a list of its files: install step-runner with pip")
+    return {
+        file.as_posix(): Path(str(file.locate()))
+        for file in distribution.files
+        if file.parts[0] != ".." and file.name not in LEFT_OUT and file.suffix != ".pth" and not _is_bytecode(file)
+    }
+
+
+def _is_bytecode(path: Path | importlib.metadata.PackagePath) -> bool:
+    return path.suffix == ".pyc"
+
+
+def _distributions(name: str) -> list[Distribution]:
+    """A distribution and all that it needs, directly or not."""
+    found: dict[str, Distribution] = {}
+    waiting = [name]
+    while waiting:
+        name = _canonical(waiting.pop())
+        if name not in found:
+            found[name] = _distribution(name)
+            waiting.extend(_requirements(found[name]))
+    return list(found.values())
+
+
+def _distribution(name: str) -> Distribution:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise StepRunnerError(f"{name} is not installed: install step-runner with pip") from error
+
+
+def _requirements(distribution: Distribution) -> Iterator[str]:
+    """The names of what a distribution needs here.
+
+    One with a condition is needed if it is installed, unless it belongs to an extra: ours ask for none.
+    """
+    for requirement in distribution.requires or ():
+        text, _, condition = requirement.partition(";")
+        name = re.match(r"[\w.-]+", text.strip())
+        if name and not re.search(r"\bextra\b", condition) and (not condition or _is_installed(name.group())):
+            yield name.group()
+
+
+def _is_installed(name: str) -> bool:
+    return any(True for _ in importlib.metadata.distributions(name=name))
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

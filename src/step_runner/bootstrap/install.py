@@ -1,0 +1,108 @@
+"""Copies the program, and what belongs next to it, to a place on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import zipimport
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from step_runner.errors import InputError, StepRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAM = "step-runner"
+CERTIFICATES = "ca-certs.pem"
+GIT = "git"
+
+
+def install(destination: str, root: str = "/") -> str:
+    """Put the program at `destination`, or into that directory under its own name; returns its path.
+
+    What is there is replaced at once. A file `ca-certs.pem` and a folder `git` in the directory `root` are copied
+    next to it. Raises InputError for a destination that cannot be used, StepRunnerError where something cannot be
+    written.
+    """
+    target = _target(destination)
+    with _explained():
+        _make_directories(target.parent)
+        _replace(target, _program(), 0o755)
+        _copy_neighbours(Path(root), target.parent)
+    return str(target)
+
+
+def _target(destination: str) -> Path:
+    if not destination:
+        raise InputError("destination argument must be provided")
+    path = Path(destination)
+    if destination.endswith("/") or path.is_dir():
+        path /= PROGRAM
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory: give another destination")
+    return path
+
+
+def _program() -> bytes:
+    """This program as one file: itself, if it is that already."""
+    if getattr(sys, "frozen", False):
+        return Path(sys.executable).read_bytes()
+    loader = getattr(sys.modules["__main__"], "__loader__", None)
+    if isinstance(loader, zipimport.zipimporter):
+        return Path(loader.archive).read_bytes()
+    from step_runner.bootstrap.launcher import launcher
+
+    return launcher()
+
+
+def _make_directories(path: Path) -> None:
+    """Make a directory and those above it, with mode 0755 whatever the umask is."""
+    for directory in (*reversed(path.parents), path):
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir()
+            directory.chmod(0o755)
+    if not path.is_dir():
+        raise InputError(f"mkdir {path}: not a directory")
+
+
+def _replace(target: Path, content: bytes, mode: int) -> None:
+    descriptor, made = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+        os.replace(made, target)
+    except BaseException:
+        os.unlink(made)
+        raise
+
+
+def _copy_neighbours(root: Path, directory: Path) -> None:
+    if root.resolve() == directory.resolve():
+        return
+    if (certificates := root / CERTIFICATES).is_file():
+        _replace(directory / CERTIFICATES, certificates.read_bytes(), 0o644)
+    if (git := root / GIT).is_dir():
+        _replace_tree(git, directory / GIT)
+
+
+def _replace_tree(source: Path, target: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as made:
+        shutil.copytree(source, Path(made, "new"), symlinks=True)
+        # A directory that holds something cannot be replaced by rename(2): the old one steps aside first.
+        if target.exists():
+            target.rename(Path(made, "old"))
+        Path(made, "new").rename(target)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StepRunnerError(f"{error.filename}: {reason}: choose another destination") from error

@@ -1,0 +1,24 @@
+"""`step-runner bootstrap`: put this program to another place."""
+
+from __future__ import annotations
+
+import click
+
+EPILOG = """\b
+Examples:
+  step-runner bootstrap /opt/step-runner/bin/
+  step-runner bootstrap ./step-runner
+  scp ./step-runner build-machine:"""
+
+
+@click.command("bootstrap", epilog=EPILOG)
+@click.argument("destination", default="")
+def command(destination: str) -> None:
+    """Put this program to DESTINATION as one file, which needs nothing but the same Python version.
+
+    DESTINATION is the path of the file to make, or a directory: it is named step-runner there. /ca-certs.pem and the
+    folder /git are copied next to it if they are there.
+    """
+    from step_runner.bootstrap.install import install
+
+    install(destination)

@@ -1,0 +1,71 @@
+"""`step-runner check`: find what is wrong in step files without running anything."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from step_runner.model import Problem
+
+EPILOG = """\b
+Examples:
+  step-runner check ./examples/release
+  step-runner check */func.yml
+  step-runner check --format json deploy.yml"""
+
+
+@click.command("check", epilog=EPILOG)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "--format",
+    "as_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people and editors, or a list of objects.",
+)
+def command(files: tuple[str, ...], as_format: str) -> int:
+    """Find what is wrong in step files and in the local functions that they call.
+
+    FILE is a step file or the directory of a function. Nothing is run and nothing is fetched. Each problem is a line
+    FILE:LINE:COLUMN: MESSAGE. The exit status is 1 if there is any error; warnings alone leave it 0.
+    """
+    from step_runner.functions.check import check
+
+    problems = check(files)
+    click.echo(_as_json(problems) if as_format == "json" else _as_lines(problems), nl=False)
+    _tell_count(problems)
+    return int(any(not problem.warning for problem in problems))
+
+
+def _as_lines(problems: Sequence[Problem]) -> str:
+    return "".join(f"{problem}\n" for problem in problems)
+
+
+def _as_json(problems: Sequence[Problem]) -> str:
+    return json.dumps([_object(problem) for problem in problems], indent=2, ensure_ascii=False) + "\n"
+
+
+def _object(problem: Problem) -> dict[str, object]:
+    place = problem.place
+    severity = "warning" if problem.warning else "error"
+    return {
+        "file": place.file,
+        "line": place.line,
+        "column": place.column,
+        "severity": severity,
+        "message": problem.message,
+    }
+
+
+def _tell_count(problems: Sequence[Problem]) -> None:
+    from step_runner.cli.problems import count
+
+    if problems or sys.stderr.isatty():
+        click.echo(count(problems) or "no problems found", err=True)

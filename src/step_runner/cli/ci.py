@@ -1,0 +1,82 @@
+"""`step-runner ci`: run the steps of a CI job's variable STEPS."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from step_runner import __version__
+from step_runner.cli import options, records
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from step_runner.model import Function
+
+STEPS = "STEPS"
+
+JOB_VARIABLES = ("CI_", "GITLAB_", "DOCKER_")
+"""What the names of the variables begin with that steps see as job variables."""
+
+PASSED_ON = frozenset(
+    {
+        *("LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
+        *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "all_proxy", "http_proxy", "https_proxy", "no_proxy"),
+    }
+)
+"""The variables that steps get in their environment: no secret of the job is among them."""
+
+EPILOG = """\b
+Examples:
+  STEPS='[{name: hello, script: echo hello}]' step-runner ci
+  STEPS="$(cat steps.yml)" step-runner ci --write-steps-results"""
+
+
+@click.command("ci", epilog=EPILOG)
+@options.graceful_exit_delay
+@records.options
+def command(
+    graceful_exit_delay: float, write_results: bool | None, results_file: str | None, results_format: str
+) -> int:
+    """Run the steps of a CI job's variable STEPS, a run list in YAML.
+
+    Steps run in CI_PROJECT_DIR. They see the variables CI_*, GITLAB_* and DOCKER_* of the job as ${{ vars.NAME }},
+    and have nothing of the job's environment but PATH, the locale, proxies and the like.
+
+    SIGTERM or SIGINT stops the running step gracefully, a second one kills it at once. The exit status is 0, that
+    of the command that failed, 128 plus the signal when it was stopped, and 1 for anything else.
+    """
+    from step_runner.cli.local import current_directory, execute
+    from step_runner.jobs.local import LocalRun
+    from step_runner.jobs.manager import is_debugging
+
+    click.echo(f"step-runner {__version__}", err=True)
+    run = LocalRun(
+        function=_function(os.environ.get(STEPS, "")),
+        work_dir=os.path.join(current_directory(), os.environ.get("CI_PROJECT_DIR", "")),
+        env={name: value for name, value in os.environ.items() if name in PASSED_ON},
+        variables={name: value for name, value in os.environ.items() if name.startswith(JOB_VARIABLES)},
+        graceful_exit_delay=graceful_exit_delay,
+        debug=is_debugging(os.environ),
+    )
+    wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
+    return execute(run, wanted)
+
+
+def _function(text: str) -> Function:
+    """The steps of the variable, checked with all local functions that they call; warnings are shown.
+
+    Raises StepRunnerError.
+    """
+    from step_runner.cli.problems import refuse
+    from step_runner.functions.check import check_text
+    from step_runner.functions.load import load_run_list
+
+    if not text.strip():
+        raise InputError(
+            f"compiling {STEPS}: at least one of `script, `action`, `run` or `exec` must be provided:"
+            f" the variable {STEPS} is empty or not set"
+        )
+    refuse(check_text(text, file=STEPS, bare=True, missing_functions_may_come=True))
+    return load_run_list(text, file=STEPS)[0]

@@ -1,0 +1,25 @@
+"""`step-runner close`: stop a job and remove everything of it."""
+
+from __future__ import annotations
+
+import click
+
+from step_runner.cli import options
+
+EPILOG = """\b
+Examples:
+  step-runner close 1
+  step-runner close 1 --socket /run/steps.sock"""
+
+
+@click.command("close", epilog=EPILOG)
+@click.argument("job_id", metavar="ID")
+@options.client_socket
+def command(job_id: str, path: str) -> None:
+    """Stop a job gracefully if it runs, wait for its end, and remove its log and its files."""
+    from step_runner.api.console import Console
+
+    with Console(path) as client:
+        client.find(job_id)
+        client.close(job_id)
+    click.echo(f'closed job "{job_id}"')

@@ -1,0 +1,62 @@
+"""How a job ended, in sentences."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gracefulexitcmd import EndedProcess, Exit
+    from step_runner.model import JobStatus
+
+LONGEST_COMMAND = 60
+"""Characters of a command line that are shown."""
+
+
+def ending(job: JobStatus) -> Iterator[str]:
+    """The lines that tell how a job ended: its status, the signals that its step got, and who had to be killed."""
+    yield f'job "{job.id}" has ended: {job.status.name.lower()}'
+    if job.termination is None:
+        if job.message:
+            yield job.message
+        return
+    ended = job.termination.ended
+    yield f'step "{job.termination.step}": {_signals(ended)}'
+    yield from _force(ended)
+
+
+def processes(count: int) -> str:
+    """A number of processes in words."""
+    return "1 process" if count == 1 else f"{count} processes"
+
+
+def _signals(ended: Exit) -> str:
+    """Who got which signal and when, counted from the first one, and when the last process had ended."""
+    if not ended.signals:
+        return "no process was left to be stopped"
+    first = ended.signals[0].after
+    sent = ", ".join(
+        f"{one.name} to {processes(one.processes)} after {one.after - first:.1f} s"
+        if one.after - first >= 0.05
+        else f"{one.name} to {processes(one.processes)}"
+        for one in ended.signals
+    )
+    return f"{sent}; ended after {max(0.0, ended.duration - first):.1f} s"
+
+
+def _force(ended: Exit) -> Iterator[str]:
+    if not ended.forced:
+        yield "no force was needed"
+    for process in ended.census:
+        if process.ended_by == "SIGKILL":
+            yield f"had to be killed: {_named(process)}"
+        elif process.ended_by is None:
+            yield f"could not be ended: {_named(process)}"
+
+
+def _named(process: EndedProcess) -> str:
+    text = " ".join(shlex.join(process.argv).split()) or "a process without a name"
+    shortened = text if len(text) <= LONGEST_COMMAND else f"{text[: LONGEST_COMMAND - 3]}..."
+    return f"{shortened} (pid {process.pid})"

@@ -1,0 +1,46 @@
+"""`step-runner logs`: print the log of a job."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from step_runner.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EPILOG = """\b
+Examples:
+  step-runner logs 1
+  step-runner logs 1 --follow
+  step-runner logs 1 --offset 4096 > rest.log"""
+
+STDOUT = 1
+
+
+@click.command("logs", epilog=EPILOG)
+@click.argument("job_id", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Leave out so many bytes.")
+@options.client_socket
+def command(job_id: str, follow: bool, offset: int, path: str) -> None:
+    """Print the log of a job, byte for byte: what there is now or, with --follow, all of it until the job ends."""
+    from step_runner.api.console import Console
+
+    with Console(path) as client:
+        client.find(job_id)
+        write_bytes(client.follow(job_id, offset) if follow else client.stored(job_id, offset))
+
+
+def write_bytes(chunks: Iterable[bytes]) -> None:
+    """Write to stdout each chunk as it comes, until there is no more or nobody reads any more."""
+    try:
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(STDOUT, rest) :]
+    except BrokenPipeError:
+        return

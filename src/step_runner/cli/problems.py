@@ -1,0 +1,82 @@
+"""What is wrong with what a person wants to run, found and said before anything runs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+from msgspec import UNSET
+
+from step_runner.errors import InputError, StepRunnerError
+from step_runner.model import Local, Parameter, ValueType, type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from step_runner.model import Problem, Spec, Step, Value
+
+
+def count(problems: Sequence[Problem]) -> str:
+    """How many problems there are: `2 errors, 1 warning`."""
+    warnings = sum(problem.warning for problem in problems)
+    numbers = {"error": len(problems) - warnings, "warning": warnings}
+    return ", ".join(f"{number} {what}{'s' * (number > 1)}" for what, number in numbers.items() if number)
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Show what is wrong in step files. Raises StepRunnerError unless there are only warnings."""
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    if any(not problem.warning for problem in problems):
+        raise StepRunnerError(f"nothing was run: {count(problems)}")
+
+
+def refuse_local(reference: Local) -> None:
+    """Show what is wrong in a function on this machine and in those that it calls, as `refuse` does.
+
+    A function that an earlier step may make is only warned of. Raises FetchError where there is no such function.
+    """
+    from step_runner.functions.check import check
+    from step_runner.functions.resolve import local_directory, shown_path
+    from step_runner.functions.source import find_file
+
+    directory = local_directory(reference, "")
+    find_file(directory, reference.file, shown_path(directory))
+    path = os.path.join(reference.path, reference.file or "")
+    refuse(check([path], missing_functions_may_come=True))
+
+
+def refuse_inputs(step: Step, spec: Spec) -> None:
+    """Check the inputs that were given on the command line; a value of another type than the declared one is
+    only warned of. Raises InputError for an input that there is not, and for one that is missing.
+    """
+    if wrong := [*_unknown(step, spec), *_missing(step, spec)]:
+        raise InputError("\n".join(wrong))
+    for name, value in step.inputs.items():
+        if sentence := _mismatch(name, value, spec.inputs):
+            click.echo(f"warning: {sentence}", err=True)
+
+
+def _unknown(step: Step, spec: Spec) -> Iterator[str]:
+    from step_runner.functions.schema import meant
+
+    for name in step.inputs:
+        if name not in spec.inputs:
+            yield f'"{step.name}" takes no input "{name}"{meant(name, spec.inputs) or "; remove it"}'
+
+
+def _missing(step: Step, spec: Spec) -> Iterator[str]:
+    for name, parameter in spec.inputs.items():
+        if parameter.default is UNSET and name not in step.inputs:
+            yield f'"{step.name}" requires an input "{name}", a {parameter.type}; add --inputs {name}=VALUE'
+
+
+def _mismatch(name: str, value: Value, declared: Mapping[str, Parameter]) -> str | None:
+    from step_runner.expression import has_expression
+
+    wanted, given = declared[name].type, type_of(value)
+    if given is wanted or (isinstance(value, str) and has_expression(value)):
+        return None
+    advice = f"; write --inputs \"{name}='VALUE'\"" if wanted is ValueType.STRING else ""
+    return f'input "{name}" is {f"a {given}" if given else "null"}, but its declared type is {wanted}{advice}'

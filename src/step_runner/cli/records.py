@@ -1,0 +1,93 @@
+"""What is written about a run when it is over: the step result file and the report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from step_runner.jobs.local import LocalResult
+
+FORMATS = {"json": "step-results.json", "prototext": "step-results.txtpb"}
+"""The formats of the step result file, and how it is called where nothing else is said."""
+
+FILE_MODE = 0o640
+"""The step result file's mode: the peer's."""
+
+AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
+
+
+class Records(NamedTuple):
+    """The files to write, None for one that is not wanted."""
+
+    results: str | None = None
+    results_format: str = "json"
+    report: str | None = None
+
+
+def options(function: AnyCommand) -> AnyCommand:
+    """Give a command the options that `chosen` takes."""
+    for add in (
+        click.option(
+            "--step-results-format",
+            "results_format",
+            type=click.Choice(list(FORMATS)),
+            default="json",
+            show_default=True,
+            help="The form of that file.",
+        ),
+        click.option(
+            "--step-results-file",
+            "results_file",
+            metavar="FILE",
+            help="Write it to this file (default: step-results.json or step-results.txtpb).",
+        ),
+        click.option(
+            "--write-steps-results/--no-write-steps-results",
+            "write_results",
+            default=None,
+            help="Write what every step did to a file (default: only if CI_STEPS_DEBUG is true).",
+        ),
+    ):
+        function = add(function)
+    return function
+
+
+def chosen(*, write_results: bool | None, results_file: str | None, results_format: str) -> Records:
+    """The records that the options ask for."""
+    from step_runner.jobs.manager import is_debugging
+
+    wanted = write_results if write_results is not None else bool(results_file) or is_debugging(os.environ)
+    path = results_file or FORMATS[results_format]
+    return Records(results=path if wanted else None, results_format=results_format)
+
+
+def write(records: Records, result: LocalResult) -> None:
+    """Write the files; one that cannot be written is told of, and nothing else."""
+    from step_runner.jobs import report
+
+    if records.report is not None:
+        _write("report", records.report, report.text(report.run_record(result)), 0o600)
+    if records.results is not None and result.result is not None:
+        json = report.text(report.result_tree(result.result))
+        _write("step results", records.results, _formatted(json, records.results_format), FILE_MODE)
+
+
+def _formatted(json: str, results_format: str) -> str:
+    if results_format == "json":
+        return json
+    from step_runner.api.prototext import result_text
+
+    return result_text(json)
+
+
+def _write(what: str, path: str, content: str, mode: int) -> None:
+    from step_runner.jobs import report
+
+    try:
+        report.write(path, content, mode)
+    except OSError as error:
+        click.echo(f"Error: writing the {what} to {path}: {(error.strerror or str(error)).lower()}", err=True)

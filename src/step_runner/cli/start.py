@@ -1,0 +1,135 @@
+"""`step-runner start`: start a job on a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+from step_runner.cli import options
+from step_runner.errors import FunctionFileError, InputError, StepRunnerError
+
+if TYPE_CHECKING:
+    from step_runner.api.console import Console
+
+EPILOG = """\b
+Examples:
+  step-runner start ./examples/cleanup --id 1
+  step-runner start deploy.yml --env STAGE=test --timeout 10m --follow"""
+
+
+@click.command("start", epilog=EPILOG)
+@click.argument("file")
+@click.option("--id", "job_id", metavar="ID", help="What to call the job (default: a new name).")
+@options.client_socket
+@click.option("--env", multiple=True, metavar="KEY=VALUE", help="A variable of the steps' environment; repeatable.")
+@click.option("--var", multiple=True, metavar="KEY=VALUE", help="A job variable, for ${{ vars.KEY }}; repeatable.")
+@click.option("--timeout", type=options.Duration(), metavar="TIME", help="Stop the job after this time.")
+@click.option(
+    "--graceful-exit-delay",
+    "grace",
+    type=options.Duration(),
+    metavar="TIME",
+    help="Time between SIGTERM and SIGKILL when the job is stopped (default: the server's own).",
+)
+@click.option(
+    "--follow", is_flag=True, help="Print the job's log until it ends; the status is 1 if it does not succeed."
+)
+def command(
+    file: str,
+    job_id: str | None,
+    path: str,
+    env: tuple[str, ...],
+    var: tuple[str, ...],
+    timeout: float | None,
+    grace: float | None,
+    follow: bool,
+) -> None:
+    """Start a job on a server; FILE is a step file or the directory of a function.
+
+    The file is checked before anything is sent. Steps run in the current directory.
+    """
+    from step_runner.api.console import Console
+    from step_runner.cli.assignments import assignments
+    from step_runner.model import RunRequest, Variable
+
+    request = RunRequest(
+        id=secrets.token_hex(4) if job_id is None else job_id,
+        env=assignments(env),
+        variables=tuple(Variable(key=key, value=value) for key, value in assignments(var).items()),
+        steps=_steps(file),
+        work_dir=os.getcwd(),
+        graceful_exit_delay=grace,
+        timeout=timeout,
+    )
+    with Console(path) as client:
+        _check_free(client, request.id)
+        client.run(request)
+        click.echo(f'started job "{request.id}"', err=follow)
+        if follow:
+            _follow(client, request.id)
+        else:
+            _advise(request.id, path)
+
+
+def _steps(file: str) -> str:
+    """The text that has a server call a function on this machine. Raises StepRunnerError where it cannot be used."""
+    path = os.path.abspath(file)
+    _check(file, path)
+    # JSON is YAML, so a path with any character in it stays one string.
+    call = {"name": _name(path), "func": path}
+    return "{}\n---\n" + json.dumps({"run": [call]}, ensure_ascii=False)
+
+
+def _check(file: str, path: str) -> None:
+    """Raises FunctionFileError with all problems of the file and of what it calls; warnings are shown."""
+    from step_runner.functions.check import check
+    from step_runner.functions.load import load_file
+    from step_runner.runner.binding import assign
+
+    if "${{" in path:
+        raise InputError(f"{file}: an expression cannot stand in the path of a file: give another name")
+    if os.path.isfile(path) and not path.endswith((".yml", ".yaml")):
+        raise InputError(f"{file}: the name of a step file must end in .yml or .yaml: rename it")
+    problems = check([file])
+    if any(not problem.warning for problem in problems):
+        raise FunctionFileError(problems)
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    assign({}, load_file(file)[0].spec)
+
+
+def _name(path: str) -> str:
+    """A step's name, from the file or directory that it calls."""
+    base, ending = os.path.splitext(os.path.basename(path))
+    if base in ("func", "step") and ending:
+        base = os.path.basename(os.path.dirname(path))
+    name = re.sub(r"\W", "_", base, flags=re.ASCII)
+    return name if name and not name[0].isdigit() else f"_{name}"
+
+
+def _check_free(client: Console, job_id: str) -> None:
+    if any(job.id == job_id for job in client.jobs()):
+        advice = f"close it with: step-runner close {shlex.quote(job_id)}"
+        raise InputError(f'there is a job with id "{job_id}" already: {advice}')
+
+
+def _follow(client: Console, job_id: str) -> None:
+    from step_runner.cli.logs import write_bytes
+    from step_runner.model import Status
+
+    write_bytes(client.follow(job_id))
+    job = client.find(job_id)
+    if job.finished and job.status is not Status.SUCCESS:
+        raise StepRunnerError(job.message)
+
+
+def _advise(job_id: str, path: str) -> None:
+    socket = "" if path == options.default_socket() else f" --socket {shlex.quote(path)}"
+    click.echo(f"follow it: step-runner logs {shlex.quote(job_id)} --follow{socket}")
+    click.echo(f"cancel it: step-runner cancel {shlex.quote(job_id)} --wait{socket}")

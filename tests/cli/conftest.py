@@ -1,0 +1,141 @@
+"""The commands as processes, with a server to talk to and a terminal to write to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from step_runner.api.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "step_runner")
+
+READY = "ready\n"
+
+
+class Server:
+    """`step-runner serve` in a process of its own, and a client of it."""
+
+    def __init__(self, path: str, *arguments: str) -> None:
+        self.path = path
+        self.process = subprocess.Popen(
+            [*COMMAND, "serve", "--socket", path, *arguments],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr is not None
+        self.first_line = self.process.stderr.readline()
+        self.client = Client(path)
+
+    def started(self, file: Path, job_id: str = "1", *arguments: str) -> str:
+        """Start a job and wait until it has written `ready`; returns its id."""
+        command = [*COMMAND, "start", str(file), "--id", job_id, *arguments, "--socket", self.path]
+        subprocess.run(command, check=True, capture_output=True)
+        self.wait_for(job_id, READY)
+        return job_id
+
+    def wait_for(self, job_id: str, text: str) -> None:
+        """Wait until the job's log holds a text."""
+        read = b""
+        with contextlib.closing(self.client.follow(job_id)) as chunks:  # type: ignore[type-var]
+            while text.encode() not in read:
+                read += next(chunks)
+
+    def close(self) -> None:
+        self.client.__exit__(None, None, None)
+        self.process.terminate()
+        with self.process:
+            self.process.wait()
+
+
+class Terminal:
+    """A command whose stdin, stdout and stderr are a terminal, and what it writes to it."""
+
+    def __init__(self, *arguments: str, **options: Any) -> None:
+        self.text = ""
+        self._descriptor, inside = pty.openpty()
+        self.process = subprocess.Popen(
+            [*COMMAND, *arguments], stdin=inside, stdout=inside, stderr=inside, start_new_session=True, **options
+        )
+        os.close(inside)
+
+    def read_until(self, text: str) -> str:
+        """What was written, when it holds a text for the first time."""
+        while text not in self.text:
+            assert self._read(), f"{text!r} is not in {self.text!r}"
+        return self.text
+
+    def finish(self) -> str:
+        """Everything that was written until the command ended."""
+        while self._read():
+            pass
+        self.process.wait()
+        return self.text
+
+    def _read(self) -> bool:
+        try:
+            chunk = os.read(self._descriptor, 4096)
+        except OSError:  # the last process that had the terminal open has ended
+            return False
+        self.text += chunk.decode()
+        return bool(chunk)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._descriptor)
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command to its end."""
+
+    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        options = {"stdin": subprocess.DEVNULL, "text": True, **options}
+        return subprocess.run([*COMMAND, *arguments], capture_output=True, check=False, **options)
+
+    return run
+
+
+@pytest.fixture
+def server(temporary: str) -> Iterator[Server]:
+    """A server whose jobs have two seconds to clean up."""
+    server = Server(os.path.join(temporary, "s.sock"), "--graceful-exit-delay", "2s")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """Runs a command on a terminal."""
+    with contextlib.ExitStack() as running:
+
+        def run(*arguments: str, **options: Any) -> Terminal:
+            terminal = Terminal(*arguments, **options)
+            running.callback(terminal.close)
+            return terminal
+
+        yield run
+
+
+@pytest.fixture
+def step_file(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes a step file that runs one script."""
+
+    def write(script: str, name: str = "job.yml") -> Path:
+        path = tmp_path / name
+        lines = "".join(f"      {line}\n" for line in script.splitlines())
+        path.write_text(f"{{}}\n---\nrun:\n  - name: work\n    script: |\n{lines}")
+        return path
+
+    return write

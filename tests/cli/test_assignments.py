@@ -1,0 +1,64 @@
+"""`KEY=VALUE` arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from step_runner.cli.assignments import assignments, values
+
+if TYPE_CHECKING:
+    from step_runner.model import Value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param([], {}, id="none"),
+        pytest.param(["a=1"], {"a": "1"}, id="one"),
+        pytest.param(["a="], {"a": ""}, id="empty value"),
+        pytest.param(["a=1", "a=2"], {"a": "2"}, id="the last of a name counts"),
+        pytest.param(["a=1,b=2"], {"a": "1", "b": "2"}, id="two at once"),
+        pytest.param(["a=1,2"], {"a": "1,2"}, id="one equals sign: the comma belongs to the value"),
+        pytest.param(['"k=a,b",n=2'], {"k": "a,b", "n": "2"}, id="quoted as CSV"),
+        pytest.param(['s="5",n=2'], {"s": '"5"', "n": "2"}, id="quotes inside of a value stay"),
+        pytest.param(["a= 1 "], {"a": " 1 "}, id="blanks stay"),
+        pytest.param(['"a=1,b=2'], {'"a': "1,b=2"}, id="quotes that are not closed"),
+    ],
+)
+def test_assignments(arguments: list[str], expected: dict[str, str]) -> None:
+    assert assignments(arguments) == expected
+
+
+@pytest.mark.parametrize("argument", ["a", "", "=1", "a=1,b=2,c"])
+def test_an_argument_without_a_name_or_an_equals_sign_is_refused(argument: str) -> None:
+    with pytest.raises(click.UsageError, match="must be formatted as key=value"):
+        assignments([argument])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("n=5", 5),
+        ("n=2.5", 2.5),
+        ("b=true", True),
+        ("s='5'", "5"),
+        ('s="5"', "5"),
+        ("s=yes", "yes"),
+        ("a=[1,2]", [1, 2]),
+        ("o={a: 1}", {"a": 1}),
+        ("z=", None),
+        ("z=null", None),
+        ("t=${{ env.HOME }}", "${{ env.HOME }}"),
+        ("t=a,b", "a,b"),
+    ],
+)
+def test_values_are_yaml(text: str, expected: Value) -> None:
+    assert list(values([text]).values()) == [expected]
+
+
+def test_a_value_that_is_no_yaml_is_refused_with_its_place() -> None:
+    with pytest.raises(click.UsageError, match=r'the value of "a" is no YAML: a:1:3: "\[" of line 1 is not closed'):
+        values(["a=[1"])

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd import Cause, EndedProcess, Exit, SignalSent
+from step_runner.cli.ending import ending
+from step_runner.model import ErrorKind, JobStatus, Status, Termination
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Server, Terminal
+
+    Command = Callable[..., subprocess.CompletedProcess[str]]
+
+POLITE = "trap 'echo cleaned; exit 0' TERM\necho ready\nwhile :; do sleep 60 & wait $!; done"
+STUBBORN = "trap '' TERM\necho ready\nwhile :; do sleep 60 & wait $!; done"
+
+
+def test_cancel_returns_at_once_and_the_job_stays_known(
+    command: Command, server: Server, step_file: Callable[..., Path]
+) -> None:
+    job = server.started(step_file(STUBBORN))
+    ended = command("cancel", job, "--socket", server.path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith('asked job "1" to stop; see it end: step-runner logs 1 --follow')
+    assert server.client.status(job).status is Status.RUNNING
+
+
+def test_with_wait_it_tells_how_the_job_ended(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+    job = server.started(step_file(POLITE))
+    ended = command("cancel", job, "--wait", "--socket", server.path)
+    assert ended.returncode == 0
+    asked, told, signals, force = ended.stdout.splitlines()
+    assert (asked, told) == ('asked job "1" to stop', 'job "1" has ended: cancelled')
+    assert signals.startswith('step "work": SIGTERM to ')
+    assert force == "no force was needed"
+
+
+def test_with_wait_it_names_who_had_to_be_killed(
+    command: Command, server: Server, step_file: Callable[..., Path]
+) -> None:
+    job = server.started(step_file(STUBBORN), "1", "--graceful-exit-delay", "200ms")
+    lines = command("cancel", job, "--wait", "--socket", server.path).stdout.splitlines()
+    assert "SIGKILL to " in lines[2]
+    assert "no force was needed" not in lines
+    assert any(line.startswith("had to be killed: ") and "sleep 60 (pid " in line for line in lines)
+
+
+def test_on_a_terminal_one_line_shows_the_time(
+    terminal: Callable[..., Terminal], server: Server, step_file: Callable[..., Path]
+) -> None:
+    job = server.started(step_file(STUBBORN), "1", "--graceful-exit-delay", "500ms")
+    shown = terminal("cancel", job, "--wait", "--socket", server.path)
+    text = shown.finish()
+    assert shown.process.returncode == 0
+    line, told = text.split("\r\x1b[Kjob", 1)
+    assert "\n" not in line
+    assert 'asked job "1" to stop, 0.1 s ago' in line
+    assert told.startswith(' "1" has ended: cancelled\r\n')
+
+
+def test_ctrl_c_only_stops_waiting(
+    terminal: Callable[..., Terminal], server: Server, step_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    finish = f"until test -e {tmp_path}/go; do sleep 0.02; done; exit 0"
+    script = f"trap '{finish}' TERM\necho ready\nwhile :; do sleep 60 & wait $!; done"
+    job = server.started(step_file(script), "1", "--graceful-exit-delay", "1m")
+    shown = terminal("cancel", job, "--wait", "--socket", server.path)
+    shown.read_until("s ago")
+    shown.process.send_signal(signal.SIGINT)
+    shown.finish()
+    assert shown.process.returncode == 128 + signal.SIGINT
+    assert server.client.status(job).status is Status.RUNNING
+    (tmp_path / "go").touch()
+    list(server.client.follow(job))
+    assert server.client.status(job).status is Status.CANCELLED
+
+
+def test_a_job_that_has_ended_is_left_alone(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+    job = server.started(step_file("echo ready"))
+    list(server.client.follow(job))
+    ended = command("cancel", job, "--wait", "--socket", server.path)
+    assert (ended.returncode, ended.stdout) == (0, 'job "1" has ended before, there is nothing to stop\n')
+
+
+@pytest.mark.parametrize("options", [[], ["--wait"]], ids=["at once", "wait"])
+def test_cancel_of_an_unknown_job_is_an_error(command: Command, server: Server, options: list[str]) -> None:
+    ended = command("cancel", "x", *options, "--socket", server.path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == 'Error: no job with id "x": list those there are with: step-runner jobs\n'
+
+
+def test_the_ending_gives_times_from_the_first_signal_on() -> None:
+    ended = Exit(
+        cause=Cause.CANCELLED,
+        status=-9,
+        duration=12.5,
+        forced=True,
+        signals=(SignalSent("SIGTERM", 10.0, 2), SignalSent("SIGCONT", 10.0, 2), SignalSent("SIGKILL", 12.0, 1)),
+        census=(
+            EndedProcess(7, ("sh",), "leader", "SIGTERM"),
+            EndedProcess(8, ("sleep", "a  b", "x" * 100), "group", "SIGKILL"),
+            EndedProcess(9, (), "group", None),
+        ),
+    )
+    job = JobStatus(
+        id="a",
+        status=Status.CANCELLED,
+        kind=ErrorKind.CANCELLED,
+        message="stopped",
+        termination=Termination(step="build", ended=ended),
+    )
+    assert list(ending(job)) == [
+        'job "a" has ended: cancelled',
+        'step "build": SIGTERM to 2 processes, SIGCONT to 2 processes, SIGKILL to 1 process after 2.0 s; '
+        "ended after 2.5 s",
+        f"had to be killed: sleep 'a b' {'x' * 45}... (pid 8)",
+        "could not be ended: a process without a name (pid 9)",
+    ]
+
+
+def test_the_ending_of_a_job_without_a_running_step_is_its_message() -> None:
+    job = JobStatus(id="a", status=Status.CANCELLED, message="stopped on request")
+    assert list(ending(job)) == ['job "a" has ended: cancelled', "stopped on request"]

@@ -1,0 +1,100 @@
+"""`step-runner check`: problems as lines or as JSON, and the exit status."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.here import Ended, step_runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+GOOD = "{}\n---\nexec:\n  command: [echo, hello]\n"
+WARNED = "{}\n---\nexec:\n  command: [echo]\n  workdir: /\n"
+BAD = """\
+{}
+---
+run:
+  - name: a
+    func: ./good
+    inputs: {x: 1}
+  - name: b
+    script: echo "${{ inputs.y }}"
+"""
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Checks files beside the function `good`, the warned-of `warned` and the file `bad.yml` with two errors."""
+    for name, text in {"good/func.yml": GOOD, "warned/func.yml": WARNED, "bad.yml": BAD}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: step_runner(capfd, "check", *arguments)
+
+
+def test_all_problems_are_lines_on_stdout_and_counted_on_stderr(check: Callable[..., Ended]) -> None:
+    assert check("bad.yml") == (
+        1,
+        'bad.yml:6:14: "./good" takes no input "x"; remove it\n'
+        'bad.yml:8:30: there is no input "y"; declare it under inputs in the specification\n',
+        "2 errors\n",
+    )
+
+
+def test_good_files_give_no_output_and_status_0(check: Callable[..., Ended]) -> None:
+    assert check("good", "good/func.yml") == (0, "", "")
+
+
+def test_warnings_alone_leave_the_status_0(check: Callable[..., Ended]) -> None:
+    line = 'warned/func.yml:5:3: warning: unknown key "workdir" in "exec" has no effect; did you mean "work_dir"?\n'
+    assert check("warned") == (0, line, "1 warning\n")
+
+
+def test_problems_of_all_files_are_counted_together(check: Callable[..., Ended]) -> None:
+    ended = check("warned", "bad.yml", "good")
+    assert (ended.status, ended.stdout.count("\n"), ended.stderr) == (1, 3, "2 errors, 1 warning\n")
+
+
+def test_a_missing_file_or_directory_is_a_problem_like_another(check: Callable[..., Ended]) -> None:
+    assert check("goood", "bda.yml").stdout == (
+        'goood:1:1: no such directory; did you mean "good"?\n'
+        "bda.yml:1:1: no such file, but there is bad.yml; a function is a directory with func.yml or step.yml\n"
+    )
+
+
+def test_json_is_a_list_of_objects(check: Callable[..., Ended]) -> None:
+    ended = check("bad.yml", "warned", "--format", "json")
+    problems: list[dict[str, Any]] = json.loads(ended.stdout)
+    assert problems[0] == {
+        "file": "bad.yml",
+        "line": 6,
+        "column": 14,
+        "severity": "error",
+        "message": '"./good" takes no input "x"; remove it',
+    }
+    assert [problem["severity"] for problem in problems] == ["error", "error", "warning"]
+    assert (ended.status, ended.stderr) == (1, "2 errors, 1 warning\n")
+
+
+def test_json_of_good_files_is_an_empty_list(check: Callable[..., Ended]) -> None:
+    assert check("good", "--format", "json") == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [((), "Missing argument 'FILE...'"), (("--format", "xml", "bad.yml"), "'xml' is not one of 'text', 'json'")],
+    ids=["no file", "unknown format"],
+)
+def test_usage_errors(check: Callable[..., Ended], arguments: tuple[str, ...], complaint: str) -> None:
+    ended = check(*arguments)
+    assert (ended.status, ended.stdout) == (1, "")
+    assert complaint in ended.stderr
+
+
+def test_on_a_terminal_a_good_file_is_told_of(terminal: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "func.yml").write_text(GOOD)
+    assert terminal("check", str(tmp_path)).finish() == "no problems found\r\n"

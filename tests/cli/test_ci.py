@@ -1,0 +1,190 @@
+"""`step-runner ci`: the steps of the variable STEPS, with what they may see of the job."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.here import Ended, step_runner
+
+from step_runner import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Ci = Callable[..., Ended]
+
+BANNER = f"step-runner {__version__}\n"
+
+
+def script(*texts: str) -> str:
+    return json.dumps([{"name": f"s{number}", "script": text} for number, text in enumerate(texts, start=1)])
+
+
+@pytest.fixture
+def ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ci:
+    """Runs the steps in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("CI_PROJECT_DIR", "CI_STEPS_DEBUG", "CI_STEPS_LOG_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(steps: str, *arguments: str) -> Ended:
+        monkeypatch.setenv("STEPS", steps)
+        return step_runner(capfd, "ci", *arguments)
+
+    return run
+
+
+def test_outputs_go_from_step_to_step(ci: Ci) -> None:
+    first = 'echo \'{"name":"x","value":"Ada"}\' > ${{ output_file }}'
+    ended = ci(script(first, "echo hello ${{ steps.s1.outputs.x }}"))
+    assert ended == (0, "hello Ada\n", BANNER + "Running step name=s1\nRunning step name=s2\n")
+
+
+def test_steps_as_yaml(ci: Ci) -> None:
+    """Names may be missing here, and `step` is another word for `func`."""
+    assert ci("- script: |\n    echo one\n    echo two\n").stdout == "one\ntwo\n"
+
+
+def test_an_empty_list_has_nothing_to_run(ci: Ci) -> None:
+    assert ci("[]") == (0, "", BANNER)
+
+
+@pytest.mark.parametrize("steps", ["", "  \n", None], ids=["empty", "blank", "not set"])
+def test_without_steps_there_is_an_error(
+    ci: Ci, steps: str | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if steps is None:
+        monkeypatch.delenv("STEPS", raising=False)
+        ended = step_runner(capfd, "ci")
+    else:
+        ended = ci(steps)
+    assert ended == (
+        1,
+        "",
+        f"{BANNER}Error: compiling STEPS: at least one of `script, `action`, `run` or `exec` must be provided:"
+        " the variable STEPS is empty or not set\n",
+    )
+
+
+def test_the_environment_holds_nothing_of_the_job_but_what_is_listed(ci: Ci, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CI_TOKEN", "GITLAB_X", "DOCKER_X", "SECRET", "HOME", "PATHX"):
+        monkeypatch.setenv(name, "hidden")
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("https_proxy", "http://proxy")
+    names = {line.partition("=")[0] for line in ci(script("env")).stdout.splitlines()}
+    assert names <= {
+        *("HTTPS_PROXY", "HTTP_PROXY", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "NO_PROXY", "PATH", "SHELL", "TERM"),
+        *("TMPDIR", "TZ", "USER", "all_proxy", "http_proxy", "https_proxy", "no_proxy", "CI_STEPS_LOG_LEVEL"),
+        *("PWD", "SHLVL", "_"),  # set by bash itself
+    }
+    assert names >= {"PATH", "TMPDIR", "TZ", "https_proxy", "CI_STEPS_LOG_LEVEL"}
+
+
+@pytest.mark.parametrize("name", ["CI_X", "GITLAB_X", "DOCKER_X"])
+def test_variables_of_the_job(ci: Ci, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "seen")
+    assert ci(script(f"echo ${{{{ vars.{name} }}}} ${{{{ job.{name} }}}}")).stdout == "seen seen\n"
+
+
+def test_other_variables_are_none_of_the_job(ci: Ci, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FF_X", "1")
+    ended = ci(script("echo ${{ vars.FF_X }}"))
+    assert (ended.status, ended.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(("given", "level"), [(None, "info"), ("DEBUG", "debug")])
+def test_log_level(ci: Ci, monkeypatch: pytest.MonkeyPatch, given: str | None, level: str) -> None:
+    if given is not None:
+        monkeypatch.setenv("CI_STEPS_LOG_LEVEL", given)
+    assert ci(script("echo $CI_STEPS_LOG_LEVEL")).stdout == f"{level}\n"
+
+
+def test_an_unknown_log_level_is_refused(ci: Ci, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI_STEPS_LOG_LEVEL", "LOUD")
+    ended = ci(script("echo ran"))
+    assert (ended.status, ended.stdout) == (1, "")
+    assert "log level: loud not supported: use one of debug, info, warn, error" in ended.stderr
+
+
+def test_steps_run_in_the_project_and_references_start_at_the_current_directory(
+    ci: Ci, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "func.yml").write_text("{}\n---\nexec: {command: [pwd]}")
+    monkeypatch.setenv("CI_PROJECT_DIR", str(tmp_path / "project"))
+    ended = ci('[{name: a, func: ./here}, {name: b, script: "echo \\"[${{ func_dir }}]\\""}]')
+    assert (ended.status, ended.stdout) == (0, f"{tmp_path}/project\n[]\n")
+
+
+def test_a_failing_step_gives_its_status_and_ends_the_job(ci: Ci, tmp_path: Path) -> None:
+    ended = ci(script("exit 7", "echo ran"), "--write-steps-results")
+    assert (ended.status, ended.stdout) == (7, "")
+    assert ended.stderr.endswith('Error: step "s1": exec: exit status 7\n')
+    tree = json.loads((tmp_path / "step-results.json").read_text())
+    assert (tree["status"], len(tree["subStepResults"])) == ("failure", 1)
+
+
+def test_nothing_runs_when_a_step_has_an_error(ci: Ci) -> None:
+    ended = ci("- {name: a, script: echo ran}\n- {name: b, scirpt: echo}\n")
+    assert (ended.status, ended.stdout) == (1, "")
+    assert 'STEPS:2:3: step "b" has neither "func" nor "script"; add one of them\n' in ended.stderr
+
+
+def test_a_function_that_an_earlier_step_makes_is_only_warned_of(ci: Ci) -> None:
+    make = "mkdir made && printf '{}\\n---\\nexec: {command: [echo, made]}' > made/func.yml"
+    ended = ci(json.dumps([{"name": "make", "script": make}, {"name": "use", "func": "./made"}]))
+    assert (ended.status, ended.stdout) == (0, "made\n")
+    assert "STEPS:1:" in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_step_gracefully(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    text = "trap 'echo cleaning; kill $!; exit 0' TERM; sleep 60 & echo ready; wait"
+    monkeypatch.setenv("STEPS", script(text, "echo ran"))
+    with started(tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "cleaning\n"
+    assert process.returncode == 128 + number
+    assert json.loads((tmp_path / "r.json").read_text())["subStepResults"][0]["status"] == "cancelled"
+
+
+def test_the_delay_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step itself ends at once, but a process that it has started does not."""
+    monkeypatch.setenv("STEP_RUNNER_GRACEFUL_EXIT_DELAY", "200ms")
+    monkeypatch.setenv("STEPS", script("(trap '' TERM; echo ready; sleep 60) & wait"))
+    with started(tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        errors = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert re.search(r'Stopping step "s1": SIGTERM to \d processes, 0.2 s to finish\n', errors)
+    assert re.search(r"Ended \d process(es)? that ignored SIGTERM: ", errors)
+
+
+def started(directory: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "step_runner", "ci", "--step-results-file", "r.json"],
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_further_arguments_are_refused(ci: Ci) -> None:
+    assert ci("[]", "extra").status == 1

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Server, Terminal
+
+    Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_jobs_are_listed_in_columns_without_colour(
+    command: Command, server: Server, step_file: Callable[..., Path]
+) -> None:
+    server.started(step_file("echo ready; exit 3"), "bad")
+    list(server.client.follow("bad"))
+    server.started(step_file("echo ready; sleep 60", "other.yml"), "a-longer-id")
+    ended = command("jobs", "--socket", server.path)
+    head, *rows = ended.stdout.splitlines()
+    assert head.split() == ["ID", "STATUS", "STEP", "STARTED", "DURATION", "MESSAGE"]
+    by_id = {row.split()[0]: row for row in rows}
+    assert by_id["a-longer-id"].split()[1] == "running"
+    assert by_id["bad"].split()[1] == "failure"
+    assert by_id["bad"].endswith('step "job": step "work": exec: exit status 3')
+    assert len({row.index("running" if "running" in row else "failure") for row in rows}) == 1
+    assert "\t" not in ended.stdout
+    assert "\x1b" not in ended.stdout
+
+
+def test_a_long_message_is_shortened(command: Command, server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "job.yml"
+    file.write_text(f"{{}}\n---\nrun:\n  - name: {'x' * 200}\n    script: exit 1\n")
+    command("start", str(file), "--id", "1", "--socket", server.path)
+    list(server.client.follow("1"))
+    (row,) = command("jobs", "--socket", server.path).stdout.splitlines()[1:]
+    assert row.endswith(f"{'x' * 30}...")
+    assert len(row) < 140
+
+
+def test_on_a_terminal_the_list_is_a_table(
+    terminal: Callable[..., Terminal], server: Server, step_file: Callable[..., Path]
+) -> None:
+    server.started(step_file("echo ready"), "[red]1")
+    list(server.client.follow("[red]1"))
+    text = terminal("jobs", "--socket", server.path, env=_terminal_environment()).finish()
+    assert "\x1b[1m" in text
+    assert "[red]1" in text
+    assert "success" in text
+
+
+def _terminal_environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS")}
+    return {**kept, "TERM": "xterm", "COLUMNS": "120"}
+
+
+def test_json_holds_everything_that_is_known(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+    server.started(step_file("echo ready; sleep 60"))
+    server.client.cancel("1")
+    list(server.client.follow("1"))
+    (job,) = json.loads(command("jobs", "--format", "json", "--socket", server.path).stdout)
+    assert (job["id"], job["status"], job["kind"]) == ("1", "cancelled", "cancelled")
+    assert job["start_time"] < job["end_time"]
+    assert job["termination"]["step"] == "work"
+    assert job["termination"]["ended"]["signals"][0]["name"] == "SIGTERM"
+
+
+def test_no_jobs_are_none(command: Command, server: Server) -> None:
+    assert command("jobs", "--socket", server.path).stdout == "no jobs\n"
+    assert json.loads(command("jobs", "--format", "json", "--socket", server.path).stdout) == []

@@ -1,0 +1,77 @@
+"""What holds for all commands: help, exit statuses, usage errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from step_runner import __version__
+from step_runner.cli.main import COMMANDS, SERVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Command = Callable[..., subprocess.CompletedProcess[str]]
+
+EVERY = [(name,) for name in COMMANDS] + [("steps", name) for name in SERVER]
+
+
+@pytest.mark.parametrize("names", EVERY, ids=" ".join)
+def test_help_of_every_command_has_an_example_that_calls_it(command: Command, names: tuple[str, ...]) -> None:
+    ended = command(*names, "--help")
+    assert ended.returncode == 0
+    assert f"step-runner {names[-1]}" in ended.stdout.partition("Examples:")[2]
+    assert ended.stderr == ""
+
+
+def test_without_a_command_the_usage_is_printed_and_the_status_is_0(command: Command) -> None:
+    ended = command()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("Usage: step-runner")
+    assert all(name in ended.stdout for name in COMMANDS)
+
+
+def test_the_version_is_printed(command: Command) -> None:
+    assert command("--version").stdout == f"step-runner {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["fly"], "No such command 'fly'"),
+        (["steps", "fly"], "No such command 'fly'"),
+        (["jobs", "--fast"], "No such option"),
+        (["cancel"], "Missing argument 'ID'"),
+        (["start", "x.yml", "--timeout", "soon"], '"soon" is not a duration'),
+        (["start", "x.yml", "--env", "A"], "key=value"),
+    ],
+    ids=["command", "command of steps", "option", "argument", "duration", "pair"],
+)
+def test_a_usage_error_is_told_on_stderr_with_status_1(command: Command, arguments: list[str], complaint: str) -> None:
+    ended = command(*arguments)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Error: ")
+    assert complaint in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["jobs"], ["logs", "1"], ["cancel", "1"], ["close", "1"]], ids=" ".join)
+def test_without_a_server_a_command_says_how_to_start_one(
+    command: Command, arguments: list[str], temporary: str
+) -> None:
+    ended = command(*arguments)
+    advice = f"start one with: step-runner serve --socket {temporary}/step-runner.sock"
+    assert ended.stderr == f"Error: no server listens on {temporary}/step-runner.sock: {advice}\n"
+    assert (ended.returncode, ended.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["proxy", "--socket", "/nowhere"]], ids=["help", "proxy"])
+def test_what_must_start_fast_imports_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import sys; from step_runner.cli.main import run; run(sys.argv[1:]); "
+        "print(*{'grpc', 'asyncio', 'yaml', 'ssl', 'msgspec', 'subprocess', 'rich'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == ""

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from step_runner.api.client import Client
+from step_runner.model import RunRequest, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.cli.conftest import Server
+
+    Command = Callable[..., subprocess.CompletedProcess[str]]
+    Connected = tuple[subprocess.Popen[bytes], socket.socket]
+
+PROXY = (sys.executable, "-m", "step_runner", "proxy")
+
+MEBIBYTE = os.urandom(1 << 20)
+
+STEPS = """\
+{}
+---
+run:
+  - name: work
+    script: |
+      trap 'echo cleaned; exit 0' TERM
+      echo ready
+      while :; do sleep 60 & wait $!; done
+"""
+
+
+@pytest.fixture
+def listener(temporary: str) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.join(temporary, "step-runner.sock"))
+        listener.listen()
+        yield listener
+
+
+@pytest.fixture
+def connected(listener: socket.socket) -> Iterator[Connected]:
+    """A proxy, with pipes for stdin and stdout, and the server's end of its connection."""
+    with subprocess.Popen(PROXY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as proxy:
+        connection, _ = listener.accept()
+        with connection:
+            yield proxy, connection
+        proxy.kill()
+
+
+def pipes(proxy: subprocess.Popen[bytes]) -> tuple[int, int]:
+    assert proxy.stdin is not None
+    assert proxy.stdout is not None
+    return proxy.stdin.fileno(), proxy.stdout.fileno()
+
+
+def exactly(read: Callable[[int], bytes], count: int) -> bytes:
+    received = bytearray()
+    while len(received) < count:
+        chunk = read(count - len(received))
+        assert chunk, "the stream ended too early"
+        received += chunk
+    return bytes(received)
+
+
+def test_single_bytes_pass_at_once_in_both_directions(connected: Connected) -> None:
+    proxy, connection = connected
+    stdin, stdout = pipes(proxy)
+    for number in range(256):
+        byte = bytes([number])
+        os.write(stdin, byte)
+        assert connection.recv(2) == byte
+        connection.send(byte)
+        assert os.read(stdout, 2) == byte
+
+
+def test_streams_pass_whole_both_ways_at_once_although_the_readers_are_slow(connected: Connected) -> None:
+    """The readers begin when both senders are blocked: everything between is full then."""
+    proxy, connection = connected
+    stdin, stdout = pipes(proxy)
+    sent = MEBIBYTE * 16
+    senders = [
+        threading.Thread(target=connection.sendall, args=(sent,)),
+        threading.Thread(target=lambda: exactly_written(stdin, sent)),
+    ]
+    for sender in senders:
+        sender.start()
+    back, there = bytearray(), bytearray()
+    readers = [
+        threading.Thread(target=lambda: there.extend(exactly(connection.recv, len(sent)))),
+        threading.Thread(target=lambda: back.extend(exactly(lambda count: os.read(stdout, count), len(sent)))),
+    ]
+    until_idle(proxy)
+    for reader in readers:
+        reader.start()
+    for thread in (*senders, *readers):
+        thread.join()
+    assert back == there == sent
+
+
+def exactly_written(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def until_idle(proxy: subprocess.Popen[bytes]) -> float:
+    """Wait until the proxy sleeps in a system call and has used no time for a while; returns what it has used."""
+    process = psutil.Process(proxy.pid)
+    used = -1.0
+    while used != (now := sum(process.cpu_times()[:2])) or process.status() != psutil.STATUS_SLEEPING:
+        used = now
+        time.sleep(0.05)
+    return used
+
+
+def test_it_does_not_spin_while_one_side_is_blocked_and_the_other_has_hung_up(connected: Connected) -> None:
+    """A connection that the server ended would be told of again and again to who looks at it."""
+    proxy, connection = connected
+    connection.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while connection.send(MEBIBYTE):
+            pass
+    connection.close()
+    assert until_idle(proxy) < 2.0
+    assert proxy.poll() is None
+
+
+def test_the_end_of_stdin_ends_it_when_everything_has_arrived(connected: Connected) -> None:
+    proxy, connection = connected
+    stdin = proxy.stdin
+    assert stdin is not None
+
+    def send() -> None:
+        stdin.write(MEBIBYTE)
+        stdin.close()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert exactly(connection.recv, len(MEBIBYTE)) == MEBIBYTE
+    assert connection.recv(1) == b""
+    sender.join()
+    assert proxy.wait() == 0
+
+
+def test_the_server_can_answer_the_end_of_stdin(connected: Connected) -> None:
+    proxy, connection = connected
+    assert proxy.stdin is not None
+    assert proxy.stdout is not None
+    proxy.stdin.close()
+    assert connection.recv(1) == b""
+    connection.sendall(b"last words")
+    connection.close()
+    assert proxy.stdout.read() == b"last words"
+    assert proxy.wait() == 0
+
+
+def test_the_end_of_the_connection_ends_it_when_everything_has_arrived(connected: Connected) -> None:
+    proxy, connection = connected
+    assert proxy.stdout is not None
+
+    def send() -> None:
+        connection.sendall(MEBIBYTE)
+        connection.close()
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert proxy.stdout.read() == MEBIBYTE
+    sender.join()
+    assert proxy.wait() == 0
+
+
+def test_it_ends_when_nobody_reads_stdout_any_more(connected: Connected) -> None:
+    proxy, connection = connected
+    assert proxy.stdout is not None
+    assert proxy.stderr is not None
+    proxy.stdout.close()
+    assert connection.recv(1) == b""
+    assert proxy.wait() == 0
+    assert proxy.stderr.read() == b""
+
+
+def test_the_descriptors_stay_blocking(connected: Connected) -> None:
+    """Others may share them, a terminal for one."""
+    proxy, connection = connected
+    connection.send(b"x")
+    assert os.read(pipes(proxy)[1], 1) == b"x"
+    for descriptor in (0, 1):
+        with open(f"/proc/{proxy.pid}/fdinfo/{descriptor}") as file:
+            flags = next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
+        assert not flags & os.O_NONBLOCK
+
+
+def test_without_a_server_it_says_so_with_status_1(command: Command, temporary: str) -> None:
+    path = os.path.join(temporary, "step-runner.sock")
+    for arguments in ([], ["--socket", path], [temporary]):
+        ended = command("proxy", *arguments)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr.startswith(f"Error: dialing: {path}: no such file or directory: ")
+
+
+def test_a_socket_and_a_directory_are_one_too_many(command: Command) -> None:
+    ended = command("proxy", "--socket", "/a", "/b")
+    assert ended.returncode == 1
+    assert ended.stderr == "Error: --socket /a and the directory /b both name a socket: give one of them\n"
+
+
+class Gateway:
+    """A socket whose every connection is handed to the stdin and stdout of a new proxy, as GitLab Runner does."""
+
+    def __init__(self, path: str, server: str, *command: str) -> None:
+        self._command = [*command, "--socket", server]
+        self._proxies: list[subprocess.Popen[bytes]] = []
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(path)
+        self._socket.listen()
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                with connection:
+                    end = connection.fileno()
+                    self._proxies.append(subprocess.Popen(self._command, stdin=end, stdout=end))
+
+    def close(self) -> list[int]:
+        """Take no more connections, and return the exit status of every proxy."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+        return [proxy.wait() for proxy in self._proxies]
+
+
+@pytest.mark.parametrize("names", [("proxy",), ("steps", "proxy")], ids=" ".join)
+def test_a_client_follows_and_cancels_through_it_at_the_same_time(
+    server: Server, temporary: str, names: tuple[str, ...]
+) -> None:
+    path = os.path.join(temporary, "g.sock")
+    gateway = Gateway(path, server.path, *PROXY[:-1], *names)
+    with Client(path) as client:
+        client.run(RunRequest(id="1", steps=STEPS))
+        log = b""
+        for chunk in client.follow("1"):
+            log += chunk
+            if b"ready\n" in log and b"cleaned\n" not in log:
+                client.cancel("1")
+        assert b"\ncleaned\n" in log
+        assert client.status("1").status is Status.CANCELLED
+        client.close("1")
+    assert gateway.close() == [0]
+
+
+def test_a_long_log_arrives_whole_through_it(server: Server, temporary: str) -> None:
+    path = os.path.join(temporary, "g.sock")
+    gateway = Gateway(path, server.path, *PROXY)
+    steps = "{}\n---\nexec: {command: [head, -c, '20000000', /dev/zero]}\n"
+    with Client(path) as client:
+        client.run(RunRequest(id="1", steps=steps))
+        assert sum(chunk.count(0) for chunk in client.follow("1")) == 20_000_000
+    assert gateway.close() == [0]
+
+
+def test_sigterm_ends_it(connected: Connected) -> None:
+    proxy, _ = connected
+    proxy.terminate()
+    assert proxy.wait() == -signal.SIGTERM

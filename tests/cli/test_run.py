@@ -1,0 +1,367 @@
+"""`step-runner run`: sources, values, records, exit statuses, and being stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from tests.support.here import Ended, step_runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Run = Callable[..., Ended]
+
+GREET = """\
+spec:
+  inputs:
+    name: {type: string}
+    count: {type: number, default: 1}
+---
+exec:
+  command: [sh, -c, 'echo "$1 $2 $V"', greet, "${{ inputs.name }}", "${{ inputs.count }}"]
+"""
+
+TEXT_PROTO = """\
+spec { spec { inputs { key: "who" value { type: string } } } }
+definition {
+  type: steps
+  steps {
+    name: "say"
+    step { protocol: dist paths { parts: "script" } }
+    inputs { key: "script" value { string_value: "echo hello ${{ inputs.who }}" } }
+  }
+  steps {
+    name: "greet"
+    step { protocol: local paths { parts: "greet" } }
+    inputs { key: "name" value { string_value: "${{ inputs.who }}" } }
+    inputs { key: "count" value { number_value: 3 } }
+  }
+}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs beside the function `greet`, which prints its inputs and the variable V."""
+    (tmp_path / "greet").mkdir()
+    (tmp_path / "greet" / "func.yml").write_text(GREET)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("V", raising=False)
+    return lambda *arguments: step_runner(capfd, "run", *arguments)
+
+
+def script(text: str) -> str:
+    return json.dumps({}) + "\n---\n" + json.dumps({"run": [{"name": "work", "script": text}]})
+
+
+# What to run.
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "greet",
+        "greet/",
+        "./greet",
+        "greet/func.yml",
+        "./greet/func.yml",
+        "func: ./greet",
+        "step: ./greet",
+        "  func: ./greet\n  inputs: {name: Bob}\n",
+    ],
+)
+def test_a_reference_is_a_path_or_an_item_of_a_run_list(run: Run, reference: str) -> None:
+    assert run(reference, "--inputs", "name=Ada").stdout == "Ada 1 \n"
+
+
+def test_an_absolute_path(run: Run, tmp_path: Path) -> None:
+    assert run(str(tmp_path / "greet"), "--inputs", "name=Ada").stdout == "Ada 1 \n"
+
+
+def test_inputs_and_env_of_an_item_of_a_run_list_hold_unless_options_say_otherwise(run: Run) -> None:
+    item = "func: ./greet\ninputs: {name: Bob, count: 2}\nenv: {V: x}"
+    assert run(item, "--inputs", "name=Ada").stdout == "Ada 2 x\n"
+    assert run(item, "--env", "V=y").stdout == "Bob 2 y\n"
+
+
+def test_a_definition_in_protobuf_text_form(run: Run, tmp_path: Path) -> None:
+    """Its directory is where its local references start."""
+    (tmp_path / "f.txtpb").write_text(TEXT_PROTO)
+    ended = run("--text-proto-step-file", "f.txtpb", "--inputs", "who=Ada")
+    assert (ended.status, ended.stdout) == (0, "hello Ada\nAda 3 \n")
+
+
+def test_the_text_form_comes_before_a_reference_and_that_before_git(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "f.txtpb").write_text(TEXT_PROTO)
+    assert run("./absent", "--text-proto-step-file", "f.txtpb", "--inputs", "who=A").stdout == "hello A\nA 3 \n"
+    assert run("greet", "--inputs", "name=A", "--git-url", "x").stdout == "A 1 \n"
+
+
+def test_a_function_in_a_git_repository(run: Run, tmp_path: Path) -> None:
+    """The directory is counted from the root of the repository."""
+    for arguments in (["init", "-q", "-b", "main"], ["add", "greet"], ["commit", "-q", "-m", "x"]):
+        identity = ("-c", "user.name=x", "-c", "user.email=x@x")
+        subprocess.run(["git", *identity, *arguments], check=True, cwd=tmp_path)
+    source = ("--git-url", tmp_path.as_uri(), "--git-rev", "main")
+    assert run(*source, "--git-dir", "greet", "--inputs", "name=Ada").stdout == "Ada 1 \n"
+
+
+# Values.
+
+
+def test_inputs_env_and_job_variables(run: Run) -> None:
+    values = ("--inputs", "name=${{ vars.WHO }},count=2", "--env", "V=1,W=2", "--job", "WHO=Ada", "--inputs", "count=7")
+    assert run("greet", *values).stdout == "Ada 7 1\n"
+
+
+def test_leftovers_of_a_job_are_not_in_the_environment(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CI_A", "GITLAB_A", "FF_A", "DOCKER_ENV_A", "DOCKER_A", "KEPT"):
+        monkeypatch.setenv(name, "1")
+    (tmp_path / "a.yml").write_text(script("env | grep -E '_A=|KEPT' | sort"))
+    assert run("a.yml").stdout == "DOCKER_A=1\nKEPT=1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [((), "info"), (("--job", "CI_STEPS_LOG_LEVEL= WARN"), "warn")],
+    ids=["the process's is not seen", "the job variable"],
+)
+def test_log_level(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], level: str
+) -> None:
+    monkeypatch.setenv("CI_STEPS_LOG_LEVEL", "debug")
+    (tmp_path / "a.yml").write_text(script("echo $CI_STEPS_LOG_LEVEL"))
+    assert run("a.yml", *arguments).stdout == f"{level}\n"
+
+
+def test_steps_run_in_the_current_directory(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(script("pwd; echo '${{ work_dir }}'"))
+    assert run("a.yml").stdout == f"{tmp_path}\n{tmp_path}\n"
+
+
+# Checked before it runs.
+
+
+def test_a_function_that_an_earlier_step_makes_is_only_warned_of(run: Run, tmp_path: Path) -> None:
+    steps = [
+        {"name": "clone", "script": "cp -R greet cloned"},
+        {"name": "use", "func": "./cloned", "inputs": {"name": "A"}},
+    ]
+    (tmp_path / "a.yml").write_text("{}\n---\n" + json.dumps({"run": steps}))
+    ended = run("a.yml")
+    assert (ended.status, ended.stdout) == (0, "A 1 \n")
+    assert "warning: an earlier step must make this function: cloned: no such directory" in ended.stderr
+
+
+def test_a_function_that_nothing_can_have_made_is_an_error(run: Run, tmp_path: Path) -> None:
+    """The first step of the function that the first step calls."""
+    (tmp_path / "a.yml").write_text("{}\n---\n" + json.dumps({"run": [{"name": "a", "func": "./inner"}]}))
+    (tmp_path / "inner").mkdir()
+    first = [{"name": "a", "func": "./absent"}, {"name": "b", "script": "echo ran"}]
+    (tmp_path / "inner" / "func.yml").write_text("{}\n---\n" + json.dumps({"run": first}))
+    ended = run("a.yml")
+    assert (ended.status, ended.stdout) == (1, "")
+    assert "inner/func.yml:3:32: inner/absent: no such directory" in ended.stderr
+
+
+def test_nothing_runs_when_a_later_step_has_an_error(run: Run, tmp_path: Path) -> None:
+    steps = [{"name": "a", "script": "echo ran"}, {"name": "b", "func": "./greet"}]
+    (tmp_path / "a.yml").write_text("{}\n---\n" + json.dumps({"run": steps}))
+    ended = run("a.yml")
+    assert (ended.status, ended.stdout) == (1, "")
+    assert ended.stderr.endswith("Error: nothing was run: 1 error\n")
+
+
+# Records.
+
+
+def test_the_result_tree_has_the_run_at_its_root(run: Run, tmp_path: Path) -> None:
+    assert run("greet", "--inputs", "name=Ada", "--write-steps-results").status == 0
+    path = tmp_path / "step-results.json"
+    root = json.loads(path.read_text())
+    (child,) = root["subStepResults"]
+    assert root["status"] == child["status"] == "success"
+    assert child["step"]["inputs"] == {"name": "Ada", "count": 1}
+    assert child["execResult"]["command"][-2:] == ["Ada", "1"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_the_result_tree_is_written_on_failure_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(script("exit 3"))
+    assert run("a.yml", "--step-results-file", "r.json").status == 3
+    work = json.loads((tmp_path / "r.json").read_text())["subStepResults"][0]["subStepResults"][0]
+    assert (work["status"], work["execResult"]["exitCode"]) == ("failure", 3)
+
+
+def test_prototext(run: Run, tmp_path: Path) -> None:
+    run("greet", "--inputs", "name=Ada", "--write-steps-results", "--step-results-format", "prototext")
+    assert 'string_value: "Ada"' in (tmp_path / "step-results.txtpb").read_text()
+
+
+@pytest.mark.parametrize(("debug", "written"), [("true", True), ("1", True), ("false", False), ("", False)])
+def test_debugging_turns_the_result_tree_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debug: str, written: bool
+) -> None:
+    monkeypatch.setenv("CI_STEPS_DEBUG", debug)
+    run("greet", "--inputs", "name=Ada")
+    assert (tmp_path / "step-results.json").exists() == written
+
+
+def test_no_result_tree_is_written_where_that_is_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI_STEPS_DEBUG", "true")
+    run("greet", "--inputs", "name=Ada", "--no-write-steps-results")
+    assert not (tmp_path / "step-results.json").exists()
+
+
+def test_debugging_adds_the_offending_line_of_an_output_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI_STEPS_DEBUG", "true")
+    (tmp_path / "a.yml").write_text(script("echo old=form > ${{ output_file }}"))
+    assert run("a.yml", "--no-write-steps-results").stderr.endswith(", line: old=form\n")
+
+
+def test_the_report_tells_of_the_run_and_is_for_its_owner_only(run: Run, tmp_path: Path) -> None:
+    run("greet", "--inputs", "name=Ada", "--report", "r.json")
+    path = tmp_path / "r.json"
+    report = json.loads(path.read_text())
+    assert (report["status"], report["exitStatus"]) == ("success", 0)
+    assert report["result"]["subStepResults"][0]["step"]["name"] == "greet"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("option", ["--report", "--step-results-file"])
+def test_a_record_that_cannot_be_written_does_not_change_the_status(run: Run, option: str) -> None:
+    ended = run("greet", "--inputs", "name=Ada", option, "absent/r.json")
+    assert ended.status == 0
+    assert "to absent/r.json: no such file or directory" in ended.stderr
+
+
+def test_records_can_be_written_to_a_pipe(run: Run) -> None:
+    ended = run("greet", "--inputs", "name=Ada", "--report", "/dev/stdout")
+    assert json.loads(ended.stdout.partition("\n")[2])["status"] == "success"
+
+
+# How it ends.
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [("true", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143), ("no-such-command", 127)],
+)
+def test_the_exit_status_is_that_of_the_command_that_failed(run: Run, tmp_path: Path, text: str, status: int) -> None:
+    (tmp_path / "a.yml").write_text(script(text))
+    assert run("a.yml").status == status
+
+
+def test_a_failure_without_a_command_has_status_1(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("{}\n---\nexec: {command: [no-such-program]}")
+    assert run("a.yml").status == 1
+
+
+def test_a_timeout_has_the_status_of_sigterm(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(script("sleep 60"))
+    ended = run("a.yml", "--timeout", "50ms", "--report", "r.json")
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (ended.status, report["errorKind"]) == (143, "timeout")
+    assert report["termination"]["cause"] == "timeout"
+    assert report["termination"]["signals"][0]["name"] == "SIGTERM"
+
+
+TRAP = "trap 'echo cleaning; kill $child; exit 0' TERM; sleep 60 & child=$!; echo ready; wait"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_the_step_gracefully(tmp_path: Path, number: signal.Signals) -> None:
+    """Although the step ends with status 0, it was stopped, and the status says by what."""
+    (tmp_path / "a.yml").write_text(script(TRAP))
+    with started(tmp_path, "a.yml", "--report", "r.json") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "cleaning\n"
+    assert process.returncode == 128 + number
+    assert json.loads((tmp_path / "r.json").read_text())["status"] == "cancelled"
+
+
+def test_a_second_signal_kills_the_step_at_once(tmp_path: Path) -> None:
+    text = "trap 'echo ignored' TERM; echo ready; while :; do read line < fifo; done"
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "a.yml").write_text(script(text))
+    with started(tmp_path, "a.yml") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.stdout.readline() == "ignored\n"
+        process.terminate()
+        assert process.stdout.read() == ""
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_the_delay_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEP_RUNNER_GRACEFUL_EXIT_DELAY", "100ms")
+    (tmp_path / "a.yml").write_text(script("trap '' TERM; echo ready; sleep 60"))
+    with started(tmp_path, "a.yml", "--report", "r.json") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        process.wait()
+    termination = json.loads((tmp_path / "r.json").read_text())["termination"]
+    assert termination["forced"]
+    assert [termination["signals"][index]["name"] for index in (0, -1)] == ["SIGTERM", "SIGKILL"]
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """As nohup(1) has it."""
+    (tmp_path / "a.yml").write_text(script("echo ready; read line < fifo; echo $line"))
+    os.mkfifo(tmp_path / "fifo")
+    with started(tmp_path, "a.yml", before=("nohup",)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        (tmp_path / "fifo").write_text("went on\n")
+        assert process.stdout.read() == "went on\n"
+    assert process.returncode == 0
+
+
+def test_no_file_is_left_in_the_directory_for_temporary_files(run: Run, temporary: str) -> None:
+    before = set(os.listdir(temporary))
+    run("greet", "--inputs", "name=Ada")
+    assert set(os.listdir(temporary)) == before
+
+
+def test_a_current_directory_that_was_removed_is_told_of(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    shell = f"cd {gone} && rmdir {gone} && exec {sys.executable} -m step_runner run x.yml"
+    ended = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "Error: the current directory was removed; go to another one\n")
+
+
+def started(directory: Path, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*before, sys.executable, "-m", "step_runner", "run", *arguments],
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_a_run_that_is_over_has_no_children(run: Run) -> None:
+    run("greet", "--inputs", "name=Ada")
+    assert psutil.Process().children() == []

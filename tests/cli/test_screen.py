@@ -1,0 +1,270 @@
+"""What a person sees on a terminal while a function runs; every terminal here is a real one of the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.steps import script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LINE = re.compile(rb"\r\x1b\[K(?:(?:(?:Running|Stopping) work|Starting:)[^\r\n\x1b^]*)?(?:\^C)?")
+"""The line as it is drawn or erased, with the echo of Ctrl-C that may stand behind it."""
+
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(int(sys.argv[1]), termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""Makes a terminal the controlling one of this session, then runs a command."""
+
+
+class Console:
+    """`step-runner run` in a session whose controlling terminal is a new one, with which we type and read."""
+
+    def __init__(self, directory: Path, *arguments: str, columns: int = 80, **streams: Any) -> None:
+        self.written = b""
+        self._descriptor, inside = pty.openpty()
+        fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        attributes = termios.tcgetattr(inside)
+        attributes[1] &= ~termios.OPOST  # line breaks stay as they are written
+        termios.tcsetattr(inside, termios.TCSANOW, attributes)
+        command = [sys.executable, "-m", "step_runner", "run", *arguments]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", TAKE_TERMINAL, str(inside), *command],
+            cwd=directory,
+            start_new_session=True,
+            pass_fds=[inside],
+            **{"stdin": inside, "stdout": inside, "stderr": inside, **streams},
+        )
+        os.close(inside)
+
+    @property
+    def output(self) -> bytes:
+        """What was written, without the line."""
+        return LINE.sub(b"", self.written)
+
+    def type(self, keys: bytes) -> None:
+        """Press keys."""
+        os.write(self._descriptor, keys)
+
+    def read_until(self, pattern: bytes) -> None:
+        """Read until a pattern has been written."""
+        while not re.search(pattern, self.written):
+            assert self._read(), f"{pattern!r} is not in {self.written!r}"
+
+    def finish(self) -> int:
+        """Read until nobody has the terminal open any more; returns the exit status."""
+        while self._read():
+            pass
+        return self.process.wait()
+
+    def close(self) -> None:
+        """End the command if it still runs."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self._descriptor)
+
+    def _read(self) -> bytes:
+        try:
+            chunk = os.read(self._descriptor, 1 << 16)
+        except OSError:  # EIO: the last process that had the terminal open has ended
+            return b""
+        self.written += chunk
+        return chunk
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Callable[..., Console]]:
+    """Runs a function of one step, `work`, on a terminal."""
+    with contextlib.ExitStack() as running:
+
+        def run(text: str, *arguments: str, name: str = "s1", **options: Any) -> Console:
+            (tmp_path / "work.yml").write_text(script(text).replace('"s1"', f'"{name}"'))
+            console = Console(tmp_path, "work.yml", *arguments, **options)
+            running.callback(console.close)
+            return console
+
+        yield run
+
+
+RUNNING = b"Running step name=s1\n"
+
+
+def test_output_reaches_the_terminal_byte_for_byte(console: Callable[..., Console]) -> None:
+    shown = console(r"printf 'one\ntwo\001\033[1mbold\n\377\n'; printf 'err\n' >&2; printf 'no line break'")
+    assert shown.finish() == 0
+    assert shown.output == RUNNING + b"one\ntwo\x01\x1b[1mbold\n\xff\nerr\nno line break"
+
+
+def test_the_line_names_the_step_and_its_seconds_and_is_gone_at_the_end(
+    console: Callable[..., Console], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    shown = console("echo ready; read x < fifo; echo done")
+    shown.read_until(rb"Running work > s1: 0 s")
+    shown.read_until(rb"Running work > s1: 1 s")
+    (tmp_path / "fifo").write_text("\n")
+    assert shown.finish() == 0
+    assert shown.output == RUNNING + b"ready\ndone\n"
+    assert shown.written.endswith(b"\r\x1b[K")
+
+
+def test_while_the_output_stands_in_a_line_nothing_is_drawn_into_it(
+    console: Callable[..., Console], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    shown = console("printf 'Name: '; read x < fifo; echo $x")
+    shown.read_until(b"Name: ")
+    (tmp_path / "fifo").write_text("Ada\n")
+    assert shown.finish() == 0
+    assert b"Name: Ada\n" in shown.written
+
+
+def test_a_step_can_tell_that_its_output_is_no_terminal_of_its_own(console: Callable[..., Console]) -> None:
+    shown = console("test -t 1 || echo pipe; test -t 2 || echo pipe")
+    assert shown.finish() == 0
+    assert shown.output == RUNNING + b"pipe\npipe\n"
+
+
+def test_output_that_is_sent_elsewhere_does_not_touch_the_terminal(
+    console: Callable[..., Console], tmp_path: Path
+) -> None:
+    with open(tmp_path / "out", "wb") as out:
+        shown = console("echo out; echo err >&2", stdout=out)
+        assert shown.finish() == 0
+    assert (tmp_path / "out").read_bytes() == b"out\n"
+    assert shown.output == RUNNING + b"err\n"
+
+
+def test_without_a_terminal_for_errors_there_is_no_line(console: Callable[..., Console], tmp_path: Path) -> None:
+    with open(tmp_path / "err", "wb") as err:
+        shown = console("echo out; echo err >&2", stderr=err)
+        assert shown.finish() == 0
+    assert (tmp_path / "err").read_bytes() == RUNNING + b"err\n"
+    assert shown.written == b"out\n"
+
+
+def test_without_any_terminal_there_is_nothing_but_the_output(console: Callable[..., Console], tmp_path: Path) -> None:
+    with open(tmp_path / "both", "wb") as both:
+        shown = console("echo out; echo err >&2", stdout=both, stderr=both)
+        assert shown.finish() == 0
+    assert (tmp_path / "both").read_bytes() == RUNNING + b"out\nerr\n"
+    assert shown.written == b""
+
+
+def test_a_dumb_terminal_gets_no_line(console: Callable[..., Console], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    shown = console("echo out")
+    assert shown.finish() == 0
+    assert shown.written == RUNNING + b"out\n"
+
+
+OBEYS = "trap 'echo cleaning; exit 0' TERM; echo ready; while :; do read x < fifo; done"
+IGNORES = "trap 'echo ignored' TERM; echo ready; while :; do read x < fifo; done"
+
+
+def test_ctrl_c_stops_the_step_gracefully(console: Callable[..., Console], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    shown = console(OBEYS)
+    shown.read_until(rb"ready\n")
+    shown.type(b"\x03")
+    assert shown.finish() == 130
+    assert b"Stopping work > s1: 30 s left, Ctrl-C again to kill it" in shown.written
+    assert b'\nStopping step "s1": SIGTERM to 1 process, 30 s to finish\n' in shown.output
+    assert b"\ncleaning\n" in shown.output
+    assert shown.output.endswith(b"stopped on request\n")
+
+
+def test_the_seconds_left_are_counted_down_and_a_second_ctrl_c_kills_at_once(
+    console: Callable[..., Console], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    shown = console(IGNORES)
+    shown.read_until(rb"ready\n")
+    shown.type(b"\x03")
+    shown.read_until(rb"ignored\n")
+    shown.read_until(rb"Stopping work > s1: 29 s left")
+    shown.type(b"\x03")
+    assert shown.finish() == 130
+    assert re.search(rb"Ended 1 process that ignored SIGTERM: \w+ \(pid \d+\)\n", shown.output)
+
+
+def test_ctrl_c_is_heard_while_a_step_writes_without_end(console: Callable[..., Console]) -> None:
+    shown = console("echo ready; exec yes")
+    shown.read_until(rb"y\ny\n")
+    shown.type(b"\x03")
+    assert shown.finish() == 130
+
+
+def test_huge_output_arrives_whole(console: Callable[..., Console]) -> None:
+    shown = console("seq 200000; echo end")
+    assert shown.finish() == 0
+    assert shown.output == RUNNING + b"".join(b"%d\n" % number for number in range(1, 200001)) + b"end\n"
+
+
+@pytest.mark.parametrize("columns", [1, 10])
+def test_on_a_narrow_terminal_the_line_is_cut(console: Callable[..., Console], tmp_path: Path, columns: int) -> None:
+    """A line that reaches the last column could not be erased as a whole."""
+    os.mkfifo(tmp_path / "fifo")
+    shown = console("echo ready; read x < fifo", columns=columns)
+    whole = b"Running work > s1: 0 s"
+    shown.read_until(re.escape(b"ready\n\r\x1b[K" + whole[: columns - 1]))
+    (tmp_path / "fifo").write_text("\n")
+    assert shown.finish() == 0
+    drawn = re.findall(rb"\r\x1b\[K((?:Starting|Running work)[^\r\n]*)", shown.written)
+    assert all(len(line) < columns for line in drawn)
+
+
+def test_a_terminal_without_a_size_counts_as_80_columns(console: Callable[..., Console], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    shown = console("read x < fifo", columns=0)
+    shown.read_until(rb"Running work > s1: 0 s")
+    (tmp_path / "fifo").write_text("\n")
+    assert shown.finish() == 0
+
+
+def test_a_background_process_that_holds_the_output_does_not_keep_the_run_from_ending(
+    console: Callable[..., Console], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    held_open = os.open(tmp_path / "fifo", os.O_RDWR)
+    shown = console("read x < fifo & echo started")
+    assert shown.process.wait(timeout=20) == 0
+    os.write(held_open, b"\n")
+    os.close(held_open)
+    shown.finish()
+    assert shown.output == RUNNING + b"started\n"
+
+
+def test_a_background_process_that_writes_without_end_does_not_keep_the_run_from_ending(
+    console: Callable[..., Console],
+) -> None:
+    """It gets SIGPIPE when nobody is left to read."""
+    shown = console("yes & echo $!")
+    assert shown.finish() == 0
+
+
+def test_characters_in_names_cannot_control_the_terminal(console: Callable[..., Console], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    item = 'func: ./work.yml\nname: "a\\e[2Jb"'
+    (tmp_path / "work.yml").write_text(script("read x < fifo"))
+    shown = Console(tmp_path, item)
+    try:
+        shown.read_until(rb"Running a\?\[2Jb > s1: 0 s")
+        (tmp_path / "fifo").write_text("\n")
+        assert shown.finish() == 0
+    finally:
+        shown.close()

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from step_runner.api.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Server
+
+    Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def serve(*arguments: str, names: tuple[str, ...] = ("serve",), **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "step_runner", *names, *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **{"stdin": subprocess.DEVNULL, **options}
+    )
+
+
+def ready_line(server: subprocess.Popen[str]) -> str:
+    assert server.stderr is not None
+    return server.stderr.readline()
+
+
+@pytest.mark.parametrize("names", [("serve",), ("steps", "serve")], ids=" ".join)
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ([], "{temporary}/step-runner.sock"),
+        (["{temporary}/dir"], "{temporary}/dir/step-runner.sock"),
+        (["--socket", "{temporary}/x.sock"], "{temporary}/x.sock"),
+        (["--socket", "x.sock"], "{temporary}/x.sock"),
+    ],
+    ids=["default", "directory", "socket", "relative socket"],
+)
+def test_the_ready_line_names_a_socket_that_accepts_calls(
+    temporary: str, names: tuple[str, ...], arguments: list[str], path: str
+) -> None:
+    Path(temporary, "dir").mkdir()
+    path = path.format(temporary=temporary)
+    server = serve(*(argument.format(temporary=temporary) for argument in arguments), names=names, cwd=temporary)
+    with server:
+        assert ready_line(server) == f"step-runner is listening on socket {path}\n"
+        with Client(path) as client:
+            assert client.jobs() == []
+        server.terminate()
+        assert server.wait() == 0
+        assert server.stdout is not None
+        assert server.stdout.read() == ""
+    assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_stop_signal_ends_it_with_status_0(temporary: str, number: signal.Signals) -> None:
+    with serve() as server:
+        ready_line(server)
+        server.send_signal(number)
+        assert server.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([""], "invalid empty socket dir"),
+        (["./nowhere"], "invalid socket dir ./nowhere: there is no such directory"),
+        (["--socket", "/a/b", "."], "--socket /a/b and the directory . both name a socket: give one of them"),
+        (["--socket", "/nowhere/s"], "opening socket: there is no directory /nowhere: make it, or choose another"),
+        (["--socket", f"/tmp/{'x' * 200}"], "is longer than 107 bytes: choose a shorter --socket"),
+        (["--graceful-exit-delay", "soon"], '"soon" is not a duration'),
+    ],
+    ids=["empty", "missing", "two", "no parent", "long", "duration"],
+)
+def test_a_place_that_cannot_be_served_on(
+    command: Command, temporary: str, arguments: list[str], complaint: str
+) -> None:
+    ended = command("serve", *arguments, cwd=temporary)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Error: ")
+    assert complaint in ended.stderr
+
+
+def test_a_socket_that_another_server_uses_is_refused(command: Command, server: Server) -> None:
+    ended = command("serve", "--socket", server.path)
+    assert ended.returncode == 1
+    assert f"{server.path}: address already in use" in ended.stderr
+    assert server.client.jobs() == []
+
+
+def test_the_socket_of_a_server_that_was_killed_is_taken_over(temporary: str) -> None:
+    with serve() as server:
+        ready_line(server)
+        server.kill()
+    assert os.path.exists(f"{temporary}/step-runner.sock")
+    with serve() as server:
+        assert ready_line(server) == f"step-runner is listening on socket {temporary}/step-runner.sock\n"
+        server.terminate()
+
+
+@pytest.mark.parametrize(("script", "status"), [("echo $((1 + 1)); exit 3", 3), ("", 0)], ids=["script", "nothing"])
+def test_a_command_beside_it_gets_stdin_and_gives_the_status(temporary: str, script: str, status: int) -> None:
+    with serve(temporary, "sh", stdin=subprocess.PIPE) as server:
+        output, _ = server.communicate(script)
+    assert (server.returncode, output) == (status, "2\n" if script else "")
+
+
+def test_steps_see_the_socket_of_their_server(server: Server, step_file: Callable[..., Path]) -> None:
+    server.started(step_file('echo "$STEP_RUNNER_SOCKET"; echo ready'))
+    assert f"\n{server.path}\n".encode() in b"".join(server.client.follow("1"))

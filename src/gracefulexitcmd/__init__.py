@@ -1,12 +1,17 @@
 """Starts processes and is sure to end them.
 
-    from gracefulexitcmd import Cmd
+    from gracefulexitcmd import Cmd, contain
 
     exit = Cmd(["make", "deploy"], grace=10, timeout=600).run()
     print(exit.cause, exit.status, exit.forced)
 
-A command runs in a process group of its own. When it is cancelled, or its time is over, the group gets SIGTERM and
-SIGCONT; who is left when the grace is over gets SIGKILL, whether the process that was started still lives or not.
+    with contain(grace=10) as container:
+        Cmd(["start-service"], container=container).run()
+        Cmd(["make", "check"], container=container).run()
+
+A command runs in a process group of its own. When it is cancelled, or its time is over, it gets SIGTERM and SIGCONT,
+and so does everything that it has started; who is left when the grace is over gets SIGKILL, whether the process that
+was started still lives or not. What was started within `contain` has ended when its block has, in whatever way.
 `Cmd` waits, `AsyncCmd` is the same for asyncio. Standard library only.
 """
 
@@ -15,18 +20,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
+from gracefulexitcmd.container import Container
 from gracefulexitcmd.exit import Cause, EndedProcess, Exit, Holder, SignalSent
+from gracefulexitcmd.roundup import Roundup, contain
 
 if TYPE_CHECKING:
-    from gracefulexitcmd.aio import AsyncCmd
+    from gracefulexitcmd.aio import AsyncCmd, AsyncRoundup, OrphanReaper
 
-__all__ = ["AsyncCmd", "Cause", "Cmd", "EndedProcess", "Exit", "Holder", "SignalSent"]
+__all__ = [
+    "AsyncCmd",
+    "AsyncRoundup",
+    "Cause",
+    "Cmd",
+    "Container",
+    "EndedProcess",
+    "Exit",
+    "Holder",
+    "OrphanReaper",
+    "Roundup",
+    "SignalSent",
+    "contain",
+]
 
 
 def __getattr__(name: str) -> object:
     # asyncio costs tens of milliseconds, which programs without it should not pay.
-    if name == "AsyncCmd":
-        from gracefulexitcmd.aio import AsyncCmd
+    if name in ("AsyncCmd", "AsyncRoundup", "OrphanReaper"):
+        from gracefulexitcmd import aio
 
-        return AsyncCmd
+        found: object = getattr(aio, name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,10 +10,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from gracefulexitcmd import subreaper
 from gracefulexitcmd.cmd import Cmd
+from gracefulexitcmd.container import Container, reap_orphans
 from gracefulexitcmd.duration import seconds
 from gracefulexitcmd.exit import Cause
 from gracefulexitcmd.request import GRACE
+from gracefulexitcmd.roundup import Roundup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +30,10 @@ EPILOG = """\
 example:
   python -m gracefulexitcmd --grace 5 --timeout 1m -- make deploy
 
-SIGINT, SIGTERM, SIGHUP and SIGQUIT stop the command, a second one kills it at once. On a terminal the
-command's stdin is empty, because it does not run in the terminal's foreground.
+SIGINT, SIGTERM, SIGHUP and SIGQUIT stop the command, a second one kills it at once. When the command has ended,
+what it left in the background is stopped in the same way; on Linux nothing can hide from that, and zombies are
+reaped, so it can be the first process of a container. On a terminal the command's stdin is empty, because it does
+not run in the terminal's foreground.
 
 exit status: the command's own; 128 plus the signal when it was ended; 126 and 127 when it cannot be run.
 """
@@ -41,29 +46,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not argv:
         _parser().error("no command: put it behind --")
     stdin = subprocess.DEVNULL if os.isatty(0) else None
-    command = Cmd(argv, grace=options.grace, timeout=options.timeout, stdin=stdin)
-    return _run(command)
+    subreaper.become()
+    container = Container()
+    command = Cmd(argv, grace=options.grace, timeout=options.timeout, stdin=stdin, container=container)
+    return _Session(command, Roundup(container, options.grace)).run()
 
 
-def _run(command: Cmd) -> int:
-    received: list[int] = []
+class _Session:
+    """The command, and after it whatever it left behind; signals go to the one that is running."""
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        command.cancel(grace=None if len(received) == 1 else 0)
+    def __init__(self, command: Cmd, roundup: Roundup) -> None:
+        self._command = command
+        self._roundup = roundup
+        self._running: Cmd | Roundup = command
+        self._received: list[int] = []
 
-    for number in STOP_SIGNALS:
-        # What was ignored from the start, as nohup(1) has it, stays ignored, here and in the command.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)
-    try:
-        command.start()
-    except OSError as error:
-        print(f"gracefulexitcmd: cannot run {error.filename}: {error.strerror}", file=sys.stderr)
-        return 127 if isinstance(error, FileNotFoundError) else 126
-    ended = command.wait()
-    _report(ended)
-    return 128 + received[0] if ended.cause is Cause.CANCELLED and received else ended.exit_status
+    def run(self) -> int:
+        """Run both; returns the exit status."""
+        self._listen()
+        try:
+            self._command.start()
+        except OSError as error:
+            print(f"gracefulexitcmd: cannot run {error.filename}: {error.strerror}", file=sys.stderr)
+            return 127 if isinstance(error, FileNotFoundError) else 126
+        ended = self._command.wait()
+        self._running = self._roundup
+        _report(ended)
+        _report(self._roundup.run())
+        if ended.cause is Cause.CANCELLED and self._received:
+            return 128 + self._received[0]
+        return ended.exit_status
+
+    def _listen(self) -> None:
+        for number in STOP_SIGNALS:
+            # What was ignored from the start, as nohup(1) has it, stays ignored, here and in the command.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._stop)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: reap_orphans())
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        self._received.append(number)
+        self._running.cancel(grace=None if len(self._received) == 1 else 0)
 
 
 def _report(ended: Exit) -> None:
@@ -78,7 +101,7 @@ def _report(ended: Exit) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gracefulexitcmd",
-        description="Run a command; end it with SIGTERM, time to clean up, then SIGKILL for its whole process group.",
+        description="Run a command and leave nothing behind: what it started gets SIGTERM, time to clean up, SIGKILL.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd.cmd import BaseCmd
+from gracefulexitcmd.cmd import BaseCmd, Stoppable
+from gracefulexitcmd.container import reap_orphans
+from gracefulexitcmd.roundup import round_up
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from gracefulexitcmd.container import Container
     from gracefulexitcmd.execution import Execution
     from gracefulexitcmd.exit import Exit
     from gracefulexitcmd.poller import Poller
 
+REAP_WITHIN = 0.1
+"""Seconds that an orphan may stay a zombie."""
 
-class AsyncCmd(BaseCmd):
-    """A command that is ended gracefully, for asyncio; the arguments are those of `Cmd`.
 
-    `async with AsyncCmd(...) as command:` starts it and makes sure that it has ended at the end of the block.
-    """
+class AsyncWaitable(Stoppable):
+    """Something that a task can wait for."""
 
     _driver: _Driver | None = None
 
-    async def start(self) -> None:
-        """Start the command. Raises OSError where that is not possible, RuntimeError at a second start."""
-        self._execution.start()
-
     async def wait(self) -> Exit:
-        """Wait until the command has ended; any number of tasks of one loop may wait, and of a new loop when that
+        """Wait until it has ended; any number of tasks of one loop may wait, and of a new loop when that
         one was closed.
 
         A task that is cancelled while it waits stops the command gracefully; CancelledError goes on when the
@@ -50,6 +50,17 @@ class AsyncCmd(BaseCmd):
             await _despite_cancellation(self._driver.ended)
             raise
 
+
+class AsyncCmd(BaseCmd, AsyncWaitable):
+    """A command that is ended gracefully, for asyncio; the arguments are those of `Cmd`.
+
+    `async with AsyncCmd(...) as command:` starts it and makes sure that it has ended at the end of the block.
+    """
+
+    async def start(self) -> None:
+        """Start the command. Raises OSError where that is not possible, RuntimeError at a second start."""
+        self._execution.start()
+
     async def run(self) -> Exit:
         """Start the command and wait for it."""
         await self.start()
@@ -64,6 +75,45 @@ class AsyncCmd(BaseCmd):
     ) -> None:
         self.cancel()
         await self.wait()
+
+
+class AsyncRoundup(AsyncWaitable):
+    """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
+
+    def __init__(self, container: Container, grace: float) -> None:
+        self._execution = round_up(container, grace)
+
+    def begin(self) -> None:
+        """Send the first signal; `wait` is for the end."""
+        self._execution.round_up()
+
+    async def run(self) -> Exit:
+        """Wait until nobody is left; the census of the Exit names who had to be ended."""
+        self.begin()
+        return await self.wait()
+
+
+class OrphanReaper:
+    """Reaps, while the block runs, the orphans that come to this process and end; it must be a subreaper."""
+
+    def __enter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._due: asyncio.TimerHandle | None = None
+        self._loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.remove_signal_handler(signal.SIGCHLD)
+        if self._due is not None:
+            self._due.cancel()
+
+    def _child_ended(self) -> None:
+        """Most children that end are leaders, which others wait for; one look serves many of them."""
+        if self._due is None:
+            self._due = self._loop.call_later(REAP_WITHIN, self._reap)
+
+    def _reap(self) -> None:
+        self._due = None
+        reap_orphans()
 
 
 class _Driver:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
+from gracefulexitcmd.command import CommandRun
 from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.interrupt import InterruptHeldBack
+from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE, Request, Stream, StrPath
 
 if TYPE_CHECKING:
@@ -15,18 +18,67 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from gracefulexitcmd.container import Container
     from gracefulexitcmd.exit import Exit, SignalSent
     from gracefulexitcmd.poller import Poller
 
 
-class BaseCmd:
+class Stoppable:
+    """Something that runs and can be stopped."""
+
+    _execution: Execution
+
+    @property
+    def exit(self) -> Exit | None:
+        """How it ended; None as long as it has not."""
+        return self._execution.exit
+
+    @property
+    def signals(self) -> tuple[SignalSent, ...]:
+        """What has been sent so far."""
+        return self._execution.signals
+
+    def cancel(self, *, grace: float | None = None) -> None:
+        """Stop it: the stop signal and SIGCONT now, SIGKILL when the grace, in seconds, is over.
+
+        May be called at any time, any number of times and from any thread or signal handler; it never waits, and
+        raises nothing but ValueError, where `grace` is not a time. Before the start it keeps a command from
+        starting; after the end it does nothing; a second call can only shorten the delay. SIGKILL is sent by
+        whoever waits for the end.
+        """
+        self._execution.stop(grace)
+
+
+class Waitable(Stoppable):
+    """Something that a thread can wait for."""
+
+    def wait(self) -> Exit:
+        """Wait until it has ended; any number of threads may wait."""
+        poller = self._execution.enter()
+        if poller is not None:
+            try:
+                self._drive(poller)
+            finally:
+                self._execution.leave()
+        assert self._execution.exit is not None
+        return self._execution.exit
+
+    def _drive(self, poller: Poller) -> None:
+        while self._execution.exit is None:
+            deadline = self._execution.deadline
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self._execution.advance(poller.wait(timeout))
+
+
+class BaseCmd(Stoppable):
     """What the blocking and the asyncio form of a command share.
 
     `argv` is the program and its arguments, started without a shell in a process group of its own. `grace` is
     the time in seconds between the stop signal and SIGKILL, and the longest time that output is read after the
     command's own end; a command that runs longer than `timeout` seconds is stopped in the same way. `env`,
     `cwd`, `stdin`, `stdout` and `stderr` are as in `subprocess`; what goes to a PIPE is in the `Exit`. `input`
-    is written to the command's stdin.
+    is written to the command's stdin. The command and all that it starts belong to `container`, which marks them
+    by a cookie in their environment; by default they belong to one of its own, without a cookie.
 
     Raises TypeError or ValueError where the arguments make no sense.
     """
@@ -44,38 +96,19 @@ class BaseCmd:
         stderr: Stream = None,
         input: bytes | None = None,  # noqa: A002 - the name it has in subprocess
         stop_signal: signal.Signals = signal.SIGTERM,
+        container: Container | None = None,
     ) -> None:
-        self._execution = Execution(
-            Request(argv, grace, timeout, env, cwd, stdin, stdout, stderr, input, signal.Signals(stop_signal))
-        )
+        sign = signal.Signals(stop_signal)
+        request = Request(argv, grace, timeout, env, cwd, stdin, stdout, stderr, input, sign, container)
+        self._execution = Execution(Ladder(grace=grace, timeout=timeout), partial(CommandRun, request))
 
     @property
     def pid(self) -> int | None:
         """The number of the process that was started, and of its process group; None before the start."""
         return self._execution.pid
 
-    @property
-    def exit(self) -> Exit | None:
-        """How the command ended; None as long as it has not."""
-        return self._execution.exit
 
-    @property
-    def signals(self) -> tuple[SignalSent, ...]:
-        """What the command has been sent so far."""
-        return self._execution.signals
-
-    def cancel(self, *, grace: float | None = None) -> None:
-        """Stop the command: the stop signal and SIGCONT to its group now, SIGKILL when the grace is over.
-
-        May be called at any time, any number of times and from any thread or signal handler; it never waits, and
-        raises nothing but ValueError, where `grace` is not a time. Before the start it keeps the command from
-        starting; after the end it does nothing; a second call can only shorten the delay. SIGKILL is sent by
-        whoever waits for the command.
-        """
-        self._execution.stop(grace)
-
-
-class Cmd(BaseCmd):
+class Cmd(BaseCmd, Waitable):
     """A command that is ended gracefully, for callers that wait.
 
     `with Cmd(...) as command:` starts it and makes sure that it has ended at the end of the block: a command
@@ -85,17 +118,6 @@ class Cmd(BaseCmd):
     def start(self) -> None:
         """Start the command. Raises OSError where that is not possible, RuntimeError at a second start."""
         self._execution.start()
-
-    def wait(self) -> Exit:
-        """Wait until the command has ended; any number of threads may wait."""
-        poller = self._execution.enter()
-        if poller is not None:
-            try:
-                self._drive(poller)
-            finally:
-                self._execution.leave()
-        assert self._execution.exit is not None
-        return self._execution.exit
 
     def run(self) -> Exit:
         """Start the command and wait for it.
@@ -131,9 +153,3 @@ class Cmd(BaseCmd):
         if self.exit is None:
             self.cancel(grace=grace)
             self.wait()
-
-    def _drive(self, poller: Poller) -> None:
-        while self._execution.exit is None:
-            deadline = self._execution.deadline
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-            self._execution.advance(poller.wait(timeout))

@@ -1,4 +1,4 @@
-"""One command from start to end: tells the ladder what happens and does what the ladder says.
+"""From a start to an end: tells the ladder what happens and does what the ladder says.
 
 Nothing here waits. Whoever drives it waits until the poller is ready or `deadline` has come, then calls `advance`;
 a blocking caller and an event loop do the same.
@@ -6,50 +6,43 @@ a blocking caller and an event loop do the same.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
-from functools import partial
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
-from gracefulexitcmd import linux, posix
-from gracefulexitcmd.exit import Exit, Holder
+from gracefulexitcmd.exit import Exit
 from gracefulexitcmd.ladder import Action, Event, Ladder, Phase
-from gracefulexitcmd.members import Members
-from gracefulexitcmd.output import Feed, Pipe
-from gracefulexitcmd.poller import Poller
 from gracefulexitcmd.request import check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import signal
+    from collections.abc import Callable, Collection
 
     from gracefulexitcmd.exit import SignalSent
     from gracefulexitcmd.ladder import Step
-    from gracefulexitcmd.poller import Ready
-    from gracefulexitcmd.request import Request
+    from gracefulexitcmd.members import Members
+    from gracefulexitcmd.output import Pipe
+    from gracefulexitcmd.poller import Poller, Ready
 
 
 class Execution:
-    """The running of one request; every method may be called from any thread and none waits."""
+    """Something that runs from a start to an end; every method may be called from any thread and none waits."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, ladder: Ladder, begin: Callable[[Callable[[Event], None]], Run]) -> None:
         self.exit: Exit | None = None
-        self._request = request
-        self._ladder = Ladder(grace=request.grace, timeout=request.timeout)
+        self._grace = ladder.grace
+        self._ladder = ladder
+        self._begin = begin
         self._lock = threading.Lock()
         self._afterwards = _Afterwards(self._serve_stops)
         self._stops: deque[float] = deque()
-        self._run: _Run | None = None
+        self._run: Run | None = None
 
     @property
     def pid(self) -> int | None:
         """The number of the command's leader, and of its process group; None before the start."""
-        return None if self._run is None else self._run.group.pid
+        return None if self._run is None else self._run.pid
 
     @property
     def signals(self) -> tuple[SignalSent, ...]:
@@ -72,7 +65,7 @@ class Execution:
                 return
             if self._run is not None:
                 raise RuntimeError("this command was started before: make a new one")
-            self._run = _Run(self._request, self._tell)
+            self._run = self._begin(self._tell)
             self._ladder = self._ladder.started(time.monotonic(), output=bool(self._run.open_pipes))
 
     def stop(self, grace: float | None) -> None:
@@ -81,8 +74,16 @@ class Execution:
         Raises ValueError where `grace` is not a time.
         """
         check_seconds("grace", grace)
-        self._stops.append(self._request.grace if grace is None else grace)
+        self._stops.append(self._grace if grace is None else grace)
         self._serve_stops()
+
+    def round_up(self) -> None:
+        """Start and stop what has no leader to wait for: it ends as soon as nobody is left."""
+        self.start()
+        self.stop(None)
+        with self._afterwards, self._lock:
+            if self.exit is None:
+                self._tell(Event.LEADER_EXITED)
 
     def enter(self) -> Poller | None:
         """The poller to wait for, open until `leave`; None when there is nothing to wait for any more.
@@ -126,7 +127,7 @@ class Execution:
             if self._run is not None:
                 self._run.poller.wake()
 
-    def _tell_the_time(self, run: _Run, now: float) -> None:
+    def _tell_the_time(self, run: Run, now: float) -> None:
         if run.members.look_at is not None and now >= run.members.look_at:
             self._tell(Event.LOOK_DUE)
         if self._ladder.deadline is not None and now >= self._ladder.deadline:
@@ -152,7 +153,7 @@ class Execution:
         assert self._run is not None
         match action:
             case Action.TERMINATE:
-                self._run.members.terminate(self._request.stop_signal)
+                self._run.members.terminate(self._run.stop_signal)
             case Action.KILL:
                 self._run.members.kill()
             case Action.LOOK:
@@ -162,7 +163,7 @@ class Execution:
             case _:
                 assert_never(action)
 
-    def _look(self, run: _Run) -> None:
+    def _look(self, run: Run) -> None:
         if not run.members.watch(kill=self._ladder.phase is Phase.KILLING):
             self._tell(Event.SET_EMPTY)
 
@@ -171,6 +172,25 @@ class Execution:
             self.exit = Exit(cause=self._ladder.cause, status=None, duration=0.0)
         else:
             self.exit = self._run.end(self._ladder)
+
+
+class Run(Protocol):
+    """What there is only while something runs."""
+
+    pid: int
+    poller: Poller
+    members: Members
+    stop_signal: signal.Signals
+
+    @property
+    def open_pipes(self) -> Collection[Pipe]:
+        """The pipes that are still to be read."""
+
+    def abandon_output(self) -> None:
+        """Take what was written so far, and name who could write more."""
+
+    def end(self, ladder: Ladder) -> Exit:
+        """Give back everything that was held, and say what happened."""
 
 
 class _Afterwards:
@@ -188,143 +208,3 @@ class _Afterwards:
 
     def __exit__(self, *_: object) -> None:
         self._then()
-
-
-class _Run:
-    """What there is only while a command runs: its group, its pipes, and who waits for them."""
-
-    def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
-        self._tell = tell
-        self._status: int | None = None
-        self._holders: tuple[Holder, ...] = ()
-        self._running = False
-        with contextlib.ExitStack() as undo:
-            process, pipes = _spawn(request)
-            undo.callback(_close, pipes.values())
-            undo.callback(_kill, process)
-            self._started_at = time.monotonic()
-            self.poller = Poller()
-            undo.callback(self.poller.close)
-            self.group = posix.open_group(process)
-            undo.callback(self.group.close)
-            self.members = Members(self.group, self.poller, partial(tell, Event.LOOK_DUE))
-            self.poller.watch(self.group.exit_descriptor, self._leader_exited)
-            self._connect(pipes, request.input)
-            undo.pop_all()
-        self._running = True
-
-    def _connect(self, pipes: dict[str, int], content: bytes | None) -> None:
-        self._feed: Feed | None = None
-        if content is not None:
-            self._feed = Feed(pipes["stdin"], content)
-            self.poller.watch(self._feed.descriptor, self._write, write=True)
-        self._pipes = {name: Pipe(descriptor) for name, descriptor in pipes.items() if name != "stdin"}
-        self.open_pipes = set(self._pipes.values())
-        for pipe in self.open_pipes:
-            self.poller.watch(pipe.descriptor, partial(self._read, pipe))
-
-    def __del__(self) -> None:
-        # Nobody waited for the end; Popen warns of that. Descriptors are closed and nothing else: a forked process
-        # has a copy of this, and what it would read or unregister is its parent's.
-        if self._running:
-            _close(self._descriptors())
-
-    def abandon_output(self) -> None:
-        """Take what was written so far, and name who could write more."""
-        for pipe in self.open_pipes:
-            pipe.read()
-        inodes = [pipe.inode for pipe in self.open_pipes if not pipe.closed]
-        if inodes and sys.platform == "linux":
-            with contextlib.suppress(OSError):
-                self._holders = tuple(Holder(pid, linux.argv(pid)) for pid in linux.holders(inodes))
-
-    def end(self, ladder: Ladder) -> Exit:
-        """Give back everything that was held, and say what happened."""
-        self._running = False
-        self.members.forget()
-        self._close_feed()
-        for pipe in self._pipes.values():
-            pipe.finish()
-        self.group.close()
-        self.poller.close()
-        return Exit(
-            cause=ladder.cause,
-            status=self._status,
-            duration=time.monotonic() - self._started_at,
-            forced=self.members.forced,
-            signals=tuple(self.members.signals),
-            census=self.members.census(),
-            holders=self._holders,
-            stdout=self._content("stdout"),
-            stderr=self._content("stderr"),
-        )
-
-    def _leader_exited(self) -> None:
-        self.poller.forget(self.group.exit_descriptor)
-        self._status = self.group.collect()
-        self._tell(Event.LEADER_EXITED)
-
-    def _read(self, pipe: Pipe) -> None:
-        pipe.read()
-        if pipe.closed:
-            self.poller.forget(pipe.descriptor)
-            self.open_pipes.discard(pipe)
-            if not self.open_pipes:
-                self._tell(Event.OUTPUT_CLOSED)
-
-    def _write(self) -> None:
-        if self._feed is not None and self._feed.write():
-            self._close_feed()
-
-    def _close_feed(self) -> None:
-        if self._feed is not None:
-            self.poller.forget(self._feed.descriptor)
-            os.close(self._feed.descriptor)
-            self._feed = None
-
-    def _descriptors(self) -> list[int]:
-        feed = [] if self._feed is None else [self._feed.descriptor]
-        pipes = [pipe.descriptor for pipe in self._pipes.values()]
-        return [*feed, *pipes, *self.members.descriptors, *self.poller.descriptors, self.group.exit_descriptor]
-
-    def _content(self, name: str) -> bytes | None:
-        return self._pipes[name].content if name in self._pipes else None
-
-
-def _spawn(request: Request) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
-    """Start the command in a process group of its own; returns our ends of its pipes by name."""
-    ours: dict[str, int] = {}
-    theirs: dict[str, int] = {}
-    try:
-        if request.input is not None:
-            theirs["stdin"], ours["stdin"] = os.pipe()
-        for name, stream in (("stdout", request.stdout), ("stderr", request.stderr)):
-            if stream == subprocess.PIPE:
-                ours[name], theirs[name] = os.pipe()
-        process = subprocess.Popen(
-            [os.fspath(word) for word in request.argv],
-            env=request.env,
-            cwd=request.cwd,
-            stdin=theirs.get("stdin", request.stdin),
-            stdout=theirs.get("stdout", request.stdout),
-            stderr=theirs.get("stderr", request.stderr),
-            process_group=0,
-        )
-    except BaseException:
-        _close(ours.values())
-        raise
-    finally:
-        _close(theirs.values())
-    return process, ours
-
-
-def _close(descriptors: Iterable[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a command that cannot be looked after; nothing but its own start can have failed."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

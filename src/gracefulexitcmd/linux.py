@@ -138,6 +138,15 @@ def open_pidfd(found: Process) -> int | None:
     return None
 
 
+def signal_process(found: Process, number: int) -> None:
+    """Send a signal to exactly this process. Raises ProcessLookupError or PermissionError where it cannot be sent."""
+    if (pidfd := open_pidfd(found)) is not None:
+        try:
+            signal.pidfd_send_signal(pidfd, number)
+        finally:
+            os.close(pidfd)
+
+
 def has_pidfd() -> bool:
     """Whether the kernel gives out pidfds (Linux 5.3, and not forbidden by a seccomp filter)."""
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):

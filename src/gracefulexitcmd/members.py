@@ -1,4 +1,4 @@
-"""The processes of a command that is being stopped: who they are, what they were sent, when the last has gone."""
+"""The processes that are being stopped: who they are, what they were sent, when the last has gone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import linux, posix
 from gracefulexitcmd.exit import EndedProcess, SignalSent
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gracefulexitcmd.poller import Poller
+    from gracefulexitcmd.targets import Targets
 
 LOOK_AGAIN = 0.01
 """Seconds between two looks where the system cannot tell when a process that is not a child ends."""
@@ -24,18 +25,24 @@ MOST_LOOKS = 10
 """Looks in a row at processes that are gone, with others in their place, before they can be waited for."""
 
 
-class Members:
-    """The members of one command's process group, from the first signal until nobody is left."""
+class _Found(NamedTuple):
+    process: linux.Process
+    argv: tuple[str, ...]
+    how: str
 
-    def __init__(self, group: posix.Group, poller: Poller, changed: Callable[[], None]) -> None:
+
+class Members:
+    """The targets of a stop, from the first signal until nobody is left."""
+
+    def __init__(self, targets: Targets, poller: Poller, changed: Callable[[], None]) -> None:
         self.look_at: float | None = None
         """When to look again, on the monotonic clock, where nobody tells that a member ended."""
         self.signals: list[SignalSent] = []
-        self._group = group
+        self._targets = targets
         self._poller = poller
         self._changed = changed
         self._started_at = time.monotonic()
-        self._found: dict[int, tuple[str, ...]] = {}
+        self._found: dict[int, _Found] = {}
         self._last_signal: dict[int, str] = {}
         self._alive: set[int] = set()
         self._pidfds: set[int] = set()
@@ -51,15 +58,16 @@ class Members:
         As long as the leader lives that is its tree: to look through all processes takes milliseconds.
         """
         with contextlib.suppress(OSError):
-            self._count(posix.tree(self._group.pid) if leader_alive else self._group.members())
+            self._count(self._targets.glance() if leader_alive else self._targets.members())
 
     def terminate(self, stop_signal: signal.Signals) -> None:
         """Send the stop signal to everybody, then SIGCONT: a stopped process must be able to act."""
         sent_at = time.monotonic()
-        self._group.signal(stop_signal)
-        self._group.signal(signal.SIGCONT)
+        counted = [found.process for found in self._found.values()]
+        for number in (stop_signal, signal.SIGCONT):
+            self._targets.signal(number, counted)
         with contextlib.suppress(OSError):
-            self._count(self._group.members())
+            self._signal_uncounted(stop_signal)
         self._note(stop_signal, sent_at)
         self.signals.append(SignalSent("SIGCONT", sent_at - self._started_at, len(self._alive)))
 
@@ -67,22 +75,23 @@ class Members:
         """Send SIGKILL to everybody."""
         members = self._look()
         sent_at = time.monotonic()
-        self._group.signal(signal.SIGKILL)
+        self._targets.signal(signal.SIGKILL, members or ())
         if members != []:
             self._note(signal.SIGKILL, sent_at)
 
     def watch(self, *, kill: bool) -> bool:
         """Have `changed` called when those who are left have ended; False when nobody is left.
 
-        With `kill` whoever is found is sent SIGKILL: it was born since the last one.
+        With `kill` whoever is found is sent SIGKILL: it was born since the last one. Nobody is waited for whom this
+        user may not signal, such as a setuid program: the census tells that it was not ended.
         """
         self.forget()
         for _ in range(MOST_LOOKS):
             members = self._look()
-            if members == []:
+            if members is not None and not any(map(posix.may_signal, members)):
                 return False
             if kill:
-                self._group.signal(signal.SIGKILL)
+                self._targets.signal(signal.SIGKILL, members or ())
                 self._last_signal.update(dict.fromkeys(self._alive, "SIGKILL"))
             if self._wait_for(members):
                 return True
@@ -106,20 +115,22 @@ class Members:
         What a process started to clean up, and what ended by itself, did not have to be ended.
         """
         return tuple(
-            EndedProcess(
-                pid,
-                argv,
-                found="leader" if pid == self._group.pid else "group",
-                ended_by=None if pid in self._alive else self._last_signal.get(pid),
-            )
-            for pid, argv in self._found.items()
+            EndedProcess(pid, argv, how, ended_by=None if pid in self._alive else self._last_signal.get(pid))
+            for pid, (_, argv, how) in self._found.items()
             if pid in self._last_signal or pid in self._alive
         )
+
+    def _signal_uncounted(self, stop_signal: signal.Signals) -> None:
+        """Those in the group have had their signal with it; the others are found only by looking everywhere."""
+        uncounted = [process for process in self._targets.members() if process.pid not in self._found]
+        self._count(uncounted)
+        for number in (stop_signal, signal.SIGCONT):
+            self._targets.signal_each(number, uncounted)
 
     def _look(self) -> list[linux.Process] | None:
         """Who is left, None where that cannot be told."""
         try:
-            members = self._group.members()
+            members = self._targets.members()
         except OSError:
             return None
         self._count(members)
@@ -129,7 +140,7 @@ class Members:
     def _count(self, processes: Iterable[linux.Process]) -> None:
         for process in processes:
             if process.pid not in self._found:
-                self._found[process.pid] = posix.argv(process.pid)
+                self._found[process.pid] = _Found(process, posix.argv(process.pid), self._targets.how(process))
                 self._alive.add(process.pid)
 
     def _note(self, number: signal.Signals, at: float) -> None:

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from gracefulexitcmd import linux
+from gracefulexitcmd.belonging import UNKNOWN_SESSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 portable = not linux.has_pidfd()
 """Whether to do without pidfds; tests set it to try the path of the systems that have none."""
@@ -34,11 +36,8 @@ class Group(Protocol):
     def signal(self, number: int) -> bool:
         """Send a signal to every member; False when nobody is left."""
 
-    def members(self) -> list[linux.Process]:
-        """The members that are alive; OSError where they cannot be listed because no descriptor is free."""
-
-    def close(self) -> None:
-        """Give back what is held; the group must not be signalled afterwards."""
+    def close(self) -> bool:
+        """Give back what is held, and tell whether nobody is left; it must not be signalled afterwards."""
 
 
 def open_group(process: subprocess.Popen[bytes]) -> Group:
@@ -72,11 +71,10 @@ class PidfdGroup:
         except PermissionError:  # kill(2): no member may be signalled by this user
             return True
 
-    def members(self) -> list[linux.Process]:
-        return _group_members(self.pid) if self.signal(0) else []
-
-    def close(self) -> None:
+    def close(self) -> bool:
+        empty = not self.signal(0)
         os.close(self.exit_descriptor)
+        return empty
 
 
 class NumberedGroup:
@@ -112,13 +110,12 @@ class NumberedGroup:
             return sys.platform == "linux"
         return True
 
-    def members(self) -> list[linux.Process]:
-        return _group_members(self.pid)
-
-    def close(self) -> None:
+    def close(self) -> bool:
         if self._exited:
             _reap(self._process)
         os.close(self.exit_descriptor)
+        # Nobody can be signalled by this: the number may be another group's by now.
+        return not _exists(self.pid)
 
     def _reaped_by_others(self) -> bool:
         try:
@@ -126,6 +123,16 @@ class NumberedGroup:
         except ChildProcessError:
             return True
         return False
+
+
+def _exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _reap(process: subprocess.Popen[bytes]) -> int | None:
@@ -157,33 +164,55 @@ def _exit_pipe(pid: int) -> int:
     return reader
 
 
-def _group_members(group: int) -> list[linux.Process]:
-    # ps can miss a process that is born meanwhile and whose parent ends meanwhile, hence the second look.
-    return _one_pass(group) if has_proc else _one_pass(group) or _one_pass(group)
-
-
-def _one_pass(group: int) -> list[linux.Process]:
-    return [process for process in processes() if process.group == group and process.alive]
-
-
 def processes() -> Iterator[linux.Process]:
     """All processes that this one can see."""
     return linux.processes() if has_proc else _listed_processes()
 
 
 def _listed_processes() -> Iterator[linux.Process]:
-    """All processes as ps(1) lists them, for systems without `/proc`."""
-    for line in _ps("-A", "-o", "pid=", "-o", "stat=", "-o", "ppid=", "-o", "pgid=").splitlines():
-        pid, state, parent, group = line.split()
-        yield linux.Process(int(pid), state[0], int(parent), int(group), session=0, start_time=0)
+    """All processes as ps(1) lists them, for systems without `/proc`; start times are seconds since the epoch."""
+    listed = _ps("-A", "-o", "pid=", "-o", "stat=", "-o", "ppid=", "-o", "pgid=", "-o", "lstart=")
+    for line in listed.splitlines():
+        pid, state, parent, group, started = line.split(None, 4)
+        start_time = int(time.mktime(time.strptime(started.strip(), "%a %b %d %H:%M:%S %Y")))
+        yield linux.Process(int(pid), state[0], int(parent), int(group), UNKNOWN_SESSION, start_time)
 
 
-def tree(leader: int) -> list[linux.Process]:
-    """The leader and those of its descendants that are in its group, as far as that is quickly known."""
-    if not has_proc:
-        return _one_pass(leader)
-    found = map(linux.process, (leader, *linux.descendants(leader)))
-    return [process for process in found if process is not None and process.group == leader and process.alive]
+def now() -> int:
+    """Now, on the clock of processes' start times; never later than that of a process started after this."""
+    # ps(1) works a start time out from the age in whole seconds, so it can be one too early.
+    return linux.ticks_since_boot() if has_proc else int(time.time()) - 1
+
+
+def signal_process(found: linux.Process, number: int) -> None:
+    """Send a signal to exactly this process; nothing happens when it is gone or may not be signalled."""
+    assert found.pid > 1, "0 and -1 are groups and everybody, 1 is the system's"
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if not portable:
+            linux.signal_process(found, number)
+        elif not has_proc or _is_still(found):
+            os.kill(found.pid, number)
+
+
+def _is_still(found: linux.Process) -> bool:
+    now = linux.process(found.pid)
+    return now is not None and now.start_time == found.start_time
+
+
+def may_signal(found: linux.Process) -> bool:
+    """Whether this user may signal a process."""
+    try:
+        os.kill(found.pid, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        return True
+    return True
+
+
+def trees(roots: Iterable[int]) -> Iterator[linux.Process]:
+    """The processes with these numbers and their descendants, found quickly; all there are, where that is not."""
+    return linux.trees(roots) if has_proc else _listed_processes()
 
 
 def argv(pid: int) -> tuple[str, ...]:
@@ -197,7 +226,8 @@ def argv(pid: int) -> tuple[str, ...]:
 
 def _ps(*options: str) -> str:
     """What ps(1) prints; OSError where it fails, as it does for a process that is gone."""
-    listing = subprocess.run(["ps", *options], stdin=subprocess.DEVNULL, capture_output=True)
+    env = {**os.environ, "LC_ALL": "C"}
+    listing = subprocess.run(["ps", *options], stdin=subprocess.DEVNULL, capture_output=True, env=env)
     if listing.returncode != 0:
         raise OSError(f"ps ended with status {listing.returncode}")
     return listing.stdout.decode(errors="replace")

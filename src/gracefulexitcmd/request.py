@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    from gracefulexitcmd.container import Container
+
 StrPath: TypeAlias = "str | os.PathLike[str]"
 Stream: TypeAlias = "int | IO[Any] | None"
 """As in `subprocess`: None inherits, DEVNULL, PIPE, a descriptor or an open file."""
@@ -33,6 +35,7 @@ class Request:
     stderr: Stream = None
     input: bytes | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    container: Container | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.argv, str | bytes):

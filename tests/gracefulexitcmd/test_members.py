@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -13,29 +13,24 @@ from gracefulexitcmd.members import Members
 from gracefulexitcmd.poller import Poller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gracefulexitcmd.targets import Targets
 
 LEADER = linux.Process(100, "S", 1, 100, 100, start_time=5)
 CHILD = linux.Process(101, "S", 100, 100, 100, start_time=6)
 HELPER = linux.Process(102, "S", 100, 100, 100, start_time=7)
 
 
-class Group:
-    """A group that is what a test says it is, one answer after the other, and that tells what it was sent."""
-
-    pid = 100
-    exit_descriptor = -1
+class Crowd:
+    """Targets that are what a test says they are, one answer after the other, and that tell what they were sent."""
 
     def __init__(self) -> None:
         self.answers: list[list[linux.Process] | OSError] = []
         self.sent: list[int] = []
 
-    def collect(self) -> int | None:
-        return 0
-
-    def signal(self, number: int) -> bool:
-        self.sent.append(number)
-        return True
+    def glance(self) -> list[linux.Process]:
+        return [LEADER]
 
     def members(self) -> list[linux.Process]:
         answer = self.answers.pop(0)
@@ -43,16 +38,22 @@ class Group:
             raise answer
         return answer
 
-    def close(self) -> None:
-        pass
+    def how(self, process: linux.Process) -> str:
+        return "leader" if process is LEADER else "group"
+
+    def signal(self, number: int, _members: Iterable[linux.Process]) -> None:
+        self.sent.append(number)
+
+    def signal_each(self, _number: int, _members: Iterable[linux.Process]) -> None:
+        """Nobody is outside of the group."""
 
 
 @pytest.fixture
-def group(monkeypatch: pytest.MonkeyPatch) -> Group:
-    monkeypatch.setattr(posix, "tree", lambda _leader: [LEADER])
+def group(monkeypatch: pytest.MonkeyPatch) -> Crowd:
     monkeypatch.setattr(posix, "argv", lambda pid: (f"program-{pid}",))
     monkeypatch.setattr(posix, "portable", True)
-    return Group()
+    monkeypatch.setattr(posix, "may_signal", lambda _process: True)
+    return Crowd()
 
 
 @pytest.fixture
@@ -63,15 +64,15 @@ def poller() -> Iterator[Poller]:
 
 
 @pytest.fixture
-def members(group: Group, poller: Poller) -> Members:
-    return Members(group, poller, lambda: None)
+def members(group: Crowd, poller: Poller) -> Members:
+    return Members(cast("Targets", group), poller, lambda: None)
 
 
 def _ended(members: Members) -> dict[int, str | None]:
     return {process.pid: process.ended_by for process in members.census()}
 
 
-def test_stop_signal_is_followed_by_a_continue(group: Group, members: Members) -> None:
+def test_stop_signal_is_followed_by_a_continue(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER, CHILD]]
     members.count(leader_alive=True)
     members.terminate(signal.SIGINT)
@@ -79,7 +80,7 @@ def test_stop_signal_is_followed_by_a_continue(group: Group, members: Members) -
     assert [(sent.name, sent.processes) for sent in members.signals] == [("SIGINT", 2), ("SIGCONT", 2)]
 
 
-def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Group, members: Members) -> None:
+def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Crowd, members: Members) -> None:
     group.answers = [[CHILD], []]
     members.count(leader_alive=True)
     members.terminate(signal.SIGTERM)
@@ -90,7 +91,7 @@ def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Group, members: 
     )
 
 
-def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Group, members: Members) -> None:
+def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Crowd, members: Members) -> None:
     """It was sent nothing, so it did not have to be ended."""
     group.answers = [[LEADER], [HELPER], []]
     members.terminate(signal.SIGTERM)
@@ -99,7 +100,7 @@ def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Group
     assert _ended(members) == {100: "SIGTERM"}
 
 
-def test_who_obeyed_is_not_counted_among_the_killed(group: Group, members: Members) -> None:
+def test_who_obeyed_is_not_counted_among_the_killed(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER, CHILD], [LEADER], []]
     members.terminate(signal.SIGTERM)
     members.kill()
@@ -108,7 +109,7 @@ def test_who_obeyed_is_not_counted_among_the_killed(group: Group, members: Membe
     assert (members.forced, members.signals[-1].processes) == (True, 1)
 
 
-def test_force_was_not_needed_where_nobody_was_left_to_kill(group: Group, members: Members) -> None:
+def test_force_was_not_needed_where_nobody_was_left_to_kill(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER], [], []]
     members.terminate(signal.SIGTERM)
     members.kill()
@@ -117,7 +118,7 @@ def test_force_was_not_needed_where_nobody_was_left_to_kill(group: Group, member
     assert _ended(members) == {100: "SIGTERM"}
 
 
-def test_who_was_born_since_the_kill_is_killed_too(group: Group, members: Members) -> None:
+def test_who_was_born_since_the_kill_is_killed_too(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER], [LEADER], [HELPER], []]
     members.terminate(signal.SIGTERM)
     members.kill()
@@ -127,7 +128,7 @@ def test_who_was_born_since_the_kill_is_killed_too(group: Group, members: Member
     assert _ended(members) == {100: "SIGKILL", 102: "SIGKILL"}
 
 
-def test_who_does_not_die_was_ended_by_nothing(group: Group, members: Members) -> None:
+def test_who_does_not_die_was_ended_by_nothing(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER], [LEADER], [LEADER]]
     members.terminate(signal.SIGTERM)
     members.kill()
@@ -135,7 +136,7 @@ def test_who_does_not_die_was_ended_by_nothing(group: Group, members: Members) -
     assert _ended(members) == {100: None}
 
 
-def test_where_nobody_can_be_listed_signals_are_sent_and_nobody_is_thought_gone(group: Group, members: Members) -> None:
+def test_where_nobody_can_be_listed_signals_are_sent_and_nobody_is_thought_gone(group: Crowd, members: Members) -> None:
     group.answers = [OSError(24, "Too many open files")] * 3
     members.count(leader_alive=True)
     members.terminate(signal.SIGTERM)
@@ -148,7 +149,7 @@ def test_where_nobody_can_be_listed_signals_are_sent_and_nobody_is_thought_gone(
 
 @pytest.mark.parametrize("gone", [True, False], ids=["all gone", "no descriptor free"])
 def test_who_cannot_be_watched_is_looked_at_again(
-    group: Group, members: Members, monkeypatch: pytest.MonkeyPatch, gone: bool, open_pidfd: Callable[[bool], object]
+    group: Crowd, members: Members, monkeypatch: pytest.MonkeyPatch, gone: bool, open_pidfd: Callable[[bool], object]
 ) -> None:
     monkeypatch.setattr(posix, "portable", False)
     monkeypatch.setattr(linux, "open_pidfd", lambda _process: open_pidfd(gone))

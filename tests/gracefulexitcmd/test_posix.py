@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd import linux, posix
+from gracefulexitcmd import Container, linux, posix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +38,16 @@ def group(path: str) -> Iterator[posix.Group]:
     _join_waiting_threads()
 
 
+@pytest.fixture
+def container(group: posix.Group) -> Iterator[Container]:
+    """The container that the group runs in."""
+    made = Container()
+    made._since = 0  # the group was started before
+    made.started(group.pid)
+    yield made
+    made.close()
+
+
 def _join_waiting_threads() -> None:
     for thread in threading.enumerate():
         if thread.name.startswith("wait for"):
@@ -48,17 +58,17 @@ def test_path_is_the_one_that_was_asked_for(group: posix.Group, path: str) -> No
     assert type(group) is (posix.PidfdGroup if path == "pidfd" else posix.NumberedGroup)
 
 
-def test_member_is_found_and_told_apart_from_the_rest_of_the_world(group: posix.Group) -> None:
-    assert [process.pid for process in group.members()] == [group.pid]
-    assert [process.pid for process in posix.tree(group.pid)] == [group.pid]
+def test_member_is_found_and_told_apart_from_the_rest_of_the_world(group: posix.Group, container: Container) -> None:
+    assert [process.pid for process in container.members()] == [group.pid]
+    assert [process.pid for process in container.glance()] == [group.pid]
     assert posix.argv(group.pid) == ("cat", "-u")
 
 
-def test_signal_reaches_the_group_and_its_end_is_told(group: posix.Group) -> None:
+def test_signal_reaches_the_group_and_its_end_is_told(group: posix.Group, container: Container) -> None:
     assert group.signal(signal.SIGUSR1)
     select.select([group.exit_descriptor], [], [])
     assert group.collect() == -signal.SIGUSR1
-    assert group.members() == []
+    assert container.members() == []
 
 
 def test_number_is_not_signalled_once_the_leader_was_reaped_by_others(
@@ -67,28 +77,36 @@ def test_number_is_not_signalled_once_the_leader_was_reaped_by_others(
     """It may be another group's by then. A pidfd never is, and tells that nobody is left."""
     os.kill(group.pid, signal.SIGKILL)
     os.waitpid(group.pid, 0)
-    monkeypatch.setattr(os, "killpg", lambda *_: pytest.fail("a number was signalled that may have been reused"))
+    real = os.killpg
+
+    def killpg(number: int, which: int) -> None:
+        assert which == 0, "a number was signalled that may have been reused"
+        real(number, which)
+
+    monkeypatch.setattr(os, "killpg", killpg)
     assert not group.signal(signal.SIGTERM)
     assert group.collect() is None
     assert not group.signal(signal.SIGTERM)
 
 
-def test_zombies_are_no_members(group: posix.Group) -> None:
+def test_zombies_are_no_members(group: posix.Group, container: Container) -> None:
     os.kill(group.pid, signal.SIGKILL)
     select.select([group.exit_descriptor], [], [])
-    assert group.members() == []
+    assert container.members() == []
 
 
 def test_group_outlives_its_leader(path: str, program: Callable[..., list[str]]) -> None:
     """Its members are found and ended, and nobody else is."""
+    container = Container()
     process = subprocess.Popen(program("hold_pipe.py", "in"), stderr=subprocess.PIPE, stdout=-3, process_group=0)
     group = posix.open_group(process)
+    container.started(group.pid)
     assert process.stderr is not None
     holder = int(process.stderr.readline())
     process.stderr.close()
     select.select([group.exit_descriptor], [], [])
     assert group.collect() == 0
-    assert [member.pid for member in group.members()] == [holder]
+    assert [member.pid for member in container.members()] == [holder]
     member = linux.process(holder)
     assert member is not None
     pidfd = linux.open_pidfd(member)
@@ -98,8 +116,9 @@ def test_group_outlives_its_leader(path: str, program: Callable[..., list[str]])
         poll.register(pidfd)
         poll.poll()
     os.close(pidfd)
-    assert group.members() == []
+    assert container.members() == []
     group.close()
+    container.close()
     _join_waiting_threads()
 
 
@@ -116,33 +135,36 @@ while True:
 @pytest.mark.skipif(sys.platform != "linux", reason="ps takes longer than such processes live")
 def test_group_that_forks_all_the_time_is_never_thought_to_be_empty() -> None:
     """Each of its processes lives for a moment only."""
+    container = Container()
     process = subprocess.Popen([sys.executable, "-S", "-c", FORKING], stdout=subprocess.PIPE, process_group=0)
     group = posix.open_group(process)
+    container.started(group.pid)
     assert process.stdout is not None
     process.stdout.readline()
-    found = [bool(group.members()) for _ in range(10)]
+    found = [bool(container.members()) for _ in range(10)]
     assert group.signal(signal.SIGKILL)
     process.stdout.read()
     process.stdout.close()
     group.collect()
     group.close()
+    container.close()
     assert all(found)
 
 
 @pytest.mark.parametrize("ps", ["false", "no-such-program"])
 def test_ps_that_fails_is_an_error_and_not_an_empty_group(
-    monkeypatch: pytest.MonkeyPatch, ps: str, group: posix.Group
+    monkeypatch: pytest.MonkeyPatch, ps: str, group: posix.Group, container: Container
 ) -> None:
     real = subprocess.run
     monkeypatch.setattr(posix, "has_proc", False)
     monkeypatch.setattr(subprocess, "run", lambda argv, **options: real([ps, *argv[1:]], **options))
     with pytest.raises(OSError, match=r"ps ended with status 1|no-such-program"):
-        posix._group_members(group.pid)
+        container.members()
     assert posix.argv(group.pid) == ()
 
 
 def test_descriptor_that_cannot_be_had_is_an_error_and_not_an_empty_group(
-    monkeypatch: pytest.MonkeyPatch, group: posix.Group
+    monkeypatch: pytest.MonkeyPatch, container: Container
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(24, "Too many open files")
@@ -150,7 +172,7 @@ def test_descriptor_that_cannot_be_had_is_an_error_and_not_an_empty_group(
     monkeypatch.setattr(posix, "has_proc", True)
     monkeypatch.setattr(linux, "open", fail, raising=False)
     with pytest.raises(OSError, match="Too many open files"):
-        posix._group_members(group.pid)
+        container.members()
 
 
 def test_thread_that_cannot_be_started_leaves_no_descriptors(

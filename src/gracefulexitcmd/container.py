@@ -1,0 +1,164 @@
+"""Everything that some commands have started in their turn, whoever its parent is now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd import belonging, linux, posix, subreaper
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+COOKIE = "GRACEFULEXITCMD_COOKIE"
+"""The variable by which a process is known even when it has left its group, its session and its parent.
+
+Containers can stand in each other, so it holds the cookies of all of them, with a colon between.
+"""
+
+# A signal handler that reaps may interrupt the thread that holds it.
+_lock = threading.RLock()
+_containers: set[Container] = set()
+_starting: set[object] = set()
+
+
+class Container:
+    """Knows the processes that commands started in it have started, on Linux also those that went into hiding.
+
+    It must be closed. Every method may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self.cookie = os.urandom(8).hex()
+        self._since = posix.now()
+        self._running: set[int] = set()
+        self._left: set[int] = set()
+        self._known: dict[belonging.Identity, str] = {}
+        with _lock:
+            _containers.add(self)
+
+    def environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        """An environment, by default this process's own, with the cookie in it."""
+        outer = os.environ.get(COOKIE)
+        cookies = f"{outer}:{self.cookie}" if outer else self.cookie
+        return {**(os.environ if env is None else env), COOKIE: cookies}
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Until `started`: a child whose number is not noted yet is a command, and its status is not to be taken."""
+        token = object()
+        _starting.add(token)
+        try:
+            yield
+        finally:
+            _starting.discard(token)
+
+    def started(self, leader: int) -> None:
+        """Note a command that was started in it, by the number of its leader and group."""
+        self._running.add(leader)
+
+    def ended(self, leader: int, *, group_empty: bool) -> None:
+        """Note that a command's leader was reaped; its group may live on."""
+        self._running.discard(leader)
+        if not group_empty:
+            self._left.add(leader)
+
+    def surely_empty(self) -> bool:
+        """Whether it takes no search to know that nobody is left; False when that is not known."""
+        if self._running or self._left or not subreaper.active:
+            return False
+        return not _adopted()
+
+    def members(self) -> list[linux.Process]:
+        """The processes that belong to it and are alive."""
+        candidates = list(self._candidates())
+        left = frozenset(self._left)
+        self._left -= left - belonging.still_left(left, candidates)
+        return self._found_in(candidates)
+
+    def _found_in(self, candidates: Iterable[linux.Process]) -> list[linux.Process]:
+        table = {process.pid: process for process in candidates if process.alive}
+        claim = self._claim(table)
+        reaper = subreaper.reaper()
+        found = belonging.members(claim, table, reaper, _has_cookie)
+        if suspects := self._suspects(claim, table, found, reaper):
+            claim = claim._replace(known={**claim.known, **suspects})
+            found = belonging.members(claim, table, reaper, _has_cookie)
+        self._known.update({(pid, table[pid].start_time): how for pid, how in found.items()})
+        return [table[pid] for pid in found]
+
+    def glance(self) -> list[linux.Process]:
+        """Those that are quickly found because their parents have not ended; they stay known from now on."""
+        return self._found_in(posix.trees(self._running))
+
+    def how(self, process: linux.Process) -> str:
+        """How a process is known to belong: leader, group, session, descendant, cookie or suspected."""
+        return self._known.get((process.pid, process.start_time), "group")
+
+    def close(self) -> None:
+        """Forget everything."""
+        with _lock:
+            _containers.discard(self)
+
+    def _claim(self, table: Mapping[int, linux.Process]) -> belonging.Claim:
+        left = belonging.still_left(frozenset(self._left), table.values())
+        return belonging.Claim(self.cookie, self._since, self._running | left, self._known, _leaders() - self._running)
+
+    def _candidates(self) -> Iterable[linux.Process]:
+        """The processes among which members can be: with a subreaper only those below it, else all there are."""
+        if subreaper.active:
+            return posix.trees({*self._running, *_adopted()})
+        return posix.processes()
+
+    def _suspects(
+        self,
+        claim: belonging.Claim,
+        table: Mapping[int, linux.Process],
+        found: Collection[int],
+        reaper: belonging.Reaper,
+    ) -> dict[belonging.Identity, str]:
+        """The orphans that nothing explains and that are to be ended with this container."""
+        if not subreaper.active:
+            return {}
+        orphans = belonging.orphans(table, reaper, found, _leaders())
+        claims = [other._claim(table) for other in _open_containers() if other is not self] if orphans else []
+        explained = {pid for other in claims for pid in belonging.members(other, table, reaper, _has_cookie)}
+        return {
+            (orphan.pid, orphan.start_time): "suspected"
+            for orphan in orphans
+            if orphan.pid not in explained and belonging.suspected_of(claim, claims, orphan)
+        }
+
+
+def reap_orphans() -> None:
+    """Reap the orphans that came to this process and have ended; nobody else waits for them."""
+    _adopted()
+
+
+def _open_containers() -> list[Container]:
+    with _lock:
+        return list(_containers)
+
+
+def _leaders() -> set[int]:
+    """The leaders of all commands that run in any container."""
+    return {leader for container in _open_containers() for leader in tuple(container._running)}
+
+
+def _adopted() -> list[int]:
+    """The living children that nobody here has started; those that have ended are reaped."""
+    children = subreaper.children()
+    may_be_a_command = bool(_starting)
+    # Asked for after the children: a command that was noted meanwhile is not taken for an orphan.
+    orphans = subreaper.outside_own_group(set(children) - _leaders())
+    for orphan in orphans:
+        if not orphan.alive and not may_be_a_command:
+            subreaper.reap(orphan.pid)
+    return [orphan.pid for orphan in orphans if orphan.alive]
+
+
+def _has_cookie(pid: int, cookie: str) -> bool:
+    carried = linux.variable(pid, COOKIE)
+    return carried is not None and cookie in carried.split(":")

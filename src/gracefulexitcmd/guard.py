@@ -1,0 +1,101 @@
+"""Two processes that watch each other, so that neither can die and leave something behind.
+
+The front one keeps the number, the group and the terminal that its caller knows, hands on signals and does nothing
+else. The worker runs in a session of its own and does the work. When the worker is killed, the front, to which all
+orphans come then, ends gracefully what is left. When the front is killed, even with its whole process group, the
+worker is told, and can stop gracefully.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from gracefulexitcmd import subreaper
+from gracefulexitcmd.container import Container
+from gracefulexitcmd.roundup import Roundup
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from gracefulexitcmd.exit import Exit
+
+FORWARDED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+
+Work: TypeAlias = Callable[["int | None"], int]
+"""Does the work and returns the exit status.
+
+Its argument is a descriptor that becomes readable when the front is gone; None where nobody watches.
+"""
+
+Killed: TypeAlias = Callable[[int, "Exit | None"], object]
+"""Told by the front which signal killed the worker, and how what it left behind was ended, if it left anything."""
+
+
+def guarded(work: Work, grace: float, killed: Killed) -> int:
+    """Do the work in a second process; returns, in either process, the exit status of the work.
+
+    It must be called before there are threads. When the worker is killed, what it leaves behind gets SIGTERM,
+    `grace` seconds, then SIGKILL; the status is 128 plus the signal that killed it. Where the system has no
+    subreapers there is one process, and nobody watches.
+    """
+    if not subreaper.become():
+        return work(None)
+    left_behind = Container()
+    front_is_gone, front_is_here = os.pipe()
+    # A signal that comes before the handlers are there would end the front alone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    worker = os.fork()
+    if worker != 0:
+        os.close(front_is_gone)
+        return _Front(worker, left_behind, grace).watch(before, killed)
+    os.close(front_is_here)
+    left_behind.close()
+    os.setsid()
+    subreaper.active = False
+    subreaper.become()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return work(front_is_gone)
+
+
+class _Front:
+    """The process that its caller knows."""
+
+    def __init__(self, worker: int, left_behind: Container, grace: float) -> None:
+        self._worker = worker
+        self._pidfd = os.pidfd_open(worker)
+        self._left_behind = left_behind
+        self._roundup = Roundup(left_behind, grace)
+        self._worker_is_gone = False
+
+    def watch(self, mask: set[signal.Signals | int], killed: Killed) -> int:
+        """Wait for the worker's end, end what it left behind, and return its exit status."""
+        for number in FORWARDED:
+            signal.signal(number, self._hand_on)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        select.select([self._pidfd], [], [])
+        self._worker_is_gone = True
+        _, status = os.waitpid(self._worker, 0)
+        left = None if self._left_behind.surely_empty() else self._roundup.run()
+        code = os.waitstatus_to_exitcode(status)
+        if code >= 0:
+            return code
+        killed(-code, left)
+        return 128 - code
+
+    def _hand_on(self, number: int, _frame: FrameType | None) -> None:
+        """A signal is for the worker; when that is gone, it hurries the end of what is left."""
+        if self._worker_is_gone:
+            self._roundup.cancel(grace=0)
+        else:
+            signal.pidfd_send_signal(self._pidfd, number)

@@ -1,0 +1,53 @@
+"""Makes this process the one that orphans among its descendants come to, and reaps them when they have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd import linux
+from gracefulexitcmd.belonging import Reaper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2), Linux 3.4."""
+
+active = False
+"""Whether orphans come to this process; it is not inherited by processes that it forks."""
+
+
+def become() -> bool:
+    """Have orphans come to this process from now on; False where the system cannot do that."""
+    import ctypes
+
+    global active
+    if sys.platform != "linux":
+        return False
+    active = active or ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return active
+
+
+def reaper() -> Reaper:
+    """This process as the one that holds containers."""
+    return Reaper(os.getpid(), os.getpgrp(), os.getsid(0))
+
+
+def children() -> list[int]:
+    """The numbers of the children, also of those that have ended."""
+    return list(linux.children(os.getpid()))
+
+
+def outside_own_group(pids: Iterable[int]) -> list[linux.Process]:
+    """Those of these children that are not in this process's own group: orphans and leaders of commands are not."""
+    own_group = os.getpgrp()
+    return [child for child in map(linux.process, pids) if child is not None and child.group != own_group]
+
+
+def reap(pid: int) -> None:
+    """Take the status of a child that has ended and that nobody else waits for."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

@@ -1,0 +1,33 @@
+"""Has a command do its work in a second process, so that killing either one leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from gracefulexitcmd import Exit
+    from gracefulexitcmd.guard import Work
+
+
+def guarded(work: Work, grace: float) -> int:
+    """Do the work in a worker process, watched by this one; returns the exit status in both.
+
+    It comes before anything heavy is imported, because this process only watches.
+    """
+    from gracefulexitcmd.guard import guarded
+
+    return guarded(work, grace, _tell)
+
+
+def _tell(number: int, left: Exit | None) -> None:
+    name = signal.Signals(number).name
+    click.echo(f"Error: {name} killed the process that ran the jobs: all of them have ended", err=True)
+    for process in left.census if left is not None else ():
+        how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"
+        program = os.path.basename(process.argv[0]) if process.argv else "unknown"
+        click.echo(f"{how}: {program} (pid {process.pid}): {shlex.join(process.argv)}", err=True)

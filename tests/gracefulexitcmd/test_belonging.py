@@ -1,0 +1,189 @@
+"""Which processes belong to which container, case by case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd import belonging
+from gracefulexitcmd.belonging import Claim, Reaper
+from gracefulexitcmd.linux import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SHELL, RUNNER = 50, 100
+REAPER = Reaper(pid=RUNNER, group=RUNNER, session=SHELL)
+LEADER = 200
+SINCE = 10
+CLAIM = Claim(cookie="mine", since=SINCE, groups={LEADER})
+
+
+def process(pid: int, parent: int, group: int, session: int = SHELL, start_time: int = SINCE + 5) -> Process:
+    return Process(pid, "S", parent, group, session, start_time)
+
+
+def table(*processes: Process) -> dict[int, Process]:
+    """The process table of a system on which a shell has started the runner, and this besides."""
+    system = (
+        process(1, 0, 1, 1, start_time=0),
+        process(SHELL, 1, SHELL, start_time=1),
+        process(RUNNER, SHELL, RUNNER, start_time=2),
+    )
+    return {each.pid: each for each in (*system, *processes)}
+
+
+def found(
+    *processes: Process, claim: Claim = CLAIM, cookies: Mapping[int, str] | None = None, reaper: Reaper = REAPER
+) -> dict[int, str]:
+    carried = cookies or {}
+    return belonging.members(claim, table(*processes), reaper, lambda pid, cookie: carried.get(pid) == cookie)
+
+
+COMMAND = process(LEADER, RUNNER, LEADER)
+
+
+@pytest.mark.parametrize(
+    ("processes", "cookies", "expected"),
+    [
+        pytest.param([], {}, {}, id="nobody"),
+        pytest.param([COMMAND], {}, {200: "leader"}, id="leader"),
+        pytest.param([process(201, 1, LEADER)], {}, {201: "group"}, id="group without its leader"),
+        pytest.param([COMMAND, process(201, 200, 201, 201)], {}, {200: "leader", 201: "descendant"}, id="descendant"),
+        pytest.param(
+            [process(201, 1, LEADER), process(202, 201, 202, 202), process(203, 202, 203, 203)],
+            {},
+            {201: "group", 202: "descendant", 203: "descendant"},
+            id="descendant of a descendant",
+        ),
+        pytest.param(
+            [COMMAND, process(201, 200, 201, 201), process(202, 1, 202, 201)],
+            {},
+            {200: "leader", 201: "descendant", 202: "session"},
+            id="orphan in a session of theirs",
+        ),
+        pytest.param([process(300, 1, 300, 300)], {300: "mine"}, {300: "cookie"}, id="cookie"),
+        pytest.param(
+            [process(300, 1, 300, 300), process(301, 300, 301, 301)],
+            {300: "mine"},
+            {300: "cookie", 301: "descendant"},
+            id="child of one with the cookie",
+        ),
+        pytest.param([process(300, 1, 300, 300)], {300: "other"}, {}, id="another cookie"),
+        pytest.param([process(300, SHELL, 300)], {}, {}, id="neighbour in the runner's session"),
+        pytest.param([process(300, RUNNER, RUNNER)], {}, {}, id="the runner's own child"),
+    ],
+)
+def test_evidence(processes: list[Process], cookies: dict[int, str], expected: dict[int, str]) -> None:
+    assert found(*processes, cookies=cookies) == expected
+
+
+def test_who_was_seen_to_belong_stays_known_as_it_was_found() -> None:
+    claim = CLAIM._replace(known={(300, 15): "descendant"})
+    assert found(process(300, 1, 300, 300, start_time=15), claim=claim) == {300: "descendant"}
+
+
+def test_a_number_that_was_given_to_another_process_is_not_known() -> None:
+    claim = CLAIM._replace(known={(300, 15): "descendant"})
+    assert found(process(300, 1, 300, 300, start_time=16), claim=claim) == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "claim", "cookies"),
+    [
+        pytest.param(process(300, 1, LEADER, start_time=9), CLAIM, {}, id="group"),
+        pytest.param(process(300, 1, 300, 300, start_time=9), CLAIM, {300: "mine"}, id="cookie"),
+        pytest.param(process(300, LEADER, 300, 300, start_time=9), CLAIM, {}, id="descendant"),
+        pytest.param(
+            process(300, 1, 300, start_time=9), CLAIM._replace(known={(300, 9): "cookie"}), {}, id="seen before"
+        ),
+    ],
+)
+def test_nothing_older_than_the_container_belongs_to_it(old: Process, claim: Claim, cookies: dict[int, str]) -> None:
+    assert 300 not in found(COMMAND, old, claim=claim, cookies=cookies)
+
+
+@pytest.mark.parametrize("pid", [1, SHELL, RUNNER])
+def test_the_reaper_and_its_ancestors_never_belong(pid: int) -> None:
+    """Not even where everything speaks for it: a runner in a job, or in a terminal opened later."""
+    claim = Claim("mine", since=0, groups={1, SHELL, RUNNER}, known={(pid, table()[pid].start_time): "cookie"})
+    assert pid not in found(claim=claim, cookies={pid: "mine"})
+
+
+@pytest.mark.parametrize(
+    "session", [pytest.param(SHELL, id="the reaper's own"), pytest.param(belonging.UNKNOWN_SESSION, id="unknown")]
+)
+def test_a_session_that_no_member_can_have_made_proves_nothing(session: int) -> None:
+    member = process(LEADER, RUNNER, LEADER, session)
+    assert found(member, process(300, 1, 300, session)) == {LEADER: "leader"}
+
+
+def test_a_command_of_another_container_is_not_claimed_by_an_inherited_cookie() -> None:
+    """The environment of a container's command may have been taken over for another's."""
+    claim = CLAIM._replace(foreign={300})
+    assert found(process(300, RUNNER, 300), claim=claim, cookies={300: "mine"}) == {}
+
+
+# Groups whose leaders are gone.
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"),
+    [
+        pytest.param([process(201, 1, LEADER)], {LEADER}, id="a member lives"),
+        pytest.param([process(300, 1, 300)], set(), id="nobody is in it"),
+        pytest.param([process(LEADER, 1, LEADER)], set(), id="the number leads another group"),
+        pytest.param([process(LEADER, 1, LEADER), process(201, 1, LEADER)], set(), id="another group with members"),
+        pytest.param(
+            [process(LEADER, 1, LEADER)._replace(state="Z"), process(201, 1, LEADER)],
+            set(),
+            id="another group, whose leader is a zombie",
+        ),
+    ],
+)
+def test_groups_that_still_have_members(processes: list[Process], expected: set[int]) -> None:
+    assert belonging.still_left({LEADER}, processes) == expected
+
+
+# Who shed everything.
+
+ORPHAN = process(300, RUNNER, 300, 300, start_time=30)
+
+
+def orphans(*processes: Process, explained: tuple[int, ...] = (), children: tuple[int, ...] = ()) -> list[Process]:
+    return belonging.orphans(table(*processes), REAPER, explained, children)
+
+
+@pytest.mark.parametrize(
+    ("processes", "explained", "children"),
+    [
+        pytest.param([process(300, 1, 300, 300)], (), (), id="adopted by another"),
+        pytest.param([process(300, RUNNER, RUNNER)], (), (), id="in the runner's group"),
+        pytest.param([ORPHAN], (300,), (), id="explained"),
+        pytest.param([ORPHAN], (), (300,), id="a command"),
+    ],
+)
+def test_no_orphans(processes: list[Process], explained: tuple[int, ...], children: tuple[int, ...]) -> None:
+    assert orphans(*processes, explained=explained, children=children) == []
+
+
+def test_an_adopted_process_that_nothing_explains_is_an_orphan() -> None:
+    assert orphans(ORPHAN, COMMAND, children=(LEADER,)) == [ORPHAN]
+
+
+@pytest.mark.parametrize(
+    ("since", "others", "expected"),
+    [
+        pytest.param(10, [], True, id="the only container"),
+        pytest.param(30, [], True, id="both began at once"),
+        pytest.param(31, [], False, id="older than the container"),
+        pytest.param(10, [20], False, id="another one could be its own"),
+        pytest.param(20, [10], False, id="the other way round"),
+        pytest.param(10, [31], True, id="the other one began later"),
+        pytest.param(10, [31, 20], False, id="one of two others"),
+    ],
+)
+def test_an_orphan_belongs_to_the_last_container_that_is_left(since: int, others: list[int], expected: bool) -> None:
+    claims = [Claim(f"other {number}", number) for number in others]
+    assert belonging.suspected_of(Claim("mine", since), claims, ORPHAN) is expected

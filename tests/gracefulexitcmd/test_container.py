@@ -1,0 +1,220 @@
+"""Whatever a program has started in a container ends with it, and nothing else does.
+
+The program is one of its own, because a process cannot cease to be a subreaper for the sake of a test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from tests.support.crowd import SHAPES, Crowd
+
+from gracefulexitcmd import Cmd, Container, linux
+from gracefulexitcmd.container import COOKIE, reap_orphans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Program = Callable[..., list[str]]
+
+REAPERS = ("subreaper", "plain")
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    crowd = Crowd()
+    yield crowd
+    crowd.kill()
+
+
+@pytest.fixture
+def contained(program: Program, crowd: Crowd) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the program: `contained(reaper, scenario, *shapes)`."""
+
+    def start(reaper: str, scenario: str, *shapes: str) -> subprocess.Popen[str]:
+        _, _, _, path = program("contained.py")
+        command = [sys.executable, path, reaper, scenario, crowd.mark, *shapes]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    return start
+
+
+@pytest.fixture
+def report(contained: Callable[..., subprocess.Popen[str]]) -> Callable[..., dict[str, Any]]:
+    """Runs the program to its end, and gives its report: `report(reaper, scenario, *shapes)`."""
+
+    def run(*arguments: str) -> dict[str, Any]:
+        with contained(*arguments) as process:
+            output, _ = process.communicate()
+        assert process.returncode == 0
+        facts: dict[str, Any] = json.loads(output or "{}")
+        return facts
+
+    return run
+
+
+def ended_by(shape: str) -> str:
+    """What it takes to end a shape."""
+    return "SIGKILL" if shape in ("ignores_term", "forks_anew") else "SIGTERM"
+
+
+FOUND_AT_CANCEL = dict.fromkeys(SHAPES, "group") | {
+    "setsid": "descendant",
+    "hidden": "suspected",
+    "closed": "cookie",
+    "forks_anew": "cookie",
+}
+"""How a shape is found while its command lives."""
+
+FOUND_AT_THE_END = FOUND_AT_CANCEL | {"setsid": "cookie"}
+"""How it is found when the command has ended by itself."""
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("scenario", "found"), [("cancel", FOUND_AT_CANCEL), ("end", FOUND_AT_THE_END)])
+def test_with_a_subreaper_every_shape_ends(
+    report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str, found: dict[str, str], shape: str
+) -> None:
+    census = report("subreaper", scenario, shape)["census"]
+    assert crowd.told() == []
+    assert {how for how, _ in census} == {found[shape]}
+    assert [found[shape], ended_by(shape)] in census
+
+
+@pytest.mark.parametrize("scenario", ["cancel", "end"])
+def test_without_a_subreaper_only_those_that_shed_everything_survive(
+    report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str
+) -> None:
+    """With their parents, group, session and environment."""
+    report("plain", scenario, *SHAPES)
+    (survivor,) = crowd.living()
+    assert survivor.cmdline()[-1] == "hidden"
+
+
+def test_without_a_container_of_that_name_a_command_loses_orphans_in_new_sessions(
+    report: Callable[..., dict[str, Any]], crowd: Crowd
+) -> None:
+    """A command's own container has no cookie, and here there is no subreaper: known limits."""
+    assert report("plain", "alone", "in_group", "setsid", "closed")["census"]
+    (survivor,) = crowd.living()
+    assert survivor.cwd()
+    assert survivor.parent() != psutil.Process()
+
+
+@pytest.mark.parametrize("scenario", ["leave", "error"])
+def test_when_the_block_ends_everything_has_ended_and_was_reaped(
+    report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str
+) -> None:
+    assert report("subreaper", scenario, *SHAPES) == {"zombie": None}
+    assert crowd.told() == []
+
+
+def test_other_children_of_the_program_are_neither_ended_nor_reaped(report: Callable[..., dict[str, Any]]) -> None:
+    assert report("subreaper", "others", "hidden", "closed") == {"status": 7, "lives": True}
+
+
+@pytest.mark.parametrize("reaper", REAPERS)
+def test_ending_one_container_leaves_another_alone(
+    contained: Callable[..., subprocess.Popen[str]], crowd: Crowd, reaper: str
+) -> None:
+    first, second = Crowd(f"{crowd.mark}-first"), Crowd(f"{crowd.mark}-second")
+    with contained(reaper, "two", "in_group", "setsid", "double_fork", "closed", "many", "stopped") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        assert first.told() == []
+        assert len(second.living()) == 5 + 51
+        process.communicate("end the second\n")
+    assert second.told() == []
+
+
+def test_an_orphan_that_nothing_explains_is_ended_with_the_last_container(
+    contained: Callable[..., subprocess.Popen[str]], crowd: Crowd
+) -> None:
+    with contained("subreaper", "two", "hidden") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        # That of the first was there before the second had begun, but both containers were.
+        assert len(crowd.living()) == 2
+        process.communicate("end the second\n")
+    assert crowd.told() == []
+
+
+def test_what_an_inner_program_leaves_behind_when_it_is_killed_is_ended_by_the_outer_one(
+    contained: Callable[..., subprocess.Popen[str]], crowd: Crowd
+) -> None:
+    with contained("subreaper", "nested", *SHAPES) as process:
+        process.communicate()
+    assert process.returncode == 0
+    assert crowd.told() == []
+
+
+def test_cookies_of_containers_in_each_other_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(COOKIE, "outer")
+    container = Container()
+    assert container.environment({"A": "1"}) == {"A": "1", COOKIE: f"outer:{container.cookie}"}
+    container.close()
+
+
+def test_a_command_whose_number_is_not_noted_yet_keeps_its_status(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Orphans are reaped from other threads and signal handlers, even while a command is being started."""
+    fork = subprocess.Popen
+
+    def slow(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        process = fork(*arguments, **options)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        reap_orphans()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    assert Cmd(["sh", "-c", "exit 5"]).run().status == 5
+
+
+def test_containers_can_be_asked_from_many_threads() -> None:
+    container = Container()
+    asking = threading.Event()
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        while not asking.is_set():
+            try:
+                container.surely_empty()
+                reap_orphans()
+            except Exception as error:
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    statuses = [Cmd(["true"], container=container).run().status for _ in range(30)]
+    asking.set()
+    for thread in threads:
+        thread.join()
+    container.close()
+    assert (failures, statuses) == ([], [0] * 30)
+
+
+def test_a_group_whose_number_was_given_away_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new leader is seen once; that it has ended later does not give its group back."""
+    container = Container()
+    now = linux.ticks_since_boot() + 1000
+    leader = linux.Process(4_000_001, "S", 1, 4_000_001, 4_000_001, now)
+    member = linux.Process(4_000_002, "S", 1, 4_000_001, 4_000_001, now)
+    container.started(leader.pid)
+    container.ended(leader.pid, group_empty=False)
+    seen = []
+    for processes in ([leader, member], [leader._replace(state="Z"), member], [member]):
+        monkeypatch.setattr(container, "_candidates", lambda processes=processes: processes)
+        seen.append(container.members())
+    container.close()
+    assert seen == [[], [], []]

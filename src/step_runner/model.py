@@ -48,7 +48,7 @@ def type_of(value: Value) -> ValueType | None:
             assert_never(value)
 
 
-class Place(Struct):
+class Place(Struct, frozen=True):
     """A place in a text: the file's name as the user knows it, line and column counted from 1."""
 
     file: str
@@ -59,7 +59,7 @@ class Place(Struct):
         return f"{self.file}:{self.line}:{self.column}"
 
 
-class Problem(Struct):
+class Problem(Struct, frozen=True):
     """Something wrong in a step file; a warning does not keep the file from running."""
 
     place: Place
@@ -73,14 +73,14 @@ class Problem(Struct):
 # References: where a function is found.
 
 
-class Local(Struct, tag="local"):
+class Local(Struct, frozen=True, tag="local"):
     """A function in a directory of this machine: `./dir`, `/dir`, `./dir/other.yml`."""
 
     path: str
     file: str | None = None
 
 
-class Git(Struct, tag="git"):
+class Git(Struct, frozen=True, tag="git"):
     """A function in a git repository; `directory` is relative to the repository's root."""
 
     url: str
@@ -89,7 +89,7 @@ class Git(Struct, tag="git"):
     file: str | None = None
 
 
-class Oci(Struct, tag="oci"):
+class Oci(Struct, frozen=True, tag="oci"):
     """A function in an OCI registry; `tag` may be a digest `sha256:...`."""
 
     registry: str
@@ -99,13 +99,13 @@ class Oci(Struct, tag="oci"):
     file: str | None = None
 
 
-class Builtin(Struct, tag="builtin"):
+class Builtin(Struct, frozen=True, tag="builtin"):
     """A function that comes with the step runner."""
 
     name: str
 
 
-class Dynamic(Struct, tag="dynamic"):
+class Dynamic(Struct, frozen=True, tag="dynamic"):
     """A reference with an expression in it: expanded just before the step runs, then read."""
 
     template: str
@@ -117,7 +117,7 @@ Reference: TypeAlias = Local | Git | Oci | Builtin | Dynamic
 # Functions: what a step file says.
 
 
-class Parameter(Struct):
+class Parameter(Struct, frozen=True):
     """A declared input or output; without a default an input is required and an output must be written."""
 
     type: ValueType
@@ -126,20 +126,20 @@ class Parameter(Struct):
     description: str = ""
 
 
-class Spec(Struct):
+class Spec(Struct, frozen=True):
     """The first document of a step file: what a function takes and gives."""
 
     inputs: Mapping[str, Parameter] = {}
     outputs: Mapping[str, Parameter] | Literal["delegate"] = {}
 
 
-class Script(Struct, tag="script"):
+class Script(Struct, frozen=True, tag="script"):
     """The text of a `script:`, run by the shell."""
 
     text: str
 
 
-class Step(Struct):
+class Step(Struct, frozen=True):
     """One item of a `run` list: what to call, with templates for its inputs and environment."""
 
     name: str
@@ -149,14 +149,14 @@ class Step(Struct):
     place: Place | None = None
 
 
-class Exec(Struct, tag="exec"):
+class Exec(Struct, frozen=True, tag="exec"):
     """A function that is one command, started without a shell."""
 
     command: tuple[str, ...]
     work_dir: str | None = None
 
 
-class Sequence(Struct, tag="run"):
+class Sequence(Struct, frozen=True, tag="run"):
     """A function that is a list of steps, run one after another."""
 
     steps: tuple[Step, ...]
@@ -164,7 +164,7 @@ class Sequence(Struct, tag="run"):
     delegate: str | None = None
 
 
-class Function(Struct):
+class Function(Struct, frozen=True):
     """A step file, read and checked: the plan of one function.
 
     `directory` is where the file lies ("" for a run list that came as text); local references start there.
@@ -200,7 +200,7 @@ class ErrorKind(enum.IntEnum):
     TIMEOUT = 4
 
 
-class ExecResult(Struct):
+class ExecResult(Struct, frozen=True):
     """A command that was started; a negative exit code is the number of the signal that ended it."""
 
     command: tuple[str, ...]
@@ -208,7 +208,7 @@ class ExecResult(Struct):
     exit_code: int
 
 
-class StepResult(Struct):
+class StepResult(Struct, frozen=True):
     """What one step did, with everything expanded; `sub_results` are the steps that it ran itself."""
 
     name: str
@@ -227,7 +227,7 @@ class StepResult(Struct):
 # Requests: what a job is asked to do.
 
 
-class Variable(Struct):
+class Variable(Struct, frozen=True):
     """A job variable; a `file` variable's value is put into a file and replaced by the file's path."""
 
     key: str
@@ -236,7 +236,7 @@ class Variable(Struct):
     masked: bool = False
 
 
-class RunRequest(Struct):
+class RunRequest(Struct, frozen=True):
     """A job to run; durations are in seconds, None where the server's own apply."""
 
     id: str
@@ -248,14 +248,14 @@ class RunRequest(Struct):
     timeout: float | None = None
 
 
-class Termination(Struct):
+class Termination(Struct, frozen=True):
     """How a job was brought to its end: the step that was running, and what became of its processes."""
 
     step: str
     ended: Exit
 
 
-class JobStatus(Struct):
+class JobStatus(Struct, frozen=True):
     """The state of a job; times are seconds since the epoch, None as long as they have not come.
 
     `kind` is None where there is no error.

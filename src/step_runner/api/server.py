@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import grpc
 
+from gracefulexitcmd import OrphanReaper
 from step_runner.api import socket
 from step_runner.api.pb.step_pb2_grpc import add_StepRunnerServicer_to_server
 from step_runner.api.service import Service
@@ -32,12 +33,18 @@ Companion: TypeAlias = Callable[[asyncio.Event], Awaitable[int]]
 """Runs beside the server: it is told by the event when to stop, its end stops the server, it gives the exit status."""
 
 
-async def serve(path: str, delay: float, environment: Mapping[str, str], companion: Companion | None = None) -> int:
+async def serve(
+    path: str,
+    delay: float,
+    environment: Mapping[str, str],
+    companion: Companion | None = None,
+    front_is_gone: int | None = None,
+) -> int:
     """Serve on the socket `path` until SIGTERM, SIGINT or SIGHUP; returns the exit status.
 
-    Then no new calls are taken, all jobs are cancelled gracefully, followers get the end of their logs, and the
-    socket and all temporary files are removed; a second signal kills what is left at once. Raises StepRunnerError
-    where the socket cannot be had.
+    It also ends when the descriptor `front_is_gone` becomes readable. Then no new calls are taken, all jobs are
+    cancelled gracefully, followers get the end of their logs, and the socket and all temporary files are removed; a
+    second signal kills what is left at once. Raises StepRunnerError where the socket cannot be had.
     """
     jobs = JobManager(delay, environment)
     server = grpc.aio.server()
@@ -45,13 +52,16 @@ async def serve(path: str, delay: float, environment: Mapping[str, str], compani
     _listen(server, path)
     await server.start()
     stopping = _stop_on_signals(jobs)
+    if front_is_gone is not None:
+        asyncio.get_running_loop().add_reader(front_is_gone, stopping.set)
     # What was made for the start stays as long as the server: the collector need not look through it ever again.
     gc.freeze()
     _say(f"step-runner is listening on socket {path}")
-    try:
-        return await _until_stopped(stopping, companion)
-    finally:
-        await _shut_down(server, jobs)
+    with OrphanReaper():
+        try:
+            return await _until_stopped(stopping, companion)
+        finally:
+            await _shut_down(server, jobs)
 
 
 def _listen(server: grpc.aio.Server, path: str) -> None:

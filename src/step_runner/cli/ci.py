@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from step_runner import __version__
 from step_runner.cli import options, records
+from step_runner.cli.guard import guarded
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,14 +46,20 @@ def command(
     Steps run in CI_PROJECT_DIR. They see the variables CI_*, GITLAB_* and DOCKER_* of the job as ${{ vars.NAME }},
     and have nothing of the job's environment but PATH, the locale, proxies and the like.
 
-    SIGTERM or SIGINT stops the running step gracefully, a second one kills it at once. The exit status is 0, that
-    of the command that failed, 128 plus the signal when it was stopped, and 1 for anything else.
+    SIGTERM or SIGINT stops the running step gracefully, a second one kills it at once. It is stopped too when nobody
+    reads the output any more, because the CI engine is gone. The exit status is 0, that of the command that failed,
+    128 plus the signal when it was stopped, and 1 for anything else.
     """
-    from step_runner.cli.local import current_directory, execute
+    click.echo(f"step-runner {__version__}", err=True)
+    wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
+    return guarded(partial(_ci, graceful_exit_delay, wanted), graceful_exit_delay)
+
+
+def _ci(graceful_exit_delay: float, wanted: records.Records, front_is_gone: int | None) -> int:
+    from step_runner.cli.local import current_directory, execute, front, readers
     from step_runner.jobs.local import LocalRun
     from step_runner.jobs.manager import is_debugging
 
-    click.echo(f"step-runner {__version__}", err=True)
     run = LocalRun(
         function=_function(os.environ.get(STEPS, "")),
         work_dir=os.path.join(current_directory(), os.environ.get("CI_PROJECT_DIR", "")),
@@ -59,8 +67,8 @@ def command(
         variables={name: value for name, value in os.environ.items() if name.startswith(JOB_VARIABLES)},
         graceful_exit_delay=graceful_exit_delay,
         debug=is_debugging(os.environ),
+        stop_when_gone=(*front(front_is_gone), *readers()),
     )
-    wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
     return execute(run, wanted)
 
 

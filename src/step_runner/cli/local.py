@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from step_runner.cli.records import Records
     from step_runner.jobs.local import LocalResult, LocalRun
 
+STDOUT, STDERR = 1, 2
+
 
 def execute(run: LocalRun, wanted: Records) -> int:
     """Run a function, show its output, write the records; returns the status to exit with.
@@ -23,10 +27,21 @@ def execute(run: LocalRun, wanted: Records) -> int:
     started.
     """
     result = asyncio.run(_run(run))
-    if result.status.message:
-        click.echo(f"Error: {result.status.message}", err=True)
     records.write(wanted, result)
+    if result.status.message:
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            click.echo(f"Error: {result.status.message}", err=True)
     return result.exit_status
+
+
+def front(front_is_gone: int | None) -> tuple[int, ...]:
+    """The descriptor that tells of the end of the process that watches this one, where there is one."""
+    return () if front_is_gone is None else (front_is_gone,)
+
+
+def readers() -> tuple[int, ...]:
+    """The outputs that are pipes or sockets: they tell of the end of whoever reads them."""
+    return tuple(output for output in (STDOUT, STDERR) if _is_pipe_or_socket(output))
 
 
 def current_directory() -> str:
@@ -35,6 +50,14 @@ def current_directory() -> str:
         return os.getcwd()
     except OSError as error:
         raise StepRunnerError("the current directory was removed; go to another one") from error
+
+
+def _is_pipe_or_socket(descriptor: int) -> bool:
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 async def _run(run: LocalRun) -> LocalResult:

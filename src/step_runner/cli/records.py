@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -90,4 +91,6 @@ def _write(what: str, path: str, content: str, mode: int) -> None:
     try:
         report.write(path, content, mode)
     except OSError as error:
-        click.echo(f"Error: writing the {what} to {path}: {(error.strerror or str(error)).lower()}", err=True)
+        reason = (error.strerror or str(error)).lower()
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            click.echo(f"Error: writing the {what} to {path}: {reason}", err=True)

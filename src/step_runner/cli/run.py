@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from step_runner.cli import options, records
+from step_runner.cli.guard import guarded
+from step_runner.cli.source import GitOptions, OciOptions
 
 if TYPE_CHECKING:
     from step_runner.cli.source import Called
@@ -71,29 +74,55 @@ def command(
     Ctrl-C or SIGTERM stops the running step gracefully, a second one kills it at once. The exit status is 0, that
     of the command that failed, 128 plus the signal when it was stopped, and 1 for anything else.
     """
+    wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
+    git = GitOptions(git_url, git_rev, git_dir)
+    oci = OciOptions(oci_registry, oci_repository, oci_tag, oci_dir, oci_filename)
+    request = _Request(
+        sources=(text_proto_step_file, reference, git, oci),
+        inputs=inputs,
+        env=env,
+        job=job,
+        graceful_exit_delay=graceful_exit_delay,
+        timeout=timeout,
+        records=wanted._replace(report=report),
+    )
+    return guarded(partial(_run, request), graceful_exit_delay)
+
+
+class _Request(NamedTuple):
+    """The arguments, as they were given."""
+
+    sources: tuple[str | None, str | None, GitOptions, OciOptions]
+    inputs: tuple[str, ...]
+    env: tuple[str, ...]
+    job: tuple[str, ...]
+    graceful_exit_delay: float
+    timeout: float | None
+    records: records.Records
+
+
+def _run(request: _Request, front_is_gone: int | None) -> int:
     from step_runner.cli.assignments import assignments, values
-    from step_runner.cli.local import current_directory, execute
-    from step_runner.cli.source import GitOptions, OciOptions, called
+    from step_runner.cli.local import current_directory, execute, front
+    from step_runner.cli.source import called
     from step_runner.jobs.local import LocalRun
     from step_runner.jobs.manager import is_debugging
 
-    git = GitOptions(git_url, git_rev, git_dir)
-    oci = OciOptions(oci_registry, oci_repository, oci_tag, oci_dir, oci_filename)
     work_dir = current_directory()
-    what = called(text_proto_step_file, reference, git, oci).with_values(values(inputs), assignments(env))
+    what = called(*request.sources).with_values(values(request.inputs), assignments(request.env))
     _check(what)
     run = LocalRun(
         function=_calling(what.step),
         work_dir=work_dir,
         env={name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)},
-        variables=assignments(job),
-        graceful_exit_delay=graceful_exit_delay,
-        timeout=timeout,
+        variables=assignments(request.job),
+        graceful_exit_delay=request.graceful_exit_delay,
+        timeout=request.timeout,
         known=what.known,
         debug=is_debugging(os.environ),
+        stop_when_gone=front(front_is_gone),
     )
-    wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
-    return execute(run, wanted._replace(report=report))
+    return execute(run, request.records)
 
 
 def _calling(step: Step) -> Function:
@@ -104,10 +133,11 @@ def _calling(step: Step) -> Function:
 
 def _check(what: Called) -> None:
     """Check what lies on this machine before anything runs; warnings are shown. Raises StepRunnerError."""
-    from step_runner.cli.problems import refuse_inputs, refuse_local
+    from step_runner.cli.problems import refuse, refuse_inputs, refuse_local
     from step_runner.functions.resolve import resolve_local
     from step_runner.model import Local
 
+    refuse(what.warnings)
     call = what.step.call
     if not isinstance(call, Local):
         return

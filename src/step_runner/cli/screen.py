@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import select
 import time
@@ -84,6 +85,7 @@ class Terminal(Plain):
         text = " > ".join(names)
         self._step = " " + "".join(character if character.isprintable() else "?" for character in text)
         self._since = time.monotonic()
+        self._draw()
 
     def stopping(self, grace: float) -> None:
         """The line shows the time that is left."""
@@ -137,9 +139,9 @@ class Terminal(Plain):
 
     def _text(self, now: float) -> str:
         if self._kill_at is not None:
-            left = max(0.0, self._kill_at - now)
-            return f"Stopping{self._step}: {left:.0f} s left, Ctrl-C again to kill it"
-        return f"{'Running' if self._step else 'Starting'}{self._step}: {now - self._since:.0f} s"
+            left = max(0, math.ceil(self._kill_at - now))
+            return f"Stopping{self._step}: {left} s left, Ctrl-C again to kill it"
+        return f"{'Running' if self._step else 'Starting'}{self._step}: {int(now - self._since)} s"
 
 
 def screen() -> Plain:

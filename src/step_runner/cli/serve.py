@@ -8,6 +8,7 @@ from functools import partial
 import click
 
 from step_runner.cli import options
+from step_runner.cli.guard import guarded
 from step_runner.errors import StepRunnerError
 
 EPILOG = """\b
@@ -29,6 +30,10 @@ def command(path: str | None, graceful_exit_delay: float, arguments: tuple[str, 
     DIR is the directory for the socket, by default the one for temporary files. With a COMMAND the server also runs
     that, as soon as there is something on stdin for it to read, and ends with it and with its exit status.
     """
+    return guarded(partial(_serve, path, graceful_exit_delay, arguments), graceful_exit_delay)
+
+
+def _serve(path: str | None, delay: float, arguments: tuple[str, ...], front_is_gone: int | None) -> int:
     import asyncio
 
     from step_runner.api.companion import run_on_stdin
@@ -39,7 +44,7 @@ def command(path: str | None, graceful_exit_delay: float, arguments: tuple[str, 
     # A step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
     beside = partial(run_on_stdin, companion) if companion else None
-    return asyncio.run(serve(path, graceful_exit_delay, dict(os.environ), beside))
+    return asyncio.run(serve(path, delay, dict(os.environ), beside, front_is_gone))
 
 
 def _split(arguments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:

@@ -42,10 +42,11 @@ class OciOptions(NamedTuple):
 
 
 class Called(NamedTuple):
-    """The step that calls the function, and the functions that need not be looked for."""
+    """The step that calls the function, the functions that need not be looked for, and what to warn of."""
 
     step: Step
     known: Mapping[Reference, Function] = {}
+    warnings: tuple[Problem, ...] = ()
 
     def with_values(self, inputs: Mapping[str, Value], env: Mapping[str, str]) -> Called:
         """The same with more inputs and environment variables, which win over those that it has."""
@@ -66,7 +67,7 @@ def called(text_proto: str | None, reference: str | None, git: GitOptions, oci: 
     if reference is None:
         return Called(_from_git(git) if git.url else _from_oci(oci))
     if reference.lstrip().startswith(WRITTEN_AS_YAML):
-        return Called(_from_yaml(reference))
+        return _from_yaml(reference)
     return Called(_step(_name(reference), parse_reference(_as_path(reference))))
 
 
@@ -80,23 +81,20 @@ def _from_text_proto(path: str) -> Called:
     return Called(_step(_name(path), reference), {reference: function})
 
 
-def _from_yaml(text: str) -> Step:
-    """The step that one item of a run list describes."""
+def _from_yaml(text: str) -> Called:
+    """The step that one item of a run list describes, named after the function where it has no name."""
     from step_runner.functions.load import load_run_list
+    from step_runner.model import Local, Sequence
 
+    item = "- " + textwrap.dedent(text).strip().replace("\n", "\n  ")
     try:
-        function, _ = load_run_list("- " + textwrap.dedent(text).strip().replace("\n", "\n  "), file="REFERENCE")
+        function, warnings = load_run_list(item, file="REFERENCE")
     except FunctionFileError as error:
         raise FunctionFileError([_without_dash(problem) for problem in error.problems]) from None
-    step = _only_step(function)
-    return msgspec.structs.replace(step, name=step.name or "run")
-
-
-def _only_step(function: Function) -> Step:
-    from step_runner.model import Sequence
-
     assert isinstance(function.body, Sequence)
-    return function.body.steps[0]
+    step = function.body.steps[0]
+    name = step.name or (_name(step.call.path) if isinstance(step.call, Local) else "run")
+    return Called(msgspec.structs.replace(step, name=name), warnings=tuple(map(_without_dash, warnings)))
 
 
 def _without_dash(problem: Problem) -> Problem:

@@ -40,21 +40,27 @@ DEEPEST_CALLS = 100
 MOST_PROBLEMS = 1000
 
 
-def check(paths: Iterable[str | os.PathLike[str]]) -> tuple[Problem, ...]:
+def check(paths: Iterable[str | os.PathLike[str]], *, missing_functions_may_come: bool = False) -> tuple[Problem, ...]:
     """All problems of step files and of the local functions they call, each file looked at once.
 
-    Of one file at most 1000 problems with calls and expressions are given, in the order of the file.
+    With `missing_functions_may_come`, a function that does not exist is only warned of where a step runs before that
+    can make it. Of one file at most 1000 problems with calls and expressions are given, in the order of the file.
     A file that cannot be read is a problem at its first character. Raises nothing.
     """
-    checker = _Checker()
+    checker = _Checker(missing_functions_may_come=missing_functions_may_come)
     for path in map(_step_file, paths):
         checker.check_file(path.absolute().as_posix(), path.as_posix())
     return checker.sorted_problems()
 
 
-def check_text(text: str, *, file: str, directory: str = "", bare: bool = False) -> tuple[Problem, ...]:
-    """All problems of the text of a step file, or of a `bare` list of steps, and of the functions it calls."""
-    checker = _Checker(file)
+def check_text(
+    text: str, *, file: str, directory: str = "", bare: bool = False, missing_functions_may_come: bool = False
+) -> tuple[Problem, ...]:
+    """All problems of the text of a step file, or of a `bare` list of steps, and of the functions it calls.
+
+    A function that does not exist is taken as `check` takes it.
+    """
+    checker = _Checker(file, missing_functions_may_come=missing_functions_may_come)
     read = read_run_list if bare else read_function
     try:
         reading = read(text, file=file, directory=directory)
@@ -64,10 +70,16 @@ def check_text(text: str, *, file: str, directory: str = "", bare: bool = False)
     return checker.sorted_problems()
 
 
+class _MissingFunctionError(FetchError):
+    """A function that does not exist, at least not yet."""
+
+
 class _Checker:
     """Reads each file once and follows its calls; `chain` holds the files that are being followed."""
 
-    def __init__(self, *files: str) -> None:
+    def __init__(self, *files: str, missing_functions_may_come: bool) -> None:
+        self.something_ran = False
+        self.missing_functions_may_come = missing_functions_may_come
         self._problems: list[Problem] = []
         self._files = list(files)
         self._functions: dict[str, Function | None] = {}
@@ -114,8 +126,7 @@ class _Checker:
 
         Raises FetchError where there is none, or where the calls would never end.
         """
-        directory = local_directory(reference, base)
-        path = find_file(directory, reference.file, shown_path(directory))
+        path = self._find(reference, base)
         if path in self._chain:
             chain = [*self._chain[self._chain.index(path) :], path]
             names = " calls ".join(shown_path(posixpath.dirname(one)) for one in chain)
@@ -124,6 +135,13 @@ class _Checker:
             raise FetchError(f"functions call each other deeper than {DEEPEST_CALLS} levels; make them flatter")
         self.check_file(path, shown_path(path))
         return self._functions[path], self._outputs.get(path)
+
+    def _find(self, reference: Local, base: str) -> str:
+        directory = local_directory(reference, base)
+        try:
+            return find_file(directory, reference.file, shown_path(directory))
+        except FetchError as error:
+            raise _MissingFunctionError(str(error)) from None
 
 
 class _FunctionCheck:
@@ -166,6 +184,11 @@ class _FunctionCheck:
 
     def _step(self, step: Step, item: Node, scope: Scope) -> Names:
         """Checks one step; returns the names of its outputs."""
+        outputs = self._outputs_of(step, item, scope)
+        self._checker.something_ran = True
+        return outputs
+
+    def _outputs_of(self, step: Step, item: Node, scope: Scope) -> Names:
         for key in ("func", "step", "script", "inputs", "env"):
             self._expressions(child(item, key), scope)
         if not isinstance(step.call, Local):
@@ -173,12 +196,21 @@ class _FunctionCheck:
         called = child(item, "func") or child(item, "step") or item
         try:
             function, outputs = self._checker.call(step.call, self._function.directory)
+        except _MissingFunctionError as error:
+            self._missing(called, str(error))
+            return None
         except FetchError as error:
             self._error(called, str(error))
             return None
         if function is not None:
             self._call(step, item, called, function.spec)
         return outputs
+
+    def _missing(self, called: Node, message: str) -> None:
+        if self._checker.missing_functions_may_come and self._checker.something_ran:
+            self._error(called, f"an earlier step must make this function: {message}", warning=True)
+        else:
+            self._error(called, message)
 
     def _call(self, step: Step, item: Node, called: Node, spec: Spec) -> None:
         """Checks the inputs that a step gives against those that the function takes."""

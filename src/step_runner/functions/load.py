@@ -21,7 +21,7 @@ from step_runner.functions.schema import (
     RunList,
     Specification,
 )
-from step_runner.functions.source import find_file, read_text
+from step_runner.functions.source import ENDINGS, find_file, read_text
 from step_runner.model import (
     Exec,
     Function,
@@ -90,7 +90,8 @@ def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Read
     """Reads a step file, or the one in a directory. Raises as `load_file`, but only for what is no YAML."""
     name = os.fspath(path)
     shown = shown_as or name
-    if Path(name).is_dir():
+    is_directory = Path(name).is_dir() or not (name.endswith(ENDINGS) or os.path.lexists(name))
+    if is_directory:
         name = find_file(Path(name).as_posix(), None, shown)
         shown = posixpath.join(shown, posixpath.basename(name))
     directory = Path(name).absolute().parent.as_posix()

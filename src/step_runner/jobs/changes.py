@@ -8,6 +8,7 @@ import ctypes
 import os
 import struct
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ LOOK_AGAIN = 0.02
 """Seconds between two looks where the system does not tell of changes."""
 
 IN_MODIFY = 0x2
+IN_Q_OVERFLOW = 0x4000
 EVENT = struct.Struct("iIII")
 """struct inotify_event: watch descriptor, mask, cookie, length of the name, which a watched file does not have."""
 
@@ -72,8 +74,10 @@ class Changes:
     def _read(self) -> None:
         assert self._descriptor is not None
         with contextlib.suppress(BlockingIOError):
-            for watch, _, _, _ in EVENT.iter_unpack(os.read(self._descriptor, EVENT.size * 1024)):
-                for grown in self._waiting.get(watch, ()):
+            for watch, mask, _, _ in EVENT.iter_unpack(os.read(self._descriptor, EVENT.size * 1024)):
+                # When the queue was full, nobody knows whose file has grown.
+                told = chain(*self._waiting.values()) if mask & IN_Q_OVERFLOW else self._waiting.get(watch, ())
+                for grown in told:
                     grown.set()
 
 

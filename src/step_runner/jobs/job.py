@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from gracefulexitcmd import Cause, Exit
+from gracefulexitcmd import AsyncRoundup, Cause, Container, Exit
 from step_runner.errors import InternalError, StepRunnerError, StoppedError
 from step_runner.jobs import state
 from step_runner.model import JobStatus, Termination
+from step_runner.runner import notices
 from step_runner.runner.context import Sink
 from step_runner.runner.sequence import run_root
 
@@ -37,6 +39,7 @@ class Job(Generic[Log]):
         self.result: StepResult | None = None
         self.error: Exception | None = None
         self.log = log
+        self.container = Container()
         self._proc = proc
         self._workspace = workspace
         self._timer: asyncio.TimerHandle | None = None
@@ -51,13 +54,9 @@ class Job(Generic[Log]):
             self._timer = loop.call_later(timeout, self._proc.cancel, Cause.TIMEOUT)
         self._running = loop.create_task(self._run(function, context), name=f"job {self.status.id}")
 
-    def cancel(self) -> float | None:
-        """Ask the job to stop; nothing happens when it was asked before or has ended.
-
-        Returns the seconds until what is left of it is killed, None when it has ended.
-        """
+    def cancel(self) -> None:
+        """Ask the job to stop; nothing happens when it was asked before or has ended."""
         self._proc.cancel()
-        return None if self.status.finished else self._proc.time_left
 
     def kill(self) -> None:
         """End what the job runs without any more delay."""
@@ -88,7 +87,28 @@ class Job(Generic[Log]):
         except Exception as fault:
             self.error = InternalError(f"the step runner failed: {type(fault).__name__}: {fault}")
             self.error.__cause__ = fault
+        await self._round_up()
         self._finish(self.error)
+
+    async def _round_up(self) -> None:
+        """End what steps have left in the background: it may live from step to step, but not longer than the job."""
+        if not self.container.surely_empty():
+            roundup = AsyncRoundup(self.container, self._proc.time_left)
+            roundup.begin()
+            if roundup.signals and roundup.signals[0].processes:
+                line = notices.stopping("what steps have left behind", roundup.signals[0], self._proc.time_left)
+                self.log.notice(line)
+            with self._proc.listening(lambda grace: roundup.cancel(grace=grace)):
+                self._rounded_up(await roundup.wait())
+        self.container.close()
+
+    def _rounded_up(self, ended: Exit) -> None:
+        for line in notices.ended(ended):
+            self.log.notice(line)
+        if ended.census and self.status.termination is None:
+            cause = self._proc.cause or Cause.EXITED
+            termination = Termination(step="", ended=dataclasses.replace(ended, cause=cause))
+            self.status = state.stopped_step(self.status, termination)
 
     def _finish(self, error: Exception | None) -> None:
         """The final status first, then the end of the log: who has followed it to its end asks for the status."""

@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import select
 import signal
+import stat
+import sys
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from step_runner.errors import exit_status
 from step_runner.jobs.job import Job
+from step_runner.jobs.manager import LOG_LEVEL, log_level
 from step_runner.jobs.resolver import resolve
 from step_runner.jobs.workspace import Workspace
-from step_runner.model import Function, JobStatus, Status, StepResult
+from step_runner.model import Function, JobStatus, Reference, Status, StepResult
 from step_runner.runner.context import GlobalContext, Observer, Sink
 from step_runner.runner.proc import Proc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gracefulexitcmd import Exit
+
+CHUNK = 1 << 16
+"""Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LocalRun(NamedTuple):
-    """A function to run here; durations are in seconds."""
+    """A function to run here; durations are in seconds.
+
+    `known` holds functions that need not be looked for, by the reference that calls them. `debug` adds the lines of
+    output files that cannot be read to the errors. `stop_when_gone` are descriptors of pipes and sockets: when the
+    other end of one of them is gone, the function is stopped.
+    """
 
     function: Function
     work_dir: str
@@ -32,6 +47,9 @@ class LocalRun(NamedTuple):
     variables: Mapping[str, str]
     graceful_exit_delay: float
     timeout: float | None = None
+    known: Mapping[Reference, Function] = {}
+    debug: bool = False
+    stop_when_gone: tuple[int, ...] = ()
 
 
 class LocalResult(NamedTuple):
@@ -53,53 +71,129 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
     """Run a function to its end.
 
     The first SIGINT, SIGTERM or SIGHUP stops it gracefully, the second at once. The exit status is 0, that of the
-    command that failed, 128 plus the signal when it was stopped, 1 for anything else.
+    command that failed, 128 plus the signal when it was stopped (SIGPIPE when the other end of a pipe was gone), 1
+    for anything else. Raises StepRunnerError where it cannot be started.
     """
+    level = log_level(run.variables, run.env)
     proc = Proc(run.graceful_exit_delay)
     workspace = Workspace("run")
     job = Job("run", proc, workspace, sink)
     context = GlobalContext(
         proc=proc,
+        container=job.container,
         work_dir=run.work_dir,
-        env=run.env,
+        env={**run.env, LOG_LEVEL: level},
         variables=run.variables,
         sink=sink,
-        scratch=workspace.scratch,
-        resolve=partial(resolve, proc),
+        scratch=workspace.directory,
+        resolve=partial(_resolve, run.known, proc),
         observer=_Both(job, watcher),
+        debug=run.debug,
     )
-    received = _stop_on_signals(job, run.graceful_exit_delay, watcher)
-    try:
-        job.start(run.function, context, run.timeout)
-        await job.finished.wait()
-    finally:
-        await job.close()
-    return LocalResult(job.status, job.result, _exit_status(job, received))
+    stopper = _Stopper(job, run.graceful_exit_delay, watcher)
+    stopper.listen_to_signals()
+    with _watched(run.stop_when_gone, stopper):
+        try:
+            job.start(run.function, context, run.timeout)
+            await job.finished.wait()
+        finally:
+            await job.close()
+    return LocalResult(job.status, job.result, _exit_status(job, stopper.stopped_by))
 
 
-def _stop_on_signals(job: Job[Sink], grace: float, watcher: Watcher) -> list[signal.Signals]:
-    """Returns a list of the signals received so far, which grows."""
-    received: list[signal.Signals] = []
+class _Stopper:
+    """Stops a job at the first sign that it is to end, and kills it at the second signal."""
 
-    def stop(number: signal.Signals) -> None:
-        received.append(number)
-        if len(received) == 1:
-            job.cancel()
-            watcher.stopping(grace)
-        else:
-            job.kill()
+    def __init__(self, job: Job[Sink], grace: float, watcher: Watcher) -> None:
+        self.stopped_by = signal.SIGTERM
+        self._job = job
+        self._grace = grace
+        self._watcher = watcher
+        self._stopped = False
+        self._signals = 0
 
-    for number in STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
-    return received
+    def listen_to_signals(self) -> None:
+        """Have the stop signals stop the job, unless they are ignored.
+
+        What nohup(1), or a shell that runs us in the background, has set to be ignored stays so. SIGTERM is how CI
+        cancels a job, which must work even below a shell that ignores it.
+        """
+        for number in STOP_SIGNALS:
+            if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
+
+    def stop(self, number: signal.Signals) -> None:
+        """Stop the job gracefully, as this signal does; only the first call counts."""
+        if not self._stopped:
+            self._stopped = True
+            self.stopped_by = number
+            self._job.cancel()
+            self._watcher.stopping(self._grace)
+
+    def _receive(self, number: signal.Signals) -> None:
+        self._signals += 1
+        self.stop(number)
+        if self._signals > 1:
+            self._job.kill()
 
 
-def _exit_status(job: Job[Sink], received: list[signal.Signals]) -> int:
+@contextlib.contextmanager
+def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> Iterator[None]:
+    """Stop the job when the other end of a descriptor is gone: whoever was killed there can send no signal.
+
+    epoll(7) reports EPOLLERR, for a pipe without readers, and EPOLLHUP, for one without writers and for a socket
+    without a peer, whether they are asked for or not. Elsewhere nobody is told.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    with select.epoll() as watched:
+        for descriptor in descriptors:
+            watched.register(descriptor, 0)
+        loop.add_reader(watched.fileno(), _other_end_gone, watched, stopper)
+        try:
+            yield
+        finally:
+            loop.remove_reader(watched.fileno())
+
+
+def _other_end_gone(watched: select.epoll, stopper: _Stopper) -> None:
+    for descriptor, event in watched.poll(0):
+        watched.unregister(descriptor)
+        if event & select.EPOLLERR and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            _read_instead(descriptor)
+    stopper.stop(signal.SIGPIPE)
+
+
+def _read_instead(descriptor: int) -> None:
+    """Become the reader of a pipe that has none: a step that writes while it cleans up must not die of SIGPIPE.
+
+    Opening the end of a pipe in proc(5) opens the pipe anew, here for reading. A thread reads as long as this program
+    lives, because the program itself may have to wait until there is room in the pipe for a line of its own.
+    """
+    with contextlib.suppress(OSError):
+        reader = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+        threading.Thread(target=_discard, args=(reader,), daemon=True).start()
+
+
+def _discard(reader: int) -> None:
+    while os.read(reader, CHUNK):
+        pass
+
+
+def _exit_status(job: Job[Sink], stopped_by: signal.Signals) -> int:
     if job.status.status is Status.SUCCESS:
         return 0
     if job.status.status is Status.CANCELLED:
-        return 128 + (received[0] if received else signal.SIGTERM)
+        return 128 + stopped_by
     return 1 if job.error is None else exit_status(job.error)
+
+
+async def _resolve(known: Mapping[Reference, Function], proc: Proc, reference: Reference, base: str) -> Function:
+    """The function that a reference names: one that is known, or else one that is looked for."""
+    function = known.get(reference)
+    return await resolve(proc, reference, base) if function is None else function
 
 
 class _Both(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,11 @@ if TYPE_CHECKING:
 
     from step_runner.jobs.changes import Changes
 
-LARGEST_CHUNK = 1 << 20
-"""Bytes handed on at once: a message costs about the same whatever its size, so few large ones are best."""
+LARGEST_CHUNK = 1 << 18
+"""Bytes handed on at once: a message costs time of its own, but one that leaves the caches costs more."""
+
+FARTHEST = 1 << 62
+"""The largest offset that is asked for: pread(2) refuses one that does not leave room for a chunk below 2**63."""
 
 
 class JobLog:
@@ -30,13 +34,18 @@ class JobLog:
         self.stdout = self.stderr = os.open(path, flags, 0o600)
 
     def notice(self, line: str) -> None:
-        """Write a line of the runner's own, on a line of its own; after the end of the log it is dropped."""
+        """Write a line of the runner's own, on a line of its own.
+
+        It is dropped after the end of the log, and where it cannot be written: no step fails, and no stop is kept
+        from a command, because the disk is full.
+        """
         if self._ended:
             return
-        size = os.fstat(self.stdout).st_size
-        broken = size > 0 and os.pread(self.stdout, 1, size - 1) != b"\n"
-        text = f"{line}\n".encode(errors="surrogateescape")
-        os.write(self.stdout, b"\n" + text if broken else text)
+        text = f"{line}\n".encode(errors="replace")
+        with contextlib.suppress(OSError):
+            size = os.fstat(self.stdout).st_size
+            broken = size > 0 and os.pread(self.stdout, 1, size - 1) != b"\n"
+            os.write(self.stdout, b"\n" + text if broken else text)
 
     def end(self) -> None:
         """Say that nothing more will be written: followers get what there is, then their end."""
@@ -47,32 +56,31 @@ class JobLog:
                 follower.set()
 
     async def follow(self, offset: int) -> AsyncIterator[bytes]:
-        """The bytes from `offset` on, in chunks, as they are written, until the log has ended."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        """The bytes from `offset` on, in chunks, as they are written, until the log has ended.
+
+        One empty chunk stands where the log ended at the time of the call, for those who want no more than that.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # the job is being closed
+            return
         try:
             with self._changes.of(self.path) as changed:
                 self._followers.add(changed)
                 try:
-                    async for chunk in self._read(descriptor, offset, changed):
+                    async for chunk in self._read(descriptor, min(offset, FARTHEST), changed):
                         yield chunk
                 finally:
                     self._followers.discard(changed)
         finally:
             os.close(descriptor)
 
-    async def stored(self, offset: int) -> AsyncIterator[bytes]:
-        """The bytes from `offset` on that are there now, in chunks; what is written meanwhile is left out."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            end = os.fstat(descriptor).st_size
-            while offset < end:
-                chunk = os.pread(descriptor, min(LARGEST_CHUNK, end - offset), offset)
-                offset += len(chunk)
-                yield chunk
-        finally:
-            os.close(descriptor)
-
     async def _read(self, descriptor: int, offset: int, changed: asyncio.Event) -> AsyncIterator[bytes]:
+        there_now = os.fstat(descriptor).st_size
+        while offset < there_now and (chunk := os.pread(descriptor, min(LARGEST_CHUNK, there_now - offset), offset)):
+            offset += len(chunk)
+            yield chunk
+        yield b""
         while True:
             # Whether it has ended is asked first: what was written before is then surely read.
             ended = self._ended

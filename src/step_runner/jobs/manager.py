@@ -44,6 +44,7 @@ class JobManager:
         self._jobs: dict[str, Job[JobLog]] = {}
         self._starting: dict[str, asyncio.Future[None]] = {}
         self._changes = Changes()
+        self._shut = False
 
     async def run(self, request: RunRequest) -> None:
         """Start a job, unless there is one with its id already, and return.
@@ -54,6 +55,8 @@ class JobManager:
             await asyncio.wait([self._starting[request.id]])
         if request.id in self._jobs:
             return
+        if self._shut:
+            raise StepRunnerError("the server is stopping: it takes no more jobs")
         self._starting[request.id] = asyncio.get_running_loop().create_future()
         try:
             await self._start(request)
@@ -68,30 +71,31 @@ class JobManager:
         """The state of every job."""
         return [job.status for job in self._jobs.values()]
 
-    def follow(self, job_id: str, offset: int, *, wait: bool = True) -> AsyncIterator[bytes]:
-        """The job's log from a byte offset on, until its end or, without `wait`, as far as it goes now.
+    def follow(self, job_id: str, offset: int) -> AsyncIterator[bytes]:
+        """The job's log from a byte offset on, until its end.
 
         Raises InputError when there is no such job or the offset is negative.
         """
         if offset < 0:
             raise InputError(f'following logs for job "{job_id}": the offset is {offset}, it cannot be negative')
-        log = self._job(job_id).log
-        return log.follow(offset) if wait else log.stored(offset)
+        return self._job(job_id).log.follow(offset)
 
-    def cancel(self, job_id: str) -> float | None:
-        """Ask a job to stop; returns the seconds until it is killed, None when it is unknown or has ended."""
-        return self._jobs[job_id].cancel() if job_id in self._jobs else None
+    def cancel(self, job_id: str) -> None:
+        """Ask a job to stop; an unknown one has nothing to stop."""
+        if job_id in self._jobs:
+            self._jobs[job_id].cancel()
 
     async def close(self, job_id: str) -> None:
-        """Stop a job and remove everything of it; an unknown one has nothing to remove."""
+        """Stop a job and remove everything of it, even if the caller is cancelled meanwhile.
+
+        An unknown one has nothing to remove.
+        """
         if job_id in self._jobs:
-            job = self._jobs[job_id]
-            await job.close()
-            if self._jobs.get(job_id) is job:
-                del self._jobs[job_id]
+            await asyncio.shield(self._remove(job_id, self._jobs[job_id]))
 
     async def shut_down(self) -> None:
-        """Close all jobs at once, and the manager."""
+        """Close all jobs at once, and the manager, which takes no more."""
+        self._shut = True
         while self._jobs or self._starting:
             await asyncio.gather(*map(self.close, tuple(self._jobs)), *self._starting.values())
         self._changes.close()
@@ -100,6 +104,11 @@ class JobManager:
         """End what all jobs run without any more delay."""
         for job in self._jobs.values():
             job.kill()
+
+    async def _remove(self, job_id: str, job: Job[JobLog]) -> None:
+        await job.close()
+        if self._jobs.get(job_id) is job:
+            del self._jobs[job_id]
 
     def _job(self, job_id: str) -> Job[JobLog]:
         if job_id not in self._jobs:
@@ -110,12 +119,12 @@ class JobManager:
         work_dir = _absolute(request.work_dir)
         function = await _load(request.steps, work_dir)
         _make_directory(work_dir)
-        level = log_level(request, self._environment)
+        level = log_level({variable.key: variable.value for variable in request.variables}, self._environment)
         workspace = Workspace(request.id)
         try:
             variables = workspace.variables(request.variables)
             log = JobLog(workspace.log, self._changes)
-        except StepRunnerError:
+        except BaseException:
             workspace.remove()
             raise
         delay = self._delay if request.graceful_exit_delay is None else request.graceful_exit_delay
@@ -123,11 +132,12 @@ class JobManager:
         job = Job(request.id, proc, workspace, log)
         context = GlobalContext(
             proc=proc,
+            container=job.container,
             work_dir=work_dir,
             env={**self._environment, LOG_LEVEL: level, **request.env},
             variables=_masked(request, variables),
             sink=log,
-            scratch=workspace.scratch,
+            scratch=workspace.directory,
             resolve=partial(resolve, proc),
             observer=job,
             debug=is_debugging(self._environment),
@@ -140,9 +150,12 @@ async def _load(text: str, directory: str) -> Function:
     try:
         load = partial(load_function, text, file="steps", directory=directory)
         function, _ = load() if len(text) < LARGE_TEXT else await asyncio.to_thread(load)
-        assign({}, function.spec)
     except StepRunnerError as error:
         raise InputError(f"loading step: {error}") from error
+    try:
+        assign({}, function.spec)
+    except StepRunnerError as error:
+        raise InputError(f"failed to start step runner service: {error}") from error
     return function
 
 
@@ -153,17 +166,17 @@ def _absolute(path: str) -> str:
 def _make_directory(path: str) -> None:
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StepRunnerError(f'initializing request: making the work dir "{path}": {error.strerror}') from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL character
+        reason = getattr(error, "strerror", None) or error
+        raise StepRunnerError(f'initializing request: making the work dir "{path}": {reason}') from error
 
 
-def log_level(request: RunRequest, environment: Mapping[str, str]) -> str:
+def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> str:
     """The level at which builtin functions log: the job variable, else the environment, else info.
 
     Raises InputError for a level that does not exist.
     """
-    given = {variable.key: variable.value for variable in request.variables}
-    level = (given.get(LOG_LEVEL) or environment.get(LOG_LEVEL) or "info").strip().lower() or "info"
+    level = (variables.get(LOG_LEVEL) or environment.get(LOG_LEVEL) or "info").strip().lower() or "info"
     if level not in LOG_LEVELS:
         raise InputError(
             f"initializing global environment: log level: {level} not supported: use one of {', '.join(LOG_LEVELS)}"

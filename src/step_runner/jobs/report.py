@@ -35,7 +35,10 @@ Json: TypeAlias = dict[str, object]
 
 
 def result_tree(result: StepResult) -> Json:
-    """A step result as protobuf's JSON form of `proto.StepResult`: camelCase names, empty fields left out."""
+    """A step result as protobuf's JSON form of `proto.StepResult`: camelCase names, empty fields left out.
+
+    Protobuf is not imported for it, which costs more than many a function takes to run.
+    """
     return _filled(
         step=_filled(
             name=result.name,
@@ -56,9 +59,7 @@ def result_tree(result: StepResult) -> Json:
 def run_record(result: LocalResult) -> Json:
     """What became of a run: its status and times, how its processes were ended, and the step result tree."""
     job = result.status
-    return _filled(
-        status=job.status.name.lower(),
-        exitStatus=result.exit_status,
+    return {"status": job.status.name.lower(), "exitStatus": result.exit_status} | _filled(
         errorKind=job.kind.name.lower() if job.kind is not None else None,
         message=job.message,
         startTime=_time(job.start_time),
@@ -68,29 +69,41 @@ def run_record(result: LocalResult) -> Json:
     )
 
 
-def write(path: str, content: Json) -> None:
-    """Write JSON to a file that only its owner can read, because an environment may hold secrets.
+def text(content: Json) -> str:
+    """JSON to be read by people and programs."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
-    The file is replaced as a whole. Raises OSError.
+
+def write(path: str, content: str, mode: int = 0o600) -> None:
+    """Write a file; without another mode only its owner can read it, because an environment may hold secrets.
+
+    A file is replaced as a whole; to a device or a pipe, such as /dev/stdout, it is added. Raises OSError.
     """
+    content_bytes = content.encode(errors="replace")
+    if _is_device(path):
+        with open(path, "ab") as device:
+            device.write(content_bytes)
+        return
+    path = os.path.realpath(path)
     partial = f"{path}.{os.getpid()}"
-    descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode)
     try:
-        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            json.dump(content, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+        with open(descriptor, "wb") as file:
+            file.write(content_bytes)
         os.replace(partial, path)
     except BaseException:
         os.unlink(partial)
         raise
 
 
+def _is_device(path: str) -> bool:
+    return os.path.abspath(path).startswith("/dev/") or (os.path.exists(path) and not os.path.isfile(path))
+
+
 def _termination(termination: Termination) -> Json:
     ended = termination.ended
-    return _filled(
-        step=termination.step,
-        cause=str(ended.cause),
-        exitStatus=ended.status,
+    status = {} if ended.status is None else {"exitStatus": ended.status}
+    return {"step": termination.step, "cause": str(ended.cause), **status} | _filled(
         forced=ended.forced,
         duration=round(ended.duration, 6),
         signals=[
@@ -122,7 +135,7 @@ def _reference(call: Reference | Script) -> Json:
         case Builtin():
             return _filled(protocol="dist", paths={"parts": call.name.split("/")})
         case Dynamic():
-            return _filled(protocol="dynamic", url=call.template)
+            return _filled(protocol="dynamic", pathExp=call.template)
         case Script():
             return _filled(protocol="dist", paths={"parts": ["script"]})
         case _:
@@ -141,11 +154,11 @@ def _spec(spec: Spec) -> Json:
 
 def _parameters(parameters: Mapping[str, Parameter]) -> Json:
     return {
-        name: _filled(
-            type=str(parameter.type),
-            default=None if parameter.default is msgspec.UNSET else parameter.default,
-            sensitive=parameter.sensitive,
-        )
+        name: {
+            **_filled(type=str(parameter.type), sensitive=parameter.sensitive),
+            # A default is a message, which is there even if it says false or nothing.
+            **({} if parameter.default is msgspec.UNSET else {"default": parameter.default}),
+        }
         for name, parameter in parameters.items()
     }
 
@@ -179,7 +192,7 @@ def _exec_result(result: StepResult) -> Json | None:
 
 def _filled(**fields: object) -> Json:
     """The fields that have another value than protobuf's default."""
-    return {name: value for name, value in fields.items() if value or (value == 0 and name == "exitStatus")}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _time(seconds: float | None) -> str | None:

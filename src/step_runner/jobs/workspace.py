@@ -29,11 +29,11 @@ class Workspace:
         try:
             self.directory = _make_directory(f"step-runner-output-{encoded(job_id)}")
             self.log = os.path.join(self.directory, "logs")
-            self.scratch = os.path.join(self.directory, "steps")
             self._variables = os.path.join(self.directory, "variables")
-            os.mkdir(self.scratch, 0o700)
         except OSError as error:
-            raise StepRunnerError(f"making the job's directory: {error.filename}: {error.strerror}") from error
+            raise StepRunnerError(
+                f"initializing request: making the job's directory: {error.filename}: {error.strerror}"
+            ) from error
 
     def variables(self, variables: Iterable[Variable]) -> dict[str, str]:
         """The job's variables by name, those of type file as the path of a file that holds the value.
@@ -59,12 +59,16 @@ class Workspace:
             with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 file.write(variable.value)
         except OSError as error:
-            raise StepRunnerError(f'writing the file variable "{variable.key}": {error.strerror}') from error
+            raise StepRunnerError(
+                f'preparing environment: writing the file variable "{variable.key}": {error.strerror}'
+            ) from error
         return path
 
 
 def encoded(name: str) -> str:
-    """A name as one part of a path: no `/`, no `.` or `..`, not too long, and different for different names."""
+    """A name as one part of a path: no `/`, not empty, `.` or `..`, not too long, different for different names."""
+    if not name:
+        return "%"
     safe = quote(name, safe="").replace(".", "%2E") if name.strip(".") == "" else quote(name, safe="")
     if len(safe) <= LONGEST_NAME:
         return safe

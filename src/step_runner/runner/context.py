@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -16,7 +15,7 @@ from step_runner.runner.files import StepFiles
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gracefulexitcmd import Exit
+    from gracefulexitcmd import Container, Exit
     from step_runner.runner.proc import Proc
 
 Resolve: TypeAlias = Callable[[Reference, str], Awaitable[Function]]
@@ -50,12 +49,14 @@ class Observer(Protocol):
 class GlobalContext:
     """The job's part: what is the same for all its steps.
 
+    `container` knows all processes that they have started.
     `env` is the environment below everything that steps set, `exports` what steps have exported so far,
     `scratch` a private directory for output and export files. `debug` adds the lines of output files that cannot
     be read to the errors.
     """
 
     proc: Proc
+    container: Container
     work_dir: str
     env: Mapping[str, str]
     variables: Mapping[str, Value | Secret]
@@ -69,17 +70,13 @@ class GlobalContext:
 
     @contextlib.contextmanager
     def step_files(self) -> Iterator[StepFiles]:
-        """An empty output file and an empty export file for one step, removed afterwards."""
+        """The output file and the export file of one step; whoever runs a command makes them, this removes them."""
         number = next(self._numbers)
         files = StepFiles(f"{self.scratch}/output-{number}", f"{self.scratch}/export-{number}")
-        for path in files:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         try:
             yield files
         finally:
-            for path in files:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
+            files.remove()
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,9 @@ class StepsContext:
 
     def plain_environment(self) -> dict[str, str]:
         """The environment as a process gets it, with what is sensitive."""
-        return {name: str(reveal(value)) for name, value in self.environment().items()}
+        # All but the overrides is plain already, and this is asked for twice a step.
+        overrides = {name: str(reveal(value)) for name, value in self.overrides.items()}
+        return {**self.job.env, **self.job.exports, **overrides}
 
     def scope(self, files: StepFiles | None = None) -> dict[str, object]:
         """The names that an expression can use, with the function's own files unless others are given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from gracefulexitcmd import AsyncCmd, Cause, Exit
 from step_runner.errors import CommandError, StoppedError
 from step_runner.model import ExecResult
+from step_runner.runner import notices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +37,7 @@ async def run_command(
         stdin=subprocess.DEVNULL,
         stdout=job.sink.stdout,
         stderr=job.sink.stderr,
+        container=job.container,
     )
     with job.proc.listening(partial(_stop, process, path, job)):
         job.observer.step_started(path)
@@ -42,6 +45,8 @@ async def run_command(
             await process.start()
         except OSError as error:
             raise CommandError(f"exec: {_not_started(command, work_dir, error)}") from error
+        except ValueError as error:  # a NUL or half a surrogate pair in a word, `=` in a variable's name
+            raise CommandError(f"exec: the command or its environment cannot be used: {error}") from error
         ended = await process.wait()
     if ended.cause is not Cause.EXITED:
         _tell_end(ended, path, job)
@@ -63,18 +68,14 @@ def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, grace: f
     first = not process.signals
     process.cancel(grace=grace)
     if first and process.signals:
-        sent = process.signals[0]
-        processes = "1 process" if sent.processes == 1 else f"{sent.processes} processes"
-        job.sink.notice(f'Stopping step "{path[-1]}": {sent.name} to {processes}, {grace:g} s to finish')
+        job.sink.notice(notices.stopping(f'step "{path[-1] if path else ""}"', process.signals[0], grace))
 
 
 def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
-    killed = [process for process in ended.census if process.ended_by == "SIGKILL"]
-    if killed:
-        names = ", ".join(f"{os.path.basename(process.argv[0])} (pid {process.pid})" for process in killed)
-        count = "1 process" if len(killed) == 1 else f"{len(killed)} processes"
-        job.sink.notice(f"Ended {count} that ignored SIGTERM: {names}")
-    job.observer.step_stopped(path, ended)
+    for line in notices.ended(ended):
+        job.sink.notice(line)
+    # The process knows only that it was cancelled; why, the job knows.
+    job.observer.step_stopped(path, dataclasses.replace(ended, cause=job.proc.cause or ended.cause))
 
 
 def _error(ended: Exit, reason: Cause | None) -> Exception | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 import msgspec
@@ -20,6 +22,20 @@ class StepFiles(NamedTuple):
 
     output: str
     export: str
+
+    def make(self) -> None:
+        """Make both, empty, for a command to append to. Raises OutputError where that is not possible."""
+        for path in self:
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            except OSError as error:
+                raise OutputError(f"making {path}: {error.strerror}") from error
+
+    def remove(self) -> None:
+        """Remove both; what a step has put in their place goes with the job's directory."""
+        for path in self:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
 
 def read_outputs(path: str, spec: Spec, *, show_lines: bool) -> dict[str, Value]:
@@ -80,7 +96,7 @@ def _lines(path: str, *, show_lines: bool) -> Iterator[tuple[str, Value]]:
             continue
         try:
             yield _name_and_value(line)
-        except (OutputError, msgspec.DecodeError) as error:
+        except (OutputError, msgspec.DecodeError, RecursionError) as error:
             shown = f", line: {line.decode(errors='replace')}" if show_lines else ""
             raise OutputError(f"failed to unmarshal JSON at line {number}: {error}{shown}") from None
 
@@ -104,7 +120,7 @@ def _name_and_value(line: bytes) -> tuple[str, Value]:
 def _read_delegated(path: str) -> dict[str, Value]:
     try:
         result = msgspec.json.decode(_content(path))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise OutputError(f"the whole file must be one step result as JSON: {error}") from None
     if not isinstance(result, dict) or not isinstance(result.get("outputs", {}), dict):
         raise OutputError('the whole file must be one step result: a JSON object with "outputs"')
@@ -114,9 +130,15 @@ def _read_delegated(path: str) -> dict[str, Value]:
 
 def _content(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        # Who reads from a pipe that the step has put there would wait for somebody to write into it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read() if regular else b""
     except OSError as error:
         raise OutputError(f"{error.strerror}: the step must append to {path}, not remove or replace it") from None
+    if not regular:
+        raise OutputError(f"no regular file: the step must append to {path}, not remove or replace it")
+    return content
 
 
 def _exported(name: str, value: Value) -> str:

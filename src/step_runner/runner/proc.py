@@ -30,7 +30,7 @@ class Proc:
         self.graceful_exit_delay = graceful_exit_delay
         self._cause: Cause | None = None
         self._killed = False
-        self._kill_at = math.inf
+        self._cancelled_at = math.inf
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
 
@@ -46,8 +46,11 @@ class Proc:
 
     @property
     def time_left(self) -> float:
-        """Seconds until SIGKILL; infinite as long as it was not cancelled."""
-        return 0.0 if self._killed else max(0.0, self._kill_at - time.monotonic())
+        """Seconds until what runs is killed: all of the delay as long as it was not cancelled."""
+        if self._killed:
+            return 0.0
+        passed = max(0.0, time.monotonic() - self._cancelled_at)
+        return max(0.0, self.graceful_exit_delay - passed)
 
     def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
         """Stop what runs, gracefully; only the first call counts, and so does its cause."""
@@ -55,7 +58,7 @@ class Proc:
             if self._cause is not None:
                 return
             self._cause = cause
-            self._kill_at = time.monotonic() + self.graceful_exit_delay
+            self._cancelled_at = time.monotonic()
             listeners = tuple(self._listeners)
         self._tell(listeners)
 
@@ -93,6 +96,6 @@ class Proc:
         return self._cause
 
     def _tell(self, listeners: tuple[Listener, ...]) -> None:
-        grace = 0.0 if self._killed else self.graceful_exit_delay
+        grace = self.time_left
         for listener in listeners:
             listener(grace)

@@ -165,10 +165,12 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
     exports: Mapping[str, str] = {}
     exec_result: ExecResult | None = None
     error: Exception | None
-    job.sink.notice(f"Running step name={call.step.name if call.step else ''}")
     try:
+        _refuse_when_cancelled(job)
+        job.sink.notice(f"Running step name={call.step.name if call.step else ''}")
         context = _with_own_env(function, context)
         command, work_dir = _expand_exec(function, body, context)
+        context.files.make()
         exec_result, error = await run_command(command, work_dir, context.plain_environment(), context.path, job)
         if error is None:
             outputs = _read_outputs(function, context)
@@ -216,7 +218,7 @@ def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple
         work_dir = str(reveal(expand_text(body.work_dir, scope))) if body.work_dir else ""
     except StepRunnerError as error:
         raise InputError(f"exec: {error}") from error
-    return command, os.path.join(context.job.work_dir, work_dir)
+    return command, os.path.join(context.job.work_dir, work_dir) if work_dir else context.job.work_dir
 
 
 def _read_outputs(function: Function, context: StepsContext) -> Outputs:

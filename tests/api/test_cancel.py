@@ -1,0 +1,360 @@
+"""How a job is stopped by Cancel, Close or its timeout: real scripts, a real server, a real client."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.steps import command, script
+
+from step_runner.api.pb import step_pb2 as pb
+from step_runner.errors import StepRunnerError
+from step_runner.model import ErrorKind, JobStatus, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.api.conftest import Server
+
+# A shell that waits for a child in the background would do as well, but what gets SIGTERM between fork and exec has
+# no trap yet and forgets it.
+TRAP = "trap 'echo trapped >trapped; echo cleaned up; exit {status}' TERM; echo ready; while :; do sleep 0.02; done"
+IGNORES_TERM = "trap '' TERM; sleep 1000 & echo ready; wait"
+WAITS_IN_TRAP = (
+    "trap 'echo cleaning; read line <gate; echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.02; done"
+)
+
+DELAY = 0.3
+"""Seconds of grace where a test waits for the end of the delay."""
+
+PATIENCE = 0.5
+"""Seconds that Close may take beyond the delay."""
+
+EARLY = 0.05
+"""Seconds between the cancel, from which the delay counts, and the moment at which SIGTERM was sent."""
+
+SLACK = 2.0
+"""Seconds that a call may take longer than promised because the machine is busy."""
+
+
+def signals(status: JobStatus) -> dict[str, float]:
+    """When each signal was sent."""
+    assert status.termination is not None
+    return {sent.name: sent.after for sent in status.termination.ended.signals}
+
+
+def is_cancelled(status: JobStatus) -> bool:
+    return (status.status, status.kind) == (Status.CANCELLED, ErrorKind.CANCELLED)
+
+
+@pytest.mark.parametrize("status", [0, 7])
+def test_cancelled_script_runs_its_trap(server: Server, work_dir: Path, status: int) -> None:
+    """The trap runs to its end, its output is in the log, and the job is cancelled whatever the exit status."""
+    job = server.start_ready(TRAP.format(status=status), work_dir=str(work_dir))
+
+    server.client.cancel(job)
+    ended = server.ended(job)
+
+    assert is_cancelled(ended)
+    assert ended.message.startswith(f'job "{job}" cancelled: step "s1": stopped on request')
+    assert ended.message.endswith("exec: exit status 7") is (status == 7)
+    assert (work_dir / "trapped").read_text() == "trapped\n"
+    assert b"cleaned up\n" in server.log(job)
+    assert ended.termination is not None
+    assert (ended.termination.step, ended.termination.ended.cause) == ("s1", "cancelled")
+    assert (ended.termination.ended.forced, ended.termination.ended.status) == (False, status)
+
+
+def test_log_says_what_was_sent_to_whom(server: Server) -> None:
+    job = server.start_ready(TRAP.format(status=0), graceful_exit_delay=12)
+    server.client.cancel(job)
+    assert re.search(rb'\nStopping step "s1": SIGTERM to \d process(es)?, 12 s to finish\n', server.log(job))
+
+
+def test_ten_megabytes_written_in_a_trap_arrive_whole(server: Server) -> None:
+    """No byte is lost or changed; the runner's own line stands in between, on a line of its own."""
+    text = "trap 'yes 123456789 | head -c 10000000; exit 0' TERM; echo ready; while :; do sleep 0.02; done"
+    job = server.start_ready(text)
+    server.client.cancel(job)
+    log = server.log(job)
+    own = re.search(rb"Stopping step .* to finish\n", log)
+    assert own is not None
+    before, after = log[: own.start()].removeprefix(b"Running step name=s1\nready\n"), log[own.end() :]
+    content = b"123456789\n" * 1_000_000
+    assert content in before + after or content in before[:-1] + after
+
+
+def test_script_that_ignores_sigterm_is_killed_at_the_delay(server: Server) -> None:
+    job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
+
+    server.client.cancel(job)
+    ended = server.ended(job)
+
+    sent = signals(ended)
+    assert is_cancelled(ended)
+    assert DELAY - EARLY <= sent["SIGKILL"] - sent["SIGTERM"] < DELAY + SLACK
+    assert ended.message.endswith("exec: signal: killed")
+    assert ended.termination is not None
+    assert ended.termination.ended.forced
+    assert [process.ended_by for process in ended.termination.ended.census] == ["SIGKILL", "SIGKILL"]
+    assert b"Ended 2 processes that ignored SIGTERM: " in server.log(job)
+
+
+def test_child_that_ignores_sigterm_is_gone_at_the_delay_although_its_parent_obeyed(server: Server) -> None:
+    job = server.start_ready("(trap '' TERM; echo ready; exec sleep 1000) & wait", graceful_exit_delay=DELAY)
+
+    server.client.cancel(job)
+    ended = server.ended(job)
+
+    sent = signals(ended)
+    assert ended.termination is not None
+    assert (ended.termination.ended.forced, ended.termination.ended.status) == (True, -15)
+    assert [process.argv for process in ended.termination.ended.census if process.ended_by == "SIGKILL"] == [
+        ("sleep", "1000")
+    ]
+    assert sent["SIGKILL"] - sent["SIGTERM"] >= DELAY - EARLY
+    assert server.jobs_processes() == []
+
+
+def test_stopped_script_runs_its_trap(server: Server) -> None:
+    """SIGCONT follows SIGTERM: a process that SIGSTOP has stopped could not act."""
+    job = server.start_ready(
+        "trap 'echo trapped; exit 0' TERM; echo ready; kill -STOP $$; while :; do sleep 0.02; done"
+    )
+    server.client.cancel(job)
+    assert b"trapped\n" in server.log(job)
+
+
+def test_later_steps_never_start(server: Server, work_dir: Path) -> None:
+    steps = script("echo ready; sleep 1000 & wait", "touch second", "touch third")
+    job = server.start_ready(steps, work_dir=str(work_dir))
+    server.client.cancel(job)
+    assert is_cancelled(server.ended(job))
+    assert list(work_dir.iterdir()) == []
+    assert b"s2" not in server.log(job)
+
+
+def test_command_that_is_the_job_itself_is_cancelled(server: Server) -> None:
+    """It has no step's name."""
+    job = server.start_ready(command("sh", "-c", "echo ready; exec sleep 1000"))
+    server.client.cancel(job)
+    ended = server.ended(job)
+    assert is_cancelled(ended)
+    assert ended.message == f'job "{job}" cancelled: stopped on request; exec: signal: terminated'
+    assert ended.termination is not None
+    assert ended.termination.step == ""
+
+
+def test_cancelled_again_it_has_the_same_time(server: Server) -> None:
+    job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
+    for _ in range(3):
+        server.client.cancel(job)
+    ended = server.ended(job)
+    assert ended.termination is not None
+    assert [sent.name for sent in ended.termination.ended.signals] == ["SIGTERM", "SIGCONT", "SIGKILL"]
+
+
+def test_cancelled_at_once_a_job_is_cancelled(server: Server, work_dir: Path) -> None:
+    for _ in range(20):
+        job = server.start(script("sleep 1000", "touch second"), work_dir=str(work_dir))
+        server.client.cancel(job)
+        assert is_cancelled(server.ended(job))
+    assert list(work_dir.iterdir()) == []
+
+
+def test_cancel_after_the_end_changes_nothing(server: Server) -> None:
+    job = server.start("exit 3")
+    before = server.ended(job)
+    server.client.cancel(job)
+    assert server.client.status(job) == before
+    assert before.kind is ErrorKind.STEP_FAILURE
+
+
+def test_cancel_of_an_unknown_job_is_fine(server: Server) -> None:
+    server.client.cancel("unknown")
+    with pytest.raises(StepRunnerError, match='no job with id "unknown"'):
+        server.client.status("unknown")
+
+
+def test_cancelled_job_still_answers(server: Server, work_dir: Path) -> None:
+    """Status and FollowLogs answer during the grace time, and after the end until Close."""
+    gate = work_dir / "gate"
+    _make_gate(gate)
+    job = server.start_ready(WAITS_IN_TRAP, work_dir=str(work_dir))
+
+    server.client.cancel(job)
+    server.wait_for(job, b"cleaning\n")
+    during = server.client.status(job)
+    gate.write_text("go on\n")
+
+    assert during.status is Status.RUNNING
+    assert is_cancelled(server.ended(job))
+    assert server.log(job) == server.log(job)
+
+
+def test_two_hundred_cancels_at_the_moment_of_the_normal_end(server: Server) -> None:
+    """Whoever wins, the job ends at once, in one final state, with a log that has an end."""
+    endings = set()
+    for _ in range(200):
+        job = server.start(command("true"))
+        cancelling = threading.Thread(target=server.client.cancel, args=(job,))
+        cancelling.start()
+        ended = server.ended(job)
+        cancelling.join()
+        assert server.client.status(job) == ended
+        endings.add((ended.status, ended.kind))
+        server.client.close(job)
+    assert endings <= {(Status.SUCCESS, None), (Status.CANCELLED, ErrorKind.CANCELLED)}
+
+
+# The time that a job has
+
+
+def test_timeout_stops_a_job_gracefully(server: Server) -> None:
+    job = server.start(TRAP.format(status=0), timeout=1.0)
+    ended = server.ended(job)
+    assert (ended.status, ended.kind) == (Status.CANCELLED, ErrorKind.TIMEOUT)
+    assert ended.message == f'job "{job}" cancelled: step "s1": stopped because the job\'s time was over'
+    assert b"cleaned up\n" in server.log(job)
+
+
+def test_job_that_ends_within_its_timeout_succeeds(server: Server) -> None:
+    ended, _ = server.run("true", timeout=60)
+    assert (ended.status, ended.kind) == (Status.SUCCESS, None)
+
+
+# The delay
+
+
+def test_delay_is_the_servers_unless_the_request_says_another(serve: Callable[..., Server]) -> None:
+    server = serve("--graceful-exit-delay", "150ms", env={"STEP_RUNNER_GRACEFUL_EXIT_DELAY": "60"})
+    _check_delays(server)
+
+
+def test_delay_is_that_of_the_environment_unless_an_option_says_another(serve: Callable[..., Server]) -> None:
+    server = serve(env={"STEP_RUNNER_GRACEFUL_EXIT_DELAY": "150ms"})
+    _check_delays(server)
+
+
+def _check_delays(server: Server) -> None:
+    jobs = {
+        0.15: server.start_ready(IGNORES_TERM),
+        0.4: server.start_ready(IGNORES_TERM, graceful_exit_delay=0.4),
+        0.0: server.start_ready(IGNORES_TERM, graceful_exit_delay=0),
+    }
+    for job in jobs.values():
+        server.client.cancel(job)
+    for delay, job in jobs.items():
+        sent = signals(server.ended(job))
+        assert delay - EARLY <= sent["SIGKILL"] - sent["SIGTERM"] < delay + SLACK
+
+
+@pytest.mark.parametrize("delay", [2.0**40, 2.0**31, 9_000_000_000_000_000_000])
+def test_delay_of_ages_is_taken(server: Server, delay: float) -> None:
+    job = server.start_ready(TRAP.format(status=0), graceful_exit_delay=min(delay, 9_000_000_000), timeout=2.0**33)
+    server.client.cancel(job)
+    assert is_cancelled(server.ended(job))
+
+
+# Close
+
+
+def test_close_waits_for_the_trap(server: Server, work_dir: Path) -> None:
+    gate = work_dir / "gate"
+    _make_gate(gate)
+    job = server.start_ready(WAITS_IN_TRAP, work_dir=str(work_dir))
+    with ThreadPoolExecutor() as threads:
+        closing = threads.submit(server.client.close, job)
+        server.wait_for(job, b"cleaning\n")
+        chunks = server.client.follow(job)
+        log = next(chunks)
+        assert not closing.done()
+        gate.write_text("go on\n")
+        closing.result()
+    assert (log + b"".join(chunks)).endswith(b"cleaned up\n")
+    _assert_unknown(server, job)
+
+
+def test_close_kills_at_the_delay(server: Server) -> None:
+    job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
+    began = time.monotonic()
+    server.client.close(job)
+    assert DELAY <= time.monotonic() - began < DELAY + PATIENCE + SLACK
+    _assert_unknown(server, job)
+    assert server.jobs_processes() == []
+
+
+def test_close_twice_at_once(server: Server) -> None:
+    job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
+    began = time.monotonic()
+    with ThreadPoolExecutor() as threads:
+        both = [threads.submit(_closed_at, server, job) for _ in range(2)]
+        ends = [closing.result() - began for closing in both]
+    assert min(ends) >= DELAY
+    assert max(ends) < DELAY + PATIENCE + SLACK
+    _assert_unknown(server, job)
+
+
+def test_close_during_the_grace_time_waits_for_its_end(server: Server) -> None:
+    job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
+    server.client.cancel(job)
+    server.client.close(job)
+    _assert_unknown(server, job)
+    assert server.jobs_processes() == []
+
+
+@pytest.mark.parametrize("job", ["unknown", ""])
+def test_close_of_an_unknown_job_is_fine(server: Server, job: str) -> None:
+    server.client.close(job)
+
+
+def test_close_of_a_finished_job_removes_it(server: Server) -> None:
+    job = server.start("echo x")
+    server.ended(job)
+    server.client.close(job)
+    _assert_unknown(server, job)
+    assert list(server.temporary.iterdir()) == []
+
+
+def test_follower_gets_the_end_when_the_job_is_closed(server: Server) -> None:
+    job = server.start_ready(TRAP.format(status=0))
+    chunks = server.client.follow(job)
+    log = next(chunks)
+    server.client.close(job)
+    assert b"ready\n" in log
+    assert b"cleaned up\n" in b"".join(chunks)
+
+
+def test_job_is_removed_even_if_who_closed_it_has_gone(server: Server) -> None:
+    """The call that closes it is given up, the closing is not."""
+    job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
+    closing = server.stub.Close.future(pb.CloseRequest(id=job))
+    closing.cancel()
+    closing = server.stub.Close.future(pb.CloseRequest(id=job), timeout=0.05)
+    assert closing.exception() is not None
+    server.log(job)
+    server.client.close(job)
+    _assert_unknown(server, job)
+
+
+def _closed_at(server: Server, job: str) -> float:
+    server.client.close(job)
+    return time.monotonic()
+
+
+def _make_gate(path: Path) -> None:
+    """A named pipe: who reads from it waits for the test."""
+    os.mkfifo(path)
+
+
+def _assert_unknown(server: Server, job: str) -> None:
+    with pytest.raises(StepRunnerError, match=f'no job with id "{job}"'):
+        server.client.status(job)
+    with pytest.raises(StepRunnerError, match=f'no job with id "{job}"'):
+        server.log(job)

@@ -1,0 +1,83 @@
+"""What goes over the wire comes out as it went in."""
+
+from __future__ import annotations
+
+import pytest
+
+from gracefulexitcmd import Cause, EndedProcess, Exit, SignalSent
+from step_runner.api import convert
+from step_runner.api.pb import step_pb2 as pb
+from step_runner.errors import InputError
+from step_runner.model import ErrorKind, JobStatus, RunRequest, Status, Termination, Variable
+
+ENDED = Exit(
+    cause=Cause.CANCELLED,
+    status=-9,
+    duration=2.5,
+    forced=True,
+    signals=(SignalSent("SIGTERM", 0.25, 2), SignalSent("SIGKILL", 2.25, 1)),
+    census=(EndedProcess(12, ("sh", "-c", "x"), "leader", "SIGTERM"), EndedProcess(13, (), "group", None)),
+)
+
+STATES = {
+    "registered": JobStatus(id="1"),
+    "running": JobStatus(id="1", status=Status.RUNNING, start_time=1_700_000_000.5),
+    "succeeded": JobStatus(id="1", status=Status.SUCCESS, start_time=1.5, end_time=2.25),
+    "failed": JobStatus(id="1", status=Status.FAILURE, message="exit status 1", kind=ErrorKind.STEP_FAILURE),
+    "of an unknown kind": JobStatus(id="1", status=Status.FAILURE, message="x", kind=ErrorKind.UNKNOWN),
+    "stopped": JobStatus(
+        id="1", status=Status.CANCELLED, kind=ErrorKind.TIMEOUT, termination=Termination(step="s", ended=ENDED)
+    ),
+}
+
+
+@pytest.mark.parametrize("status", STATES.values(), ids=STATES.keys())
+def test_status(status: JobStatus) -> None:
+    message = pb.Status.FromString(convert.status_message(status).SerializeToString())
+    assert convert.job_status(message) == status
+
+
+def test_exit_status_of_zero_is_not_none() -> None:
+    ended = Exit(cause=Cause.CANCELLED, status=0, duration=0)
+    status = JobStatus(id="1", termination=Termination(step="s", ended=ended))
+    assert convert.job_status(convert.status_message(status)) == status
+
+
+def test_text_that_is_no_unicode_is_sent_with_replacements() -> None:
+    status = JobStatus(
+        id="1", message="file \udcff", termination=Termination(step="s", ended=Exit(Cause.EXITED, 0, 0.0))
+    )
+    assert convert.status_message(status).message == "file ?"
+
+
+REQUESTS = {
+    "bare": RunRequest(id="", steps=""),
+    "full": RunRequest(
+        id="ü",
+        steps="text",
+        work_dir="/w",
+        env={"A": "b"},
+        variables=(Variable(key="K", value="v", file=True), Variable(key="L", value="", masked=True)),
+        graceful_exit_delay=0.25,
+        timeout=3600.5,
+    ),
+    "without delay": RunRequest(id="1", steps="", graceful_exit_delay=0.0, timeout=0.0),
+}
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS.keys())
+def test_request(request_: RunRequest) -> None:
+    message = pb.RunRequest.FromString(convert.run_message(request_).SerializeToString())
+    assert convert.run_request(message) == request_
+
+
+def test_build_dir_wins() -> None:
+    assert convert.run_request(pb.RunRequest(work_dir="w", job=pb.Job(build_dir="b"))).work_dir == "b"
+
+
+@pytest.mark.parametrize("field", ["timeout", "graceful_exit_delay"])
+def test_negative_time_is_refused(field: str) -> None:
+    message = pb.RunRequest()
+    getattr(message, field).FromMilliseconds(-1500)
+    with pytest.raises(InputError, match=f"^{field} is -1.5 s: it cannot be negative$"):
+        convert.run_request(message)

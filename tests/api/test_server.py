@@ -1,0 +1,255 @@
+"""A server's life: its socket, what it says, how it stops, and what it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket as sockets
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import psutil
+import pytest
+from tests.support.steps import command
+
+from step_runner.api.pb import step_pb2 as pb
+from step_runner.api.pb.step_pb2_grpc import StepRunnerStub, add_StepRunnerServicer_to_server
+from step_runner.api.service import Service
+from step_runner.jobs.manager import JobManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.api.conftest import Server
+
+TRAP = "trap 'echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.02; done"
+IGNORES_TERM = "trap '' TERM; sleep 1000 & echo ready; wait"
+
+
+def test_ready_line_names_the_socket(serve: Callable[..., Server]) -> None:
+    """Clients take everything between these words and the end of the line as the path."""
+    server = serve()
+    assert server.first_line == f"step-runner is listening on socket {server.path}\n"
+    assert server.client.jobs() == []
+
+
+def test_socket_is_the_owners_alone(serve: Callable[..., Server]) -> None:
+    mode = os.stat(serve().path).st_mode
+    assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_stopped_server_leaves_nothing(serve: Callable[..., Server], number: signal.Signals) -> None:
+    """Jobs are cancelled gracefully, their followers get the end, and the exit status is 0."""
+    server = serve()
+    finished = server.start("true")
+    server.log(finished)
+    job = server.start_ready(TRAP)
+    chunks = server.client.follow(job)
+    log = next(chunks)
+
+    server.process.send_signal(number)
+
+    assert (log + b"".join(chunks)).count(b"cleaned up\n") == 1
+    assert server.wait() == 0
+    assert server.rest == f"received {number.name}: stopping all jobs\n".encode()
+    assert (os.path.exists(server.path), os.listdir(server.temporary)) == (False, [])
+
+
+def test_stopping_server_lets_each_job_have_its_own_delay(serve: Callable[..., Server], temporary: str) -> None:
+    """The request's delay is longer than the server's: the follower gets the whole log all the same."""
+    server = serve("--graceful-exit-delay", "0")
+    text = (
+        "trap 'echo cleaning; read line <gate; echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.02; done"
+    )
+    os.makedirs(f"{temporary}/work")
+    os.mkfifo(f"{temporary}/work/gate")
+    chunks = server.client.follow(server.start_ready(text, graceful_exit_delay=30))
+    killed = server.client.follow(server.start_ready(IGNORES_TERM))
+    next(chunks)
+    next(killed)
+    server.process.send_signal(signal.SIGTERM)
+    assert b"Ended 2 processes" in b"".join(killed)
+    Path(f"{temporary}/work/gate").write_text("go on\n")
+    assert b"".join(chunks).endswith(b"cleaned up\n")
+    assert server.wait() == 0
+
+
+def test_server_that_is_stopping_takes_no_calls(serve: Callable[..., Server]) -> None:
+    server = serve()
+    job = server.start_ready(IGNORES_TERM, graceful_exit_delay=1)
+    chunks = server.client.follow(job)
+    next(chunks)
+    server.process.send_signal(signal.SIGTERM)
+    while b"Stopping step" not in next(chunks):
+        pass
+    with pytest.raises(grpc.RpcError) as caught:
+        server.stub.Run(pb.RunRequest(id="late", steps=command("true")))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert b"Ended 2 processes" in b"".join(chunks)
+    assert server.wait() == 0
+
+
+def test_second_signal_kills_at_once(serve: Callable[..., Server]) -> None:
+    server = serve()
+    job = server.start_ready(IGNORES_TERM)
+    chunks = server.client.follow(job)
+    next(chunks)
+    server.process.send_signal(signal.SIGTERM)
+    while b"Stopping step" not in next(chunks):
+        pass
+    began = time.monotonic()
+    assert server.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 20
+    assert os.listdir(server.temporary) == []
+
+
+def test_server_stops_although_nobody_reads_its_stderr(serve: Callable[..., Server]) -> None:
+    server = serve()
+    assert server.process.stderr is not None
+    server.process.stderr.close()
+    server.process.stderr = None
+    assert server.stop() == 0
+    assert not os.path.exists(server.path)
+
+
+def test_faults_go_to_stderr_and_the_server_lives_on(serve: Callable[..., Server]) -> None:
+    """Jobs that fail are not told of: stderr is shown to users."""
+    server = serve()
+    server.run("exit 1")
+    assert server.stop() == 0
+    assert server.rest == b"received SIGTERM: stopping all jobs\n"
+
+
+def test_two_servers_share_a_directory_for_temporary_files(serve: Callable[..., Server]) -> None:
+    """Their jobs of one id do not meet."""
+    first, second = serve(name="1.sock"), serve(name="2.sock")
+    assert first.run("echo first", job_id="1")[1] == b"first\n"
+    assert second.run("echo second", job_id="1")[1] == b"second\n"
+    assert len(os.listdir(first.temporary)) == 2
+    second.client.close("1")
+    assert first.log("1").endswith(b"first\n")
+
+
+def test_no_descriptor_is_left_after_many_jobs(server: Server) -> None:
+    server.run("true")
+    server.clean()
+    before = server.descriptors()
+    for _ in range(30):
+        server.run("true")
+    server.clean()
+    server.wait_for_descriptors(before)
+
+
+def test_commands_get_no_descriptor_of_the_server(server: Server) -> None:
+    _, log = server.run(command("ls", "-l", "/proc/self/fd"))
+    assert {line.rsplit(b" ", 3)[1] for line in log.splitlines() if b"->" in line} <= {b"0", b"1", b"2", b"3"}
+    assert b"socket:" not in log
+
+
+# Where it can listen
+
+
+def start(path: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "step_runner", "serve", "--socket", path],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_socket_of_a_living_server_is_refused(serve: Callable[..., Server]) -> None:
+    server = serve()
+    second = start(server.path)
+    assert (second.returncode, second.stdout) == (1, "")
+    assert second.stderr == (
+        f"Error: opening socket: {server.path}: address already in use: another server listens there\n"
+    )
+    assert server.client.jobs() == []
+
+
+def test_socket_of_a_dead_server_is_replaced(serve: Callable[..., Server], temporary: str) -> None:
+    with sockets.socket(sockets.AF_UNIX) as dead:
+        dead.bind(f"{temporary}/s.sock")
+    assert serve().client.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("{temporary}/file", "opening socket: {temporary}/file exists and is no socket: choose another --socket"),
+        ("{temporary}", "opening socket: {temporary} exists and is no socket: choose another --socket"),
+        (
+            "{temporary}/none/s",
+            "opening socket: there is no directory {temporary}/none: make it, or choose another --socket",
+        ),
+        (
+            "/tmp/" + "x" * 103,
+            f"opening socket: /tmp/{'x' * 103} is longer than 107 bytes: choose a shorter --socket",
+        ),
+    ],
+    ids=["file", "directory", "no directory", "too long"],
+)  # fmt: skip
+def test_path_that_cannot_be_a_servers_is_refused(temporary: str, path: str, message: str) -> None:
+    Path(temporary, "file").write_text("theirs")
+    refused = start(path.format(temporary=temporary))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == f"Error: {message.format(temporary=temporary)}\n"
+    assert Path(temporary, "file").read_text() == "theirs"
+
+
+# A fault of ours
+
+
+async def test_fault_in_a_handler_is_answered_as_internal(
+    temporary: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the traceback, the caller the fault, and the next call is answered."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    manager = JobManager(1, os.environ)
+    service = grpc.aio.server()
+    add_StepRunnerServicer_to_server(Service(manager), service)
+    service.add_insecure_port(f"unix:{temporary}/f.sock")
+    await service.start()
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{temporary}/f.sock") as channel:
+            stub = StepRunnerStub(channel)
+            with monkeypatch.context() as patch:
+                for name in ("run", "status", "cancel", "close", "follow"):
+                    patch.setattr(manager, name, fail)
+                calls = (
+                    stub.Run(pb.RunRequest()),
+                    stub.Status(pb.StatusRequest(id="x")),
+                    stub.Cancel(pb.CancelRequest()),
+                    stub.Close(pb.CloseRequest()),
+                    stub.FollowLogs(pb.FollowLogsRequest()).read(),
+                )
+                faults = await asyncio.gather(*calls, return_exceptions=True)
+            assert [(fault.code(), fault.details()) for fault in faults if isinstance(fault, grpc.RpcError)] == [
+                (grpc.StatusCode.INTERNAL, "ZeroDivisionError: by zero")
+            ] * 5
+            assert list((await stub.Status(pb.StatusRequest())).jobs) == []
+    finally:
+        await manager.shut_down()
+        await service.stop(0)
+    assert {record.message for record in caplog.records} == {
+        f"{name} failed" for name in ("Run", "Status", "Cancel", "Close", "FollowLogs")
+    }
+
+
+def test_server_is_two_processes_without_a_job(serve: Callable[..., Server]) -> None:
+    """The front one keeps the caller's process number, the worker is its child."""
+    server = serve()
+    assert psutil.Process(server.process.pid).children(recursive=True) == [server.worker]
+    assert server.jobs_processes() == []

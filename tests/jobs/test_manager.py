@@ -1,0 +1,263 @@
+"""The jobs of a server without the server: faults, races and leftovers that no client can bring about at will."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.steps import command, script, shell
+
+from gracefulexitcmd import AsyncCmd, Cause, EndedProcess, Exit
+from step_runner.errors import InputError, StepRunnerError
+from step_runner.jobs import job as jobs
+from step_runner.jobs import manager as managers
+from step_runner.jobs.changes import EVENT, IN_Q_OVERFLOW
+from step_runner.jobs.log import JobLog
+from step_runner.model import ErrorKind, RunRequest, Status
+from step_runner.runner import exec as execs
+
+if TYPE_CHECKING:
+    from step_runner.jobs.manager import JobManager
+
+IGNORES_TERM = "trap '' TERM; sleep 1000 & echo ready; wait"
+
+
+async def start(manager: JobManager, steps: str, job_id: str = "1", delay: float | None = None) -> str:
+    directory = os.environ["TMPDIR"]
+    await manager.run(RunRequest(id=job_id, steps=steps, work_dir=directory, graceful_exit_delay=delay))
+    return job_id
+
+
+async def log(manager: JobManager, job_id: str = "1") -> bytes:
+    return b"".join([chunk async for chunk in manager.follow(job_id, 0)])
+
+
+async def ready(manager: JobManager, job_id: str = "1") -> None:
+    seen = b""
+    async for chunk in manager.follow(job_id, 0):
+        seen += chunk
+        if b"ready\n" in seen:
+            return
+    raise AssertionError(seen)
+
+
+# Faults
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError("by zero"), RecursionError("too deep"), OSError(28, "disk full")])
+async def test_crash_inside_a_step_ends_the_job_with_a_failure(
+    manager: JobManager, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(execs, "AsyncCmd", fail)
+    await start(manager, script("true"))
+    await log(manager)
+    ended = manager.status("1")
+    assert (ended.status, ended.kind) == (Status.FAILURE, ErrorKind.INTERNAL)
+    assert ended.message == f"the step runner failed: {type(fault).__name__}: {fault}"
+
+
+async def test_job_that_cannot_be_prepared_leaves_nothing(
+    manager: JobManager, monkeypatch: pytest.MonkeyPatch, temporary: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(managers, "JobLog", fail)
+    with pytest.raises(OSError, match="No space left"):
+        await start(manager, script("true"))
+    assert (manager.all(), os.listdir(temporary)) == ([], [])
+
+
+async def test_stop_reaches_the_command_although_the_disk_is_full(manager: JobManager) -> None:
+    await start(manager, script("echo ready; sleep 1000 & wait"))
+    await ready(manager)
+
+    full = os.open("/dev/full", os.O_RDWR)
+    os.dup2(full, manager._jobs["1"].log.stdout, inheritable=False)
+    os.close(full)
+    manager.cancel("1")
+    await log(manager)
+    assert manager.status("1").status is Status.CANCELLED
+
+
+async def test_process_that_was_gone_too_soon_to_be_asked_is_named_all_the_same(
+    manager: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its arguments are empty then."""
+
+    class Ended(AsyncCmd):
+        async def wait(self) -> Exit:
+            await super().wait()
+            return Exit(Cause.CANCELLED, -9, 1.0, forced=True, census=(EndedProcess(7, (), "group", "SIGKILL"),))
+
+    monkeypatch.setattr(execs, "AsyncCmd", Ended)
+    await start(manager, script("true"))
+    assert b"Ended 1 process that ignored SIGTERM: unknown (pid 7)\n" in await log(manager)
+    assert manager.status("1").status is Status.CANCELLED
+
+
+# Cancel and Close
+
+
+async def test_cancel_before_the_first_step_starts(manager: JobManager, temporary: str) -> None:
+    await start(manager, shell(f"touch {temporary}/ran"))
+    manager.cancel("1")
+    assert await log(manager) == b""
+    ended = manager.status("1")
+    assert ended.message == 'job "1" cancelled: not started because the job was cancelled'
+    assert (ended.kind, "ran" in os.listdir(temporary)) == (ErrorKind.CANCELLED, False)
+
+
+async def test_close_gives_up_on_what_cannot_be_ended(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the delay and half a second the job is cancelled and removed, whatever is left of it."""
+    release = asyncio.Event()
+
+    async def never_ends(*_: object) -> None:
+        await release.wait()
+
+    monkeypatch.setattr(jobs, "run_root", never_ends)
+    await start(manager, script("true"), delay=0.05)
+    job = manager._jobs["1"]
+    began = time.monotonic()
+    await manager.close("1")
+    assert 0.5 <= time.monotonic() - began < 5
+    assert (job.status.status, job.status.kind) == (Status.CANCELLED, ErrorKind.CANCELLED)
+    assert job.status.message == 'job "1" cancelled: closed before its processes had ended'
+    release.set()
+    assert manager.all() == []
+
+
+async def test_closing_goes_on_when_its_caller_is_cancelled(manager: JobManager) -> None:
+    await start(manager, script(IGNORES_TERM), delay=0.2)
+    await ready(manager)
+    closing = asyncio.create_task(manager.close("1"))
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    assert [job.id for job in manager.all()] == ["1"]
+    await log(manager)
+    await manager.close("1")
+    assert manager.all() == []
+
+
+async def test_job_that_is_being_removed_has_an_empty_log(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are gone a moment before its id."""
+    removed, go_on = asyncio.Event(), asyncio.Event()
+
+    async def remove_and_wait(function: object) -> None:
+        assert callable(function)
+        function()
+        removed.set()
+        await go_on.wait()
+
+    await start(manager, script("echo x"))
+    await log(manager)
+    monkeypatch.setattr("step_runner.jobs.job.asyncio.to_thread", remove_and_wait)
+    closing = asyncio.create_task(manager.close("1"))
+    await removed.wait()
+    assert await log(manager) == b""
+    go_on.set()
+    await closing
+    with pytest.raises(InputError, match='no job with id "1"'):
+        manager.status("1")
+
+
+async def test_kill_ends_all_jobs_at_once(manager: JobManager) -> None:
+    for job_id in ("1", "2"):
+        await start(manager, script(IGNORES_TERM), job_id)
+        await ready(manager, job_id)
+    began = time.monotonic()
+    manager.kill()
+    await asyncio.gather(log(manager, "1"), log(manager, "2"))
+    assert time.monotonic() - began < 15
+    assert {job.status for job in manager.all()} == {Status.CANCELLED}
+
+
+async def test_jobs_that_start_while_the_manager_shuts_down_are_closed_too(manager: JobManager) -> None:
+    """A large text is being read in a thread meanwhile; afterwards no job is taken."""
+    starting = asyncio.create_task(start(manager, script("sleep 1000") + "#" * 100_000))
+    await asyncio.sleep(0)
+    await manager.shut_down()
+    await starting
+    assert manager.all() == []
+    with pytest.raises(StepRunnerError, match="the server is stopping: it takes no more jobs"):
+        await start(manager, script("true"), "2")
+
+
+async def test_run_after_a_refused_one_of_the_same_id_starts(manager: JobManager) -> None:
+    """Both come at once, and only the second can be used."""
+    bad, good = script("true") + "#" * 100_000, script("true")
+    bad = bad.replace('"script"', '"skript"')
+    results = await asyncio.gather(start(manager, bad), start(manager, good), return_exceptions=True)
+    assert isinstance(results[0], InputError)
+    assert results[1] == "1"
+    assert [job.id for job in manager.all()] == ["1"]
+
+
+async def test_waiters_of_one_end_all_wake(manager: JobManager) -> None:
+    await start(manager, command("true"))
+    job = manager._jobs["1"]
+    await asyncio.gather(*(job.finished.wait() for _ in range(5)), log(manager))
+    assert job.status.finished
+
+
+# The log
+
+
+async def test_lines_of_the_runners_own_begin_on_a_new_line(temporary: str, manager: JobManager) -> None:
+    own = JobLog(f"{temporary}/log", manager._changes)
+    own.notice("first")
+    os.write(own.stdout, b"partial")
+    own.notice("second")
+    own.end()
+    own.notice("dropped")
+    own.end()
+    assert b"".join([chunk async for chunk in own.follow(0)]) == b"first\npartial\nsecond\n"
+
+
+async def test_follower_is_woken_by_each_write_and_by_the_end(temporary: str, manager: JobManager) -> None:
+    own = JobLog(f"{temporary}/log", manager._changes)
+    seen: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def follow() -> None:
+        async for chunk in own.follow(0):
+            if chunk:
+                seen.put_nowait(chunk)
+        seen.put_nowait(None)
+
+    following = asyncio.create_task(follow())
+    for text in (b"one", b"two"):
+        os.write(own.stdout, text)
+        assert await seen.get() == text
+    own.end()
+    assert await seen.get() is None
+    await following
+
+
+async def test_follower_without_inotify_is_woken_too(
+    temporary: str, monkeypatch: pytest.MonkeyPatch, manager: JobManager
+) -> None:
+    monkeypatch.setattr("step_runner.jobs.changes._open_inotify", lambda: None)
+    other = managers.JobManager(1, os.environ)
+    await start(other, script("echo ready; sleep 1000 & wait"))
+    await ready(other)
+    await other.shut_down()
+
+
+async def test_lost_events_wake_everybody(temporary: str, manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """inotify(7) tells with IN_Q_OVERFLOW that it has dropped some."""
+    changes = manager._changes
+    own = JobLog(f"{temporary}/log", changes)
+    with changes.of(own.path) as grown:
+        lost = EVENT.pack(-1, IN_Q_OVERFLOW, 0, 0)
+        monkeypatch.setattr("step_runner.jobs.changes.os.read", lambda *_: lost)
+        changes._read()
+        assert grown.is_set()
+    own.end()

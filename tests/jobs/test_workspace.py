@@ -1,0 +1,91 @@
+"""Names of jobs and variables as parts of paths, and what is left of a job's files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from step_runner.errors import StepRunnerError
+from step_runner.jobs.workspace import Workspace, encoded
+from step_runner.model import Variable
+
+
+@given(st.text(max_size=200))
+def test_encoded_name_is_one_harmless_part_of_a_path(name: str) -> None:
+    part = encoded(name)
+    assert "/" not in part
+    assert "\0" not in part
+    assert part not in ("", ".", "..")
+    assert len(f"step-runner-output-{part}".encode()) <= 255
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_different_names_have_different_encodings(one: str, other: str) -> None:
+    assert (encoded(one) == encoded(other)) == (one == other)
+
+
+@pytest.mark.parametrize("name", ["12345", "a_B-c~1", "1-run", "a.b"])
+def test_usual_names_stay_readable(name: str) -> None:
+    assert encoded(name) == name
+
+
+def test_workspace_lies_in_the_temporary_directory_and_is_private(temporary: str) -> None:
+    workspace = Workspace("12")
+    assert workspace.directory == f"{temporary}/step-runner-output-12"
+    assert stat.S_IMODE(os.stat(workspace.directory).st_mode) == 0o700
+    workspace.remove()
+    workspace.remove()
+    assert os.listdir(temporary) == []
+
+
+def test_workspaces_of_one_id_keep_apart(temporary: str) -> None:
+    one, other = Workspace("12"), Workspace("12")
+    assert one.directory != other.directory
+    one.remove()
+    assert os.listdir(temporary) == [os.path.basename(other.directory)]
+
+
+def test_link_of_that_name_is_not_followed(temporary: str) -> None:
+    """Somebody else may have put it there."""
+    target = Path(temporary, "target")
+    target.mkdir()
+    Path(temporary, "step-runner-output-12").symlink_to(target)
+    workspace = Workspace("12")
+    workspace.variables([Variable(key="K", value="secret", file=True)])
+    workspace.remove()
+    assert list(target.iterdir()) == []
+
+
+def test_file_variables_hold_exactly_the_value() -> None:
+    workspace = Workspace("12")
+    values = workspace.variables([
+        Variable(key="logs", value="a\r\nü\n", file=True),
+        Variable(key="K", value="first", file=True),
+        Variable(key="K", value="2nd", file=True),
+        Variable(key="plain", value="$HOME"),
+    ])  # fmt: skip
+    assert values["plain"] == "$HOME"
+    assert Path(values["logs"]).read_bytes() == "a\r\nü\n".encode()
+    assert Path(values["K"]).read_text() == "2nd"
+    assert stat.S_IMODE(os.stat(values["logs"]).st_mode) == 0o600
+    assert not os.path.exists(workspace.log)
+
+
+def test_directory_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/dev/null")
+    with pytest.raises(StepRunnerError, match="initializing request: making the job's directory: "):
+        Workspace("12")
+
+
+def test_workspace_is_removed_with_what_steps_left_in_it(temporary: str) -> None:
+    workspace = Workspace("1")
+    directory = Path(workspace.directory, "a", "b")
+    directory.mkdir(parents=True)
+    (directory / "file").touch()
+    workspace.remove()
+    assert os.listdir(temporary) == []

@@ -1,0 +1,100 @@
+"""A job without a server: runs functions directly, in directories of the test's own."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gracefulexitcmd import Container
+from step_runner.errors import message
+from step_runner.functions.load import load_function
+from step_runner.jobs.resolver import resolve
+from step_runner.runner.context import GlobalContext
+from step_runner.runner.proc import Proc
+from step_runner.runner.sequence import Outcome, run_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gracefulexitcmd import Exit
+
+
+class Workshop:
+    """What a job has: a work dir with functions in it, an environment, variables, a log and an observer.
+
+    It is its own sink and observer: `started` and `stopped` hold what it was told.
+    """
+
+    def __init__(self, temporary: str) -> None:
+        self.work_dir = Path(temporary, "work")
+        self.scratch = Path(temporary, "scratch")
+        self.work_dir.mkdir()
+        self.scratch.mkdir()
+        self.log_file = Path(temporary, "log")
+        self.stdout = self.stderr = os.open(self.log_file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        self.proc = Proc(graceful_exit_delay=20)
+        self.container = Container()
+        self.started: list[tuple[str, ...]] = []
+        self.stopped: list[tuple[tuple[str, ...], Exit]] = []
+
+    def write(self, name: str, text: str) -> None:
+        """Put a function into the directory `name` of the work dir."""
+        path = self.work_dir / name / "step.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    async def run(self, text: str, *, env: dict[str, str] | None = None, **fields: Any) -> Outcome:
+        """Run the function with this text as a job."""
+        function, _ = load_function(text, file="steps", directory=str(self.work_dir))
+        job = GlobalContext(
+            proc=self.proc,
+            container=self.container,
+            work_dir=str(self.work_dir),
+            env={"PATH": os.environ["PATH"], "TMPDIR": os.environ["TMPDIR"], **(env or {})},
+            sink=self,
+            scratch=str(self.scratch),
+            observer=self,
+            **{"variables": {}, "resolve": partial(resolve, self.proc), **fields},
+        )
+        return await run_root(function, job)
+
+    async def error(self, text: str, **fields: Any) -> str:
+        """The message with which a job fails."""
+        outcome = await self.run(text, **fields)
+        assert outcome.error is not None
+        return message(outcome.error)
+
+    async def output(self, text: str, **fields: Any) -> list[str]:
+        """The lines that the steps of a job write, which must succeed."""
+        outcome = await self.run(text, **fields)
+        assert outcome.error is None, message(outcome.error)
+        return [line for line in self.log().splitlines() if not line.startswith("Running step name=")]
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def notice(self, line: str) -> None:
+        os.write(self.stdout, f"{line}\n".encode())
+
+    def end(self) -> None:
+        """Nobody follows."""
+
+    def step_started(self, names: tuple[str, ...]) -> None:
+        self.started.append(names)
+
+    def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
+        self.stopped.append((names, ended))
+
+
+@pytest.fixture
+def workshop(temporary: str) -> Iterator[Workshop]:
+    """A job to run; nothing of its steps' files is left at the end."""
+    made = Workshop(temporary)
+    yield made
+    os.close(made.stdout)
+    made.container.close()
+    assert [name for name in os.listdir(made.scratch) if not name.startswith("script-")] == []

@@ -1,0 +1,100 @@
+"""Which program is started where, and what is told when it is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.steps import command, run_list, script
+
+from step_runner.runner import script as scripts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.runner.conftest import Workshop
+
+
+def program(path: Path, text: str = "#!/bin/sh\necho $0 in $(pwd)\n", mode: int = 0o755) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+async def test_bare_name_is_searched_on_the_runners_path_not_the_steps(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(workshop.work_dir / "own/tool", "#!/bin/sh\necho own\n")
+    program(workshop.work_dir / "theirs/tool", "#!/bin/sh\necho theirs\n")
+    monkeypatch.setenv("PATH", f"{workshop.work_dir}/own", prepend=":")
+    assert await workshop.output(command("tool", env={"PATH": f"{workshop.work_dir}/theirs:/bin"})) == ["own"]
+
+
+async def test_name_with_a_slash_is_relative_to_the_steps_work_dir(workshop: Workshop) -> None:
+    program(workshop.work_dir / "sub/tool")
+    lines = await workshop.output(command("./tool", work_dir=f"{workshop.work_dir}/sub"))
+    assert lines == [f"./tool in {workshop.work_dir}/sub"]
+
+
+async def test_work_dir_of_a_command_is_expanded_and_changes_nothing_else(workshop: Workshop) -> None:
+    (workshop.work_dir / "sub").mkdir()
+    text = command("sh", "-c", "echo $(pwd) ${{ work_dir }}", work_dir="${{ work_dir }}/sub")
+    assert await workshop.output(text) == [f"{workshop.work_dir}/sub {workshop.work_dir}"]
+
+
+async def test_words_are_expanded_each_for_itself_and_not_split(workshop: Workshop) -> None:
+    text = command("printf", "<%s>", "${{ vars.A }}", "$HOME *", "")
+    lines = await workshop.output(text, variables={"A": "a  b\n"})
+    assert "\n".join(lines) == "<a  b\n><$HOME *><>"
+
+
+async def test_stdin_is_empty(workshop: Workshop) -> None:
+    assert await workshop.output(command("sh", "-c", "cat; echo end")) == ["end"]
+
+
+@pytest.mark.parametrize(
+    ("words", "mode", "message"),
+    [
+        (("./none",), 0o755, 'exec: exec: "./none": no such file or directory'),
+        (("./tool",), 0o644, 'exec: exec: "./tool": permission denied: is it executable?'),
+        (("./",), 0o755, 'exec: exec: "./": permission denied: is it executable?'),
+        (("./text",), 0o755, 'exec: exec: "./text": exec format error: a script needs a first line such as #!/bin/sh'),
+        (("./interpreter",), 0o755, 'exec: exec: "./interpreter": no such file or directory'),
+    ],
+    ids=["missing", "not executable", "directory", "no format", "missing interpreter"],
+)
+async def test_program_that_cannot_be_started(
+    workshop: Workshop, words: tuple[str, ...], mode: int, message: str
+) -> None:
+    program(workshop.work_dir / "tool", mode=mode)
+    program(workshop.work_dir / "text", "echo x\n", mode)
+    program(workshop.work_dir / "interpreter", "#!/no/such/interpreter\n", mode)
+    assert await workshop.error(command(*words)) == message
+
+
+@pytest.mark.parametrize("name", ["none", "file"])
+async def test_work_dir_that_is_none(workshop: Workshop, name: str) -> None:
+    (workshop.work_dir / "file").touch()
+    path = workshop.work_dir / name
+    assert await workshop.error(command("true", work_dir=str(path))) == f'exec: the work dir "{path}" does not exist'
+
+
+async def test_expression_that_fails_is_of_the_command(workshop: Workshop) -> None:
+    assert (await workshop.error(command("echo", "${{ vars.none }}"))).startswith("exec: ")
+
+
+async def test_middle_line_of_a_script_that_fails_does_not_end_it(workshop: Workshop) -> None:
+    assert await workshop.output(script("false\nfalse | true\necho reached")) == ["reached"]
+
+
+async def test_script_without_a_shell(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "SHELLS", ())
+    monkeypatch.setattr("step_runner.runner.script.os.access", lambda *_: False)
+    scripts.shell.cache_clear()
+    assert "shell not found" in await workshop.error(script("true"))
+
+
+async def test_long_scripts_of_one_job_have_files_of_their_own(workshop: Workshop) -> None:
+    padding = "#" * 140_000
+    steps = run_list(*({"name": f"s{n}", "script": f"echo {n}; stat --format %a $0\n{padding}"} for n in range(2)))
+    assert await workshop.output(steps) == ["0", "600", "1", "600"]

@@ -1,0 +1,76 @@
+"""The one thing by which a job is stopped: idempotent, from any thread, and nobody waits in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from gracefulexitcmd import Cause
+from step_runner.runner.proc import Proc
+
+# What is left of five seconds a moment after the cancel.
+ABOUT_FIVE = pytest.approx(5, abs=2)
+
+
+def test_only_the_first_cancel_counts() -> None:
+    proc = Proc(5)
+    graces: list[float] = []
+    assert (proc.cancelled, proc.cause) == (False, None)
+    with proc.listening(graces.append):
+        proc.cancel(Cause.TIMEOUT)
+        proc.cancel()
+        proc.cancel(Cause.EXITED)
+    assert (proc.cancelled, proc.cause) == (True, Cause.TIMEOUT)
+    assert graces == [ABOUT_FIVE]
+
+
+def test_kill_tells_that_there_is_no_more_time() -> None:
+    proc = Proc(5)
+    graces: list[float] = []
+    with proc.listening(graces.append):
+        proc.cancel()
+        proc.kill()
+    assert graces == [ABOUT_FIVE, 0]
+    assert proc.cause is Cause.CANCELLED
+
+
+def test_kill_without_a_cancel_before_is_one_too() -> None:
+    proc = Proc(5)
+    graces: list[float] = []
+    with proc.listening(graces.append):
+        proc.kill()
+    assert (proc.cause, graces[-1]) == (Cause.CANCELLED, 0)
+
+
+def test_who_listens_afterwards_is_told_at_once() -> None:
+    proc = Proc(5)
+    proc.cancel()
+    graces: list[float] = []
+    with proc.listening(graces.append):
+        assert graces == [ABOUT_FIVE]
+    proc.kill()
+    with proc.listening(graces.append):
+        assert graces == [ABOUT_FIVE, 0]
+
+
+def test_who_does_not_listen_any_more_is_not_told() -> None:
+    proc = Proc(5)
+    graces: list[float] = []
+    with proc.listening(graces.append):
+        pass
+    proc.cancel()
+    assert graces == []
+
+
+async def test_any_number_may_wait_for_a_cancel_from_any_thread() -> None:
+    proc = Proc(5)
+    waiting = [asyncio.create_task(proc.wait()) for _ in range(5)]
+    await asyncio.sleep(0)
+    threads = [threading.Thread(target=proc.cancel) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert await asyncio.gather(*waiting, proc.wait()) == [Cause.CANCELLED] * 6
+    for thread in threads:
+        thread.join()

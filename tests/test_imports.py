@@ -1,0 +1,112 @@
+"""Imports point down only, and nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+BELOW: dict[str, set[str]] = {
+    "cli": {"api", "bootstrap"},
+    "api": {"jobs"},
+    "jobs": {"runner", "functions"},
+    "runner": {"expression", "gracefulexitcmd"},
+    "functions": {"fetch", "expression"},
+    "fetch": set(),
+    "bootstrap": {"gracefulexitcmd"},
+    "expression": set(),
+    "gracefulexitcmd": set(),
+    "model": set(),
+    "errors": set(),
+}
+"""The rooms that each room may import directly; it may import what these may, too."""
+
+FOR_ALL = {"model", "errors"}
+
+VALUES = {
+    "model": {"gracefulexitcmd", "errors"},
+    "errors": {"model"},
+}
+"""What the shared values and errors are made of."""
+
+HEAVY = {"grpc", "asyncio", "yaml", "ssl"}
+
+
+def room(module: str) -> str | None:
+    """The room that a module belongs to; None for modules that are not ours."""
+    parts = module.split(".")
+    if parts[0] == "gracefulexitcmd":
+        return parts[0]
+    if parts[0] != "step_runner" or len(parts) == 1:
+        return None
+    return parts[1]
+
+
+def reachable(room: str) -> set[str]:
+    below = BELOW[room]
+    return below.union(*map(reachable, below)) | VALUES.get(room, FOR_ALL) if room != "gracefulexitcmd" else set()
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """The modules that a file imports anywhere in it, each with its line."""
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            assert node.module is not None
+            # `from step_runner import jobs` names a room, `from step_runner.jobs import state` a module of one.
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if "pb" not in path.parts)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_down(path: Path) -> None:
+    own = room(".".join(path.relative_to(SOURCE).with_suffix("").parts))
+    if own in (None, "__init__", "__main__"):
+        return
+    assert own is not None
+    allowed = reachable(own) | {own}
+    wrong = [
+        f"{path.relative_to(SOURCE)}:{line}: {own} imports {module}"
+        for line, module in imports(path)
+        if (other := room(module)) is not None and other in BELOW and other not in allowed
+    ]
+    assert wrong == []
+
+
+def test_runner_knows_nothing_of_functions() -> None:
+    """A reference that is known only while running is asked for through a callable that jobs hand in."""
+    assert "functions" not in reachable("runner")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((SOURCE / "gracefulexitcmd").glob("*.py")), ids=lambda path: str(path.relative_to(SOURCE))
+)
+def test_gracefulexitcmd_needs_the_standard_library_only(path: Path) -> None:
+    known = sys.stdlib_module_names | {"gracefulexitcmd"}
+    assert [module for _, module in imports(path) if module.split(".")[0] not in known] == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["serve", "--help"]], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "step_runner", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    imported = set(re.findall(r"\| +(\w+)(?:\.\S+)?$", shown.stderr, re.MULTILINE))
+    assert "step_runner" in imported
+    assert imported & HEAVY == set()

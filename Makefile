@@ -19,12 +19,17 @@ test: .venv/installed  ## Set up and check everything that CI checks
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q src
 	touch $@
 
 bench: .venv/installed  ## Print all figures
-	$(BIN)/python benchmarks/service.py
-	$(BIN)/python benchmarks/commands.py
-	$(BIN)/python benchmarks/expressions.py
+	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.commands
+	$(BIN)/python -m benchmarks.expressions
+	$(BIN)/python -m benchmarks.check
+
+schema: .venv/installed  ## Generate the schema for editors
+	$(BIN)/python -m step_runner.functions.json_schema schema/function.json
 
 proto: .venv/installed  ## Generate the wire's code from proto/step.proto
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=src/step_runner/api/pb \

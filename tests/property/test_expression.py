@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.printer import print_expression, print_template
 
 from step_runner.errors import ExpressionError
 from step_runner.expression import (
@@ -36,7 +37,6 @@ from step_runner.expression.nodes import (
     Unary,
 )
 from step_runner.expression.parser import RESERVED
-from step_runner.expression.printer import print_expression, print_template
 from step_runner.expression.values import number
 
 if TYPE_CHECKING:

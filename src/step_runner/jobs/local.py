@@ -13,6 +13,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from gracefulexitcmd import OrphanReaper
 from step_runner.errors import exit_status
 from step_runner.jobs.job import Job
 from step_runner.jobs.manager import LOG_LEVEL, log_level
@@ -92,7 +93,7 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
     )
     stopper = _Stopper(job, run.graceful_exit_delay, watcher)
     stopper.listen_to_signals()
-    with _watched(run.stop_when_gone, stopper):
+    with OrphanReaper(), _watched(run.stop_when_gone, stopper):
         try:
             job.start(run.function, context, run.timeout)
             await job.finished.wait()

@@ -32,6 +32,8 @@ class Container:
 
     def __init__(self) -> None:
         self.cookie = os.urandom(8).hex()
+        self.ending = False
+        """Whether it is being emptied: what could be its own or another's need not be spared for it any more."""
         self._since = posix.now()
         self._running: set[int] = set()
         self._left: set[int] = set()
@@ -49,6 +51,7 @@ class Container:
     def starting(self) -> Iterator[None]:
         """Until `started`: a child whose number is not noted yet is a command, and its status is not to be taken."""
         token = object()
+        self.ending = False
         _starting.add(token)
         try:
             yield
@@ -90,8 +93,8 @@ class Container:
         return [table[pid] for pid in found]
 
     def glance(self) -> list[linux.Process]:
-        """Those that are quickly found because their parents have not ended; they stay known from now on."""
-        return self._found_in(posix.trees(self._running))
+        """Those that are quickly found; they stay known. Without a subreaper that leaves out all orphans."""
+        return self.members() if subreaper.active else self._found_in(posix.trees(self._running))
 
     def how(self, process: linux.Process) -> str:
         """How a process is known to belong: leader, group, session, descendant, cookie or suspected."""
@@ -123,12 +126,14 @@ class Container:
         if not subreaper.active:
             return {}
         orphans = belonging.orphans(table, reaper, found, _leaders())
-        claims = [other._claim(table) for other in _open_containers() if other is not self] if orphans else []
-        explained = {pid for other in claims for pid in belonging.members(other, table, reaper, _has_cookie)}
+        others = [other for other in _open_containers() if other is not self] if orphans else []
+        claims = {other: other._claim(table) for other in others}
+        explained = {pid for each in claims.values() for pid in belonging.members(each, table, reaper, _has_cookie)}
+        rivals = [each for other, each in claims.items() if not other.ending]
         return {
             (orphan.pid, orphan.start_time): "suspected"
             for orphan in orphans
-            if orphan.pid not in explained and belonging.suspected_of(claim, claims, orphan)
+            if orphan.pid not in explained and belonging.suspected_of(claim, rivals, orphan)
         }
 
 

@@ -55,7 +55,7 @@ class Members:
     def count(self, *, leader_alive: bool) -> None:
         """Count before the stop signal, so that who dies of it at once is in the census.
 
-        As long as the leader lives that is its tree: to look through all processes takes milliseconds.
+        As long as the leader lives a glance will do: to look through all processes takes milliseconds.
         """
         with contextlib.suppress(OSError):
             self._count(self._targets.glance() if leader_alive else self._targets.members())

@@ -50,6 +50,7 @@ class _ContainerRun:
     open_pipes: tuple[Pipe, ...] = ()
 
     def __init__(self, container: Container, tell: Callable[[Event], None]) -> None:
+        container.ending = True
         self._started_at = time.monotonic()
         self.poller = Poller()
         self.members = Members(Targets(container), self.poller, partial(tell, Event.LOOK_DUE))

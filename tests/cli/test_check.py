@@ -27,13 +27,13 @@ run:
 
 
 @pytest.fixture
-def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
     """Checks files beside the function `good`, the warned-of `warned` and the file `bad.yml` with two errors."""
     for name, text in {"good/func.yml": GOOD, "warned/func.yml": WARNED, "bad.yml": BAD}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: step_runner(capfd, "check", *arguments)
+    return lambda *arguments: step_runner("check", *arguments)
 
 
 def test_all_problems_are_lines_on_stdout_and_counted_on_stderr(check: Callable[..., Ended]) -> None:

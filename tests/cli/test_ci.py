@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -28,7 +30,7 @@ def script(*texts: str) -> str:
 
 
 @pytest.fixture
-def ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ci:
+def ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ci:
     """Runs the steps in a directory of its own."""
     monkeypatch.chdir(tmp_path)
     for name in ("CI_PROJECT_DIR", "CI_STEPS_DEBUG", "CI_STEPS_LOG_LEVEL"):
@@ -36,7 +38,7 @@ def ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
 
     def run(steps: str, *arguments: str) -> Ended:
         monkeypatch.setenv("STEPS", steps)
-        return step_runner(capfd, "ci", *arguments)
+        return step_runner("ci", *arguments)
 
     return run
 
@@ -57,12 +59,10 @@ def test_an_empty_list_has_nothing_to_run(ci: Ci) -> None:
 
 
 @pytest.mark.parametrize("steps", ["", "  \n", None], ids=["empty", "blank", "not set"])
-def test_without_steps_there_is_an_error(
-    ci: Ci, steps: str | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_without_steps_there_is_an_error(ci: Ci, steps: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if steps is None:
         monkeypatch.delenv("STEPS", raising=False)
-        ended = step_runner(capfd, "ci")
+        ended = step_runner("ci")
     else:
         ended = ci(steps)
     assert ended == (
@@ -83,6 +83,7 @@ def test_the_environment_holds_nothing_of_the_job_but_what_is_listed(ci: Ci, mon
         *("HTTPS_PROXY", "HTTP_PROXY", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "NO_PROXY", "PATH", "SHELL", "TERM"),
         *("TMPDIR", "TZ", "USER", "all_proxy", "http_proxy", "https_proxy", "no_proxy", "CI_STEPS_LOG_LEVEL"),
         *("PWD", "SHLVL", "_"),  # set by bash itself
+        "GRACEFULEXITCMD_COOKIE",  # by which processes are known to belong to the job
     }
     assert names >= {"PATH", "TMPDIR", "TZ", "https_proxy", "CI_STEPS_LOG_LEVEL"}
 
@@ -171,7 +172,7 @@ def test_the_delay_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytes
         process.terminate()
         errors = process.stderr.read()
     assert process.returncode == 128 + signal.SIGTERM
-    assert re.search(r'Stopping step "s1": SIGTERM to \d processes, 0.2 s to finish\n', errors)
+    assert re.search(r'Stopping step "s1": SIGTERM to \d processes, 0\.\d+ s to finish\n', errors)
     assert re.search(r"Ended \d process(es)? that ignored SIGTERM: ", errors)
 
 
@@ -188,3 +189,29 @@ def started(directory: Path) -> subprocess.Popen[str]:
 
 def test_further_arguments_are_refused(ci: Ci) -> None:
     assert ci("[]", "extra").status == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_the_step_is_stopped_gracefully_when_nobody_reads_the_output_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A CI engine that was killed sends no signal; those in Go give a job a pipe, those in Node a socket.
+
+    Into the pipe the step can go on writing while it cleans up, however much.
+    """
+    chatter = "seq 100000; seq 100000 >&2;" if kind == "pipe" else ""
+    text = f"trap '{chatter} echo cleaned > cleaned; exit 0' TERM; sleep 60 & echo ready; wait"
+    monkeypatch.setenv("STEPS", script(text))
+    if kind == "pipe":
+        reader, writer = os.pipe()
+    else:
+        ours, theirs = socket.socketpair()
+        reader, writer = ours.detach(), theirs.detach()
+    process = subprocess.Popen([sys.executable, "-m", "step_runner", "ci"], cwd=tmp_path, stdout=writer, stderr=writer)
+    os.close(writer)
+    written = b""
+    while b"ready\n" not in written:
+        written += os.read(reader, 100)
+    os.close(reader)
+    assert process.wait() == 128 + signal.SIGPIPE
+    assert (tmp_path / "cleaned").read_text() == "cleaned\n"

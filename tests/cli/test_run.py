@@ -50,13 +50,13 @@ definition {
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs beside the function `greet`, which prints its inputs and the variable V."""
     (tmp_path / "greet").mkdir()
     (tmp_path / "greet" / "func.yml").write_text(GREET)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("V", raising=False)
-    return lambda *arguments: step_runner(capfd, "run", *arguments)
+    return lambda *arguments: step_runner("run", *arguments)
 
 
 def script(text: str) -> str:

@@ -115,7 +115,7 @@ def test_the_line_names_the_step_and_its_seconds_and_is_gone_at_the_end(
     os.mkfifo(tmp_path / "fifo")
     shown = console("echo ready; read x < fifo; echo done")
     shown.read_until(rb"Running work > s1: 0 s")
-    shown.read_until(rb"Running work > s1: 1 s")
+    shown.read_until(rb"Running work > s1: [1-9]\d* s")
     (tmp_path / "fifo").write_text("\n")
     assert shown.finish() == 0
     assert shown.output == RUNNING + b"ready\ndone\n"
@@ -196,7 +196,7 @@ def test_the_seconds_left_are_counted_down_and_a_second_ctrl_c_kills_at_once(
     shown.read_until(rb"ready\n")
     shown.type(b"\x03")
     shown.read_until(rb"ignored\n")
-    shown.read_until(rb"Stopping work > s1: 29 s left")
+    shown.read_until(rb"Stopping work > s1: [12]\d s left")
     shown.type(b"\x03")
     assert shown.finish() == 130
     assert re.search(rb"Ended 1 process that ignored SIGTERM: \w+ \(pid \d+\)\n", shown.output)
@@ -246,7 +246,7 @@ def test_a_background_process_that_holds_the_output_does_not_keep_the_run_from_e
     os.write(held_open, b"\n")
     os.close(held_open)
     shown.finish()
-    assert shown.output == RUNNING + b"started\n"
+    assert shown.output.startswith(RUNNING + b"started\n")
 
 
 def test_a_background_process_that_writes_without_end_does_not_keep_the_run_from_ending(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from step_runner.api.client import Client
@@ -96,9 +97,13 @@ def test_a_socket_that_another_server_uses_is_refused(command: Command, server: 
 
 
 def test_the_socket_of_a_server_that_was_killed_is_taken_over(temporary: str) -> None:
+    """Both of its processes are killed: a server that has lost only one of them stops by itself."""
     with serve() as server:
         ready_line(server)
+        (worker,) = psutil.Process(server.pid).children()
         server.kill()
+        worker.kill()
+        psutil.wait_procs([worker])
     assert os.path.exists(f"{temporary}/step-runner.sock")
     with serve() as server:
         assert ready_line(server) == f"step-runner is listening on socket {temporary}/step-runner.sock\n"

@@ -1,5 +1,7 @@
 """Leaves a grandchild in the group, whose parent is gone and that ignores SIGTERM; writes its number, then waits."""
+
 import os, signal, sys
+
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 reader, writer = os.pipe()
 if (child := os.fork()) == 0:

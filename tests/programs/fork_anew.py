@@ -1,5 +1,7 @@
 """Goes on in a new child every 10 ms, and ignores SIGTERM; the first process ends at SIGTERM."""
+
 import os, signal, sys, time
+
 if os.fork() == 0:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("ready", file=sys.stderr, flush=True)

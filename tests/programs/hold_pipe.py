@@ -2,7 +2,9 @@
 
 The holder writes "late" when it gets SIGUSR1.
 """
+
 import os, signal, sys
+
 reader, writer = os.pipe()
 holder = os.fork()
 if holder == 0:

@@ -16,7 +16,7 @@ MOST_NAMES = 10
 
 def stopping(what: str, sent: SignalSent, grace: float) -> str:
     """The line for the moment when `what` gets its first signal; SIGKILL follows after `grace` seconds."""
-    return f"Stopping {what}: {sent.name} to {_count(sent.processes)}, {grace:g} s to finish"
+    return f"Stopping {what}: {sent.name} to {_count(sent.processes)}, {round(grace, 1):g} s to finish"
 
 
 def ended(exit_: Exit) -> tuple[str, ...]:

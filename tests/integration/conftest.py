@@ -1,0 +1,111 @@
+"""A real CI engine, and projects for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+
+VARIABLE = "GITLAB_CI_LOCAL"
+"""The environment variable that may name the engine's program."""
+
+OPTIONS = ("--shell-executor-no-image", "--no-shell-isolation", "--no-color", "--no-json-schema-validation")
+
+
+@pytest.fixture(scope="session")
+def engine() -> str:
+    """The program gitlab-ci-local: as the environment says, as .ci/install installs it, or as PATH has it.
+
+    Tests that need it are skipped where it is absent, but in CI they fail.
+    """
+    installed = ROOT / ".cache/npm/node_modules/.bin/gitlab-ci-local"
+    found = os.environ.get(VARIABLE) or (str(installed) if installed.exists() else shutil.which("gitlab-ci-local"))
+    if found is None or shutil.which("rsync") is None:
+        reason = f"gitlab-ci-local or rsync is absent: run .ci/install, or name the former in {VARIABLE}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+class Project:
+    """A git repository with a .gitlab-ci.yml, whose jobs can call `step-runner`."""
+
+    def __init__(self, engine: str, directory: Path, home: Path) -> None:
+        self.directory = directory
+        self._engine = engine
+        self._home = home
+        self._git("init", "-q", "-b", "main")
+        self._git("remote", "add", "origin", "https://gitlab.example/group/project.git")
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the project and commit it."""
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        self._git("add", name)
+        self._git("-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "-m", name)
+
+    def run(self, job: str) -> subprocess.CompletedProcess[str]:
+        """Run a job to its end; everything that the engine wrote is in `stdout`."""
+        return subprocess.run(self._command(job), check=False, **self._streams())
+
+    def start(self, job: str) -> subprocess.Popen[str]:
+        """Start a job, in a process group of its own as a shell on a terminal does."""
+        return subprocess.Popen(self._command(job), process_group=0, **self._streams())
+
+    def _command(self, job: str) -> list[str]:
+        return [self._engine, *OPTIONS, "--home", str(self._home), job]
+
+    def _streams(self) -> dict[str, Any]:
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+        return {
+            "cwd": self.directory,
+            "env": {**os.environ, "PATH": path},
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
+
+    def _git(self, *arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=self.directory, check=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def project(engine: str, tmp_path: Path) -> Project:
+    """A project in a directory of its own."""
+    (tmp_path / "project").mkdir()
+    return Project(engine, tmp_path / "project", tmp_path / "home")
+
+
+@pytest.fixture
+def processes(temporary: str) -> Callable[[], list[psutil.Process]]:
+    """Tells the processes that this test has started, directly or not, and that still live."""
+
+    def living() -> list[psutil.Process]:
+        return [process for process in psutil.process_iter() if _is_ours(process, temporary)]
+
+    return living
+
+
+def _is_ours(process: psutil.Process, temporary: str) -> bool:
+    try:
+        return (
+            process.pid != os.getpid()
+            and process.status() != psutil.STATUS_ZOMBIE
+            and process.environ().get("TMPDIR") == temporary
+        )
+    except psutil.Error:
+        return False

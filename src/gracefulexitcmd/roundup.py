@@ -77,7 +77,8 @@ def contain(grace: float = GRACE) -> Iterator[Container]:
     """A container for commands; when the block ends, in whatever way, everything in it is ended gracefully.
 
     On Linux this process becomes a subreaper and stays one: orphans come to it, also those of other programs that
-    it starts, and are reaped by it. `grace` is the time in seconds between SIGTERM and SIGKILL.
+    it starts, and are reaped by it. What it starts in another way than through a command, and in a process group of
+    its own, cannot be told from an orphan, and is ended too. `grace` is the time in seconds between SIGTERM and SIGKILL.
     """
     subreaper.become()
     container = Container()

@@ -12,7 +12,6 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 from tests.support.crowd import SHAPES, Crowd
 
@@ -85,8 +84,9 @@ def test_with_a_subreaper_every_shape_ends(
 ) -> None:
     census = report("subreaper", scenario, shape)["census"]
     assert crowd.told() == []
-    assert {how for how, _ in census} == {found[shape]}
-    assert [found[shape], ended_by(shape)] in census
+    ways = {found[shape]} | ({"descendant"} if shape == "forks_anew" else set())
+    assert {how for how, _ in census} <= ways
+    assert ended_by(shape) in {signal for _, signal in census}
 
 
 @pytest.mark.parametrize("scenario", ["cancel", "end"])
@@ -99,14 +99,12 @@ def test_without_a_subreaper_only_those_that_shed_everything_survive(
     assert survivor.cmdline()[-1] == "hidden"
 
 
-def test_without_a_container_of_that_name_a_command_loses_orphans_in_new_sessions(
+def test_without_either_an_orphan_in_a_session_of_its_own_survives(
     report: Callable[..., dict[str, Any]], crowd: Crowd
 ) -> None:
-    """A command's own container has no cookie, and here there is no subreaper: known limits."""
-    assert report("plain", "alone", "in_group", "setsid", "closed")["census"]
-    (survivor,) = crowd.living()
-    assert survivor.cwd()
-    assert survivor.parent() != psutil.Process()
+    """A command that is in no container of others has no cookie."""
+    assert report("plain", "alone", "closed") == {"census": []}
+    assert len(crowd.living()) == 1
 
 
 @pytest.mark.parametrize("scenario", ["leave", "error"])
@@ -138,11 +136,11 @@ def test_ending_one_container_leaves_another_alone(
 def test_an_orphan_that_nothing_explains_is_ended_with_the_last_container(
     contained: Callable[..., subprocess.Popen[str]], crowd: Crowd
 ) -> None:
+    first, second = Crowd(f"{crowd.mark}-first"), Crowd(f"{crowd.mark}-second")
     with contained("subreaper", "two", "hidden") as process:
         assert process.stdout is not None
         assert process.stdout.readline()
-        # That of the first was there before the second had begun, but both containers were.
-        assert len(crowd.living()) == 2
+        assert (len(first.living()), len(second.living())) == (1, 1)
         process.communicate("end the second\n")
     assert crowd.told() == []
 

@@ -1,0 +1,129 @@
+"""Two processes that watch each other: whichever is killed, nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from tests.support.crowd import ALL, Crowd
+
+from gracefulexitcmd.guard import FORWARDED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PROGRAM = Path(__file__).parents[1] / "programs" / "guarded.py"
+
+LONG = 30.0
+"""Seconds that none of this comes near to."""
+
+
+class Guarded:
+    """The program, whose worker is there."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, str(PROGRAM), *arguments]
+        self.front = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+        word, pid = self.line().split()
+        assert word == "worker"
+        self.worker = psutil.Process(int(pid))
+
+    def line(self) -> str:
+        assert self.front.stdout is not None
+        return self.front.stdout.readline().rstrip("\n")
+
+    def end(self) -> int:
+        """Wait for the end of both; returns the status of the front one."""
+        status = self.front.wait(LONG)
+        assert psutil.wait_procs([self.worker], timeout=LONG)[1] == []
+        return status
+
+
+@pytest.fixture
+def guarded() -> Iterator[Callable[..., Guarded]]:
+    started: list[Guarded] = []
+
+    def start(*arguments: str) -> Guarded:
+        started.append(Guarded(*arguments))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.front.kill()
+        with each.front:
+            pass
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    crowd = Crowd()
+    yield crowd
+    crowd.kill()
+
+
+@pytest.mark.parametrize("status", [0, 7, 255])
+def test_the_exit_status_of_the_work_is_that_of_the_front(guarded: Callable[..., Guarded], status: int) -> None:
+    assert guarded("exits", str(status)).end() == status
+
+
+@pytest.mark.parametrize("number", FORWARDED, ids=lambda number: number.name)
+def test_signals_are_handed_on(guarded: Callable[..., Guarded], number: signal.Signals) -> None:
+    process = guarded("receives")
+    assert process.line() == "ready"
+    process.front.send_signal(number)
+    assert process.end() == number
+
+
+def test_the_worker_is_in_a_session_of_its_own(guarded: Callable[..., Guarded]) -> None:
+    process = guarded("receives")
+    assert os.getsid(process.worker.pid) == os.getpgid(process.worker.pid) == process.worker.pid
+    process.front.terminate()
+    process.end()
+
+
+@pytest.mark.parametrize("whole_group", [False, True], ids=["front", "group of the front"])
+def test_the_worker_is_told_when_the_front_is_killed(guarded: Callable[..., Guarded], whole_group: bool) -> None:
+    process = guarded("watches")
+    assert process.line() == "ready"
+    if whole_group:
+        os.killpg(process.front.pid, signal.SIGKILL)
+    else:
+        process.front.kill()
+    assert process.line() == "gone"
+    assert process.end() == -signal.SIGKILL
+
+
+def test_when_the_worker_is_killed_what_it_has_started_can_clean_up(
+    guarded: Callable[..., Guarded], tmp_path: Path
+) -> None:
+    """The status is 128 plus the signal, and the caller is told of what was ended."""
+    cleaned = tmp_path / "cleaned"
+    process = guarded("starts", "sh", "-c", f"trap 'echo done >{cleaned}; exit' TERM; echo ready; while :; do :; done")
+    assert process.line() == "ready"
+    process.worker.kill()
+    assert process.end() == 128 + signal.SIGKILL
+    assert process.line() == f"killed {int(signal.SIGKILL)} ['SIGTERM']"
+    assert cleaned.read_text() == "done\n"
+
+
+def test_when_the_worker_is_killed_nothing_is_left(guarded: Callable[..., Guarded], crowd: Crowd) -> None:
+    process = guarded("starts", "sh", "-c", crowd.script())
+    assert process.line() == "ready"
+    assert len(crowd.living()) >= ALL
+    process.worker.kill()
+    assert process.end() == 128 + signal.SIGKILL
+    assert crowd.told() == []
+
+
+def test_a_worker_that_is_killed_without_having_started_anything_is_told_of(guarded: Callable[..., Guarded]) -> None:
+    process = guarded("receives")
+    assert process.line() == "ready"
+    process.worker.kill()
+    assert process.end() == 128 + signal.SIGKILL
+    assert process.line() == f"killed {int(signal.SIGKILL)} []"

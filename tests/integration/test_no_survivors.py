@@ -1,0 +1,262 @@
+"""Whatever a job has started, and however it ends: nothing is left. Judged by psutil, not by the code under test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
+import pytest
+from tests.support.crowd import ALL, SHAPES, Crowd
+from tests.support.steps import script
+
+from step_runner.api.client import Client
+from step_runner.model import RunRequest, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DELAY = 1.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+TIMEOUT = 3.0
+"""Seconds that a job may take, enough for its processes to be there."""
+
+PATIENCE = DELAY + 2
+"""Seconds after which nothing may be left."""
+
+
+@pytest.fixture
+def crowds() -> Iterator[Callable[[], Crowd]]:
+    """Makes crowds; what a failed test leaves of them is killed."""
+    made: list[Crowd] = []
+
+    def make() -> Crowd:
+        made.append(Crowd())
+        return made[-1]
+
+    yield make
+    for crowd in made:
+        crowd.kill()
+
+
+@pytest.fixture
+def crowd(crowds: Callable[[], Crowd]) -> Crowd:
+    return crowds()
+
+
+class Runner(NamedTuple):
+    """A command of the step runner, which leads a process group: the front, and the worker below it."""
+
+    front: subprocess.Popen[bytes]
+    worker: psutil.Process
+
+
+def started(*arguments: str, **options: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "step_runner", *arguments, "--graceful-exit-delay", f"{DELAY}s"]
+    errors = options.pop("stderr", subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=errors, stdout=options.pop("stdout"), process_group=0
+    )
+
+
+def with_worker(front: subprocess.Popen[bytes]) -> Runner:
+    (worker,) = psutil.Process(front.pid).children()
+    return Runner(front, worker)
+
+
+class Server:
+    """`step-runner serve`, and a client of it."""
+
+    def __init__(self, directory: str) -> None:
+        path = os.path.join(directory, "s.sock")
+        front = started("serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert front.stderr is not None
+        assert b"listening" in front.stderr.readline()
+        self.runner = with_worker(front)
+        self.client = Client(path)
+
+    def start(self, *scripts: str, job_id: str = "1", timeout: float | None = None) -> None:
+        self.client.run(RunRequest(id=job_id, steps=script(*scripts), work_dir="/", timeout=timeout))
+
+    def wait_for(self, text: str, job_id: str = "1") -> None:
+        """Wait until the job's log holds a line."""
+        log = b""
+        for data in self.client.follow(job_id):
+            log += data
+            if f"\n{text}\n" in f"\n{log.decode()}":
+                return
+        raise AssertionError(log.decode())
+
+    def wait_for_end(self, job_id: str = "1") -> None:
+        """Wait until the job's log has ended."""
+        for _ in self.client.follow(job_id):
+            pass
+
+    def close(self) -> None:
+        self.client.__exit__(None, None, None)
+        with self.runner.front:
+            self.runner.front.terminate()
+
+
+@pytest.fixture
+def server(temporary: str) -> Iterator[Server]:
+    server = Server(temporary)
+    yield server
+    server.close()
+
+
+def gone(*processes: psutil.Process) -> None:
+    _, left = psutil.wait_procs(processes, timeout=PATIENCE)
+    assert left == []
+
+
+def nobody_is_left(crowd: Crowd, since: float) -> None:
+    assert crowd.told() == []
+    assert time.monotonic() - since < PATIENCE
+
+
+@pytest.mark.parametrize("status", [0, 3], ids=["success", "failure"])
+def test_when_a_job_ends_by_itself(server: Server, crowd: Crowd, status: int) -> None:
+    """The step itself is over when its shapes are ready."""
+    server.start(crowd.script(status=status))
+    server.wait_for("ready")
+    since = time.monotonic()
+    server.wait_for_end()
+    nobody_is_left(crowd, since)
+    assert server.client.status("1").status is (Status.FAILURE if status else Status.SUCCESS)
+
+
+@pytest.mark.parametrize("ending", ["cancel", "close", "timeout"])
+def test_when_a_job_is_stopped(server: Server, crowd: Crowd, ending: str) -> None:
+    server.start(crowd.script(), timeout=TIMEOUT if ending == "timeout" else None)
+    server.wait_for("ready")
+    assert len(crowd.living()) >= ALL
+    since = time.monotonic()
+    if ending == "close":
+        server.client.close("1")
+    else:
+        if ending == "cancel":
+            server.client.cancel("1")
+        server.wait_for_end()
+    nobody_is_left(crowd, since + (TIMEOUT if ending == "timeout" else 0))
+
+
+def _terminate(runner: Runner) -> None:
+    runner.front.terminate()
+
+
+def _kill_worker(runner: Runner) -> None:
+    runner.worker.kill()
+
+
+def _kill_front(runner: Runner) -> None:
+    runner.front.kill()
+
+
+def _kill_group(runner: Runner) -> None:
+    os.killpg(runner.front.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("end", [_terminate, _kill_worker, _kill_front, _kill_group])
+def test_when_the_server_ends(server: Server, crowd: Crowd, end: Callable[[Runner], None]) -> None:
+    server.start(crowd.script())
+    server.wait_for("ready")
+    assert len(crowd.living()) >= ALL
+    since = time.monotonic()
+    end(server.runner)
+    server.runner.front.wait(PATIENCE)
+    gone(server.runner.worker)
+    nobody_is_left(crowd, since)
+
+
+def _interrupt(runner: Runner) -> None:
+    runner.front.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("run", _interrupt),
+        ("run", _kill_worker),
+        ("run", _kill_group),
+        ("ci", _terminate),
+        ("ci", _kill_front),
+        ("ci", None),
+    ],
+    ids=["run, SIGINT", "run, worker", "run, group", "ci, SIGTERM", "ci, front", "ci, nobody reads"],
+)
+def test_when_a_local_run_ends(
+    tmp_path: Path,
+    crowd: Crowd,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    end: Callable[[Runner], None] | None,
+) -> None:
+    (tmp_path / "job.yml").write_text(script(crowd.script()))
+    monkeypatch.setenv("STEPS", json.dumps([{"name": "work", "script": crowd.script()}]))
+    reader, writer = os.pipe()
+    with started(name, *([str(tmp_path / "job.yml")] if name == "run" else []), stdout=writer) as front:
+        os.close(writer)
+        with open(reader, "rb") as output:
+            assert output.readline() == b"ready\n"
+            assert len(crowd.living()) >= ALL
+            runner = with_worker(front)
+            since = time.monotonic()
+            if end is not None:
+                end(runner)
+        front.wait(PATIENCE)
+        gone(runner.worker)
+        nobody_is_left(crowd, since)
+
+
+def test_ending_one_job_leaves_the_processes_of_another_alone(server: Server, crowds: Callable[[], Crowd]) -> None:
+    """A hidden process that came while both ran is ended with the last of them."""
+    shapes = [shape for shape in SHAPES if shape not in ("forks_anew", "hidden")]
+    ours, theirs = crowds(), crowds()
+    for job_id, crowd in (("1", ours), ("2", theirs)):
+        server.start(crowd.script(*shapes, status=0), "echo background; sleep 1000", job_id=job_id)
+        server.wait_for("background", job_id)
+    before = set(theirs.living())
+    server.client.close("1")
+    assert ours.told() == []
+    assert set(theirs.living()) == before
+    server.client.close("2")
+    assert theirs.told() == []
+
+
+def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(
+    server: Server, crowds: Callable[[], Crowd]
+) -> None:
+    ours, theirs = crowds(), crowds()
+    for job_id, crowd in (("1", ours), ("2", theirs)):
+        server.start("echo begun", crowd.script("hidden"), job_id=job_id)
+    for job_id in ("1", "2"):
+        server.wait_for("ready", job_id)
+    server.client.close("1")
+    assert len(ours.living()) >= 1
+    server.client.close("2")
+    assert ours.told() == theirs.told() == []
+
+
+SERVICE = "import http.server; s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)"
+
+
+def test_a_service_of_one_step_answers_in_the_next(server: Server, crowd: Crowd, tmp_path: Path) -> None:
+    port = shlex.quote(str(tmp_path / "port"))
+    serves = f"{SERVICE}; open({str(tmp_path / 'new')!r}, 'w').write(str(s.server_port)); "
+    serves += f"import os; os.rename({str(tmp_path / 'new')!r}, {str(tmp_path / 'port')!r}); s.serve_forever()"
+    start = shlex.join([sys.executable, "-c", serves, crowd.mark])
+    asks = "import sys, urllib.request as u; print('answer', u.urlopen('http://127.0.0.1:' + sys.argv[1]).status)"
+    ask = f'{shlex.join([sys.executable, "-c", asks])} "$(cat {port})"'
+    server.start(f"setsid {start} & while [ ! -e {port} ]; do sleep 0.01; done", ask)
+    server.wait_for("answer 200")
+    server.wait_for_end()
+    assert crowd.told() == []

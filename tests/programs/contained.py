@@ -1,0 +1,125 @@
+"""Runs commands in containers, and reports to stdout in lines of JSON: `contained.py REAPER SCENARIO MARK SHAPE...`.
+
+REAPER is `subreaper` or `plain`: without being one, even where the system has them.
+"""
+
+import json, os, signal, subprocess, sys
+from gracefulexitcmd import Cmd, Container, Roundup, contain, subreaper
+
+REAPER, SCENARIO, MARK, *SHAPES = sys.argv[1:]
+GRACE = 0.3
+PROGRAM = os.path.join(os.path.dirname(__file__), "shapes.py")
+
+
+def started(container, mark=MARK, **env):
+    """A command whose shapes are ready."""
+    reader, writer = os.pipe()
+    argv = [sys.executable, "-I", "-S", PROGRAM, mark, "1", *SHAPES]
+    command = Cmd(argv, grace=GRACE, stdout=writer, env={**os.environ, **env}, container=container)
+    command.start()
+    os.close(writer)
+    assert os.read(reader, 100) == b"ready\n"
+    return command
+
+
+def report(**facts):
+    print(json.dumps(facts), flush=True)
+
+
+def census(ended):
+    """How each was found and ended; the leader is left out."""
+    return sorted({(each.found, each.ended_by) for each in ended.census if each.found != "leader"})
+
+
+def cancel():
+    with contain(GRACE) as container:
+        command = started(container)
+        command.cancel()
+        report(census=census(command.wait()))
+
+
+def end():
+    """The command ends by itself, and leaves its shapes behind."""
+    with contain(GRACE) as container:
+        started(container, STATUS="0").wait()
+        report(census=census(Roundup(container, GRACE).run()))
+
+
+def leave():
+    """Nobody but `contain` ends them."""
+    with contain(GRACE) as container:
+        started(container, STATUS="0").wait()
+    report(zombie=zombie())
+
+
+def error():
+    try:
+        with contain(GRACE) as container:
+            started(container)
+            raise LookupError
+    except LookupError:
+        report(zombie=zombie())
+
+
+def others():
+    """Children of this program that are no commands: one has ended, one has not."""
+    ended, living = subprocess.Popen(["sh", "-c", "exit 7"]), subprocess.Popen(["sleep", "1000"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    with contain(GRACE) as container:
+        started(container, STATUS="0").wait()
+    lives = living.poll() is None
+    living.kill()
+    living.wait()
+    report(status=ended.wait(), lives=lives)
+
+
+def two():
+    """A line on stdin ends the second container."""
+    subreaper.become()
+    first, second = Container(), Container()
+    started(first, MARK + "-first", STATUS="0").wait()
+    started(second, MARK + "-second", STATUS="0").wait()
+    Roundup(first, GRACE).run()
+    report(ended="first")
+    sys.stdin.readline()
+    Roundup(second, GRACE).run()
+    report(ended="second")
+
+
+def nested():
+    """The inner program is killed; what it has started comes to the outer one."""
+    with contain(GRACE) as container:
+        reader, writer = os.pipe()
+        inner = [sys.executable, __file__, REAPER, "wait", MARK, *SHAPES]
+        command = Cmd(inner, grace=GRACE, stdout=writer, container=container)
+        command.start()
+        assert os.read(reader, 100)
+        os.kill(command.pid, signal.SIGKILL)
+        command.wait()
+
+
+def wait():
+    with contain(GRACE) as container:
+        started(container)
+        report(ready=True)
+        signal.pause()
+
+
+def alone():
+    """No container is named."""
+    command = started(None)
+    command.cancel()
+    report(census=census(command.wait()))
+
+
+def zombie():
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if ended is None else ended.si_pid
+
+
+if REAPER == "plain":
+    subreaper.become = lambda: False
+globals()[SCENARIO]()

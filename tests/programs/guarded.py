@@ -1,0 +1,48 @@
+"""Does some work guarded, and writes lines to stdout: `guarded.py WORK ARGUMENT...`; `worker PID` is the first."""
+
+import os, signal, subprocess, sys
+from gracefulexitcmd.guard import guarded
+
+WORK, *ARGUMENTS = sys.argv[1:]
+GRACE = 1.0
+
+
+def say(line):
+    os.write(1, f"{line}\n".encode())
+
+
+def exits(front_is_gone):
+    return int(ARGUMENTS[0])
+
+
+def receives(front_is_gone):
+    """Ends with the number of the first signal that comes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    say("ready")
+    return signal.sigwait(signal.valid_signals() - {signal.SIGCHLD})
+
+
+def watches(front_is_gone):
+    say("ready")
+    say("gone" if os.read(front_is_gone, 1) == b"" else "readable")
+    return 0
+
+
+def starts(front_is_gone):
+    """Starts what its arguments say, which says that it is ready, and waits."""
+    subprocess.Popen(ARGUMENTS, start_new_session=True)
+    while True:
+        signal.pause()
+
+
+def work(front_is_gone):
+    say(f"worker {os.getpid()}")
+    return globals()[WORK](front_is_gone)
+
+
+def killed(number, left):
+    census = () if left is None else left.census
+    say(f"killed {number} {sorted({each.ended_by for each in census})}")
+
+
+sys.exit(guarded(work, GRACE, killed))

@@ -1,0 +1,136 @@
+"""Whatever the process table looks like: nobody foreign is claimed, and no process by two containers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gracefulexitcmd import belonging
+from gracefulexitcmd.belonging import Claim, Reaper
+from gracefulexitcmd.linux import Process
+
+RUNNER, SHELL = 3, 2
+REAPER = Reaper(RUNNER, group=RUNNER, session=SHELL)
+SINCE = 10
+PIDS = st.integers(min_value=1, max_value=14)
+TIMES = st.integers(min_value=0, max_value=20)
+
+
+class Life(NamedTuple):
+    """What a process does after it was forked; one that is gone has left its children to the reaper."""
+
+    own_group: bool
+    own_session: bool
+    sheds_cookie: bool
+    gone: bool
+
+
+LIVES = st.lists(st.tuples(st.integers(min_value=0), st.builds(Life, *[st.booleans()] * 4)), max_size=12)
+
+
+class World(NamedTuple):
+    """A process table that came about by forks, and what is true of it."""
+
+    table: dict[int, Process]
+    owner: dict[int, str]
+    cookies: dict[int, str]
+
+
+SYSTEM = {
+    1: Process(1, "S", 0, 1, 1, 0),
+    SHELL: Process(SHELL, "S", 1, SHELL, SHELL, 1),
+    RUNNER: Process(RUNNER, "S", SHELL, RUNNER, SHELL, 2),
+    4: Process(4, "S", SHELL, 4, SHELL, 3),
+}
+LEADERS = {"a": 20, "b": 30}
+
+
+def world(lives: list[tuple[int, Life]]) -> World:
+    """Two commands, a neighbour (4), and processes that are forked one after the other by one of those before."""
+    table = dict(SYSTEM)
+    owner, cookies = {4: "nobody"}, {}
+    for name, leader in LEADERS.items():
+        table[leader] = Process(leader, "S", RUNNER, leader, SHELL, SINCE)
+        owner[leader] = cookies[leader] = name
+    gone = set()
+    for at, (choice, life) in enumerate(lives):
+        pid = 40 + at
+        parent = sorted(owner)[choice % len(owner)]
+        mother = table[parent]
+        session = pid if life.own_session else mother.session
+        group = pid if life.own_session or life.own_group else mother.group
+        table[pid] = Process(pid, "S", parent, group, session, SINCE + 1 + at)
+        owner[pid] = owner[parent]
+        if parent in cookies and not life.sheds_cookie:
+            cookies[pid] = cookies[parent]
+        if life.gone:
+            gone.add(pid)
+    return World({pid: _reparented(each, gone) for pid, each in table.items() if pid not in gone}, owner, cookies)
+
+
+def _reparented(process: Process, gone: set[int]) -> Process:
+    return process._replace(parent=RUNNER) if process.parent in gone else process
+
+
+def members(world: World, name: str) -> dict[int, str]:
+    foreign = set(LEADERS.values()) - {LEADERS[name]}
+    claim = Claim(name, SINCE, {LEADERS[name]}, foreign=foreign)
+    return belonging.members(claim, world.table, REAPER, lambda pid, cookie: world.cookies.get(pid) == cookie)
+
+
+@given(LIVES)
+def test_only_what_a_container_has_started_is_claimed_by_it(lives: list[tuple[int, Life]]) -> None:
+    """Hence two containers never claim the same process by hard evidence."""
+    here = world(lives)
+    for name in LEADERS:
+        assert {here.owner[pid] for pid in members(here, name)} <= {name}
+
+
+@given(LIVES)
+def test_who_keeps_the_cookie_or_its_parents_is_found(lives: list[tuple[int, Life]]) -> None:
+    here = world(lives)
+    for name in LEADERS:
+        found = members(here, name)
+        for pid, process in here.table.items():
+            if here.cookies.get(pid) == name or process.parent in found:
+                assert pid in found
+
+
+TABLES = st.lists(st.builds(Process, PIDS, st.just("S"), PIDS, PIDS, st.integers(0, 14), TIMES), max_size=12)
+CLAIMS = st.builds(
+    Claim,
+    st.just("c"),
+    TIMES,
+    st.frozensets(PIDS, max_size=3),
+    st.dictionaries(st.tuples(PIDS, TIMES), st.just("cookie"), max_size=3),
+    st.frozensets(PIDS, max_size=2),
+)
+
+
+@given(TABLES, CLAIMS, st.frozensets(PIDS))
+def test_neither_the_old_nor_the_reaper_nor_its_ancestors_are_ever_claimed(
+    processes: list[Process], claim: Claim, carriers: frozenset[int]
+) -> None:
+    """Not even in a table that makes no sense, such as one that was read while it changed."""
+    table = {process.pid: process for process in processes} | SYSTEM
+    found = belonging.members(claim, table, REAPER, lambda pid, _: pid in carriers)
+    assert not {1, SHELL, RUNNER} & set(found)
+    assert all(table[pid].start_time >= claim.since for pid in found)
+
+
+@given(st.lists(TIMES, min_size=1, max_size=5), TIMES)
+def test_an_orphan_has_one_container_once_all_others_that_could_be_its_own_are_closed(
+    beginnings: list[int], start_time: int
+) -> None:
+    claims = [Claim(str(at), since) for at, since in enumerate(beginnings)]
+    orphan = Process(50, "S", RUNNER, 50, 50, start_time)
+    possible = [claim for claim in claims if claim.since <= start_time]
+    ending = 0
+    while claims:
+        closing = claims.pop()
+        suspected = belonging.suspected_of(closing, claims, orphan)
+        assert suspected == (closing in possible and not any(claim in possible for claim in claims))
+        ending += suspected
+    assert ending == (1 if possible else 0)

@@ -78,7 +78,8 @@ def contain(grace: float = GRACE) -> Iterator[Container]:
 
     On Linux this process becomes a subreaper and stays one: orphans come to it, also those of other programs that
     it starts, and are reaped by it. What it starts in another way than through a command, and in a process group of
-    its own, cannot be told from an orphan, and is ended too. `grace` is the time in seconds between SIGTERM and SIGKILL.
+    its own, cannot be told from an orphan, and is ended too. `grace` is the time between SIGTERM and SIGKILL, in
+    seconds.
     """
     subreaper.become()
     container = Container()

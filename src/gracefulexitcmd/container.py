@@ -154,14 +154,15 @@ def _leaders() -> set[int]:
 
 def _adopted() -> list[int]:
     """The living children that nobody here has started; those that have ended are reaped."""
-    children = subreaper.children()
-    may_be_a_command = bool(_starting)
-    # Asked for after the children: a command that was noted meanwhile is not taken for an orphan.
-    orphans = subreaper.outside_own_group(set(children) - _leaders())
-    for orphan in orphans:
-        if not orphan.alive and not may_be_a_command:
-            subreaper.reap(orphan.pid)
-    return [orphan.pid for orphan in orphans if orphan.alive]
+    while True:
+        children = subreaper.children()
+        may_be_a_command = bool(_starting)
+        # Asked for after the children: a command that was noted meanwhile is not taken for an orphan.
+        orphans = subreaper.outside_own_group(set(children) - _leaders())
+        ended = [] if may_be_a_command else [orphan.pid for orphan in orphans if not orphan.alive]
+        if sum(subreaper.reap(pid) for pid in ended) == 0:
+            return [orphan.pid for orphan in orphans if orphan.alive]
+        # Who has ended has handed its own children on to here.
 
 
 def _has_cookie(pid: int, cookie: str) -> bool:

@@ -68,8 +68,7 @@ class Poller:
     def wake(self) -> None:
         """Make the poller ready for everybody who waits for it; does nothing after the end."""
         if not self._closing:
-            with contextlib.suppress(BlockingIOError):  # full: everybody is being woken
-                os.write(self._wake_writer, b"w")
+            self._write()
 
     def enter(self) -> None:
         """Say that somebody is going to wait."""
@@ -84,10 +83,14 @@ class Poller:
 
     def close(self) -> None:
         """Wake everybody for the last time, and close when the last has left."""
-        if self._inside:
-            self.wake()
         self._closing = True
+        if self._inside:
+            self._write()
         self._close_when_empty()
+
+    def _write(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: everybody is being woken
+            os.write(self._wake_writer, b"w")
 
     def _woken(self) -> None:
         # The last wake is left in the pipe, so that it reaches everybody.

@@ -78,7 +78,8 @@ def contain(grace: float = GRACE) -> Iterator[Container]:
 
     On Linux this process becomes a subreaper and stays one: orphans come to it, also those of other programs that
     it starts, and are reaped by it. What it starts in another way than through a command, and in a process group of
-    its own, cannot be told from an orphan, and is ended too. `grace` is the time between SIGTERM and SIGKILL, in
+    its own, cannot be told from an orphan, and is ended too. A command that still runs at the end of the block is
+    ended, and whoever started it can wait for it afterwards. `grace` is the time between SIGTERM and SIGKILL, in
     seconds.
     """
     subreaper.become()

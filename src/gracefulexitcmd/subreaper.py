@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -47,7 +46,9 @@ def outside_own_group(pids: Iterable[int]) -> list[linux.Process]:
     return [child for child in map(linux.process, pids) if child is not None and child.group != own_group]
 
 
-def reap(pid: int) -> None:
-    """Take the status of a child that has ended and that nobody else waits for."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+def reap(pid: int) -> bool:
+    """Take the status of a child that has ended and that nobody else waits for; False when there was none to take."""
+    try:
+        return os.waitpid(pid, os.WNOHANG) != (0, 0)
+    except ChildProcessError:
+        return False

@@ -436,7 +436,8 @@ def test_thread_that_goes_on_waiting_learns_the_deadline_of_one_that_left(
             return real(poller, timeout)
         waiting.acquire()
         command.cancel()
-        poller.react(real(poller, 0))
+        with command._execution._lock:
+            poller.react(real(poller, 0))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Poller, "wait", wait)
@@ -735,6 +736,7 @@ def test_who_may_not_be_signalled_is_reported_and_not_waited_for() -> None:
 def test_two_hundred_commands_leave_nothing(descriptors: Callable[[], int], path: str) -> None:
     """No descriptor and no thread; zombies are looked for after every test."""
     Cmd(["true"], stdout=PIPE, stderr=PIPE, input=b"text").run()
+    _join_waiting_threads()
     descriptors_before, threads_before = descriptors(), threading.active_count()
     for _ in range(200 if path == "pidfd" else 50):
         Cmd(["true"], stdout=PIPE, stderr=PIPE, input=b"text").run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -114,8 +115,15 @@ def server(temporary: str) -> Iterator[Server]:
 
 
 def gone(*processes: psutil.Process) -> None:
-    _, left = psutil.wait_procs(processes, timeout=PATIENCE)
-    assert left == []
+    """They have ended; when they are reaped is for their parents, and where those were killed for the system."""
+    for process in processes:
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            continue
+        ended, _, _ = select.select([pidfd], [], [], PATIENCE)
+        os.close(pidfd)
+        assert ended, process
 
 
 def nobody_is_left(crowd: Crowd, since: float) -> None:

@@ -55,9 +55,10 @@ def leave():
 def error():
     try:
         with contain(GRACE) as container:
-            started(container)
+            command = started(container)
             raise LookupError
     except LookupError:
+        command.wait()
         report(zombie=zombie())
 
 

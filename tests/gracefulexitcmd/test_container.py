@@ -86,7 +86,8 @@ def test_with_a_subreaper_every_shape_ends(
     assert crowd.told() == []
     ways = {found[shape]} | ({"descendant"} if shape == "forks_anew" else set())
     assert {how for how, _ in census} <= ways
-    assert ended_by(shape) in {signal for _, signal in census}
+    # One of those that live for a moment only may have gone by itself since it was counted.
+    assert shape == "forks_anew" or ended_by(shape) in {signal for _, signal in census}
 
 
 @pytest.mark.parametrize("scenario", ["cancel", "end"])

@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 4
+WORKERS ?= 2
 
 .PHONY: run test lint types bench proto schema lock clean
 

@@ -49,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subreaper.become()
     container = Container()
     command = Cmd(argv, grace=options.grace, timeout=options.timeout, stdin=stdin, container=container)
-    return _Session(command, Roundup(container, options.grace)).run()
+    try:
+        return _Session(command, Roundup(container, options.grace)).run()
+    finally:
+        container.close()
 
 
 class _Session:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from gracefulexitcmd.container import Container
     from gracefulexitcmd.execution import Execution
     from gracefulexitcmd.exit import Exit
     from gracefulexitcmd.poller import Poller
+    from gracefulexitcmd.targets import Membership
 
 REAP_WITHIN = 0.1
 """Seconds that an orphan may stay a zombie."""
@@ -80,7 +80,7 @@ class AsyncCmd(BaseCmd, AsyncWaitable):
 class AsyncRoundup(AsyncWaitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
-    def __init__(self, container: Container, grace: float) -> None:
+    def __init__(self, container: Membership, grace: float) -> None:
         self._execution = round_up(container, grace)
 
     def begin(self) -> None:

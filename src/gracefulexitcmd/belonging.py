@@ -4,6 +4,7 @@ A process belongs to a container by what it cannot easily shed all at once:
 
 - it was seen to belong before (pid and start time);
 - it is in the process group of a command of the container;
+- it is in the container's control group, where there is one: who is born there cannot shed that;
 - its parent belongs, or it is in a session that one of the others has made;
 - it carries the container's cookie in the environment that it was started with.
 
@@ -34,7 +35,8 @@ HasCookie: TypeAlias = Callable[[int, str], bool]
 class Claim(NamedTuple):
     """What is known of one container.
 
-    `since` is its beginning, in clock ticks since boot; `foreign` are leaders of commands of other containers.
+    `since` is its beginning, in clock ticks since boot; `foreign` are leaders of commands of other containers;
+    `inside` are the pids in its control group.
     """
 
     cookie: str
@@ -42,6 +44,7 @@ class Claim(NamedTuple):
     groups: Collection[int] = ()
     known: Mapping[Identity, str] = {}
     foreign: Collection[int] = ()
+    inside: Collection[int] = ()
 
 
 class Reaper(NamedTuple):
@@ -66,6 +69,8 @@ def members(claim: Claim, table: Mapping[int, Process], reaper: Reaper, has_cook
             found[process.pid] = claim.known[process.pid, process.start_time]
         elif process.group in claim.groups:
             found[process.pid] = "leader" if process.pid == process.group else "group"
+        elif process.pid in claim.inside:
+            found[process.pid] = "cgroup"
     _follow(found, young, table, reaper)
     # Only who has lost its parents can need the cookie: who has them is found through them, or is not ours.
     started_here = {process.pid for process in young}

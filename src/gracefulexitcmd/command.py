@@ -35,7 +35,7 @@ class CommandRun:
         self._holders: tuple[Holder, ...] = ()
         self._running = False
         self.stop_signal = request.stop_signal
-        self._container = request.container or Container()
+        self._container = request.container or Container(in_cgroup=False)
         self._owns_container = request.container is None
         with self._container.starting(), contextlib.ExitStack() as undo:
             undo.callback(self._close_container)

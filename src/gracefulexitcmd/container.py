@@ -7,10 +7,12 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd import belonging, linux, posix, subreaper
+from gracefulexitcmd import belonging, cgroup, linux, posix, subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from gracefulexitcmd.ledger import Ledger
 
 COOKIE = "GRACEFULEXITCMD_COOKIE"
 """The variable by which a process is known even when it has left its group, its session and its parent.
@@ -27,10 +29,11 @@ _starting: set[object] = set()
 class Container:
     """Knows the processes that commands started in it have started, on Linux also those that went into hiding.
 
-    It must be closed. Every method may be called from any thread.
+    It must be closed. Every method may be called from any thread. With `in_cgroup` its commands run in a control
+    group of their own, version 2, where one can be made: then it surely knows them all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_cgroup: bool = True) -> None:
         self.cookie = os.urandom(8).hex()
         self.ending = False
         """Whether it is being emptied: what could be its own or another's need not be spared for it any more."""
@@ -38,8 +41,23 @@ class Container:
         self._running: set[int] = set()
         self._left: set[int] = set()
         self._known: dict[belonging.Identity, str] = {}
+        self._cgroup = cgroup.make(self.cookie) if in_cgroup else None
+        self._ledger: Ledger | None = None
         with _lock:
             _containers.add(self)
+
+    def keep_ledger(self, path: str, name: str, grace: float) -> None:
+        """Write down, in a new file, what it takes to empty this container when this program was killed.
+
+        `remains` reads it; `grace` is the time between SIGTERM and SIGKILL then, in seconds. Without `/proc` nothing
+        is written. Raises OSError where the file cannot be made.
+        """
+        from gracefulexitcmd import ledger  # json costs milliseconds, which a plain command should not pay
+
+        if posix.has_proc:
+            group = None if self._cgroup is None else self._cgroup.path
+            entry = ledger.Entry(name, ledger.place(), self.cookie, self._since, grace, group, ledger.owners())
+            self._ledger = ledger.Ledger(path, entry)
 
     def environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
         """An environment, by default this process's own, with the cookie in it."""
@@ -61,6 +79,10 @@ class Container:
     def started(self, leader: int) -> None:
         """Note a command that was started in it, by the number of its leader and group."""
         self._running.add(leader)
+        if self._ledger is not None:
+            self._ledger.started(leader)
+        if self._cgroup is not None:
+            _move(leader, self._cgroup)
 
     def ended(self, leader: int, *, group_empty: bool) -> None:
         """Note that a command's leader was reaped; its group may live on."""
@@ -85,10 +107,10 @@ class Container:
         table = {process.pid: process for process in candidates if process.alive}
         claim = self._claim(table)
         reaper = subreaper.reaper()
-        found = belonging.members(claim, table, reaper, _has_cookie)
+        found = belonging.members(claim, table, reaper, has_cookie)
         if suspects := self._suspects(claim, table, found, reaper):
             claim = claim._replace(known={**claim.known, **suspects})
-            found = belonging.members(claim, table, reaper, _has_cookie)
+            found = belonging.members(claim, table, reaper, has_cookie)
         self._known.update({(pid, table[pid].start_time): how for pid, how in found.items()})
         return [table[pid] for pid in found]
 
@@ -100,19 +122,37 @@ class Container:
         """How a process is known to belong: leader, group, session, descendant, cookie or suspected."""
         return self._known.get((process.pid, process.start_time), "group")
 
+    def may_end(self, process: linux.Process) -> bool:
+        """Whether a member can be ended: it may be signalled, or it is in the control group, which spares nobody."""
+        return posix.may_signal(process) or (self._cgroup is not None and process.pid in self._cgroup.pids())
+
+    def kill(self) -> None:
+        """Send SIGKILL to everybody in the control group, if there is one; the others are to be signalled."""
+        if self._cgroup is not None:
+            self._cgroup.kill()
+
     def close(self) -> None:
-        """Forget everything."""
+        """Forget everything; the control group goes when nobody is in it."""
         with _lock:
             _containers.discard(self)
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+        if self._cgroup is not None:
+            self._cgroup.remove()
 
     def _claim(self, table: Mapping[int, linux.Process]) -> belonging.Claim:
         left = belonging.still_left(frozenset(self._left), table.values())
-        return belonging.Claim(self.cookie, self._since, self._running | left, self._known, _leaders() - self._running)
+        foreign = _leaders() - self._running
+        return belonging.Claim(self.cookie, self._since, self._running | left, self._known, foreign, self._inside())
+
+    def _inside(self) -> frozenset[int]:
+        return frozenset() if self._cgroup is None else self._cgroup.pids()
 
     def _candidates(self) -> Iterable[linux.Process]:
         """The processes among which members can be: with a subreaper only those below it, else all there are."""
         if subreaper.active:
-            return posix.trees({*self._running, *_adopted()})
+            return posix.trees({*self._running, *_adopted(), *self._inside()})
         return posix.processes()
 
     def _suspects(
@@ -128,7 +168,7 @@ class Container:
         orphans = belonging.orphans(table, reaper, found, _leaders())
         others = [other for other in _open_containers() if other is not self] if orphans else []
         claims = {other: other._claim(table) for other in others}
-        explained = {pid for each in claims.values() for pid in belonging.members(each, table, reaper, _has_cookie)}
+        explained = {pid for each in claims.values() for pid in belonging.members(each, table, reaper, has_cookie)}
         rivals = [each for other, each in claims.items() if not other.ending]
         return {
             (orphan.pid, orphan.start_time): "suspected"
@@ -165,6 +205,15 @@ def _adopted() -> list[int]:
         # Who has ended has handed its own children on to here.
 
 
-def _has_cookie(pid: int, cookie: str) -> bool:
+def _move(leader: int, to: cgroup.Cgroup) -> None:
+    """Move a command that was just started, and what it has started meanwhile."""
+    outside = {leader}
+    while outside:
+        moved = [to.add(pid) for pid in outside]
+        outside = set(linux.descendants(leader)) - to.pids() if all(moved) else set()
+
+
+def has_cookie(pid: int, cookie: str) -> bool:
+    """Whether a process was started with a cookie in its environment; False where that may not be seen."""
     carried = linux.variable(pid, COOKIE)
     return carried is not None and cookie in carried.split(":")

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from gracefulexitcmd import subreaper
+from gracefulexitcmd import linux, subreaper
 from gracefulexitcmd.container import Container
 from gracefulexitcmd.roundup import Roundup
 
@@ -51,7 +51,7 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
     """
     if not subreaper.become():
         return work(None)
-    left_behind = Container()
+    left_behind = Container(in_cgroup=False)
     front_is_gone, front_is_here = os.pipe()
     # A signal that comes before the handlers are there would end the front alone.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
@@ -62,10 +62,19 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
     os.close(front_is_here)
     left_behind.close()
     os.setsid()
+    _note_front(os.getppid())
     subreaper.active = False
     subreaper.become()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return work(front_is_gone)
+
+
+def _note_front(pid: int) -> None:
+    """What it watches over is not abandoned as long as it lives."""
+    from gracefulexitcmd import ledger
+
+    process = linux.process(pid)
+    ledger.front = None if process is None else (process.pid, process.start_time)
 
 
 class _Front:

@@ -75,7 +75,7 @@ class Members:
         """Send SIGKILL to everybody."""
         members = self._look()
         sent_at = time.monotonic()
-        self._targets.signal(signal.SIGKILL, members or ())
+        self._targets.kill(members or ())
         if members != []:
             self._note(signal.SIGKILL, sent_at)
 
@@ -88,10 +88,10 @@ class Members:
         self.forget()
         for _ in range(MOST_LOOKS):
             members = self._look()
-            if members is not None and not any(map(posix.may_signal, members)):
+            if members is not None and not any(map(self._targets.may_end, members)):
                 return False
             if kill:
-                self._targets.signal(signal.SIGKILL, members or ())
+                self._targets.kill(members or ())
                 self._last_signal.update(dict.fromkeys(self._alive, "SIGKILL"))
             if self._wait_for(members):
                 return True

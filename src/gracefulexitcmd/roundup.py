@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gracefulexitcmd.output import Pipe
+    from gracefulexitcmd.targets import Membership
 
 
 class Roundup(Waitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
-    def __init__(self, container: Container, grace: float) -> None:
+    def __init__(self, container: Membership, grace: float) -> None:
         self._execution = round_up(container, grace)
 
     def run(self) -> Exit:
@@ -37,7 +38,7 @@ class Roundup(Waitable):
         return self.wait()
 
 
-def round_up(container: Container, grace: float) -> Execution:
+def round_up(container: Membership, grace: float) -> Execution:
     """The stop sequence of a container, not yet begun."""
     return Execution(Ladder(grace=grace), partial(_ContainerRun, container))
 
@@ -49,7 +50,7 @@ class _ContainerRun:
     stop_signal = signal.SIGTERM
     open_pipes: tuple[Pipe, ...] = ()
 
-    def __init__(self, container: Container, tell: Callable[[Event], None]) -> None:
+    def __init__(self, container: Membership, tell: Callable[[Event], None]) -> None:
         container.ending = True
         self._started_at = time.monotonic()
         self.poller = Poller()

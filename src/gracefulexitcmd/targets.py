@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, Protocol
 
 from gracefulexitcmd import posix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gracefulexitcmd.container import Container
     from gracefulexitcmd.linux import Process
+
+
+class Membership(Protocol):
+    """Knows who belongs together, and is emptied; `ending` is set when that begins."""
+
+    ending: bool
+
+    def glance(self) -> list[Process]:
+        """Those that are quickly found. Raises OSError where no descriptor is free."""
+
+    def members(self) -> list[Process]:
+        """Those that are alive. Raises OSError where no descriptor is free."""
+
+    def how(self, process: Process) -> str:
+        """How a process is known to belong."""
+
+    def may_end(self, process: Process) -> bool:
+        """Whether a member can be ended by this user."""
+
+    def kill(self) -> None:
+        """Send SIGKILL to those who can be reached all at once, if there are such."""
 
 
 class Targets:
     """The processes of a container; those of a group that runs in it are signalled as one, which none can outrun."""
 
-    def __init__(self, container: Container, group: posix.Group | None = None) -> None:
+    def __init__(self, container: Membership, group: posix.Group | None = None) -> None:
         self._container = container
         self._group = group
 
@@ -37,6 +58,15 @@ class Targets:
         if self._group is not None:
             self._group.signal(number)
         self.signal_each(number, members)
+
+    def may_end(self, process: Process) -> bool:
+        """Whether a member can be ended by this user."""
+        return self._container.may_end(process)
+
+    def kill(self, members: Iterable[Process]) -> None:
+        """Send SIGKILL to everybody."""
+        self.signal(signal.SIGKILL, members)
+        self._container.kill()
 
     def signal_each(self, number: int, members: Iterable[Process]) -> None:
         """Send a signal to each of `members` outside of the group."""

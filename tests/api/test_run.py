@@ -245,7 +245,10 @@ def test_temporary_files_are_the_owners_alone_and_go_with_the_job(server: Server
     server.ended(job)
     directory = server.temporary / "step-runner-output-private"
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {"logs": 0o600}
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {
+        "ledger": 0o600,
+        "logs": 0o600,
+    }
     server.client.close(job)
     assert not directory.exists()
 

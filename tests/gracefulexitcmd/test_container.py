@@ -13,7 +13,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.crowd import SHAPES, Crowd
+from tests.support.cgroups import needs_cgroup
+from tests.support.crowd import MANY, SHAPES, Crowd
 
 from gracefulexitcmd import Cmd, Container, linux
 from gracefulexitcmd.container import COOKIE, reap_orphans
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     Program = Callable[..., list[str]]
 
-REAPERS = ("subreaper", "plain")
+REAPERS = ("subreaper", pytest.param("both", marks=needs_cgroup), pytest.param("cgroup", marks=needs_cgroup), "plain")
 
 
 @pytest.fixture
@@ -90,6 +91,20 @@ def test_with_a_subreaper_every_shape_ends(
     assert shape == "forks_anew" or ended_by(shape) in {signal for _, signal in census}
 
 
+@needs_cgroup
+@pytest.mark.parametrize("reaper", ["both", "cgroup"])
+@pytest.mark.parametrize("scenario", ["cancel", "end"])
+def test_with_a_cgroup_every_shape_ends_and_is_surely_known(
+    report: Callable[..., dict[str, Any]], crowd: Crowd, reaper: str, scenario: str
+) -> None:
+    """Neither the environment nor a suspicion is needed."""
+    census = report(reaper, scenario, *SHAPES)["census"]
+    assert crowd.told() == []
+    ways = {how for how, _ in census}
+    assert "cgroup" in ways
+    assert not {"cookie", "suspected"} & ways
+
+
 @pytest.mark.parametrize("scenario", ["cancel", "end"])
 def test_without_a_subreaper_only_those_that_shed_everything_survive(
     report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str
@@ -130,7 +145,7 @@ def test_ending_one_container_leaves_another_alone(
         assert process.stdout is not None
         assert process.stdout.readline()
         assert first.told() == []
-        assert len(second.living()) == 4 + 51
+        assert len(second.living()) == 4 + MANY + 1
         process.communicate("end the second\n")
     assert second.told() == []
 
@@ -147,10 +162,11 @@ def test_an_orphan_that_nothing_explains_is_ended_with_the_last_container(
     assert crowd.told() == []
 
 
+@pytest.mark.parametrize("reaper", ["subreaper", pytest.param("both", marks=needs_cgroup)])
 def test_what_an_inner_program_leaves_behind_when_it_is_killed_is_ended_by_the_outer_one(
-    contained: Callable[..., subprocess.Popen[str]], crowd: Crowd
+    contained: Callable[..., subprocess.Popen[str]], crowd: Crowd, reaper: str
 ) -> None:
-    with contained("subreaper", "nested", *SHAPES) as process:
+    with contained(reaper, "nested", *SHAPES) as process:
         process.communicate()
     assert process.returncode == 0
     assert crowd.told() == []

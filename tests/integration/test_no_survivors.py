@@ -1,4 +1,7 @@
-"""Whatever a job has started, and however it ends: nothing is left. Judged by psutil, not by the code under test."""
+"""Whatever a job has started, and however it ends: nothing is left. Judged by psutil, not by the code under test.
+
+All of it holds for root and for an ordinary user, with a control group and without.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ import signal
 import subprocess
 import sys
 import time
+from glob import glob
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 import pytest
+from tests.support.cells import CELLS, Cell, entered
 from tests.support.crowd import ALL, SHAPES, Crowd
 from tests.support.steps import script
 
@@ -22,7 +28,6 @@ from step_runner.model import RunRequest, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 DELAY = 1.0
 """Seconds between SIGTERM and SIGKILL."""
@@ -53,6 +58,13 @@ def crowd(crowds: Callable[[], Crowd]) -> Crowd:
     return crowds()
 
 
+@pytest.fixture(params=CELLS, autouse=True)
+def cell(request: pytest.FixtureRequest, temporary: str) -> Iterator[Cell]:
+    """The conditions under which the step runner is started."""
+    with entered(request.param, temporary) as cell:
+        yield cell
+
+
 class Runner(NamedTuple):
     """A command of the step runner, which leads a process group: the front, and the worker below it."""
 
@@ -60,8 +72,8 @@ class Runner(NamedTuple):
     worker: psutil.Process
 
 
-def started(*arguments: str, **options: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "step_runner", *arguments, "--graceful-exit-delay", f"{DELAY}s"]
+def started(cell: Cell, *arguments: str, **options: int) -> subprocess.Popen[bytes]:
+    command = [*cell.prefix, sys.executable, "-m", "step_runner", *arguments, "--graceful-exit-delay", f"{DELAY}s"]
     errors = options.pop("stderr", subprocess.DEVNULL)
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stderr=errors, stdout=options.pop("stdout"), process_group=0
@@ -76,9 +88,9 @@ def with_worker(front: subprocess.Popen[bytes]) -> Runner:
 class Server:
     """`step-runner serve`, and a client of it."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, cell: Cell, directory: str) -> None:
         path = os.path.join(directory, "s.sock")
-        front = started("serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        front = started(cell, "serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert front.stderr is not None
         assert b"listening" in front.stderr.readline()
         self.runner = with_worker(front)
@@ -108,8 +120,8 @@ class Server:
 
 
 @pytest.fixture
-def server(temporary: str) -> Iterator[Server]:
-    server = Server(temporary)
+def server(cell: Cell, temporary: str) -> Iterator[Server]:
+    server = Server(cell, temporary)
     yield server
     server.close()
 
@@ -185,6 +197,30 @@ def test_when_the_server_ends(server: Server, crowd: Crowd, end: Callable[[Runne
     nobody_is_left(crowd, since)
 
 
+def test_when_both_processes_of_the_server_are_killed_the_next_one_ends_what_is_left(
+    cell: Cell, server: Server, crowd: Crowd, temporary: str
+) -> None:
+    """It has the same directory for temporary files. Without a control group, who has shed everything survives."""
+    server.start(crowd.script())
+    server.wait_for("ready")
+    server.runner.worker.suspend()  # so that it cannot act on the death of the other
+    server.runner.front.kill()
+    server.runner.worker.kill()
+    server.runner.front.wait(PATIENCE)
+    gone(server.runner.worker)
+    path = f"{temporary}/t.sock"
+    with started(cell, "serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
+        assert following.stderr is not None
+        told: list[bytes] = []
+        while not any(line.startswith(b'removed what job "1"') for line in told):
+            told.append(following.stderr.readline())
+            assert told[-1], told
+        following.terminate()
+    assert any(line.startswith(b'Stopping what job "1" of a killed step runner has left behind') for line in told)
+    assert [name.split()[-1] for name in crowd.told()] == ([] if cell.cgroup else ["hidden"])
+    assert glob(f"{temporary}/step-runner-output-*") == []
+
+
 def _interrupt(runner: Runner) -> None:
     runner.front.send_signal(signal.SIGINT)
 
@@ -202,6 +238,7 @@ def _interrupt(runner: Runner) -> None:
     ids=["run, SIGINT", "run, worker", "run, group", "ci, SIGTERM", "ci, front", "ci, nobody reads"],
 )
 def test_when_a_local_run_ends(
+    cell: Cell,
     tmp_path: Path,
     crowd: Crowd,
     monkeypatch: pytest.MonkeyPatch,
@@ -211,7 +248,7 @@ def test_when_a_local_run_ends(
     (tmp_path / "job.yml").write_text(script(crowd.script()))
     monkeypatch.setenv("STEPS", json.dumps([{"name": "work", "script": crowd.script()}]))
     reader, writer = os.pipe()
-    with started(name, *([str(tmp_path / "job.yml")] if name == "run" else []), stdout=writer) as front:
+    with started(cell, name, *([str(tmp_path / "job.yml")] if name == "run" else []), stdout=writer) as front:
         os.close(writer)
         with open(reader, "rb") as output:
             assert output.readline() == b"ready\n"
@@ -241,15 +278,16 @@ def test_ending_one_job_leaves_the_processes_of_another_alone(server: Server, cr
 
 
 def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(
-    server: Server, crowds: Callable[[], Crowd]
+    cell: Cell, server: Server, crowds: Callable[[], Crowd]
 ) -> None:
+    """In a control group it cannot hide."""
     ours, theirs = crowds(), crowds()
     for job_id, crowd in (("1", ours), ("2", theirs)):
         server.start("echo begun", crowd.script("hidden"), job_id=job_id)
     for job_id in ("1", "2"):
         server.wait_for("ready", job_id)
     server.client.close("1")
-    assert len(ours.living()) >= 1
+    assert (len(ours.living()), len(theirs.living())) == (0 if cell.cgroup else 1, 2)
     server.client.close("2")
     assert ours.told() == theirs.told() == []
 
@@ -257,10 +295,11 @@ def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(
 SERVICE = "import http.server; s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)"
 
 
-def test_a_service_of_one_step_answers_in_the_next(server: Server, crowd: Crowd, tmp_path: Path) -> None:
-    port = shlex.quote(str(tmp_path / "port"))
-    serves = f"{SERVICE}; open({str(tmp_path / 'new')!r}, 'w').write(str(s.server_port)); "
-    serves += f"import os; os.rename({str(tmp_path / 'new')!r}, {str(tmp_path / 'port')!r}); s.serve_forever()"
+def test_a_service_of_one_step_answers_in_the_next(server: Server, crowd: Crowd, temporary: str) -> None:
+    directory = Path(temporary)
+    port = shlex.quote(str(directory / "port"))
+    serves = f"{SERVICE}; open({str(directory / 'new')!r}, 'w').write(str(s.server_port)); "
+    serves += f"import os; os.rename({str(directory / 'new')!r}, {str(directory / 'port')!r}); s.serve_forever()"
     start = shlex.join([sys.executable, "-c", serves, crowd.mark])
     asks = "import sys, urllib.request as u; print('answer', u.urlopen('http://127.0.0.1:' + sys.argv[1]).status)"
     ask = f'{shlex.join([sys.executable, "-c", asks])} "$(cat {port})"'

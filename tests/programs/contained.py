@@ -1,10 +1,10 @@
 """Runs commands in containers, and reports to stdout in lines of JSON: `contained.py REAPER SCENARIO MARK SHAPE...`.
 
-REAPER is `subreaper` or `plain`: without being one, even where the system has them.
+REAPER says what it has: `subreaper`, `cgroup`, `both`, or `plain` for nothing, even where the system has them.
 """
 
 import json, os, signal, subprocess, sys
-from gracefulexitcmd import Cmd, Container, Roundup, contain, subreaper
+from gracefulexitcmd import Cmd, Container, Roundup, cgroup, contain, subreaper
 
 REAPER, SCENARIO, MARK, *SHAPES = sys.argv[1:]
 GRACE = 0.3
@@ -121,6 +121,8 @@ def zombie():
     return None if ended is None else ended.si_pid
 
 
-if REAPER == "plain":
+if REAPER in ("plain", "cgroup"):
     subreaper.become = lambda: False
+if REAPER in ("plain", "subreaper"):
+    cgroup.make = lambda name: None
 globals()[SCENARIO]()

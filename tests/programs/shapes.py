@@ -7,7 +7,7 @@ are there; then this one waits too, or exits with STATUS where that variable is 
 import os, signal, sys, time
 
 MARK, DESCRIPTOR, *SHAPES = sys.argv[1:]
-MANY = 50
+MANY = 200
 reader, writer = os.pipe()
 
 

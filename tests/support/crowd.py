@@ -24,8 +24,11 @@ SHAPES = (
     "forks_anew",
 )
 
-ALL = len(SHAPES) - 1 + 50
-"""How many processes the shapes are: one of each, but 50 of `many`; those that are born to wait come in addition."""
+MANY = 200
+"""How many processes the shape `many` is."""
+
+ALL = len(SHAPES) - 1 + MANY
+"""How many processes the shapes are: one of each, but MANY of `many`; those that are born to wait come in addition."""
 
 
 class Crowd:

@@ -17,6 +17,7 @@ from step_runner.api import socket
 from step_runner.api.pb.step_pb2_grpc import add_StepRunnerServicer_to_server
 from step_runner.api.service import Service
 from step_runner.errors import StepRunnerError
+from step_runner.jobs.leftovers import Leftovers
 from step_runner.jobs.manager import JobManager
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -42,6 +43,7 @@ async def serve(
 ) -> int:
     """Serve on the socket `path` until SIGTERM, SIGINT or SIGHUP; returns the exit status.
 
+    What jobs of a step runner that was killed have left in the directory for temporary files is ended meanwhile.
     It also ends when the descriptor `front_is_gone` becomes readable. Then no new calls are taken, all jobs are
     cancelled gracefully, followers get the end of their logs, and the socket and all temporary files are removed; a
     second signal kills what is left at once. Raises StepRunnerError where the socket cannot be had.
@@ -51,7 +53,9 @@ async def serve(
     add_StepRunnerServicer_to_server(Service(jobs), server)
     _listen(server, path)
     await server.start()
-    stopping = _stop_on_signals(jobs)
+    leftovers = Leftovers(_say)
+    finishing = asyncio.get_running_loop().create_task(leftovers.finish())
+    stopping = _stop_on_signals(jobs, leftovers)
     if front_is_gone is not None:
         asyncio.get_running_loop().add_reader(front_is_gone, stopping.set)
     # What was made for the start stays as long as the server: the collector need not look through it ever again.
@@ -62,6 +66,7 @@ async def serve(
             return await _until_stopped(stopping, companion)
         finally:
             await _shut_down(server, jobs)
+            await finishing
 
 
 def _listen(server: grpc.aio.Server, path: str) -> None:
@@ -76,12 +81,13 @@ def _listen(server: grpc.aio.Server, path: str) -> None:
         os.umask(before)
 
 
-def _stop_on_signals(jobs: JobManager) -> asyncio.Event:
+def _stop_on_signals(*running: JobManager | Leftovers) -> asyncio.Event:
     stopping = asyncio.Event()
 
     def stop(number: signal.Signals) -> None:
         if stopping.is_set():
-            jobs.kill()
+            for each in running:
+                each.kill()
             return
         stopping.set()
         _say(f"received {number.name}: stopping all jobs")

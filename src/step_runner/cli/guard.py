@@ -25,6 +25,9 @@ def guarded(work: Work, grace: float) -> int:
 
 
 def _tell(number: int, left: Exit | None) -> None:
+    from step_runner.jobs import leftovers
+
+    leftovers.remove_own()
     name = signal.Signals(number).name
     click.echo(f"Error: {name} killed the process that ran the jobs: all of them have ended", err=True)
     for process in left.census if left is not None else ():

@@ -30,6 +30,8 @@ CLOSE_PATIENCE = 0.5
 class Job(Generic[Log]):
     """A job that runs in the background; `finished` is set once its final status is known.
 
+    Making one raises StepRunnerError where what it starts cannot be written down.
+
     `result` and `error` tell then what its steps did and what went wrong.
     """
 
@@ -39,7 +41,7 @@ class Job(Generic[Log]):
         self.result: StepResult | None = None
         self.error: Exception | None = None
         self.log = log
-        self.container = Container()
+        self.container = _container(workspace, job_id, proc.graceful_exit_delay)
         self._proc = proc
         self._workspace = workspace
         self._timer: asyncio.TimerHandle | None = None
@@ -128,3 +130,13 @@ class Job(Generic[Log]):
             self.kill()
             self._finish(StoppedError("closed before its processes had ended"))
         await asyncio.to_thread(self._workspace.remove)
+
+
+def _container(workspace: Workspace, job_id: str, grace: float) -> Container:
+    container = Container()
+    try:
+        workspace.keep_ledger(container, job_id, grace)
+    except StepRunnerError:
+        container.close()
+        raise
+    return container

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -120,16 +121,16 @@ class JobManager:
         function = await _load(request.steps, work_dir)
         _make_directory(work_dir)
         level = log_level({variable.key: variable.value for variable in request.variables}, self._environment)
-        workspace = Workspace(request.id)
-        try:
-            variables = workspace.variables(request.variables)
-            log = JobLog(workspace.log, self._changes)
-        except BaseException:
-            workspace.remove()
-            raise
         delay = self._delay if request.graceful_exit_delay is None else request.graceful_exit_delay
         proc = Proc(delay)
-        job = Job(request.id, proc, workspace, log)
+        with ExitStack() as undo:
+            workspace = Workspace(request.id)
+            undo.callback(workspace.remove)
+            variables = workspace.variables(request.variables)
+            log = JobLog(workspace.log, self._changes)
+            undo.callback(log.end)
+            job = Job(request.id, proc, workspace, log)
+            undo.pop_all()
         context = GlobalContext(
             proc=proc,
             container=job.container,

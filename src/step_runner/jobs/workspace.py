@@ -15,7 +15,14 @@ from step_runner.errors import StepRunnerError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gracefulexitcmd import Container
     from step_runner.model import Variable
+
+PREFIX = "step-runner-output-"
+"""What the names of all jobs' directories begin with."""
+
+LEDGER = "ledger"
+"""The file in a job's directory that names what it has started, for when the step runner is killed."""
 
 LONGEST_NAME = 120
 """Characters of an id that are kept in a file name, which may have 255 bytes in all."""
@@ -27,7 +34,7 @@ class Workspace:
     def __init__(self, job_id: str) -> None:
         """Makes the directory. Raises StepRunnerError where that is not possible."""
         try:
-            self.directory = _make_directory(f"step-runner-output-{encoded(job_id)}")
+            self.directory = _make_directory(f"{PREFIX}{encoded(job_id)}")
             self.log = os.path.join(self.directory, "logs")
             self._variables = os.path.join(self.directory, "variables")
         except OSError as error:
@@ -41,6 +48,17 @@ class Workspace:
         Raises StepRunnerError where a file cannot be written.
         """
         return {variable.key: self._value(variable) for variable in variables}
+
+    def keep_ledger(self, container: Container, job_id: str, grace: float) -> None:
+        """Write down what the job starts; whoever empties its container later waits `grace` seconds before SIGKILL.
+
+        Raises StepRunnerError where that cannot be written.
+        """
+        path = os.path.join(self.directory, LEDGER)
+        try:
+            container.keep_ledger(path, job_id, grace)
+        except OSError as error:
+            raise StepRunnerError(f"initializing request: writing {path}: {error.strerror}") from error
 
     def remove(self) -> None:
         """Remove everything; what cannot be removed now is tried once more, for files that were still being made."""

@@ -1,0 +1,126 @@
+"""A control group of a container's own: whoever is born in it belongs to it, whatever else it sheds.
+
+The rules and file names are those of cgroups(7), version 2; nothing is asked of any controller, so no privilege but
+that of writing to the own group's directory is needed. It may be mounted beside version 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PREFIX = "gracefulexitcmd-"
+"""What the name of a group begins with; the number of the process that made it and a name of its own follow."""
+
+
+class Cgroup:
+    """One group, and those that its members have made in it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def add(self, pid: int) -> bool:
+        """Move a process into it, which its children are then born in; False where that was not possible."""
+        try:
+            _write(f"{self.path}/cgroup.procs", str(pid))
+        except OSError:
+            return False
+        return True
+
+    def pids(self) -> frozenset[int]:
+        """The numbers of its members as this process sees them; zombies are none."""
+        return frozenset(pid for directory in self._directories() for pid in _pids(directory))
+
+    def kill(self) -> bool:
+        """Send SIGKILL to all members at once, so that none can outrun it; False before Linux 5.14."""
+        try:
+            _write(f"{self.path}/cgroup.kill", "1")
+        except OSError:
+            return False
+        return True
+
+    def remove(self) -> bool:
+        """Remove it, and what was made in it; False where somebody still lives in it."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.path)
+            return True
+        with contextlib.suppress(OSError):
+            for directory in reversed(list(self._directories())):
+                os.rmdir(directory)
+        return not os.path.exists(self.path)
+
+    def _directories(self) -> Iterator[str]:
+        """Its own directory, and after each the ones in it."""
+        return (directory for directory, _, _ in os.walk(self.path))
+
+
+def make(name: str) -> Cgroup | None:
+    """A new group in the one that this process is in; None where none can be made."""
+    own = _own_directory_swept()
+    if own is None:
+        return None
+    path = f"{own}/{PREFIX}{os.getpid()}-{name}"
+    try:
+        os.mkdir(path, 0o755)
+    except OSError:
+        return None
+    return Cgroup(path)
+
+
+@functools.cache
+def own_directory() -> str | None:
+    """The directory of the group that this process is in; None where there is no version 2, or it is not shown."""
+    try:
+        with (
+            open("/proc/self/cgroup", encoding="utf-8") as groups,
+            open("/proc/self/mountinfo", encoding="utf-8") as mounts,
+        ):
+            return directory(groups.read(), mounts.read())
+    except OSError:
+        return None
+
+
+@functools.cache
+def _own_directory_swept() -> str | None:
+    """The own directory, once the groups are removed that killed programs have left there and nobody is in."""
+    own = own_directory()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(own) if own is not None else ():
+            maker = name.removeprefix(PREFIX).partition("-")[0]
+            if name.startswith(PREFIX) and not os.path.exists(f"/proc/{maker}"):
+                Cgroup(f"{own}/{name}").remove()
+    return own
+
+
+def directory(groups: str, mounts: str) -> str | None:
+    """The directory that the texts of `/proc/self/cgroup` and `/proc/self/mountinfo` name."""
+    group = next((line[3:] for line in groups.splitlines() if line.startswith("0::/")), None)
+    if group is None:
+        return None
+    for line in mounts.splitlines():
+        mounted, _, system = line.partition(" - ")
+        root, mount_point = mounted.split()[3:5]
+        if system.startswith("cgroup2 ") and f"{group}/".startswith(f"{root.rstrip('/')}/"):
+            return f"{mount_point}/{group.removeprefix(root).strip('/')}".rstrip("/")
+    return None
+
+
+def _pids(directory: str) -> list[int]:
+    try:
+        with open(f"{directory}/cgroup.procs", "rb") as file:
+            return [int(line) for line in file if line.strip() != b"0"]  # 0: it is in another PID namespace
+    except OSError:  # the group was removed, or it is threaded
+        return []
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

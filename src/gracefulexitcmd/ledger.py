@@ -1,0 +1,138 @@
+"""What must be written down of a container, so that it can be emptied when everybody who looked after it was killed.
+
+A ledger is a file of one JSON value a line: an `Entry`, then the pid and start time of each command's leader. It is
+abandoned when all its owners have ended. It needs `/proc`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from gracefulexitcmd import linux
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gracefulexitcmd.belonging import Identity
+
+front: Identity | None = None
+"""The process that watches this one and ends what it leaves behind; `guarded` sets it in the worker."""
+
+
+class Entry(NamedTuple):
+    """The first line of a ledger.
+
+    `place` tells on which boot of the system, and in which PID namespace, its numbers mean anything. `grace` is in
+    seconds, `since` in clock ticks since boot; `cgroup` is the directory of the control group. `owners` are the
+    process that has the container, and the one that watches it.
+    """
+
+    name: str
+    place: str
+    cookie: str
+    since: int
+    grace: float
+    cgroup: str | None
+    owners: tuple[Identity, ...]
+
+
+class Ledger:
+    """A ledger that is being written, until `close`."""
+
+    def __init__(self, path: str, entry: Entry) -> None:
+        """Make the file, which must not exist. Raises OSError where that is not possible."""
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, 0o600)
+        try:
+            self._write(entry)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def started(self, leader: int) -> None:
+        """Note a command. Where that is not possible, the disk is full say, the rest of the evidence must do."""
+        with contextlib.suppress(OSError):
+            if (process := linux.process(leader)) is not None:
+                self._write((process.pid, process.start_time))
+
+    def close(self) -> None:
+        """Let go of it; the file stays."""
+        os.close(self._descriptor)
+
+    def _write(self, line: Entry | Identity) -> None:
+        os.write(self._descriptor, f"{json.dumps(line)}\n".encode())
+
+
+def owners() -> tuple[Identity, ...]:
+    """This process, and the one that watches it."""
+    own = linux.process(os.getpid())
+    assert own is not None
+    identity = own.pid, own.start_time
+    return (identity,) if front is None else (identity, front)
+
+
+@contextlib.contextmanager
+def abandoned(path: str, *, watched_here: bool = False) -> Iterator[tuple[Entry, tuple[Identity, ...]] | None]:
+    """What a ledger says, with the leaders, while nobody else can have it; None where it is not abandoned.
+
+    In another PID namespace that cannot be told. With `watched_here` it is one whose only owner left is this process.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            held.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            read = parse(_content(descriptor)) if os.fstat(descriptor).st_uid == os.geteuid() else None
+        except OSError:
+            read = None
+        yield read if read is not None and _is_abandoned(read[0], watched_here=watched_here) else None
+
+
+def parse(text: str) -> tuple[Entry, tuple[Identity, ...]] | None:
+    """The entry and the leaders; a last line that was not written to its end is left out, None without an entry."""
+    lines = text.split("\n")[:-1]
+    try:
+        entry, *leaders = map(json.loads, lines)
+        name, place, cookie, since, grace, cgroup, owners = entry
+        read = Entry(name, place, cookie, since, grace, cgroup, _identities(owners))
+        return read, _identities(leaders)
+    except (ValueError, TypeError):
+        return None
+
+
+@functools.cache
+def place() -> str:
+    """This boot of the system and this PID namespace."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return f"{file.read().strip()} {os.stat('/proc/self/ns/pid').st_ino}"
+
+
+def same_boot(entry: Entry) -> bool:
+    """Whether the system has not been started anew since."""
+    return entry.place.split()[:1] == place().split()[:1]
+
+
+def _identities(pairs: Iterable[Sequence[int]]) -> tuple[Identity, ...]:
+    return tuple((pid, start_time) for pid, start_time in pairs)
+
+
+def _is_abandoned(entry: Entry, *, watched_here: bool) -> bool:
+    if not same_boot(entry):
+        return not watched_here
+    living = {pid for pid, start_time in entry.owners if _lives(pid, start_time)}
+    return entry.place == place() and living == ({os.getpid()} if watched_here else set())
+
+
+def _lives(pid: int, start_time: int) -> bool:
+    process = linux.process(pid)
+    return process is not None and process.alive and process.start_time == start_time
+
+
+def _content(descriptor: int) -> str:
+    with open(descriptor, encoding="utf-8", errors="surrogateescape", closefd=False) as file:
+        return file.read()

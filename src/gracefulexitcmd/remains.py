@@ -1,0 +1,91 @@
+"""The processes that a container has left behind whose program was killed, known by its ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd import belonging, cgroup, ledger, linux, posix, subreaper
+from gracefulexitcmd.container import COOKIE, has_cookie
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gracefulexitcmd.belonging import Identity
+
+
+class Remains:
+    """Knows who is left, as far as that can be told from outside: no orphans come to this process.
+
+    A process is known by the control group, by the cookie, as a leader or what descends from one, and by a group or
+    session that it shares with one of these. `name` and `grace`, in seconds, are those of the ledger.
+    """
+
+    ending = True
+
+    def __init__(self, entry: ledger.Entry, leaders: tuple[Identity, ...]) -> None:
+        self.name = entry.name
+        self.grace = entry.grace
+        self._entry = entry
+        self._leaders = frozenset(leaders)
+        self._known: dict[Identity, str] = {}
+        self._gone = not ledger.same_boot(entry)
+        self._cgroup = cgroup.Cgroup(entry.cgroup) if entry.cgroup and not self._gone else None
+
+    def glance(self) -> list[linux.Process]:
+        """Who belongs to it and is alive; there is no quicker way to know."""
+        return self.members()
+
+    def members(self) -> list[linux.Process]:
+        """Who belongs to it and is alive."""
+        if self._gone:
+            return []
+        table = {process.pid: process for process in posix.processes() if process.alive}
+        found = self._found_in(table)
+        self._known.update({(pid, table[pid].start_time): how for pid, how in found.items()})
+        return [table[pid] for pid in found]
+
+    def how(self, process: linux.Process) -> str:
+        """How a process is known to belong: leader, group, cgroup, session, descendant or cookie."""
+        return self._known.get((process.pid, process.start_time), "group")
+
+    def may_end(self, process: linux.Process) -> bool:
+        """Whether a member can be ended: it may be signalled, or it is in the control group, which spares nobody."""
+        return posix.may_signal(process) or process.pid in self._inside()
+
+    def kill(self) -> None:
+        """Send SIGKILL to everybody in the control group, if there is one."""
+        if self._cgroup is not None:
+            self._cgroup.kill()
+
+    def close(self) -> None:
+        """Remove the control group, if nobody is in it."""
+        if self._cgroup is not None:
+            self._cgroup.remove()
+
+    def _found_in(self, table: Mapping[int, linux.Process]) -> dict[int, str]:
+        known = {identity: "leader" for identity in self._leaders if identity not in self._known} | self._known
+        claim = belonging.Claim(self._entry.cookie, self._entry.since, known=known, inside=self._inside())
+        found = belonging.members(claim, table, subreaper.reaper(), has_cookie)
+        # A group's number is not given away while somebody is in it: who shares it with a member is in the same one.
+        groups = {table[pid].group for pid in found} & {pid for pid, _ in self._leaders}
+        return belonging.members(claim._replace(groups=groups), table, subreaper.reaper(), has_cookie) | found
+
+    def _inside(self) -> frozenset[int]:
+        return frozenset() if self._cgroup is None else self._cgroup.pids()
+
+
+@contextlib.contextmanager
+def remains(path: str, *, watched_here: bool = False) -> Iterator[Remains | None]:
+    """What the container of an abandoned ledger has left; None where it is not abandoned, or this process is in it.
+
+    With `watched_here` it is that of a worker which this process has watched.
+    """
+    with ledger.abandoned(path, watched_here=watched_here) as found:
+        if found is None or found[0].cookie in os.environ.get(COOKIE, "").split(":"):
+            yield None
+            return
+        left = Remains(*found)
+        yield left
+        left.close()

@@ -1,0 +1,79 @@
+"""What the jobs of a killed step runner have left behind: their processes and their directories."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd import AsyncRoundup
+from gracefulexitcmd.remains import remains
+from step_runner.jobs.workspace import LEDGER, PREFIX
+from step_runner.runner import notices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gracefulexitcmd import Exit
+    from gracefulexitcmd.remains import Remains
+
+
+class Leftovers:
+    """Ends gracefully what was left in the directory for temporary files, and removes it; `say` is told of it."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._roundups: set[AsyncRoundup] = set()
+        self._killed = False
+
+    async def finish(self) -> None:
+        """End and remove everything that is left; a job's own graceful exit delay applies."""
+        await asyncio.gather(*map(self._finish, _directories()))
+
+    def kill(self) -> None:
+        """End what is left without any more delay."""
+        self._killed = True
+        for roundup in self._roundups:
+            roundup.cancel(grace=0)
+
+    async def _finish(self, directory: str) -> None:
+        with remains(os.path.join(directory, LEDGER)) as left:
+            if left is not None:
+                self._tell(await self._round_up(left), left)
+                shutil.rmtree(directory, ignore_errors=True)
+                self._say(f'removed what job "{left.name}" of a killed step runner has left in {directory}')
+
+    async def _round_up(self, left: Remains) -> Exit:
+        roundup = AsyncRoundup(left, 0 if self._killed else left.grace)
+        roundup.begin()
+        if roundup.signals and roundup.signals[0].processes:
+            what = f'what job "{left.name}" of a killed step runner has left behind'
+            self._say(notices.stopping(what, roundup.signals[0], left.grace))
+        self._roundups.add(roundup)
+        try:
+            return await roundup.wait()
+        finally:
+            self._roundups.discard(roundup)
+
+    def _tell(self, ended: Exit, left: Remains) -> None:
+        for line in notices.ended(ended):
+            self._say(f'job "{left.name}": {line}')
+
+
+def remove_own() -> None:
+    """Remove what was left by workers that this process watched; their processes have ended."""
+    for directory in _directories():
+        with remains(os.path.join(directory, LEDGER), watched_here=True) as left:
+            if left is not None:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+def _directories() -> Iterator[str]:
+    """The directories of this user's jobs, whether they are left over or not."""
+    with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
+                yield entry.path

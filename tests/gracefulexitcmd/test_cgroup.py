@@ -1,0 +1,151 @@
+"""Control groups of version 2, as the kernel here has them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.cgroups import needs_cgroup
+
+from gracefulexitcmd import Cmd, Container, cgroup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOUNTS = """\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime shared:7 - cgroup cgroup rw,cpu
+{mount} - cgroup2 cgroup2 rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("groups", "mount", "directory"),
+    [
+        ("0::/\n", "41 31 0:38 / /sys/fs/cgroup rw", "/sys/fs/cgroup"),
+        ("1:cpu:/a\n0::/\n", "41 31 0:38 / /sys/fs/cgroup/unified rw", "/sys/fs/cgroup/unified"),
+        ("0::/user.slice/u.scope\n", "41 31 0:38 / /sys/fs/cgroup rw shared:9", "/sys/fs/cgroup/user.slice/u.scope"),
+        ("0::/docker/12/job\n", "41 31 0:38 /docker/12 /sys/fs/cgroup ro", "/sys/fs/cgroup/job"),
+        ("0::/docker/12\n", "41 31 0:38 /docker/12 /sys/fs/cgroup ro", "/sys/fs/cgroup"),
+        ("0::/docker/123\n", "41 31 0:38 /docker/12 /sys/fs/cgroup ro", None),
+        ("0::/../other\n", "41 31 0:38 /docker/12 /sys/fs/cgroup ro", None),
+        ("1:cpu:/a\n", "41 31 0:38 / /sys/fs/cgroup rw", None),
+    ],
+    ids=[
+        "alone",
+        "beside 1",
+        "below",
+        "mounted below",
+        "mounted itself",
+        "another",
+        "outside of the namespace",
+        "none",
+    ],
+)
+def test_the_directory_of_the_own_group(groups: str, mount: str, directory: str | None) -> None:
+    assert cgroup.directory(groups, MOUNTS.format(mount=mount)) == directory
+
+
+def test_without_version_2_there_is_no_directory() -> None:
+    assert cgroup.directory("0::/\n", "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n") is None
+
+
+@pytest.fixture
+def group() -> Iterator[cgroup.Cgroup]:
+    made = cgroup.make(f"test-{os.getpid()}")
+    assert made is not None
+    yield made
+    made.kill()
+    made.remove()
+
+
+@needs_cgroup
+def test_who_is_born_in_a_group_is_in_it(group: cgroup.Cgroup) -> None:
+    script = "read line; setsid sleep 1000 & echo $!; wait"
+    with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        seen = [group.pids()]
+        moved = group.add(shell.pid)
+        assert shell.stdin is not None
+        shell.stdin.write(b"\n")
+        shell.stdin.flush()
+        assert shell.stdout is not None
+        born = int(shell.stdout.readline())
+        seen.append(group.pids())
+        removed = group.remove()
+        killed = group.kill()
+        shell.kill()
+    assert (moved, removed, killed) == (True, False, True)
+    assert seen == [frozenset(), {shell.pid, born}]
+    assert shell.returncode == -signal.SIGKILL
+
+
+@needs_cgroup
+def test_the_groups_in_a_group_belong_to_it(group: cgroup.Cgroup) -> None:
+    inner = cgroup.Cgroup(f"{group.path}/inner/innermost")
+    os.makedirs(inner.path)
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        inner.add(process.pid)
+        assert group.pids() == {process.pid}
+        assert group.kill()
+    assert group.remove()
+
+
+@needs_cgroup
+def test_a_process_that_has_ended_cannot_be_moved(group: cgroup.Cgroup) -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert not group.add(process.pid)
+
+
+@needs_cgroup
+def test_the_empty_groups_of_programs_that_were_killed_are_removed() -> None:
+    """By the first that makes one; those that live keep theirs, and those that somebody lives in stay."""
+    program = "import os, signal; from gracefulexitcmd import cgroup; print(cgroup.make('x').path, flush=True); "
+    with subprocess.Popen([sys.executable, "-c", f"{program}signal.pause()"], stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        path = killed.stdout.readline().decode().strip()
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+        assert os.path.isdir(path)
+        killed.kill()
+    with subprocess.Popen(["sleep", "1000"]) as inside:
+        cgroup.Cgroup(path).add(inside.pid)
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+        assert os.path.isdir(path)
+        inside.kill()
+    last = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
+    assert not os.path.exists(path)
+    os.rmdir(last)
+
+
+@needs_cgroup
+def test_a_container_removes_its_group() -> None:
+    own = cgroup.own_directory()
+    assert own is not None
+    container = Container()
+    path = f"{own}/{cgroup.PREFIX}{os.getpid()}-{container.cookie}"
+    assert Cmd(["cat", "/proc/self/cgroup"], container=container).run().ok
+    assert os.path.isdir(path)
+    container.close()
+    assert not os.path.exists(path)
+
+
+@needs_cgroup
+def test_what_a_command_has_started_before_it_was_moved_is_moved_as_well() -> None:
+    """A process that starts others in its first instructions can be faster than the move."""
+    container = Container()
+    script = "(sleep 1000 & sleep 1000 & echo; wait) & wait"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        shell.stdout.readline()
+        container.started(shell.pid)
+        found = [container.how(process) for process in container.members()]
+        container.kill()
+        shell.kill()
+    container.ended(shell.pid, group_empty=True)
+    container.close()
+    # The leader is not in a group of its own here, as it would be as a command.
+    assert found == ["cgroup"] * 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from signal import Signals
 from typing import Literal, TypeAlias, assert_never
 
 import msgspec
@@ -149,11 +150,19 @@ class Step(Struct, frozen=True):
     place: Place | None = None
 
 
+class Stop(Struct, frozen=True):
+    """How a command is stopped: by which signal, and the seconds until SIGKILL, if not the job's own delay."""
+
+    signal: Signals = Signals.SIGTERM
+    grace: float | None = None
+
+
 class Exec(Struct, frozen=True, tag="exec"):
     """A function that is one command, started without a shell."""
 
     command: tuple[str, ...]
     work_dir: str | None = None
+    stop: Stop = Stop()
 
 
 class Sequence(Struct, frozen=True, tag="run"):

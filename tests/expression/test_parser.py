@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from step_runner.errors import ExpressionError
@@ -243,13 +241,11 @@ TOO_MUCH = {
 
 
 @pytest.mark.parametrize("template", TOO_MUCH.values(), ids=TOO_MUCH)
-def test_refuses_what_is_too_much_at_once(template: str) -> None:
-    """The limit is many times what is measured, so that a busy machine does not fail the test."""
-    start = time.perf_counter()
+def test_refuses_what_is_too_much(template: str) -> None:
+    """Work that grows faster than the text would take minutes, and the test's timeout would end it."""
     with pytest.raises(ExpressionError) as caught:
         expand(template, {})
 
-    assert time.perf_counter() - start < 2
     assert len(str(caught.value)) < 500
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -230,15 +229,13 @@ def test_a_bare_list_is_checked() -> None:
     ]
 
 
-def test_two_thousand_steps_are_checked_in_time() -> None:
-    """The usual time is a tenth of the bound."""
+def test_two_thousand_steps_are_checked() -> None:
+    """Work that grows faster than the file would take minutes, and the test's timeout would end it."""
     items = "".join(
         f"  - {{name: f{number}, func: ./hello, inputs: {{name: x}}}}\n"
         f"  - name: s{number}\n    script: |\n      echo\n      echo ${{{{ steps.f{number}.outputs.txt }}}}\n"
         for number in range(1000)
     )
-    started = time.perf_counter()
     found = check_text("{}\n---\nrun:\n" + items, file="main.yml", directory=str(Path.cwd()))
 
     assert len(found) == 1000
-    assert time.perf_counter() - started < 2

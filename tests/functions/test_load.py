@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from signal import Signals
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +25,7 @@ from step_runner.model import (
     Sequence,
     Spec,
     Step,
+    Stop,
     ValueType,
 )
 
@@ -84,6 +86,23 @@ exec:
         ),
         (),
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "stop"),
+    [
+        ("{signal: SIGINT, grace: 10s}", Stop(signal=Signals.SIGINT, grace=10.0)),
+        ("{grace: 1m30s}", Stop(grace=90.0)),
+        ("{grace: 5}", Stop(grace=5.0)),
+        ("{signal: SIGQUIT}", Stop(signal=Signals.SIGQUIT)),
+        ("{}", Stop()),
+        ("null", Stop()),
+    ],
+)
+def test_how_a_command_is_stopped(written: str, stop: Stop) -> None:
+    body = function("{}", f"exec: {{command: [a], stop: {written}}}").body
+    assert isinstance(body, Exec)
+    assert body.stop == stop
 
 
 def test_a_sequence() -> None:

@@ -183,6 +183,15 @@ MISTAKES = [
         id="command as text",
     ),
     pytest.param(
+        "{}\n---\nexec:\n  command: [a]\n  stop: {signal: SIGKILL, grace: 10 sec}\n",
+        [
+            'main.yml:5:18: "signal" of "stop" cannot be "SIGKILL"; did you mean "SIGINT"?',
+            'main.yml:5:34: "10 sec" is not a duration: '
+            "write for example 30s, 1m30s, 500ms or a number of seconds",
+        ],
+        id="stop",
+    ),
+    pytest.param(
         "{}\n---\nrun: []\n",
         [
             'main.yml:3:6: "run" of the definition is an empty list; '

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.steps import command, run_list, script
 
+from gracefulexitcmd import Cause
 from step_runner.runner import script as scripts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.runner.conftest import Workshop
+
+    from gracefulexitcmd import Exit
 
 
 def program(path: Path, text: str = "#!/bin/sh\necho $0 in $(pwd)\n", mode: int = 0o755) -> None:
@@ -98,3 +104,48 @@ async def test_long_scripts_of_one_job_have_files_of_their_own(workshop: Worksho
     padding = "#" * 140_000
     steps = run_list(*({"name": f"s{n}", "script": f"echo {n}; stat --format %a $0\n{padding}"} for n in range(2)))
     assert await workshop.output(steps) == ["0", "600", "1", "600"]
+
+
+TRAPS = """\
+for name in INT TERM; do trap "echo got $name; exit 0" $name; done
+echo > "$0"
+while :; do sleep 0.01; done
+"""
+"""Says which signal it gets; it has begun when there is a line in the pipe that is its name."""
+
+IGNORES = "trap '' INT TERM; echo > \"$0\"; while :; do sleep 0.01; done"
+
+
+async def stopped(workshop: Workshop, program: str, stop: dict[str, str]) -> Exit:
+    """How a command with a stop policy ends that is cancelled when it has begun."""
+    pipe = str(workshop.work_dir / "pipe")
+    os.mkfifo(pipe)
+    running = asyncio.create_task(workshop.run(command("sh", "-c", program, pipe, stop=stop)))
+    with await asyncio.to_thread(open, pipe) as begun:
+        await asyncio.to_thread(begun.readline)
+    workshop.proc.cancel()
+    await running
+    ((_, ended),) = workshop.stopped
+    return ended
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+async def test_a_command_is_stopped_by_the_signal_that_it_asks_for(workshop: Workshop, name: str) -> None:
+    ended = await stopped(workshop, TRAPS, {"signal": f"SIG{name}"})
+    assert f"got {name}\n" in workshop.log()
+    assert ended.signals[0].name == f"SIG{name}"
+    assert (ended.cause, ended.forced) == (Cause.CANCELLED, False)
+
+
+async def test_a_command_gets_no_more_time_than_it_asks_for(workshop: Workshop) -> None:
+    """The job's own delay is 20 s; the log says what counts."""
+    ended = await stopped(workshop, IGNORES, {"signal": "SIGINT", "grace": "100ms"})
+    assert "0.1 s to finish" in workshop.log()
+    kill = next(sent for sent in ended.signals if sent.name == signal.SIGKILL.name)
+    assert kill.after - ended.signals[0].after < workshop.proc.graceful_exit_delay / 2
+
+
+async def test_a_command_gets_no_more_time_than_the_job_has(workshop: Workshop) -> None:
+    workshop.proc.graceful_exit_delay = 0.1
+    await stopped(workshop, IGNORES, {"grace": "1h"})
+    assert "0.1 s to finish" in workshop.log()

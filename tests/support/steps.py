@@ -16,10 +16,17 @@ def run_list(*steps: dict[str, Any], spec: dict[str, Any] | None = None, **field
     return _documents(spec, {"run": steps, **fields})
 
 
-def command(*words: str, spec: dict[str, Any] | None = None, work_dir: str | None = None, **fields: Any) -> str:
+def command(
+    *words: str,
+    spec: dict[str, Any] | None = None,
+    work_dir: str | None = None,
+    stop: dict[str, str] | None = None,
+    **fields: Any,
+) -> str:
     """A function that is one command."""
-    where = {} if work_dir is None else {"work_dir": work_dir}
-    return _documents(spec, {"exec": {"command": words, **where}, **fields})
+    given = {"work_dir": work_dir, "stop": stop}
+    own = {key: value for key, value in given.items() if value is not None}
+    return _documents(spec, {"exec": {"command": words, **own}, **fields})
 
 
 def shell(text: str, **fields: Any) -> str:

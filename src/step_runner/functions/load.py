@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 from pathlib import Path
+from signal import Signals
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
 
+from gracefulexitcmd.duration import seconds
 from step_runner.errors import FunctionFileError
 from step_runner.functions.decode import Decoder, Report
 from step_runner.functions.document import read_documents
@@ -20,6 +22,7 @@ from step_runner.functions.schema import (
     RunItem,
     RunList,
     Specification,
+    StopMapping,
 )
 from step_runner.functions.source import ENDINGS, find_file, read_text
 from step_runner.model import (
@@ -33,6 +36,7 @@ from step_runner.model import (
     Sequence,
     Spec,
     Step,
+    Stop,
     Struct,
 )
 
@@ -201,13 +205,21 @@ def _parameters(written: MappingOf[str, ParameterMapping] | None) -> dict[str, P
 
 def _body(definition: Definition, spec: Spec, node: Node, file: str) -> Exec | Sequence:
     if not isinstance(definition.exec, UnsetType):
-        return Exec(command=tuple(definition.exec.command), work_dir=definition.exec.work_dir)
+        written = definition.exec
+        return Exec(command=tuple(written.command), work_dir=written.work_dir, stop=_stop(written.stop))
     assert not isinstance(definition.run, UnsetType)
     return Sequence(
         steps=_steps(definition.run, find(node, "run"), file),
         outputs=definition.outputs or {},
         delegate=definition.delegate if spec.outputs == "delegate" else None,
     )
+
+
+def _stop(written: StopMapping | None) -> Stop:
+    if written is None:
+        return Stop()
+    grace = None if written.grace is None else seconds(written.grace)
+    return Stop(signal=Signals[written.signal or Stop().signal.name], grace=grace)
 
 
 def _steps(items: list[RunItem], node: Node, file: str) -> tuple[Step, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from gracefulexitcmd.duration import seconds
 from step_runner.errors import InputError
 from step_runner.functions.reference import git_reference, oci_reference, parse_reference
 from step_runner.model import Reference, ValueType, type_of
@@ -221,6 +222,29 @@ class RunItem(Written, frozen=True, kw_only=True):
     ] = None
 
 
+def _check_duration(text: str) -> None:
+    try:
+        seconds(text)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+class StopMapping(Written, frozen=True, kw_only=True):
+    """How the command is stopped when the job is cancelled or its time is over."""
+
+    signal: Annotated[
+        Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] | None,
+        _about(
+            "The signal that asks it to stop.",
+            advice='write "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1" or "SIGUSR2"',
+        ),
+    ] = None
+    grace: Annotated[
+        Annotated[Text, Meta(extra={"parse": _check_duration})] | None,
+        _about("The time until SIGKILL, such as 10s or 1m30s; at most the job's graceful exit delay."),
+    ] = None
+
+
 class ExecMapping(Written, frozen=True, kw_only=True):
     """A command, started without a shell."""
 
@@ -235,6 +259,10 @@ class ExecMapping(Written, frozen=True, kw_only=True):
     work_dir: Annotated[
         Text | None,
         _about("The directory that the command is started in. Without it, the work directory of the job."),
+    ] = None
+    stop: Annotated[
+        StopMapping | None,
+        _about("How the command is stopped. Without it, by SIGTERM, and SIGKILL after the graceful exit delay."),
     ] = None
 
 

@@ -18,11 +18,17 @@ from step_runner.runner import notices
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from step_runner.model import Stop
     from step_runner.runner.context import GlobalContext
 
 
 async def run_command(
-    command: Sequence[str], work_dir: str, env: Mapping[str, str], path: tuple[str, ...], job: GlobalContext
+    command: Sequence[str],
+    work_dir: str,
+    env: Mapping[str, str],
+    path: tuple[str, ...],
+    job: GlobalContext,
+    stop: Stop,
 ) -> tuple[ExecResult, Exception | None]:
     """Run a command to its end; returns what it did, and what went wrong.
 
@@ -37,9 +43,10 @@ async def run_command(
         stdin=subprocess.DEVNULL,
         stdout=job.sink.stdout,
         stderr=job.sink.stderr,
+        stop_signal=stop.signal,
         container=job.container,
     )
-    with job.proc.listening(partial(_stop, process, path, job)):
+    with job.proc.listening(partial(_stop, process, path, job, stop.grace)):
         job.observer.step_started(path)
         try:
             await process.start()
@@ -64,7 +71,9 @@ def _program(name: str) -> str:
     return found
 
 
-def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, grace: float) -> None:
+def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: float | None, left: float) -> None:
+    """Stop the process; its own grace can only be shorter than what is left of the job's."""
+    grace = left if own is None else min(own, left)
     first = not process.signals
     process.cancel(grace=grace)
     if first and process.signals:

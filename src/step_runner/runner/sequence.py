@@ -171,7 +171,9 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
         context = _with_own_env(function, context)
         command, work_dir = _expand_exec(function, body, context)
         context.files.make()
-        exec_result, error = await run_command(command, work_dir, context.plain_environment(), context.path, job)
+        exec_result, error = await run_command(
+            command, work_dir, context.plain_environment(), context.path, job, body.stop
+        )
         if error is None:
             outputs = _read_outputs(function, context)
             exports = _read_exports(context)

@@ -267,7 +267,8 @@ class Termination(Struct, frozen=True):
 class JobStatus(Struct, frozen=True):
     """The state of a job; times are seconds since the epoch, None as long as they have not come.
 
-    `kind` is None where there is no error.
+    `kind` is None where there is no error. `step` is the innermost step that runs, `kill_time` when what still runs
+    gets SIGKILL, None unless the job is being stopped.
     """
 
     id: str
@@ -277,6 +278,8 @@ class JobStatus(Struct, frozen=True):
     start_time: float | None = None
     end_time: float | None = None
     termination: Termination | None = None
+    step: str = ""
+    kill_time: float | None = None
 
     @property
     def finished(self) -> bool:

@@ -36,6 +36,8 @@ FIELDS: dict[Any, dict[str, int]] = {
         "end_time": 6,
         "error": 1000,
         "termination": 1001,
+        "step": 1002,
+        "kill_time": 1003,
     },
     pb.StatusError: {"kind": 1, "message": 2},
     pb.StepResult: {

@@ -86,6 +86,9 @@ class Workshop:
     def step_started(self, names: tuple[str, ...]) -> None:
         self.started.append(names)
 
+    def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
+        """The log says it."""
+
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         self.stopped.append((names, ended))
 

@@ -20,25 +20,35 @@ GRACE = 5.0
 STDIN = 0
 
 
-async def run_on_stdin(command: Sequence[str], stopping: asyncio.Event) -> int:
-    """Run the command with the server's stdin, stdout and stderr; returns its exit status.
+class Companion:
+    """The command, which gets the server's stdin, stdout and stderr."""
 
-    It is started when the first byte arrives on stdin. When stdin ends before, or the server stops before, it is
-    not run at all and the status is 0. Raises CommandError where it cannot be started.
-    """
-    if not await _first_byte(stopping):
-        return 0
-    process = AsyncCmd(command, grace=GRACE)
-    try:
-        await process.start()
-    except OSError as error:
-        raise CommandError(f'cannot run "{command[0]}": {error.strerror}') from error
-    ended = asyncio.ensure_future(process.wait())
-    stopped = asyncio.ensure_future(stopping.wait())
-    await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
-    process.cancel()
-    stopped.cancel()
-    return (await ended).exit_status
+    def __init__(self, command: Sequence[str]) -> None:
+        self._program = command[0]
+        self._process = AsyncCmd(command, grace=GRACE)
+
+    async def run(self, stopping: asyncio.Event) -> int:
+        """Run it to its end, or until the server stops; returns its exit status.
+
+        It is started when the first byte arrives on stdin. When stdin ends before, or the server stops before, it is
+        not run at all and the status is 0. Raises CommandError where it cannot be started.
+        """
+        if not await _first_byte(stopping):
+            return 0
+        try:
+            await self._process.start()
+        except OSError as error:
+            raise CommandError(f'cannot run "{self._program}": {error.strerror}') from error
+        ended = asyncio.ensure_future(self._process.wait())
+        stopped = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+        self._process.cancel()
+        stopped.cancel()
+        return (await ended).exit_status
+
+    def kill(self) -> None:
+        """End it without any more delay."""
+        self._process.cancel(grace=0)
 
 
 async def _first_byte(stopping: asyncio.Event) -> bool:

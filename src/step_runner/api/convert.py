@@ -49,7 +49,7 @@ def run_message(request: RunRequest) -> pb.RunRequest:
 def status_message(job: JobStatus) -> pb.Status:
     """The message that tells of a job's state."""
     text = _shortened(job.message, LONGEST_MESSAGE)
-    message = pb.Status(id=job.id, message=text, status=pb.StepResult.Status.Name(int(job.status)))
+    message = pb.Status(id=job.id, message=text, status=pb.StepResult.Status.Name(int(job.status)), step=job.step)
     if job.start_time is not None:
         _set_time(message.start_time, job.start_time)
     if job.end_time is not None:
@@ -57,6 +57,8 @@ def status_message(job: JobStatus) -> pb.Status:
     if job.kind is not None:
         error = pb.StatusError(kind=pb.StatusError.Kind.Name(int(job.kind)), message=text)
         message.error.CopyFrom(error)
+    if job.kill_time is not None:
+        _set_time(message.kill_time, job.kill_time)
     if job.termination is not None:
         _set_termination(message.termination, job.termination)
     return message
@@ -72,6 +74,8 @@ def job_status(message: pb.Status) -> JobStatus:
         start_time=_time(message, "start_time"),
         end_time=_time(message, "end_time"),
         termination=_termination(message.termination) if message.HasField("termination") else None,
+        step=message.step,
+        kill_time=_time(message, "kill_time"),
     )
 
 

@@ -7,8 +7,7 @@ import contextlib
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -20,6 +19,11 @@ from step_runner.errors import StepRunnerError
 from step_runner.jobs.leftovers import Leftovers
 from step_runner.jobs.manager import JobManager
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from step_runner.api.companion import Companion
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 STDERR = 2
@@ -29,9 +33,6 @@ UNTIL_JOBS_END = 10.0**9
 
 LAST_CALLS = 1.0
 """Seconds that calls still have when all jobs have ended, to hand on the end of a log."""
-
-Companion: TypeAlias = Callable[[asyncio.Event], Awaitable[int]]
-"""Runs beside the server: it is told by the event when to stop, its end stops the server, it gives the exit status."""
 
 
 async def serve(
@@ -55,7 +56,7 @@ async def serve(
     await server.start()
     leftovers = Leftovers(_say)
     finishing = asyncio.get_running_loop().create_task(leftovers.finish())
-    stopping = _stop_on_signals(jobs, leftovers)
+    stopping = _stop_on_signals(jobs, leftovers, *([companion] if companion is not None else []))
     if front_is_gone is not None:
         asyncio.get_running_loop().add_reader(front_is_gone, stopping.set)
     # What was made for the start stays as long as the server: the collector need not look through it ever again.
@@ -81,7 +82,7 @@ def _listen(server: grpc.aio.Server, path: str) -> None:
         os.umask(before)
 
 
-def _stop_on_signals(*running: JobManager | Leftovers) -> asyncio.Event:
+def _stop_on_signals(*running: JobManager | Leftovers | Companion) -> asyncio.Event:
     stopping = asyncio.Event()
 
     def stop(number: signal.Signals) -> None:
@@ -107,7 +108,7 @@ async def _until_stopped(stopping: asyncio.Event, companion: Companion | None) -
     if companion is None:
         await stopping.wait()
         return 0
-    return await companion(stopping)
+    return await companion.run(stopping)
 
 
 async def _shut_down(server: grpc.aio.Server, jobs: JobManager) -> None:

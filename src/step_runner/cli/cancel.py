@@ -36,6 +36,7 @@ def command(job_id: str, wait: bool, path: str) -> None:
     The job stays known, with its log, until it is closed.
     """
     from step_runner.api.console import Console
+    from step_runner.cli.ending import ending
 
     with Console(path) as client:
         if client.find(job_id).finished:
@@ -43,29 +44,30 @@ def command(job_id: str, wait: bool, path: str) -> None:
             return
         client.cancel(job_id)
         if wait:
-            _print_ending(_ended(client, job_id))
+            _show_stopping(client, job_id)
+            for line in ending(client.find(job_id)):
+                click.echo(line)
         else:
             click.echo(f'asked job "{job_id}" to stop; see it end: step-runner logs {shlex.quote(job_id)} --follow')
 
 
-def _ended(client: Console, job_id: str) -> JobStatus:
-    """The job at its end; until then a line on the terminal, or one sentence elsewhere, says what it waits for."""
-    asked = f'asked job "{job_id}" to stop'
+def _show_stopping(client: Console, job_id: str) -> None:
+    """Until the job's end, a line on the terminal, or one sentence elsewhere, says what is waited for."""
     if not sys.stdout.isatty():
-        click.echo(asked)
-    since = time.monotonic()
+        click.echo(_stopping(client.find(job_id)))
     try:
         for _ in client.until_end(job_id, REDRAW):
             if sys.stdout.isatty():
-                click.echo(f"{ERASE_LINE}{asked}, {time.monotonic() - since:.1f} s ago", nl=False)
+                click.echo(f"{ERASE_LINE}{_stopping(client.find(job_id))}", nl=False)
     finally:
         if sys.stdout.isatty():
             click.echo(ERASE_LINE, nl=False)
-    return client.find(job_id)
 
 
-def _print_ending(job: JobStatus) -> None:
-    from step_runner.cli.ending import ending
-
-    for line in ending(job):
-        click.echo(line)
+def _stopping(job: JobStatus) -> str:
+    """What the job was asked, and how long its processes still have."""
+    asked = f'asked job "{job.id}" to stop'
+    if job.kill_time is None:
+        return asked
+    who = f'step "{job.step}"' if job.step else "what steps have left behind"
+    return f"{asked}: {who} has {max(0.0, job.kill_time - time.time()):.1f} s to finish"

@@ -32,8 +32,8 @@ LONGEST_MESSAGE = 60
 def command(path: str, form: str) -> None:
     """List the jobs of a server, running and finished, that have not been closed.
 
-    STEP is the one that was running when the job was stopped. The JSON holds everything that is known of each job;
-    times are in seconds, those of the clock since 1970.
+    STEP is the one that runs, or that ran when the job was stopped. The JSON holds everything that is known of
+    each job; times are in seconds, those of the clock since 1970.
     """
     from step_runner.api.client import Client
 
@@ -51,7 +51,7 @@ def command(path: str, form: str) -> None:
 def _row(job: JobStatus, now: float) -> tuple[str, ...]:
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.start_time)) if job.start_time else "-"
     duration = f"{(job.end_time or now) - job.start_time:.1f} s" if job.start_time else "-"
-    step = job.termination.step if job.termination else ""
+    step = job.step or (job.termination.step if job.termination else "")
     return job.id, job.status.name.lower(), step or "-", started, duration, _shortened(job.message)
 
 

@@ -46,6 +46,10 @@ class Plain:
     def step_started(self, names: tuple[str, ...]) -> None:
         """The line about the step says it."""
 
+    def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
+        """A step can have less time than the job."""
+        self.stopping(grace)
+
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         """The line about the end says it."""
 

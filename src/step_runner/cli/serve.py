@@ -36,14 +36,14 @@ def command(path: str | None, graceful_exit_delay: float, arguments: tuple[str, 
 def _serve(path: str | None, delay: float, arguments: tuple[str, ...], front_is_gone: int | None) -> int:
     import asyncio
 
-    from step_runner.api.companion import run_on_stdin
+    from step_runner.api.companion import Companion
     from step_runner.api.server import serve
 
     directory, companion = _split(arguments)
     path = os.path.abspath(options.socket_path(path, directory))
     # A step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
-    beside = partial(run_on_stdin, companion) if companion else None
+    beside = Companion(companion) if companion else None
     return asyncio.run(serve(path, delay, dict(os.environ), beside, front_is_gone))
 
 

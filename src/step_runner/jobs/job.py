@@ -75,7 +75,12 @@ class Job(Generic[Log]):
         await asyncio.shield(self._closing)
 
     def step_started(self, names: tuple[str, ...]) -> None:
-        """Steps are told of by the log."""
+        """Keep the name of the step that runs."""
+        self.status = state.started_step(self.status, names[-1] if names else "")
+
+    def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
+        """Keep how long the running step still has, in seconds."""
+        self.status = state.stopping(self.status, time.time() + grace)
 
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         """Keep the record of how the running step was stopped."""
@@ -96,6 +101,7 @@ class Job(Generic[Log]):
         """End what steps have left in the background: it may live from step to step, but not longer than the job."""
         if not self.container.surely_empty():
             roundup = AsyncRoundup(self.container, self._proc.time_left)
+            self.status = state.stopping(state.started_step(self.status, ""), time.time() + self._proc.time_left)
             roundup.begin()
             if roundup.signals and roundup.signals[0].processes:
                 line = notices.stopping("what steps have left behind", roundup.signals[0], self._proc.time_left)

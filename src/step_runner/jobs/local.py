@@ -207,6 +207,10 @@ class _Both(NamedTuple):
         self.job.step_started(names)
         self.watcher.step_started(names)
 
+    def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
+        self.job.step_stopping(names, grace)
+        self.watcher.step_stopping(names, grace)
+
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         self.job.step_stopped(names, ended)
         self.watcher.step_stopped(names, ended)

@@ -15,6 +15,16 @@ def started(job: JobStatus, now: float) -> JobStatus:
     return msgspec.structs.replace(job, status=Status.RUNNING, start_time=now)
 
 
+def started_step(job: JobStatus, step: str) -> JobStatus:
+    """The job while this step runs."""
+    return job if job.finished else msgspec.structs.replace(job, step=step)
+
+
+def stopping(job: JobStatus, kill_time: float) -> JobStatus:
+    """The job after what runs was told to stop; it gets SIGKILL at `kill_time`."""
+    return job if job.finished else msgspec.structs.replace(job, kill_time=kill_time)
+
+
 def stopped_step(job: JobStatus, termination: Termination) -> JobStatus:
     """The job after the step that was running was stopped."""
     return job if job.finished else msgspec.structs.replace(job, termination=termination)
@@ -28,7 +38,8 @@ def ended(job: JobStatus, error: BaseException | None, now: float) -> JobStatus:
     text = "" if error is None else message(error)
     if status is Status.CANCELLED:
         text = f'job "{job.id}" cancelled: {text}'
-    return msgspec.structs.replace(job, status=status, kind=kind, message=text, end_time=now)
+    final = {"status": status, "kind": kind, "message": text, "end_time": now}
+    return msgspec.structs.replace(job, step="", kill_time=None, **final)
 
 
 def _verdict(error: BaseException | None) -> tuple[Status, ErrorKind | None]:

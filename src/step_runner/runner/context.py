@@ -41,6 +41,9 @@ class Observer(Protocol):
     def step_started(self, names: tuple[str, ...]) -> None:
         """A command is about to start; `names` are those of the enclosing steps and its own."""
 
+    def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
+        """A command is about to be told to stop; it gets SIGKILL after `grace` seconds."""
+
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         """A command that was told to stop has ended."""
 

@@ -75,6 +75,7 @@ def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: flo
     """Stop the process; its own grace can only be shorter than what is left of the job's."""
     grace = left if own is None else min(own, left)
     first = not process.signals
+    job.observer.step_stopping(path, grace)
     process.cancel(grace=grace)
     if first and process.signals:
         job.sink.notice(notices.stopping(f'step "{path[-1] if path else ""}"', process.signals[0], grace))

@@ -162,7 +162,7 @@ class CloseResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("id", "message", "status", "start_time", "end_time", "error", "termination")
+    __slots__ = ("id", "message", "status", "start_time", "end_time", "error", "termination", "step", "kill_time")
     ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +170,8 @@ class Status(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     TERMINATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    KILL_TIME_FIELD_NUMBER: _ClassVar[int]
     id: str
     message: str
     status: StepResult.Status
@@ -177,7 +179,9 @@ class Status(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     error: StatusError
     termination: Termination
-    def __init__(self, id: _Optional[str] = ..., message: _Optional[str] = ..., status: _Optional[_Union[StepResult.Status, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[StatusError, _Mapping]] = ..., termination: _Optional[_Union[Termination, _Mapping]] = ...) -> None: ...
+    step: str
+    kill_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., message: _Optional[str] = ..., status: _Optional[_Union[StepResult.Status, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[StatusError, _Mapping]] = ..., termination: _Optional[_Union[Termination, _Mapping]] = ..., step: _Optional[str] = ..., kill_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class StatusError(_message.Message):
     __slots__ = ("kind", "message")

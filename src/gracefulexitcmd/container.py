@@ -20,6 +20,9 @@ COOKIE = "GRACEFULEXITCMD_COOKIE"
 Containers can stand in each other, so it holds the cookies of all of them, with a colon between.
 """
 
+MOST_MOVES = 10
+"""How often to move what a command has started before it was itself moved into the control group."""
+
 # A signal handler that reaps may interrupt the thread that holds it.
 _lock = threading.RLock()
 _containers: set[Container] = set()
@@ -29,8 +32,9 @@ _starting: set[object] = set()
 class Container:
     """Knows the processes that commands started in it have started, on Linux also those that went into hiding.
 
-    It must be closed. Every method may be called from any thread. With `in_cgroup` its commands run in a control
-    group of their own, version 2, where one can be made: then it surely knows them all.
+    It must be closed. Every method may be called from any thread. With `in_cgroup` its commands are put into a
+    control group of their own, version 2, where one can be made, as soon as they are started: nobody who is born there
+    can hide.
     """
 
     def __init__(self, *, in_cgroup: bool = True) -> None:
@@ -104,7 +108,9 @@ class Container:
         return self._found_in(candidates)
 
     def _found_in(self, candidates: Iterable[linux.Process]) -> list[linux.Process]:
-        table = {process.pid: process for process in candidates if process.alive}
+        table, has_cookie = (
+            (living(candidates), carries) if subreaper.active else living_marked(candidates, self._since)
+        )
         claim = self._claim(table)
         reaper = subreaper.reaper()
         found = belonging.members(claim, table, reaper, has_cookie)
@@ -168,7 +174,7 @@ class Container:
         orphans = belonging.orphans(table, reaper, found, _leaders())
         others = [other for other in _open_containers() if other is not self] if orphans else []
         claims = {other: other._claim(table) for other in others}
-        explained = {pid for each in claims.values() for pid in belonging.members(each, table, reaper, has_cookie)}
+        explained = {pid for each in claims.values() for pid in belonging.members(each, table, reaper, carries)}
         rivals = [each for other, each in claims.items() if not other.ending]
         return {
             (orphan.pid, orphan.start_time): "suspected"
@@ -207,13 +213,43 @@ def _adopted() -> list[int]:
 
 def _move(leader: int, to: cgroup.Cgroup) -> None:
     """Move a command that was just started, and what it has started meanwhile."""
+    moved: set[int] = set()
     outside = {leader}
-    while outside:
-        moved = [to.add(pid) for pid in outside]
-        outside = set(linux.descendants(leader)) - to.pids() if all(moved) else set()
+    for _ in range(MOST_MOVES):
+        for pid in outside:
+            to.add(pid)
+        moved |= outside
+        outside = set(linux.descendants(leader)) - moved
+        if not outside or outside <= to.pids():
+            return
 
 
-def has_cookie(pid: int, cookie: str) -> bool:
+def living(processes: Iterable[linux.Process]) -> dict[int, linux.Process]:
+    """Those that are alive, by pid."""
+    return {process.pid: process for process in processes if process.alive}
+
+
+def living_marked(
+    processes: Iterable[linux.Process], since: int
+) -> tuple[dict[int, linux.Process], belonging.HasCookie]:
+    """Those that are alive, by pid, and which cookies those born since have, read as soon as each is seen.
+
+    Some live for a moment only, fork and exit; to whom the next one belongs would never be known.
+    """
+    table: dict[int, linux.Process] = {}
+    cookies: dict[int, list[str]] = {}
+    for process in processes:
+        if process.alive:
+            table[process.pid] = process
+            if process.start_time >= since:
+                cookies[process.pid] = _cookies(process.pid)
+    return table, lambda pid, cookie: cookie in cookies.get(pid, ())
+
+
+def carries(pid: int, cookie: str) -> bool:
     """Whether a process was started with a cookie in its environment; False where that may not be seen."""
-    carried = linux.variable(pid, COOKIE)
-    return carried is not None and cookie in carried.split(":")
+    return cookie in _cookies(pid)
+
+
+def _cookies(pid: int) -> list[str]:
+    return (linux.variable(pid, COOKIE) or "").split(":")

@@ -128,9 +128,13 @@ class Members:
             self._targets.signal_each(number, uncounted)
 
     def _look(self) -> list[linux.Process] | None:
-        """Who is left, None where that cannot be told."""
+        """Who is left, None where that cannot be told.
+
+        Nobody is left when two looks in a row find nobody: proc(5) warns that a list of children may miss some when
+        others end while it is read.
+        """
         try:
-            members = self._targets.members()
+            members = self._targets.members() or self._targets.members()
         except OSError:
             return None
         self._count(members)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import belonging, cgroup, ledger, linux, posix, subreaper
-from gracefulexitcmd.container import COOKIE, has_cookie
+from gracefulexitcmd.container import COOKIE, living_marked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,8 +41,8 @@ class Remains:
         """Who belongs to it and is alive."""
         if self._gone:
             return []
-        table = {process.pid: process for process in posix.processes() if process.alive}
-        found = self._found_in(table)
+        table, has_cookie = living_marked(posix.processes(), self._entry.since)
+        found = self._found_in(table, has_cookie)
         self._known.update({(pid, table[pid].start_time): how for pid, how in found.items()})
         return [table[pid] for pid in found]
 
@@ -64,7 +64,7 @@ class Remains:
         if self._cgroup is not None:
             self._cgroup.remove()
 
-    def _found_in(self, table: Mapping[int, linux.Process]) -> dict[int, str]:
+    def _found_in(self, table: Mapping[int, linux.Process], has_cookie: belonging.HasCookie) -> dict[int, str]:
         known = {identity: "leader" for identity in self._leaders if identity not in self._known} | self._known
         claim = belonging.Claim(self._entry.cookie, self._entry.since, known=known, inside=self._inside())
         found = belonging.members(claim, table, subreaper.reaper(), has_cookie)

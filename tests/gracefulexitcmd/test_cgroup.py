@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.cgroups import needs_cgroup
 
-from gracefulexitcmd import Cmd, Container, cgroup
+from gracefulexitcmd import Cmd, Container, Roundup, cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,8 +143,7 @@ def test_what_a_command_has_started_before_it_was_moved_is_moved_as_well() -> No
         shell.stdout.readline()
         container.started(shell.pid)
         found = [container.how(process) for process in container.members()]
-        container.kill()
-        shell.kill()
+        Roundup(container, grace=0).run()
     container.ended(shell.pid, group_empty=True)
     container.close()
     # The leader is not in a group of its own here, as it would be as a command.

@@ -23,7 +23,10 @@ HELPER = linux.Process(102, "S", 100, 100, 100, start_time=7)
 
 
 class Crowd:
-    """Targets that are what a test says they are, one answer after the other, and that tell what they were sent."""
+    """Targets that are what a test says they are, one answer after the other, and that tell what they were sent.
+
+    The last answer is given again and again.
+    """
 
     def __init__(self) -> None:
         self.answers: list[list[linux.Process] | OSError] = []
@@ -33,7 +36,7 @@ class Crowd:
         return [LEADER]
 
     def members(self) -> list[linux.Process]:
-        answer = self.answers.pop(0)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, OSError):
             raise answer
         return answer
@@ -131,6 +134,14 @@ def test_who_was_born_since_the_kill_is_killed_too(group: Crowd, members: Member
     assert not members.watch(kill=True)
     assert group.sent.count(signal.SIGKILL) == 2
     assert _ended(members) == {100: "SIGKILL", 102: "SIGKILL"}
+
+
+def test_nobody_is_left_when_two_looks_in_a_row_find_nobody(group: Crowd, members: Members) -> None:
+    """One that forks and exits may be missed between its parent's end and its own beginning."""
+    group.answers = [[LEADER], [], [HELPER], []]
+    members.terminate(signal.SIGTERM)
+    assert members.watch(kill=False)
+    assert not members.watch(kill=False)
 
 
 def test_who_does_not_die_was_ended_by_nothing(group: Crowd, members: Members) -> None:

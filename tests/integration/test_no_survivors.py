@@ -201,7 +201,7 @@ def test_when_both_processes_of_the_server_are_killed_the_next_one_ends_what_is_
     cell: Cell, server: Server, crowd: Crowd, temporary: str
 ) -> None:
     """It has the same directory for temporary files. Without a control group, who has shed everything survives."""
-    server.start(crowd.script())
+    server.start(crowd.script(in_cgroup=cell.cgroup))
     server.wait_for("ready")
     server.runner.worker.suspend()  # so that it cannot act on the death of the other
     server.runner.front.kill()
@@ -283,7 +283,7 @@ def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(
     """In a control group it cannot hide."""
     ours, theirs = crowds(), crowds()
     for job_id, crowd in (("1", ours), ("2", theirs)):
-        server.start("echo begun", crowd.script("hidden"), job_id=job_id)
+        server.start("echo begun", crowd.script("hidden", in_cgroup=cell.cgroup), job_id=job_id)
     for job_id in ("1", "2"):
         server.wait_for("ready", job_id)
     server.client.close("1")

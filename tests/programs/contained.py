@@ -14,10 +14,13 @@ PROGRAM = os.path.join(os.path.dirname(__file__), "shapes.py")
 def started(container, mark=MARK, **env):
     """A command whose shapes are ready."""
     reader, writer = os.pipe()
-    argv = [sys.executable, "-I", "-S", PROGRAM, mark, "1", *SHAPES]
-    command = Cmd(argv, grace=GRACE, stdout=writer, env={**os.environ, **env}, container=container)
+    waits, go_on = os.pipe()
+    argv = ["sh", "-c", 'read -r line && exec "$@"', "", sys.executable, "-I", "-S", PROGRAM, mark, "1", *SHAPES]
+    command = Cmd(argv, grace=GRACE, stdin=waits, stdout=writer, env={**os.environ, **env}, container=container)
     command.start()
-    os.close(writer)
+    os.write(go_on, b"\n")
+    for descriptor in (writer, waits, go_on):
+        os.close(descriptor)
     assert os.read(reader, 100) == b"ready\n"
     return command
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+from gracefulexitcmd.cgroup import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "shapes.py"
 
@@ -31,34 +38,72 @@ ALL = len(SHAPES) - 1 + MANY
 """How many processes the shapes are: one of each, but MANY of `many`; those that are born to wait come in addition."""
 
 
+LOOKS = 20
+"""How often to look for those that were born since the last look."""
+
+DYING = 10.0
+"""Seconds that a process which was sent SIGKILL may take until the system has removed it."""
+
+
 class Crowd:
     """The processes that carry a mark in their arguments."""
 
     def __init__(self, mark: str | None = None) -> None:
         self.mark = mark or f"mark-{uuid.uuid4().hex}"
 
-    def script(self, *shapes: str, status: int | None = None) -> str:
-        """A script that starts the shapes, writes `ready`, and waits, or ends with a status."""
+    def script(self, *shapes: str, status: int | None = None, in_cgroup: bool = False) -> str:
+        """A script that starts the shapes, writes `ready`, and waits, or ends with a status.
+
+        With `in_cgroup` it waits first until it was put into a control group.
+        """
         words = shlex.join([sys.executable, "-I", "-S", str(PROGRAM), self.mark, "1", *(shapes or SHAPES)])
-        return words if status is None else f"STATUS={status} {words}"
+        own = f"{PREFIX}[0-9]+-[0-9a-f]{{16}}$"
+        wait = f"until grep --quiet --extended-regexp '{own}' /proc/self/cgroup; do :; done\n" if in_cgroup else ""
+        return wait + (words if status is None else f"STATUS={status} {words}")
 
     def living(self) -> list[psutil.Process]:
-        """Those that live."""
-        return [process for process in psutil.process_iter() if self._is_one(process)]
+        """Those that live, or lived a moment ago and may have left another one in their place."""
+        return list(self._found())
 
     def told(self) -> list[str]:
         """What those that live were called with."""
-        return [" ".join(process.cmdline()[-3:]) for process in self.living()]
+        return [" ".join(_arguments(process)[-3:]) for process in self.living()]
 
     def kill(self) -> None:
         """Kill those that a failed test has left."""
-        while left := self.living():
-            for process in left:
-                process.kill()
-            psutil.wait_procs(left)
+        while self._killed():
+            pass
 
-    def _is_one(self, process: psutil.Process) -> bool:
-        try:
-            return any(self.mark in word for word in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
+    def _killed(self) -> int:
+        """How many of those that were found have been killed."""
+        return sum(map(_kill, self._found()))
+
+    def _found(self) -> Iterator[psutil.Process]:
+        """Each as soon as it is seen, the youngest first: a process that forks anew all the time lives for 10 ms."""
+        seen: set[int] = set()
+        for _ in range(LOOKS):
+            for pid in sorted(set(psutil.pids()) - seen, reverse=True):
+                seen.add(pid)
+                if (process := self._one(pid)) is not None:
+                    yield process
+
+    def _one(self, pid: int) -> psutil.Process | None:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if any(self.mark in word for word in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                return process
+        return None
+
+
+def _arguments(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline() or [str(process)]
+    except psutil.Error:
+        return [str(process)]
+
+
+def _kill(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.Error):
+        process.kill()
+        process.wait(DYING)
+    return 1

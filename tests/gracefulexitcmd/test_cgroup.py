@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,11 +57,12 @@ def test_without_version_2_there_is_no_directory() -> None:
 
 @pytest.fixture
 def group() -> Iterator[cgroup.Cgroup]:
-    made = cgroup.make(f"test-{os.getpid()}")
+    made = cgroup.make(uuid.uuid4().hex)
     assert made is not None
     yield made
     made.kill()
-    made.remove()
+    while not made.remove():
+        """Those who were killed need a moment."""
 
 
 @needs_cgroup

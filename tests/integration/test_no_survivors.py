@@ -15,22 +15,20 @@ import sys
 import time
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from tests.support.cells import CELLS, Cell, entered
 from tests.support.crowd import ALL, SHAPES, Crowd
+from tests.support.server import DELAY, Runner, Server, started, with_worker
 from tests.support.steps import script
 
-from step_runner.api.client import Client
-from step_runner.model import RunRequest, Status
+from step_runner.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DELAY = 1.0
-"""Seconds between SIGTERM and SIGKILL."""
+    import psutil
 
 TIMEOUT = 3.0
 """Seconds that a job may take, enough for its processes to be there."""
@@ -65,63 +63,9 @@ def cell(request: pytest.FixtureRequest, temporary: str) -> Iterator[Cell]:
         yield cell
 
 
-class Runner(NamedTuple):
-    """A command of the step runner, which leads a process group: the front, and the worker below it."""
-
-    front: subprocess.Popen[bytes]
-    worker: psutil.Process
-
-
-def started(cell: Cell, *arguments: str, **options: int) -> subprocess.Popen[bytes]:
-    command = [*cell.prefix, sys.executable, "-m", "step_runner", *arguments, "--graceful-exit-delay", f"{DELAY}s"]
-    errors = options.pop("stderr", subprocess.DEVNULL)
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=errors, stdout=options.pop("stdout"), process_group=0
-    )
-
-
-def with_worker(front: subprocess.Popen[bytes]) -> Runner:
-    (worker,) = psutil.Process(front.pid).children()
-    return Runner(front, worker)
-
-
-class Server:
-    """`step-runner serve`, and a client of it."""
-
-    def __init__(self, cell: Cell, directory: str) -> None:
-        path = os.path.join(directory, "s.sock")
-        front = started(cell, "serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        assert front.stderr is not None
-        assert b"listening" in front.stderr.readline()
-        self.runner = with_worker(front)
-        self.client = Client(path)
-
-    def start(self, *scripts: str, job_id: str = "1", timeout: float | None = None) -> None:
-        self.client.run(RunRequest(id=job_id, steps=script(*scripts), work_dir="/", timeout=timeout))
-
-    def wait_for(self, text: str, job_id: str = "1") -> None:
-        """Wait until the job's log holds a line."""
-        log = b""
-        for data in self.client.follow(job_id):
-            log += data
-            if f"\n{text}\n" in f"\n{log.decode()}":
-                return
-        raise AssertionError(log.decode())
-
-    def wait_for_end(self, job_id: str = "1") -> None:
-        """Wait until the job's log has ended."""
-        for _ in self.client.follow(job_id):
-            pass
-
-    def close(self) -> None:
-        self.client.__exit__(None, None, None)
-        with self.runner.front:
-            self.runner.front.terminate()
-
-
 @pytest.fixture
 def server(cell: Cell, temporary: str) -> Iterator[Server]:
-    server = Server(cell, temporary)
+    server = Server(temporary, cell.prefix)
     yield server
     server.close()
 
@@ -209,7 +153,9 @@ def test_when_both_processes_of_the_server_are_killed_the_next_one_ends_what_is_
     server.runner.front.wait(PATIENCE)
     gone(server.runner.worker)
     path = f"{temporary}/t.sock"
-    with started(cell, "serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
+    with started(
+        cell.prefix, "serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as following:
         assert following.stderr is not None
         told: list[bytes] = []
         while not any(line.startswith(b'removed what job "1"') for line in told):
@@ -248,7 +194,7 @@ def test_when_a_local_run_ends(
     (tmp_path / "job.yml").write_text(script(crowd.script()))
     monkeypatch.setenv("STEPS", json.dumps([{"name": "work", "script": crowd.script()}]))
     reader, writer = os.pipe()
-    with started(cell, name, *([str(tmp_path / "job.yml")] if name == "run" else []), stdout=writer) as front:
+    with started(cell.prefix, name, *([str(tmp_path / "job.yml")] if name == "run" else []), stdout=writer) as front:
         os.close(writer)
         with open(reader, "rb") as output:
             assert output.readline() == b"ready\n"

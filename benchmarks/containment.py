@@ -1,0 +1,109 @@
+"""What it costs that nothing survives, and how soon everybody is gone."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import tempfile
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import Bound, Figure, Measure, machine, seconds, table, write_json
+
+from gracefulexitcmd import Cmd, contain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = 20
+PROCESSES = 100
+
+MANY_STEPS = Measure(f"{COMMANDS} script commands, contained", "ms", None, Bound(1.1, "x"))
+EMPTY_JOB = Measure("what it adds to one script command", "ms", None, Bound(0.5, "ms"))
+OBEYED = Measure(f"cancel of {PROCESSES} processes that obey, until all are gone", "ms", None, Bound(100, "ms"))
+KILLED = Measure(f"SIGKILL to {PROCESSES} that do not, until all are gone", "ms", None, Bound(50, "ms"))
+
+OBEDIENT = f"for n in $(seq {PROCESSES - 1}); do sleep 1000 & done; echo ready; wait"
+STUBBORN = f"trap '' TERM; {OBEDIENT}"
+
+GRACE = 0.3
+"""Seconds between SIGTERM and SIGKILL for those who do not obey."""
+
+ENV = dict(os.environ)
+"""Given to both: a step always has an environment of its own."""
+
+_numbers = itertools.count()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the figures; the exit status is 0 whatever they are."""
+    options = _options(arguments)
+    print(machine(), flush=True)
+    few, many = (3, 20) if options.short else (20, 300)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
+        figures = [
+            _compared(directory, few),
+            _added(directory, many),
+            Figure(OBEYED, [_until_gone(OBEDIENT) for _ in range(few)]),
+            Figure(KILLED, [_until_gone(STUBBORN) for _ in range(few)]),
+        ]
+    print(table(figures, "bare"))
+    if options.json:
+        write_json(options.json, figures)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.containment", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="fewer samples")
+    parser.add_argument("--json", metavar="FILE", help="write the figures with all samples into a file")
+    return parser.parse_args(arguments)
+
+
+def _compared(directory: str, times: int) -> Figure:
+    """In turns, so that a machine that is slower for a while is slower for both; the first pair is a warm-up."""
+    pairs = [(_contained(directory, COMMANDS), _bare(COMMANDS)) for _ in range(times + 1)][1:]
+    ours, references = zip(*pairs, strict=True)
+    return Figure(replace(MANY_STEPS, reference=Figure(MANY_STEPS, references).median), ours)
+
+
+def _added(directory: str, times: int) -> Figure:
+    return Figure(EMPTY_JOB, [_contained(directory, 1) - _bare(1) for _ in range(times + 1)][1:])
+
+
+def _contained(directory: str, commands: int) -> float:
+    """Milliseconds for a job with all that it has: control group, ledger, cookies, the look for who is left."""
+
+    def job() -> None:
+        path = os.path.join(directory, f"ledger-{next(_numbers)}")
+        with contain() as container:
+            container.keep_ledger(path, "job", GRACE)
+            for _ in range(commands):
+                Cmd(["bash", "-c", ":"], env=ENV, container=container).run()
+        os.unlink(path)
+
+    return 1000 * seconds(job)
+
+
+def _bare(commands: int) -> float:
+    return 1000 * seconds(lambda: [Cmd(["bash", "-c", ":"], env=ENV).run() for _ in range(commands)])
+
+
+def _until_gone(script: str) -> float:
+    """Milliseconds from the last signal that was sent until nobody is left."""
+    with contain(GRACE) as container:
+        reader, writer = os.pipe()
+        command = Cmd(["bash", "-c", script], grace=GRACE, stdout=writer, container=container)
+        command.start()
+        os.close(writer)
+        with open(reader, "rb") as output:
+            output.readline()
+            command.cancel()
+            ended = command.wait()
+    sent = {signal.name: signal.after for signal in ended.signals}
+    return 1000 * (ended.duration - sent.get("SIGKILL", sent["SIGTERM"]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,78 @@
+"""A server of its own for a test, with the two processes that it consists of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
+from tests.support.steps import script
+
+from step_runner.api.client import Client
+from step_runner.model import RunRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DELAY = 1.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+
+class Runner(NamedTuple):
+    """A command of the step runner, which leads a process group: the front, and the worker below it."""
+
+    front: subprocess.Popen[bytes]
+    worker: psutil.Process
+
+
+def started(prefix: Sequence[str], *arguments: str, **options: int) -> subprocess.Popen[bytes]:
+    """The program with these arguments, behind a prefix that becomes it; it leads a process group."""
+    command = [*prefix, sys.executable, "-m", "step_runner", *arguments, "--graceful-exit-delay", f"{DELAY}s"]
+    errors = options.pop("stderr", subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=errors, stdout=options.pop("stdout"), process_group=0
+    )
+
+
+def with_worker(front: subprocess.Popen[bytes]) -> Runner:
+    """A program that was started, and its worker."""
+    (worker,) = psutil.Process(front.pid).children()
+    return Runner(front, worker)
+
+
+class Server:
+    """`step-runner serve`, and a client of it; its socket is in `directory`."""
+
+    def __init__(self, directory: str, prefix: Sequence[str] = ()) -> None:
+        self.path = path = os.path.join(directory, "s.sock")
+        front = started(prefix, "serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert front.stderr is not None
+        assert b"listening" in front.stderr.readline()
+        self.runner = with_worker(front)
+        self.client = Client(path)
+
+    def start(self, *scripts: str, job_id: str = "1", timeout: float | None = None) -> None:
+        """Start a job with these scripts as its steps."""
+        self.client.run(RunRequest(id=job_id, steps=script(*scripts), work_dir="/", timeout=timeout))
+
+    def wait_for(self, text: str, job_id: str = "1") -> None:
+        """Wait until the job's log holds a line."""
+        log = b""
+        for data in self.client.follow(job_id):
+            log += data
+            if f"\n{text}\n" in f"\n{log.decode()}":
+                return
+        raise AssertionError(log.decode())
+
+    def wait_for_end(self, job_id: str = "1") -> None:
+        """Wait until the job's log has ended."""
+        for _ in self.client.follow(job_id):
+            pass
+
+    def close(self) -> None:
+        """Stop the server and wait for its end."""
+        self.client.__exit__(None, None, None)
+        with self.runner.front:
+            self.runner.front.terminate()

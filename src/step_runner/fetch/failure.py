@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dulwich.errors import HangupException, NotGitRepository
-from urllib3.exceptions import (
-    HTTPError,
-    MaxRetryError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-    SSLError,
-    TimeoutError,  # noqa: A004
-)
+from urllib3.exceptions import HTTPError
 
 from step_runner.errors import FetchError, StepRunnerError
 from step_runner.fetch.checkout import TreeError
+from step_runner.fetch.line import CLOSED, line_reason, one_line
 from step_runner.fetch.remote import CommitMissingError, NotGitServerError, RefusalError, StatusError
 
 if TYPE_CHECKING:
@@ -52,7 +43,7 @@ def _reason(error: Exception, repository: Repository) -> str:
         case StatusError(status=status):
             return _status_reason(status, repository)
         case RefusalError():
-            return f'the git server said "{_one_line(error)}"; check the URL and the revision'
+            return f'the git server said "{_shown(error)}"; check the URL and the revision'
         case NotGitServerError():
             return "the server answers, but not as a git server; check the URL"
         case NotGitRepository():
@@ -60,17 +51,14 @@ def _reason(error: Exception, repository: Repository) -> str:
         case TreeError():
             return f"{error}; it is refused, correct it in the repository"
         case HangupException():
-            return _CLOSED
+            return CLOSED
         case HTTPError():
-            return _line_reason(error, repository)
+            return line_reason(error, repository.host)
         case OSError():
-            reason = str(error.strerror or _one_line(error)).lower()
+            reason = str(error.strerror or _shown(error)).lower()
             return f"it cannot be written: {reason}; make room, or set TMPDIR to another directory"
         case _:
-            return f"the answer is not understood ({_one_line(error)}); check that this is a git repository"
-
-
-_CLOSED = "the server closed the connection in the middle; try again"
+            return f"the answer is not understood ({_shown(error)}); check that this is a git repository"
 
 
 def _status_reason(status: int, repository: Repository) -> str:
@@ -85,35 +73,5 @@ def _status_reason(status: int, repository: Repository) -> str:
     return f"the server answered with HTTP status {status}; try again later"
 
 
-def _line_reason(error: HTTPError, repository: Repository) -> str:
-    cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    match cause:
-        case NameResolutionError():
-            return f"the host {repository.host} is not known; check the URL and the network"
-        case ProxyError():
-            return "the proxy cannot be reached or refused; check the proxy settings"
-        case NewConnectionError():
-            return f"no connection to {repository.host} ({_system_text(cause)}); check the URL and the network"
-        case TimeoutError():
-            return "the server did not answer in time; check the network, or try again later"
-        case SSLError():
-            return f"no secure connection ({_tls_text(cause)}); for a private authority, name its file in SSL_CERT_FILE"
-        case _:
-            return _CLOSED
-
-
-def _system_text(error: Exception) -> str:
-    cause = error.__cause__ or error.__context__
-    return (cause.strerror if isinstance(cause, OSError) and cause.strerror else "refused").lower()
-
-
-def _tls_text(error: Exception) -> str:
-    cause = next((argument for argument in error.args if isinstance(argument, ssl.SSLError)), None)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return cause.verify_message
-    return cause.reason.lower().replace("_", " ") if cause and cause.reason else "TLS failed"
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]", " ", str(error)).split())
-    return text[:200] or type(error).__name__
+def _shown(error: Exception) -> str:
+    return one_line(str(error)) or type(error).__name__

@@ -1,0 +1,108 @@
+"""From what a registry asks for and what we have, to the header `Authorization`.
+
+The rules are those of the distribution project's token authentication and of RFC 7617.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlencode, urlsplit
+
+from step_runner.fetch.host import is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from step_runner.fetch.credentials import Credentials
+
+Challenges: TypeAlias = "Mapping[str, Mapping[str, str]]"
+
+# A word, and behind an equals sign its value: a word without one is the name of a scheme, RFC 9110, section 11.6.1.
+_WORD = re.compile(r'([A-Za-z][\w-]*)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?')
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_CLIENT = "step-runner"
+
+
+class AuthorizationError(Exception):
+    """No header can be made, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What the server of tokens is asked; `authorization` and `form` hold secrets."""
+
+    url: str
+    authorization: str | None = field(default=None, repr=False)
+    form: bytes | None = field(default=None, repr=False)
+
+
+def parse_challenges(text: str) -> Challenges:
+    """The parameters of each scheme, all names in lower case, that a header `WWW-Authenticate` offers."""
+    challenges: dict[str, dict[str, str]] = {}
+    scheme: dict[str, str] = {}
+    for name, quoted, bare in _WORD.findall(text):
+        if quoted or bare:
+            scheme[name.lower()] = re.sub(r"\\(.)", r"\1", quoted) or bare
+        else:
+            scheme = challenges.setdefault(name.lower(), {})
+    return challenges
+
+
+def answer(challenges: Challenges, credentials: Credentials, scope: str) -> TokenRequest | str | None:
+    """The request for a token, or the header itself, or None where the credentials do not serve.
+
+    `scope` is asked for where the challenge names none. AuthorizationError: the registry asks for something else.
+    """
+    if "bearer" in challenges:
+        if credentials.registry_token:
+            return f"Bearer {credentials.registry_token}"
+        return _token_request(challenges["bearer"], credentials, scope)
+    if "basic" in challenges:
+        return _basic(credentials)
+    raise AuthorizationError("it asks for credentials in a way that is not supported; only Bearer and Basic are")
+
+
+def parse_token(content: bytes) -> str:
+    """The header that holds the token of a server's answer. AuthorizationError: there is none in it."""
+    try:
+        document = json.loads(content)
+        token = document.get("token") or document.get("access_token")
+    except (ValueError, AttributeError, RecursionError):
+        token = None
+    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+        raise AuthorizationError("its server of tokens sent none; try again later")
+    return f"Bearer {token}"
+
+
+def _token_request(challenge: Mapping[str, str], credentials: Credentials, scope: str) -> TokenRequest:
+    realm = _checked_realm(challenge.get("realm", ""))
+    query = {"service": challenge.get("service", ""), "scope": challenge.get("scope") or scope}
+    if credentials.identity_token:
+        secret = {"grant_type": "refresh_token", "refresh_token": credentials.identity_token, "client_id": _CLIENT}
+        return TokenRequest(realm, form=urlencode({**query, **secret}).encode())
+    separator = "&" if urlsplit(realm).query else "?"
+    return TokenRequest(f"{realm}{separator}{urlencode(query)}", _basic(credentials))
+
+
+def _checked_realm(realm: str) -> str:
+    """The address of the server of tokens, to which a password goes: it is encrypted, or on this machine."""
+    try:
+        scheme, host = urlsplit(realm).scheme, urlsplit(realm).hostname
+    except ValueError:
+        host = None
+        scheme = ""
+    if not host:
+        raise AuthorizationError("it names no server of tokens; tell who runs it")
+    if scheme != "https" and not (scheme == "http" and is_plain(host)):
+        raise AuthorizationError(f"it wants a password to be sent to {host} without encryption; tell who runs it")
+    return realm
+
+
+def _basic(credentials: Credentials) -> str | None:
+    if not credentials.user and not credentials.password:
+        return None
+    return f"Basic {base64.b64encode(f'{credentials.user}:{credentials.password}'.encode()).decode()}"

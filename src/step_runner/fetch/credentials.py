@@ -1,0 +1,204 @@
+"""Credentials of registries, as `DOCKER_AUTH_CONFIG` gives them: the text of Docker's config.json.
+
+The rules are those of Docker's command: cli/config/configfile and docker-credential-helpers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+from step_runner.errors import FetchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from step_runner.fetch.cancellation import Cancellation
+
+VARIABLE = "DOCKER_AUTH_CONFIG"
+DOCKER_HUB = "https://index.docker.io/v1/"
+HELPER_TIMEOUT = 60.0
+"""Seconds that a credential helper may take, which perhaps asks a service."""
+
+_DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_LONGEST_ANSWER = 1 << 20
+_TOKEN_USER = "<token>"  # docker-credential-helpers: the secret of this user is an identity token
+_NOT_FOUND = "credentials not found in native keychain"
+_Json: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """What opens a registry, false if there is nothing: a password, or a token.
+
+    An identity token is exchanged for access tokens, a registry token is one.
+    """
+
+    user: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.user or self.password or self.identity_token or self.registry_token)
+
+    def without_secrets(self, text: str) -> str:
+        """The text, from elsewhere, with the secrets struck out."""
+        for secret in {self.password, self.identity_token, self.registry_token} - {""}:
+            text = text.replace(secret, "***")
+        return text
+
+
+def find_credentials(
+    environment: Mapping[str, str], registry: str, repository: str, cancellation: Cancellation
+) -> Credentials:
+    """The credentials for a repository, from `DOCKER_AUTH_CONFIG` in the environment; false if it has none.
+
+    A helper for the name comes first, then an entry with content, then the common helper; of the names the repository's
+    comes before the registry's. FetchError: the text cannot be used, or a helper fails. StoppedError: cancelled.
+    """
+    text = environment.get(VARIABLE, "")
+    if not text.strip():
+        return Credentials()
+    config = _Config(_parse(text), environment, cancellation)
+    found = (config.find(name) for name in _names(registry, repository))
+    return next(filter(None, found), None) or config.ask_store(registry)
+
+
+def is_docker_hub(registry: str) -> bool:
+    """Whether this host is a name of Docker's own registry."""
+    return registry in _DOCKER_HUB_NAMES
+
+
+def _names(registry: str, repository: str) -> tuple[str, ...]:
+    names = (f"{registry}/{repository}", registry)
+    return (*names, *sorted(_DOCKER_HUB_NAMES - {registry})) if is_docker_hub(registry) else names
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    document: _Json
+    environment: Mapping[str, str] = field(repr=False)
+    cancellation: Cancellation
+
+    def find(self, name: str) -> Credentials:
+        """The credentials under one name, by its helper or by its entry."""
+        for key, helper in _items(self.document, "credHelpers"):
+            if _plain(key) == name:
+                return self._ask(_text(helper, f'the helper of "{key}"'), key)
+        for key, entry in _items(self.document, "auths"):
+            if _plain(key) == name and (credentials := _entry(key, entry)):
+                return credentials
+        return Credentials()
+
+    def ask_store(self, registry: str) -> Credentials:
+        """What the helper says that Docker asks for all registries."""
+        store = _text(self.document.get("credsStore") or "", "credsStore")
+        return self._ask(store, DOCKER_HUB if is_docker_hub(registry) else registry) if store else Credentials()
+
+    def _ask(self, helper: str, server: str) -> Credentials:
+        answer = _object(self._run(helper, server) or "{}", f"the answer of docker-credential-{helper}")
+        user, secret = (_text(answer.get(name) or "", f"{name} of {helper}") for name in ("Username", "Secret"))
+        return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)
+
+    def _run(self, helper: str, server: str) -> str:
+        """What a helper prints, nothing if it has no credentials; it is killed by a cancel."""
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", helper):
+            raise _refused(f'"{helper[:80]}" is no name of a credential helper; write what follows docker-credential-')
+        program = f"docker-credential-{helper}"
+        # Files and no pipes: what a helper leaves running could hold a pipe open for ever.
+        with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as answer:
+            question.write(f"{server}\n".encode())
+            question.seek(0)
+            status = self._wait(program, question, answer)
+            answer.seek(0)
+            output = answer.read(_LONGEST_ANSWER).decode("utf-8", "replace")
+        self.cancellation.check()
+        if status and _NOT_FOUND not in output:
+            raise _refused(f"{program} ended with status {status}; run it by hand to see why")
+        return "" if status else output
+
+    def _wait(self, program: str, question: IO[bytes], answer: IO[bytes]) -> int:
+        """Run a helper to its end, and return its exit status."""
+        path = shutil.which(program, path=self.environment.get("PATH"))
+        if path is None:
+            raise _refused(f"there is no {program}; install it, or put it into PATH")
+        try:
+            process = subprocess.Popen(
+                [path, "get"], env=self.environment, stdin=question, stdout=answer, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise _refused(f"{program} cannot be started: {reason}; install it anew") from None
+        with process, self.cancellation.calling(process.kill):
+            try:
+                return process.wait(HELPER_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise _refused(f"{program} did not answer in {HELPER_TIMEOUT:.0f} s; run it by hand") from None
+
+
+def _entry(key: str, entry: object) -> Credentials:
+    """The credentials that stand in an entry; Docker leaves it empty where a helper has them."""
+    if not isinstance(entry, dict):
+        raise _refused(f'the entry "{key}" is not an object; write {{"auth": "..."}} there')
+    names = ("username", "password", "identitytoken", "registrytoken", "auth")
+    user, password, identity, token, auth = (_text(entry.get(name) or "", f'{name} of "{key}"') for name in names)
+    if auth:
+        user, password = _decoded(key, auth)
+    return Credentials(user, password, identity, token)
+
+
+def _decoded(key: str, auth: str) -> tuple[str, str]:
+    try:
+        user, colon, password = base64.b64decode(auth.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        colon = user = password = ""
+    if not colon:
+        raise _refused(f'auth of "{key}" is not base64 of user:password; make it with docker login')
+    return user, password.rstrip("\0")
+
+
+def _parse(text: str) -> _Json:
+    return _object(text, VARIABLE)
+
+
+def _object(text: str, what: str) -> _Json:
+    # Neither the text nor the parser's words about it are shown: they may hold a password.
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _refused(f"{what} is not JSON; write what docker login writes to config.json") from None
+    if not isinstance(document, dict):
+        raise _refused(f"{what} is not a JSON object; write what docker login writes to config.json")
+    return document
+
+
+def _items(document: _Json, name: str) -> Iterator[tuple[str, object]]:
+    items = document.get(name) or {}
+    if not isinstance(items, dict):
+        raise _refused(f"{name} in {VARIABLE} is not an object; write what docker login writes to config.json")
+    yield from items.items()
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise _refused(f"{what} is not a string; write what docker login writes to config.json")
+    return value
+
+
+def _plain(key: str) -> str:
+    """A key without the scheme and the version with which older tools write the name of a registry."""
+    written_as_url = re.fullmatch(r"https?://([^/]+)(?:/|/v[12]/?)?", key)
+    return written_as_url[1] if written_as_url else key
+
+
+def _refused(reason: str) -> FetchError:
+    return FetchError(f"resolving OCI registry authentication: {reason}")

@@ -1,0 +1,116 @@
+"""Platforms of images: their names, and which of several fits this machine."""
+
+from __future__ import annotations
+
+import platform as machine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_SYSTEMS = {"macos": "darwin"}
+_ARCHITECTURES = {
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
+    "armv8l": ("arm", "v7"),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "armv5tel": ("arm", "v5"),
+    "i386": ("386", ""),
+    "i486": ("386", ""),
+    "i586": ("386", ""),
+    "i686": ("386", ""),
+}
+_USUAL_VARIANTS = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
+_ANY = "generic"
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """An operating system and a processor, in the names that images use; `Platform.named` takes other names, too."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def named(cls, os: str, architecture: str, variant: str = "") -> Platform:
+        """The platform with these names, which may be those of the kernel: `x86_64` is `amd64`.
+
+        A variant that is the usual one of its architecture is left out, except that `arm` without one is `arm/v7`.
+        """
+        os, architecture, variant = os.lower(), architecture.lower(), variant.lower()
+        if _ANY in (os, architecture):
+            return GENERIC
+        architecture, implied = _ARCHITECTURES.get(architecture, (architecture, ""))
+        variant = f"v{variant}" if variant.isdigit() else variant or implied
+        usual = _USUAL_VARIANTS.get(architecture)
+        if architecture == "arm":
+            variant = variant or "v7"
+        elif variant == usual:
+            variant = ""
+        return cls(_SYSTEMS.get(os, os), architecture, variant)
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """The platform written `os/architecture`, `os/architecture/variant` or `generic`. InputError: anything else."""
+        parts = text.strip().split("/")
+        if parts == [_ANY]:
+            return GENERIC
+        if len(parts) not in (2, 3) or not all(parts):
+            raise InputError(f'invalid platform "{text}"; write os/architecture, such as "linux/amd64", or "{_ANY}"')
+        return cls.named(*parts)
+
+    def __str__(self) -> str:
+        if self == GENERIC:
+            return _ANY
+        variant = self.variant or ("v8" if self.architecture == "arm64" else "")
+        return "/".join(filter(None, (self.os, self.architecture, variant)))
+
+
+GENERIC = Platform(_ANY, _ANY)
+"""Every platform."""
+
+
+def running_platform() -> Platform:
+    """The platform of this machine."""
+    return Platform.named(machine.system(), machine.machine())
+
+
+def choose(offered: Sequence[Platform], running: Platform) -> int | None:
+    """The index in `offered` of what fits `running` best, or None: the closest, else one that is generic."""
+    for wanted in (*_fitting(running), GENERIC):
+        if wanted in offered:
+            return offered.index(wanted)
+    return None
+
+
+def _fitting(running: Platform) -> Iterator[Platform]:
+    """What runs on `running`, the closest first: arm64 runs arm from v8 down, each arm the lower ones, amd64 386.
+
+    The rules are those of containerd's platforms package.
+    """
+    yield running
+    if running.architecture in _USUAL_VARIANTS:
+        yield from _lower(running)
+    if running.architecture == "amd64":
+        yield Platform(running.os, "386")
+    if running.architecture == "arm64":
+        yield from (Platform(running.os, "arm", f"v{version}") for version in (8, 7, 6, 5))
+
+
+def _lower(running: Platform) -> Iterator[Platform]:
+    """The lower variants of the same architecture, the highest first."""
+    usual = _USUAL_VARIANTS[running.architecture]
+    number = (running.variant or usual).removeprefix("v")
+    if not number.isdigit():
+        return
+    lowest = 5 if running.architecture == "arm" else int(usual[1:])
+    for version in range(int(number) - 1, lowest - 1, -1):
+        yield Platform.named(running.os, running.architecture, f"v{version}")

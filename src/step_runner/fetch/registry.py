@@ -1,0 +1,220 @@
+"""The client of one repository in a registry; this module loads urllib3.
+
+It speaks the OCI distribution specification 1.1. The library oras (0.2) is not used for it: it gives a manifest as an
+object, so that its digest cannot be checked any more, checks the digest of no blob, waits for ever for a silent server,
+sleeps for two minutes in all between its attempts without hearing of a cancel, and knows no identity tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+from urllib3.exceptions import HTTPError
+
+from step_runner.errors import FetchError, StepRunnerError
+from step_runner.fetch.authorization import AuthorizationError
+from step_runner.fetch.blob import Blob, BlobError
+from step_runner.fetch.host import registry_url, repository_on
+from step_runner.fetch.image import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
+from step_runner.fetch.line import line_reason
+from step_runner.fetch.session import AnswerError, Session, StatusError, document, location
+from step_runner.fetch.transport import RedirectError, open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.credentials import Credentials
+    from step_runner.fetch.image import Descriptor
+    from step_runner.fetch.transport import Response
+
+TIMEOUT = 30.0
+"""Seconds that a registry may take to accept a connection, and may be silent."""
+
+_MANIFESTS = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
+_MOST_PAGES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest as the registry keeps it: its bytes decide its digest."""
+
+    content: bytes = field(repr=False)
+    media_type: str
+
+    @property
+    def digest(self) -> str:
+        """The digest by which the registry knows it."""
+        return digest_of(self.content)
+
+
+@contextmanager
+def open_repository(
+    registry: str,
+    repository: str,
+    credentials: Credentials,
+    cancellation: Cancellation,
+    *,
+    timeout: float = TIMEOUT,
+) -> Iterator[ImageRepository]:
+    """The client of `registry/repository`, used by one thread, inside of the block.
+
+    Nothing is sent yet. `timeout`, in seconds, bounds each connect and each silence.
+    """
+    url = registry_url(registry)
+    with open_transport(url, cancellation, timeout) as transport:
+        session = Session(url, repository_on(registry, repository), credentials, transport)
+        yield ImageRepository(f"{registry}/{repository}", session, cancellation)
+
+
+class ImageRepository:
+    """A repository of images.
+
+    All methods raise FetchError with one sentence, which begins with the name of the image, and StoppedError when
+    the cancellation has come.
+    """
+
+    def __init__(self, name: str, session: Session, cancellation: Cancellation) -> None:
+        self.name = name
+        self._session = session
+        self._cancellation = cancellation
+
+    def named(self, reference: str) -> str:
+        """The whole name of what a tag or a digest means."""
+        return f"{self.name}{'@' if ':' in reference else ':'}{reference}"
+
+    def tags(self) -> list[str]:
+        """All tags; there are none in a repository that the registry does not know."""
+        found: list[str] = []
+        path = "tags/list?n=1000"
+        with self._explained(self.name):
+            for _ in range(_MOST_PAGES):
+                response = self._session.send("GET", path)
+                if response.status == 404:
+                    response.close()
+                    break
+                found += _tags(document(response, 200))
+                path = _next_page(response)
+                if not path:
+                    break
+        return found
+
+    def manifest(self, reference: str) -> Manifest | None:
+        """The manifest that a tag or a digest means, None if there is none; it has the digest that was asked for."""
+        with self._explained(self.named(reference)):
+            response = self._session.send("GET", f"manifests/{quote(reference, safe=':')}", {"Accept": _MANIFESTS})
+            if response.status == 404:
+                response.close()
+                return None
+            manifest = Manifest(document(response, 200), response.header("Content-Type").partition(";")[0].strip())
+            if is_digest(reference) and not matches(manifest.content, reference):
+                raise AnswerError("the registry sent a manifest with another digest; try again, or push it again")
+            return manifest
+
+    def put_manifest(self, reference: str, manifest: Manifest) -> None:
+        """Store a manifest under a tag, or under its digest."""
+        with self._explained(self.named(reference)):
+            headers = {"Content-Type": manifest.media_type}
+            response = self._session.send("PUT", f"manifests/{quote(reference, safe=':')}", headers, manifest.content)
+            document(response, 201)
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the repository has the blob."""
+        with self._explained(self.named(digest)):
+            response = self._session.send("HEAD", f"blobs/{digest}")
+            response.close()
+            if response.status not in (200, 404):
+                raise StatusError(response.status)
+            return response.status == 200
+
+    def upload_blob(self, content: IO[bytes], size: int, digest: str) -> None:
+        """Store a blob: `size` bytes, from where the seekable `content` stands to its end."""
+        with self._explained(self.named(digest)):
+            start = self._session.send("POST", "blobs/uploads/", {"Content-Length": "0"})
+            document(start, 202)
+            place = location(start)
+            place += f"{'&' if urlsplit(place).query else '?'}{urlencode({'digest': digest})}"
+            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+            document(self._session.send("PUT", place, headers, content), 201)
+
+    @contextmanager
+    def blob(self, descriptor: Descriptor) -> Iterator[Blob]:
+        """The bytes of a blob, read as they come; their digest is checked at their end.
+
+        What is raised inside of the block is explained, too.
+        """
+        with self._explained(self.named(descriptor.digest)):
+            blob = Blob(descriptor, self._open_blob, self._cancellation)
+            try:
+                yield blob
+            finally:
+                blob.close()
+
+    def _open_blob(self, digest: str, offset: int) -> Response:
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        response = self._session.send("GET", f"blobs/{digest}", headers)
+        if response.status not in (200, 206):
+            response.close()
+            raise StatusError(response.status)
+        return response
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except StepRunnerError:
+            raise
+        except (HTTPError, RedirectError, AuthorizationError, AnswerError, BlobError, StatusError) as error:
+            self._cancellation.check()
+            reason = self._session.without_secrets(_reason(error, self._session))
+            # The cause stays out: a library's words about a request may show its headers.
+            raise FetchError(f"{name}: {reason}") from None
+
+
+def _tags(content: bytes) -> list[str]:
+    try:
+        return [tag for tag in json.loads(content)["tags"] or [] if isinstance(tag, str)]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise AnswerError("the registry's answer is no list of tags; check its address") from None
+
+
+def _next_page(response: Response) -> str:
+    """The URL of the next part of a list: RFC 8288."""
+    link = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', response.header("Link"))
+    return urljoin(response.url, link[1]) if link else ""
+
+
+def _reason(error: Exception, session: Session) -> str:
+    match error:
+        case StatusError(status=status):
+            return _status_reason(status, error.said, session.credentials)
+        case HTTPError():
+            return line_reason(error, session.host)
+        case AuthorizationError():
+            return f"the registry cannot be used: {error}"
+        case _:
+            return str(error)
+
+
+def _status_reason(status: int, said: str, credentials: Credentials) -> str:
+    quoted = f', "{said}"' if said else ""
+    match status:
+        case 401 | 403 if not credentials:
+            return (
+                f"the registry asks for credentials (HTTP {status}); set DOCKER_AUTH_CONFIG in the step's environment"
+            )
+        case 401 | 403:
+            return f"the registry refuses the credentials (HTTP {status}); check DOCKER_AUTH_CONFIG and what they allow"
+        case 404:
+            return f"the registry has no such blob or repository (HTTP 404{quoted}); push the image again"
+        case 407:
+            return "the proxy asks for credentials; write user:password@ in front of its host"
+        case 429:
+            return "the registry has had too many requests (HTTP 429); try again later, or with credentials"
+        case _:
+            return f"the registry answered with HTTP status {status}{quoted}; try again later"

@@ -1,0 +1,141 @@
+"""Requests for one repository, with the authorization that its registry asks for; this module loads urllib3."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from step_runner.fetch.authorization import TokenRequest, answer, parse_challenges, parse_token
+from step_runner.fetch.line import one_line
+from step_runner.fetch.transport import Request, origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from step_runner.fetch.credentials import Credentials
+    from step_runner.fetch.transport import Response, Transport
+
+_LARGEST_DOCUMENT = 4 << 20  # bytes; the specification has registries accept manifests up to this size
+
+
+class StatusError(Exception):
+    """The registry answered with this HTTP status, and perhaps said why."""
+
+    def __init__(self, status: int, said: str = "") -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.said = said
+
+
+class AnswerError(Exception):
+    """The registry answered with something that is not what was asked for, and what that is."""
+
+
+class Session:
+    """Sends requests for a repository; what a registry asks for is asked of its server of tokens once."""
+
+    def __init__(self, url: str, repository: str, credentials: Credentials, transport: Transport) -> None:
+        self.credentials = credentials
+        self._base = f"{url}/v2/{repository}/"
+        self._repository = repository
+        self._transport = transport
+        self._authorization: str | None = None
+        self._scheme_is_known = url.startswith("https:")
+
+    @property
+    def host(self) -> str:
+        """The host of the registry, with its port."""
+        return urlsplit(self._base).netloc
+
+    def send(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | IO[bytes] | None = None
+    ) -> Response:
+        """The answer to a request, repeated once with authorization; `path` is a URL, or starts at the repository.
+
+        StatusError: there are no credentials to answer with. AuthorizationError, RedirectError, HTTPError: no answer.
+        """
+        start = _position(body)
+        response = self._send(method, path, headers or {}, body)
+        if response.status != 401 or origin(response.url) != origin(self._base):
+            return response
+        challenges = parse_challenges(response.header("WWW-Authenticate"))
+        response.close()
+        self._authorization = self._authorize(challenges, method)
+        if self._authorization is None:
+            raise StatusError(401)
+        _rewind(body, start)
+        return self._send(method, path, headers or {}, body)
+
+    def without_secrets(self, text: str) -> str:
+        """The text, from elsewhere, with credentials and tokens struck out."""
+        token = (self._authorization or "").partition(" ")[2]
+        return self.credentials.without_secrets(text.replace(token, "***") if token else text)
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None) -> Response:
+        """One answer; the first one tells whether a registry nearby speaks https after all.
+
+        A server that does answers plain http with status 400. Nothing secret has been sent by then.
+        """
+        start = _position(body)
+        response = self._transport.send(self._request(method, path, headers, body))
+        settled, self._scheme_is_known = self._scheme_is_known, True
+        if settled or response.status != 400:
+            return response
+        response.close()
+        self._base = re.sub("^http:", "https:", self._base)
+        _rewind(body, start)
+        return self._transport.send(self._request(method, path, headers, body))
+
+    def _request(self, method: str, path: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None) -> Request:
+        # A registry may have uploads and further pages at another host, which must not get the authorization.
+        url = path if "://" in path else self._base + path
+        authorization = self._authorization if origin(url) == origin(self._base) else None
+        return Request(method, url, headers, authorization, body)
+
+    def _authorize(self, challenges: Mapping[str, Mapping[str, str]], method: str) -> str | None:
+        actions = "pull" if method in ("GET", "HEAD") else "pull,push"
+        answered = answer(challenges, self.credentials, f"repository:{self._repository}:{actions}")
+        return self._token(answered) if isinstance(answered, TokenRequest) else answered
+
+    def _token(self, asked: TokenRequest) -> str:
+        form = {} if asked.form is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        method = "GET" if asked.form is None else "POST"
+        response = self._transport.send(Request(method, asked.url, form, asked.authorization, asked.form))
+        return parse_token(document(response, 200))
+
+
+def document(response: Response, status: int) -> bytes:
+    """The body of an answer with this status. StatusError: it has another one. AnswerError: it is too large."""
+    content = response.read(_LARGEST_DOCUMENT)
+    if response.status != status:
+        raise StatusError(response.status, _said(content))
+    if len(content) > _LARGEST_DOCUMENT:
+        raise AnswerError(f"the registry's answer is larger than {_LARGEST_DOCUMENT >> 20} MiB; check its address")
+    return content
+
+
+def location(response: Response) -> str:
+    """The URL to go on with. AnswerError: there is none."""
+    text = response.header("Location")
+    if not text:
+        raise AnswerError("the registry does not say where to send a blob; try again later")
+    return urljoin(response.url, text)
+
+
+def _said(content: bytes) -> str:
+    """The first reason in an answer of the form that the specification gives to errors."""
+    try:
+        return one_line(str(json.loads(content)["errors"][0]["message"]))
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
+def _position(body: bytes | IO[bytes] | None) -> int:
+    return 0 if body is None or isinstance(body, bytes) else body.tell()
+
+
+def _rewind(body: bytes | IO[bytes] | None, position: int) -> None:
+    if body is not None and not isinstance(body, bytes):
+        body.seek(position)

@@ -1,0 +1,189 @@
+"""Requests to a registry: tried again a few times, and redirected without secrets; this module loads urllib3."""
+
+from __future__ import annotations
+
+import email.utils
+import io
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from urllib3.exceptions import (
+    HTTPError,
+    LocationValueError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
+
+from step_runner.fetch.connection import open_manager
+from step_runner.fetch.line import cause_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+    from step_runner.fetch.cancellation import Cancellation
+
+PAUSES = (0.5, 2.0)
+"""Seconds between the attempts of one request, where the server does not say how long to wait."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds that a server may ask to wait; one that wants more time is given up."""
+
+_MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_FOR_A_WHILE = frozenset({408, 429, 500, 502, 503, 504})
+_FOR_GOOD = (NewConnectionError, ProxyError, SSLError, LocationValueError)
+
+
+class RedirectError(Exception):
+    """A redirect that is not followed, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a server; `authorization` goes to the host of `url` and to no other one."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    authorization: str | None = field(default=None, repr=False)
+    body: bytes | IO[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def origin(self) -> tuple[str, str | None, int | None]:
+        """Scheme, host and port."""
+        return origin(self.url)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer whose body is still to be read, and the URL that gave it in the end."""
+
+    http: BaseHTTPResponse
+    url: str
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.http.status
+
+    def header(self, name: str) -> str:
+        """A header, empty if there is none."""
+        return self.http.headers.get(name) or ""
+
+    def read(self, limit: int) -> bytes:
+        """The body, of which `limit` + 1 bytes are read at most; the connection is given back."""
+        try:
+            return self.http.read(limit + 1, decode_content=False)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the connection back, or close it where there is more to be read."""
+        if self.http.length_remaining != 0:
+            self.http.close()
+        self.http.release_conn()
+
+
+class Transport:
+    """Sends requests, by one thread; a cancel ends them."""
+
+    def __init__(self, manager: PoolManager, cancellation: Cancellation) -> None:
+        self._manager = manager
+        self._cancellation = cancellation
+
+    def send(self, request: Request) -> Response:
+        """The answer to a request, which is sent three times at most while the server is busy or breaks off.
+
+        HTTPError: there is no answer. RedirectError: the server sends us in a circle. StoppedError: cancelled.
+        """
+        body = request.body if request.body is not None and not isinstance(request.body, bytes) else io.BytesIO()
+        start = body.tell()
+        for pause in PAUSES:
+            try:
+                response = self._follow(request)
+            except HTTPError as error:
+                if isinstance(cause_of(error), _FOR_GOOD):
+                    raise
+                asked = pause
+            else:
+                if response.status not in _FOR_A_WHILE:
+                    return response
+                asked = _asked_pause(response, pause)
+                if asked > LONGEST_PAUSE:
+                    return response
+                response.close()
+            self._cancellation.wait(asked)
+            self._cancellation.check()
+            body.seek(start)
+        return self._follow(request)
+
+    def _follow(self, request: Request) -> Response:
+        """One attempt, with the redirects of what only reads."""
+        for _ in range(_MOST_REDIRECTS):
+            response = self._send(request)
+            if response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
+                return response
+            response.close()
+            request = _redirected(request, response.header("Location"))
+        raise RedirectError(f"the server redirects more than {_MOST_REDIRECTS} times; try again later")
+
+    def _send(self, request: Request) -> Response:
+        self._cancellation.check()
+        headers = {"Accept-Encoding": "identity", "User-Agent": "step-runner", **request.headers}
+        if request.authorization:
+            headers["Authorization"] = request.authorization
+        http = self._manager.request(
+            request.method,
+            request.url,
+            headers=headers,
+            body=request.body,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+        )
+        return Response(http, request.url)
+
+
+@contextmanager
+def open_transport(url: str, cancellation: Cancellation, timeout: float) -> Iterator[Transport]:
+    """Connections for requests to `url` and to where it redirects; see `open_manager`."""
+    with open_manager(url, cancellation, timeout) as manager:
+        yield Transport(manager, cancellation)
+
+
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port of a URL. RedirectError: it is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        raise RedirectError("the server names an address that is no URL; try again later") from None
+
+
+def _redirected(request: Request, location: str) -> Request:
+    url = urljoin(request.url, location)
+    scheme, host, _ = origin(url)
+    if scheme not in ("http", "https") or not host:
+        raise RedirectError("the server redirects to an address that is no URL; try again later")
+    if scheme == "http" and request.origin[0] == "https":
+        raise RedirectError("the server redirects from https to http, which is refused; tell who runs it")
+    kept = request.authorization if origin(url) == request.origin else None
+    return replace(request, url=url, authorization=kept)
+
+
+def _asked_pause(response: Response, otherwise: float) -> float:
+    """The seconds that the header Retry-After asks for: RFC 9110, section 10.2.3."""
+    text = response.header("Retry-After").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return otherwise

@@ -1,0 +1,85 @@
+"""A real registry on loopback: Debian's docker-registry."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+UNPACKED = Path(__file__).parents[2] / ".cache/docker-registry/usr/bin/docker-registry"
+PROGRAM = shutil.which("docker-registry") or (str(UNPACKED) if UNPACKED.exists() else None)
+
+CONFIG = """\
+version: 0.1
+log: {{level: info, accesslog: {{disabled: true}}}}
+storage:
+  filesystem: {{rootdirectory: {directory}}}
+  delete: {{enabled: true}}
+http:
+  addr: 127.0.0.1:0
+  secret: loopback
+"""
+
+
+class RegistryServer:
+    """A registry that is ready when this is made, at a port that the system chose, with its files in a directory.
+
+    `htpasswd` is a file of users with bcrypt, `certificate` and `key` have it speak TLS.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        htpasswd: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:
+        if not PROGRAM:
+            pytest.skip("needs docker-registry, which .ci/install brings")
+        directory.mkdir(parents=True)
+        config = CONFIG.format(directory=directory)
+        if certificate:
+            config += f"  tls: {{certificate: {certificate}, key: {key or certificate}}}\n"
+        if htpasswd:
+            config += f"auth:\n  htpasswd: {{realm: loopback, path: {htpasswd}}}\n"
+        path = directory / "config.yml"
+        path.write_text(config)
+        self._process = subprocess.Popen(
+            [PROGRAM, "serve", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self.port = self._wait_until_ready()
+        self._drain = threading.Thread(target=self._read_log)
+        self._drain.start()
+
+    @property
+    def host(self) -> str:
+        """What stands in front of the repository in a reference."""
+        return f"127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        """End it, if it has not ended yet."""
+        self._process.terminate()
+        self._drain.join()
+        self._process.wait()
+
+    def _wait_until_ready(self) -> int:
+        assert self._process.stderr
+        lines = []
+        for line in self._process.stderr:
+            lines.append(line)
+            if listening := re.search(r"listening on 127\.0\.0\.1:(\d+)", line):
+                return int(listening[1])
+        self._process.wait()
+        raise AssertionError("".join(lines))
+
+    def _read_log(self) -> None:
+        """Read on, so that the registry never waits for a reader."""
+        assert self._process.stderr
+        with self._process.stderr as log:
+            for _ in log:
+                pass

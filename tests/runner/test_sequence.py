@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.runner.conftest import Workshop
 
     from step_runner.model import Function, Reference, StepResult
+    from step_runner.runner.context import Environment
 
 
 def string(**fields: Any) -> dict[str, Any]:
@@ -284,9 +285,9 @@ async def test_no_step_starts_after_a_cancel_between_two(workshop: Workshop) -> 
     """The cancel comes when the first has ended by itself, which stays a success."""
     workshop.write("second", shell("echo never"))
 
-    async def cancel_and_resolve(reference: Reference, base: str) -> Function:
+    async def cancel_and_resolve(reference: Reference, base: str, environment: Environment) -> Function:
         workshop.proc.cancel()
-        return await resolve(workshop.proc, reference, base)
+        return await resolve(workshop.proc, reference, base, environment)
 
     steps = run_list(
         {"name": "a", "script": "true"}, {"name": "b", "step": "./second"}, {"name": "c", "script": "true"}

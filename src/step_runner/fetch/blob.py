@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from typing import TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
@@ -24,74 +25,96 @@ class BlobError(Exception):
     """An answer of the registry that is not what was asked for, and why."""
 
 
-class Blob:
-    """A stream to be read once; where the connection breaks, it goes on from there over a new one."""
+class Blob(io.RawIOBase):
+    """A stream to be read once; where the connection breaks, it goes on from there over a new one.
+
+    What reading raises: BlobError, where size or digest is not what was promised; HTTPError, where there is no answer;
+    StoppedError.
+    """
 
     def __init__(
-        self, descriptor: Descriptor, open_at: Callable[[str, int], Response], cancellation: Cancellation
+        self,
+        descriptor: Descriptor,
+        open_at: Callable[[str, int], Response],
+        cancellation: Cancellation,
+        received: Callable[[int], None],
     ) -> None:
-        """`open_at` asks for the blob with a digest from an offset on; the answer may begin at 0 all the same."""
+        """`open_at` asks for the blob with a digest from an offset on; the answer may begin at 0 all the same.
+
+        `received` is told how many bytes have come each time.
+        """
         self._digest = descriptor.digest
         self._size = descriptor.size
         self._open_at = open_at
         self._cancellation = cancellation
+        self._received = received
         self._hash = hashlib.new(descriptor.digest.partition(":")[0])
         self._offset = 0
         self._breaks = 0
         self._response: Response | None = None
 
-    def read(self, size: int = PIECE) -> bytes:
-        """The next bytes, none at the end. BlobError: size or digest is not what was promised. HTTPError: no answer."""
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Read the next bytes into a buffer and return how many they are, 0 at the end."""
+        view = memoryview(buffer)[: min(len(buffer), self._size - self._offset, PIECE)]
+        if not view:
+            return 0
+        count = self._read(view)
+        self._hash.update(view[:count])
+        self._offset += count
+        self._received(count)
         if self._offset == self._size:
-            return b""
-        piece = self._read(min(size, PIECE, self._size - self._offset) if size >= 0 else PIECE)
-        self._hash.update(piece)
-        self._offset += len(piece)
-        if self._offset == self._size:
-            self._check()
-        return piece
+            self.check()
+        return count
 
     def drain(self) -> None:
         """Read what is left, so that all of it is checked."""
-        while self.read():
+        while self.read(PIECE):
             pass
-        if not self._size:
-            self._check()
+        self.check()
 
-    def close(self) -> None:
-        """Give the connection back."""
-        if self._response:
-            self._response.close()
-            self._response = None
-
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Compare what was read with the digest. BlobError: it is something else."""
         algorithm, _, promised = self._digest.partition(":")
         if self._hash.hexdigest() != promised:
             raise BlobError(f"the registry sent a blob with another {algorithm} digest; push the image again")
 
-    def _read(self, size: int) -> bytes:
+    def close(self) -> None:
+        """Give the connection back."""
+        self._leave()
+        super().close()
+
+    def _leave(self) -> None:
+        if self._response:
+            self._response.close()
+            self._response = None
+
+    def _read(self, view: memoryview) -> int:
         while True:
             self._cancellation.check()
             try:
                 response = self._response = self._response or self._reopened()
-                piece: bytes = response.http.read(size, decode_content=False)
-                if piece:
-                    return piece
+                if count := response.read_into(view):
+                    return count
                 raise BlobError("the registry sent a blob that is shorter than its manifest says; push the image again")
             except HTTPError:
                 self._cancellation.check()
                 self._breaks += 1
                 if self._breaks == _MOST_BREAKS:
                     raise
-                self.close()
+                self._leave()
 
     def _reopened(self) -> Response:
         """The answer, whose next byte is the one at the offset."""
         response = self._open_at(self._digest, self._offset)
         skip = self._offset if response.status == 200 else 0
+        unwanted = bytearray(min(skip, PIECE))
         while skip:
-            piece = response.http.read(min(skip, PIECE), decode_content=False)
-            if not piece:
+            count = response.read_into(memoryview(unwanted)[:skip])
+            if not count:
                 raise BlobError("the registry sent a blob that is shorter than before; try again later")
-            skip -= len(piece)
+            skip -= count
         return response

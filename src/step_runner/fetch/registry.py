@@ -26,7 +26,7 @@ from step_runner.fetch.session import AnswerError, Session, StatusError, documen
 from step_runner.fetch.transport import RedirectError, open_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.credentials import Credentials
@@ -143,13 +143,13 @@ class ImageRepository:
             document(self._session.send("PUT", place, headers, content), 201)
 
     @contextmanager
-    def blob(self, descriptor: Descriptor) -> Iterator[Blob]:
+    def blob(self, descriptor: Descriptor, received: Callable[[int], None] = lambda count: None) -> Iterator[Blob]:
         """The bytes of a blob, read as they come; their digest is checked at their end.
 
-        What is raised inside of the block is explained, too.
+        `received` is told how many bytes have come each time. What reading raises is explained at the end of the block.
         """
         with self._explained(self.named(descriptor.digest)):
-            blob = Blob(descriptor, self._open_blob, self._cancellation)
+            blob = Blob(descriptor, self._open_blob, self._cancellation, received)
             try:
                 yield blob
             finally:

@@ -83,6 +83,12 @@ class Response:
         finally:
             self.close()
 
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer with the next bytes of the body and return how many they are; fewer come at the end only."""
+        piece: bytes = self.http.read(len(buffer), decode_content=False)
+        buffer[: len(piece)] = piece
+        return len(piece)
+
     def close(self) -> None:
         """Give the connection back, or close it where there is more to be read."""
         if self.http.length_remaining != 0:

@@ -20,7 +20,7 @@ from step_runner.jobs.manager import LOG_LEVEL, log_level
 from step_runner.jobs.resolver import resolve
 from step_runner.jobs.workspace import Workspace
 from step_runner.model import Function, JobStatus, Reference, Status, StepResult
-from step_runner.runner.context import GlobalContext, Observer, Sink
+from step_runner.runner.context import Environment, GlobalContext, Observer, Sink
 from step_runner.runner.proc import Proc
 
 if TYPE_CHECKING:
@@ -191,10 +191,16 @@ def _exit_status(job: Job[Sink], stopped_by: signal.Signals) -> int:
     return 1 if job.error is None else exit_status(job.error)
 
 
-async def _resolve(known: Mapping[Reference, Function], proc: Proc, reference: Reference, base: str) -> Function:
+async def _resolve(
+    known: Mapping[Reference, Function],
+    proc: Proc,
+    reference: Reference,
+    base: str,
+    environment: Environment,
+) -> Function:
     """The function that a reference names: one that is known, or else one that is looked for."""
     function = known.get(reference)
-    return await resolve(proc, reference, base) if function is None else function
+    return await resolve(proc, reference, base, environment) if function is None else function
 
 
 class _Both(NamedTuple):

@@ -12,11 +12,12 @@ from step_runner.model import Builtin, Dynamic, Function, Git, Local, Oci, Refer
 
 if TYPE_CHECKING:
     from step_runner.fetch.cancellation import Cancellation
+    from step_runner.runner.context import Environment
     from step_runner.runner.proc import Proc
 
 
-async def resolve(proc: Proc, reference: Reference, base: str) -> Function:
-    """The function that a reference in the directory `base` names.
+async def resolve(proc: Proc, reference: Reference, base: str, environment: Environment) -> Function:
+    """The function that a reference in the directory `base` names; a registry's credentials stand in `environment`.
 
     Raises StepRunnerError where there is none or it cannot be used, StoppedError when the job is cancelled while
     the function is being fetched.
@@ -26,18 +27,22 @@ async def resolve(proc: Proc, reference: Reference, base: str) -> Function:
         assert not isinstance(reference, Dynamic)
     if isinstance(reference, Local):
         return find_function(reference, base, _not_fetched)
-    return await _fetch_and_find(proc, reference, base)
+    return await _fetch_and_find(proc, reference, base, environment)
 
 
-async def _fetch_and_find(proc: Proc, reference: Local | Git | Oci | Builtin, base: str) -> Function:
+async def _fetch_and_find(
+    proc: Proc, reference: Local | Git | Oci | Builtin, base: str, environment: Environment
+) -> Function:
     from step_runner.fetch.cancellation import Cancellation
 
     cancellation = Cancellation()
     with proc.listening(lambda _: cancellation.cancel()):
-        return await asyncio.to_thread(find_function, reference, base, lambda found: _fetch(found, cancellation))
+        return await asyncio.to_thread(
+            find_function, reference, base, lambda found: _fetch(found, environment, cancellation)
+        )
 
 
-def _fetch(reference: Git | Oci | Builtin, cancellation: Cancellation) -> str:
+def _fetch(reference: Git | Oci | Builtin, environment: Environment, cancellation: Cancellation) -> str:
     match reference:
         case Git():
             from step_runner.fetch.cache import Cache
@@ -45,9 +50,10 @@ def _fetch(reference: Git | Oci | Builtin, cancellation: Cancellation) -> str:
 
             return fetch_git(reference, Cache(), cancellation)
         case Oci():
-            raise FetchError(
-                f"{reference.registry}/{reference.repository}: functions from registries are not supported"
-            )
+            from step_runner.fetch.cache import Cache
+            from step_runner.fetch.oci import fetch_oci
+
+            return fetch_oci(reference, Cache(), cancellation, environment=environment)
         case Builtin():
             raise FetchError(f'fetching builtin function: "{reference.name}" not found')
 

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from gracefulexitcmd import Container, Exit
     from step_runner.runner.proc import Proc
 
-Resolve: TypeAlias = Callable[[Reference, str], Awaitable[Function]]
-"""Finds the function that a reference in a given directory names."""
+Environment: TypeAlias = Callable[[], Mapping[str, str]]
+"""Gives the environment that a step will have, as far as it is known without its function."""
+
+Resolve: TypeAlias = Callable[[Reference, str, Environment], Awaitable[Function]]
+"""Finds the function that a reference in a given directory names, for a step with that environment."""
 
 
 class Sink(Protocol):

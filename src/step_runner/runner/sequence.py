@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 import msgspec
@@ -104,11 +105,17 @@ async def _find_function(step: Step, caller: StepsContext, files: StepFiles) -> 
         raise InputError(f"functions call each other more than {DEEPEST} deep ({chain}): does one call itself?")
     try:
         reference = _expand_reference(step.call, caller.scope(files))
-        return await caller.job.resolve(reference, caller.directory)
+        return await caller.job.resolve(reference, caller.directory, partial(_step_environment, step, caller, files))
     except StoppedError:
         raise
     except StepRunnerError as error:
         raise InputError(f"failed to load: {error}") from error
+
+
+def _step_environment(step: Step, caller: StepsContext, files: StepFiles) -> Mapping[str, str]:
+    """The environment that the step will have, as far as it is known without its function."""
+    env = binding.expand_env(step.env, caller.scope(files), "env")
+    return replace(caller, overrides={**caller.overrides, **env}).plain_environment()
 
 
 def _expand_reference(reference: Reference, scope: binding.Scope) -> Reference:

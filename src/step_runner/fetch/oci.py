@@ -1,0 +1,210 @@
+"""Functions from registries: from a tag or a digest to a directory with the files of an image.
+
+A digest means the same image for ever, so it comes from the cache once it is there; a tag is looked up at each use, and
+without a network there is no answer. The cache holds two kinds of entries, for the platform of this machine:
+
+    oci-image, platform, digest    the files of the image with this manifest, which suits the platform
+    oci-index, platform, digest    one file with the digest of the image that was chosen from this index
+
+An index offers an image for each platform. An image without an index is taken as well, if its config names a platform
+that suits this machine, or none.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from step_runner.errors import FetchError, StepRunnerError
+from step_runner.fetch.credentials import find_credentials
+from step_runner.fetch.image import (
+    Descriptor,
+    Image,
+    ImageError,
+    Index,
+    is_digest,
+    parse_manifest,
+    parse_platform,
+)
+from step_runner.fetch.platform import Platform, choose, running_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from step_runner.fetch.cache import Cache, Key
+    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.registry import ImageRepository
+    from step_runner.model import Oci
+
+_LARGEST_CONFIG = 4 << 20  # bytes
+
+
+def fetch_oci(
+    reference: Oci,
+    cache: Cache,
+    cancellation: Cancellation,
+    *,
+    environment: Callable[[], Mapping[str, str]],
+    progress: Callable[[str], None] = lambda text: None,
+) -> str:
+    """The directory with all files of the image that `reference` means; its `directory` is not looked at.
+
+    `environment` is asked for credentials when the registry is. `progress` is told one line at a time, often, in this
+    thread. FetchError: one sentence with the image, the reason and advice. StoppedError: `cancellation` came first.
+    """
+    cancellation.check()
+    # The registry of a long form may have a path behind its host, as in registry.example.com/group.
+    registry, _, path = reference.registry.partition("/")
+    repository = f"{path}/{reference.repository}" if path else reference.repository
+    fetch = _Fetch(registry, repository, reference.tag, cache, cancellation, environment, progress, running_platform())
+    return str(fetch.run())
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    registry: str
+    repository: str
+    tag: str
+    cache: Cache
+    cancellation: Cancellation
+    environment: Callable[[], Mapping[str, str]]
+    progress: Callable[[str], None]
+    platform: Platform
+
+    @property
+    def name(self) -> str:
+        return f"{self.registry}/{self.repository}{'@' if is_digest(self.tag) else ':'}{self.tag}"
+
+    def run(self) -> Path:
+        return self._remembered() or self._look_up()
+
+    def _remembered(self) -> Path | None:
+        """What the cache has for a digest."""
+        if not is_digest(self.tag):
+            return None
+        chosen = self.cache.find(self._key("oci-index", self.tag))
+        return self.cache.find(self._key("oci-image", (chosen / "digest").read_text() if chosen else self.tag))
+
+    def _look_up(self) -> Path:
+        with self._repository() as repository:
+            self.progress(f"fetching {self.name}: looking it up")
+            manifest = repository.manifest(self.tag)
+            if manifest is None:
+                raise ImageError("the registry has no such image, or shows it with credentials only; check its name")
+            found = parse_manifest(manifest.content)
+            if isinstance(found, Image):
+                make = partial(self._make_single, repository, found)
+                return self.cache.get(self._key("oci-image", manifest.digest), make, self.cancellation)
+            chosen = self._choose(found)
+            path = self._get(repository, chosen)
+            self._remember(manifest.digest, chosen)
+            return path
+
+    @contextmanager
+    def _repository(self) -> Iterator[ImageRepository]:
+        # Loading urllib3 takes a twentieth of a second; what the cache answers does without.
+        from step_runner.fetch.registry import open_repository
+
+        with _explained(self.name, self.cancellation):
+            credentials = find_credentials(self.environment(), self.registry, self.repository, self.cancellation)
+            with open_repository(self.registry, self.repository, credentials, self.cancellation) as repository:
+                yield repository
+
+    def _choose(self, index: Index) -> Descriptor:
+        position = choose([platform for platform, _ in index.images], self.platform)
+        if position is None:
+            offered = ", ".join(sorted({str(platform) for platform, _ in index.images})) or "none"
+            raise ImageError(self._unfit(offered))
+        return index.images[position][1]
+
+    def _unfit(self, offered: str) -> str:
+        return f"didn't find an image matching platform {self.platform} or generic; build one, there is {offered}"
+
+    def _get(self, repository: ImageRepository, chosen: Descriptor) -> Path:
+        make = partial(self._make_chosen, repository, chosen)
+        return self.cache.get(self._key("oci-image", chosen.digest), make, self.cancellation)
+
+    def _remember(self, index: str, chosen: Descriptor) -> None:
+        def make(directory: Path, scratch: Path) -> None:
+            (directory / "digest").write_text(chosen.digest)
+
+        self.cache.get(self._key("oci-index", index), make, self.cancellation)
+
+    def _make_single(self, repository: ImageRepository, image: Image, directory: Path, scratch: Path) -> None:
+        offered = parse_platform(_content(repository, image.config))
+        if choose([offered], self.platform) is None:
+            raise ImageError(self._unfit(str(offered)))
+        self._unpack(repository, image, directory)
+
+    def _make_chosen(self, repository: ImageRepository, chosen: Descriptor, directory: Path, scratch: Path) -> None:
+        manifest = repository.manifest(chosen.digest)
+        image = parse_manifest(manifest.content) if manifest else None
+        if not isinstance(image, Image):
+            raise ImageError(f"the registry has no image {chosen.digest}, which the index names; push it again")
+        self._unpack(repository, image, directory)
+
+    def _unpack(self, repository: ImageRepository, image: Image, directory: Path) -> None:
+        from step_runner.fetch.layers import unpack
+        from step_runner.fetch.tree import LayerError, Tree
+
+        tree = Tree(directory)
+        received = self._counter(sum(layer.size for layer in image.layers))
+        for layer in image.layers:
+            try:
+                with repository.blob(layer, received) as blob:
+                    unpack(blob, tree, self.cancellation)
+                    blob.drain()
+            except LayerError as error:
+                raise ImageError(f"the layer {layer.digest} {error}; it is refused, build the image anew") from None
+        tree.finish()
+
+    def _counter(self, size: int) -> Callable[[int], None]:
+        received = 0
+
+        def count(bytes_: int) -> None:
+            nonlocal received
+            received += bytes_
+            self.progress(f"fetching {self.name}: {received / 1e6:.1f} of {size / 1e6:.1f} MB")
+
+        return count
+
+    def _key(self, kind: str, digest: str) -> Key:
+        return (kind, str(self.platform), digest)
+
+
+def _content(repository: ImageRepository, config: Descriptor) -> bytes:
+    if config.size > _LARGEST_CONFIG:
+        raise ImageError(f"its config is larger than {_LARGEST_CONFIG >> 20} MiB; build the image anew")
+    with repository.blob(config) as blob:
+        content = blob.read()
+        blob.check()
+        return content
+
+
+@contextmanager
+def _explained(name: str, cancellation: Cancellation) -> Iterator[None]:
+    """Turn whatever a fetch raises into a FetchError of one sentence, or into a StoppedError after a cancel.
+
+    A registry can send anything, and tarfile answers some of it with errors of any class.
+    """
+    try:
+        yield
+    except StepRunnerError:
+        raise
+    except Exception as error:
+        cancellation.check()
+        raise FetchError(f"{name}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case ImageError():
+            return str(error)
+        case OSError():
+            reason = str(error.strerror or type(error).__name__).lower()
+            return f"it cannot be written: {reason}; make room, or set TMPDIR to another directory"
+        case _:
+            return f"the image is not understood ({type(error).__name__}); build it anew"

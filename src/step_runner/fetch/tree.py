@@ -1,0 +1,231 @@
+"""The files of an image, laid over each other layer by layer in one directory, and written nowhere else."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import stat
+from collections import deque
+from typing import IO, TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+Place: TypeAlias = tuple[str, ...]
+"""A path below the root as the names that lead there, none of which is a symbolic link, `.` or `..`."""
+
+_MOST_LINKS = 40  # that one path may follow, as Linux has it
+_PIECE = 1 << 20  # bytes
+
+
+class LayerError(Exception):
+    """A layer that cannot be unpacked, and why."""
+
+
+class Tree:
+    """A directory to which nobody else writes; its root is what programs in the image would see as `/`.
+
+    Symbolic links are kept in memory until `finish`: until then there is none on the disk, so that nothing can be
+    written through one. All paths that come in are those of the image, where links are followed inside of the root.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._links: dict[Place, dict[str, str]] = {}
+        self._fresh: set[Place] = set()
+        self._made: dict[str, Place] = {}
+
+    def begin_layer(self) -> None:
+        """From now on everything that is there belongs to lower layers, which the next one can hide."""
+        self._fresh.clear()
+
+    def add_directory(self, path: str, mode: int) -> None:
+        """Make a directory, which its owner can use whatever its mode is; one that is there is kept."""
+        place = self._place(path)
+        if place:
+            self._make_directory(place)
+            os.chmod(self._path(place), (mode & 0o755) | 0o700)
+            self._keep(place)
+
+    def add_file(self, path: str, mode: int, content: IO[bytes], size: int) -> None:
+        """Write a file of `size` bytes, which its owner can read whatever its mode is. LayerError: it is shorter."""
+        place = self._vacant(path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(self._path(place), flags, 0o600), "wb", buffering=0) as file:
+            os.fchmod(file.fileno(), (mode & 0o755) | 0o400)
+            shutil.copyfileobj(content, file, _PIECE)
+            if file.tell() != size:
+                raise LayerError(f"ends in the middle of {_shown(path)}")
+
+    def add_link(self, path: str, target: str) -> None:
+        """Remember a symbolic link."""
+        place = self._vacant(path)
+        self._links.setdefault(place[:-1], {})[place[-1]] = target
+        self._made.clear()
+
+    def add_hard_link(self, path: str, target: str) -> None:
+        """Make another name of a file or of a symbolic link. LayerError: there is none of this name."""
+        source = self._place(target)
+        link = self._link(source)
+        if link is not None:
+            self.add_link(path, posixpath.join("/", *source[:-1], link))
+        elif source and self._is_file(source):
+            place = self._vacant(path, spare=source)
+            if place != source:
+                os.link(self._path(source), self._path(place), follow_symlinks=False)
+        else:
+            raise LayerError(f"has the hard link {_shown(path)} to {_shown(target)}, which is no file of the image")
+
+    def remove(self, path: str) -> None:
+        """Hide what lower layers have under this path."""
+        self._hide(self._place(path))
+
+    def clear(self, path: str) -> None:
+        """Hide what lower layers have in this directory."""
+        place = self._resolve(_parts(path))
+        if self._is_directory(place):
+            self._hide_content(place)
+
+    def finish(self) -> None:
+        """Make the symbolic links, each of which leads to where it led in the image, inside of the root.
+
+        Links in a circle, which lead nowhere, are left out.
+        """
+        for directory, links in self._links.items():
+            for name, target in links.items():
+                text = self._relative(directory, target)
+                if text is not None:
+                    os.symlink(text, self._path((*directory, name)))
+
+    def _relative(self, directory: Place, target: str) -> str | None:
+        """The text of a link that leads to the target: upwards through real directories, then downwards only."""
+        parents, _, name = target.rpartition("/")
+        if name in ("", ".", ".."):
+            parents, name = target, ""
+        try:
+            place = self._resolve(parents.split("/"), () if target.startswith("/") else directory)
+        except LayerError:
+            return None
+        place = (*place, name) if name else place
+        return posixpath.relpath("/" + "/".join(place), "/" + "/".join(directory))
+
+    # Places.
+
+    def _place(self, path: str) -> Place:
+        """Where a path is, itself not followed; () is the root."""
+        *parents, name = _parts(path) or [""]
+        if not name:
+            return ()
+        return (*self._resolve(parents), name)
+
+    def _resolve(self, parts: Iterable[str], start: Place = ()) -> Place:
+        """Where the parts lead from `start`, with all links followed as if the root were that of the file system."""
+        pending, place, followed = deque(parts), list(start), 0
+        while pending:
+            part = pending.popleft()
+            target = self._links.get(tuple(place), {}).get(part)
+            if part == "..":
+                del place[-1:]
+            elif target is not None:
+                followed += 1
+                if followed > _MOST_LINKS:
+                    raise LayerError(f"has a path through more than {_MOST_LINKS} symbolic links, {_shown(part)} in it")
+                place = [] if target.startswith("/") else place
+                pending.extendleft(reversed(target.split("/")))
+            elif part not in ("", "."):
+                place.append(part)
+        return tuple(place)
+
+    def _vacant(self, path: str, spare: Place | None = None) -> Place:
+        """Where a path is, after what was there is gone and its directory made; `spare` is left alone."""
+        directory, _, _ = path.rstrip("/").rpartition("/")
+        parent = self._made.get(directory)
+        if parent is None:
+            parent = self._resolve(_parts(directory))
+            self._make_directory(parent)
+            self._keep(parent)
+            self._made[directory] = parent
+        *_, name = _parts(path) or [""]
+        if not name:
+            raise LayerError("has a file without a name")
+        place = (*parent, name)
+        if place != spare and self._exists(place):
+            self._remove(place)
+        self._fresh.add(place)
+        return place
+
+    def _make_directory(self, place: Place) -> None:
+        """Make a directory and those above it; a file or link that is in the way goes."""
+        if self._is_directory(place):
+            return
+        if place[:-1]:
+            self._make_directory(place[:-1])
+        if self._exists(place):
+            self._remove(place)
+        os.mkdir(self._path(place), 0o755)
+
+    def _keep(self, place: Place) -> None:
+        while place and place not in self._fresh:
+            self._fresh.add(place)
+            place = place[:-1]
+
+    def _hide(self, place: Place) -> None:
+        if place not in self._fresh:
+            self._remove(place)
+        elif self._is_directory(place):
+            self._hide_content(place)
+
+    def _hide_content(self, directory: Place) -> None:
+        names = {*os.listdir(self._path(directory)), *self._links.get(directory, {})}
+        for name in names:
+            self._hide((*directory, name))
+
+    def _remove(self, place: Place) -> None:
+        self._made.clear()
+        if self._link(place) is not None:
+            del self._links[place[:-1]][place[-1]]
+        elif self._is_directory(place):
+            self._remove_directory(place)
+        elif self._exists(place):
+            os.unlink(self._path(place))
+
+    def _remove_directory(self, place: Place) -> None:
+        path = self._path(place)
+        for directory, _, _ in os.walk(path):
+            below = os.path.relpath(directory, path)
+            self._links.pop(place if below == "." else (*place, *below.split(os.sep)), None)
+        shutil.rmtree(path)
+
+    # What is there.
+
+    def _path(self, place: Place) -> str:
+        return "/".join((self._root, *place))
+
+    def _link(self, place: Place) -> str | None:
+        return self._links.get(place[:-1], {}).get(place[-1]) if place else None
+
+    def _exists(self, place: Place) -> bool:
+        return self._link(place) is not None or os.path.lexists(self._path(place))
+
+    def _is_directory(self, place: Place) -> bool:
+        return os.path.isdir(self._path(place))
+
+    def _is_file(self, place: Place) -> bool:
+        try:
+            return stat.S_ISREG(os.lstat(self._path(place)).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+
+def _parts(path: str) -> list[str]:
+    """The names in a path. LayerError: it leads upwards, which no honest tool writes."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts or "\0" in path:
+        raise LayerError(f"has the path {_shown(path)}, which leads out of the image")
+    return parts
+
+
+def _shown(path: str) -> str:
+    return ascii(path[:200])

@@ -1,0 +1,119 @@
+"""Images made by hand, as the tests push them to a registry."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.credentials import Credentials
+from step_runner.fetch.image import CONFIG, INDEX, LAYER, MANIFEST, digest_of
+from step_runner.fetch.platform import Platform, running_platform
+from step_runner.fetch.registry import Manifest, open_repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.support.registry import RegistryServer
+
+HERE = running_platform()
+ELSEWHERE = Platform("plan9", "mips")
+
+
+def member(name: str, content: bytes = b"", **attributes: Any) -> tuple[tarfile.TarInfo, bytes]:
+    """An entry of an archive; `attributes` are those of TarInfo."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    info.mode = 0o644
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def symlink(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
+    return member(name, type=tarfile.SYMTYPE, linkname=target)
+
+
+def hard_link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
+    return member(name, type=tarfile.LNKTYPE, linkname=target)
+
+
+def directory(name: str, mode: int = 0o755) -> tuple[tarfile.TarInfo, bytes]:
+    return member(name, type=tarfile.DIRTYPE, mode=mode)
+
+
+def archive(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    """A tar archive."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for info, content in members:
+            tar.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def files(**contents: str) -> bytes:
+    """A layer in gzip with these files; a name's double underscore is its dot."""
+    return gzip.compress(
+        archive(*(member(name.replace("__", "."), text.encode()) for name, text in contents.items())), 1
+    )
+
+
+def descriptor(content: bytes, media_type: str, **more: Any) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content), **more}
+
+
+def manifest(layers: Iterable[bytes], config: bytes = b"{}") -> Manifest:
+    """The manifest of an image with these layers."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(config, CONFIG),
+        "layers": [descriptor(layer, LAYER) for layer in layers],
+    }
+    return Manifest(json.dumps(document).encode(), MANIFEST)
+
+
+def index(images: Iterable[tuple[Platform, Manifest]]) -> Manifest:
+    """The index of these images."""
+    entries = [descriptor(image.content, image.media_type, platform=named(platform)) for platform, image in images]
+    return Manifest(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode(), INDEX)
+
+
+def named(platform: Platform) -> dict[str, str]:
+    names = {"os": platform.os, "architecture": platform.architecture, "variant": platform.variant}
+    return {name: value for name, value in names.items() if value}
+
+
+def push(
+    server: RegistryServer,
+    repository: str,
+    tag: str,
+    images: dict[Platform, list[bytes]],
+    credentials: Credentials | None = None,
+) -> str:
+    """Push an index of images, each with these layers, and return its digest."""
+    made = [(platform, manifest(layers)) for platform, layers in images.items()]
+    blobs = [b"{}", *(layer for layers in images.values() for layer in layers)]
+    return push_all(server, repository, tag, index(made), [image for _, image in made], blobs, credentials)
+
+
+def push_all(
+    server: RegistryServer,
+    repository: str,
+    tag: str,
+    top: Manifest,
+    images: Iterable[Manifest],
+    blobs: Iterable[bytes],
+    credentials: Credentials | None = None,
+) -> str:
+    """Push blobs, images, and what the tag means; return the digest of the latter."""
+    with open_repository(server.host, repository, credentials or Credentials(), Cancellation()) as there:
+        for blob in blobs:
+            there.upload_blob(io.BytesIO(blob), len(blob), digest_of(blob))
+        for image in images:
+            there.put_manifest(image.digest, image)
+        there.put_manifest(tag, top)
+    return top.digest

@@ -140,6 +140,10 @@ class Script(Struct, frozen=True, tag="script"):
     text: str
 
 
+SCRIPT_SPEC = Spec(inputs={"script": Parameter(type=ValueType.STRING, sensitive=True)})
+"""What the function takes that a `script:` calls, which is also `builtin://script`."""
+
+
 class Step(Struct, frozen=True):
     """One item of a `run` list: what to call, with templates for its inputs and environment."""
 
@@ -158,11 +162,15 @@ class Stop(Struct, frozen=True):
 
 
 class Exec(Struct, frozen=True, tag="exec"):
-    """A function that is one command, started without a shell."""
+    """A function that is one command, started without a shell.
+
+    It reads `input` from its stdin, which is empty otherwise; no step file can say one.
+    """
 
     command: tuple[str, ...]
     work_dir: str | None = None
     stop: Stop = Stop()
+    input: str | None = None
 
 
 class Sequence(Struct, frozen=True, tag="run"):

@@ -29,8 +29,9 @@ async def run_command(
     path: tuple[str, ...],
     job: GlobalContext,
     stop: Stop,
+    given: bytes | None = None,
 ) -> tuple[ExecResult, Exception | None]:
-    """Run a command to its end; returns what it did, and what went wrong.
+    """Run a command to its end, with what is `given` to it as stdin; returns what it did, and what went wrong.
 
     When the job is cancelled meanwhile, the command is stopped gracefully and the error is a group: that it was
     stopped, and the command's own error if it had one. Raises CommandError when it cannot be started.
@@ -40,7 +41,8 @@ async def run_command(
         grace=job.proc.graceful_exit_delay,
         env=env,
         cwd=work_dir,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if given is None else None,
+        input=given,
         stdout=job.sink.stdout,
         stderr=job.sink.stderr,
         stop_signal=stop.signal,

@@ -13,12 +13,12 @@ from gracefulexitcmd import Cause
 from step_runner.errors import InputError, OutputError, StepError, StepRunnerError, StoppedError, causes
 from step_runner.expression import Secret, expand, expand_text, has_expression, reveal
 from step_runner.model import (
+    SCRIPT_SPEC,
     Dynamic,
     Exec,
     ExecResult,
     Function,
     Git,
-    Parameter,
     Reference,
     Script,
     Sequence,
@@ -27,7 +27,6 @@ from step_runner.model import (
     Step,
     StepResult,
     Value,
-    ValueType,
 )
 from step_runner.runner import binding, script
 from step_runner.runner.context import GlobalContext, StepsContext
@@ -43,7 +42,7 @@ DEEPEST = 100
 MOST_EXPANSIONS = 10
 """How often a reference may turn out to be an expression again."""
 
-SCRIPT = Function(spec=Spec(inputs={"script": Parameter(type=ValueType.STRING, sensitive=True)}), body=Exec(command=()))
+SCRIPT = Function(spec=SCRIPT_SPEC, body=Exec(command=()))
 """The function that a `script:` calls; its command is the shell's, and it may write outputs of any name."""
 
 Outputs: TypeAlias = "Mapping[str, Value | Secret]"
@@ -177,9 +176,10 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
         job.sink.notice(f"Running step name={call.step.name if call.step else ''}")
         context = _with_own_env(function, context)
         command, work_dir = _expand_exec(function, body, context)
+        given = _expand_input(body, context)
         context.files.make()
         exec_result, error = await run_command(
-            command, work_dir, context.plain_environment(), context.path, job, body.stop
+            command, work_dir, context.plain_environment(), context.path, job, body.stop, given
         )
         if error is None:
             outputs = _read_outputs(function, context)
@@ -228,6 +228,12 @@ def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple
     except StepRunnerError as error:
         raise InputError(f"exec: {error}") from error
     return command, os.path.join(context.job.work_dir, work_dir) if work_dir else context.job.work_dir
+
+
+def _expand_input(body: Exec, context: StepsContext) -> bytes | None:
+    if body.input is None:
+        return None
+    return str(reveal(expand_text(body.input, context.scope()))).encode(errors="surrogateescape")
 
 
 def _read_outputs(function: Function, context: StepsContext) -> Outputs:

@@ -9,7 +9,7 @@ import pytest
 
 from step_runner.errors import FetchError, FunctionFileError
 from step_runner.functions.resolve import resolve, resolve_local
-from step_runner.model import Builtin, Exec, Function, Git, Local, Oci
+from step_runner.model import Exec, Function, Git, Local, Oci
 
 
 @pytest.fixture(autouse=True)
@@ -128,12 +128,9 @@ def test_a_wrong_file_is_told_each_time() -> None:
         (Git(url="https://u:secret@h/x", revision="v1", file="b.yml"), "b.yml", "https://h/x@v1/b.yml"),
         (Oci(registry="r.io", repository="a", directory="d"), "d/step.yml", "r.io/a:latest/d/step.yml"),
         (Oci(registry="r.io", repository="a", tag="sha256:0"), "func.yml", "r.io/a@sha256:0/func.yml"),
-        (Builtin(name="x/y"), "func.yml", "builtin://x/y/func.yml"),
     ],
 )  # fmt: skip
-def test_what_was_fetched_is_found_below_its_root(
-    reference: Git | Oci | Builtin, path: str, shown: str, here: Path
-) -> None:
+def test_what_was_fetched_is_found_below_its_root(reference: Git | Oci, path: str, shown: str, here: Path) -> None:
     """Messages name the reference, not a place in the cache, and no password."""
     write(f"cache/{path}")
     function = resolve(reference, "/elsewhere", lambda _: f"{here}/cache")

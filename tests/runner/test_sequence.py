@@ -200,7 +200,7 @@ async def test_dynamic_reference_is_expanded_just_before_the_step(workshop: Work
         ("./none", 'step "a": failed to load: '),
         ("${{ vars.none }}", 'step "a": failed to load: '),
         ("${{ vars.loop }}", 'step "a": failed to load: the reference is an expression again after 10 expansions'),
-        ("builtin://none", 'step "a": failed to load: fetching builtin function: "none" not found'),
+        ("builtin://none", 'step "a": failed to load: fetching builtin function: "none" not found; '),
     ],
 )
 async def test_function_that_cannot_be_loaded_leaves_no_result(

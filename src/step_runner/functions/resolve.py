@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from step_runner.errors import FetchError
 from step_runner.functions.load import load_function
 from step_runner.functions.source import find_file, read_text
-from step_runner.model import Builtin, Function, Git, Local, Oci
+from step_runner.model import Function, Git, Local, Oci
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Fetched: TypeAlias = Git | Oci | Builtin
+Fetched: TypeAlias = Git | Oci
 MOST_FUNCTIONS = 256
 
 
@@ -29,8 +29,6 @@ def resolve(reference: Local | Fetched, base: str, fetch: Callable[[Fetched], st
     if isinstance(reference, Local):
         return resolve_local(reference, base)
     root = fetch(reference).replace("\\", "/")
-    if isinstance(reference, Builtin):
-        return _load(root, None, _shown_reference(reference))
     return _load(posixpath.join(root, reference.directory), reference.file, _shown_reference(reference))
 
 
@@ -73,8 +71,6 @@ def _load_unchanged(path: str, shown_as: str, inode: int, size: int, mtime_ns: i
 
 def _shown_reference(reference: Fetched) -> str:
     """A reference as people read it, without a password."""
-    if isinstance(reference, Builtin):
-        return f"builtin://{reference.name}"
     if isinstance(reference, Git):
         url = re.sub(r"//[^/@]*@", "//", reference.url)
         return posixpath.join(f"{url}@{reference.revision}", reference.directory).rstrip("/")

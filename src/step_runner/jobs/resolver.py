@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from step_runner.errors import FetchError
 from step_runner.functions.reference import parse_reference
 from step_runner.functions.resolve import resolve as find_function
 from step_runner.model import Builtin, Dynamic, Function, Git, Local, Oci, Reference
+from step_runner.runner.sequence import SCRIPT
 
 if TYPE_CHECKING:
     from step_runner.fetch.cancellation import Cancellation
@@ -30,19 +30,34 @@ async def resolve(proc: Proc, reference: Reference, base: str, environment: Envi
     return await _fetch_and_find(proc, reference, base, environment)
 
 
-async def _fetch_and_find(
-    proc: Proc, reference: Local | Git | Oci | Builtin, base: str, environment: Environment
-) -> Function:
+async def _fetch_and_find(proc: Proc, reference: Git | Oci | Builtin, base: str, environment: Environment) -> Function:
     from step_runner.fetch.cancellation import Cancellation
 
     cancellation = Cancellation()
     with proc.listening(lambda _: cancellation.cancel()):
-        return await asyncio.to_thread(
-            find_function, reference, base, lambda found: _fetch(found, environment, cancellation)
-        )
+        return await asyncio.to_thread(_find, reference, base, environment, cancellation)
 
 
-def _fetch(reference: Git | Oci | Builtin, environment: Environment, cancellation: Cancellation) -> str:
+def _find(
+    reference: Git | Oci | Builtin,
+    base: str,
+    environment: Environment,
+    cancellation: Cancellation,
+) -> Function:
+    if isinstance(reference, Builtin):
+        return _find_builtin(reference, cancellation)
+    return find_function(reference, base, lambda found: _fetch(found, environment, cancellation))
+
+
+def _find_builtin(reference: Builtin, cancellation: Cancellation) -> Function:
+    from step_runner.builtin import catalog
+    from step_runner.builtin.function import python_function
+
+    offer = catalog.find(reference.name)
+    return SCRIPT if offer.name == catalog.SCRIPT else python_function(offer, cancellation)
+
+
+def _fetch(reference: Git | Oci, environment: Environment, cancellation: Cancellation) -> str:
     match reference:
         case Git():
             from step_runner.fetch.cache import Cache
@@ -54,9 +69,7 @@ def _fetch(reference: Git | Oci | Builtin, environment: Environment, cancellatio
             from step_runner.fetch.oci import fetch_oci
 
             return fetch_oci(reference, Cache(), cancellation, environment=environment)
-        case Builtin():
-            raise FetchError(f'fetching builtin function: "{reference.name}" not found')
 
 
-def _not_fetched(reference: Git | Oci | Builtin) -> str:
+def _not_fetched(reference: Git | Oci) -> str:
     raise AssertionError(f"{reference} is not on this machine")

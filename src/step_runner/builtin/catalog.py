@@ -1,0 +1,83 @@
+"""Which function a name means: one that comes with the step runner, or one that an installed package offers.
+
+A package offers a function by an entry point in the group `step_runner.functions`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+from typing import TYPE_CHECKING, NamedTuple
+
+from step_runner import __version__
+from step_runner.errors import FetchError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "step_runner.functions"
+PACKAGE = "step-runner"
+
+SCRIPT = "script"
+"""The name of the function that a `script:` calls. It is no Python function: the runner starts its shell directly."""
+
+OWN = {
+    SCRIPT: "",
+    "docker/auth": "step_runner.builtin.docker_auth:docker_auth",
+}
+"""Where the functions that come with the step runner are imported from; packages cannot take their names."""
+
+
+class Offer(NamedTuple):
+    """A function that is there: its name, where it is imported from, and the package that it came with."""
+
+    name: str
+    target: str
+    package: str
+    version: str = ""
+
+    def __str__(self) -> str:
+        return f'"{self.name}" ({self.package} {self.version}, {self.target})'
+
+
+def find(name: str) -> Offer:
+    """The function with a name. Raises FetchError where there is none, or more than one package offers it."""
+    cleaned = cleaned_name(name)
+    offers = [offer for offer in _offers() if offer.name == cleaned]
+    if not offers:
+        raise FetchError(f'fetching builtin function: "{name}" not found; {_advice(cleaned)}')
+    if len(offers) > 1:
+        raise FetchError(f'fetching builtin function: "{name}" {_clash(offers)}')
+    return offers[0]
+
+
+def cleaned_name(name: str) -> str:
+    """The name without doubled slashes and dots, as the name of a path is cleaned."""
+    return posixpath.normpath(name.strip())
+
+
+def _offers() -> list[Offer]:
+    from importlib.metadata import entry_points
+
+    own = [Offer(name, target, PACKAGE, __version__) for name, target in OWN.items()]
+    return [*own, *map(_offer, entry_points(group=GROUP))]
+
+
+def _offer(entry: EntryPoint) -> Offer:
+    package, version = (entry.dist.name, entry.dist.version) if entry.dist is not None else ("a package", "")
+    return Offer(cleaned_name(entry.name), entry.value, package, version)
+
+
+def _advice(name: str) -> str:
+    known = sorted({offer.name for offer in _offers()})
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f'did you mean "{near[0]}"? ' if near else ""
+    return f"{meant}known are {', '.join(known)}; others come with packages that are installed beside step-runner"
+
+
+def _clash(offers: list[Offer]) -> str:
+    packages = sorted(offer.package for offer in offers)
+    if PACKAGE in packages:
+        packages.remove(PACKAGE)
+        return f"comes with step-runner, but {packages[0]} offers it, too; remove that package or rename its function"
+    return f"is offered by {' and by '.join(packages)}; remove all but one of them"

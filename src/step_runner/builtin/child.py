@@ -1,0 +1,128 @@
+"""What happens in the process of a Python function: it is imported, then described or called."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pkgutil
+import signal
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+
+from step_runner.builtin.signature import arguments, results, spec_of
+from step_runner.errors import InputError, StepRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from types import FrameType, TracebackType
+
+    from step_runner.model import Value
+
+IMPORTING = {__file__, pkgutil.__file__, importlib.__file__, "<frozen importlib._bootstrap>"}
+"""The files that import others."""
+
+
+def run(target: str, shown: str, inputs: dict[str, Value] | None = None, files: tuple[str, str] = ("", "")) -> None:
+    """Call the function `target`, or print its specification where there are no inputs, and exit.
+
+    `shown` names it in messages; `files` are the output file and the export file. SIGTERM ends a call like
+    sys.exit(143): `finally:` and context managers run; a coroutine is cancelled. A second SIGTERM does nothing.
+    """
+    if inputs is None:
+        _describe(target)
+    else:
+        signal.signal(signal.SIGTERM, _exit)
+        _call(target, shown, inputs, files)
+
+
+def _describe(target: str) -> None:
+    answer = os.dup(sys.stdout.fileno())
+    # What a module prints while it is imported is no part of the answer.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        told = msgspec.json.encode({"spec": spec_of(_imported(target))})
+    except InputError as error:
+        told = msgspec.json.encode({"problem": str(error)})
+    with open(answer, "wb") as stream:
+        stream.write(told)
+
+
+def _call(target: str, shown: str, inputs: dict[str, Value], files: tuple[str, str]) -> None:
+    try:
+        function = _imported(target)
+        returned = results(function, _returned(function, arguments(function, inputs)))
+    except StepRunnerError as error:
+        sys.exit(f"Error: {shown}: {error}")
+    except Exception as error:
+        _fail(shown, error)
+    for path, values in zip(files, returned, strict=True):
+        _append(path, values)
+
+
+def _returned(function: Callable[..., Any], given: Mapping[str, Any]) -> object:
+    returned = function(**given)
+    return _awaited(returned) if inspect.iscoroutine(returned) else returned
+
+
+def _awaited(coroutine: Coroutine[Any, Any, object]) -> object:
+    import asyncio
+
+    async def cancellable() -> object:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: task.cancelling() or task.cancel())
+        return await coroutine
+
+    try:
+        return asyncio.run(cancellable())
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    # To ignore the signal instead would be inherited by what the function starts while it cleans up.
+    signal.signal(number, lambda *_: None)
+    sys.exit(128 + number)
+
+
+def _imported(target: str) -> Callable[..., Any]:
+    try:
+        imported: Callable[..., Any] = pkgutil.resolve_name(target)
+    except Exception as error:
+        raise InputError(f"it cannot be imported: {_where(error)}{_summary(error)}") from error
+    return imported
+
+
+def _where(error: Exception) -> str:
+    """The line at which an import failed; "" where that was not in the file of a package."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}: "
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in IMPORTING]
+    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+
+
+def _fail(shown: str, error: Exception) -> NoReturn:
+    """Print the traceback, without our own part of it, and exit."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace):
+        trace = trace.tb_next
+    traceback.print_exception(error.with_traceback(trace))
+    sys.exit(f"Error: {shown} failed: {_summary(error)}")
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return trace.tb_frame.f_code.co_filename == __file__
+
+
+def _summary(error: Exception) -> str:
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+
+
+def _append(path: str, values: Mapping[str, Value]) -> None:
+    with open(path, "ab") as file:
+        for name, value in values.items():
+            file.write(msgspec.json.encode({"name": name, "value": value}) + b"\n")

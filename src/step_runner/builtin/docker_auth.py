@@ -1,0 +1,91 @@
+"""A docker configuration with the credentials of registries, for whatever reads DOCKER_AUTH_CONFIG."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from step_runner.errors import InputError
+from step_runner.plugin import Exported, Sensitive
+
+VARIABLE = "DOCKER_AUTH_CONFIG"
+CONFIG = "~/.docker/config.json"
+
+
+@dataclass(frozen=True)
+class DockerAuth:
+    """The configuration, as an object and as text for all later steps."""
+
+    auth: Sensitive[dict[str, Any]]
+    DOCKER_AUTH_CONFIG: Exported[str]
+
+
+def docker_auth(
+    registry: str = "",
+    username: Sensitive[str] = "",
+    password: Sensitive[str] = "",
+    helper_name: str = "",
+    store_name: str = "",
+    config_file: str = "",
+) -> DockerAuth:
+    """Adds to the docker configuration: a user's password for a registry, a credential helper for a registry, or a
+    credential store for all registries. The rest comes from DOCKER_AUTH_CONFIG and from `config_file`, which is
+    ~/.docker/config.json where none is given; the variable wins. Raises InputError.
+    """
+    _check(registry, username, password, helper_name)
+    known = _merged(_of_file(config_file), _read(os.environ.get(VARIABLE, ""), f"the variable {VARIABLE}"))
+    auth = _merged(known, _added(registry, username, password, helper_name, store_name))
+    return DockerAuth(auth, json.dumps(auth))
+
+
+def _check(registry: str, username: str, password: str, helper_name: str) -> None:
+    if (username or helper_name) and not registry:
+        raise InputError('the input "registry" is missing; give the host that the credentials are for')
+    if password and not username:
+        raise InputError('the input "username" is missing; give the user whose password it is')
+
+
+def _added(registry: str, username: str, password: str, helper_name: str, store_name: str) -> dict[str, Any]:
+    encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return {
+        **({"auths": {registry: {"auth": encoded}}} if username else {}),
+        **({"credHelpers": {registry: helper_name}} if helper_name else {}),
+        **({"credsStore": store_name} if store_name else {}),
+    }
+
+
+def _of_file(given: str) -> dict[str, Any]:
+    path = Path(given or CONFIG).expanduser()
+    try:
+        return _read(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        if given:
+            raise InputError(f"{path}: there is no such file; leave out the input config_file or mend it") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8'}") from None
+
+
+def _read(text: str, place: str) -> dict[str, Any]:
+    if not text.strip():
+        return {}
+    try:
+        config = json.loads(text)
+    except ValueError:  # its message may show a secret
+        config = None
+    if not isinstance(config, dict):
+        raise InputError(f"{place}: is no docker configuration; it must hold a JSON object")
+    return config
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both objects as one; where both have a value that is no object, that of `above` counts."""
+    both = {
+        name: _merged(below[name], value) if isinstance(below.get(name), dict) and isinstance(value, dict) else value
+        for name, value in above.items()
+    }
+    return {**below, **both}

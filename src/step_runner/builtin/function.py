@@ -1,0 +1,103 @@
+"""From the name of a Python function to the plan of it: a command that runs it in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from pkgutil import resolve_name
+from subprocess import PIPE
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+
+from gracefulexitcmd import Cmd
+from step_runner.builtin.catalog import PACKAGE, SCRIPT, Offer, find
+from step_runner.builtin.signature import spec_of
+from step_runner.errors import FetchError
+from step_runner.expression import escape_template
+from step_runner.model import SCRIPT_SPEC, Exec, Function, Parameter, Spec, ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from step_runner.fetch.cancellation import Cancellation
+
+START = str(Path(__file__).with_name("start.py"))
+
+PATIENCE = 60.0
+"""Seconds that a package may take to be imported."""
+
+GRACE = 1.0
+"""Seconds between SIGTERM and SIGKILL for an import that takes too long, or is not needed any more."""
+
+
+def python_function(offer: Offer, cancellation: Cancellation) -> Function:
+    """The plan of a function; its command gets the inputs through stdin, where no other process sees them.
+
+    Raises FetchError where it cannot be imported or its signature says too little, StoppedError when it is cancelled.
+    """
+    request = escape_template(json.dumps(_request(offer))[:-1])
+    values = '"inputs": ${{ inputs }}, "files": ${{ [output_file, export_file] }}}'
+    command = tuple(map(escape_template, _command(offer)))
+    return Function(spec=_spec(offer, cancellation), body=Exec(command=command, input=f"{request}, {values}"))
+
+
+def spec(name: str, cancellation: Cancellation) -> Spec:
+    """The specification of the function with a name. Raises as `catalog.find` and `python_function`."""
+    return _spec(find(name), cancellation)
+
+
+def _request(offer: Offer) -> dict[str, object]:
+    return {"path": sys.path, "target": offer.target, "shown": str(offer)}
+
+
+def _command(offer: Offer) -> tuple[str, ...]:
+    # Isolated, so that no variable of the step decides what is imported, and unbuffered, so that the log is complete.
+    return (sys.executable, "-I", "-u", "-X", "utf8", START, offer.name)
+
+
+def _spec(offer: Offer, cancellation: Cancellation) -> Spec:
+    if offer.name == SCRIPT:
+        return SCRIPT_SPEC
+    if offer.package == PACKAGE:
+        return spec_of(resolve_name(offer.target))
+    return _described(offer, cancellation)
+
+
+def _described(offer: Offer, cancellation: Cancellation) -> Spec:
+    """The specification of a function of a package, which is imported in a process of its own."""
+    command = Cmd(
+        _command(offer),
+        input=json.dumps(_request(offer)).encode(errors="surrogateescape"),
+        stdout=PIPE,
+        stderr=PIPE,
+        grace=GRACE,
+        timeout=PATIENCE,
+    )
+    with cancellation.calling(command.cancel):
+        ended = command.run()
+    cancellation.check()
+    try:
+        told = json.loads(ended.stdout or b"")
+    except ValueError:
+        raise _unusable(offer, f"it cannot be imported: {_last_line(ended.stderr, ended.status)}") from None
+    if "problem" in told:
+        raise _unusable(offer, told["problem"])
+    return Spec(inputs=_parameters(told["spec"]["inputs"]), outputs=_parameters(told["spec"]["outputs"]))
+
+
+def _parameters(told: Mapping[str, Any]) -> dict[str, Parameter]:
+    return {
+        name: Parameter(type=ValueType(one["type"]), default=one.get("default", UNSET), sensitive=one["sensitive"])
+        for name, one in told.items()
+    }
+
+
+def _unusable(offer: Offer, problem: str) -> FetchError:
+    return FetchError(f"fetching builtin function: {offer}: {problem}; mend the package, or install another version")
+
+
+def _last_line(stderr: bytes | None, status: int | None) -> str:
+    lines = (stderr or b"").decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"its process ended with status {status}"

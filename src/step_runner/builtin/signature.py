@@ -1,0 +1,210 @@
+"""What the signature of a Python function says: its inputs, its outputs, and how values of JSON become those of Python.
+
+The types are those that msgspec can convert, as far as they fit one of the types that inputs and outputs can have.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+from msgspec import inspect as types
+
+from step_runner.errors import InputError
+from step_runner.model import Parameter, Spec, Value, ValueType, type_of
+from step_runner.plugin import Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from msgspec import UnsetType
+
+KINDS: dict[type[types.Type], ValueType] = {
+    types.StrType: ValueType.STRING,
+    types.IntType: ValueType.NUMBER,
+    types.FloatType: ValueType.NUMBER,
+    types.BoolType: ValueType.BOOLEAN,
+    types.ListType: ValueType.ARRAY,
+    types.DictType: ValueType.STRUCT,
+    types.TypedDictType: ValueType.STRUCT,
+    types.DataclassType: ValueType.STRUCT,
+}
+ADVICE = "use str, int, float, bool, list, dict, Path, Literal, a dataclass or a TypedDict"
+RECORD_ADVICE = "return a dataclass or a TypedDict with a field for each output, or None"
+UNNAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class Results(NamedTuple):
+    """What a function returned: its outputs and the variables that it exports."""
+
+    outputs: Mapping[str, Value]
+    exports: Mapping[str, Value]
+
+
+def spec_of(function: Callable[..., Any]) -> Spec:
+    """The inputs and outputs of a function. Raises InputError, with what to write instead, where one has no type."""
+    hints = _hints(function)
+    inputs = {name: _input(one, hints) for name, one in inspect.signature(function).parameters.items()}
+    fields = _fields(hints.get("return"))
+    outputs = {name: _output(name, hint) for name, hint in fields.items() if Mark.EXPORTED not in _marks(hint)}
+    return Spec(inputs=inputs, outputs=outputs)
+
+
+def arguments(function: Callable[..., Any], inputs: Mapping[str, Value]) -> dict[str, Any]:
+    """The inputs as the function takes them. Raises InputError for a value that is not of the input's type."""
+    hints = _hints(function)
+    return {name: _converted(f'input "{name}"', value, hints[name]) for name, value in inputs.items()}
+
+
+def results(function: Callable[..., Any], returned: object) -> Results:
+    """What is to be written for what a function returned; None stands for an output that there is not.
+
+    Raises InputError for what is not as the signature says.
+    """
+    hint = _hints(function).get("return")
+    fields = _fields(hint)
+    if not fields:
+        if returned is not None:
+            raise InputError(f"it returned a value, but its signature declares none; {RECORD_ADVICE}")
+        return Results({}, {})
+    plain = msgspec.to_builtins(returned, str_keys=True, enc_hook=_plain)
+    _converted("the returned value", plain, hint)
+    given = {name: plain[name] for name in fields if plain.get(name) is not None}
+    exported = {name for name, hint in fields.items() if Mark.EXPORTED in _marks(hint)}
+    return Results(
+        {name: value for name, value in given.items() if name not in exported},
+        {name: value for name, value in given.items() if name in exported},
+    )
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    if not inspect.isroutine(function):
+        raise InputError("it is no function; name a function in the entry point")
+    return _evaluated(function)
+
+
+def _evaluated(annotated: object) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(annotated, include_extras=True)
+    except NameError as error:
+        raise InputError(f"its type hints use {error.name}, which is not there; import it at run time, too") from error
+    except (TypeError, SyntaxError) as error:
+        raise InputError(f"its type hints cannot be evaluated: {error}; {ADVICE}") from error
+
+
+def _input(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Parameter:
+    place = f'input "{parameter.name}"'
+    if parameter.kind in UNNAMED:
+        raise InputError(f"{place} cannot be given by its name; leave out * and /")
+    if parameter.name not in hints:
+        raise InputError(f"{place} has no type; {ADVICE}")
+    hint = hints[parameter.name]
+    return Parameter(
+        type=_kind(place, hint),
+        default=_default(place, parameter.default, hint),
+        sensitive=Mark.SENSITIVE in _marks(hint),
+    )
+
+
+def _output(name: str, hint: object) -> Parameter:
+    place = f'output "{name}"'
+    optional = types.NoneType() in _alternatives(place, hint)
+    return Parameter(
+        type=_kind(place, hint),
+        default=None if optional else UNSET,
+        sensitive=Mark.SENSITIVE in _marks(hint),
+    )
+
+
+def _fields(hint: object) -> dict[str, Any]:
+    """The type hints of what a function returns, by name; of TypedDict and dataclass alike."""
+    if hint in (None, type(None)):
+        return {}
+    record = isinstance(hint, type) and (is_dataclass(hint) or typing.is_typeddict(hint))
+    if not record:
+        raise InputError(f"its return type {_shown(hint)} names no outputs; {RECORD_ADVICE}")
+    return {name: _without_not_required(one) for name, one in _evaluated(hint).items()}
+
+
+def _without_not_required(hint: Any) -> Any:
+    """The type of a field that a TypedDict may leave out, which is as good as None."""
+    return typing.get_args(hint)[0] | None if typing.get_origin(hint) is typing.NotRequired else hint
+
+
+def _default(place: str, default: object, hint: object) -> Value | UnsetType:
+    if default is inspect.Parameter.empty:
+        return UNSET
+    try:
+        value: Value = msgspec.to_builtins(default, str_keys=True, enc_hook=_plain)
+    except (TypeError, NotImplementedError) as error:
+        raise InputError(f"the default of {place} is no value of JSON; give it another one, or None") from error
+    _converted(f"the default of {place}", value, hint)
+    return value
+
+
+def _kind(place: str, hint: object) -> ValueType:
+    kinds = {_kind_of(one) for one in _alternatives(place, hint) if not isinstance(one, types.NoneType)}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    if kind is None:
+        raise InputError(f"{place} has the type {_shown(hint)}, which is none that inputs and outputs have; {ADVICE}")
+    return kind
+
+
+def _alternatives(place: str, hint: object) -> tuple[types.Type, ...]:
+    try:
+        found = types.type_info(hint)
+    except TypeError as error:
+        raise InputError(f"{place} has a type that cannot be used: {error}; {ADVICE}") from error
+    return found.types if isinstance(found, types.UnionType) else (found,)
+
+
+def _kind_of(found: types.Type) -> ValueType | None:
+    if isinstance(found, types.CustomType):
+        return ValueType.STRING if found.cls is Path else None
+    if isinstance(found, types.LiteralType):
+        kinds = {type_of(value) for value in found.values}
+        return kinds.pop() if len(kinds) == 1 else None
+    return KINDS.get(type(found))
+
+
+def _marks(hint: object) -> set[object]:
+    """What is said of a value, wherever in its type it is said."""
+    return set(_said(hint))
+
+
+def _said(hint: object) -> Iterator[object]:
+    yield from (one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Mark))
+    for argument in typing.get_args(hint):
+        yield from _said(argument)
+
+
+def _converted(place: str, value: object, hint: Any) -> Any:
+    try:
+        return msgspec.convert(value, hint, dec_hook=_custom)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{place} is of another type than declared: {_lower(str(error))}") from None
+
+
+def _custom(kind: type[Any], value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise msgspec.ValidationError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _shown(hint: object) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint)

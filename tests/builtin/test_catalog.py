@@ -1,0 +1,66 @@
+"""Which function a name means."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from step_runner.builtin.catalog import OWN, find
+from step_runner.errors import FetchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TEXT = "def act() -> None: ...\n"
+
+
+@pytest.mark.parametrize("name", ["docker/auth", "docker//auth/", "./docker/auth", "docker/x/../auth", " docker/auth "])
+def test_name_is_cleaned_like_a_path(name: str) -> None:
+    offer = find(name)
+    assert (offer.name, offer.target) == ("docker/auth", "step_runner.builtin.docker_auth:docker_auth")
+
+
+@pytest.mark.parametrize("name", [".", "..", "../docker/auth", "/docker/auth", "docker", "Docker/auth", "none"])
+def test_what_leaves_the_root_or_is_not_there_is_not_found(name: str) -> None:
+    with pytest.raises(FetchError, match=rf'^fetching builtin function: "{re.escape(name)}" not found; '):
+        find(name)
+
+
+def test_unknown_name_is_told_with_those_that_are_known(install: Callable[..., Path]) -> None:
+    install("demo", TEXT, {"demo/greet": "act"})
+    with pytest.raises(FetchError) as raised:
+        find("demo/gret")
+    known = ", ".join(sorted([*OWN, "demo/greet"]))
+    assert str(raised.value).endswith(
+        f'"demo/gret" not found; did you mean "demo/greet"? known are {known};'
+        " others come with packages that are installed beside step-runner"
+    )
+
+
+def test_package_is_told_with_what_it_offers(install: Callable[..., Path]) -> None:
+    install("demo", TEXT, {"act": "act"}, version="3.1")
+    assert str(find("act")) == '"act" (demo 3.1, demo:act)'
+
+
+def test_name_that_two_packages_offer_is_refused(install: Callable[..., Path]) -> None:
+    install("demo", TEXT, {"act": "act"})
+    install("other", TEXT, {"act": "act"})
+    with pytest.raises(FetchError) as raised:
+        find("act")
+    assert str(raised.value) == (
+        'fetching builtin function: "act" is offered by demo and by other; remove all but one of them'
+    )
+
+
+@pytest.mark.parametrize("name", ["docker/auth", "script"])
+def test_name_of_an_own_function_cannot_be_taken(install: Callable[..., Path], name: str) -> None:
+    install("demo", TEXT, {name: "act"})
+    with pytest.raises(FetchError) as raised:
+        find(name)
+    assert str(raised.value) == (
+        f'fetching builtin function: "{name}" comes with step-runner, but demo offers it, too;'
+        " remove that package or rename its function"
+    )

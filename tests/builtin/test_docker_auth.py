@@ -1,0 +1,111 @@
+"""`builtin://docker/auth`: the docker configuration that later steps see."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.steps import run_list
+
+from step_runner.builtin.docker_auth import docker_auth
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.runner.conftest import Workshop
+
+ADA = {"registry": "r.io", "username": "ada", "password": "pw:1"}
+ADA_AUTH = {"auth": base64.b64encode(b"ada:pw:1").decode()}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without a docker configuration, and an environment without one."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_AUTH_CONFIG", raising=False)
+    return tmp_path
+
+
+def write(home: Path, config: dict[str, Any]) -> None:
+    (home / ".docker").mkdir()
+    (home / ".docker" / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "auth"),
+    [
+        ({}, {}),
+        (ADA, {"auths": {"r.io": ADA_AUTH}}),
+        ({"registry": "r.io", "helper_name": "ecr"}, {"credHelpers": {"r.io": "ecr"}}),
+        ({"store_name": "secretservice"}, {"credsStore": "secretservice"}),
+        (
+            {**ADA, "helper_name": "gcr", "store_name": "pass"},
+            {"auths": {"r.io": ADA_AUTH}, "credHelpers": {"r.io": "gcr"}, "credsStore": "pass"},
+        ),
+    ],
+    ids=["nothing", "password", "helper", "store", "all"],
+)
+def test_each_way_to_log_in_has_its_place(inputs: dict[str, str], auth: dict[str, Any]) -> None:
+    made = docker_auth(**inputs)
+    assert made.auth == auth
+    assert json.loads(made.DOCKER_AUTH_CONFIG) == auth
+
+
+def test_what_is_known_already_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file first, over it the variable that an earlier step exported, over both what is new."""
+    write(home, {"auths": {"a": {"auth": "file"}, "b": {"auth": "file"}}, "proxies": {"default": {}}})
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"auths": {"b": {"auth": "env"}, "r.io": {"auth": "env"}}}))
+    assert docker_auth(**ADA).auth == {
+        "auths": {"a": {"auth": "file"}, "b": {"auth": "env"}, "r.io": ADA_AUTH},
+        "proxies": {"default": {}},
+    }
+
+
+def test_another_file_can_be_named(home: Path) -> None:
+    write(home, {"auths": {"a": {"auth": "home"}}})
+    (home / "own.json").write_text('{"auths": {"b": {"auth": "own"}}}')
+    assert docker_auth(config_file="~/own.json").auth == {"auths": {"b": {"auth": "own"}}}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            {"username": "ada", "password": "s3cr3t"},
+            'the input "registry" is missing; give the host that the credentials are for',
+        ),
+        ({"helper_name": "ecr"}, 'the input "registry" is missing; give the host that the credentials are for'),
+        (
+            {"registry": "r.io", "password": "s3cr3t"},
+            'the input "username" is missing; give the user whose password it is',
+        ),
+        ({"config_file": "~/none"}, "{home}/none: there is no such file; leave out the input config_file or mend it"),
+        ({"config_file": "~/broken"}, "{home}/broken: is no docker configuration; it must hold a JSON object"),
+        ({"config_file": "~/list"}, "{home}/list: is no docker configuration; it must hold a JSON object"),
+        ({"config_file": "~"}, "{home}: cannot be read: Is a directory"),
+    ],
+    ids=["no registry", "no registry for a helper", "no user", "no file", "no JSON", "no object", "directory"],
+)
+def test_what_cannot_be_used_is_refused_without_showing_a_secret(
+    home: Path, inputs: dict[str, str], message: str
+) -> None:
+    (home / "broken").write_text('{"auths": "s3cr3t"')
+    (home / "list").write_text('["s3cr3t"]')
+    with pytest.raises(InputError) as raised:
+        docker_auth(**inputs)
+    assert str(raised.value) == message.format(home=home)
+
+
+async def test_later_steps_have_the_configuration(workshop: Workshop, home: Path) -> None:
+    """Two registries after one another, from a masked variable; the output is as secret as what it is made of."""
+    steps = run_list(
+        {"name": "one", "func": "builtin://docker/auth", "inputs": ADA},
+        {"name": "two", "func": "builtin://docker/auth", "inputs": {"registry": "s.io", "helper_name": "ecr"}},
+        {"name": "show", "script": "echo $DOCKER_AUTH_CONFIG; echo '${{ steps.two.outputs.auth.credHelpers }}'"},
+    )
+    exported, output = await workshop.output(steps, env={"HOME": str(home)})
+    assert json.loads(exported) == {"auths": {"r.io": ADA_AUTH}, "credHelpers": {"s.io": "ecr"}}
+    assert json.loads(output) == {"s.io": "ecr"}

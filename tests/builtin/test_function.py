@@ -1,0 +1,259 @@
+"""Functions of packages, as steps: what they get, what they give, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.steps import run_list
+
+from step_runner.errors import message
+from step_runner.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.runner.conftest import Workshop
+
+GREET = """
+from dataclasses import dataclass
+from step_runner.plugin import Exported, Sensitive
+
+@dataclass
+class Greeting:
+    text: str
+    GREETED: Exported[str]
+
+def greet(name: str, times: int = 2, token: Sensitive[str] = "") -> Greeting:
+    print("greeting", name)
+    return Greeting(" ".join([f"hello {name}"] * times), name)
+"""
+
+
+def call(function: str, /, **inputs: Any) -> dict[str, Any]:
+    return {"name": "a", "func": f"builtin://{function}", "inputs": inputs}
+
+
+async def test_inputs_come_in_outputs_and_exports_go_out(workshop: Workshop, install: Callable[..., Path]) -> None:
+    install("demo", GREET, {"demo/greet": "greet"})
+    then = {"name": "b", "script": "echo ${{ steps.a.outputs.text }} - $GREETED"}
+    assert await workshop.output(run_list(call("demo/greet", name="Ada"), then)) == [
+        "greeting Ada",
+        "hello Ada hello Ada - Ada",
+    ]
+
+
+async def test_inputs_are_bound_like_those_of_any_function(workshop: Workshop, install: Callable[..., Path]) -> None:
+    install("demo", GREET, {"greet": "greet"})
+    assert 'input "name" required, but not defined' in await workshop.error(run_list(call("greet")))
+    error = await workshop.error(run_list(call("greet", name="Ada", nmae="x")))
+    assert error.endswith('step does not accept input with name "nmae": it accepts name, times, token')
+
+
+async def test_value_of_another_type_fails_the_step(workshop: Workshop, install: Callable[..., Path]) -> None:
+    install("demo", GREET, {"greet": "greet"})
+    assert await workshop.error(run_list(call("greet", name=5))) == 'step "a": exec: exit status 1'
+    assert workshop.log().splitlines()[-1] == (
+        'Error: "greet" (demo 1.0, demo:greet): input "name" is of another type than declared:'
+        " expected `str`, got `int`"
+    )
+
+
+async def test_secret_is_seen_by_no_other_process(workshop: Workshop, install: Callable[..., Path]) -> None:
+    """Neither the arguments nor the environment hold an input; both can be read while the function runs."""
+    look = """
+from pathlib import Path
+from step_runner.plugin import Sensitive
+
+def look(secret: Sensitive[str]) -> None:
+    assert secret == "s3cr3t" * 100_000
+    for name in ("cmdline", "environ"):
+        print(name, "s3cr3t" in Path("/proc/self", name).read_text())
+"""
+    install("demo", look, {"look": "look"})
+    lines = await workshop.output(run_list(call("look", secret="${{ vars.S }}")), variables={"S": "s3cr3t" * 100_000})
+    assert lines == ["cmdline False", "environ False"]
+
+
+async def test_function_has_the_environment_and_directory_of_any_step(
+    workshop: Workshop, install: Callable[..., Path]
+) -> None:
+    """Its stdin is empty, and nothing in its environment decides where its modules come from."""
+    look = """
+import os, sys
+
+def look() -> None:
+    print(os.getcwd(), os.environ["COLOUR"], repr(sys.stdin.read()), sys.flags.isolated)
+"""
+    install("demo", look, {"look": "look"})
+    (workshop.work_dir / "os.py").write_text("raise SystemExit('the wrong module')")
+    step = {**call("look"), "env": {"COLOUR": "green", "PYTHONPATH": str(workshop.work_dir), "PYTHONHOME": "/none"}}
+    assert await workshop.output(run_list(step)) == [f"{workshop.work_dir} green '' 1"]
+
+
+async def test_exception_fails_the_step_and_the_log_has_its_traceback(
+    workshop: Workshop, install: Callable[..., Path]
+) -> None:
+    module = install("demo", "def fail() -> None:\n    raise ValueError('no name')\n", {"fail": "fail"})
+    outcome = await workshop.run(run_list(call("fail")))
+    assert outcome.error is not None
+    assert message(outcome.error) == 'step "a": exec: exit status 1'
+    assert workshop.log().splitlines() == [
+        "Running step name=a",
+        "Traceback (most recent call last):",
+        f'  File "{module}", line 2, in fail',
+        "    raise ValueError('no name')",
+        "ValueError: no name",
+        'Error: "fail" (demo 1.0, demo:fail) failed: ValueError: no name',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "line"),
+    [("SystemExit('no name given')", 1, "no name given"), ("SystemExit(7)", 7, "Running step name=a")],
+    ids=["message", "status"],
+)
+async def test_function_that_exits_chooses_message_and_status(
+    workshop: Workshop, install: Callable[..., Path], raised: str, status: int, line: str
+) -> None:
+    install("demo", f"def leave() -> None:\n    raise {raised}\n", {"leave": "leave"})
+    assert await workshop.error(run_list(call("leave"))) == f'step "a": exec: exit status {status}'
+    assert workshop.log().splitlines()[-1] == line
+
+
+async def test_value_that_the_signature_does_not_declare_fails_the_step(
+    workshop: Workshop, install: Callable[..., Path]
+) -> None:
+    install("demo", "def give() -> None:\n    return 5\n", {"give": "give"})
+    await workshop.error(run_list(call("give")))
+    assert '"give" (demo 1.0, demo:give): it returned a value, but its signature declares none' in workshop.log()
+
+
+WAITING = {
+    "function": """
+import contextlib, time
+
+@contextlib.contextmanager
+def lock():
+    try:
+        yield
+    finally:
+        print("unlocked", flush=True)
+
+def wait() -> None:
+    with lock():
+        try:
+            print("ready")
+            time.sleep(3600)
+        except Exception:
+            print("never")
+        finally:
+            print("cleaned up")
+""",
+    "coroutine": """
+import asyncio
+
+async def wait() -> None:
+    try:
+        print("ready")
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+        print("cleaned up")
+        print("unlocked")
+""",
+    "impatient": """
+import os, signal, time
+
+def wait() -> None:
+    try:
+        print("ready")
+        time.sleep(3600)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("cleaned up")
+        print("unlocked")
+""",
+    "impatient coroutine": """
+import asyncio, os, signal
+
+async def wait() -> None:
+    try:
+        print("ready")
+        await asyncio.Event().wait()
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0)
+        print("cleaned up")
+        print("unlocked")
+""",
+}
+
+
+@pytest.mark.parametrize("text", WAITING.values(), ids=WAITING.keys())
+async def test_cancelled_function_cleans_up_in_its_own_way(
+    workshop: Workshop, install: Callable[..., Path], text: str
+) -> None:
+    """`finally:` and context managers run, a second SIGTERM does not disturb them, and no force is needed."""
+    install("demo", text, {"wait": "wait"})
+    running = asyncio.create_task(workshop.run(run_list(call("wait"), {"name": "b", "script": "echo never"})))
+    while "ready" not in workshop.log() and not running.done():  # noqa: ASYNC110 - the log is a file
+        await asyncio.sleep(0.01)
+    workshop.proc.cancel()
+    outcome = await running
+    assert outcome.error is not None
+    assert message(outcome.error) == 'step "a": stopped on request; exec: exit status 143'
+    lines = workshop.log().splitlines()
+    lines.remove('Stopping step "a": SIGTERM to 1 process, 20 s to finish')
+    assert lines == ["Running step name=a", "ready", "cleaned up", "unlocked"]
+    assert outcome.result is not None
+    assert outcome.result.status is Status.CANCELLED
+    assert not workshop.stopped[0][1].forced
+
+
+async def test_cancel_ends_an_import_that_never_ends(workshop: Workshop, install: Callable[..., Path]) -> None:
+    text = f"open({str(workshop.work_dir / 'begun')!r}, 'w').close()\nimport time\ntime.sleep(3600)\n"
+    install("slow", text, {"slow": "slow"})
+    running = asyncio.create_task(workshop.run(run_list(call("slow"))))
+    while not (workshop.work_dir / "begun").exists() and not running.done():  # noqa: ASYNC110 - the file is another process's
+        await asyncio.sleep(0.01)
+    workshop.proc.cancel()
+    outcome = await running
+    assert outcome.result is not None
+    assert outcome.result.status is Status.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("import none_such\n", "it cannot be imported: {module}:1: ModuleNotFoundError: No module named 'none_such'"),
+        ("", "it cannot be imported: AttributeError: module 'demo' has no attribute 'act'"),
+        ("def act(:\n", "it cannot be imported: {module}:1: SyntaxError: invalid syntax"),
+        ("print('noise')\ndef act(x): ...\n", 'input "x" has no type; use str, int, float, bool, list, dict, Path'),
+        ("import os\nos._exit(3)\n", "it cannot be imported: its process ended with status 3"),
+        ("raise SystemExit('not here')\n", "it cannot be imported: not here"),
+    ],
+    ids=["missing module", "missing function", "syntax", "no type", "dies", "exits"],
+)
+async def test_function_that_cannot_be_used_is_told_with_its_package(
+    workshop: Workshop, install: Callable[..., Path], text: str, problem: str
+) -> None:
+    module = install("demo", text, {"act": "act"}, version="2.1")
+    error = await workshop.error(run_list(call("act")))
+    assert error.startswith(
+        'step "a": failed to load: fetching builtin function: "act" (demo 2.1, demo:act): '
+        + problem.format(module=module)
+    )
+    assert error.endswith("; mend the package, or install another version")
+    assert "demo" not in sys.modules
+
+
+async def test_builtin_script_is_the_script_keyword(workshop: Workshop) -> None:
+    """The same shell, the same environment, and outputs of any name."""
+    script = 'echo $COLOUR in $(pwd); echo \'{"name": "x", "value": 5}\' >> ${{ output_file }}'
+    steps = run_list(call("script", script=script), {"name": "b", "script": "echo got ${{ steps.a.outputs.x }}"})
+    lines = await workshop.output(steps, env={"COLOUR": "blue"})
+    assert lines == [f"blue in {workshop.work_dir}", "got 5"]

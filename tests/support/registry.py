@@ -8,8 +8,6 @@ import subprocess
 import threading
 from pathlib import Path
 
-import pytest
-
 UNPACKED = Path(__file__).parents[2] / ".cache/docker-registry/usr/bin/docker-registry"
 PROGRAM = shutil.which("docker-registry") or (str(UNPACKED) if UNPACKED.exists() else None)
 
@@ -39,8 +37,7 @@ class RegistryServer:
         certificate: Path | None = None,
         key: Path | None = None,
     ) -> None:
-        if not PROGRAM:
-            pytest.skip("needs docker-registry, which .ci/install brings")
+        assert PROGRAM, "needs docker-registry, which .ci/install brings"
         directory.mkdir(parents=True)
         config = CONFIG.format(directory=directory)
         if certificate:

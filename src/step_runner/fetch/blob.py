@@ -57,18 +57,20 @@ class Blob(io.RawIOBase):
         """It is."""
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read the next bytes into a buffer and return how many they are, 0 at the end."""
-        view = memoryview(buffer)[: min(len(buffer), self._size - self._offset, PIECE)]
-        if not view:
-            return 0
-        count = self._read(view)
-        self._hash.update(view[:count])
-        self._offset += count
-        self._received(count)
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most 1 MiB and none at the end; all that are left where no size is given."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(PIECE), b""))
+        size = min(size, self._size - self._offset, PIECE)
+        if not size:
+            return b""
+        piece = self._read(size)
+        self._hash.update(piece)
+        self._offset += len(piece)
+        self._received(len(piece))
         if self._offset == self._size:
             self.check()
-        return count
+        return piece
 
     def drain(self) -> None:
         """Read what is left, so that all of it is checked."""
@@ -92,13 +94,13 @@ class Blob(io.RawIOBase):
             self._response.close()
             self._response = None
 
-    def _read(self, view: memoryview) -> int:
+    def _read(self, size: int) -> bytes:
         while True:
             self._cancellation.check()
             try:
                 response = self._response = self._response or self._reopened()
-                if count := response.read_into(view):
-                    return count
+                if piece := response.read_some(size):
+                    return piece
                 raise BlobError("the registry sent a blob that is shorter than its manifest says; push the image again")
             except HTTPError:
                 self._cancellation.check()
@@ -111,10 +113,9 @@ class Blob(io.RawIOBase):
         """The answer, whose next byte is the one at the offset."""
         response = self._open_at(self._digest, self._offset)
         skip = self._offset if response.status == 200 else 0
-        unwanted = bytearray(min(skip, PIECE))
         while skip:
-            count = response.read_into(memoryview(unwanted)[:skip])
-            if not count:
+            piece = response.read_some(min(skip, PIECE))
+            if not piece:
                 raise BlobError("the registry sent a blob that is shorter than before; try again later")
-            skip -= count
+            skip -= len(piece)
         return response

@@ -5,14 +5,14 @@ The rules of whiteouts are those of layer.md in the OCI image specification 1.1.
 
 from __future__ import annotations
 
-import gzip
 import io
 import sys
 import tarfile
 import zlib
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
+from step_runner.fetch.read_ahead import ReadAhead
 from step_runner.fetch.tree import LayerError
 
 if sys.version_info >= (3, 14):
@@ -21,7 +21,7 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.tree import Tree
@@ -40,10 +40,10 @@ def unpack(layer: io.RawIOBase, tree: Tree, cancellation: Cancellation) -> None:
     LayerError: it is no archive, or would write outside. StoppedError: cancelled. What reading raises passes through.
     """
     tree.begin_layer()
-    with _understood(), closing(_decompressed(layer)) as stream:
+    with _understood(), closing(ReadAhead(layer)) as ahead, closing(_decompressed(ahead)) as stream:
         if not stream.peek(1):
             return
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_PIECE, tarinfo=_Header) as archive:
+        with tarfile.TarFile(fileobj=cast("IO[bytes]", _Forward(stream)), tarinfo=_Header) as archive:
             while member := archive.next():
                 cancellation.check()
                 # tarfile keeps every member, for random access: a hundred thousand take 100 MB.
@@ -62,9 +62,14 @@ def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, tree: Tree) -> Non
     elif member.islnk():
         tree.add_hard_link(member.name, member.linkname)
     elif member.isreg():
-        content = archive.extractfile(member)
-        assert content is not None
-        tree.add_file(member.name, member.mode, content, member.size)
+        tree.add_file(member.name, member.mode, _content(member, archive), member.size)
+
+
+def _content(member: tarfile.TarInfo, archive: tarfile.TarFile) -> IO[bytes]:
+    """What is in a file; the archive stands at its beginning, and only a sparse file is not as it stands there."""
+    content = archive.extractfile(member) if member.issparse() else archive.fileobj
+    assert content is not None
+    return cast("IO[bytes]", content)
 
 
 def _white_out(directory: str, name: str, tree: Tree) -> None:
@@ -82,10 +87,110 @@ def _decompressed(layer: io.RawIOBase) -> io.BufferedReader[Any]:
     stream = io.BufferedReader(layer, _PIECE)
     head = stream.peek(len(_ZSTD))
     if head.startswith(_ZSTD):
-        return io.BufferedReader(zstd.ZstdFile(stream), _PIECE)
+        return io.BufferedReader(_Decompressed(stream, zstd.ZstdDecompressor), _PIECE)
     if head.startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=stream), _PIECE)
+        return io.BufferedReader(_Decompressed(stream, _GzipDecompressor), _PIECE)
     return stream
+
+
+class _Decompressor(Protocol):
+    """What takes compressed bytes as they come; both formats allow several parts behind each other."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the end of the part was reached."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether nothing more can be given without more bytes."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What came behind the end."""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Take bytes and give at most so many."""
+
+
+class _GzipDecompressor:
+    """zlib's decompressor for gzip, in the manner of that for zstd."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+
+
+class _Decompressed(io.RawIOBase):
+    """What is in a compressed stream, read in larger pieces than the readers of the standard library take."""
+
+    def __init__(self, source: io.BufferedReader[Any], make: Callable[[], _Decompressor]) -> None:
+        self._source = source
+        self._make = make
+        self._part = make()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        while True:
+            given = self._next() if self._part.eof or self._part.needs_input else b""
+            if given is None:
+                return 0
+            if piece := self._part.decompress(given, len(buffer)):
+                buffer[: len(piece)] = piece
+                return len(piece)
+
+    def _next(self) -> bytes | None:
+        """The bytes to go on with, None at the end. EOFError: it comes too early."""
+        if not self._part.eof:
+            given: bytes = self._source.read1(_PIECE)
+            if not given:
+                raise EOFError("it ends in the middle")
+            return given
+        # Behind the last part tools may fill up with zeros.
+        given = self._part.unused_data.lstrip(b"\0")
+        while not given:
+            piece = self._source.read1(_PIECE)
+            if not piece:
+                return None
+            given = piece.lstrip(b"\0")
+        self._part = self._make()
+        return given
+
+
+class _Forward:
+    """A stream that tarfile takes for a file: it asks for places in their order, and skips what it does not need."""
+
+    def __init__(self, stream: io.BufferedReader[Any]) -> None:
+        self._stream = stream
+        self._position = 0
+
+    def read(self, size: int = -1) -> bytes:
+        content: bytes = self._stream.read(size)
+        self._position += len(content)
+        return content
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> int:
+        while self._position < position and self.read(min(_PIECE, position - self._position)):
+            pass
+        return self._position
 
 
 class _Header(tarfile.TarInfo):
@@ -103,7 +208,7 @@ class _Header(tarfile.TarInfo):
 def _understood() -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, zstd.ZstdError, zlib.error, gzip.BadGzipFile, EOFError) as error:
+    except (tarfile.TarError, zstd.ZstdError, zlib.error, EOFError) as error:
         raise LayerError(f"is no tar archive, alone or in zstd or gzip ({_first_line(error)})") from None
 
 

@@ -83,11 +83,9 @@ class Response:
         finally:
             self.close()
 
-    def read_into(self, buffer: memoryview) -> int:
-        """Fill a buffer with the next bytes of the body and return how many they are; fewer come at the end only."""
-        piece: bytes = self.http.read(len(buffer), decode_content=False)
-        buffer[: len(piece)] = piece
-        return len(piece)
+    def read_some(self, size: int) -> bytes:
+        """The next bytes of the body; fewer than `size` come at its end only."""
+        return self.http.read(size, decode_content=False)
 
     def close(self) -> None:
         """Give the connection back, or close it where there is more to be read."""

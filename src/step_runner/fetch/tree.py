@@ -50,14 +50,16 @@ class Tree:
             self._keep(place)
 
     def add_file(self, path: str, mode: int, content: IO[bytes], size: int) -> None:
-        """Write a file of `size` bytes, which its owner can read whatever its mode is. LayerError: it is shorter."""
+        """Write a file of `size` bytes, which its owner can read whatever its mode is. LayerError: there are fewer."""
         place = self._vacant(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(self._path(place), flags, 0o600), "wb", buffering=0) as file:
+        with open(os.open(self._path(place), flags, 0o600), "wb") as file:
             os.fchmod(file.fileno(), (mode & 0o755) | 0o400)
-            shutil.copyfileobj(content, file, _PIECE)
-            if file.tell() != size:
-                raise LayerError(f"ends in the middle of {_shown(path)}")
+            while size:
+                piece = content.read(min(size, _PIECE))
+                if not piece:
+                    raise LayerError(f"ends in the middle of {_shown(path)}")
+                size -= file.write(piece)
 
     def add_link(self, path: str, target: str) -> None:
         """Remember a symbolic link."""

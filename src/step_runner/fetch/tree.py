@@ -34,12 +34,15 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self._root = str(root)
         self._links: dict[Place, dict[str, str]] = {}
+        # What the layer that is being laid has written, with the directories above.
         self._fresh: set[Place] = set()
+        # The directories, by their paths as written, that this layer has files in: most files share one with others.
         self._made: dict[str, Place] = {}
 
     def begin_layer(self) -> None:
         """From now on everything that is there belongs to lower layers, which the next one can hide."""
         self._fresh.clear()
+        self._made.clear()
 
     def add_directory(self, path: str, mode: int) -> None:
         """Make a directory, which its owner can use whatever its mode is; one that is there is kept."""
@@ -73,16 +76,20 @@ class Tree:
         link = self._link(source)
         if link is not None:
             self.add_link(path, posixpath.join("/", *source[:-1], link))
-        elif source and self._is_file(source):
-            place = self._vacant(path, spare=source)
-            if place != source:
-                os.link(self._path(source), self._path(place), follow_symlinks=False)
-        else:
+            return
+        place = self._vacant(path, spare=source)
+        # What was in the way of the new name may have been the file itself.
+        if not self._is_file(source):
             raise LayerError(f"has the hard link {_shown(path)} to {_shown(target)}, which is no file of the image")
+        if place != source:
+            os.link(self._path(source), self._path(place), follow_symlinks=False)
 
     def remove(self, path: str) -> None:
-        """Hide what lower layers have under this path."""
-        self._hide(self._place(path))
+        """Hide what lower layers have under this path. LayerError: it is the root."""
+        place = self._place(path)
+        if not place:
+            raise LayerError("hides the root of the image")
+        self._hide(place)
 
     def clear(self, path: str) -> None:
         """Hide what lower layers have in this directory."""

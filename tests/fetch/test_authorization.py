@@ -1,0 +1,121 @@
+"""What a registry asks for, and what it is answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from step_runner.fetch.authorization import (
+    AuthorizationError,
+    TokenRequest,
+    answer,
+    parse_challenges,
+    parse_token,
+)
+from step_runner.fetch.credentials import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOBODY = Credentials()
+ADA = Credentials("ada", "hunter2")
+BEARER = {"bearer": {"realm": "https://auth.example/token", "service": "r.example", "scope": "repository:x:pull"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "challenges"),
+    [
+        ('Basic realm="x"', {"basic": {"realm": "x"}}),
+        ("Basic", {"basic": {}}),
+        ('bearer Realm="https://a/b?c=d",service=r', {"bearer": {"realm": "https://a/b?c=d", "service": "r"}}),
+        (
+            'Bearer realm="https://a", scope="repository:x:pull,push"',
+            {"bearer": {"realm": "https://a", "scope": "repository:x:pull,push"}},
+        ),
+        ('Basic realm="a \\" b", Bearer realm="c"', {"basic": {"realm": 'a " b'}, "bearer": {"realm": "c"}}),
+        ("", {}),
+        ("=,=,,,", {}),
+        ('"' * 1000, {}),
+    ],
+)
+def test_challenges_are_read(text: str, challenges: Mapping[str, Mapping[str, str]]) -> None:
+    assert parse_challenges(text) == challenges
+
+
+@pytest.mark.parametrize(
+    ("challenges", "credentials", "expected"),
+    [
+        ({"basic": {}}, ADA, "Basic YWRhOmh1bnRlcjI="),
+        ({"basic": {}}, NOBODY, None),
+        (BEARER, Credentials(registry_token="abc"), "Bearer abc"),
+        (
+            {**BEARER, "basic": {}},
+            NOBODY,
+            TokenRequest("https://auth.example/token?service=r.example&scope=repository%3Ax%3Apull"),
+        ),
+        (
+            BEARER,
+            ADA,
+            TokenRequest(
+                "https://auth.example/token?service=r.example&scope=repository%3Ax%3Apull", "Basic YWRhOmh1bnRlcjI="
+            ),
+        ),
+        (
+            BEARER,
+            Credentials(identity_token="a&b"),
+            TokenRequest(
+                "https://auth.example/token",
+                form=b"service=r.example&scope=repository%3Ax%3Apull&grant_type=refresh_token&refresh_token=a%26b"
+                b"&client_id=step-runner",
+            ),
+        ),
+        (
+            {"bearer": {"realm": "http://127.0.0.1:5/token?a=b"}},
+            NOBODY,
+            TokenRequest("http://127.0.0.1:5/token?a=b&service=&scope=ours"),
+        ),
+    ],
+    ids=["basic", "basic without", "registry token", "anonymous", "password", "identity token", "no scope"],
+)
+def test_challenge_is_answered(
+    challenges: Mapping[str, Mapping[str, str]], credentials: Credentials, expected: TokenRequest | str | None
+) -> None:
+    assert answer(challenges, credentials, "ours") == expected
+
+
+@pytest.mark.parametrize(
+    ("challenges", "reason"),
+    [
+        ({}, "it asks for credentials in a way that is not supported; only Bearer and Basic are"),
+        ({"negotiate": {}}, "it asks for credentials in a way that is not supported; only Bearer and Basic are"),
+        ({"bearer": {}}, "it names no server of tokens; tell who runs it"),
+        ({"bearer": {"realm": "https://[/"}}, "it names no server of tokens; tell who runs it"),
+        ({"bearer": {"realm": "http://evil.example/"}}, "it wants a password to be sent to evil.example without"),
+        ({"bearer": {"realm": "ftp://127.0.0.1/"}}, "it wants a password to be sent to 127.0.0.1 without encryption"),
+    ],
+)
+def test_challenge_that_is_not_answered(challenges: Mapping[str, Mapping[str, str]], reason: str) -> None:
+    with pytest.raises(AuthorizationError) as caught:
+        answer(challenges, ADA, "ours")
+
+    assert str(caught.value).startswith(reason)
+
+
+@pytest.mark.parametrize("content", [b'{"token": "abc"}', b'{"access_token": "abc"}'])
+def test_token_is_read(content: bytes) -> None:
+    assert parse_token(content) == "Bearer abc"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"token": 1}', b'{"token": "a\\r\\nHost: b"}', b"[" * 100_000], ids=range(6)
+)
+def test_answer_without_token_is_refused(content: bytes) -> None:
+    with pytest.raises(AuthorizationError, match=r"^its server of tokens sent none; try again later$"):
+        parse_token(content)
+
+
+def test_secrets_are_not_in_the_text_of_a_request_for_a_token() -> None:
+    request = answer(BEARER, ADA, "ours")
+
+    assert "YWRhOmh1bnRlcjI=" not in repr(request)

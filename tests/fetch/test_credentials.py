@@ -1,0 +1,204 @@
+"""Credentials from DOCKER_AUTH_CONFIG: which entry counts, and what helpers say."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from step_runner.errors import FetchError, StoppedError
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.credentials import Credentials, find_credentials
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOBODY = Credentials()
+ADA = Credentials("ada", "hunter2")
+
+
+def auth(text: str) -> dict[str, str]:
+    return {"auth": base64.b64encode(text.encode()).decode()}
+
+
+def find(config: Any, registry: str = "r.example:5000", repository: str = "group/x", **environment: str) -> Credentials:
+    text = config if isinstance(config, str) else json.dumps(config)
+    return find_credentials({"DOCKER_AUTH_CONFIG": text, **environment}, registry, repository, Cancellation())
+
+
+@pytest.fixture
+def helper(tmp_path: Path) -> Path:
+    """The directory of docker-credential-safe, which knows two servers and answers with what PASSWORD says."""
+    path = tmp_path / "docker-credential-safe"
+    path.write_text(
+        "#!/bin/sh\n"
+        "read server\n"
+        'case "$1 $server" in\n'
+        '"get r.example:5000") echo "{\\"Username\\": \\"ada\\", \\"Secret\\": \\"$PASSWORD\\"}" ;;\n'
+        '"get token.example") echo "{\\"Username\\": \\"<token>\\", \\"Secret\\": \\"$PASSWORD\\"}" ;;\n'
+        '"get https://index.docker.io/v1/") echo "{\\"Username\\": \\"hub\\", \\"Secret\\": \\"$PASSWORD\\"}" ;;\n'
+        '"get broken.example") echo "secret: hunter2"; exit 3 ;;\n'
+        '"get garbage.example") echo "secret: hunter2" ;;\n'
+        "*) echo credentials not found in native keychain; exit 1 ;;\n"
+        "esac\n"
+    )
+    path.chmod(0o755)
+    return tmp_path
+
+
+def with_helper(config: Any, helper: Path, registry: str = "r.example:5000") -> Credentials:
+    return find(config, registry, PATH=f"{helper}:{os.environ['PATH']}", PASSWORD="hunter2")
+
+
+@pytest.mark.parametrize("environment", [{}, {"DOCKER_AUTH_CONFIG": ""}, {"DOCKER_AUTH_CONFIG": " \n"}])
+def test_without_configuration_there_are_none(environment: dict[str, str]) -> None:
+    assert not find_credentials(environment, "r.example", "x", Cancellation())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"r.example:5000": auth("ada:hunter2")},
+        {"r.example:5000": {"username": "ada", "password": "hunter2"}},
+        {"r.example:5000": {**auth("ada:hunter2"), "username": "old", "password": "old"}},
+        {"https://r.example:5000": auth("ada:hunter2")},
+        {"https://r.example:5000/v2/": auth("ada:hunter2")},
+        {"http://r.example:5000/v1": auth("ada:hunter2")},
+        {"r.example:5000/group/x": auth("ada:hunter2"), "r.example:5000": auth("bob:other")},
+        {"r.example:5000/group/x": {}, "r.example:5000": auth("ada:hunter2")},
+        {"r.example:5000/group/y": auth("bob:other"), "r.example:5000": auth("ada:hunter2")},
+    ],
+    ids=["auth", "user", "auth first", "https", "v2", "v1", "repository", "empty repository", "other repository"],
+)
+def test_entry_is_found(entry: dict[str, Any]) -> None:
+    assert find({"auths": entry}) == ADA
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"auths": {}}, {"auths": None}, {"auths": {"other.example": auth("a:b")}}, {"auths": {"r.example:5000": {}}}],
+    ids=["nothing", "empty", "null", "other registry", "empty entry"],
+)
+def test_registry_without_entry_has_none(config: dict[str, Any]) -> None:
+    assert find(config) == NOBODY
+
+
+def test_password_may_hold_a_colon() -> None:
+    assert find({"auths": {"r.example:5000": auth("ada:a:b")}}).password == "a:b"
+
+
+@pytest.mark.parametrize(
+    ("entry", "credentials"),
+    [
+        ({"identitytoken": "abc"}, Credentials(identity_token="abc")),
+        ({"registrytoken": "abc"}, Credentials(registry_token="abc")),
+        ({**auth("ada:"), "identitytoken": "abc"}, Credentials("ada", "", identity_token="abc")),
+    ],
+)
+def test_tokens_are_found(entry: dict[str, str], credentials: Credentials) -> None:
+    assert find({"auths": {"r.example:5000": entry}}) == credentials
+
+
+@pytest.mark.parametrize("registry", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+@pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "index.docker.io"])
+def test_docker_hub_has_many_names(registry: str, key: str) -> None:
+    assert find({"auths": {key: auth("ada:hunter2")}}, registry) == ADA
+
+
+@pytest.mark.parametrize(
+    ("config", "registry", "credentials"),
+    [
+        ({"credHelpers": {"r.example:5000": "safe"}}, "r.example:5000", ADA),
+        ({"credHelpers": {"token.example": "safe"}}, "token.example", Credentials(identity_token="hunter2")),
+        ({"credHelpers": {"unknown.example": "safe"}}, "unknown.example", NOBODY),
+        ({"credHelpers": {"r.example:5000": "safe"}, "auths": {"r.example:5000": auth("b:b")}}, "r.example:5000", ADA),
+        ({"credsStore": "safe"}, "r.example:5000", ADA),
+        ({"credsStore": "safe"}, "unknown.example", NOBODY),
+        ({"credsStore": "safe", "auths": {"r.example:5000": {}}}, "r.example:5000", ADA),
+        ({"credsStore": "safe"}, "docker.io", Credentials("hub", "hunter2")),
+        (
+            {"credsStore": "safe", "auths": {"r.example:5000": auth("bob:b")}},
+            "r.example:5000",
+            Credentials("bob", "b"),
+        ),
+    ],
+    ids=["own", "identity token", "own, unknown", "before entry", "common", "unknown", "empty entry", "hub", "entry"],
+)
+def test_helper_is_asked(config: dict[str, Any], registry: str, credentials: Credentials, helper: Path) -> None:
+    assert with_helper(config, helper, registry) == credentials
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("{", "DOCKER_AUTH_CONFIG is not JSON; write what docker login writes to config.json"),
+        ("[]", "DOCKER_AUTH_CONFIG is not a JSON object; write what docker login writes to config.json"),
+        ("[" * 100_000, "DOCKER_AUTH_CONFIG is not JSON; write what docker login writes to config.json"),
+        ({"auths": []}, None),
+        ({"auths": ["hunter2"]}, "auths in DOCKER_AUTH_CONFIG is not an object; write what docker login writes to"),
+        ({"auths": {"r.example:5000": "hunter2"}}, 'the entry "r.example:5000" is not an object; write {"auth": "..."'),
+        ({"auths": {"r.example:5000": {"auth": 1}}}, 'auth of "r.example:5000" is not a string; write what docker'),
+        ({"auths": {"r.example:5000": {"auth": "hunter2"}}}, 'auth of "r.example:5000" is not base64 of user:password'),
+        ({"auths": {"r.example:5000": auth("hunter2")}}, 'auth of "r.example:5000" is not base64 of user:password;'),
+        (
+            {"credsStore": "../safe"},
+            '"../safe" is no name of a credential helper; write what follows',
+        ),
+        ({"credsStore": "none"}, "there is no docker-credential-none; install it, or put it into PATH"),
+    ],
+)
+def test_what_cannot_be_used_is_explained_without_secrets(config: Any, reason: str | None) -> None:
+    if reason is None:
+        assert find(config) == NOBODY
+        return
+    with pytest.raises(FetchError) as caught:
+        find(config)
+
+    assert str(caught.value).startswith(f"resolving OCI registry authentication: {reason}")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("registry", "reason"),
+    [
+        ("broken.example", "docker-credential-safe ended with status 3; run it by hand to see why"),
+        ("garbage.example", "the answer of docker-credential-safe is not JSON; write what docker login writes"),
+    ],
+)
+def test_failing_helper_is_explained_without_what_it_says(helper: Path, registry: str, reason: str) -> None:
+    with pytest.raises(FetchError) as caught:
+        with_helper({"credsStore": "safe"}, helper, registry)
+
+    assert str(caught.value).startswith(f"resolving OCI registry authentication: {reason}")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_cancel_ends_a_helper_that_hangs_and_what_holds_its_output(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    os.mkfifo(started)
+    path = tmp_path / "docker-credential-slow"
+    path.write_text(f"#!/bin/sh\necho > {started}\nexec sleep 1000\n")
+    path.chmod(0o755)
+    cancellation = Cancellation()
+
+    def cancel() -> None:
+        started.read_text()
+        cancellation.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    environment = {"DOCKER_AUTH_CONFIG": '{"credsStore": "slow"}', "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with pytest.raises(StoppedError):
+        find_credentials(environment, "r.example", "x", cancellation)
+    thread.join()
+
+
+def test_secrets_are_not_in_the_text_of_credentials() -> None:
+    everything = Credentials("ada", "hunter2", "identity", "token")
+
+    assert not any(secret in repr(everything) for secret in ("hunter2", "identity", "token"))
+    assert everything.without_secrets("hunter2 identity token") == "*** *** ***"

@@ -1,0 +1,410 @@
+"""Layers laid over each other in a directory, and nothing outside of it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import stat
+import sys
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.images import archive, directory, hard_link, member, symlink
+
+from step_runner.errors import StoppedError
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.layers import unpack
+from step_runner.fetch.tree import LayerError, Tree
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Raw(io.RawIOBase):
+    """Bytes as they come from a registry."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        return self._content.readinto(buffer)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "outside" / "root"
+    path.mkdir(parents=True)
+    return path
+
+
+def lay(root: Path, *layers: bytes) -> dict[str, str]:
+    """Unpack layers into an empty directory, and tell what is there then, as `shape` does."""
+    tree = Tree(root)
+    for layer in layers:
+        unpack(Raw(layer), tree, Cancellation())
+    tree.finish()
+    return shape(root)
+
+
+def shape(root: Path) -> dict[str, str]:
+    """The files by their paths with what they hold, `-> TARGET` for links and `/` for directories without content."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_symlink():
+            found[name] = f"-> {path.readlink()}"
+        elif path.is_file():
+            found[name] = path.read_text()
+        elif not any(path.iterdir()):
+            found[name] = "/"
+    return found
+
+
+def outside(root: Path) -> list[str]:
+    """What is next to the root."""
+    return sorted(path.name for path in root.parent.iterdir())
+
+
+# Forms
+
+
+PLAIN = archive(member("a", b"one" * 10), directory("d"), member("d/b", b"two"))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda content: content,
+        lambda content: gzip.compress(content),
+        lambda content: zstd.compress(content),
+        lambda content: gzip.compress(content[:700]) + gzip.compress(content[700:]) + bytes(5000),
+        lambda content: zstd.compress(content[:700]) + zstd.compress(content[700:]),
+    ],
+    ids=["tar", "gzip", "zstd", "gzip in two parts and zeros", "zstd in two parts"],
+)
+def test_form_of_a_layer_is_told_by_its_content(root: Path, form: Callable[[bytes], bytes]) -> None:
+    assert lay(root, form(PLAIN)) == {"a": "one" * 10, "d/b": "two"}
+
+
+@pytest.mark.parametrize(
+    "layer", [b"", gzip.compress(b""), zstd.compress(b""), archive()], ids=["none", "gzip", "zstd", "tar"]
+)
+def test_empty_layer_changes_nothing(root: Path, layer: bytes) -> None:
+    assert lay(root, PLAIN, layer) == {"a": "one" * 10, "d/b": "two"}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        b"what is this",
+        b"\x1f\x8bgarbage that is no gzip",
+        b"\x28\xb5\x2f\xfdgarbage that is no zstd",
+        gzip.compress(PLAIN)[:60],
+        zstd.compress(PLAIN)[:60],
+        gzip.compress(b"not a tar archive" * 100),
+        bytes(range(256)) * 8,
+    ],
+    ids=["text", "false gzip", "false zstd", "cut gzip", "cut zstd", "text in gzip", "bytes"],
+)
+def test_layer_that_is_no_archive_is_refused(root: Path, layer: bytes) -> None:
+    with pytest.raises(LayerError, match=r"^is no tar archive, alone or in zstd or gzip \(.+\)$"):
+        lay(root, layer)
+
+
+def test_archive_that_ends_in_a_file_is_refused(root: Path) -> None:
+    with pytest.raises(LayerError, match=r"^ends in the middle of 'a'$"):
+        lay(root, archive(member("a", b"x" * 2000))[:1000])
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME], ids=["pax", "gnu"])
+def test_header_that_would_fill_the_memory_is_refused(root: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("a")
+    info.type, info.size = kind, 1 << 40
+
+    with pytest.raises(LayerError, match=r"^has a header of 1099511627776 bytes$"):
+        lay(root, info.tobuf(tarfile.GNU_FORMAT) + bytes(10_000))
+
+
+def test_long_names_of_both_formats_are_read(root: Path) -> None:
+    name = "d" * 120 + "/" + "f" * 120
+    layers = []
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w", format=form) as tar:
+            tar.addfile(member(f"{form}/{name}", b"x")[0], io.BytesIO(b"x"))
+        layers.append(file.getvalue())
+
+    assert lay(root, *layers) == {f"{tarfile.GNU_FORMAT}/{name}": "x", f"{tarfile.PAX_FORMAT}/{name}": "x"}
+
+
+def test_sparse_file_has_its_holes(root: Path, tmp_path: Path) -> None:
+    """The archive holds what GNU tar writes for a file of 1 MiB with one word at its end."""
+    info = tarfile.TarInfo("sparse")
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (1048576 - 512, 512)
+    header[483:495] = b"%011o\0" % 1048576
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    content = b"end".rjust(512, b".")
+    lay(root, bytes(header) + content + archive(member("behind", b"x")))
+
+    assert (root / "sparse").read_bytes() == bytes(1048576 - 512) + content
+    assert (root / "behind").read_text() == "x"
+
+
+# Later layers win
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected"),
+    [
+        ([member("a", b"1")], [member("a", b"2")], {"a": "2"}),
+        ([member("a", b"1")], [member("a/b", b"2")], {"a/b": "2"}),
+        ([member("a", b"1")], [directory("a")], {"a": "/"}),
+        ([member("a/b", b"1")], [member("a", b"2")], {"a": "2"}),
+        ([member("a/b", b"1")], [directory("a")], {"a/b": "1"}),
+        ([member("a/b", b"1")], [member("a/c", b"2")], {"a/b": "1", "a/c": "2"}),
+        ([symlink("a", "b")], [member("a", b"2")], {"a": "2"}),
+        ([symlink("a", "b"), member("b/x", b"1")], [directory("a")], {"a": "/", "b/x": "1"}),
+        ([symlink("a", "b"), member("b/x", b"1")], [member("a/y", b"2")], {"a": "-> b", "b/x": "1", "b/y": "2"}),
+        ([member("a", b"1")], [symlink("a", "b")], {"a": "-> b"}),
+        ([member("a/b", b"1"), symlink("a/l", "b")], [symlink("a", "c")], {"a": "-> c"}),
+        ([member("a", b"1"), hard_link("b", "a")], [member("a", b"2")], {"a": "2", "b": "1"}),
+        ([member("a", b"1")], [hard_link("b", "a")], {"a": "1", "b": "1"}),
+        ([member("a", b"1")], [member("b", b"2"), hard_link("b", "a")], {"a": "1", "b": "1"}),
+        ([member("a", b"1")], [hard_link("a", "a")], {"a": "1"}),
+        (
+            [symlink("d/l", "x"), member("d/x", b"1")],
+            [hard_link("k", "d/l")],
+            {"d/l": "-> x", "d/x": "1", "k": "-> d/x"},
+        ),
+    ],
+    ids=[
+        "file over file",
+        "directory over file",
+        "empty directory over file",
+        "file over directory",
+        "directory over directory",
+        "two in a directory",
+        "file over link",
+        "directory over link",
+        "file through link",
+        "link over file",
+        "link over directory with a link",
+        "file over hard link",
+        "hard link to lower",
+        "hard link over file",
+        "hard link to itself",
+        "hard link to link",
+    ],
+)
+def test_later_layer_wins(
+    root: Path,
+    lower: list[tuple[tarfile.TarInfo, bytes]],
+    upper: list[tuple[tarfile.TarInfo, bytes]],
+    expected: dict[str, str],
+) -> None:
+    assert lay(root, archive(*lower), archive(*upper)) == expected
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected"),
+    [
+        ([member("a", b"1"), member("b", b"1")], [member(".wh.a")], {"b": "1"}),
+        ([member("d/a", b"1"), member("d/b", b"1")], [member("d/.wh.a")], {"d/b": "1"}),
+        ([member("d/a", b"1"), member("b", b"1")], [member(".wh.d")], {"b": "1"}),
+        ([symlink("a", "b"), member("b", b"1")], [member(".wh.a")], {"b": "1"}),
+        ([symlink("l", "d"), member("d/a", b"1")], [member("l/.wh.a")], {"d": "/", "l": "-> d"}),
+        ([member("a", b"1")], [member(".wh.none"), member("none/.wh.none")], {"a": "1"}),
+        ([member("a", b"1")], [member("a", b"2"), member(".wh.a")], {"a": "2"}),
+        ([member("a", b"1")], [member(".wh.a"), member("a", b"2")], {"a": "2"}),
+        ([member("d/a", b"1"), member("e", b"1")], [member("d/.wh..wh..opq")], {"d": "/", "e": "1"}),
+        ([member("d/a", b"1")], [member("d/.wh..wh..opq"), member("d/b", b"2")], {"d/b": "2"}),
+        ([member("d/a", b"1")], [member("d/b", b"2"), member("d/.wh..wh..opq")], {"d/b": "2"}),
+        ([member("d/s/a", b"1")], [member("d/s/b", b"2"), member("d/.wh..wh..opq")], {"d/s/b": "2"}),
+        ([member("d/a", b"1"), symlink("d/l", "a")], [member("d/.wh..wh..opq")], {"d": "/"}),
+        ([member("a", b"1")], [member(".wh..wh..opq")], {}),
+        ([member("a", b"1")], [member(".wh..wh.plnk"), member(".wh..wh.aufs")], {"a": "1"}),
+        ([member("a", b"1")], [member("none/.wh..wh..opq")], {"a": "1"}),
+    ],
+    ids=[
+        "file",
+        "in a directory",
+        "directory",
+        "link",
+        "through a link",
+        "nothing",
+        "not its own",
+        "then anew",
+        "opaque",
+        "opaque first",
+        "opaque last",
+        "opaque, deep",
+        "opaque with link",
+        "opaque root",
+        "of aufs",
+        "opaque nothing",
+    ],
+)
+def test_whiteout_hides_what_lower_layers_have(
+    root: Path,
+    lower: list[tuple[tarfile.TarInfo, bytes]],
+    upper: list[tuple[tarfile.TarInfo, bytes]],
+    expected: dict[str, str],
+) -> None:
+    assert lay(root, archive(*lower), archive(*upper)) == expected
+
+
+@pytest.mark.parametrize("name", [".wh.", ".wh..", ".wh...", "d/.wh..."])
+def test_whiteout_of_no_file_is_refused(root: Path, name: str) -> None:
+    with pytest.raises(LayerError, match=r"^has the whiteout \"\.wh\.+\", which names no file$"):
+        lay(root, archive(member("d/a", b"1")), archive(member(name)))
+
+
+# Modes and kinds
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [(0o644, 0o644), (0o755, 0o755), (0o000, 0o400), (0o111, 0o511), (0o4777, 0o755), (0o666, 0o644)],
+    ids=oct,
+)
+def test_file_keeps_its_mode_and_can_be_read(root: Path, mode: int, kept: int) -> None:
+    lay(root, archive(member("a", b"x", mode=mode)))
+
+    assert stat.S_IMODE((root / "a").stat().st_mode) == kept
+
+
+@pytest.mark.parametrize(("mode", "kept"), [(0o755, 0o755), (0o000, 0o700), (0o555, 0o755), (0o1777, 0o755)], ids=oct)
+def test_directory_can_be_used_whatever_its_mode_is(root: Path, mode: int, kept: int) -> None:
+    assert lay(root, archive(directory("d", mode), member("d/a", b"x"))) == {"d/a": "x"}
+    assert stat.S_IMODE((root / "d").stat().st_mode) == kept
+
+
+def test_modes_do_not_depend_on_the_umask(root: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        lay(root, archive(member("d/a", b"x", mode=0o755)))
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE((root / "d/a").stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE], ids=["char", "block", "pipe"])
+def test_devices_and_pipes_are_left_out(root: Path, kind: bytes) -> None:
+    assert lay(root, archive(member("dev", type=kind), member("a", b"x"))) == {"a": "x"}
+
+
+# Nothing outside
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "..", "/../x", "d/.."])
+@pytest.mark.parametrize(
+    "make", [member, directory, lambda name: symlink(name, "a"), lambda name: hard_link(name, "a")]
+)
+def test_path_that_leads_upwards_is_refused(
+    root: Path, name: str, make: Callable[[str], tuple[tarfile.TarInfo, bytes]]
+) -> None:
+    with pytest.raises(LayerError, match=r"^has the path '.*', which leads out of the image$"):
+        lay(root, archive(member("a", b"1")), archive(make(name)))
+
+    assert outside(root) == ["root"]
+
+
+def test_absolute_path_is_one_of_the_image(root: Path) -> None:
+    assert lay(root, archive(member("/etc/x", b"1"), member("./y", b"2"))) == {"etc/x": "1", "y": "2"}
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("/etc", "../etc"),
+        ("../../../etc", "../etc"),
+        ("x/../../../../etc", "../etc"),
+        ("/", ".."),
+        ("..", ".."),
+        ("/../..", ".."),
+        ("other", "other"),
+        ("./other/../file", "file"),
+        ("none/deep", "none/deep"),
+    ],
+)
+def test_symbolic_link_leads_to_where_it_led_in_the_image(root: Path, target: str, text: str) -> None:
+    made = lay(root, archive(symlink("d/link", target), member("d/other/x", b"1"), member("etc/y", b"2")))
+
+    assert made["d/link"] == f"-> {text}"
+    assert (root / "d/link").resolve().is_relative_to(root)
+
+
+@pytest.mark.parametrize("target", ["../..", "/..", "../../root/../..", "../../../../../../../../tmp"])
+def test_nothing_is_written_through_a_link_that_leads_out(root: Path, target: str) -> None:
+    """Neither in the same layer nor in a later one; what was to go there is in the image."""
+    lay(root, archive(symlink("d/out", target), member("d/out/a", b"1")), archive(member("d/out/sub/b", b"2")))
+
+    assert outside(root) == ["root"]
+    assert not any(path.resolve() == root.parent for path in root.rglob("*"))
+
+
+def test_chain_of_links_stays_inside(root: Path) -> None:
+    """Each link is harmless by itself: the kernel would follow deep/up physically, to above the root."""
+    chain = [symlink("deep", "a/b/c"), symlink("up", "deep/../../../.."), symlink("out", "up/x"), member("a/b/c/f")]
+    lay(root, archive(*chain), archive(member("out/y", b"1")))
+
+    assert outside(root) == ["root"]
+    assert (root / "up").resolve() == root.resolve()
+    assert (root / "x/y").read_text() == "1"
+
+
+def test_links_in_a_circle_are_left_out_and_not_followed(root: Path) -> None:
+    circle = archive(symlink("a", "b"), symlink("b", "a"), symlink("self", "self"), symlink("under", "a/x"))
+
+    assert lay(root, circle) == {"a": "-> b", "b": "-> a", "self": "-> self"}
+    with pytest.raises(LayerError, match=r"^has a path through more than 40 symbolic links, 'c' in it$"):
+        lay(root, archive(symlink("c", "c"), member("c/a/x", b"1")), archive())
+
+
+@pytest.mark.parametrize("target", ["../secret", "/../secret", "none", "d"])
+def test_hard_link_to_anything_but_a_file_of_the_image_is_refused(root: Path, target: str) -> None:
+    (root.parent / "secret").write_text("hunter2")
+
+    with pytest.raises(LayerError, match=r"^has the (hard link|path) "):
+        lay(root, archive(directory("d"), hard_link("a", target)))
+
+
+def test_name_with_a_zero_byte_is_refused(root: Path) -> None:
+    info, content = member("a", b"x")
+    info.pax_headers = {"path": "a\0b"}
+
+    with pytest.raises(LayerError, match=r"^has the path 'a\\x00b', which leads out of the image$"):
+        lay(root, archive((info, content)))
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "./"])
+def test_root_itself_is_no_file(root: Path, name: str) -> None:
+    with pytest.raises(LayerError, match=r"^has a file without a name$"):
+        lay(root, archive(member(name, b"x")))
+
+
+def test_root_itself_may_be_a_directory(root: Path) -> None:
+    assert lay(root, archive(directory("./", 0o000), member("a", b"1"))) == {"a": "1"}
+
+
+def test_cancel_ends_it_between_two_files(root: Path) -> None:
+    cancellation = Cancellation()
+    cancellation.cancel()
+
+    with pytest.raises(StoppedError):
+        unpack(Raw(PLAIN), Tree(root), cancellation)

@@ -24,6 +24,11 @@ SCRIPT = "script"
 OWN = {
     SCRIPT: "",
     "docker/auth": "step_runner.builtin.docker_auth:docker_auth",
+    "function/oci/build": "step_runner.builtin.oci_build:oci_build",
+    "function/oci/publish": "step_runner.builtin.oci_publish:oci_publish",
+    "step/oci/build": "step_runner.builtin.oci_older:build",
+    "step/oci/fetch": "step_runner.builtin.oci_older:fetch",
+    "step/oci/promote": "step_runner.builtin.oci_older:promote",
 }
 """Where the functions that come with the step runner are imported from; packages cannot take their names."""
 

@@ -33,6 +33,7 @@ KINDS: dict[type[types.Type], ValueType] = {
     types.DictType: ValueType.STRUCT,
     types.TypedDictType: ValueType.STRUCT,
     types.DataclassType: ValueType.STRUCT,
+    types.StructType: ValueType.STRUCT,
 }
 ADVICE = "use str, int, float, bool, list, dict, Path, Literal, a dataclass or a TypedDict"
 RECORD_ADVICE = "return a dataclass or a TypedDict with a field for each output, or None"

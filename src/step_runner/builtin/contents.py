@@ -1,0 +1,102 @@
+"""What is to go into an image, as the functions that build one take it."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from step_runner.builtin.files import placed
+from step_runner.errors import InputError
+from step_runner.fetch.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from step_runner.builtin.layout import Json, Layer, Layout
+
+EPOCH = "SOURCE_DATE_EPOCH"
+"""The variable with the time that a build is to be of: reproducible-builds.org/specs/source-date-epoch."""
+
+
+class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files by their place in the image, each with its source."""
+
+    files: dict[str, str] = {}
+
+
+class PlatformFiles(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={"os_version": "os.version", "os_features": "os.features"},
+):
+    """Files for one platform, and what else is said of it."""
+
+    files: dict[str, str] = {}
+    variant: str = ""
+    features: list[str] = []
+    os_version: str = ""
+    os_features: list[str] = []
+
+
+@contextmanager
+def made(common: Files, platforms: Mapping[str, PlatformFiles]) -> Iterator[tuple[Layout, Json]]:
+    """The blobs of an index with an image for each platform, and the index's descriptor; they are there in the block.
+
+    Sources are relative to the current directory. Raises InputError for what cannot be used.
+    """
+    from step_runner.builtin.layout import Layout
+
+    named = _named(platforms)
+    with tempfile.TemporaryDirectory(prefix="step-runner-image-") as directory:
+        layout = Layout(Path(directory), Path.cwd(), _created())
+        below = _layers(layout, common.files)
+        images = [layout.image(platform, [*below, *_layers(layout, contents.files)]) for platform, contents in named]
+        yield layout, layout.index(images)
+
+
+def _named(platforms: Mapping[str, PlatformFiles]) -> list[tuple[Json, PlatformFiles]]:
+    """The platforms as images name them."""
+    if not platforms:
+        raise InputError('must have at least one platform, such as "linux/amd64" or "generic"')
+    found: dict[str, tuple[Json, PlatformFiles]] = {}
+    for text, contents in platforms.items():
+        platform = _platform(text, contents)
+        if (name := str(sorted(platform.items()))) in found:
+            raise InputError(f'the platform of "{text}" is given twice; leave out one of its names')
+        found[name] = (platform, contents)
+    return list(found.values())
+
+
+def _platform(text: str, contents: PlatformFiles) -> Json:
+    parsed = Platform.parse(text)
+    named = Platform.named(parsed.os, parsed.architecture, contents.variant or parsed.variant)
+    described = {
+        "os": named.os,
+        "architecture": named.architecture,
+        "variant": named.variant,
+        "os.version": contents.os_version,
+        "os.features": contents.os_features,
+        "features": contents.features,
+    }
+    return {name: value for name, value in described.items() if value}
+
+
+def _layers(layout: Layout, files: Mapping[str, str]) -> list[Layer]:
+    return [layout.layer(one) for one in placed(files)]
+
+
+def _created() -> str:
+    """The time of the build, in seconds and in UTC."""
+    given = os.environ.get(EPOCH, "")
+    if given and not given.isdecimal():
+        raise InputError(f'{EPOCH} is "{given}"; give a number of seconds since 1970')
+    moment = datetime.datetime.fromtimestamp(int(given or time.time()), datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

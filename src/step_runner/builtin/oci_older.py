@@ -1,0 +1,121 @@
+"""The functions for images under their names of 2025; they are deprecated, and say so."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+import msgspec
+
+from step_runner.builtin.contents import Files, PlatformFiles, made
+from step_runner.builtin.oci_publish import publish
+from step_runner.builtin.repository import RepositoryName
+from step_runner.builtin.version import Version
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Digest(TypedDict):
+    """A digest, in parts and as a whole."""
+
+    algorithm: str
+    hash: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What was pushed, and where."""
+
+    registry: str
+    repository: str
+    tag: str
+    ref: str
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The path of the function's step file or directory, and the image that it came from."""
+
+    fetched_step_path: str
+    ref: str
+
+
+def build(
+    registry: str,
+    repository: str,
+    tag: str,
+    common: Files = Files(),  # noqa: B008 - immutable
+    platforms: dict[str, PlatformFiles] = {},  # noqa: B006 - never changed
+) -> Pushed:
+    """Builds an image and pushes it at once; `files` are the places in the image by their source. Raises InputError."""
+    from step_runner.builtin.push import StoredImages, push
+
+    _tell("step/oci/build", "function/oci/build and function/oci/publish")
+    target = RepositoryName.parse(f"{registry}/{repository}")
+    with target.open() as there:
+        if there.manifest(tag) is not None:
+            raise InputError(f"image already published: {target}:{tag}")
+        turned = {name: msgspec.structs.replace(one, files=_turned(one.files)) for name, one in platforms.items()}
+        with made(Files(_turned(common.files)), turned) as (layout, index):
+            push(StoredImages(layout), index["digest"], there, [tag])
+    algorithm, _, hash_ = index["digest"].partition(":")
+    digest = Digest(algorithm=algorithm, hash=hash_, value=index["digest"])
+    return Pushed(target.registry, target.path, tag, f"{target}:{tag}", digest)
+
+
+def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetched:
+    """Fetches an image into the function cache. Raises FetchError."""
+    from step_runner.fetch.cache import Cache
+    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.oci import fetch_oci
+    from step_runner.model import Oci
+
+    _tell("step/oci/fetch", f'"{registry}/{repository}:{tag}" as the function')
+    reference = Oci(registry=registry, repository=repository, tag=tag or "latest")
+    directory = fetch_oci(reference, Cache(), Cancellation(), environment=lambda: os.environ)
+    separator = "@" if ":" in reference.tag else ":"
+    path = posixpath.normpath(posixpath.join(directory, step_path.strip("/")))
+    return Fetched(path, f"{registry}/{repository}{separator}{reference.tag}")
+
+
+def promote(from_image: str, to_registry: str, to_repository: str, to_version: str) -> None:
+    """Copies an image, which keeps its digest, to the tags of a version. Raises InputError, FetchError."""
+    from step_runner.builtin.push import RemoteImages
+
+    _tell("step/oci/promote", "function/oci/publish")
+    version = Version.parse(to_version)
+    source, reference = _split(from_image)
+    with source.open() as there:
+        found = there.manifest(reference)
+        if found is None:
+            raise InputError(f"{there.named(reference)}: there is no such image; check its name and tag")
+        publish(RemoteImages(there), found.digest, version, RepositoryName.parse(f"{to_registry}/{to_repository}"))
+
+
+def _tell(name: str, instead: str) -> None:
+    print(f"{name} is deprecated: use {instead}")
+
+
+def _turned(files: Mapping[str, str]) -> dict[str, str]:
+    """Sources by destination, of destinations by source."""
+    turned = {destination: source for source, destination in files.items()}
+    if len(turned) < len(files):
+        raise InputError("two sources have the same destination; give each its own")
+    return turned
+
+
+def _split(image: str) -> tuple[RepositoryName, str]:
+    """The repository of an image, and its digest or else its tag."""
+    location, _, digest = image.strip().partition("@")
+    name, colon, tag = location.rpartition(":")
+    if not colon or "/" in tag:
+        name, tag = location, ""
+    if not (digest or tag):
+        raise InputError(f'"{image[:80]}" must specify tag or digest, such as registry.example.com/group/name:1.0.0')
+    return RepositoryName.parse(name), digest or tag

@@ -1,0 +1,53 @@
+"""Publishes the image of a function, from the file that it was built as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - the signature is evaluated
+from typing import TYPE_CHECKING
+
+from step_runner.builtin.repository import RepositoryName
+from step_runner.builtin.version import Version, tags_of
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from step_runner.builtin.push import Source
+
+
+@dataclass(frozen=True)
+class Published:
+    """The image with its version, its digest, and all tags that mean it now."""
+
+    ref: str
+    digest: str
+    tags: list[str]
+
+
+def oci_publish(archive: Path, to_repository: str) -> Published:
+    """Stores what `function/oci/build` has built, under its version and, where it is the newest, under shorter tags.
+
+    `to_repository` is a registry and a path in it. Raises InputError for what cannot be published, FetchError where
+    the registry does not take it.
+    """
+    from step_runner.builtin.archive import open_archive
+    from step_runner.builtin.push import StoredImages
+
+    target = RepositoryName.parse(to_repository)
+    with open_archive(archive) as images:
+        digest, version = images.contents()
+        return publish(StoredImages(images), digest, Version.parse(version), target)
+
+
+def publish(source: Source, digest: str, version: Version, target: RepositoryName) -> Published:
+    """Store an image under the tags of a version. Raises as `oci_publish`."""
+    from step_runner.builtin.push import push
+
+    with target.open() as repository:
+        existing = repository.tags()
+        known = repository.manifest(str(version)) if str(version) in existing else None
+        if known is not None and known.digest != digest:
+            raise InputError(f"{target}:{version}: another image is published as this version; raise the version")
+        tags = tags_of(version, existing)
+        push(source, digest, repository, tags)
+    print(f"published {target}@{digest} as {', '.join(tags)}")
+    return Published(f"{target}:{version}", digest, list(tags))

@@ -1,0 +1,53 @@
+"""The registries and repositories that functions name, and their clients."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from step_runner.fetch.registry import ImageRepository
+
+HOST = re.compile(r"(?:localhost|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|[a-zA-Z0-9-]+(?=:\d))(?::\d+)?")
+PATH = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*")
+
+
+class RepositoryName(NamedTuple):
+    """A registry's host and the path of a repository in it."""
+
+    registry: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> RepositoryName:
+        """The repository `registry/path`. Raises InputError for anything else."""
+        registry, _, path = re.sub("/+", "/", text.strip()).strip("/").partition("/")
+        if not HOST.fullmatch(registry):
+            raise InputError(f'"{text[:80]}" names no registry; write HOST/PATH, such as registry.example.com/name')
+        if not PATH.fullmatch(path):
+            raise InputError(
+                f'"{path[:80]}" is no repository; use lower-case letters and digits with . _ - and / between them'
+            )
+        return cls(registry, path)
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.path}"
+
+    @contextmanager
+    def open(self) -> Iterator[ImageRepository]:
+        """The client of it, with the credentials of this process's environment."""
+        from step_runner.fetch.cancellation import Cancellation
+        from step_runner.fetch.credentials import find_credentials
+        from step_runner.fetch.registry import open_repository
+
+        # This process is ended by a signal; nothing else cancels it.
+        cancellation = Cancellation()
+        credentials = find_credentials(os.environ, self.registry, self.path, cancellation)
+        with open_repository(self.registry, self.path, credentials, cancellation) as repository:
+            yield repository

@@ -1,0 +1,56 @@
+"""Versions of functions, and the tags under which one is published."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NUMBER = r"0|[1-9]\d*"
+RELEASE = re.compile(rf"({NUMBER})\.({NUMBER})\.({NUMBER})")
+SUFFIX = re.compile(r"-[0-9A-Za-z.-]+")
+LONGEST = 128
+"""Characters of a tag: OCI distribution specification 1.1, section "Pulling manifests"."""
+
+
+class Version(NamedTuple):
+    """A version; one with a suffix, such as `-rc1`, is no release."""
+
+    major: int
+    minor: int
+    patch: int
+    suffix: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """The version that a text means. Raises InputError for what is no semantic version."""
+        found = RELEASE.match(text)
+        suffix = text[found.end() :] if found else ""
+        if not found or len(text) > LONGEST or (suffix and not SUFFIX.fullmatch(suffix)):
+            message = "version does not conform to semantic versioning major.minor.patch[-release]"
+            raise InputError(f'{message}: "{text[:LONGEST]}"')
+        major, minor, patch = map(int, found.groups())
+        return cls(major, minor, patch, suffix)
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}{self.suffix}"
+
+
+def tags_of(version: Version, existing: Iterable[str]) -> tuple[str, ...]:
+    """The tags to write for a version: itself and, of a release, the shorter ones for which it is the newest.
+
+    `existing` are the tags of the repository; those that are no release do not count.
+    """
+    if version.suffix:
+        return (str(version),)
+    releases = [Version.parse(tag) for tag in existing if RELEASE.fullmatch(tag)]
+    tags = [str(version)]
+    for length, tag in ((2, f"{version.major}.{version.minor}"), (1, f"{version.major}"), (0, "latest")):
+        if any(other[:length] == version[:length] and other > version for other in releases):
+            break
+        tags.append(tag)
+    return tuple(tags)

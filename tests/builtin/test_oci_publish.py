@@ -1,0 +1,302 @@
+"""Publishing to a real registry, and running what was published."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import bcrypt
+import pytest
+from tests.support.images import HERE
+from tests.support.registry import RegistryServer
+from tests.support.steps import run_list
+
+from step_runner import __version__
+from step_runner.builtin import oci_older
+from step_runner.builtin.archive import open_archive
+from step_runner.builtin.oci_build import oci_build
+from step_runner.builtin.oci_publish import Published, oci_publish
+from step_runner.builtin.push import StoredImages, push
+from step_runner.builtin.signature import arguments
+from step_runner.errors import InputError
+from step_runner.expression import Secret
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.credentials import Credentials
+from step_runner.fetch.registry import open_repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.runner.conftest import Workshop
+
+    from step_runner.fetch.registry import ImageRepository, Manifest
+
+VERSIONS = ("1.2.3", "2.0.0", "1.3.0", "1.2.4", "2.1.0-rc1")
+"""In the order in which they are published."""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry that asks nobody for credentials."""
+    server = RegistryServer(tmp_path_factory.mktemp("registry") / "plain")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def project(workshop: Workshop) -> Path:
+    """A function with a program and a text, in the work dir."""
+    root = workshop.work_dir
+    (root / "func.yml").write_text("spec: {}\n---\nexec:\n  command: ['${{ func_dir }}/bin/hello']\n")
+    (root / "hello").write_text("#!/bin/sh\ncat $(dirname $0)/../text\n")
+    (root / "hello").chmod(0o755)
+    (root / "text").write_text("hello from the registry\n")
+    return root
+
+
+def build(version: str = "1.2.3", **platforms: dict[str, Any]) -> dict[str, Any]:
+    files = {"files": {"func.yml": "func.yml", "bin/hello": "hello", "text": "text"}}
+    inputs = {"version": version, "common": files, "platforms": platforms or {str(HERE): {}}}
+    return {"name": "build", "func": "builtin://function/oci/build", "inputs": inputs}
+
+
+def publish(to: str) -> dict[str, Any]:
+    inputs = {"archive": "${{ steps.build.outputs.archive }}", "to_repository": to}
+    return {"name": "publish", "func": "builtin://function/oci/publish", "inputs": inputs}
+
+
+def call(function: str, **inputs: Any) -> dict[str, Any]:
+    return {"name": "call", "func": f"builtin://{function}", "inputs": inputs}
+
+
+def manifests(server: RegistryServer, repository: str) -> dict[str, Manifest]:
+    """What each tag of a repository means."""
+    with open_repository(server.host, repository, Credentials(), Cancellation()) as there:
+        found = {tag: there.manifest(tag) for tag in there.tags()}
+    return {tag: manifest for tag, manifest in found.items() if manifest}
+
+
+def digests(server: RegistryServer, repository: str) -> dict[str, str]:
+    return {tag: manifest.digest for tag, manifest in manifests(server, repository).items()}
+
+
+async def test_what_was_published_runs(workshop: Workshop, project: Path, registry: RegistryServer) -> None:
+    """Built, published, then called by the newest of its tags, from a registry that knew nothing of it."""
+    target = f"{registry.host}/group/hello"
+    show = {"name": "show", "script": "echo '${{ steps.publish.outputs.ref }} ${{ steps.publish.outputs.tags }}'"}
+    steps = run_list(build(), publish(target), show, {"name": "run", "func": f"{target}:1"})
+    lines = await workshop.output(steps)
+    digest = lines[0].split()[-1]
+    assert lines[1:] == [
+        f"published {target}@{digest} as 1.2.3, 1.2, 1, latest",
+        f'{target}:1.2.3 ["1.2.3", "1.2", "1", "latest"]',
+        "hello from the registry",
+    ]
+    assert digests(registry, "group/hello") == dict.fromkeys(["1.2.3", "1.2", "1", "latest"], digest)
+
+
+def test_older_version_leaves_the_tags_of_newer_ones(
+    project: Path, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    found = {version: publish_directly(version, f"{registry.host}/versions").digest for version in VERSIONS}
+    assert digests(registry, "versions") == {
+        **found,
+        "1": found["1.3.0"],
+        "1.2": found["1.2.4"],
+        "1.3": found["1.3.0"],
+        "2": found["2.0.0"],
+        "2.0": found["2.0.0"],
+        "latest": found["2.0.0"],
+    }
+
+
+def test_version_that_is_there_can_be_published_again_but_not_replaced(
+    project: Path, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is tried again publishes what it has built before; nobody gets another content for a version."""
+    monkeypatch.chdir(project)
+    target = f"{registry.host}/again"
+    first = publish_directly("1.2.3", target)
+    assert oci_publish(Path("function-image.tar"), target) == first
+    (project / "text").write_text("another content\n")
+    with pytest.raises(
+        InputError, match=r"again:1\.2\.3: another image is published as this version; raise the version"
+    ):
+        publish_directly("1.2.3", target)
+    assert set(digests(registry, "again").values()) == {first.digest}
+
+
+def publish_directly(version: str, target: str) -> Published:
+    """Build in the current directory and publish, without a job."""
+    inputs = build(version)["inputs"]
+    built = oci_build(**arguments(oci_build, inputs))
+    return oci_publish(Path(built.archive), target)
+
+
+class Recorded:
+    """A repository, and the digests of the blobs that were sent to it."""
+
+    def __init__(self, repository: ImageRepository) -> None:
+        self.sent: list[str] = []
+        self._repository = repository
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._repository, name)
+
+    def upload_blob(self, content: IO[bytes], size: int, digest: str) -> None:
+        self.sent.append(digest)
+        self._repository.upload_blob(content, size, digest)
+
+
+def push_archive(path: Path, server: RegistryServer, repository: str, tag: str) -> list[str]:
+    """Push an archive; returns the digests of the blobs that were sent."""
+    with (
+        open_archive(path) as images,
+        open_repository(server.host, repository, Credentials(), Cancellation()) as there,
+    ):
+        recorded = Recorded(there)
+        push(StoredImages(images), images.contents().digest, cast("ImageRepository", recorded), [tag])
+    return recorded.sent
+
+
+async def test_blob_is_sent_once(workshop: Workshop, project: Path, registry: RegistryServer) -> None:
+    """Two platforms share their files and differ in the config; the next version differs in one file."""
+    platforms: dict[str, dict[str, Any]] = {"linux/amd64": {}, "linux/arm64": {}}
+    await workshop.output(run_list(build("1.0.0", **platforms)))
+    first = push_archive(project / "function-image.tar", registry, "blobs", "1.0.0")
+    assert len(first) == len(set(first)) == 3 + 2
+    assert push_archive(project / "function-image.tar", registry, "blobs", "again") == []
+    (project / "text").write_text("another content\n")
+    await workshop.output(run_list(build("1.0.1", **platforms)))
+    assert len(push_archive(project / "function-image.tar", registry, "blobs", "1.0.1")) == 1 + 2
+
+
+async def test_credentials_are_those_that_docker_auth_made(workshop: Workshop, project: Path, tmp_path: Path) -> None:
+    """The password comes from a masked variable; without it the registry is closed, and the log says so."""
+    users = tmp_path / "htpasswd"
+    users.write_bytes(b"ada:" + bcrypt.hashpw(b"pw-5ecret", bcrypt.gensalt(4)) + b"\n")
+    server = RegistryServer(tmp_path / "closed", htpasswd=users)
+    try:
+        target = f"{server.host}/closed"
+        await workshop.error(run_list(build(), publish(target)))
+        assert "the registry asks for credentials (HTTP 401); set DOCKER_AUTH_CONFIG in" in workshop.log()
+        login = call("docker/auth", registry=server.host, username="ada", password="${{ vars.PASSWORD }}")
+        run = {"name": "run", "func": f"{target}:1.2.3"}
+        variables = {"PASSWORD": Secret("pw-5ecret")}
+        lines = await workshop.output(run_list(login, build(), publish(target), run), variables=variables)
+        assert lines[-1] == "hello from the registry"
+        assert "5ecret" not in workshop.log()
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("archive", "to", "message"),
+    [
+        ("none.tar", "{host}/x", "none.tar: no such file or directory; build the image first"),
+        ("text", "{host}/x", "text: is no archive of an image; build it again"),
+        ("empty.tar", "{host}/x", "empty.tar: there is no index.json in it; build it again"),
+        ("other.tar", "{host}/x", "other.tar: must hold one image, with its version; build it with function/oci/build"),
+        ("lost.tar", "{host}/x", "lost.tar: there is no blobs/sha256/" + 64 * "0" + " in it; build it again"),
+        ("text", "group/x", '"group/x" names no registry; write HOST/PATH, such as registry.example.com/name'),
+        ("text", "{host}/Group", '"Group" is no repository; use lower-case letters and digits with'),
+        ("text", "{host}", '"" is no repository; use lower-case letters and digits with'),
+    ],
+    ids=["missing", "no archive", "empty", "without version", "without blobs", "no registry", "upper case", "no path"],
+)
+def test_what_cannot_be_published_is_told(
+    project: Path, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch, archive: str, to: str, message: str
+) -> None:
+    entry = {"digest": "sha256:" + 64 * "0", "annotations": {"org.opencontainers.image.ref.name": "1.0.0"}}
+    write_tar(project / "empty.tar", {})
+    write_tar(project / "other.tar", {"index.json": json.dumps({"manifests": []})})
+    write_tar(project / "lost.tar", {"index.json": json.dumps({"manifests": [entry]})})
+    monkeypatch.chdir(project)
+    with pytest.raises(InputError) as raised:
+        oci_publish(Path(archive), to.format(host=registry.host))
+    assert str(raised.value).startswith(message)
+
+
+def write_tar(path: Path, files: dict[str, str]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+
+
+async def test_damaged_archive_is_not_published(workshop: Workshop, project: Path, registry: RegistryServer) -> None:
+    """A blob with another content than its digest says is refused by the registry, before any tag is written."""
+    await workshop.output(run_list(build()))
+    damaged = (project / "function-image.tar").read_bytes().replace(b"rootfs", b"toorfs")
+    (project / "function-image.tar").write_bytes(damaged)
+    steps = run_list(call("function/oci/publish", archive="function-image.tar", to_repository=f"{registry.host}/bad"))
+    await workshop.error(steps)
+    assert f'Error: "function/oci/publish" (step-runner {__version__}' in workshop.log()
+    assert digests(registry, "bad") == {}
+
+
+async def test_older_build_pushes_at_once_and_older_fetch_brings_it(
+    workshop: Workshop, project: Path, registry: RegistryServer
+) -> None:
+    """Its map of files is the other way round: from the source to the place."""
+    where = {"registry": registry.host, "repository": "older", "tag": "mine"}
+    files = {"files": {"func.yml": "func.yml", "hello": "bin/hello", "text": "text"}}
+    built = {**call("step/oci/build", **where, common=files, platforms={str(HERE): {}}), "name": "built"}
+    fetched = {**call("step/oci/fetch", **where, step_path="bin"), "name": "fetched"}
+    outputs = "${{ steps.built.outputs.ref }} ${{ steps.built.outputs.digest }} ${{ steps.fetched.outputs.ref }}"
+    show = {"name": "show", "script": f"echo '{outputs}'; ls ${{{{ steps.fetched.outputs.fetched_step_path }}}}"}
+    run = {"name": "run", "func": f"{registry.host}/older:mine"}
+    lines = await workshop.output(run_list(built, fetched, show, run))
+    digest = digests(registry, "older")["mine"]
+    parts = {"algorithm": "sha256", "hash": digest.removeprefix("sha256:"), "value": digest}
+    ref = f"{registry.host}/older:mine"
+    assert lines == [
+        "step/oci/build is deprecated: use function/oci/build and function/oci/publish",
+        f'step/oci/fetch is deprecated: use "{ref}" as the function',
+        f"{ref} {json.dumps(parts)} {ref}",
+        "hello",
+        "hello from the registry",
+    ]
+    await workshop.error(run_list(built))
+    assert workshop.log().endswith(f"image already published: {ref}\n")
+
+
+async def test_older_promote_copies_an_image_with_its_digest(
+    workshop: Workshop, project: Path, registry: RegistryServer
+) -> None:
+    """The source may be an index or a single image, named by its tag or its digest."""
+    source = f"{registry.host}/staging"
+    await workshop.output(run_list(build(), publish(source)))
+    digest = digests(registry, "staging")["1.2.3"]
+    (image,) = json.loads(manifests(registry, "staging")["1.2.3"].content)["manifests"]
+    to = {"to_registry": registry.host, "to_repository": "released"}
+    await workshop.output(
+        run_list(
+            call("step/oci/promote", from_image=f"{source}:1.2.3", to_version="3.5.0", **to),
+            call("step/oci/promote", from_image=f"{source}@{image['digest']}", to_version="3.5.1-rc1", **to),
+        )
+    )
+    assert digests(registry, "released") == {
+        **dict.fromkeys(["3.5.0", "3.5", "3", "latest"], digest),
+        "3.5.1-rc1": image["digest"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "version", "message"),
+    [
+        ("{host}/staging", "1.0.0", '"{host}/staging" must specify tag or digest, such as registry.example.com/'),
+        ("{host}/none:1", "1.0.0", "{host}/none:1: there is no such image; check its name and tag"),
+        ("{host}/none:1", "1.0", 'version does not conform to semantic versioning major.minor.patch[-release]: "1.0"'),
+    ],
+    ids=["no tag", "no image", "no version"],
+)
+def test_what_cannot_be_promoted_is_told(registry: RegistryServer, image: str, version: str, message: str) -> None:
+    with pytest.raises(InputError) as raised:
+        oci_older.promote(image.format(host=registry.host), "registry.example.com", "x", version)
+    assert str(raised.value).startswith(message.format(host=registry.host))

@@ -33,6 +33,10 @@ OWN = {
 """Where the functions that come with the step runner are imported from; packages cannot take their names."""
 
 
+class UnknownFunctionError(FetchError):
+    """A function that does not come with the step runner, nor with a package that is installed here."""
+
+
 class Offer(NamedTuple):
     """A function that is there: its name, where it is imported from, and the package that it came with."""
 
@@ -46,11 +50,11 @@ class Offer(NamedTuple):
 
 
 def find(name: str) -> Offer:
-    """The function with a name. Raises FetchError where there is none, or more than one package offers it."""
+    """The function with a name. Raises UnknownFunctionError where there is none, FetchError where there are two."""
     cleaned = cleaned_name(name)
     offers = [offer for offer in _offers() if offer.name == cleaned]
     if not offers:
-        raise FetchError(f'fetching builtin function: "{name}" not found; {_advice(cleaned)}')
+        raise UnknownFunctionError(f'fetching builtin function: "{name}" not found; {_advice(cleaned)}')
     if len(offers) > 1:
         raise FetchError(f'fetching builtin function: "{name}" {_clash(offers)}')
     return offers[0]

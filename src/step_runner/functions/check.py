@@ -1,4 +1,7 @@
-"""Finds what is wrong in step files and the local functions that they call, without running anything."""
+"""Finds what is wrong in step files and the local functions that they call, without running anything.
+
+Of a function that a package offers, the package is imported, in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from step_runner.functions.resolve import local_directory, shown_path
 from step_runner.functions.schema import meant
 from step_runner.functions.scope import Names, Scope
 from step_runner.functions.source import FILES, find_file
-from step_runner.model import Exec, Function, Local, Place, Problem, Sequence, Spec, Step, type_of
+from step_runner.model import Builtin, Exec, Function, Local, Place, Problem, Sequence, Spec, Step, type_of
 
 if TYPE_CHECKING:
     import os
@@ -84,6 +87,7 @@ class _Checker:
         self._files = list(files)
         self._functions: dict[str, Function | None] = {}
         self._outputs: dict[str, Names] = {}
+        self._builtins: dict[str, Spec] = {}
         self._chain: list[str] = []
 
     def sorted_problems(self) -> tuple[Problem, ...]:
@@ -135,6 +139,15 @@ class _Checker:
             raise FetchError(f"functions call each other deeper than {DEEPEST_CALLS} levels; make them flatter")
         self.check_file(path, shown_path(path))
         return self._functions[path], self._outputs.get(path)
+
+    def builtin(self, name: str) -> Spec:
+        """What a builtin function takes and gives. Raises FetchError where there is none, or it cannot be used."""
+        from step_runner.builtin.function import spec
+        from step_runner.fetch.cancellation import Cancellation
+
+        if name not in self._builtins:
+            self._builtins[name] = spec(name, Cancellation())
+        return self._builtins[name]
 
     def _find(self, reference: Local, base: str) -> str:
         directory = local_directory(reference, base)
@@ -191,9 +204,11 @@ class _FunctionCheck:
     def _outputs_of(self, step: Step, item: Node, scope: Scope) -> Names:
         for key in ("func", "step", "script", "inputs", "env"):
             self._expressions(child(item, key), scope)
+        called = child(item, "func") or child(item, "step") or item
+        if isinstance(step.call, Builtin):
+            return self._outputs_of_builtin(step, step.call, item, called)
         if not isinstance(step.call, Local):
             return None
-        called = child(item, "func") or child(item, "step") or item
         try:
             function, outputs = self._checker.call(step.call, self._function.directory)
         except _MissingFunctionError as error:
@@ -205,6 +220,18 @@ class _FunctionCheck:
         if function is not None:
             self._call(step, item, called, function.spec)
         return outputs
+
+    def _outputs_of_builtin(self, step: Step, reference: Builtin, item: Node, called: Node) -> Names:
+        from step_runner.builtin.catalog import SCRIPT, UnknownFunctionError, cleaned_name
+
+        try:
+            spec = self._checker.builtin(reference.name)
+        except FetchError as error:
+            # Where the file is to run, a package may be installed that is not installed here.
+            self._error(called, str(error), warning=isinstance(error, UnknownFunctionError))
+            return None
+        self._call(step, item, called, spec)
+        return None if cleaned_name(reference.name) == SCRIPT else frozenset(spec.outputs)
 
     def _missing(self, called: Node, message: str) -> None:
         if self._checker.missing_functions_may_come and self._checker.something_ran:

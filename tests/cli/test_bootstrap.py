@@ -300,3 +300,13 @@ def test_a_dependency_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) 
 def test_an_empty_destination_is_no_destination() -> None:
     with pytest.raises(InputError, match="destination argument must be provided"):
         install("")
+
+
+def test_a_function_in_python_finds_the_unpacked_program(elsewhere: Command, tmp_path: Path) -> None:
+    """Its process imports what lies there, with what that needs, where nothing else is installed."""
+    build = "func: builtin://function/oci/build\ninputs: {version: 1.0.0, platforms: {linux/amd64: {files: {f: f}}}}"
+    (tmp_path / "f").write_text("f")
+    ended = elsewhere("run", build, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.startswith("built function-image.tar: version 1.0.0, linux/amd64, sha256:")
+    assert (tmp_path / "function-image.tar").is_file()

@@ -1,4 +1,4 @@
-"""What holds for every test: temporary files of its own, and no process that outlives it."""
+"""What holds for every test: temporary files of its own, no process that outlives it, and registries for who asks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 from typing import TYPE_CHECKING
 
 import psutil
@@ -13,6 +14,9 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.registry import RegistryServer
 
 STARTS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty"})
 """Audit events that tell of a new process."""
@@ -77,3 +81,36 @@ def _end(left: list[psutil.Process]) -> None:
     for process in left:
         process.kill()
     assert told == [], "processes outlived the test"
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry that lets everybody in; each test has a repository of its own there."""
+    yield from _serve(tmp_path_factory.mktemp("registry") / "open")
+
+
+@pytest.fixture(scope="session")
+def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    """A registry that lets in the user ada with the password hunter2."""
+    import bcrypt
+
+    directory = tmp_path_factory.mktemp("registry")
+    users = directory / "htpasswd"
+    users.write_text(f"ada:{bcrypt.hashpw(b'hunter2', bcrypt.gensalt(4)).decode()}\n")
+    yield from _serve(directory / "closed", htpasswd=users)
+
+
+def _serve(directory: Path, **settings: Path) -> Iterator[RegistryServer]:
+    from tests.support.registry import PROGRAM, RegistryServer
+
+    if not PROGRAM:
+        pytest.skip("needs docker-registry, which .ci/install brings")
+    server = RegistryServer(directory, **settings)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def repository() -> str:
+    """The name of a repository that no other test uses."""
+    return f"group/{uuid.uuid4().hex}"

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.odd_registry import OddRegistry
+from tests.support.registry import PROGRAM, RegistryServer
 
 from step_runner.fetch.cache import Cache
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.git import fetch_git
-from step_runner.model import Git
+from step_runner.fetch.oci import fetch_oci
+from step_runner.model import Git, Oci
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,6 +82,12 @@ class FetchCache(Cache):
 
     def fetch(self, url: str, revision: str, timeout: float = 5.0) -> Path:
         return Path(fetch_git(Git(url=url, revision=revision), self, Cancellation(), timeout=timeout))
+
+    def fetch_image(
+        self, host: str, repository: str, tag: str = "latest", cancellation: Cancellation | None = None, **env: str
+    ) -> Path:
+        reference = Oci(registry=host, repository=repository, tag=tag)
+        return Path(fetch_oci(reference, self, cancellation or Cancellation(), environment=lambda: env))
 
     def fetch_step(self, url: str, revision: str) -> str:
         """The text of the step file at this revision."""
@@ -270,6 +279,23 @@ def project(repositories: Path) -> Project:
 @pytest.fixture
 def server(repositories: Path) -> Iterator[GitServer]:
     server = GitServer(repositories)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def odd_registry() -> Iterator[OddRegistry]:
+    server = OddRegistry()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def secure_registry(certificate: Path, tmp_path: Path) -> Iterator[RegistryServer]:
+    """A registry that speaks TLS with a certificate of its own."""
+    if not PROGRAM:
+        pytest.skip("needs docker-registry, which .ci/install brings")
+    server = RegistryServer(tmp_path / "registry", certificate=certificate)
     yield server
     server.close()
 

@@ -38,6 +38,7 @@ class RegistryServer:
         key: Path | None = None,
     ) -> None:
         assert PROGRAM, "needs docker-registry, which .ci/install brings"
+        self._blobs = directory / "docker/registry/v2/blobs"
         directory.mkdir(parents=True)
         config = CONFIG.format(directory=directory)
         if certificate:
@@ -57,6 +58,14 @@ class RegistryServer:
     def host(self) -> str:
         """What stands in front of the repository in a reference."""
         return f"127.0.0.1:{self.port}"
+
+    def spoil(self, digest: str) -> None:
+        """Change a byte of a blob on the registry's disk, as a fault of the disk does."""
+        algorithm, _, value = digest.partition(":")
+        with (self._blobs / algorithm / value[:2] / value / "data").open("r+b") as file:
+            first = file.read(1)
+            file.seek(0)
+            file.write(bytes([first[0] ^ 1]))
 
     def close(self) -> None:
         """End it, if it has not ended yet."""

@@ -35,6 +35,7 @@ def open_manager(url: str, cancellation: Cancellation, timeout: float) -> Iterat
 
     While the block lasts, a cancel shuts the connections: whoever reads from one gets an error at once. Connecting
     and each single read are given `timeout` seconds. Nothing is tried twice; at most five redirects are followed.
+    At its end all connections are closed.
     """
     sockets = _Sockets(cancellation)
     manager = _manager(url, timeout)
@@ -107,6 +108,8 @@ class _Sockets:
                     handle.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        """End the connections, those that urllib3 still holds as well: it leaves them to the garbage collector."""
+        self.shut_down()
         with self._lock:
             while self._handles:
                 self._handles.pop().close()

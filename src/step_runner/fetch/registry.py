@@ -12,7 +12,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from urllib3.exceptions import HTTPError
 
@@ -23,7 +23,7 @@ from step_runner.fetch.host import registry_url, repository_on
 from step_runner.fetch.image import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
 from step_runner.fetch.line import line_reason
 from step_runner.fetch.session import AnswerError, Session, StatusError, document, location
-from step_runner.fetch.transport import RedirectError, open_transport
+from step_runner.fetch.transport import RedirectError, joined, open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,7 +186,7 @@ def _tags(content: bytes) -> list[str]:
 def _next_page(response: Response) -> str:
     """The URL of the next part of a list: RFC 8288."""
     link = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', response.header("Link"))
-    return urljoin(response.url, link[1]) if link else ""
+    return joined(response.url, link[1]) if link else ""
 
 
 def _reason(error: Exception, session: Session) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from typing import IO, TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from step_runner.fetch.authorization import TokenRequest, answer, parse_challenges, parse_token
 from step_runner.fetch.line import one_line
-from step_runner.fetch.transport import Request, origin
+from step_runner.fetch.transport import Request, joined, origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,11 +117,11 @@ def document(response: Response, status: int) -> bytes:
 
 
 def location(response: Response) -> str:
-    """The URL to go on with. AnswerError: there is none."""
+    """The URL to go on with. AnswerError: there is none. RedirectError: it is no URL."""
     text = response.header("Location")
     if not text:
         raise AnswerError("the registry does not say where to send a blob; try again later")
-    return urljoin(response.url, text)
+    return joined(response.url, text)
 
 
 def _said(content: bytes) -> str:

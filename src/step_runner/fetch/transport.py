@@ -36,6 +36,7 @@ LONGEST_PAUSE = 30.0
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NO_URL = "the server redirects to an address that is no URL; try again later"
 _FOR_A_WHILE = frozenset({408, 429, 500, 502, 503, 504})
 _FOR_GOOD = (NewConnectionError, ProxyError, SSLError, LocationValueError)
 
@@ -89,7 +90,10 @@ class Response:
 
     def close(self) -> None:
         """Give the connection back, or close it where there is more to be read."""
-        if self.http.length_remaining != 0:
+        if self.http.length_remaining == 0:
+            # An answer that was not read to its end, even an empty one, keeps its connection from the next request.
+            self.http.drain_conn()
+        else:
             self.http.close()
         self.http.release_conn()
 
@@ -162,20 +166,28 @@ def open_transport(url: str, cancellation: Cancellation, timeout: float) -> Iter
         yield Transport(manager, cancellation)
 
 
+def joined(url: str, relative: str) -> str:
+    """The URL that another one means at `url`. RedirectError: it means none."""
+    try:
+        return urljoin(url, relative)
+    except ValueError:
+        raise RedirectError(_NO_URL) from None
+
+
 def origin(url: str) -> tuple[str, str | None, int | None]:
     """Scheme, host and port of a URL. RedirectError: it is none."""
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
-        raise RedirectError("the server names an address that is no URL; try again later") from None
+        raise RedirectError(_NO_URL) from None
 
 
 def _redirected(request: Request, location: str) -> Request:
-    url = urljoin(request.url, location)
+    url = joined(request.url, location)
     scheme, host, _ = origin(url)
     if scheme not in ("http", "https") or not host:
-        raise RedirectError("the server redirects to an address that is no URL; try again later")
+        raise RedirectError(_NO_URL)
     if scheme == "http" and request.origin[0] == "https":
         raise RedirectError("the server redirects from https to http, which is refused; tell who runs it")
     kept = request.authorization if origin(url) == request.origin else None

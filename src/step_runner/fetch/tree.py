@@ -149,16 +149,16 @@ class Tree:
 
     def _vacant(self, path: str, spare: Place | None = None) -> Place:
         """Where a path is, after what was there is gone and its directory made; `spare` is left alone."""
-        directory, _, _ = path.rstrip("/").rpartition("/")
+        *parents, name = _parts(path) or [""]
+        if not name:
+            raise LayerError("has a file without a name")
+        directory = "/".join(parents)
         parent = self._made.get(directory)
         if parent is None:
-            parent = self._resolve(_parts(directory))
+            parent = self._resolve(parents)
             self._make_directory(parent)
             self._keep(parent)
             self._made[directory] = parent
-        *_, name = _parts(path) or [""]
-        if not name:
-            raise LayerError("has a file without a name")
         place = (*parent, name)
         if place != spare and self._exists(place):
             self._remove(place)

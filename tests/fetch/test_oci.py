@@ -1,0 +1,459 @@
+"""Fetching functions from a real registry on loopback."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.images import (
+    ELSEWHERE,
+    HERE,
+    archive,
+    directory,
+    files,
+    index,
+    manifest,
+    member,
+    named,
+    push,
+    push_all,
+    symlink,
+)
+from tests.support.odd_registry import send
+
+from step_runner.errors import FetchError, StoppedError
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.credentials import Credentials
+from step_runner.fetch.image import CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of
+from step_runner.fetch.oci import fetch_oci
+from step_runner.fetch.platform import GENERIC, Platform
+from step_runner.fetch.registry import Manifest
+from step_runner.model import Oci
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
+    from pathlib import Path
+
+    from tests.fetch.conftest import FetchCache
+    from tests.support.odd_registry import OddRegistry
+    from tests.support.registry import RegistryServer
+
+ADA = Credentials("ada", "hunter2")
+NOWHERE = "127.0.0.1:1"
+
+
+def config_of(host: str, login: str = "ada:hunter2") -> str:
+    user, _, password = login.partition(":")
+    return json.dumps({"auths": {host: {"username": user, "password": password}}})
+
+
+# The image that is meant
+
+
+@pytest.mark.parametrize("kind", ["tag", "digest", "digest of the image"])
+def test_image_for_this_machine_is_fetched(
+    registry: RegistryServer, repository: str, cache: FetchCache, kind: str
+) -> None:
+    ours = [files(func__yml="ours")]
+    digest = push(registry, repository, "1.0", {ELSEWHERE: [files(func__yml="theirs")], HERE: ours})
+    tag = {"tag": "1.0", "digest": digest, "digest of the image": manifest(ours).digest}[kind]
+
+    assert (cache.fetch_image(registry.host, repository, tag) / "func.yml").read_text() == "ours"
+
+
+def test_generic_image_is_taken_where_no_other_fits(
+    registry: RegistryServer, repository: str, cache: FetchCache
+) -> None:
+    push(registry, repository, "latest", {ELSEWHERE: [files(a="theirs")], GENERIC: [files(a="all")]})
+
+    assert (cache.fetch_image(registry.host, repository) / "a").read_text() == "all"
+
+
+def test_index_without_fitting_image_is_explained(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+    push(registry, repository, "1.0", {ELSEWHERE: [files(a="x")], Platform("plan9", "arm64"): [files(a="y")]})
+
+    with pytest.raises(FetchError) as caught:
+        cache.fetch_image(registry.host, repository, "1.0")
+
+    assert str(caught.value) == (
+        f"{registry.host}/{repository}:1.0: didn't find an image matching platform {HERE} or generic;"
+        " build one, there is plan9/arm64/v8, plan9/mips"
+    )
+    assert cache.entries() == []
+
+
+@pytest.mark.parametrize(
+    "config", [{}, named(HERE), {"os": "linux", "architecture": "generic"}], ids=["none", "this", "generic"]
+)
+def test_image_without_index_is_taken_if_its_platform_fits(
+    registry: RegistryServer, repository: str, cache: FetchCache, config: dict[str, str]
+) -> None:
+    layer, content = files(a="single"), json.dumps(config).encode()
+    push_all(registry, repository, "latest", manifest([layer], content), [], [content, layer])
+
+    assert (cache.fetch_image(registry.host, repository) / "a").read_text() == "single"
+
+
+def test_image_without_index_for_another_platform_is_refused(
+    registry: RegistryServer, repository: str, cache: FetchCache
+) -> None:
+    layer, content = files(a="single"), json.dumps(named(ELSEWHERE)).encode()
+    push_all(registry, repository, "latest", manifest([layer], content), [], [content, layer])
+
+    with pytest.raises(FetchError, match=r"platform .* or generic; build one, there is plan9/mips$"):
+        cache.fetch_image(registry.host, repository)
+
+    assert cache.entries() == []
+
+
+def test_image_in_the_format_of_docker_is_taken(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+    def as_docker(oci: Manifest) -> Manifest:
+        text = oci.content.decode().replace(INDEX, DOCKER_INDEX).replace(MANIFEST, DOCKER_MANIFEST)
+        media_type = {INDEX: DOCKER_INDEX, MANIFEST: DOCKER_MANIFEST}[oci.media_type]
+        return Manifest(text.replace(CONFIG, "application/vnd.docker.container.image.v1+json").encode(), media_type)
+
+    layer = files(a="docker")
+    image = as_docker(manifest([layer]))
+    push_all(registry, repository, "latest", as_docker(index([(HERE, image)])), [image], [b"{}", layer])
+
+    assert (cache.fetch_image(registry.host, repository) / "a").read_text() == "docker"
+
+
+def test_layers_of_all_forms_are_laid_over_each_other(
+    registry: RegistryServer, repository: str, cache: FetchCache
+) -> None:
+    layers = [
+        archive(member("a", b"1"), member("b", b"1"), member("run", b"#!/bin/sh\n", mode=0o755), directory("d")),
+        gzip.compress(archive(member("a", b"2"), symlink("link", "/d/c"))),
+        zstd.compress(archive(member(".wh.b"), member("d/c", b"3"))),
+    ]
+    push(registry, repository, "latest", {HERE: layers})
+    root = cache.fetch_image(registry.host, repository)
+
+    assert sorted(path.name for path in root.iterdir()) == ["a", "d", "link", "run"]
+    assert ((root / "a").read_text(), (root / "link").read_text()) == ("2", "3")
+    assert os.access(root / "run", os.X_OK)
+
+
+def test_registry_of_a_long_form_may_have_a_path(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+    push(registry, repository, "latest", {HERE: [files(a="x")]})
+    group, _, name = repository.rpartition("/")
+
+    assert (cache.fetch_image(f"{registry.host}/{group}", name) / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize("tag", ["none", f"sha256:{'0' * 64}"], ids=["tag", "digest"])
+def test_unknown_image_is_explained(registry: RegistryServer, repository: str, cache: FetchCache, tag: str) -> None:
+    with pytest.raises(FetchError) as caught:
+        cache.fetch_image(registry.host, repository, tag)
+
+    separator = "@" if ":" in tag else ":"
+    assert str(caught.value) == (
+        f"{registry.host}/{repository}{separator}{tag}: the registry has no such image,"
+        " or shows it with credentials only; check its name"
+    )
+    assert cache.entries() == []
+
+
+# The cache
+
+
+def test_tag_is_looked_up_at_each_use(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+    push(registry, repository, "1", {HERE: [files(a="old")]})
+    before = cache.fetch_image(registry.host, repository, "1")
+    push(registry, repository, "1", {HERE: [files(a="new")]})
+    after = cache.fetch_image(registry.host, repository, "1")
+
+    assert ((before / "a").read_text(), (after / "a").read_text()) == ("old", "new")
+
+
+def test_cached_tag_is_not_served_without_the_registry(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    host = odd_registry.host
+    odd_registry.offer("x", "1", {HERE: [files(a="x")]})
+    cache.fetch_image(host, "x", "1")
+    odd_registry.close()
+
+    with pytest.raises(FetchError, match=r"no connection to .* \(connection refused\); check the URL and the network$"):
+        cache.fetch_image(host, "x", "1")
+
+
+def test_tag_that_did_not_move_costs_one_request(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    odd_registry.offer("x", "1", {HERE: [files(a="x")]})
+    first = cache.fetch_image(odd_registry.host, "x", "1")
+    odd_registry.asked.clear()
+
+    assert cache.fetch_image(odd_registry.host, "x", "1") == first
+    assert [asked.path for asked in odd_registry.asked] == ["/v2/x/manifests/1"]
+
+
+@pytest.mark.parametrize("kind", ["index", "image"])
+def test_cached_digest_needs_no_registry_and_no_credentials(
+    registry: RegistryServer, repository: str, cache: FetchCache, kind: str
+) -> None:
+    layers = [files(a="x")]
+    digest = push(registry, repository, "1", {HERE: layers})
+    wanted = digest if kind == "index" else manifest(layers).digest
+    first = cache.fetch_image(registry.host, repository, wanted)
+
+    assert cache.fetch_image(NOWHERE, repository, wanted, DOCKER_AUTH_CONFIG="not JSON") == first
+
+
+PROGRAM = """
+import sys
+from step_runner.fetch.cache import Cache
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.oci import fetch_oci
+from step_runner.model import Oci
+registry, tag, root = sys.argv[1:]
+print("ready", flush=True)
+sys.stdin.readline()
+print(fetch_oci(Oci(registry=registry, repository="x", tag=tag), Cache(root), Cancellation(), environment=dict))
+print(sorted({"urllib3", "ssl", "tarfile", "backports.zstd"}.intersection(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("kind", ["tag", "digest"])
+def test_ten_processes_fetch_an_image_once(odd_registry: OddRegistry, cache: FetchCache, kind: str) -> None:
+    digest = odd_registry.offer("x", "1", {HERE: [files(a="x"), files(b="y")]})
+    tag = digest if kind == "digest" else "1"
+    command = [sys.executable, "-c", PROGRAM, odd_registry.host, tag, str(cache.root)]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(10)
+        ]
+        for process in processes:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+        outputs = {process.communicate("go\n")[0].splitlines()[0] for process in _all_told(processes)}
+
+    assert len(outputs) == 1
+    assert len(odd_registry.blob_requests()) == 2
+    assert len(cache.entries()) == 2
+
+
+def _all_told(processes: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
+    """The processes, all of which have begun."""
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return processes
+
+
+def test_cached_digest_loads_nothing_heavy(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    digest = odd_registry.offer("x", "1", {HERE: [files(a="x")]})
+    cache.fetch_image(odd_registry.host, "x", digest)
+    command = [sys.executable, "-c", PROGRAM, NOWHERE, digest, str(cache.root)]
+    output = subprocess.run(command, input="go\n", text=True, capture_output=True, check=True).stdout
+
+    assert output.splitlines()[-1] == "[]"
+
+
+# Credentials and encryption
+
+
+def test_credentials_open_a_closed_registry(
+    closed_registry: RegistryServer, repository: str, cache: FetchCache
+) -> None:
+    push(closed_registry, repository, "latest", {HERE: [files(a="x")]}, ADA)
+    config = config_of(closed_registry.host)
+
+    assert (cache.fetch_image(closed_registry.host, repository, DOCKER_AUTH_CONFIG=config) / "a").read_text() == "x"
+    found = subprocess.run(["grep", "-r", "hunter2", str(cache.root)], capture_output=True, check=False)
+    assert found.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("login", "reason"),
+    [
+        ("", "the registry asks for credentials (HTTP 401); set DOCKER_AUTH_CONFIG in the step's environment"),
+        (
+            "ada:guess",
+            "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and what they allow",
+        ),
+    ],
+    ids=["none", "wrong"],
+)
+def test_refused_credentials_are_told_but_not_shown(
+    closed_registry: RegistryServer, repository: str, cache: FetchCache, login: str, reason: str
+) -> None:
+    config = config_of(closed_registry.host, login) if login else ""
+
+    with pytest.raises(FetchError) as caught:
+        cache.fetch_image(closed_registry.host, repository, DOCKER_AUTH_CONFIG=config)
+
+    assert str(caught.value) == f"{closed_registry.host}/{repository}:latest: {reason}"
+    assert "guess" not in "".join(traceback.format_exception(caught.value))
+    assert cache.entries() == []
+
+
+def test_configuration_that_cannot_be_read_is_explained(
+    registry: RegistryServer, repository: str, cache: FetchCache
+) -> None:
+    with pytest.raises(FetchError, match=r"^resolving OCI registry authentication: DOCKER_AUTH_CONFIG is not JSON; "):
+        cache.fetch_image(registry.host, repository, DOCKER_AUTH_CONFIG="{hunter2")
+
+
+def test_registry_nearby_may_speak_tls(
+    secure_registry: RegistryServer, certificate: Path, cache: FetchCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    push(secure_registry, "x", "latest", {HERE: [files(a="x")]})
+
+    assert (cache.fetch_image(secure_registry.host, "x") / "a").read_text() == "x"
+
+
+def test_certificate_of_an_unknown_authority_is_explained(secure_registry: RegistryServer, cache: FetchCache) -> None:
+    with pytest.raises(FetchError) as caught:
+        cache.fetch_image(secure_registry.host, "x")
+
+    assert str(caught.value) == (
+        f"{secure_registry.host}/x:latest: no secure connection (self-signed certificate);"
+        " for a private authority, name its file in SSL_CERT_FILE"
+    )
+
+
+# Images that do harm
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (archive(member("../escaped", b"x")), "has the path '../escaped', which leads out of the image"),
+        (archive(member("a/../../escaped", b"x")), "has the path 'a/../../escaped', which leads out of the image"),
+        (b"no archive", "is no tar archive, alone or in zstd or gzip (truncated header)"),
+    ],
+    ids=["upwards", "hidden upwards", "text"],
+)
+def test_layer_that_is_refused_is_named(
+    registry: RegistryServer, repository: str, cache: FetchCache, layer: bytes, reason: str
+) -> None:
+    push(registry, repository, "1", {HERE: [files(a="x"), layer]})
+
+    with pytest.raises(FetchError) as caught:
+        cache.fetch_image(registry.host, repository, "1")
+
+    assert str(caught.value) == (
+        f"{registry.host}/{repository}:1: the layer {digest_of(layer)} {reason}; it is refused, build the image anew"
+    )
+    assert cache.entries() == []
+
+
+def test_link_that_leads_out_takes_nothing_with_it(
+    registry: RegistryServer, repository: str, cache: FetchCache, tmp_path: Path
+) -> None:
+    out = f"{tmp_path}/escaped"
+    layers = [archive(symlink("a", out), symlink("b", "../" * 20)), archive(member("a/x", b"1"), member("b/y", b"2"))]
+    push(registry, repository, "1", {HERE: layers})
+    root = cache.fetch_image(registry.host, repository, "1")
+
+    assert not os.path.exists(out)
+    assert (root / "a/x").resolve() == root / out.lstrip("/") / "x"
+    assert (root / "y").read_text() == "2"
+
+
+def test_blob_with_another_digest_is_refused(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+    layer = archive(member(repository, b"x" * 100_000))
+    push(registry, repository, "1", {HERE: [layer]})
+    registry.spoil(digest_of(layer))
+
+    with pytest.raises(FetchError) as caught:
+        cache.fetch_image(registry.host, repository, "1")
+
+    assert str(caught.value) == (
+        f"{registry.host}/{repository}@{digest_of(layer)}:"
+        " the registry sent a blob with another sha256 digest; push the image again"
+    )
+    assert cache.entries() == []
+
+
+# Large images
+
+
+def test_ten_thousand_files_are_fetched(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+    content = archive(*(member(f"d{number % 100}/f{number}", b"%d" % number) for number in range(10_000)))
+    push(registry, repository, "latest", {HERE: [zstd.compress(content)]})
+    root = cache.fetch_image(registry.host, repository)
+
+    assert sum(path.is_file() for path in root.rglob("*")) == 10_000
+    assert (root / "d99/f9999").read_text() == "9999"
+
+
+def test_layer_of_200_megabytes_is_fetched(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+    size = 200_000_000
+    push(registry, repository, "latest", {HERE: [zstd.compress(archive(member("large", bytes(size))))]})
+    root = cache.fetch_image(registry.host, repository)
+
+    assert (root / "large").stat().st_size == size
+
+
+def test_progress_is_told_in_megabytes(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+    push(registry, repository, "latest", {HERE: [archive(member("a", bytes(3_000_000)))]})
+    lines: list[str] = []
+    reference = Oci(registry=registry.host, repository=repository)
+    fetch_oci(reference, cache, Cancellation(), environment=dict, progress=lines.append)
+
+    name = f"{registry.host}/{repository}:latest"
+    assert lines[0] == f"fetching {name}: looking it up"
+    assert lines[-1] == f"fetching {name}: 3.0 of 3.0 MB"
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize("where", ["manifest", "blob"])
+def test_cancel_ends_a_fetch_in_the_middle(odd_registry: OddRegistry, cache: FetchCache, where: str) -> None:
+    odd_registry.offer("x", "1", {HERE: [archive(member("a", bytes(5_000_000)))]})
+
+    def stall(request: BaseHTTPRequestHandler) -> bool:
+        if f"/{where}s/" not in request.path:
+            return False
+        send(request, 200, bytes(100), {"Content-Length": "5000000"})
+        odd_registry.stall()
+        return True
+
+    odd_registry.answer = stall
+    cancellation = Cancellation()
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            cache.fetch_image(odd_registry.host, "x", "1", cancellation)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert odd_registry.stalled.wait(10)
+    start = time.monotonic()
+    cancellation.cancel()
+    thread.join()
+
+    assert time.monotonic() - start < 1
+    assert [type(error) for error in errors] == [StoppedError]
+    assert cache.entries() == []
+
+
+def test_cancelled_fetch_does_not_begin(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    cancellation = Cancellation()
+    cancellation.cancel()
+
+    with pytest.raises(StoppedError):
+        cache.fetch_image(odd_registry.host, "x", "1", cancellation)
+
+    assert odd_registry.asked == []

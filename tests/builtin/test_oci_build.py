@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import sys
 import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,7 @@ from tests.support.steps import run_list
 from step_runner.builtin.oci_build import oci_build
 from step_runner.builtin.signature import arguments
 from step_runner.errors import InputError
+from step_runner.model import Status
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -24,8 +27,6 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.runner.conftest import Workshop
 
 LAYER = "application/vnd.gitlab.step.layer.v1.tar+zstd"
@@ -199,3 +200,19 @@ async def test_archive_that_cannot_be_written_is_told(workshop: Workshop, projec
     await workshop.error(run_list(build()))
     assert "function-image.tar: cannot be written: is a directory" in workshop.log()
     assert sorted(os.listdir(project)) == ["func.yml", "function-image.tar", "out"]
+
+
+async def test_cancelled_build_leaves_nothing(workshop: Workshop, project: Path, temporary: str) -> None:
+    """Neither half an archive nor the blobs that were made for it; a file of 1 TiB takes long enough."""
+    with (project / "func.yml").open("wb") as endless:
+        endless.truncate(1 << 40)
+    running = asyncio.create_task(workshop.run(run_list(build())))
+    while not list(Path(temporary).glob("step-runner-image-*/*")) and not running.done():  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(0.01)
+    workshop.proc.cancel()
+    outcome = await running
+    assert outcome.result is not None
+    assert outcome.result.status is Status.CANCELLED
+    assert not workshop.stopped[0][1].forced
+    assert sorted(os.listdir(project)) == ["func.yml", "out"]
+    assert not [name for name in os.listdir(temporary) if name.startswith("step-runner-image-")]

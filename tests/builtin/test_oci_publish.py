@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import tarfile
@@ -26,6 +27,7 @@ from step_runner.expression import Secret
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.credentials import Credentials
 from step_runner.fetch.registry import open_repository
+from step_runner.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,3 +302,26 @@ def test_what_cannot_be_promoted_is_told(registry: RegistryServer, image: str, v
     with pytest.raises(InputError) as raised:
         oci_older.promote(image.format(host=registry.host), "registry.example.com", "x", version)
     assert str(raised.value).startswith(message.format(host=registry.host))
+
+
+async def test_cancel_ends_a_publication_that_gets_no_answer(workshop: Workshop, project: Path) -> None:
+    connected = asyncio.Event()
+    writers: list[asyncio.StreamWriter] = []
+
+    def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        connected.set()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as silent:
+        _, port = silent.sockets[0].getsockname()
+        running = asyncio.create_task(workshop.run(run_list(build(), publish(f"127.0.0.1:{port}/silent"))))
+        waiting = asyncio.create_task(connected.wait())
+        await asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED)
+        workshop.proc.cancel()
+        outcome = await running
+        waiting.cancel()
+        for writer in writers:
+            writer.close()
+    assert outcome.result is not None
+    assert outcome.result.status is Status.CANCELLED
+    assert not workshop.stopped[0][1].forced

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.images import HERE, archive, member, push
 from tests.support.steps import run_list
 
+from step_runner.fetch.credentials import Credentials
 from step_runner.model import ErrorKind, RunRequest, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.support.registry import RegistryServer
+
     from step_runner.jobs.manager import JobManager
 
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git to make a repository with")
+FUNCTION = "{}\n---\nexec: {command: [cat, '${{ func_dir }}/greeting']}\n"
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> str:
+def git_repository(tmp_path: Path) -> str:
     """A repository on this machine whose root is a function."""
-    (tmp_path / "func.yml").write_text("{}\n---\nexec: {command: [cat, '${{ func_dir }}/greeting']}\n")
+    if shutil.which("git") is None:
+        pytest.skip("there is no git to make a repository with")
+    (tmp_path / "func.yml").write_text(FUNCTION)
     (tmp_path / "greeting").write_text("hello from git\n")
     for arguments in (
         ["init", "--quiet", "--initial-branch=main"],
@@ -48,37 +55,86 @@ async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    yield f"http://{host}:{port}/group/project", connected
+    yield f"{host}:{port}", connected
     for writer in writers:
         writer.close()
     server.close()
     await server.wait_closed()
 
 
-async def run(manager: JobManager, url: str) -> None:
-    steps = run_list({"name": "greet", "func": {"git": {"url": url, "rev": "main"}}})
-    await manager.run(RunRequest(id="1", steps=steps, work_dir=os.environ["TMPDIR"]))
+async def run(manager: JobManager, *steps: dict[str, Any]) -> bytes:
+    """Run a job of these steps to its end, and return its log."""
+    await manager.run(RunRequest(id="1", steps=run_list(*steps), work_dir=os.environ["TMPDIR"]))
+    return b"".join([chunk async for chunk in manager.follow("1", 0)])
+
+
+def greet_by_git(url: str) -> dict[str, Any]:
+    return {"name": "greet", "func": {"git": {"url": url, "rev": "main"}}}
 
 
 async def test_function_of_a_git_repository_is_fetched_and_run(
-    manager: JobManager, repository: str, temporary: str
+    manager: JobManager, git_repository: str, temporary: str
 ) -> None:
-    await run(manager, repository)
-    log = b"".join([chunk async for chunk in manager.follow("1", 0)])
+    log = await run(manager, greet_by_git(git_repository))
     assert log == b"Running step name=greet\nhello from git\n"
     assert manager.status("1").status is Status.SUCCESS
     shutil.rmtree(Path(temporary, "step-runner-cache"))
 
 
-async def test_cancel_ends_a_fetch_that_gets_no_answer(
-    manager: JobManager, silent_server: tuple[str, asyncio.Event], temporary: str
+@pytest.mark.parametrize("form", ["short", "long"])
+async def test_function_of_a_registry_is_fetched_and_run_without_a_step_of_its_own(
+    manager: JobManager, registry: RegistryServer, repository: str, temporary: str, form: str
 ) -> None:
-    url, connected = silent_server
-    await run(manager, url)
+    layers = [archive(member("x/hello.yml", FUNCTION.encode())), archive(member("x/greeting", b"hello from OCI\n"))]
+    push(registry, repository, "1.0", {HERE: layers})
+    short = f"{registry.host}/{repository}:1.0 x/hello.yml"
+    parts = {"registry": registry.host, "repository": repository, "tag": "1.0", "dir": "x", "file": "hello.yml"}
+    log = await run(manager, {"name": "greet", "func": short if form == "short" else {"oci": parts}})
+    assert log == b"Running step name=greet\nhello from OCI\n"
+    shutil.rmtree(Path(temporary, "step-runner-cache"))
+
+
+@pytest.mark.parametrize("where", ["step", "earlier step"])
+async def test_credentials_come_from_the_environment_of_the_step(
+    manager: JobManager, closed_registry: RegistryServer, repository: str, temporary: str, where: str
+) -> None:
+    layers = [archive(member("func.yml", FUNCTION.encode()), member("greeting", b"hello Ada\n"))]
+    push(closed_registry, repository, "latest", {HERE: layers}, Credentials("ada", "hunter2"))
+    config = json.dumps({"auths": {closed_registry.host: {"username": "ada", "password": "hunter2"}}})
+    greet = {"name": "greet", "func": f"{closed_registry.host}/{repository}"}
+    if where == "step":
+        log = await run(manager, {**greet, "env": {"DOCKER_AUTH_CONFIG": config}})
+    else:
+        line = json.dumps({"name": "DOCKER_AUTH_CONFIG", "value": config})
+        log = await run(manager, {"name": "login", "script": f"echo '{line}' > ${{{{ export_file }}}}"}, greet)
+    assert log.endswith(b"Running step name=greet\nhello Ada\n")
+    shutil.rmtree(Path(temporary, "step-runner-cache"))
+
+
+async def test_function_that_cannot_be_fetched_fails_its_step_without_a_secret(
+    manager: JobManager, closed_registry: RegistryServer, repository: str
+) -> None:
+    config = json.dumps({"auths": {closed_registry.host: {"username": "ada", "password": "guess"}}})
+    name = f"{closed_registry.host}/{repository}"
+    log = await run(manager, {"name": "greet", "func": name, "env": {"DOCKER_AUTH_CONFIG": config}})
+    assert manager.status("1").message == (
+        f'step "greet": failed to load: {name}:latest: the registry refuses the credentials (HTTP 401);'
+        " check DOCKER_AUTH_CONFIG and what they allow"
+    )
+    assert b"guess" not in log
+
+
+@pytest.mark.parametrize("kind", ["git", "oci"])
+async def test_cancel_ends_a_fetch_that_gets_no_answer(
+    manager: JobManager, silent_server: tuple[str, asyncio.Event], temporary: str, kind: str
+) -> None:
+    address, connected = silent_server
+    func = {"git": {"url": f"http://{address}/x", "rev": "main"}} if kind == "git" else f"{address}/group/x:1"
+    running = asyncio.create_task(run(manager, {"name": "greet", "func": func}))
     await connected.wait()
     manager.cancel("1")
     async with asyncio.timeout(10):
-        log = b"".join([chunk async for chunk in manager.follow("1", 0)])
+        log = await running
     job = manager.status("1")
     assert (job.status, job.kind) == (Status.CANCELLED, ErrorKind.CANCELLED)
     assert log == b""

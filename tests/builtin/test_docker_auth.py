@@ -40,13 +40,17 @@ def write(home: Path, config: dict[str, Any]) -> None:
         ({}, {}),
         (ADA, {"auths": {"r.io": ADA_AUTH}}),
         ({"registry": "r.io", "helper_name": "ecr"}, {"credHelpers": {"r.io": "ecr"}}),
+        (
+            {**ADA, "registry": "docker.io"},
+            {"auths": {"https://index.docker.io/v1/": ADA_AUTH}},
+        ),
         ({"store_name": "secretservice"}, {"credsStore": "secretservice"}),
         (
             {**ADA, "helper_name": "gcr", "store_name": "pass"},
             {"auths": {"r.io": ADA_AUTH}, "credHelpers": {"r.io": "gcr"}, "credsStore": "pass"},
         ),
     ],
-    ids=["nothing", "password", "helper", "store", "all"],
+    ids=["nothing", "password", "helper", "docker hub", "store", "all"],
 )
 def test_each_way_to_log_in_has_its_place(inputs: dict[str, str], auth: dict[str, Any]) -> None:
     made = docker_auth(**inputs)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from step_runner.errors import InputError
+from step_runner.fetch.credentials import DOCKER_HUB, VARIABLE, is_docker_hub
 from step_runner.plugin import Exported, Sensitive
 
-VARIABLE = "DOCKER_AUTH_CONFIG"
 CONFIG = "~/.docker/config.json"
 
 
@@ -51,9 +51,10 @@ def _check(registry: str, username: str, password: str, helper_name: str) -> Non
 
 def _added(registry: str, username: str, password: str, helper_name: str, store_name: str) -> dict[str, Any]:
     encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
+    key = DOCKER_HUB if is_docker_hub(registry) else registry
     return {
-        **({"auths": {registry: {"auth": encoded}}} if username else {}),
-        **({"credHelpers": {registry: helper_name}} if helper_name else {}),
+        **({"auths": {key: {"auth": encoded}}} if username else {}),
+        **({"credHelpers": {key: helper_name}} if helper_name else {}),
         **({"credsStore": store_name} if store_name else {}),
     }
 

@@ -9,17 +9,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import bcrypt
-import pytest
 from msgspec import UNSET
-from tests.support.registry import RegistryServer
 
 from step_runner.builtin.catalog import OWN
 from step_runner.builtin.function import spec
 from step_runner.fetch.cancellation import Cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.registry import RegistryServer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "builtins.md").read_text()
 
@@ -45,34 +42,24 @@ def run(steps: str, directory: Path, **variables: str) -> list[str]:
     return [line for line in lines if not line.startswith("Running step name=")]
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[RegistryServer]:
-    """A registry that Ada can log in to."""
-    users = tmp_path / "htpasswd"
-    users.write_bytes(b"ada:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
-    server = RegistryServer(tmp_path / "registry", htpasswd=users)
-    yield server
-    server.close()
-
-
 def test_the_script_runs(tmp_path: Path) -> None:
     assert run(blocks("yaml")[0], tmp_path, CI_JOB_NAME="test") == ["hello from test"]
 
 
-def test_the_function_is_built_published_and_used(tmp_path: Path, registry: RegistryServer) -> None:
+def test_the_function_is_built_published_and_used(tmp_path: Path, closed_registry: RegistryServer) -> None:
     project = tmp_path / "project"
     for platform in ("linux-amd64", "linux-arm64"):
         (project / "out" / platform).mkdir(parents=True)
         (project / "out" / platform / "hello").write_text("#!/bin/sh\necho hello\n")
         (project / "out" / platform / "hello").chmod(0o755)
     (project / "func.yml").write_text("{}\n---\nexec: {command: ['${{ func_dir }}/bin/hello']}\n")
-    image = f"{registry.host}/group"
+    image = f"{closed_registry.host}/group"
     lines = run(
         blocks("yaml")[1],
         project,
-        CI_REGISTRY=registry.host,
+        CI_REGISTRY=closed_registry.host,
         CI_REGISTRY_USER="ada",
-        CI_REGISTRY_PASSWORD="secret",
+        CI_REGISTRY_PASSWORD="hunter2",
         CI_REGISTRY_IMAGE=image,
     )
     assert lines[0].startswith("built function-image.tar: version 1.2.0, linux/amd64, linux/arm64, sha256:")

@@ -9,7 +9,6 @@ import difflib
 import posixpath
 from typing import TYPE_CHECKING, NamedTuple
 
-from step_runner import __version__
 from step_runner.errors import FetchError
 
 if TYPE_CHECKING:
@@ -46,7 +45,8 @@ class Offer(NamedTuple):
     version: str = ""
 
     def __str__(self) -> str:
-        return f'"{self.name}" ({self.package} {self.version}, {self.target})'
+        whose = "" if self.package == PACKAGE else f" ({self.package} {self.version}, {self.target})"
+        return f'"{self.name}"{whose}'
 
 
 def find(name: str) -> Offer:
@@ -68,7 +68,7 @@ def cleaned_name(name: str) -> str:
 def _offers() -> list[Offer]:
     from importlib.metadata import entry_points
 
-    own = [Offer(name, target, PACKAGE, __version__) for name, target in OWN.items()]
+    own = [Offer(name, target, PACKAGE) for name, target in OWN.items()]
     return [*own, *map(_offer, entry_points(group=GROUP))]
 
 

@@ -27,6 +27,7 @@ bench: .venv/installed  ## Print all figures
 	$(BIN)/python -m benchmarks.commands
 	$(BIN)/python -m benchmarks.expressions
 	$(BIN)/python -m benchmarks.check
+	$(BIN)/python -m benchmarks.registry
 
 schema: .venv/installed  ## Generate the schema for editors
 	$(BIN)/python -m step_runner.functions.json_schema schema/function.json

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.registry import PROGRAM as REGISTRY_PROGRAM
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+CURL = shutil.which("curl")
 ROOT = Path(__file__).parents[2]
 
 SERVICE = {
@@ -38,6 +41,15 @@ COMMANDS = {
     "step-runner serve until it listens",
 }
 
+REGISTRY = {
+    "cached function by digest, added to a step",
+    "cached function by tag, added to a step",
+    "100 MB image of tar fetched",
+    "100 MB image of zstd fetched",
+    "100 MB image of gzip fetched",
+    "memory while a 100 MB image is fetched",
+}
+
 
 def _run(directory: str, module: str) -> tuple[str, list[dict[str, Any]]]:
     """What a benchmark prints, and the figures that it writes."""
@@ -53,6 +65,12 @@ def _run(directory: str, module: str) -> tuple[str, list[dict[str, Any]]]:
     [
         pytest.param("benchmarks.service", SERVICE, id="service"),
         pytest.param("benchmarks.commands", COMMANDS, id="commands"),
+        pytest.param(
+            "benchmarks.registry",
+            REGISTRY,
+            id="registry",
+            marks=pytest.mark.skipif(not (REGISTRY_PROGRAM and CURL), reason="needs docker-registry and curl"),
+        ),
     ],
 )
 def test_short_run_takes_and_prints_every_measure(module: str, measures: set[str], temporary: str) -> None:

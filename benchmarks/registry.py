@@ -35,11 +35,10 @@ if TYPE_CHECKING:
 
 CACHED_DIGEST = Measure("cached function by digest, added to a step", "ms", None, Bound(2, "ms"))
 CACHED_TAG = Measure("cached function by tag, added to a step", "ms")
-FETCH = "100 MB image of {} fetched"
-MEMORY = Measure("memory while a 100 MB image is fetched", "MB", None, Bound(60, "MB"))
+FETCH = "image of {} fetched"
+MEMORY = Measure("memory while an image is fetched", "MB", None, Bound(60, "MB"))
 
 LAYERS = 4
-LAYER = 25_000_000  # bytes
 STEPS = 50
 
 FUNCTION = "{}\n---\nexec: {command: ['true']}\n"
@@ -71,6 +70,8 @@ class Setting(NamedTuple):
     directory: Path
     blobs: Mapping[str, Sequence[str]]
     digest: str
+    layer: int
+    """Bytes of each layer."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("not measured: needs docker-registry, which .ci/install brings, and curl")
         return 0
     print(machine(), flush=True)
-    with _setting() as setting:
-        figures = list(_figures(setting, times=3 if options.short else 15))
+    with _setting(layer=2_500_000 if options.short else 25_000_000) as setting:
+        figures = list(_figures(setting, times=1 if options.short else 15))
     print(table(figures, "curl"))
     if options.json:
         write_json(options.json, figures)
@@ -96,7 +97,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def _setting() -> Iterator[Setting]:
+def _setting(layer: int) -> Iterator[Setting]:
     """A registry with a small function and with images of layers that cannot be compressed, in each form."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         directory = Path(name)
@@ -104,18 +105,18 @@ def _setting() -> Iterator[Setting]:
             digest = push(server, "small", "latest", {HERE: [files(func__yml=FUNCTION)]})
             blobs = {}
             for form, compress in _forms().items():
-                layers = [compress(_layer(number)) for number in range(LAYERS)]
+                layers = [compress(_layer(number, layer)) for number in range(LAYERS)]
                 push(server, form, "latest", {HERE: layers})
                 blobs[form] = [digest_of(layer) for layer in layers]
-            yield Setting(server, directory, blobs, digest)
+            yield Setting(server, directory, blobs, digest, layer)
 
 
 def _forms() -> dict[str, Callable[[bytes], bytes]]:
     return {"tar": lambda layer: layer, "zstd": zstd.compress, "gzip": lambda layer: gzip.compress(layer, 1)}
 
 
-def _layer(number: int) -> bytes:
-    content = random.Random(number).randbytes(LAYER // 10)
+def _layer(number: int, size: int) -> bytes:
+    content = random.Random(number).randbytes(size // 10)
     return archive(*(member(f"{number}/{name}", content) for name in range(10)))
 
 
@@ -154,7 +155,7 @@ def _fetch(setting: Setting, form: str) -> float:
     reference = Oci(registry=setting.server.host, repository=form)
     took = seconds(lambda: fetch_oci(reference, Cache(root), Cancellation(), environment=dict))
     shutil.rmtree(root)
-    return _rate(took)
+    return LAYERS * setting.layer / 1e6 / took
 
 
 def _curl(setting: Setting, form: str) -> float:
@@ -165,11 +166,7 @@ def _curl(setting: Setting, form: str) -> float:
     command = ["curl", "--silent", "--fail", "--remote-name-all", *urls]
     took = seconds(lambda: subprocess.run(command, cwd=directory, check=True))
     shutil.rmtree(directory)
-    return _rate(took)
-
-
-def _rate(took: float) -> float:
-    return LAYERS * LAYER / 1e6 / took
+    return LAYERS * setting.layer / 1e6 / took
 
 
 def _memory(setting: Setting, form: str) -> float:

@@ -44,10 +44,10 @@ COMMANDS = {
 REGISTRY = {
     "cached function by digest, added to a step",
     "cached function by tag, added to a step",
-    "100 MB image of tar fetched",
-    "100 MB image of zstd fetched",
-    "100 MB image of gzip fetched",
-    "memory while a 100 MB image is fetched",
+    "image of tar fetched",
+    "image of zstd fetched",
+    "image of gzip fetched",
+    "memory while an image is fetched",
 }
 
 

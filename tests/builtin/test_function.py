@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.steps import run_list
 
+from step_runner.builtin import function
 from step_runner.errors import message
 from step_runner.model import Status
 
@@ -33,8 +34,8 @@ def greet(name: str, times: int = 2, token: Sensitive[str] = "") -> Greeting:
 """
 
 
-def call(function: str, /, **inputs: Any) -> dict[str, Any]:
-    return {"name": "a", "func": f"builtin://{function}", "inputs": inputs}
+def call(name: str, /, **inputs: Any) -> dict[str, Any]:
+    return {"name": "a", "func": f"builtin://{name}", "inputs": inputs}
 
 
 async def test_inputs_come_in_outputs_and_exports_go_out(workshop: Workshop, install: Callable[..., Path]) -> None:
@@ -224,6 +225,14 @@ async def test_cancel_ends_an_import_that_never_ends(workshop: Workshop, install
     outcome = await running
     assert outcome.result is not None
     assert outcome.result.status is Status.CANCELLED
+
+
+async def test_import_that_takes_too_long_is_given_up(
+    workshop: Workshop, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function, "PATIENCE", 0.1)
+    install("slow", "import time\ntime.sleep(3600)\n", {"slow": "slow"})
+    assert "it cannot be imported: that takes longer than 0.1 s" in await workshop.error(run_list(call("slow")))
 
 
 @pytest.mark.parametrize(

@@ -188,10 +188,11 @@ def test_what_cannot_be_built_is_told_and_leaves_no_archive(
     assert sorted(os.listdir(project)) == ["func.yml", "out"]
 
 
-def test_time_that_is_none_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("time", ["today", "1" + 30 * "0"])
+def test_time_that_is_none_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, time: str) -> None:
     monkeypatch.chdir(project)
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
-    with pytest.raises(InputError, match='SOURCE_DATE_EPOCH is "today"; give a number of seconds since 1970'):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", time)
+    with pytest.raises(InputError, match=f'SOURCE_DATE_EPOCH is "{time}"; give a number of seconds since 1970'):
         oci_build(**arguments(oci_build, INPUTS))
 
 

@@ -96,7 +96,8 @@ def _layers(layout: Layout, files: Mapping[str, str]) -> list[Layer]:
 def _created() -> str:
     """The time of the build, in seconds and in UTC."""
     given = os.environ.get(EPOCH, "")
-    if given and not given.isdecimal():
-        raise InputError(f'{EPOCH} is "{given}"; give a number of seconds since 1970')
-    moment = datetime.datetime.fromtimestamp(int(given or time.time()), datetime.UTC)
+    try:
+        moment = datetime.datetime.fromtimestamp(int(given or time.time()), datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InputError(f'{EPOCH} is "{given}"; give a number of seconds since 1970') from None
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

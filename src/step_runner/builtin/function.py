@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from gracefulexitcmd import Cmd
+from gracefulexitcmd import Cause, Cmd
 from step_runner.builtin.catalog import PACKAGE, SCRIPT, Offer, find
 from step_runner.builtin.signature import spec_of
 from step_runner.errors import FetchError
@@ -21,6 +22,7 @@ from step_runner.model import SCRIPT_SPEC, Exec, Function, Parameter, Spec, Valu
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gracefulexitcmd import Exit
     from step_runner.fetch.cancellation import Cancellation
 
 START = str(Path(__file__).with_name("start.py"))
@@ -49,7 +51,9 @@ def spec(name: str, cancellation: Cancellation) -> Spec:
 
 
 def _request(offer: Offer) -> dict[str, object]:
-    return {"path": sys.path, "target": offer.target, "shown": str(offer)}
+    # Relative to the directory that the step runner was started in, which its children leave.
+    path = [os.path.abspath(entry) for entry in sys.path]
+    return {"path": path, "target": offer.target, "shown": str(offer)}
 
 
 def _command(offer: Offer) -> tuple[str, ...]:
@@ -81,7 +85,7 @@ def _described(offer: Offer, cancellation: Cancellation) -> Spec:
     try:
         told = json.loads(ended.stdout or b"")
     except ValueError:
-        raise _unusable(offer, f"it cannot be imported: {_last_line(ended.stderr, ended.status)}") from None
+        raise _unusable(offer, f"it cannot be imported: {_reason(ended)}") from None
     if "problem" in told:
         raise _unusable(offer, told["problem"])
     return Spec(inputs=_parameters(told["spec"]["inputs"]), outputs=_parameters(told["spec"]["outputs"]))
@@ -98,6 +102,8 @@ def _unusable(offer: Offer, problem: str) -> FetchError:
     return FetchError(f"fetching builtin function: {offer}: {problem}; mend the package, or install another version")
 
 
-def _last_line(stderr: bytes | None, status: int | None) -> str:
-    lines = (stderr or b"").decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"its process ended with status {status}"
+def _reason(ended: Exit) -> str:
+    if ended.cause is Cause.TIMEOUT:
+        return f"that takes longer than {PATIENCE:g} s"
+    lines = (ended.stderr or b"").decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"its process ended with status {ended.status}"

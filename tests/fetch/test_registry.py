@@ -415,7 +415,7 @@ def test_upload_that_failed_is_sent_again_from_its_start(odd_registry: OddRegist
         ),
         (
             lambda request: send(request, 200, b"<html>"),
-            "the registry's answer is not JSON; check that there is a registry at this address",
+            "the registry's answer is no manifest; check that there is a registry at this address",
             1,
         ),
         (

@@ -97,17 +97,19 @@ class Blob(io.RawIOBase):
     def _read(self, size: int) -> bytes:
         while True:
             self._cancellation.check()
+            self._response = self._response or self._reopened()
             try:
-                response = self._response = self._response or self._reopened()
-                if piece := response.read_some(size):
-                    return piece
-                raise BlobError("the registry sent a blob that is shorter than its manifest says; push the image again")
+                piece = self._response.read_some(size)
             except HTTPError:
                 self._cancellation.check()
                 self._breaks += 1
                 if self._breaks == _MOST_BREAKS:
                     raise
                 self._leave()
+                continue
+            if not piece:
+                raise BlobError("the registry sent a blob that is shorter than its manifest says; push the image again")
+            return piece
 
     def _reopened(self) -> Response:
         """The answer, whose next byte is the one at the offset."""

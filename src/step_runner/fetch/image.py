@@ -73,7 +73,7 @@ def is_digest(text: str) -> bool:
 
 def parse_manifest(content: bytes) -> Index | Image:
     """The index or the image that a manifest describes. ImageError: it describes neither."""
-    document = _object(content)
+    document = _object(content, "the registry's answer is no manifest; check that there is a registry at this address")
     if document.get("schemaVersion") == 1:
         raise ImageError("it is in the format of Docker before 2016; push the image again with a current tool")
     try:
@@ -88,7 +88,7 @@ def parse_manifest(content: bytes) -> Index | Image:
 
 def parse_platform(config: bytes) -> Platform:
     """The platform that the config of an image names; GENERIC if it names none. ImageError: it cannot be read."""
-    return _platform(_object(config))
+    return _platform(_object(config, "its config is not a JSON object; build the image anew"))
 
 
 def _image(document: _Json) -> Image:
@@ -120,11 +120,11 @@ def _descriptor(document: _Json) -> Descriptor:
     return Descriptor(digest, size, str(document.get("mediaType", "")))
 
 
-def _object(content: bytes) -> _Json:
+def _object(content: bytes, otherwise: str) -> _Json:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):
-        raise ImageError("the registry's answer is not JSON; check that there is a registry at this address") from None
+        document = None
     if not isinstance(document, dict):
-        raise ImageError("the registry's answer is no manifest; check that there is a registry at this address")
+        raise ImageError(otherwise)
     return document

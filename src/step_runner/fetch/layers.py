@@ -43,9 +43,8 @@ def unpack(layer: io.RawIOBase, tree: Tree, cancellation: Cancellation) -> None:
     with _understood(), closing(ReadAhead(layer)) as ahead, closing(_decompressed(ahead)) as stream:
         if not stream.peek(1):
             return
-        with tarfile.TarFile(fileobj=cast("IO[bytes]", _Forward(stream)), tarinfo=_Header) as archive:
+        with tarfile.TarFile(fileobj=cast("IO[bytes]", _Forward(stream, cancellation)), tarinfo=_Header) as archive:
             while member := archive.next():
-                cancellation.check()
                 # tarfile keeps every member, for random access: a hundred thousand take 100 MB.
                 archive.members.clear()  # type: ignore[attr-defined]
                 _apply(member, archive, tree)
@@ -175,11 +174,14 @@ class _Decompressed(io.RawIOBase):
 class _Forward:
     """A stream that tarfile takes for a file: it asks for places in their order, and skips what it does not need."""
 
-    def __init__(self, stream: io.BufferedReader[Any]) -> None:
+    def __init__(self, stream: io.BufferedReader[Any], cancellation: Cancellation) -> None:
         self._stream = stream
+        self._cancellation = cancellation
         self._position = 0
 
     def read(self, size: int = -1) -> bytes:
+        # A few bytes from the registry can become gigabytes.
+        self._cancellation.check()
         content: bytes = self._stream.read(size)
         self._position += len(content)
         return content

@@ -52,12 +52,12 @@ def fetch_oci(
 ) -> str:
     """The directory with all files of the image that `reference` means; its `directory` is not looked at.
 
-    `environment` is asked for credentials when the registry is. `progress` is told one line at a time, often, in this
+    `environment` is asked for credentials when the registry is. `progress` is told one line at a time, often, by any
     thread. FetchError: one sentence with the image, the reason and advice. StoppedError: `cancellation` came first.
     """
     cancellation.check()
     # The registry of a long form may have a path behind its host, as in registry.example.com/group.
-    registry, _, path = reference.registry.partition("/")
+    registry, _, path = reference.registry.lower().partition("/")
     repository = f"{path}/{reference.repository}" if path else reference.repository
     fetch = _Fetch(registry, repository, reference.tag, cache, cancellation, environment, progress, running_platform())
     return str(fetch.run())

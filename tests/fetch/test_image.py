@@ -1,0 +1,109 @@
+"""The documents of images: what they say, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from step_runner.fetch.image import (
+    DOCKER_MANIFEST,
+    INDEX,
+    Descriptor,
+    Image,
+    ImageError,
+    Index,
+    digest_of,
+    is_digest,
+    matches,
+    parse_manifest,
+    parse_platform,
+)
+from step_runner.fetch.platform import GENERIC, Platform
+
+DIGEST = f"sha256:{'a' * 64}"
+ENTRY = {"digest": DIGEST, "size": 3}
+
+
+def parse(**document: Any) -> Index | Image:
+    return parse_manifest(json.dumps(document).encode())
+
+
+def test_image_has_config_and_layers() -> None:
+    found = parse(config={**ENTRY, "mediaType": "c"}, layers=[ENTRY, {**ENTRY, "digest": f"sha512:{'b' * 128}"}])
+
+    assert found == Image(Descriptor(DIGEST, 3, "c"), (Descriptor(DIGEST, 3), Descriptor(f"sha512:{'b' * 128}", 3)))
+
+
+def test_index_has_images_with_platforms() -> None:
+    entries = [
+        {**ENTRY, "platform": {"os": "linux", "architecture": "x86_64"}},
+        {**ENTRY, "platform": {"os": "linux", "architecture": "arm", "variant": "v6"}, "mediaType": DOCKER_MANIFEST},
+        ENTRY,
+    ]
+    found = parse(manifests=entries)
+
+    assert isinstance(found, Index)
+    assert [platform for platform, _ in found.images] == [
+        Platform("linux", "amd64"),
+        Platform("linux", "arm", "v6"),
+        GENERIC,
+    ]
+
+
+def test_index_in_an_index_is_left_out() -> None:
+    assert parse(manifests=[{**ENTRY, "mediaType": INDEX}]) == Index(())
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ({"layers": [{"digest": "md5:1", "size": 1}], "config": ENTRY}, 'the digest "md5:1" is not understood; push'),
+        ({"layers": [{"digest": 1, "size": 1}], "config": ENTRY}, "its manifest is not understood; check how it was"),
+        ({"layers": [{"digest": DIGEST, "size": -1}], "config": ENTRY}, "its manifest is not understood; check how it"),
+        ({"layers": [{"digest": DIGEST, "size": "1"}], "config": ENTRY}, "its manifest is not understood; check how"),
+        ({"layers": [{"digest": DIGEST, "size": 1 << 60}], "config": ENTRY}, "its manifest is not understood; check"),
+        ({"layers": [ENTRY]}, "its manifest is not understood; check how it was built"),
+        ({"layers": [ENTRY] * 100_001, "config": ENTRY}, "it has more than 100000 layers; build it with fewer"),
+        ({"manifests": 1}, "its manifest is not understood; check how it was built"),
+        ({"manifests": ["x"]}, "its manifest is not understood; check how it was built"),
+        ({"manifests": [{**ENTRY, "platform": "linux"}]}, "its manifest is not understood; check how it was built"),
+    ],
+)
+def test_manifest_that_makes_no_sense_is_refused(document: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        parse(**document)
+
+    assert str(caught.value).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("config", "platform"),
+    [
+        (b"{}", GENERIC),
+        (b'{"os": "linux", "architecture": "arm64", "variant": "v8"}', Platform("linux", "arm64")),
+        (b'{"os": "linux", "architecture": "generic"}', GENERIC),
+    ],
+)
+def test_config_names_a_platform_or_none(config: bytes, platform: Platform) -> None:
+    assert parse_platform(config) == platform
+
+
+@pytest.mark.parametrize("config", [b"", b"[]", b"\xff", b"[" * 100_000], ids=["empty", "list", "bytes", "deep"])
+def test_config_that_is_no_object_is_refused(config: bytes) -> None:
+    with pytest.raises(ImageError, match=r"^its config is not a JSON object; build the image anew$"):
+        parse_platform(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [(DIGEST, True), (DIGEST.upper(), False), (DIGEST[:-1], False), (f"sha512:{'0' * 128}", True), ("latest", False)],
+)
+def test_digest_is_told_from_a_tag(text: str, is_one: bool) -> None:
+    assert is_digest(text) is is_one
+
+
+def test_content_matches_its_own_digest_only() -> None:
+    assert matches(b"one", digest_of(b"one"))
+    assert not matches(b"two", digest_of(b"one"))

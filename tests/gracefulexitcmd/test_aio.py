@@ -199,6 +199,7 @@ def test_keyboard_interrupt_stops_the_command_gracefully(program: Callable[..., 
 
 def test_command_that_outlives_its_loop_can_be_waited_for_in_another(descriptors: Callable[[], int]) -> None:
     """A loop that is closed without ado takes its waiters with it, not the command."""
+    gc.collect()
     before = descriptors()
     command = AsyncCmd(["cat"], stdin=subprocess.DEVNULL, stdout=PIPE, grace=10)
     stopped = AsyncCmd(FOREVER, timeout=1000)

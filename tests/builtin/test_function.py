@@ -215,6 +215,38 @@ async def test_cancelled_function_cleans_up_in_its_own_way(
     assert not workshop.stopped[0][1].forced
 
 
+async def test_program_that_a_cancelled_function_runs_has_time_to_clean_up(
+    workshop: Workshop, install: Callable[..., Path]
+) -> None:
+    """With `Cmd`, as docs/builtins.md says; `subprocess.run` would kill it as soon as SystemExit is raised."""
+    program = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+print("ready", flush=True)
+signal.sigwait({signal.SIGTERM})
+print("program cleaned up")
+"""
+    text = f"""
+import sys
+from gracefulexitcmd import Cmd
+
+def act() -> None:
+    try:
+        Cmd([sys.executable, "-c", {program!r}]).run()
+    finally:
+        print("function cleaned up")
+"""
+    install("demo", text, {"act": "act"})
+    running = asyncio.create_task(workshop.run(run_list(call("act"))))
+    while "ready" not in workshop.log() and not running.done():  # noqa: ASYNC110 - the log is a file
+        await asyncio.sleep(0.01)
+    workshop.proc.cancel()
+    await running
+    lines = [line for line in workshop.log().splitlines() if not line.startswith("Stopping step")]
+    assert lines == ["Running step name=a", "ready", "program cleaned up", "function cleaned up"]
+    assert not workshop.stopped[0][1].forced
+
+
 async def test_cancel_ends_an_import_that_never_ends(workshop: Workshop, install: Callable[..., Path]) -> None:
     text = f"open({str(workshop.work_dir / 'begun')!r}, 'w').close()\nimport time\ntime.sleep(3600)\n"
     install("slow", text, {"slow": "slow"})

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ import pytest
 from tests.support.odd_registry import OddRegistry
 from tests.support.registry import PROGRAM, RegistryServer
 
+from step_runner.errors import FetchError
+from step_runner.fetch import transport
 from step_runner.fetch.cache import Cache
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.git import fetch_git
@@ -88,6 +91,17 @@ class FetchCache(Cache):
     ) -> Path:
         reference = Oci(registry=host, repository=repository, tag=tag)
         return Path(fetch_oci(reference, self, cancellation or Cancellation(), environment=lambda: env))
+
+    def refusal(self, host: str, config: str = "") -> str:
+        """What is said when the image x:1 cannot be fetched, without its name; no password is shown, nothing kept."""
+        with pytest.raises(FetchError) as caught:
+            self.fetch_image(host, "x", "1", DOCKER_AUTH_CONFIG=config)
+
+        assert self.entries() == []
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+        name, _, reason = str(caught.value).partition(": ")
+        assert name.startswith(f"{host}/x")
+        return reason
 
     def fetch_step(self, url: str, revision: str) -> str:
         """The text of the step file at this revision."""
@@ -288,6 +302,20 @@ def odd_registry() -> Iterator[OddRegistry]:
     server = OddRegistry()
     yield server
     server.close()
+
+
+@pytest.fixture
+def other_registry() -> Iterator[OddRegistry]:
+    """A registry at another port, which is another host to who sends credentials."""
+    server = OddRegistry()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts at a request follow each other at once, where the server does not ask for time."""
+    monkeypatch.setattr(transport, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture

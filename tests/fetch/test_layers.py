@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.images import archive, directory, hard_link, member, symlink
+from tests.support.layers import Raw, lay, outside
 
 from step_runner.errors import StoppedError
 from step_runner.fetch.cancellation import Cancellation
@@ -28,52 +29,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Raw(io.RawIOBase):
-    """Bytes as they come from a registry."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = io.BytesIO(content)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        return self._content.readinto(buffer)
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     path = tmp_path / "outside" / "root"
     path.mkdir(parents=True)
     return path
-
-
-def lay(root: Path, *layers: bytes) -> dict[str, str]:
-    """Unpack layers into an empty directory, and tell what is there then, as `shape` does."""
-    tree = Tree(root)
-    for layer in layers:
-        unpack(Raw(layer), tree, Cancellation())
-    tree.finish()
-    return shape(root)
-
-
-def shape(root: Path) -> dict[str, str]:
-    """The files by their paths with what they hold, `-> TARGET` for links and `/` for directories without content."""
-    found = {}
-    for path in sorted(root.rglob("*")):
-        name = str(path.relative_to(root))
-        if path.is_symlink():
-            found[name] = f"-> {path.readlink()}"
-        elif path.is_file():
-            found[name] = path.read_text()
-        elif not any(path.iterdir()):
-            found[name] = "/"
-    return found
-
-
-def outside(root: Path) -> list[str]:
-    """What is next to the root."""
-    return sorted(path.name for path in root.parent.iterdir())
 
 
 # Forms

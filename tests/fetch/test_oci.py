@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,6 @@ from tests.support.odd_registry import send
 
 from step_runner.errors import FetchError, StoppedError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.credentials import Credentials
 from step_runner.fetch.image import CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of
 from step_runner.fetch.oci import fetch_oci
 from step_runner.fetch.platform import GENERIC, Platform
@@ -52,13 +50,7 @@ if TYPE_CHECKING:
     from tests.support.odd_registry import OddRegistry
     from tests.support.registry import RegistryServer
 
-ADA = Credentials("ada", "hunter2")
 NOWHERE = "127.0.0.1:1"
-
-
-def config_of(host: str, login: str = "ada:hunter2") -> str:
-    user, _, password = login.partition(":")
-    return json.dumps({"auths": {host: {"username": user, "password": password}}})
 
 
 # The image that is meant
@@ -262,70 +254,6 @@ def test_cached_digest_loads_nothing_heavy(odd_registry: OddRegistry, cache: Fet
     output = subprocess.run(command, input="go\n", text=True, capture_output=True, check=True).stdout
 
     assert output.splitlines()[-1] == "[]"
-
-
-# Credentials and encryption
-
-
-def test_credentials_open_a_closed_registry(
-    closed_registry: RegistryServer, repository: str, cache: FetchCache
-) -> None:
-    push(closed_registry, repository, "latest", {HERE: [files(a="x")]}, ADA)
-    config = config_of(closed_registry.host)
-
-    assert (cache.fetch_image(closed_registry.host, repository, DOCKER_AUTH_CONFIG=config) / "a").read_text() == "x"
-    found = subprocess.run(["grep", "-r", "hunter2", str(cache.root)], capture_output=True, check=False)
-    assert found.stdout == b""
-
-
-@pytest.mark.parametrize(
-    ("login", "reason"),
-    [
-        ("", "the registry asks for credentials (HTTP 401); set DOCKER_AUTH_CONFIG in the step's environment"),
-        (
-            "ada:guess",
-            "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and what they allow",
-        ),
-    ],
-    ids=["none", "wrong"],
-)
-def test_refused_credentials_are_told_but_not_shown(
-    closed_registry: RegistryServer, repository: str, cache: FetchCache, login: str, reason: str
-) -> None:
-    config = config_of(closed_registry.host, login) if login else ""
-
-    with pytest.raises(FetchError) as caught:
-        cache.fetch_image(closed_registry.host, repository, DOCKER_AUTH_CONFIG=config)
-
-    assert str(caught.value) == f"{closed_registry.host}/{repository}:latest: {reason}"
-    assert "guess" not in "".join(traceback.format_exception(caught.value))
-    assert cache.entries() == []
-
-
-def test_configuration_that_cannot_be_read_is_explained(
-    registry: RegistryServer, repository: str, cache: FetchCache
-) -> None:
-    with pytest.raises(FetchError, match=r"^resolving OCI registry authentication: DOCKER_AUTH_CONFIG is not JSON; "):
-        cache.fetch_image(registry.host, repository, DOCKER_AUTH_CONFIG="{hunter2")
-
-
-def test_registry_nearby_may_speak_tls(
-    secure_registry: RegistryServer, certificate: Path, cache: FetchCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    push(secure_registry, "x", "latest", {HERE: [files(a="x")]})
-
-    assert (cache.fetch_image(secure_registry.host, "x") / "a").read_text() == "x"
-
-
-def test_certificate_of_an_unknown_authority_is_explained(secure_registry: RegistryServer, cache: FetchCache) -> None:
-    with pytest.raises(FetchError) as caught:
-        cache.fetch_image(secure_registry.host, "x")
-
-    assert str(caught.value) == (
-        f"{secure_registry.host}/x:latest: no secure connection (self-signed certificate);"
-        " for a private authority, name its file in SSL_CERT_FILE"
-    )
 
 
 # Images that do harm

@@ -143,6 +143,30 @@ def send_half(request: BaseHTTPRequestHandler, content: bytes) -> None:
     request.close_connection = True
 
 
+def close(request: BaseHTTPRequestHandler) -> None:
+    request.close_connection = True
+
+
+def send_garbage(request: BaseHTTPRequestHandler) -> None:
+    request.wfile.write(b"what is this\r\n\r\n")
+    request.close_connection = True
+
+
+def first(times: int, fault: Callable[[BaseHTTPRequestHandler], None], where: str = "/blobs/") -> Callable[..., bool]:
+    """Answers so many requests with a fault, and leaves the others alone."""
+    left = times
+
+    def answer(request: BaseHTTPRequestHandler) -> bool:
+        nonlocal left
+        if where not in request.path or not left:
+            return False
+        left -= 1
+        fault(request)
+        return True
+
+    return answer
+
+
 def _handler(server: OddRegistry) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
 
+from step_runner.fetch.transport import AnswerError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -21,14 +23,10 @@ PIECE = 1 << 20
 _MOST_BREAKS = 3
 
 
-class BlobError(Exception):
-    """An answer of the registry that is not what was asked for, and why."""
-
-
 class Blob(io.RawIOBase):
     """A stream to be read once; where the connection breaks, it goes on from there over a new one.
 
-    What reading raises: BlobError, where size or digest is not what was promised; HTTPError, where there is no answer;
+    Reading raises AnswerError where size or digest is not what was promised, HTTPError where there is no answer, and
     StoppedError.
     """
 
@@ -79,10 +77,10 @@ class Blob(io.RawIOBase):
         self.check()
 
     def check(self) -> None:
-        """Compare what was read with the digest. BlobError: it is something else."""
+        """Compare what was read with the digest. AnswerError: it is something else."""
         algorithm, _, promised = self._digest.partition(":")
         if self._hash.hexdigest() != promised:
-            raise BlobError(f"the registry sent a blob with another {algorithm} digest; push the image again")
+            raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
 
     def close(self) -> None:
         """Give the connection back."""
@@ -108,7 +106,7 @@ class Blob(io.RawIOBase):
                 self._leave()
                 continue
             if not piece:
-                raise BlobError("the registry sent a blob that is shorter than its manifest says; push the image again")
+                raise AnswerError("the registry sent a blob that is shorter than was promised; push the image again")
             return piece
 
     def _reopened(self) -> Response:
@@ -118,6 +116,6 @@ class Blob(io.RawIOBase):
         while skip:
             piece = response.read_some(min(skip, PIECE))
             if not piece:
-                raise BlobError("the registry sent a blob that is shorter than before; try again later")
+                raise AnswerError("the registry sent a blob that is shorter than before; try again later")
             skip -= len(piece)
         return response

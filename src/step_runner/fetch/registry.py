@@ -7,6 +7,7 @@ sleeps for two minutes in all between its attempts without hearing of a cancel, 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from contextlib import contextmanager
@@ -18,12 +19,12 @@ from urllib3.exceptions import HTTPError
 
 from step_runner.errors import FetchError, StepRunnerError
 from step_runner.fetch.authorization import AuthorizationError
-from step_runner.fetch.blob import Blob, BlobError
+from step_runner.fetch.blob import Blob
 from step_runner.fetch.host import registry_url, repository_on
 from step_runner.fetch.image import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
 from step_runner.fetch.line import line_reason
-from step_runner.fetch.session import AnswerError, Session, StatusError, document, location
-from step_runner.fetch.transport import RedirectError, joined, open_transport
+from step_runner.fetch.session import Session, StatusError, document, location
+from step_runner.fetch.transport import AnswerError, joined, open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,9 +120,9 @@ class ImageRepository:
     def put_manifest(self, reference: str, manifest: Manifest) -> None:
         """Store a manifest under a tag, or under its digest."""
         with self._explained(self.named(reference)):
-            headers = {"Content-Type": manifest.media_type}
-            response = self._session.send("PUT", f"manifests/{quote(reference, safe=':')}", headers, manifest.content)
-            document(response, 201)
+            headers = {"Content-Type": manifest.media_type, "Content-Length": str(len(manifest.content))}
+            body = io.BytesIO(manifest.content)
+            document(self._session.send("PUT", f"manifests/{quote(reference, safe=':')}", headers, body), 201)
 
     def has_blob(self, digest: str) -> bool:
         """Whether the repository has the blob."""
@@ -169,7 +170,7 @@ class ImageRepository:
             yield
         except StepRunnerError:
             raise
-        except (HTTPError, RedirectError, AuthorizationError, AnswerError, BlobError, StatusError) as error:
+        except (HTTPError, AnswerError, AuthorizationError, StatusError) as error:
             self._cancellation.check()
             reason = self._session.without_secrets(_reason(error, self._session))
             # The cause stays out: a library's words about a request may show its headers.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from step_runner.fetch.authorization import TokenRequest, answer, parse_challenges, parse_token
 from step_runner.fetch.line import one_line
-from step_runner.fetch.transport import Request, joined, origin
+from step_runner.fetch.transport import AnswerError, Request, joined, origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,10 +31,6 @@ class StatusError(Exception):
         self.said = said
 
 
-class AnswerError(Exception):
-    """The registry answered with something that is not what was asked for, and what that is."""
-
-
 class Session:
     """Sends requests for a repository; what a registry asks for is asked of its server of tokens once."""
 
@@ -50,14 +48,14 @@ class Session:
         return urlsplit(self._base).netloc
 
     def send(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | IO[bytes] | None = None
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: IO[bytes] | None = None
     ) -> Response:
         """The answer to a request, repeated once with authorization; `path` is a URL, or starts at the repository.
 
-        StatusError: there are no credentials to answer with. AuthorizationError, RedirectError, HTTPError: no answer.
+        StatusError: there are no credentials to answer with. AuthorizationError, AnswerError, HTTPError: no answer.
         """
-        start = _position(body)
-        response = self._send(method, path, headers or {}, body)
+        request = Request(method, path, headers or {}, body=body, start=body.tell() if body else 0)
+        response = self._send(request)
         if response.status != 401 or origin(response.url) != origin(self._base):
             return response
         challenges = parse_challenges(response.header("WWW-Authenticate"))
@@ -65,34 +63,31 @@ class Session:
         self._authorization = self._authorize(challenges, method)
         if self._authorization is None:
             raise StatusError(401)
-        _rewind(body, start)
-        return self._send(method, path, headers or {}, body)
+        return self._send(request)
 
     def without_secrets(self, text: str) -> str:
         """The text, from elsewhere, with credentials and tokens struck out."""
         token = (self._authorization or "").partition(" ")[2]
         return self.credentials.without_secrets(text.replace(token, "***") if token else text)
 
-    def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None) -> Response:
+    def _send(self, request: Request) -> Response:
         """One answer; the first one tells whether a registry nearby speaks https after all.
 
         A server that does answers plain http with status 400. Nothing secret has been sent by then.
         """
-        start = _position(body)
-        response = self._transport.send(self._request(method, path, headers, body))
+        response = self._transport.send(self._addressed(request))
         settled, self._scheme_is_known = self._scheme_is_known, True
         if settled or response.status != 400:
             return response
         response.close()
         self._base = re.sub("^http:", "https:", self._base)
-        _rewind(body, start)
-        return self._transport.send(self._request(method, path, headers, body))
+        return self._transport.send(self._addressed(request))
 
-    def _request(self, method: str, path: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None) -> Request:
+    def _addressed(self, request: Request) -> Request:
         # A registry may have uploads and further pages at another host, which must not get the authorization.
-        url = path if "://" in path else self._base + path
+        url = request.url if "://" in request.url else self._base + request.url
         authorization = self._authorization if origin(url) == origin(self._base) else None
-        return Request(method, url, headers, authorization, body)
+        return replace(request, url=url, authorization=authorization)
 
     def _authorize(self, challenges: Mapping[str, Mapping[str, str]], method: str) -> str | None:
         actions = "pull" if method in ("GET", "HEAD") else "pull,push"
@@ -100,10 +95,11 @@ class Session:
         return self._token(answered) if isinstance(answered, TokenRequest) else answered
 
     def _token(self, asked: TokenRequest) -> str:
-        form = {} if asked.form is None else {"Content-Type": "application/x-www-form-urlencoded"}
-        method = "GET" if asked.form is None else "POST"
-        response = self._transport.send(Request(method, asked.url, form, asked.authorization, asked.form))
-        return parse_token(document(response, 200))
+        request = Request("GET", asked.url, authorization=asked.authorization)
+        if asked.form is not None:
+            headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(asked.form))}
+            request = Request("POST", asked.url, headers, body=io.BytesIO(asked.form))
+        return parse_token(document(self._transport.send(request), 200))
 
 
 def document(response: Response, status: int) -> bytes:
@@ -117,7 +113,7 @@ def document(response: Response, status: int) -> bytes:
 
 
 def location(response: Response) -> str:
-    """The URL to go on with. AnswerError: there is none. RedirectError: it is no URL."""
+    """The URL to go on with. AnswerError: there is none, or it is no URL."""
     text = response.header("Location")
     if not text:
         raise AnswerError("the registry does not say where to send a blob; try again later")
@@ -130,12 +126,3 @@ def _said(content: bytes) -> str:
         return one_line(str(json.loads(content)["errors"][0]["message"]))
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""
-
-
-def _position(body: bytes | IO[bytes] | None) -> int:
-    return 0 if body is None or isinstance(body, bytes) else body.tell()
-
-
-def _rewind(body: bytes | IO[bytes] | None, position: int) -> None:
-    if body is not None and not isinstance(body, bytes):
-        body.seek(position)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import io
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -41,24 +40,23 @@ _FOR_A_WHILE = frozenset({408, 429, 500, 502, 503, 504})
 _FOR_GOOD = (NewConnectionError, ProxyError, SSLError, LocationValueError)
 
 
-class RedirectError(Exception):
-    """A redirect that is not followed, and why."""
+class AnswerError(Exception):
+    """An answer that is not what was asked for, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a server; `authorization` goes to the host of `url` and to no other one."""
+    """What is asked of a server; `authorization` goes to the host of `url` and to no other one.
+
+    The body is what follows in the seekable `body` from `start` on.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     authorization: str | None = field(default=None, repr=False)
-    body: bytes | IO[bytes] | None = field(default=None, repr=False)
-
-    @property
-    def origin(self) -> tuple[str, str | None, int | None]:
-        """Scheme, host and port."""
-        return origin(self.url)
+    body: IO[bytes] | None = field(default=None, repr=False)
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +106,26 @@ class Transport:
     def send(self, request: Request) -> Response:
         """The answer to a request, which is sent three times at most while the server is busy or breaks off.
 
-        HTTPError: there is no answer. RedirectError: the server sends us in a circle. StoppedError: cancelled.
+        HTTPError: there is no answer. AnswerError: a redirect leads nowhere. StoppedError: cancelled.
         """
-        body = request.body if request.body is not None and not isinstance(request.body, bytes) else io.BytesIO()
-        start = body.tell()
         for pause in PAUSES:
-            try:
-                response = self._follow(request)
-            except HTTPError as error:
-                if isinstance(cause_of(error), _FOR_GOOD):
-                    raise
-                asked = pause
-            else:
-                if response.status not in _FOR_A_WHILE:
-                    return response
-                asked = _asked_pause(response, pause)
-                if asked > LONGEST_PAUSE:
-                    return response
+            response = self._follow_unless_broken(request)
+            asked = _asked_pause(response, pause) if response else pause
+            if response and (response.status not in _FOR_A_WHILE or asked > LONGEST_PAUSE):
+                return response
+            if response:
                 response.close()
             self._cancellation.wait(asked)
-            self._cancellation.check()
-            body.seek(start)
         return self._follow(request)
+
+    def _follow_unless_broken(self, request: Request) -> Response | None:
+        """One attempt, None where the line broke, which may be better the next time."""
+        try:
+            return self._follow(request)
+        except HTTPError as error:
+            if isinstance(cause_of(error), _FOR_GOOD):
+                raise
+            return None
 
     def _follow(self, request: Request) -> Response:
         """One attempt, with the redirects of what only reads."""
@@ -139,13 +135,15 @@ class Transport:
                 return response
             response.close()
             request = _redirected(request, response.header("Location"))
-        raise RedirectError(f"the server redirects more than {_MOST_REDIRECTS} times; try again later")
+        raise AnswerError(f"the server redirects more than {_MOST_REDIRECTS} times; try again later")
 
     def _send(self, request: Request) -> Response:
         self._cancellation.check()
         headers = {"Accept-Encoding": "identity", "User-Agent": "step-runner", **request.headers}
         if request.authorization:
             headers["Authorization"] = request.authorization
+        if request.body:
+            request.body.seek(request.start)
         http = self._manager.request(
             request.method,
             request.url,
@@ -167,30 +165,30 @@ def open_transport(url: str, cancellation: Cancellation, timeout: float) -> Iter
 
 
 def joined(url: str, relative: str) -> str:
-    """The URL that another one means at `url`. RedirectError: it means none."""
+    """The URL that another one means at `url`. AnswerError: it means none."""
     try:
         return urljoin(url, relative)
     except ValueError:
-        raise RedirectError(_NO_URL) from None
+        raise AnswerError(_NO_URL) from None
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port of a URL. RedirectError: it is none."""
+    """Scheme, host and port of a URL. AnswerError: it is none."""
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
-        raise RedirectError(_NO_URL) from None
+        raise AnswerError(_NO_URL) from None
 
 
 def _redirected(request: Request, location: str) -> Request:
     url = joined(request.url, location)
     scheme, host, _ = origin(url)
     if scheme not in ("http", "https") or not host:
-        raise RedirectError(_NO_URL)
-    if scheme == "http" and request.origin[0] == "https":
-        raise RedirectError("the server redirects from https to http, which is refused; tell who runs it")
-    kept = request.authorization if origin(url) == request.origin else None
+        raise AnswerError(_NO_URL)
+    if scheme == "http" and origin(request.url)[0] == "https":
+        raise AnswerError("the server redirects from https to http, which is refused; tell who runs it")
+    kept = request.authorization if origin(url) == origin(request.url) else None
     return replace(request, url=url, authorization=kept)
 
 

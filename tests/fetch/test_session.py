@@ -1,0 +1,262 @@
+"""Credentials, tokens and redirects: who is sent what."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.images import HERE, files, push
+from tests.support.odd_registry import OddRegistry, first, send
+
+from step_runner.errors import FetchError
+from step_runner.fetch.credentials import Credentials
+
+if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
+    from pathlib import Path
+
+    from tests.fetch.conftest import FetchCache
+    from tests.support.registry import RegistryServer
+
+ADA = Credentials("ada", "hunter2")
+
+
+def config_of(host: str, **entry: str) -> str:
+    return json.dumps({"auths": {host: entry or {"username": "ada", "password": "hunter2"}}})
+
+
+# Real registries that are closed, or speak TLS
+
+
+def test_credentials_open_a_closed_registry(
+    closed_registry: RegistryServer, repository: str, cache: FetchCache
+) -> None:
+    push(closed_registry, repository, "latest", {HERE: [files(a="x")]}, ADA)
+    config = config_of(closed_registry.host)
+
+    assert (cache.fetch_image(closed_registry.host, repository, DOCKER_AUTH_CONFIG=config) / "a").read_text() == "x"
+    found = subprocess.run(["grep", "-r", "hunter2", str(cache.root)], capture_output=True, check=False)
+    assert found.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("login", "reason"),
+    [
+        ("", "the registry asks for credentials (HTTP 401); set DOCKER_AUTH_CONFIG in the step's environment"),
+        (
+            "ada:guess",
+            "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and what they allow",
+        ),
+    ],
+    ids=["none", "wrong"],
+)
+def test_refused_credentials_are_told_but_not_shown(
+    closed_registry: RegistryServer, repository: str, cache: FetchCache, login: str, reason: str
+) -> None:
+    user, _, password = login.partition(":")
+    config = config_of(closed_registry.host, username=user, password=password) if login else ""
+
+    with pytest.raises(FetchError) as caught:
+        cache.fetch_image(closed_registry.host, repository, DOCKER_AUTH_CONFIG=config)
+
+    assert str(caught.value) == f"{closed_registry.host}/{repository}:latest: {reason}"
+    assert "guess" not in "".join(traceback.format_exception(caught.value))
+    assert cache.entries() == []
+
+
+def test_configuration_that_cannot_be_read_is_explained(
+    registry: RegistryServer, repository: str, cache: FetchCache
+) -> None:
+    with pytest.raises(FetchError, match=r"^resolving OCI registry authentication: DOCKER_AUTH_CONFIG is not JSON; "):
+        cache.fetch_image(registry.host, repository, DOCKER_AUTH_CONFIG="{hunter2")
+
+
+def test_registry_nearby_may_speak_tls(
+    secure_registry: RegistryServer, certificate: Path, cache: FetchCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    push(secure_registry, "x", "latest", {HERE: [files(a="x")]})
+
+    assert (cache.fetch_image(secure_registry.host, "x") / "a").read_text() == "x"
+
+
+def test_certificate_of_an_unknown_authority_is_explained(secure_registry: RegistryServer, cache: FetchCache) -> None:
+    with pytest.raises(FetchError) as caught:
+        cache.fetch_image(secure_registry.host, "x")
+
+    assert str(caught.value) == (
+        f"{secure_registry.host}/x:latest: no secure connection (self-signed certificate);"
+        " for a private authority, name its file in SSL_CERT_FILE"
+    )
+
+
+# Tokens
+
+
+@pytest.mark.parametrize(
+    ("login", "environment"),
+    [
+        ("", {}),
+        ("ada:hunter2", {"username": "ada", "password": "hunter2"}),
+        ("ada:hunter2", {"identitytoken": "hunter2-token"}),
+        ("ada:hunter2", {"registrytoken": "hunter2-registry"}),
+    ],
+    ids=["anonymous", "password", "identity token", "registry token"],
+)
+def test_token_is_asked_for_once_and_opens_the_registry(
+    odd_registry: OddRegistry,
+    cache: FetchCache,
+    caplog: pytest.LogCaptureFixture,
+    login: str,
+    environment: dict[str, str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    odd_registry.login, odd_registry.identity = login, "hunter2-token"
+    odd_registry.tokens = {"hunter2-registry"}
+    odd_registry.offer("x", "1", {HERE: [files(a="x"), files(b="y")]})
+    config = config_of(odd_registry.host, **environment) if environment else ""
+    cache.fetch_image(odd_registry.host, "x", "1", DOCKER_AUTH_CONFIG=config)
+
+    asked = [asked for asked in odd_registry.asked if asked.path.startswith("/token")]
+    assert [request.method for request in asked] == (
+        [] if "registrytoken" in environment else ["POST" if "identitytoken" in environment else "GET"]
+    )
+    assert odd_registry.asked[0].authorization is None
+    assert not any("hunter2" in record.getMessage() or "token-0" in record.getMessage() for record in caplog.records)
+
+
+def test_token_that_has_expired_is_asked_for_again(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    odd_registry.login = "ada:hunter2"
+    odd_registry.offer("x", "1", {HERE: [files(a="x"), files(b="y")]})
+
+    def expire(request: BaseHTTPRequestHandler) -> bool:
+        if "/blobs/" in request.path and len(odd_registry.tokens) == 1:
+            odd_registry.tokens = {"used-up"}
+        return False
+
+    odd_registry.answer = expire
+    cache.fetch_image(odd_registry.host, "x", "1", DOCKER_AUTH_CONFIG=config_of(odd_registry.host))
+
+    assert sum(asked.path.startswith("/token") for asked in odd_registry.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ("", "the registry asks for credentials (HTTP 401); set DOCKER_AUTH_CONFIG in the step's environment"),
+        ("guess", "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and what they allow"),
+    ],
+    ids=["none", "wrong"],
+)
+def test_refused_token_is_explained(odd_registry: OddRegistry, cache: FetchCache, config: str, reason: str) -> None:
+    odd_registry.login = "ada:hunter2"
+    text = config_of(odd_registry.host, username="ada", password=config) if config else ""
+
+    assert cache.refusal(odd_registry.host, text) == reason
+
+
+def test_registry_that_is_never_content_with_its_own_token_is_asked_twice(
+    odd_registry: OddRegistry, cache: FetchCache
+) -> None:
+    odd_registry.login = ""
+    challenge = {"WWW-Authenticate": f'Bearer realm="http://{odd_registry.host}/token"'}
+    odd_registry.answer = first(99, lambda request: send(request, 401, b"", challenge), "/manifests/")
+
+    assert cache.refusal(odd_registry.host).startswith("the registry asks for credentials (HTTP 401)")
+    assert len(odd_registry.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("challenge", "reason"),
+    [
+        ("Negotiate", "the registry cannot be used: it asks for credentials in a way that is not supported;"),
+        ('Bearer realm="http://evil.example/"', "the registry cannot be used: it wants a password to be sent to evil"),
+        ('Bearer realm="what"', "the registry cannot be used: it names no server of tokens;"),
+    ],
+)
+def test_challenge_that_cannot_be_answered_is_explained(
+    odd_registry: OddRegistry, cache: FetchCache, challenge: str, reason: str
+) -> None:
+    odd_registry.answer = first(
+        99, lambda request: send(request, 401, b"", {"WWW-Authenticate": challenge}), "/manifests/"
+    )
+
+    assert cache.refusal(odd_registry.host, config_of(odd_registry.host)).startswith(reason)
+
+
+# Redirects
+
+
+@pytest.mark.parametrize("basic", [True, False], ids=["basic", "token"])
+def test_credentials_do_not_follow_a_redirect_to_another_host(
+    odd_registry: OddRegistry, other_registry: OddRegistry, cache: FetchCache, basic: bool
+) -> None:
+    odd_registry.login = "ada:hunter2"
+    odd_registry.offer("x", "1", {HERE: [files(a="x")]})
+    other_registry.offer("x", "1", {HERE: [files(a="x")]})
+
+    def redirect(request: BaseHTTPRequestHandler) -> bool:
+        if basic and not request.headers["Authorization"]:
+            send(request, 401, b"", {"WWW-Authenticate": "Basic"})
+        elif "/blobs/" in request.path:
+            send(request, 307, b"", {"Location": f"http://{other_registry.host}{request.path}"})
+        elif basic:
+            odd_registry._send_content(request)
+        else:
+            return False
+        return True
+
+    odd_registry.answer = redirect
+    cache.fetch_image(odd_registry.host, "x", "1", DOCKER_AUTH_CONFIG=config_of(odd_registry.host))
+
+    assert [asked.authorization for asked in other_registry.asked] == [None]
+
+
+def test_host_of_a_redirect_gets_no_credentials_by_asking_for_them(
+    odd_registry: OddRegistry, other_registry: OddRegistry, cache: FetchCache
+) -> None:
+    challenge = f'Bearer realm="http://{other_registry.host}/token"'
+    other_registry.answer = first(99, lambda request: send(request, 401, b"", {"WWW-Authenticate": challenge}), "")
+    odd_registry.answer = first(
+        99, lambda request: send(request, 302, b"", {"Location": f"http://{other_registry.host}/x"}), "/manifests/"
+    )
+
+    reason = cache.refusal(odd_registry.host, config_of(odd_registry.host))
+    assert reason.startswith("the registry refuses the credentials (HTTP 401)")
+    assert [(asked.path, asked.authorization) for asked in other_registry.asked] == [("/x", None)]
+
+
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("/v2/x/manifests/1", "the server redirects more than 5 times; try again later"),
+        ("file:///etc/passwd", "the server redirects to an address that is no URL; try again later"),
+        ("http://[", "the server redirects to an address that is no URL; try again later"),
+    ],
+    ids=["circle", "file", "no URL"],
+)
+def test_redirect_that_is_not_followed_is_explained(
+    odd_registry: OddRegistry, cache: FetchCache, location: str, reason: str
+) -> None:
+    odd_registry.answer = first(99, lambda request: send(request, 302, b"", {"Location": location}), "/manifests/")
+
+    assert cache.refusal(odd_registry.host) == reason
+
+
+def test_words_of_a_registry_are_told_without_secrets(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    """A registry may send back what it was sent."""
+    odd_registry.login = "ada:hunter2"
+    odd_registry.tokens = {"x" * 50}
+
+    def echo(request: BaseHTTPRequestHandler) -> None:
+        said = f"{request.headers['Authorization']} hunter2"
+        send(request, 418, json.dumps({"errors": [{"message": said}]}).encode())
+
+    odd_registry.answer = lambda request: bool(request.headers["Authorization"]) and first(1, echo, "/v2/")(request)
+
+    reason = cache.refusal(odd_registry.host, config_of(odd_registry.host))
+    assert reason == 'the registry answered with HTTP status 418, "Bearer *** ***"; try again later'

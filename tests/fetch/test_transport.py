@@ -1,0 +1,270 @@
+"""Registries that misbehave: how often they are asked, and what is told and kept."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.images import HERE, archive, files, manifest, member
+from tests.support.odd_registry import OddRegistry, close, first, send, send_garbage, send_half
+
+from step_runner.errors import FetchError
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.credentials import Credentials
+from step_runner.fetch.image import digest_of
+from step_runner.fetch.registry import open_repository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from http.server import BaseHTTPRequestHandler
+
+    from tests.fetch.conftest import FetchCache, SilentServer
+
+NOBODY = Credentials()
+pytestmark = pytest.mark.usefixtures("impatient")
+
+LAYER = archive(member("a", bytes(3_000_000)))
+
+
+# Faults that pass
+
+
+@pytest.mark.parametrize("where", ["/manifests/", "/blobs/"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda request: send(request, 500, b"x" * 100_000),
+        lambda request: send(request, 503, b"", {"Retry-After": "0"}),
+        lambda request: send(request, 429, b"", {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}),
+        lambda request: send(request, 429, b"", {"Retry-After": "soon"}),
+        close,
+    ],
+    ids=["500", "503", "429", "429 without a time", "closed"],
+)
+def test_fault_that_passes_is_waited_for(
+    odd_registry: OddRegistry, cache: FetchCache, fault: Callable[[BaseHTTPRequestHandler], None], where: str
+) -> None:
+    odd_registry.offer("x", "1", {HERE: [files(a="x")]})
+    odd_registry.answer = first(2, fault, where)
+
+    assert (cache.fetch_image(odd_registry.host, "x", "1") / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["from there", "from the start"])
+def test_blob_that_breaks_off_is_gone_on_with(odd_registry: OddRegistry, cache: FetchCache, ranges: bool) -> None:
+    odd_registry.ranges = ranges
+    odd_registry.offer("x", "1", {HERE: [LAYER]})
+    odd_registry.answer = first(1, lambda request: send_half(request, LAYER))
+
+    assert (cache.fetch_image(odd_registry.host, "x", "1") / "a").read_bytes() == bytes(3_000_000)
+    begun, continued = odd_registry.blob_requests()
+    assert begun.range is None
+    assert continued.range
+    assert 0 < int(continued.range.removeprefix("bytes=").removesuffix("-")) <= len(LAYER) // 2
+
+
+def test_upload_that_failed_is_sent_again_from_its_start(odd_registry: OddRegistry) -> None:
+    failed = False
+
+    def take(request: BaseHTTPRequestHandler) -> bool:
+        nonlocal failed
+        if request.command == "POST":
+            send(request, 202, b"", {"Location": "/v2/x/blobs/uploads/1?state=a"})
+        elif failed:
+            send(request, 201, b"")
+        else:
+            failed = True
+            send(request, 503, b"")
+        return True
+
+    odd_registry.answer = take
+    content = io.BytesIO(b"head" + b"blob" * 1000)
+    content.seek(4)
+    with open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there:
+        there.upload_blob(content, 4000, digest_of(b"blob" * 1000))
+
+    puts = [asked for asked in odd_registry.asked if asked.method == "PUT"]
+    assert [asked.body for asked in puts] == [b"blob" * 1000] * 2
+    assert all(asked.path.startswith("/v2/x/blobs/uploads/1?state=a&digest=sha256%3A") for asked in puts)
+
+
+# Faults that stay
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "attempts"),
+    [
+        (
+            lambda request: send(request, 500, b'{"errors": [{"message": "disk \\u001b[31mfull"}]}'),
+            'the registry answered with HTTP status 500, "disk [31mfull"; try again later',
+            3,
+        ),
+        (lambda request: send(request, 418, b"[]"), "the registry answered with HTTP status 418; try again later", 1),
+        (
+            lambda request: send(request, 429, b""),
+            "the registry has had too many requests (HTTP 429); try again later, or with credentials",
+            3,
+        ),
+        (
+            lambda request: send(request, 429, b"", {"Retry-After": "3600"}),
+            "the registry has had too many requests (HTTP 429); try again later, or with credentials",
+            1,
+        ),
+        (
+            close,
+            "the server closed the connection in the middle; try again",
+            3,
+        ),
+        (
+            send_garbage,
+            "the server closed the connection in the middle; try again",
+            3,
+        ),
+        (
+            lambda request: send(request, 200, b"<html>"),
+            "the registry's answer is no manifest; check that there is a registry at this address",
+            1,
+        ),
+        (
+            lambda request: send(request, 200, b"[]"),
+            "the registry's answer is no manifest; check that there is a registry at this address",
+            1,
+        ),
+        (
+            lambda request: send(request, 200, b"{}"),
+            "it is neither an image nor an index of images; check what was pushed there",
+            1,
+        ),
+        (
+            lambda request: send(request, 200, b'{"layers": [1]}'),
+            "its manifest is not understood; check how it was built",
+            1,
+        ),
+        (
+            lambda request: send(request, 200, b'{"schemaVersion": 1}'),
+            "it is in the format of Docker before 2016; push the image again with a current tool",
+            1,
+        ),
+        (
+            lambda request: send(request, 200, b" " * (5 << 20)),
+            "the registry's answer is larger than 4 MiB; check its address",
+            1,
+        ),
+    ],
+    ids=[
+        "500",
+        "418",
+        "429",
+        "429 for an hour",
+        "closed",
+        "no HTTP",
+        "web page",
+        "list",
+        "empty object",
+        "wrong layers",
+        "schema 1",
+        "too large",
+    ],
+)  # fmt: skip
+def test_fault_that_stays_is_explained_after_a_few_attempts(
+    odd_registry: OddRegistry,
+    cache: FetchCache,
+    fault: Callable[[BaseHTTPRequestHandler], None],
+    reason: str,
+    attempts: int,
+) -> None:
+    odd_registry.answer = first(99, fault, "/manifests/")
+
+    assert cache.refusal(odd_registry.host) == reason
+    assert len(odd_registry.asked) == attempts
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "attempts"),
+    [
+        (
+            lambda request: send_half(request, LAYER),
+            "the server closed the connection in the middle; try again",
+            3,
+        ),
+        (
+            lambda request: send(request, 200, LAYER[:-100_000]),
+            "the registry sent a blob that is shorter than was promised; push the image again",
+            1,
+        ),
+        (
+            lambda request: send(request, 200, LAYER[:-1] + b"x"),
+            "the registry sent a blob with another sha256 digest; push the image again",
+            1,
+        ),
+        (
+            lambda request: send(request, 200, bytes(len(LAYER)) + LAYER),
+            "the registry sent a blob with another sha256 digest; push the image again",
+            1,
+        ),
+        (
+            lambda request: send(request, 404, b""),
+            "the registry has no such blob or repository (HTTP 404); push the image again",
+            1,
+        ),
+        (
+            lambda request: send(request, 500, b""),
+            "the registry answered with HTTP status 500; try again later",
+            3,
+        ),
+    ],
+    ids=["breaks off", "shorter", "other byte", "longer", "missing", "500"],
+)
+def test_blob_that_is_not_what_was_promised_leaves_nothing(
+    odd_registry: OddRegistry,
+    cache: FetchCache,
+    fault: Callable[[BaseHTTPRequestHandler], None],
+    reason: str,
+    attempts: int,
+) -> None:
+    odd_registry.ranges = False
+    odd_registry.offer("x", "1", {HERE: [LAYER]})
+    odd_registry.answer = first(99, fault)
+
+    assert cache.refusal(odd_registry.host) == reason
+    assert len(odd_registry.blob_requests()) == attempts
+    odd_registry.answer = lambda request: False
+    assert (cache.fetch_image(odd_registry.host, "x", "1") / "a").stat().st_size == 3_000_000
+
+
+def test_manifest_with_another_digest_is_refused(odd_registry: OddRegistry) -> None:
+    wanted = manifest([b"one"])
+    odd_registry.answer = first(1, lambda request: send(request, 200, manifest([b"two"]).content), "/manifests/")
+    with (
+        open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there,
+        pytest.raises(FetchError, match=r"the registry sent a manifest with another digest; try again, or push it"),
+    ):
+        there.manifest(wanted.digest)
+
+
+def test_index_that_names_a_missing_image_is_explained(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    odd_registry.offer("x", "1", {HERE: [files(a="x")]})
+    image = manifest([files(a="x")]).digest
+    odd_registry.answer = first(99, lambda request: send(request, 404, b""), image)
+
+    assert (
+        cache.refusal(odd_registry.host) == f"the registry has no image {image}, which the index names; push it again"
+    )
+
+
+def test_silent_registry_is_given_up_after_the_timeout(silent_server: SilentServer) -> None:
+    with (
+        open_repository(f"127.0.0.1:{silent_server.port}", "x", NOBODY, Cancellation(), timeout=0.1) as there,
+        pytest.raises(FetchError, match=r"/x:1: the server did not answer in time; check the network, or try again"),
+    ):
+        there.manifest("1")
+
+
+def test_registry_that_is_not_there_is_asked_once_and_explained(cache: FetchCache) -> None:
+    with pytest.raises(FetchError) as caught:
+        cache.fetch_image("127.0.0.1:1", "x", "1")
+
+    assert str(caught.value) == (
+        "127.0.0.1:1/x:1: no connection to 127.0.0.1:1 (connection refused); check the URL and the network"
+    )

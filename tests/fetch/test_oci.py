@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -368,11 +367,11 @@ def test_cancel_ends_a_fetch_in_the_middle(odd_registry: OddRegistry, cache: Fet
     thread = threading.Thread(target=run)
     thread.start()
     assert odd_registry.stalled.wait(10)
-    start = time.monotonic()
     cancellation.cancel()
-    thread.join()
+    # The server says nothing until it is closed, which is given up after half a minute only.
+    thread.join(20)
 
-    assert time.monotonic() - start < 1
+    assert not thread.is_alive()
     assert [type(error) for error in errors] == [StoppedError]
     assert cache.entries() == []
 

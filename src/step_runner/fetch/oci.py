@@ -57,9 +57,10 @@ def fetch_oci(
     """
     cancellation.check()
     # The registry of a long form may have a path behind its host, as in registry.example.com/group.
-    registry, _, path = reference.registry.lower().partition("/")
+    host, _, path = reference.registry.partition("/")
     repository = f"{path}/{reference.repository}" if path else reference.repository
-    fetch = _Fetch(registry, repository, reference.tag, cache, cancellation, environment, progress, running_platform())
+    platform = running_platform()
+    fetch = _Fetch(host.lower(), repository, reference.tag, cache, cancellation, environment, progress, platform)
     return str(fetch.run())
 
 

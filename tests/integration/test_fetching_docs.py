@@ -1,0 +1,30 @@
+"""What docs/fetching.md tells people to write can be read."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from step_runner.functions.check import check
+from step_runner.functions.reference import parse_reference
+from step_runner.model import Git, Local, Oci
+
+PAGE = (Path(__file__).parents[2] / "docs" / "fetching.md").read_text()
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+def test_steps_have_no_problems(block: str, tmp_path: Path) -> None:
+    path = tmp_path / "func.yml"
+    path.write_text("{}\n---\nrun:\n" + textwrap.indent(block, "  "))
+
+    assert check([path]) == ()
+
+
+@pytest.mark.parametrize(("start", "kind"), [("./", Local), ("https://", Git), ("registry.", Oci)])
+def test_forms_mean_what_the_table_says(start: str, kind: type) -> None:
+    (written,) = re.findall(rf"^\| `({re.escape(start)}[^`]*)`", PAGE, re.MULTILINE)
+
+    assert isinstance(parse_reference(written), kind)

@@ -57,8 +57,8 @@ def _request(offer: Offer) -> dict[str, object]:
 
 
 def _command(offer: Offer) -> tuple[str, ...]:
-    # Isolated, so that no variable of the step decides what is imported, and unbuffered, so that the log is complete.
-    return (sys.executable, "-I", "-u", "-X", "utf8", START, offer.name)
+    # Isolated, so that no variable of the step decides what is imported.
+    return (sys.executable, "-I", "-X", "utf8", START, offer.name)
 
 
 def _spec(offer: Offer, cancellation: Cancellation) -> Spec:

@@ -4,6 +4,7 @@ It is started as a file, by a Python that is told to look nowhere else, because 
 that only its own process searches.
 """
 
+import io
 import json
 import os
 import sys
@@ -12,6 +13,9 @@ import sys
 def main() -> None:
     """Take the request from stdin, which is empty from then on, and do what it says."""
     request = json.loads(sys.stdin.buffer.read().decode(errors="surrogateescape"))
+    # Each line at once and as a whole: others write to the log, too.
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(line_buffering=True)
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     sys.path[:] = request.pop("path")
     from step_runner.builtin import child

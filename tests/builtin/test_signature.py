@@ -154,6 +154,12 @@ def test_returned_value_of_another_type_is_refused() -> None:
     )
 
 
+def test_returned_value_that_is_no_json_is_refused() -> None:
+    with pytest.raises(InputError) as raised:
+        results(build, Built(Path("a"), tags=[object()]))  # type: ignore[list-item]
+    assert str(raised.value) == "the returned value is no value of JSON: there is none for object; use other types"
+
+
 def untyped(name) -> None: ...  # type: ignore[no-untyped-def]
 
 
@@ -178,6 +184,15 @@ def unknown(price: Decimal) -> None: ...
 def nameless() -> dict[str, str]: ...  # type: ignore[empty-body]
 
 
+class Variables(TypedDict):
+    """No variable can hold a list."""
+
+    LIST: Exported[list[str]]
+
+
+def exporting() -> Variables: ...  # type: ignore[empty-body]
+
+
 ADVICE = "use str, int, float, bool, list, dict, Path, Literal, a dataclass or a TypedDict"
 
 
@@ -189,7 +204,8 @@ ADVICE = "use str, int, float, bool, list, dict, Path, Literal, a dataclass or a
         (either, f'input "value" has the type str | int, which is none that inputs and outputs have; {ADVICE}'),
         (rest, 'input "names" cannot be given by its name; leave out * and /'),
         (wrong_default, 'the default of input "count" is of another type than declared: expected `int`, got `str`'),
-        (no_json, 'the default of input "name" is no value of JSON; give it another one, or None'),
+        (no_json, 'the default of input "name" is no value of JSON: there is none for object; use other types'),
+        (exporting, 'export "LIST" is no single value; a variable is a str, an int, a float or a bool'),
         (unknown, "its type hints use Decimal, which is not there; import it at run time, too"),
         (
             nameless,

@@ -52,7 +52,7 @@ def spec_of(function: Callable[..., Any]) -> Spec:
     hints = _hints(function)
     inputs = {name: _input(one, hints) for name, one in inspect.signature(function).parameters.items()}
     fields = _fields(hints.get("return"))
-    outputs = {name: _output(name, hint) for name, hint in fields.items() if Mark.EXPORTED not in _marks(hint)}
+    outputs = {name: _output(name, hint) for name, hint in fields.items() if not _is_exported(name, hint)}
     return Spec(inputs=inputs, outputs=outputs)
 
 
@@ -73,10 +73,10 @@ def results(function: Callable[..., Any], returned: object) -> Results:
         if returned is not None:
             raise InputError(f"it returned a value, but its signature declares none; {RECORD_ADVICE}")
         return Results({}, {})
-    plain = msgspec.to_builtins(returned, str_keys=True, enc_hook=_plain)
+    plain = _json("the returned value", returned)
     _converted("the returned value", plain, hint)
     given = {name: plain[name] for name in fields if plain.get(name) is not None}
-    exported = {name for name, hint in fields.items() if Mark.EXPORTED in _marks(hint)}
+    exported = {name for name, hint in fields.items() if _is_exported(name, hint)}
     return Results(
         {name: value for name, value in given.items() if name not in exported},
         {name: value for name, value in given.items() if name in exported},
@@ -122,6 +122,14 @@ def _output(name: str, hint: object) -> Parameter:
     )
 
 
+def _is_exported(name: str, hint: object) -> bool:
+    if Mark.EXPORTED not in _marks(hint):
+        return False
+    if _kind(f'export "{name}"', hint) not in (ValueType.STRING, ValueType.NUMBER, ValueType.BOOLEAN):
+        raise InputError(f'export "{name}" is no single value; a variable is a str, an int, a float or a bool')
+    return True
+
+
 def _fields(hint: object) -> dict[str, Any]:
     """The type hints of what a function returns, by name; of TypedDict and dataclass alike."""
     if hint in (None, type(None)):
@@ -140,10 +148,7 @@ def _without_not_required(hint: Any) -> Any:
 def _default(place: str, default: object, hint: object) -> Value | UnsetType:
     if default is inspect.Parameter.empty:
         return UNSET
-    try:
-        value: Value = msgspec.to_builtins(default, str_keys=True, enc_hook=_plain)
-    except (TypeError, NotImplementedError) as error:
-        raise InputError(f"the default of {place} is no value of JSON; give it another one, or None") from error
+    value: Value = _json(f"the default of {place}", default)
     _converted(f"the default of {place}", value, hint)
     return value
 
@@ -184,6 +189,14 @@ def _said(hint: object) -> Iterator[object]:
         yield from _said(argument)
 
 
+def _json(place: str, value: object) -> Any:
+    """A value as JSON can hold it."""
+    try:
+        return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
+    except TypeError as error:
+        raise InputError(f"{place} is no value of JSON: {error}; use other types") from error
+
+
 def _converted(place: str, value: object, hint: Any) -> Any:
     try:
         return msgspec.convert(value, hint, dec_hook=_custom)
@@ -200,7 +213,7 @@ def _custom(kind: type[Any], value: object) -> object:
 def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    raise NotImplementedError
+    raise TypeError(f"there is none for {type(value).__name__}")
 
 
 def _lower(sentence: str) -> str:

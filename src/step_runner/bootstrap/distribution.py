@@ -19,7 +19,7 @@ Files: TypeAlias = "dict[str, Path]"
 """Where a file lies, by its name below the directory that packages are imported from."""
 
 OWN = "step-runner"
-LEFT_OUT = ("direct_url.json", "RECORD", "INSTALLER", "REQUESTED")
+LEFT_OUT = ("direct_url.json", "RECORD", "INSTALLER", "REQUESTED", "uv_build.json", "uv_cache.json")
 """What tells of this installation alone."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -76,6 +77,22 @@ async def test_program_that_cannot_be_started(
     program(workshop.work_dir / "text", "echo x\n", mode)
     program(workshop.work_dir / "interpreter", "#!/no/such/interpreter\n", mode)
     assert await workshop.error(command(*words)) == message
+
+
+@pytest.mark.parametrize(
+    ("number", "limit"),
+    [(errno.EAGAIN, "processes is reached (ulimit -u)"), (errno.EMFILE, "open files is reached (ulimit -n)")],
+    ids=["processes", "files"],
+)
+async def test_limit_that_is_reached_is_named(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, number: int, limit: str
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("_posixsubprocess.fork_exec", refuse)
+    monkeypatch.setattr("subprocess._fork_exec", refuse)
+    assert (await workshop.error(command("true"))).endswith(f": the limit of {limit}")
 
 
 @pytest.mark.parametrize("name", ["none", "file"])

@@ -135,7 +135,10 @@ class Job(Generic[Log]):
         except TimeoutError:
             self.kill()
             self._finish(StoppedError("closed before its processes had ended"))
-        await asyncio.to_thread(self._workspace.remove)
+        try:
+            await asyncio.to_thread(self._workspace.remove)
+        except RuntimeError:  # no thread can be started: the user has used up the limit of processes
+            self._workspace.remove()
 
 
 def _container(workspace: Workspace, job_id: str, grace: float) -> Container:

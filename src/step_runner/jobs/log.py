@@ -19,6 +19,10 @@ FARTHEST = 1 << 62
 """The largest offset that is asked for: pread(2) refuses one that does not leave room for a chunk below 2**63."""
 
 
+CUT = b"a step has cut the log: what stood before is lost\n"
+"""Written when the log is shorter than it was: whoever writes into a file can also truncate it."""
+
+
 class JobLog:
     """The output of all steps and the runner's own lines, in the order in which they were written.
 
@@ -29,6 +33,7 @@ class JobLog:
         self.path = path
         self._changes = changes
         self._ended = False
+        self._size = 0
         self._followers: set[asyncio.Event] = set()
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
         self.stdout = self.stderr = os.open(path, flags, 0o600)
@@ -45,7 +50,8 @@ class JobLog:
         with contextlib.suppress(OSError):
             size = os.fstat(self.stdout).st_size
             broken = size > 0 and os.pread(self.stdout, 1, size - 1) != b"\n"
-            os.write(self.stdout, b"\n" + text if broken else text)
+            before = (b"\n" if broken else b"") + (CUT if size < self._size else b"")
+            self._size = size + os.write(self.stdout, before + text)
 
     def end(self) -> None:
         """Say that nothing more will be written: followers get what there is, then their end."""

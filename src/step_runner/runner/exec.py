@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from gracefulexitcmd import AsyncCmd, Cause, Exit
 from step_runner.errors import CommandError, StoppedError
 from step_runner.model import ExecResult
-from step_runner.runner import notices
+from step_runner.runner import limits, notices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,11 +57,13 @@ async def run_command(
             raise CommandError(f"exec: {_not_started(command, work_dir, error)}") from error
         except ValueError as error:  # a NUL or half a surrogate pair in a word, `=` in a variable's name
             raise CommandError(f"exec: the command or its environment cannot be used: {error}") from error
+        if process.pid is not None:
+            limits.reserve(process.pid)
         ended = await process.wait()
     if ended.cause is not Cause.EXITED:
         _tell_end(ended, path, job)
     code = ended.status if ended.status is not None else -1
-    return ExecResult(command=tuple(command), work_dir=work_dir, exit_code=code), _error(ended, job.proc.cause)
+    return ExecResult(command=tuple(command), work_dir=work_dir, exit_code=code), _error(ended, job)
 
 
 def _program(name: str) -> str:
@@ -90,25 +93,33 @@ def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
     job.observer.step_stopped(path, dataclasses.replace(ended, cause=job.proc.cause or ended.cause))
 
 
-def _error(ended: Exit, reason: Cause | None) -> Exception | None:
-    own = _command_error(ended.status)
+def _error(ended: Exit, job: GlobalContext) -> Exception | None:
+    own = _command_error(ended.status, job.scratch)
     if ended.cause is Cause.EXITED:
         return own
-    timeout = reason is Cause.TIMEOUT
+    timeout = job.proc.cause is Cause.TIMEOUT
     stopped = StoppedError(
         "stopped because the job's time was over" if timeout else "stopped on request", timeout=timeout
     )
     return ExceptionGroup("stopped", [stopped] if own is None else [stopped, own])
 
 
-def _command_error(status: int | None) -> CommandError | None:
+def _command_error(status: int | None, scratch: str) -> CommandError | None:
     if not status:
         return None
     if status > 0:
-        return CommandError(f"exec: exit status {status}", status)
+        return CommandError(f"exec: exit status {status}{_shortage(scratch)}", status)
     # The names are those of strsignal(3), in lower case: killed, terminated, segmentation fault.
     name = signal.strsignal(-status) or f"signal {-status}"
     return CommandError(f"exec: signal: {name.lower()}", status)
+
+
+def _shortage(scratch: str) -> str:
+    """What may be to blame for a failure beside the command: it could not write to its log and output files."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(scratch).free == 0:
+            return f"; no space is left on the disk that holds {scratch}"
+    return ""
 
 
 def _not_started(command: Sequence[str], work_dir: str, error: OSError) -> str:
@@ -118,6 +129,8 @@ def _not_started(command: Sequence[str], work_dir: str, error: OSError) -> str:
     hint = {
         "exec format error": ": a script needs a first line such as #!/bin/sh",
         "permission denied": ": is it executable?",
+        "resource temporarily unavailable": ": the limit of processes is reached (ulimit -u)",
+        "too many open files": ": the limit of open files is reached (ulimit -n)",
         "argument list too long": ": one argument can hold 128 KiB, all of them and the environment 2 MiB",
     }.get(reason, "")
     return f'exec: "{command[0]}": {reason}{hint}'

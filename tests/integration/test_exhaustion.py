@@ -1,0 +1,151 @@
+"""What a job can use up: it fails with a sentence that says so, and the server and other jobs go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.crowd import Crowd
+from tests.support.server import Server
+from tests.support.steps import script
+
+from step_runner.errors import StepRunnerError
+from step_runner.model import JobStatus, RunRequest, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and mounts are those of Linux")
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a file system, or be another user")
+
+USER = 61_000 + os.getpid() % 4000
+"""A user that nobody else is: the limit of processes counts all of a user's."""
+
+
+@pytest.fixture
+def serve(temporary: str) -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(*prefix: str) -> Server:
+        servers.append(Server(temporary, prefix))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def ended(server: Server, *scripts: str, job_id: str = "1") -> JobStatus:
+    """The status of a job with these scripts, once it has ended; then it is closed."""
+    server.start(*scripts, job_id=job_id)
+    server.wait_for_end(job_id)
+    status = server.client.status(job_id)
+    server.client.close(job_id)
+    return status
+
+
+def goes_on(server: Server) -> bool:
+    """Whether the server can still run a job."""
+    return ended(server, "echo works", job_id=uuid.uuid4().hex).status is Status.SUCCESS
+
+
+@needs_root
+def test_a_full_disk(serve: Callable[..., Server], temporary: str) -> None:
+    disk = Path(temporary, "disk")
+    disk.mkdir()
+    mount = 'mount -t tmpfs -o size=200k none "$0" && TMPDIR="$0" exec "$@"'
+    server = serve("unshare", "--mount", "sh", "-c", mount, str(disk))
+    filled = ended(server, "head --bytes=1M /dev/zero")
+    assert filled.status is Status.FAILURE
+    assert filled.message.endswith(f"no space is left on the disk that holds {disk}/step-runner-output-1")
+    assert goes_on(server)
+    server.start("head --bytes=1M /dev/zero; sleep 1000", job_id="fills")
+    while os.statvfs(f"/proc/{server.runner.worker.pid}/root{disk}").f_bavail:
+        """It is being filled."""
+    assert "No space left on device" in _refused(server)
+    server.client.close("fills")
+    assert goes_on(server)
+
+
+def _refused(server: Server) -> str:
+    """What is said when a job cannot be started, empty when it can."""
+    job_id = uuid.uuid4().hex
+    try:
+        server.client.run(RunRequest(id=job_id, steps=script("true"), work_dir="/"))
+    except StepRunnerError as error:
+        return str(error)
+    server.wait_for_end(job_id)
+    server.client.close(job_id)
+    return ""
+
+
+def test_a_directory_for_temporary_files_that_was_deleted(serve: Callable[..., Server], temporary: str) -> None:
+    server = serve()
+    Path(temporary, "kept").mkdir()
+    lost = ended(server, f"rm -r {temporary}/step-runner-output-*", "echo unreached")
+    assert lost.status is Status.FAILURE
+    assert "No such file or directory" in lost.message
+    os.rename(temporary, f"{temporary}-away")
+    assert "No such file or directory" in _refused(server)
+    os.rename(f"{temporary}-away", temporary)
+    assert goes_on(server)
+
+
+def test_a_log_that_a_step_has_cut(serve: Callable[..., Server]) -> None:
+    server = serve()
+    server.start("echo this line is so long that it is not made up for; : > /proc/self/fd/1", "echo next")
+    server.wait_for_end()
+    log = b"".join(server.client.follow("1"))
+    assert log.startswith(b"a step has cut the log: what stood before is lost\nRunning step name=")
+    assert log.endswith(b"next\n")
+    server.client.close("1")
+    assert goes_on(server)
+
+
+def test_the_limit_of_open_files(serve: Callable[..., Server]) -> None:
+    """Jobs that do not fit are refused; those that run go on, and can be stopped."""
+    server = serve("sh", "-c", 'ulimit -n 60 && exec "$@"', "")
+    running: list[str] = []
+    refusals: list[str] = []
+    while not refusals:
+        job_id = str(len(running))
+        try:
+            server.start("echo begun; sleep 1000", job_id=job_id)
+            running.append(job_id)
+        except StepRunnerError as error:
+            refusals.append(str(error))
+        else:
+            refusals += [status.message for status in server.client.jobs() if status.status is Status.FAILURE]
+    assert "too many open files" in refusals[0].lower()
+    for job_id in running:
+        server.client.close(job_id)
+    assert goes_on(server)
+
+
+@needs_root
+def test_a_fork_bomb_within_the_limit_of_processes(serve: Callable[..., Server], temporary: str) -> None:
+    """Another job can even run meanwhile: a step may use up less than the user has."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("util-linux is needed to become another user")
+    os.chown(temporary, USER, USER)
+    identity = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
+    capable = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    server = serve("prlimit", "--nproc=120", *identity, *capable)
+    crowd = Crowd()
+    bomb = f"while :; do sh -c 'sleep 1000' {crowd.mark} & done"
+    server.start(f"echo begun; for i in 1 2 3; do ({bomb}) & done; wait")
+    log = b""
+    for data in server.client.follow("1"):
+        log += data
+        if b"fork" in log:
+            break
+    assert goes_on(server)
+    server.client.close("1")
+    assert crowd.told() == []
+    assert goes_on(server)

@@ -730,6 +730,42 @@ def test_who_may_not_be_signalled_is_reported_and_not_waited_for() -> None:
     assert census == [[pid, None]]
 
 
+FREEZER = "/sys/fs/cgroup/freezer"
+
+FROZEN = """\
+import json, os, sys
+from gracefulexitcmd import Cmd, ladder
+ladder.KILL_PATIENCE = 0.2
+command = Cmd(["sleep", "1000"], grace=0.1)
+command.start()
+with open(f"{sys.argv[1]}/tasks", "w") as tasks:
+    tasks.write(str(command.pid))
+with open(f"{sys.argv[1]}/freezer.state", "w") as state:
+    state.write("FROZEN")
+with open(f"{sys.argv[1]}/freezer.state") as state:
+    while state.read() != "FROZEN\\n":
+        state.seek(0)
+command.cancel()
+ended = command.wait()
+census = [[process.pid == command.pid, process.ended_by] for process in ended.census]
+print(json.dumps([ended.cause, ended.status, ended.forced, census]))
+with open(f"{sys.argv[1]}/freezer.state", "w") as state:
+    state.write("THAWED")
+os.waitpid(command.pid, 0)
+"""
+
+
+@pytest.mark.skipif(not os.access(FREEZER, os.W_OK), reason="the freezer of version 1 is needed, and root")
+def test_who_does_not_die_is_reported_and_not_waited_for() -> None:
+    """What the freezer of version 1 holds is in uninterruptible sleep, state D, as is who waits for a dead server."""
+    directory = f"{FREEZER}/test-{os.getpid()}"
+    os.mkdir(directory)
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", FROZEN, directory], capture_output=True, text=True)
+    os.rmdir(directory)
+    assert ended.stderr == ""
+    assert json.loads(ended.stdout) == ["cancelled", None, True, [[True, None]]]
+
+
 # What is left behind
 
 

@@ -25,6 +25,7 @@ test: .venv/installed  ## Set up and check everything that CI checks
 bench: .venv/installed  ## Print all figures
 	$(BIN)/python -m benchmarks.service
 	$(BIN)/python -m benchmarks.commands
+	$(BIN)/python -m benchmarks.containment
 	$(BIN)/python -m benchmarks.expressions
 	$(BIN)/python -m benchmarks.check
 	$(BIN)/python -m benchmarks.registry

@@ -25,7 +25,10 @@ class Cgroup:
         self.path = path
 
     def add(self, pid: int) -> bool:
-        """Move a process into it, which its children are then born in; False where that was not possible."""
+        """Move a process into it, which its children are then born in; False where that was not possible.
+
+        The kernel waits for a grace period of RCU, for milliseconds, unless some process was moved just before.
+        """
         try:
             _write(f"{self.path}/cgroup.procs", str(pid))
         except OSError:
@@ -59,17 +62,28 @@ class Cgroup:
         return (directory for directory, _, _ in os.walk(self.path))
 
 
+def planned(name: str) -> Cgroup | None:
+    """The group that `make` makes; None where there can be none."""
+    own = _own_directory_swept()
+    return None if own is None else Cgroup(f"{own}/{PREFIX}{os.getpid()}-{name}")
+
+
 def make(name: str) -> Cgroup | None:
     """A new group in the one that this process is in; None where none can be made."""
-    own = _own_directory_swept()
-    if own is None:
+    group = planned(name)
+    if group is None:
         return None
-    path = f"{own}/{PREFIX}{os.getpid()}-{name}"
     try:
-        os.mkdir(path, 0o755)
+        os.mkdir(group.path, 0o755)
     except OSError:
         return None
-    return Cgroup(path)
+    return group
+
+
+def own() -> Cgroup | None:
+    """The group that this process is in; None where there is none of version 2."""
+    directory = own_directory()
+    return None if directory is None else Cgroup(directory)
 
 
 @functools.cache

@@ -35,16 +35,13 @@ class CommandRun:
         self._holders: tuple[Holder, ...] = ()
         self._running = False
         self.stop_signal = request.stop_signal
-        self._container = request.container or Container(in_cgroup=False)
+        self._container = request.container or Container()
         self._owns_container = request.container is None
         with self._container.starting(), contextlib.ExitStack() as undo:
             undo.callback(self._close_container)
             # To mark the environment costs a tenth of a short command; its own container can do without.
             env = request.env if self._owns_container else self._container.environment(request.env)
             process, pipes = _spawn(request, env)
-            # At once: what it starts before it is in the container's control group is born outside.
-            self._container.started(process.pid)
-            undo.callback(self._container.ended, process.pid, group_empty=False)
             undo.callback(_close, pipes.values())
             undo.callback(_kill, process)
             self._started_at = time.monotonic()
@@ -57,6 +54,7 @@ class CommandRun:
             self.members = Members(targets, self.poller, partial(tell, Event.LOOK_DUE))
             self.poller.watch(self._group.exit_descriptor, self._leader_exited)
             self._connect(pipes, request.input)
+            self._container.started(self.pid)
             undo.pop_all()
         self._running = True
 

@@ -20,9 +20,6 @@ COOKIE = "GRACEFULEXITCMD_COOKIE"
 Containers can stand in each other, so it holds the cookies of all of them, with a colon between.
 """
 
-MOST_MOVES = 10
-"""How often to move what a command has started before it was itself moved into the control group."""
-
 # A signal handler that reaps may interrupt the thread that holds it.
 _lock = threading.RLock()
 _containers: set[Container] = set()
@@ -32,12 +29,10 @@ _starting: set[object] = set()
 class Container:
     """Knows the processes that commands started in it have started, on Linux also those that went into hiding.
 
-    It must be closed. Every method may be called from any thread. With `in_cgroup` its commands are put into a
-    control group of their own, version 2, where one can be made, as soon as they are started: nobody who is born there
-    can hide.
+    It must be closed. Every method may be called from any thread.
     """
 
-    def __init__(self, *, in_cgroup: bool = True) -> None:
+    def __init__(self) -> None:
         self.cookie = os.urandom(8).hex()
         self.ending = False
         """Whether it is being emptied: what could be its own or another's need not be spared for it any more."""
@@ -45,7 +40,9 @@ class Container:
         self._running: set[int] = set()
         self._left: set[int] = set()
         self._known: dict[belonging.Identity, str] = {}
-        self._cgroup = cgroup.make(self.cookie) if in_cgroup else None
+        self._cgroup: cgroup.Cgroup | None = None
+        self._confining = threading.Lock()
+        self._closed = False
         self._ledger: Ledger | None = None
         with _lock:
             _containers.add(self)
@@ -59,8 +56,9 @@ class Container:
         from gracefulexitcmd import ledger  # json costs milliseconds, which a plain command should not pay
 
         if posix.has_proc:
-            group = None if self._cgroup is None else self._cgroup.path
-            entry = ledger.Entry(name, ledger.place(), self.cookie, self._since, grace, group, ledger.owners())
+            group = cgroup.planned(self.cookie)
+            directory = None if group is None else group.path
+            entry = ledger.Entry(name, ledger.place(), self.cookie, self._since, grace, directory, ledger.owners())
             self._ledger = ledger.Ledger(path, entry)
 
     def environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
@@ -85,8 +83,23 @@ class Container:
         self._running.add(leader)
         if self._ledger is not None:
             self._ledger.started(leader)
-        if self._cgroup is not None:
-            _move(leader, self._cgroup)
+
+    def confine(self) -> bool:
+        """Move everybody into a control group of version 2, where one can be made; who is born there cannot hide.
+
+        It takes milliseconds, because the kernel waits before it moves a process, so it is worth while for what
+        runs for longer than a moment; what is started afterwards has to be moved as well. False where there is none.
+        """
+        with self._confining:
+            if self._cgroup is None and not self._closed:
+                self._cgroup = cgroup.make(self.cookie)
+            if self._cgroup is None or self._closed:
+                return False
+            inside = self._cgroup.pids()
+            for process in self.members():
+                if process.pid not in inside:
+                    _move(process, self._cgroup)
+            return True
 
     def ended(self, leader: int, *, group_empty: bool) -> None:
         """Note that a command's leader was reaped; its group may live on."""
@@ -144,8 +157,10 @@ class Container:
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
-        if self._cgroup is not None:
-            self._cgroup.remove()
+        with self._confining:
+            self._closed = True
+            if self._cgroup is not None:
+                self._cgroup.remove()
 
     def _claim(self, table: Mapping[int, linux.Process]) -> belonging.Claim:
         left = belonging.still_left(frozenset(self._left), table.values())
@@ -211,17 +226,12 @@ def _adopted() -> list[int]:
         # Who has ended has handed its own children on to here.
 
 
-def _move(leader: int, to: cgroup.Cgroup) -> None:
-    """Move a command that was just started, and what it has started meanwhile."""
-    moved: set[int] = set()
-    outside = {leader}
-    for _ in range(MOST_MOVES):
-        for pid in outside:
-            to.add(pid)
-        moved |= outside
-        outside = set(linux.descendants(leader)) - moved
-        if not outside or outside <= to.pids():
-            return
+def _move(process: linux.Process, to: cgroup.Cgroup) -> None:
+    """Move exactly this process: one that was given its number meanwhile is moved back."""
+    to.add(process.pid)
+    now = linux.process(process.pid)
+    if now is not None and now.start_time != process.start_time and (home := cgroup.own()) is not None:
+        home.add(process.pid)
 
 
 def living(processes: Iterable[linux.Process]) -> dict[int, linux.Process]:

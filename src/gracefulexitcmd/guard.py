@@ -51,7 +51,7 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
     """
     if not subreaper.become():
         return work(None)
-    left_behind = Container(in_cgroup=False)
+    left_behind = Container()
     front_is_gone, front_is_here = os.pipe()
     # A signal that comes before the handlers are there would end the front alone.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)

@@ -50,6 +50,13 @@ REGISTRY = {
     "memory while an image is fetched",
 }
 
+CONTAINMENT = {
+    "20 script commands, contained",
+    "what it adds to one script command",
+    "cancel of 100 processes that obey, until all are gone",
+    "SIGKILL to 100 that do not, until all are gone",
+}
+
 
 def _run(directory: str, module: str) -> tuple[str, list[dict[str, Any]]]:
     """What a benchmark prints, and the figures that it writes."""
@@ -65,6 +72,7 @@ def _run(directory: str, module: str) -> tuple[str, list[dict[str, Any]]]:
     [
         pytest.param("benchmarks.service", SERVICE, id="service"),
         pytest.param("benchmarks.commands", COMMANDS, id="commands"),
+        pytest.param("benchmarks.containment", CONTAINMENT, id="containment"),
         pytest.param(
             "benchmarks.registry",
             REGISTRY,

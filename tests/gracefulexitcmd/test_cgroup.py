@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.cgroups import needs_cgroup
 
-from gracefulexitcmd import Cmd, Container, Roundup, cgroup
+from gracefulexitcmd import Cmd, Container, cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,24 +130,29 @@ def test_a_container_removes_its_group() -> None:
     assert own is not None
     container = Container()
     path = f"{own}/{cgroup.PREFIX}{os.getpid()}-{container.cookie}"
-    assert Cmd(["cat", "/proc/self/cgroup"], container=container).run().ok
+    assert container.confine()
     assert os.path.isdir(path)
     container.close()
     assert not os.path.exists(path)
 
 
 @needs_cgroup
-def test_what_a_command_has_started_before_it_was_moved_is_moved_as_well() -> None:
-    """A process that starts others in its first instructions can be faster than the move."""
+def test_everybody_is_confined() -> None:
     container = Container()
+    reader, writer = os.pipe()
     script = "(sleep 1000 & sleep 1000 & echo; wait) & wait"
-    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as shell:
-        assert shell.stdout is not None
-        shell.stdout.readline()
-        container.started(shell.pid)
-        found = [container.how(process) for process in container.members()]
-        Roundup(container, grace=0).run()
-    container.ended(shell.pid, group_empty=True)
+    with Cmd(["sh", "-c", script], grace=0, stdout=writer, container=container):
+        os.read(reader, 1)
+        container.confine()
+        groups = [Path(f"/proc/{member.pid}/cgroup").read_text() for member in container.members()]
+    os.close(reader)
+    os.close(writer)
     container.close()
-    # The leader is not in a group of its own here, as it would be as a command.
-    assert found == ["cgroup"] * 4
+    assert len(groups) == 4
+    assert all(container.cookie in group for group in groups)
+
+
+def test_a_closed_container_confines_nobody() -> None:
+    container = Container()
+    container.close()
+    assert not container.confine()

@@ -41,7 +41,7 @@ def group(path: str) -> Iterator[posix.Group]:
 @pytest.fixture
 def container(group: posix.Group) -> Iterator[Container]:
     """The container that the group runs in."""
-    made = Container(in_cgroup=False)
+    made = Container()
     made._since = 0  # the group was started before
     made.started(group.pid)
     yield made
@@ -135,7 +135,7 @@ while True:
 @pytest.mark.skipif(sys.platform != "linux", reason="ps takes longer than such processes live")
 def test_group_that_forks_all_the_time_is_never_thought_to_be_empty() -> None:
     """Each of its processes lives for a moment only."""
-    container = Container(in_cgroup=False)
+    container = Container()
     process = subprocess.Popen([sys.executable, "-S", "-c", FORKING], stdout=subprocess.PIPE, process_group=0)
     group = posix.open_group(process)
     container.started(group.pid)

@@ -4,7 +4,7 @@ REAPER says what it has: `subreaper`, `cgroup`, `both`, or `plain` for nothing, 
 """
 
 import json, os, signal, subprocess, sys
-from gracefulexitcmd import Cmd, Container, Roundup, cgroup, contain, subreaper
+from gracefulexitcmd import Cmd, Container, Roundup, contain, subreaper
 
 REAPER, SCENARIO, MARK, *SHAPES = sys.argv[1:]
 GRACE = 0.3
@@ -18,6 +18,8 @@ def started(container, mark=MARK, **env):
     argv = ["sh", "-c", 'read -r line && exec "$@"', "", sys.executable, "-I", "-S", PROGRAM, mark, "1", *SHAPES]
     command = Cmd(argv, grace=GRACE, stdin=waits, stdout=writer, env={**os.environ, **env}, container=container)
     command.start()
+    if REAPER in ("cgroup", "both"):
+        assert container.confine()
     os.write(go_on, b"\n")
     for descriptor in (writer, waits, go_on):
         os.close(descriptor)
@@ -126,6 +128,4 @@ def zombie():
 
 if REAPER in ("plain", "cgroup"):
     subreaper.become = lambda: False
-if REAPER in ("plain", "subreaper"):
-    cgroup.make = lambda name: None
 globals()[SCENARIO]()

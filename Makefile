@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: run test lint types bench proto schema lock clean
+.PHONY: run test test-windows lint types bench proto schema lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
 	$(BIN)/step-runner run examples/release
@@ -14,6 +14,9 @@ test: .venv/installed  ## Set up and check everything that CI checks
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+test-windows: .venv/installed  ## Run the tests of the Windows code under Wine, which is installed if need be
+	.ci/windows $(PYTEST_ARGS)
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

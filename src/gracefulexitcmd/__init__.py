@@ -13,16 +13,24 @@ A command runs in a process group of its own. When it is cancelled, or its time 
 and so does everything that it has started; who is left when the grace is over gets SIGKILL, whether the process that
 was started still lives or not. What was started within `contain` has ended when its block has, in whatever way.
 `Cmd` waits, `AsyncCmd` is the same for asyncio. Standard library only.
+
+On Windows a Job Object takes the place of the group, CTRL_BREAK that of SIGTERM, TerminateJobObject that of SIGKILL.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
-from gracefulexitcmd.container import Container
 from gracefulexitcmd.exit import Cause, EndedProcess, Exit, Holder, SignalSent
-from gracefulexitcmd.roundup import Roundup, contain
+
+if sys.platform == "win32":
+    from gracefulexitcmd.windows.container import Container
+    from gracefulexitcmd.windows.roundup import Roundup, contain
+else:
+    from gracefulexitcmd.container import Container
+    from gracefulexitcmd.roundup import Roundup, contain
 
 if TYPE_CHECKING:
     from gracefulexitcmd.aio import AsyncCmd, AsyncRoundup, OrphanReaper

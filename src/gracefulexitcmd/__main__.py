@@ -10,13 +10,18 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd import subreaper
 from gracefulexitcmd.cmd import Cmd
-from gracefulexitcmd.container import Container, reap_orphans
 from gracefulexitcmd.duration import seconds
-from gracefulexitcmd.exit import Cause
+from gracefulexitcmd.exit import Cause, exit_code
 from gracefulexitcmd.request import GRACE
-from gracefulexitcmd.roundup import Roundup
+
+if sys.platform == "win32":
+    from gracefulexitcmd.windows.container import Container
+    from gracefulexitcmd.windows.roundup import Roundup
+else:
+    from gracefulexitcmd import subreaper
+    from gracefulexitcmd.container import Container, reap_orphans
+    from gracefulexitcmd.roundup import Roundup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +29,10 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.exit import Exit
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+if sys.platform == "win32":
+    STOP_SIGNALS = (signal.SIGINT, signal.SIGBREAK, signal.SIGTERM)
+else:
+    STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 EPILOG = """\
 example:
@@ -33,7 +41,7 @@ example:
 SIGINT, SIGTERM, SIGHUP and SIGQUIT stop the command, a second one kills it at once. When the command has ended,
 what it left in the background is stopped in the same way; on Linux nothing can hide from that, and zombies are
 reaped, so it can be the first process of a container. On a terminal the command's stdin is empty, because it does
-not run in the terminal's foreground.
+not run in the terminal's foreground. On Windows Ctrl-C and Ctrl-Break stop the command, which gets CTRL_BREAK.
 
 exit status: the command's own; 128 plus the signal when it was ended; 126 and 127 when it cannot be run.
 """
@@ -45,20 +53,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not argv:
         _parser().error("no command: put it behind --")
-    stdin = subprocess.DEVNULL if os.isatty(0) else None
-    subreaper.become()
-    container = Container()
-    command = Cmd(argv, grace=options.grace, timeout=options.timeout, stdin=stdin, container=container)
+    container = _container()
+    command = Cmd(argv, grace=options.grace, timeout=options.timeout, stdin=_stdin(), container=container)
     try:
-        return _Session(command, Roundup(container, options.grace)).run()
+        return _Session(argv[0], command, Roundup(container, options.grace)).run()
     finally:
         container.close()
+
+
+def _container() -> Container:
+    if sys.platform != "win32":
+        subreaper.become()
+    return Container()
+
+
+def _stdin() -> int | None:
+    """The command's stdin: nothing, where it could not read from the terminal, else this program's own."""
+    return subprocess.DEVNULL if sys.platform != "win32" and os.isatty(0) else None
 
 
 class _Session:
     """The command, and after it whatever it left behind; signals go to the one that is running."""
 
-    def __init__(self, command: Cmd, roundup: Roundup) -> None:
+    def __init__(self, program: str, command: Cmd, roundup: Roundup) -> None:
+        self._program = program
         self._command = command
         self._roundup = roundup
         self._running: Cmd | Roundup = command
@@ -70,7 +88,7 @@ class _Session:
         try:
             self._command.start()
         except OSError as error:
-            print(f"gracefulexitcmd: cannot run {error.filename}: {error.strerror}", file=sys.stderr)
+            print(f"gracefulexitcmd: cannot run {error.filename or self._program}: {error.strerror}", file=sys.stderr)
             return 127 if isinstance(error, FileNotFoundError) else 126
         ended = self._command.wait()
         self._running = self._roundup
@@ -85,7 +103,8 @@ class _Session:
             # What was ignored from the start, as nohup(1) has it, stays ignored, here and in the command.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._stop)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: reap_orphans())
+        if sys.platform != "win32":
+            signal.signal(signal.SIGCHLD, lambda _number, _frame: reap_orphans())
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._received.append(number)
@@ -94,7 +113,7 @@ class _Session:
 
 def _report(ended: Exit) -> None:
     for process in ended.census:
-        if process.ended_by != "SIGTERM":
+        if process.killed or process.ended_by is None:
             how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"
             print(f"gracefulexitcmd: {how}: {shlex.join(process.argv)} (pid {process.pid})", file=sys.stderr)
     for holder in ended.holders:
@@ -131,4 +150,4 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main()))

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
+import sys
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import BaseCmd, Stoppable
-from gracefulexitcmd.container import reap_orphans
-from gracefulexitcmd.roundup import round_up
+
+if sys.platform == "win32":
+    from gracefulexitcmd.windows.driver import Driver
+    from gracefulexitcmd.windows.roundup import round_up
+else:
+    from gracefulexitcmd.container import reap_orphans
+    from gracefulexitcmd.driver import Driver
+    from gracefulexitcmd.roundup import round_up
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from gracefulexitcmd.execution import Execution
     from gracefulexitcmd.exit import Exit
-    from gracefulexitcmd.poller import Poller
-    from gracefulexitcmd.targets import Membership
+
+    if sys.platform == "win32":
+        from gracefulexitcmd import Container as Membership
+    else:
+        from gracefulexitcmd.targets import Membership
 
 REAP_WITHIN = 0.1
 """Seconds that an orphan may stay a zombie."""
@@ -27,7 +35,7 @@ REAP_WITHIN = 0.1
 class AsyncWaitable(Stoppable):
     """Something that a task can wait for."""
 
-    _driver: _Driver | None = None
+    _driver: Driver | None = None
 
     async def wait(self) -> Exit:
         """Wait until it has ended; any number of tasks of one loop may wait, and of a new loop when that
@@ -39,10 +47,10 @@ class AsyncWaitable(Stoppable):
         if self._execution.exit is not None:
             return self._execution.exit
         if self._driver is not None and self._driver.loop.is_closed():
-            self._execution.leave()
+            self._driver.abandon()
             self._driver = None
         if self._driver is None:
-            self._driver = _Driver(self._execution)
+            self._driver = Driver(self._execution)
         try:
             return await asyncio.shield(self._driver.ended)
         except asyncio.CancelledError:
@@ -94,15 +102,20 @@ class AsyncRoundup(AsyncWaitable):
 
 
 class OrphanReaper:
-    """Reaps, while the block runs, the orphans that come to this process and end; it must be a subreaper."""
+    """Reaps, while the block runs, the orphans that come to this process and end; it must be a subreaper.
+
+    On Windows, where no process has to be reaped, it does nothing.
+    """
 
     def __enter__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
-        self._loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
+        if sys.platform != "win32":
+            self._loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
 
     def __exit__(self, *_: object) -> None:
-        self._loop.remove_signal_handler(signal.SIGCHLD)
+        if sys.platform != "win32":
+            self._loop.remove_signal_handler(signal.SIGCHLD)
         if self._due is not None:
             self._due.cancel()
 
@@ -113,44 +126,8 @@ class OrphanReaper:
 
     def _reap(self) -> None:
         self._due = None
-        reap_orphans()
-
-
-class _Driver:
-    """Has the event loop do what a blocking caller does by waiting."""
-
-    def __init__(self, execution: Execution) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[Exit] = self.loop.create_future()
-        self._execution = execution
-        self._timer: asyncio.TimerHandle | None = None
-        self._poller = execution.enter()
-        if self._poller is not None:
-            self.loop.add_reader(self._poller.fileno(), self._advance, self._poller)
-        self._go_on()
-
-    def _advance(self, poller: Poller) -> None:
-        self._execution.advance(poller.wait(0))
-        self._go_on()
-
-    def _go_on(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._execution.exit is None:
-            self._set_timer()
-        elif not self.ended.done():
-            self._end(self._execution.exit)
-
-    def _set_timer(self) -> None:
-        deadline = self._execution.deadline
-        if deadline is not None and self._poller is not None:
-            self._timer = self.loop.call_later(deadline - time.monotonic(), self._advance, self._poller)
-
-    def _end(self, exit_: Exit) -> None:
-        if self._poller is not None:
-            self.loop.remove_reader(self._poller.fileno())
-            self._execution.leave()
-        self.ended.set_result(exit_)
+        if sys.platform != "win32":
+            reap_orphans()
 
 
 async def _despite_cancellation(ended: asyncio.Future[Exit]) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd.command import CommandRun
 from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.interrupt import InterruptHeldBack
 from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE, Request, Stream, StrPath
+
+if sys.platform == "win32":
+    from gracefulexitcmd.windows.command import CommandRun
+else:
+    from gracefulexitcmd.command import CommandRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
-    from gracefulexitcmd.container import Container
+    from gracefulexitcmd import Container
     from gracefulexitcmd.exit import Exit, SignalSent
-    from gracefulexitcmd.poller import Poller
 
 
 class Stoppable:
@@ -49,25 +53,27 @@ class Stoppable:
         self._execution.stop(grace)
 
 
+def drive(execution: Execution) -> Exit:
+    """Wait until something that was started has ended, and have it do meanwhile what is due."""
+    poller = execution.enter()
+    if poller is not None:
+        try:
+            while execution.exit is None:
+                deadline = execution.deadline
+                timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+                execution.advance(poller.wait(timeout))
+        finally:
+            execution.leave()
+    assert execution.exit is not None
+    return execution.exit
+
+
 class Waitable(Stoppable):
     """Something that a thread can wait for."""
 
     def wait(self) -> Exit:
         """Wait until it has ended; any number of threads may wait."""
-        poller = self._execution.enter()
-        if poller is not None:
-            try:
-                self._drive(poller)
-            finally:
-                self._execution.leave()
-        assert self._execution.exit is not None
-        return self._execution.exit
-
-    def _drive(self, poller: Poller) -> None:
-        while self._execution.exit is None:
-            deadline = self._execution.deadline
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-            self._execution.advance(poller.wait(timeout))
+        return drive(self._execution)
 
 
 class BaseCmd(Stoppable):

@@ -17,13 +17,18 @@ from gracefulexitcmd.request import check_seconds
 
 if TYPE_CHECKING:
     import signal
+    import sys
     from collections.abc import Callable, Collection
 
     from gracefulexitcmd.exit import SignalSent
     from gracefulexitcmd.ladder import Step
-    from gracefulexitcmd.members import Members
-    from gracefulexitcmd.output import Pipe
-    from gracefulexitcmd.poller import Poller, Ready
+
+    if sys.platform == "win32":
+        from gracefulexitcmd.windows.members import Members
+        from gracefulexitcmd.windows.poller import Poller, Ready
+    else:
+        from gracefulexitcmd.members import Members
+        from gracefulexitcmd.poller import Poller, Ready
 
 
 class Execution:
@@ -183,7 +188,7 @@ class Run(Protocol):
     stop_signal: signal.Signals
 
     @property
-    def open_pipes(self) -> Collection[Pipe]:
+    def open_pipes(self) -> Collection[object]:
         """The pipes that are still to be read."""
 
     def abandon_output(self) -> None:

@@ -15,9 +15,19 @@ class Cause(enum.StrEnum):
     TIMEOUT = "timeout"
 
 
+FORCE = frozenset({"SIGKILL", "TerminateJobObject"})
+"""What nobody can ignore."""
+
+KILLED = 9
+"""The number of SIGKILL, also on Windows, which has no such signal, so that an exit status means the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class SignalSent:
-    """A signal that was sent: its name, seconds after the command's start, and to how many processes."""
+    """A signal that was sent: its name, seconds after the command's start, and to how many processes.
+
+    On Windows it is CTRL_BREAK, or TerminateJobObject, which nobody can ignore.
+    """
 
     name: str
     after: float
@@ -28,14 +38,19 @@ class SignalSent:
 class EndedProcess:
     """A process that had to be ended.
 
-    `found` says how it was known to belong to the command (`leader`, `group`). `ended_by` is the last signal
-    that it was sent before it was gone, None when it could not be ended.
+    `found` says how it was known to belong to the command (`leader`, `group`; on Windows `leader`, `job`). `ended_by`
+    is the last signal that it was sent before it was gone, None when it could not be ended.
     """
 
     pid: int
     argv: tuple[str, ...]
     found: str
     ended_by: str | None
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was ended by what nobody can ignore."""
+        return self.ended_by in FORCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +93,18 @@ class Exit:
         whatever status it made of it.
         """
         if self.cause is not Cause.EXITED:
-            stop_signal = self.signals[0].name if self.signals else "SIGTERM"
-            return 128 + signal.Signals["SIGKILL" if self.forced else stop_signal]
+            return 128 + (KILLED if self.forced else _number(self.signals))
         if self.status is None:
             return 255
         return self.status if self.status >= 0 else 128 - self.status
+
+
+def _number(sent: tuple[SignalSent, ...]) -> int:
+    """The number of the first signal; CTRL_BREAK, which has none, counts as SIGTERM."""
+    number: int = getattr(signal, sent[0].name if sent else "SIGTERM", signal.SIGTERM)
+    return number
+
+
+def exit_code(status: int) -> int:
+    """A status as a signed number of 32 bits, which exit(3) takes: 0xC000013A of Windows is a negative one."""
+    return status - (1 << 32) if status >= 1 << 31 else status

@@ -52,6 +52,7 @@ class Event(enum.Enum):
     SET_EMPTY = "no process of the command is left"
     OUTPUT_CLOSED = "the last pipe was read to its end"
     DEADLINE_REACHED = "the clock passed the ladder's deadline"
+    UNREACHABLE = "the stop signal could not be sent to anybody"
 
 
 class Ladder(NamedTuple):
@@ -103,6 +104,8 @@ class Ladder(NamedTuple):
                 return (closed._drained() if self.phase is Phase.DRAINING else closed), ()
             case Event.DEADLINE_REACHED:
                 return self._deadline_reached(now)
+            case Event.UNREACHABLE:
+                return self._unreachable(now), ()
             case _:
                 assert_never(event)
 
@@ -132,6 +135,12 @@ class Ladder(NamedTuple):
                 return self, ()
             case _:
                 assert_never(self.phase)
+
+    def _unreachable(self, now: float) -> Ladder:
+        """Nobody was told, so nobody is waited for."""
+        if self.phase is not Phase.STOPPING or self.deadline is None:
+            return self
+        return self._replace(deadline=min(self.deadline, now))
 
     def _drained(self) -> Ladder:
         """Read what is left of the output, at most the delay after the leader's exit; without output, end."""

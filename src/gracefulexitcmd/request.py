@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    from gracefulexitcmd.container import Container
+    from gracefulexitcmd import Container
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 Stream: TypeAlias = "int | IO[Any] | None"
@@ -48,6 +49,8 @@ class Request:
             raise ValueError("input and stdin cannot both be given: input is written to a pipe that becomes stdin")
         if self.stdin == subprocess.PIPE:
             raise ValueError("stdin cannot be a pipe: give what is to be written as input")
+        if sys.platform == "win32" and self.stop_signal is not signal.SIGTERM:
+            raise ValueError("stop_signal cannot be chosen on Windows: what can be sent there is CTRL_BREAK")
         if self.stdout == subprocess.STDOUT:
             raise ValueError("stdout cannot be STDOUT: that is for stderr, which then goes where stdout goes")
 

@@ -114,3 +114,11 @@ def test_who_is_stopped_while_the_output_is_held_has_the_whole_grace() -> None:
 def test_nothing_is_done_before_the_start_and_after_the_end(phase: Phase, event: Event) -> None:
     ladder, actions = Ladder(grace=10, phase=phase).after(event, 1000)
     assert (ladder.phase, actions) == (phase, ())
+
+
+def test_nobody_is_waited_for_who_could_not_be_told() -> None:
+    stopping, _ = RUNNING.stopped(1, 10)
+    unreachable, actions = stopping.after(Event.UNREACHABLE, 1)
+    assert (unreachable.phase, unreachable.deadline, actions) == (Phase.STOPPING, 1, ())
+    assert unreachable.after(Event.DEADLINE_REACHED, 1)[0].phase is Phase.KILLING
+    assert RUNNING.after(Event.UNREACHABLE, 1) == (RUNNING, ())

@@ -44,9 +44,11 @@ class History:
         if self.ladder.cause is Cause.EXITED:
             return
         wanted = self.now + (before.grace if isinstance(what, Event) else what)
+        if what is Event.UNREACHABLE:
+            wanted = self.now
         if self.earliest_kill is None:
             self.earliest_kill = wanted
-        elif not isinstance(what, Event):
+        elif what is Event.UNREACHABLE or not isinstance(what, Event):
             self.earliest_kill = min(self.earliest_kill, wanted)
 
     def times(self, action: Action) -> list[float]:

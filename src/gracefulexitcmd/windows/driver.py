@@ -1,0 +1,47 @@
+"""Has a thread do for an event loop what a blocking caller does by waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd.cmd import drive
+
+if TYPE_CHECKING:
+    from gracefulexitcmd.execution import Execution
+    from gracefulexitcmd.exit import Exit
+
+
+class Driver:
+    """Waits for an execution in a thread, because no loop on Windows can watch handles for others.
+
+    `ended` is done when the execution has ended.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[Exit] = self.loop.create_future()
+        # A program that ends does not wait for a command that it has given up.
+        threading.Thread(target=self._run, args=(execution,), name="gracefulexitcmd", daemon=True).start()
+
+    def abandon(self) -> None:
+        """The thread goes on without the loop, which was closed."""
+
+    def _run(self, execution: Execution) -> None:
+        try:
+            tell = partial(self._tell, drive(execution))
+        except Exception as error:  # nobody else would hear of it
+            tell = partial(self._fail, error)
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            self.loop.call_soon_threadsafe(tell)
+
+    def _tell(self, exit_: Exit) -> None:
+        if not self.ended.done():
+            self.ended.set_result(exit_)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error)

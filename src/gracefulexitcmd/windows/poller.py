@@ -1,0 +1,104 @@
+"""Waiting for several handles at once."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from ctypes import wintypes
+from typing import TypeAlias
+
+from gracefulexitcmd.windows import calls
+from gracefulexitcmd.windows.process import has_exited as is_signalled
+
+Reaction: TypeAlias = Callable[[], object]
+
+Ready: TypeAlias = tuple[()]
+"""What is ready is asked for by `react`, so that an exception between the two loses nothing."""
+
+MOST_HANDLES = 64
+"""MAXIMUM_WAIT_OBJECTS of WaitForMultipleObjects."""
+
+SIGNALS_EVERY = 0.1
+"""Seconds. Python runs signal handlers in the main thread, and no signal ends a wait of that in the system."""
+
+LONGEST_WAIT = 86_400.0
+"""Seconds, as elsewhere; WaitForMultipleObjects takes up to 49 days."""
+
+
+class Poller:
+    """Handles, and what to call while one of them is signalled.
+
+    It stays open until `close` was called and everybody who entered has left, so that a thread that waits in it
+    always wakes. The caller serialises all calls but `wait`.
+    """
+
+    def __init__(self) -> None:
+        self._wake: int = calls.create_event(None, True, False, None)
+        # Replaced as a whole, because others wait for them meanwhile.
+        self._watched: dict[int, Reaction] = {}
+        self._inside = 0
+        self._closing = False
+
+    @property
+    def room(self) -> int:
+        """How many more handles can be watched."""
+        return MOST_HANDLES - 1 - len(self._watched)
+
+    def watch(self, handle: int, then: Reaction) -> None:
+        """Call `then` whenever the handle is signalled."""
+        self._watched = {**self._watched, handle: then}
+
+    def forget(self, handle: int) -> None:
+        """Stop watching; the handle is not closed. Nothing happens when it was not watched."""
+        self._watched = {watched: then for watched, then in self._watched.items() if watched != handle}
+
+    def wait(self, timeout: float | None) -> Ready:
+        """Block until a handle is signalled, for at most `timeout` seconds, and a day.
+
+        In the main thread it returns early, ten times a second.
+        """
+        longest = SIGNALS_EVERY if threading.current_thread() is threading.main_thread() else LONGEST_WAIT
+        seconds = longest if timeout is None else min(timeout, longest)
+        handles = (self._wake, *self._watched)
+        array = (wintypes.HANDLE * len(handles))(*handles)
+        try:
+            calls.wait_for_any(len(handles), array, False, math.ceil(seconds * 1000))
+        except OSError as error:  # another thread has just forgotten and closed one of them
+            if error.winerror != calls.ERROR_INVALID_HANDLE:
+                raise
+        return ()
+
+    def react(self, _ready: Ready) -> None:
+        """Call what was to be called for every handle that is signalled now."""
+        if not self._closing:
+            calls.reset_event(self._wake)
+        for handle, then in self._watched.items():
+            if not self._closing and self._watched.get(handle) is then and is_signalled(handle):
+                then()
+
+    def wake(self) -> None:
+        """Make the poller ready for everybody who waits for it; does nothing after the end."""
+        if not self._closing:
+            calls.set_event(self._wake)
+
+    def enter(self) -> None:
+        """Say that somebody is going to wait."""
+        self._inside += 1
+
+    def leave(self) -> None:
+        """Say that one of those who waited has gone; the others are woken, as nobody but him may know the time."""
+        self._inside -= 1
+        if self._inside:
+            self.wake()
+        self._close_when_empty()
+
+    def close(self) -> None:
+        """Wake everybody for the last time, and close when the last has left."""
+        self._closing = True
+        calls.set_event(self._wake)
+        self._close_when_empty()
+
+    def _close_when_empty(self) -> None:
+        if self._closing and self._inside == 0:
+            calls.close_handle(self._wake)

@@ -1,0 +1,32 @@
+"""For every Python of the tests under Wine: what Microsoft's C runtime does with console events, and Wine's does not.
+
+`.ci/windows` puts it into that Python; nothing of the product knows of it.
+"""
+
+import sys
+
+if sys.platform == "win32":
+    import ctypes
+    import signal
+
+    # Wine's answer to a question about the version of Windows, which `platform` asks, is a crash.
+    sys.modules["_wmi"] = None
+
+    EVENTS = {0: signal.SIGINT, 1: signal.SIGBREAK}
+    CONTROL_C_EXIT = ctypes.c_uint(0xC000013A)
+
+    @ctypes.WINFUNCTYPE(ctypes.c_int, ctypes.c_uint)
+    def _on_event(event):
+        number = EVENTS.get(event)
+        if number is None:
+            return 0
+        handler = signal.getsignal(number)
+        if handler is signal.SIG_DFL:
+            ctypes.windll.kernel32.ExitProcess(CONTROL_C_EXIT)
+        if handler is not signal.SIG_IGN:
+            signal.raise_signal(number)
+        return 1
+
+    if hasattr(ctypes.WinDLL("ntdll"), "wine_get_version"):
+        sys._wine_console_bridge = _on_event  # kept alive
+        ctypes.windll.kernel32.SetConsoleCtrlHandler(_on_event, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 import grpc
@@ -25,7 +26,7 @@ class Client:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._channel = grpc.insecure_channel(f"unix:{path}")
+        self._channel = _channel(path)
         self._stub = StepRunnerStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -77,3 +78,11 @@ class Client:
                     f"no server listens on {self._path}: start one with: step-runner serve --socket {self._path}"
                 ) from error
             raise StepRunnerError(error.details()) from error
+
+
+def _channel(path: str) -> grpc.Channel:
+    if sys.platform == "win32":
+        from step_runner.api.door import channel
+
+        return channel(path)
+    return grpc.insecure_channel(f"unix:{path}")

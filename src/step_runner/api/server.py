@@ -6,25 +6,27 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 import grpc
 
 from gracefulexitcmd import OrphanReaper
-from step_runner.api import socket
 from step_runner.api.pb.step_pb2_grpc import add_StepRunnerServicer_to_server
 from step_runner.api.service import Service
 from step_runner.errors import StepRunnerError
 from step_runner.jobs.leftovers import Leftovers
 from step_runner.jobs.manager import JobManager
+from step_runner.jobs.signals import STOP_SIGNALS, on_signal
+
+if sys.platform == "win32":
+    from step_runner.api.door import Door
+else:
+    from step_runner.api import socket
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from step_runner.api.companion import Companion
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    import signal
 
 STDERR = 2
 
@@ -35,6 +37,20 @@ LAST_CALLS = 1.0
 """Seconds that calls still have when all jobs have ended, to hand on the end of a log."""
 
 
+class Running(Protocol):
+    """What a second signal ends without any more delay."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+class Companion(Running, Protocol):
+    """Runs beside the server, whose end it is when this ends."""
+
+    async def run(self, stopping: asyncio.Event) -> int:
+        """Run it until its end, or until the event says that the server stops; returns the exit status."""
+
+
 async def serve(
     path: str,
     delay: float,
@@ -42,7 +58,9 @@ async def serve(
     companion: Companion | None = None,
     front_is_gone: int | None = None,
 ) -> int:
-    """Serve on the socket `path` until SIGTERM, SIGINT or SIGHUP; returns the exit status.
+    """Serve on the socket `path` until SIGTERM, SIGINT or SIGHUP, on Windows Ctrl-C or Ctrl-Break; returns the status.
+
+    Where there are no unix sockets a file at `path` takes its place, by which the owner's clients find the server.
 
     What jobs of a step runner that was killed have left in the directory for temporary files is ended meanwhile.
     It also ends when the descriptor `front_is_gone` becomes readable. Then no new calls are taken, all jobs are
@@ -50,10 +68,18 @@ async def serve(
     second signal kills what is left at once. Raises StepRunnerError where the socket cannot be had.
     """
     jobs = JobManager(delay, environment)
-    server = grpc.aio.server()
-    add_StepRunnerServicer_to_server(Service(jobs), server)
-    _listen(server, path)
-    await server.start()
+    with _listening(path, Service(jobs)) as server:
+        await server.start()
+        return await _serve(server, jobs, path, companion, front_is_gone)
+
+
+async def _serve(
+    server: grpc.aio.Server,
+    jobs: JobManager,
+    path: str,
+    companion: Companion | None,
+    front_is_gone: int | None,
+) -> int:
     leftovers = Leftovers(_say)
     finishing = asyncio.get_running_loop().create_task(leftovers.finish())
     stopping = _stop_on_signals(jobs, leftovers, *([companion] if companion is not None else []))
@@ -70,19 +96,37 @@ async def serve(
             await finishing
 
 
-def _listen(server: grpc.aio.Server, path: str) -> None:
-    socket.make_free(path)
-    # The socket lets in whoever may write to it, and a call can run anything: it is its owner's alone from the start.
-    before = os.umask(0o177)
-    try:
-        server.add_insecure_port(f"unix:{path}")
-    except RuntimeError as error:
-        raise StepRunnerError(f"opening socket: {path}: {error}") from error
-    finally:
-        os.umask(before)
+if sys.platform == "win32":
+
+    @contextlib.contextmanager
+    def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
+        """A server that listens, not yet started."""
+        door = Door()
+        server = grpc.aio.server(interceptors=(door,))
+        add_StepRunnerServicer_to_server(service, server)
+        with door.opened(server, path):
+            yield server
+
+else:
+
+    @contextlib.contextmanager
+    def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
+        """A server that listens, not yet started; it removes the socket itself."""
+        server = grpc.aio.server()
+        add_StepRunnerServicer_to_server(service, server)
+        socket.make_free(path)
+        # The socket lets in whoever may write to it, and a call can run anything: from the start it is its owner's.
+        before = os.umask(0o177)
+        try:
+            server.add_insecure_port(f"unix:{path}")
+        except RuntimeError as error:
+            raise StepRunnerError(f"opening socket: {path}: {error}") from error
+        finally:
+            os.umask(before)
+        yield server
 
 
-def _stop_on_signals(*running: JobManager | Leftovers | Companion) -> asyncio.Event:
+def _stop_on_signals(*running: Running) -> asyncio.Event:
     stopping = asyncio.Event()
 
     def stop(number: signal.Signals) -> None:
@@ -94,7 +138,7 @@ def _stop_on_signals(*running: JobManager | Leftovers | Companion) -> asyncio.Ev
         _say(f"received {number.name}: stopping all jobs")
 
     for number in STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        on_signal(number, stop)
     return stopping
 
 

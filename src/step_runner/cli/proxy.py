@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -25,9 +26,30 @@ def command(path: str | None, directory: str | None) -> None:
 
     DIR is the directory of the socket, by default the one for temporary files.
     """
-    from step_runner.api.pump import dial, pump
-
     if path is None and directory is None:
         path = os.environ.get(options.SOCKET_VARIABLE)
-    with dial(options.socket_path(path, directory)) as connection:
-        pump(STDIN, STDOUT, connection)
+    _proxy(options.socket_path(path, directory))
+
+
+if sys.platform == "win32":
+
+    def _proxy(path: str) -> None:
+        from step_runner.api.door import admitted
+        from step_runner.api.relay import relay
+        from step_runner.errors import StepRunnerError
+
+        try:
+            with admitted(path) as connection:
+                relay(STDIN, STDOUT, connection)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            advice = f"start a server with: step-runner serve --socket {path}"
+            raise StepRunnerError(f"dialing: {path}: {reason}: {advice}") from error
+
+else:
+
+    def _proxy(path: str) -> None:
+        from step_runner.api.pump import dial, pump
+
+        with dial(path) as connection:
+            pump(STDIN, STDOUT, connection)

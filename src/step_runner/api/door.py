@@ -1,0 +1,200 @@
+"""Where there are no unix sockets: a port of 127.0.0.1, and a file that says which one and holds the key to it.
+
+Any user of the machine can connect to a port. The file takes the socket's place: only its owner can read it, and
+what is called with its token is answered. `proxy` knows nothing of the calls that pass through it, so it asks for
+admission for its connection, by a call of its own that lasts as long as the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import os
+import secrets
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import grpc
+
+from step_runner.api.private_file import write_private
+from step_runner.errors import StepRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+HOST = "127.0.0.1"
+KEY = "authorization"
+ADMIT = "/step_runner.Door/Admit"
+
+LONGEST_FILE = 256
+"""Bytes that are read of a file that should be an address."""
+
+TRY = 1.0
+"""Seconds for a connection to this machine itself."""
+
+
+class Address(NamedTuple):
+    """A port of 127.0.0.1, and the token without which nothing is answered there."""
+
+    port: int
+    token: str
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What is to be sent with every call."""
+        return ((KEY, f"Bearer {self.token}"),)
+
+
+def read_address(path: str) -> Address | None:
+    """The address in a file; None where there is no file, or another one."""
+    try:
+        with open(path, encoding="ascii") as file:
+            host, port, token = file.read(LONGEST_FILE).replace(":", " ").split()
+        return Address(int(port), token) if host == HOST else None
+    except (OSError, ValueError):
+        return None
+
+
+def connect(address: Address) -> socket.socket:
+    """A connection to a server's port. Raises OSError where nobody listens."""
+    return socket.create_connection((HOST, address.port), timeout=TRY)
+
+
+def is_listening(path: str) -> bool:
+    """Whether a process accepts connections at the address in a file."""
+    address = read_address(path)
+    if address is None:
+        return False
+    try:
+        connect(address).close()
+    except OSError:
+        return False
+    return True
+
+
+def make_free(path: str) -> None:
+    """See that a server can put its address to `path`. Raises StepRunnerError where it cannot."""
+    if not os.path.exists(path):
+        return
+    if read_address(path) is None:
+        raise StepRunnerError(f"opening socket: {path} exists and is no address: choose another --socket")
+    if is_listening(path):
+        raise StepRunnerError(f"opening socket: {path}: address already in use: another server listens there")
+    os.unlink(path)
+
+
+class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Lets in the calls that have the token, and those of connections that were admitted with it."""
+
+    def __init__(self) -> None:
+        self._token = secrets.token_hex(32)
+        self._admitted: set[str] = set()
+
+    @contextlib.contextmanager
+    def opened(self, server: grpc.aio.Server, path: str) -> Iterator[None]:
+        """Have the server listen on any free port, and keep the address at `path` meanwhile. Raises StepRunnerError."""
+        make_free(path)
+        try:
+            port = server.add_insecure_port(f"{HOST}:0")
+            write_private(path, f"{HOST}:{port} {self._token}\n")
+        except (OSError, RuntimeError) as error:
+            raise StepRunnerError(f"opening socket: {path}: {error}") from error
+        try:
+            yield
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """The handler of a call, behind the door."""
+        if details.method == ADMIT:
+            return grpc.unary_stream_rpc_method_handler(self._checked_stream(self._admit))
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            stream = self._checked_stream(handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(
+                stream, handler.request_deserializer, handler.response_serializer
+            )
+        call = self._checked_call(handler.unary_unary)
+        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+    def _checked_call(self, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            await self._check(context)
+            return await inner(request, context)
+
+        return call
+
+    def _checked_stream(self, inner: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+        async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            await self._check(context)
+            async for reply in inner(request, context):
+                yield reply
+
+        return stream
+
+    async def _check(self, context: grpc.aio.ServicerContext) -> None:
+        given = dict(context.invocation_metadata() or ()).get(KEY, "")
+        known = hmac.compare_digest(str(given).encode(), f"Bearer {self._token}".encode())
+        if not known and context.peer() not in self._admitted:
+            advice = "send the token that stands in the file behind --socket"
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"this server answers its owner only: {advice}")
+
+    async def _admit(self, request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        """Admit a connection, by its port, for as long as this call lasts."""
+        peer = f"ipv4:{HOST}:{int(request)}"
+        self._admitted.add(peer)
+        try:
+            yield b""
+            await asyncio.Event().wait()
+        finally:
+            self._admitted.discard(peer)
+
+
+class WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc]
+    """Sends the token with every call."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._with_token(details), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._with_token(details), request)
+
+    def _with_token(self, details: Any) -> Any:
+        return details._replace(metadata=(*(details.metadata or ()), *self._address.metadata))
+
+
+def channel(path: str) -> grpc.Channel:
+    """A channel to the server whose address stands in a file."""
+    address = read_address(path)
+    if address is None:  # calls say that nobody listens
+        return grpc.insecure_channel(f"{HOST}:0")
+    return grpc.intercept_channel(grpc.insecure_channel(f"{HOST}:{address.port}"), WithToken(address))
+
+
+@contextlib.contextmanager
+def admitted(path: str) -> Iterator[socket.socket]:
+    """A connection whose calls need no token while the block runs. Raises OSError where there is none to be had."""
+    address = read_address(path)
+    if address is None:
+        raise FileNotFoundError(2, "no such file or directory", path)
+    with connect(address) as connection, grpc.insecure_channel(f"{HOST}:{address.port}") as own:
+        port = connection.getsockname()[1]
+        admission = own.unary_stream(ADMIT)(b"%d" % port, metadata=address.metadata)
+        try:
+            next(admission)
+        except grpc.RpcError as error:
+            raise PermissionError(13, error.details(), path) from error
+        connection.settimeout(None)
+        yield connection
+        admission.cancel()

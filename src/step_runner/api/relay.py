@@ -1,0 +1,46 @@
+"""Passes bytes between a pair of descriptors and a connection by two threads, for systems without poll(2)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+
+MOST_AT_ONCE = 256 * 1024
+"""Bytes that are read at once."""
+
+LAST_WORDS = 1.0
+"""Seconds that the server has to end the connection after the other side has ended its own."""
+
+
+def relay(source: int, sink: int, connection: socket.socket) -> None:
+    """Pass bytes from `source` to the connection and from the connection to `sink` until either has ended.
+
+    What was read before an end is still delivered. When `source` has ended the server is told so, and has LAST_WORDS
+    to end the connection.
+    """
+    back = threading.Thread(target=_receive, args=(connection, sink), daemon=True)
+    there = threading.Thread(target=_send, args=(source, connection, back), daemon=True)
+    back.start()
+    there.start()
+    back.join()
+
+
+def _send(source: int, connection: socket.socket, back: threading.Thread) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := os.read(source, MOST_AT_ONCE):
+            connection.sendall(chunk)
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+    back.join(LAST_WORDS)
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RD)
+
+
+def _receive(connection: socket.socket, sink: int) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := connection.recv(MOST_AT_ONCE):
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(sink, rest) :]

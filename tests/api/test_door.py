@@ -1,0 +1,138 @@
+"""The server where there are no unix sockets: who has the token is answered, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from step_runner.api.door import Door, admitted, channel, is_listening, read_address
+from step_runner.api.pb import step_pb2 as pb
+from step_runner.api.pb.step_pb2_grpc import StepRunnerStub, add_StepRunnerServicer_to_server
+from step_runner.api.relay import relay
+from step_runner.api.service import Service
+from step_runner.errors import StepRunnerError
+from step_runner.jobs.manager import JobManager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+
+@contextlib.asynccontextmanager
+async def serving(path: Path) -> AsyncIterator[None]:
+    """A server without jobs whose address stands at this path."""
+    jobs, door = JobManager(1, {}), Door()
+    server = grpc.aio.server(interceptors=(door,))
+    add_StepRunnerServicer_to_server(Service(jobs), server)
+    with door.opened(server, str(path)):
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(None)
+            await jobs.shut_down()
+
+
+def _jobs(own: grpc.Channel) -> list[str]:
+    return [job.id for job in StepRunnerStub(own).Status(pb.StatusRequest()).jobs]
+
+
+def _code(own: grpc.Channel, *, follow: bool = False) -> grpc.StatusCode:
+    """How a call is refused."""
+    with own, pytest.raises(grpc.RpcError) as refused:
+        list(StepRunnerStub(own).FollowLogs(pb.FollowLogsRequest(id="1"))) if follow else _jobs(own)
+    code: grpc.StatusCode = refused.value.code()
+    return code
+
+
+async def test_owner_is_answered(tmp_path: Path) -> None:
+    async with serving(path := tmp_path / "sock"):
+        with channel(str(path)) as own:
+            assert await asyncio.to_thread(_jobs, own) == []
+            with pytest.raises(grpc.RpcError, match='no job with id "1"'):
+                await asyncio.to_thread(list, StepRunnerStub(own).FollowLogs(pb.FollowLogsRequest(id="1")))
+
+
+@pytest.mark.parametrize("follow", [False, True], ids=["call", "stream"])
+async def test_others_are_refused(tmp_path: Path, follow: bool) -> None:
+    async with serving(path := tmp_path / "sock"):
+        address = read_address(str(path))
+        assert address is not None
+        stranger = grpc.insecure_channel(f"127.0.0.1:{address.port}")
+        assert await asyncio.to_thread(_code, stranger, follow=follow) is grpc.StatusCode.UNAUTHENTICATED
+        path.write_text(f"127.0.0.1:{address.port} {'0' * 64}\n")
+        assert await asyncio.to_thread(_code, channel(str(path)), follow=follow) is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the mode of a file says nothing there")
+async def test_only_the_owner_can_read_the_token(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with serving(path := tmp_path / "sock"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert not path.exists()
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a socket is no descriptor there: the proxy itself is tested")
+async def test_connection_is_admitted_as_long_as_somebody_vouches_for_it(tmp_path: Path) -> None:
+    async with serving(path := tmp_path / "sock"):
+        assert await asyncio.to_thread(_call_through_admitted, str(path)) == []
+
+
+def _call_through_admitted(path: str) -> list[str]:
+    with admitted(path) as connection, _port(connection) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as own:
+        return _jobs(own)
+
+
+@contextlib.contextmanager
+def _port(connection: socket.socket) -> Iterator[int]:
+    """A port where one client is connected to another connection, by the program that `proxy` is."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_relay_one, args=(listener, connection))
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+def _relay_one(listener: socket.socket, connection: socket.socket) -> None:
+    client, _ = listener.accept()
+    with client, client.makefile("rwb", buffering=0) as file:
+        relay(file.fileno(), file.fileno(), connection)
+
+
+async def test_second_server_is_told_of_the_first(tmp_path: Path) -> None:
+    async with serving(path := tmp_path / "sock"):
+        assert is_listening(str(path))
+        with pytest.raises(StepRunnerError, match="address already in use: another server listens there"):
+            async with serving(path):
+                pass
+    assert not is_listening(str(path))
+
+
+async def test_address_of_a_dead_server_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    path.write_text(f"127.0.0.1:{port} token\n")
+    async with serving(path):
+        assert is_listening(str(path))
+
+
+async def test_another_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "sock"
+    path.write_text("precious")
+    with pytest.raises(StepRunnerError, match="sock exists and is no address: choose another --socket"):
+        async with serving(path):
+            pass
+    assert path.read_text() == "precious"

@@ -4,6 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
+# What Windows does not import.
+POSIX := gracefulexitcmd/(belonging|command|container|driver|guard|linux|members|output|poller|posix|roundup|subreaper|targets)
+POSIX := $(POSIX)|step_runner/(api/(companion|pump|socket)|jobs/other_end|bootstrap/(install|start))
+
 .PHONY: run test test-windows lint types bench proto schema lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
@@ -13,6 +17,7 @@ test: .venv/installed  ## Set up and check everything that CI checks
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/windows --exclude '($(POSIX))\.py' src tests/windows
 	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-windows: .venv/installed  ## Run the tests of the Windows code under Wine, which is installed if need be

@@ -9,7 +9,12 @@ def main() -> None:
     """Run the command that the arguments name, and exit with its status."""
     from step_runner.cli.main import run
 
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    if status >= 1 << 31:  # only Windows has such a status, and `--help` need not import this
+        from gracefulexitcmd.exit import exit_code
+
+        status = exit_code(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

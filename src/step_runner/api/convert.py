@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import Cause, EndedProcess, Exit, SignalSent
+from gracefulexitcmd.exit import exit_code
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.errors import InputError
 from step_runner.model import ErrorKind, JobStatus, RunRequest, Status, Termination, Variable
@@ -85,7 +86,7 @@ def _set_termination(message: pb.Termination, termination: Termination) -> None:
     message.step = termination.step
     message.forced = ended.forced
     if ended.status is not None:
-        message.exit_status = ended.status
+        message.exit_status = exit_code(ended.status)
     for sent in ended.signals:
         _set_seconds(message.signals.add(name=sent.name, processes=sent.processes).after, sent.after)
     for process in ended.census:

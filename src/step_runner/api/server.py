@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
@@ -27,6 +26,7 @@ else:
 
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Iterator, Mapping
 
 STDERR = 2
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
+
+from step_runner.errors import StepRunnerError
 
 EPILOG = """\b
 Examples:
@@ -19,6 +23,8 @@ def command(destination: str) -> None:
     DESTINATION is the path of the file to make, or a directory: it is named step-runner there. /ca-certs.pem and the
     folder /git are copied next to it if they are there.
     """
+    if sys.platform == "win32":
+        raise StepRunnerError("bootstrap is not supported on Windows: install the package there with pip")
     from step_runner.bootstrap.install import install
 
     install(destination)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,16 @@ PASSED_ON = frozenset(
     }
 )
 """The variables that steps get in their environment: no secret of the job is among them."""
+
+if sys.platform == "win32":
+    # Without these hardly a program starts there; the system writes all names in capitals.
+    PASSED_ON |= {
+        *("COMSPEC", "NUMBER_OF_PROCESSORS", "OS", "PATHEXT", "PROCESSOR_ARCHITECTURE", "SYSTEMDRIVE", "SYSTEMROOT"),
+        *("ALLUSERSPROFILE", "COMMONPROGRAMFILES", "COMMONPROGRAMFILES(X86)", "PROGRAMDATA", "PROGRAMFILES"),
+        *("PROGRAMFILES(X86)", "PSMODULEPATH", "PUBLIC", "TEMP", "TMP", "WINDIR"),
+        *("APPDATA", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "USERDOMAIN", "USERNAME", "USERPROFILE"),
+        *("ALL_PROXY",),
+    }
 
 EPILOG = """\b
 Examples:

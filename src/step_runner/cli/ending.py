@@ -50,7 +50,7 @@ def _force(ended: Exit) -> Iterator[str]:
     if not ended.forced:
         yield "no force was needed"
     for process in ended.census:
-        if process.ended_by == "SIGKILL":
+        if process.killed:
             yield f"had to be killed: {_named(process)}"
         elif process.ended_by is None:
             yield f"could not be ended: {_named(process)}"

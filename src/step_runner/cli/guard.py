@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 def guarded(work: Work, grace: float) -> int:
     """Do the work in a worker process, watched by this one; returns the exit status in both.
 
-    It comes before anything heavy is imported, because this process only watches.
+    It comes before anything heavy is imported, because this process only watches. On Windows there is one process:
+    when that dies, the system ends the jobs that it holds.
     """
+    if sys.platform == "win32":
+        return work(None)
     from gracefulexitcmd.guard import guarded
 
     return guarded(work, grace, _tell)

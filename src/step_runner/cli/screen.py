@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import select
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,8 @@ class Terminal(Plain):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
+        if sys.platform != "win32":  # where no loop can watch a pipe
+            os.set_blocking(self._reader, False)
         self.stdout = self._writer if os.isatty(STDOUT) else STDOUT
         self.stderr = self._writer
         self._step = ""
@@ -149,7 +151,12 @@ class Terminal(Plain):
 
 
 def screen() -> Plain:
-    """The way of showing things that fits: a terminal gets the line, a file or a pipe nothing but the output."""
+    """The way of showing things that fits: a terminal gets the line, a file or a pipe nothing but the output.
+
+    On Windows steps always write to this program's own outputs.
+    """
+    if sys.platform == "win32":
+        return Plain()
     return Terminal() if os.isatty(STDERR) and os.environ.get("TERM") != "dumb" else Plain()
 
 

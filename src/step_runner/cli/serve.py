@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from step_runner.cli import options
 from step_runner.cli.guard import guarded
 from step_runner.errors import StepRunnerError
+
+if TYPE_CHECKING:
+    from step_runner.api.server import Companion
 
 EPILOG = """\b
 Examples:
@@ -36,15 +41,24 @@ def command(path: str | None, graceful_exit_delay: float, arguments: tuple[str, 
 def _serve(path: str | None, delay: float, arguments: tuple[str, ...], front_is_gone: int | None) -> int:
     import asyncio
 
-    from step_runner.api.companion import Companion
     from step_runner.api.server import serve
 
     directory, companion = _split(arguments)
     path = os.path.abspath(options.socket_path(path, directory))
     # A step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
-    beside = Companion(companion) if companion else None
-    return asyncio.run(serve(path, delay, dict(os.environ), beside, front_is_gone))
+    return asyncio.run(serve(path, delay, dict(os.environ), _beside(companion), front_is_gone))
+
+
+def _beside(command: tuple[str, ...]) -> Companion | None:
+    """What runs the command beside the server, if there is one."""
+    if not command:
+        return None
+    if sys.platform == "win32":
+        raise StepRunnerError(f"{command[0]}: a server cannot run a command on Windows: start it by itself")
+    from step_runner.api.companion import Companion
+
+    return Companion(command)
 
 
 def _split(arguments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:

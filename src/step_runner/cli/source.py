@@ -135,12 +135,14 @@ def _as_path(text: str) -> str:
     """A reference that is the path of a file or directory needs no `./` in front."""
     looks_like_file = text.endswith((".yml", ".yaml")) and not re.search(r"@|\s|://", text)
     is_path = os.path.exists(text) or looks_like_file
-    return f"./{text}" if is_path and not text.startswith(("/", ".")) else text
+    return f"./{text}" if is_path and not (text.startswith(".") or os.path.isabs(text)) else text
 
 
 def _name(text: str) -> str:
     """A name for the step, from the file, directory or repository that it calls."""
-    location = re.sub(r"(?<=.)@[^/@]*$|(?<=.):[^/:]*$", "", text.rstrip("/"))
+    from step_runner.functions.reference import with_slashes
+
+    location = re.sub(r"(?<=.)@[^/@]*$|(?<=.):[^/:]*$", "", with_slashes(text).rstrip("/"))
     base, ending = os.path.splitext(os.path.basename(os.path.abspath(location)))
     if base in ("func", "step") and ending:
         base = os.path.basename(os.path.dirname(os.path.abspath(location)))

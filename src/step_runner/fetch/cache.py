@@ -2,24 +2,29 @@
 
     <root>/entries/<key>   finished directories, never changed and never removed
     <root>/partial/<key>   a directory that is being made, by the process that holds the lock of its key
-    <root>/locks/<key>     an empty file, locked with flock while its directory is being made
+    <root>/locks/<key>     an empty file, locked while its directory is being made
 
 The kernel releases the locks of a dead process, so what lies under `partial` without a lock is left over.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from step_runner.errors import FetchError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,6 +97,8 @@ class Cache:
         advice = "remove it, or set TMPDIR to a directory of your own"
         if not stat.S_ISDIR(status.st_mode):
             raise FetchError(f"the function cache {self._root} is not a directory; {advice}")
+        if sys.platform == "win32":  # whose temporary files nobody else can write
+            return
         if status.st_uid != os.geteuid():
             raise FetchError(
                 f"the function cache {self._root} belongs to user {status.st_uid}, not to {os.geteuid()}; {advice}"
@@ -111,7 +118,7 @@ class Cache:
     @contextmanager
     def _lock_file(self, name: str) -> Iterator[int]:
         with _explained(self._root / "locks" / name):
-            lock = os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            lock = os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT, 0o640)
         try:
             yield lock
         finally:
@@ -139,12 +146,23 @@ def _encoded_part(part: str) -> str:
     return f"_2e{text[1:]}" if text.startswith(".") else text
 
 
-def _try_lock(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+if sys.platform == "win32":
+
+    def _try_lock(lock: int) -> bool:
+        try:
+            msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+
+    def _try_lock(lock: int) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def _remove(directory: Path) -> None:

@@ -87,7 +87,7 @@ class Checkout:
         if not stat.S_ISREG(mode):
             raise TreeError(f"{_shown(path)} has the unknown mode {mode:o}")
         permissions = 0o777 if mode & stat.S_IXUSR else 0o666
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         with _once(path), os.fdopen(os.open(self._root / path, flags, permissions), "wb") as file:
             file.write(content)
 

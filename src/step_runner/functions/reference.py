@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 
 from step_runner.errors import InputError
 from step_runner.expression import has_expression
@@ -13,6 +14,7 @@ REGISTRY = "registry.gitlab.com"
 FOLDER_OF_FUNCTIONS = "steps"
 BUILTIN = re.compile(r"(?:builtin|dist)://(?P<name>.*)", re.DOTALL)
 SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+DRIVE = re.compile(r"[a-zA-Z]:[/\\]")
 OVER_SSH = re.compile(r"(?:ssh://|[\w.-]+@[\w.-]+:(?!\d+/))")
 PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 REPOSITORY = re.compile(rf"{PART}(?:/{PART})*")
@@ -28,7 +30,7 @@ def parse_reference(text: str) -> Reference:
 
     Raises InputError with what to write instead.
     """
-    reference = text.strip()
+    reference = with_slashes(text.strip())
     if not reference:
         raise InputError(f"the reference is empty; {FORMS}")
     if has_expression(reference):
@@ -37,13 +39,23 @@ def parse_reference(text: str) -> Reference:
         raise InputError(f"the reference is longer than {LONGEST} characters; shorten it")
     if not reference.isprintable():
         raise InputError("the reference has a line break or a control character in it; remove it")
-    if reference[0] in "./":
+    if reference[0] in "./" or is_on_drive(reference):
         return _local(reference)
     if builtin := BUILTIN.fullmatch(reference):
         return _builtin(builtin["name"])
     if "@" in reference and "@sha256:" not in reference:
         return _git(reference)
     return _oci(reference)
+
+
+def with_slashes(path: str) -> str:
+    """A path with `/` between its parts, which Windows can write in two ways; elsewhere a `\\` is part of a name."""
+    return path.replace("\\", "/") if sys.platform == "win32" and not has_expression(path) else path
+
+
+def is_on_drive(path: str) -> bool:
+    """Whether a path begins with a drive of Windows, as in `C:/functions`."""
+    return sys.platform == "win32" and DRIVE.match(path) is not None
 
 
 def git_reference(url: str, revision: str, directory: str = "", file: str | None = None) -> Git:

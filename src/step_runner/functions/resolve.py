@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import posixpath
 import re
 from pathlib import Path
@@ -43,7 +44,7 @@ def resolve_local(reference: Local, base: str) -> Function:
 
 def local_directory(reference: Local, base: str) -> str:
     """The absolute directory that a local reference means, with `/` between its parts."""
-    return posixpath.normpath(posixpath.join(Path.cwd().as_posix(), base, reference.path))
+    return os.path.normpath(os.path.join(Path.cwd(), base, reference.path)).replace(os.sep, "/")
 
 
 def shown_path(path: str) -> str:

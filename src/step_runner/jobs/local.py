@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
-import select
 import signal
-import stat
 import sys
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -18,20 +13,17 @@ from step_runner.errors import exit_status
 from step_runner.jobs.job import Job
 from step_runner.jobs.manager import LOG_LEVEL, log_level
 from step_runner.jobs.resolver import resolve
+from step_runner.jobs.signals import STOP_SIGNALS, on_signal
 from step_runner.jobs.workspace import Workspace
 from step_runner.model import Function, JobStatus, Reference, Status, StepResult
 from step_runner.runner.context import Environment, GlobalContext, Observer, Sink
 from step_runner.runner.proc import Proc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from gracefulexitcmd import Exit
-
-CHUNK = 1 << 16
-"""Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class LocalRun(NamedTuple):
@@ -71,9 +63,9 @@ class Watcher(Observer, Protocol):
 async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
     """Run a function to its end.
 
-    The first SIGINT, SIGTERM or SIGHUP stops it gracefully, the second at once. The exit status is 0, that of the
-    command that failed, 128 plus the signal when it was stopped (SIGPIPE when the other end of a pipe was gone), 1
-    for anything else. Raises StepRunnerError where it cannot be started.
+    The first SIGINT, SIGTERM or SIGHUP, on Windows Ctrl-C or Ctrl-Break, stops it gracefully, the second at once.
+    The exit status is 0, that of the command that failed, 128 plus the signal when it was stopped (SIGPIPE when the
+    other end of a pipe was gone), 1 for anything else. Raises StepRunnerError where it cannot be started.
     """
     level = log_level(run.variables, run.env)
     proc = Proc(run.graceful_exit_delay)
@@ -121,7 +113,7 @@ class _Stopper:
         """
         for number in STOP_SIGNALS:
             if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
-                asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
+                on_signal(number, self._receive)
 
     def stop(self, number: signal.Signals) -> None:
         """Stop the job gracefully, as this signal does; only the first call counts."""
@@ -138,49 +130,16 @@ class _Stopper:
             self._job.kill()
 
 
-@contextlib.contextmanager
-def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> Iterator[None]:
+def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> AbstractContextManager[None]:
     """Stop the job when the other end of a descriptor is gone: whoever was killed there can send no signal.
 
-    epoll(7) reports EPOLLERR, for a pipe without readers, and EPOLLHUP, for one without writers and for a socket
-    without a peer, whether they are asked for or not. Elsewhere nobody is told.
+    Only Linux tells of that.
     """
     if sys.platform != "linux":
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    with select.epoll() as watched:
-        for descriptor in descriptors:
-            watched.register(descriptor, 0)
-        loop.add_reader(watched.fileno(), _other_end_gone, watched, stopper)
-        try:
-            yield
-        finally:
-            loop.remove_reader(watched.fileno())
+        return contextlib.nullcontext()
+    from step_runner.jobs.other_end import watched
 
-
-def _other_end_gone(watched: select.epoll, stopper: _Stopper) -> None:
-    for descriptor, event in watched.poll(0):
-        watched.unregister(descriptor)
-        if event & select.EPOLLERR and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            _read_instead(descriptor)
-    stopper.stop(signal.SIGPIPE)
-
-
-def _read_instead(descriptor: int) -> None:
-    """Become the reader of a pipe that has none: a step that writes while it cleans up must not die of SIGPIPE.
-
-    Opening the end of a pipe in proc(5) opens the pipe anew, here for reading. A thread reads as long as this program
-    lives, because the program itself may have to wait until there is room in the pipe for a line of its own.
-    """
-    with contextlib.suppress(OSError):
-        reader = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
-        threading.Thread(target=_discard, args=(reader,), daemon=True).start()
-
-
-def _discard(reader: int) -> None:
-    while os.read(reader, CHUNK):
-        pass
+    return watched(descriptors, partial(stopper.stop, signal.SIGPIPE))
 
 
 def _exit_status(job: Job[Sink], stopped_by: signal.Signals) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ LARGEST_CHUNK = 1 << 18
 
 FARTHEST = 1 << 62
 """The largest offset that is asked for: pread(2) refuses one that does not leave room for a chunk below 2**63."""
+
+if sys.platform == "win32":
+    # There all who got the file from here write at one common position. O_APPEND would move it behind their backs.
+    ONE_AFTER_ANOTHER = os.O_BINARY
+else:
+    ONE_AFTER_ANOTHER = os.O_APPEND
 
 
 CUT = b"a step has cut the log: what stood before is lost\n"
@@ -35,8 +42,7 @@ class JobLog:
         self._ended = False
         self._size = 0
         self._followers: set[asyncio.Event] = set()
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
-        self.stdout = self.stderr = os.open(path, flags, 0o600)
+        self.stdout = self.stderr = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | ONE_AFTER_ANOTHER, 0o600)
 
     def notice(self, line: str) -> None:
         """Write a line of the runner's own, on a line of its own.
@@ -49,7 +55,7 @@ class JobLog:
         text = f"{line}\n".encode(errors="replace")
         with contextlib.suppress(OSError):
             size = os.fstat(self.stdout).st_size
-            broken = size > 0 and os.pread(self.stdout, 1, size - 1) != b"\n"
+            broken = size > 0 and self._last_byte(size) != b"\n"
             before = (b"\n" if broken else b"") + (CUT if size < self._size else b"")
             self._size = size + os.write(self.stdout, before + text)
 
@@ -67,23 +73,20 @@ class JobLog:
         One empty chunk stands where the log ended at the time of the call, for those who want no more than that.
         """
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            reader = _Reader(self.path)
         except FileNotFoundError:  # the job is being closed
             return
-        try:
-            with self._changes.of(self.path) as changed:
-                self._followers.add(changed)
-                try:
-                    async for chunk in self._read(descriptor, min(offset, FARTHEST), changed):
-                        yield chunk
-                finally:
-                    self._followers.discard(changed)
-        finally:
-            os.close(descriptor)
+        with reader, self._changes.of(self.path) as changed:
+            self._followers.add(changed)
+            try:
+                async for chunk in self._read(reader, min(offset, FARTHEST), changed):
+                    yield chunk
+            finally:
+                self._followers.discard(changed)
 
-    async def _read(self, descriptor: int, offset: int, changed: asyncio.Event) -> AsyncIterator[bytes]:
-        there_now = os.fstat(descriptor).st_size
-        while offset < there_now and (chunk := os.pread(descriptor, min(LARGEST_CHUNK, there_now - offset), offset)):
+    async def _read(self, reader: _Reader, offset: int, changed: asyncio.Event) -> AsyncIterator[bytes]:
+        there_now = reader.size()
+        while offset < there_now and (chunk := reader.read(min(LARGEST_CHUNK, there_now - offset), offset)):
             offset += len(chunk)
             yield chunk
         yield b""
@@ -91,10 +94,65 @@ class JobLog:
             # Whether it has ended is asked first: what was written before is then surely read.
             ended = self._ended
             changed.clear()
-            if chunk := os.pread(descriptor, LARGEST_CHUNK, offset):
+            if chunk := reader.read(LARGEST_CHUNK, offset):
                 offset += len(chunk)
                 yield chunk
             elif ended:
                 return
             else:
                 await changed.wait()
+
+    def _last_byte(self, size: int) -> bytes:
+        if sys.platform == "win32":  # where to read here would move the position at which others write
+            return _Reader(self.path).read(1, size - 1)
+        return os.pread(self.stdout, 1, size - 1)
+
+
+if sys.platform == "win32":
+
+    class _Reader:
+        """Reads a file that somebody may want to remove meanwhile: it is open only while it is read."""
+
+        def __init__(self, path: str) -> None:
+            self._path = path
+            self.size()
+
+        def __enter__(self) -> _Reader:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing is open."""
+
+        def size(self) -> int:
+            return os.stat(self._path).st_size
+
+        def read(self, size: int, offset: int) -> bytes:
+            """At most so many bytes from an offset on; none when the file was removed."""
+            try:
+                with open(self._path, "rb", buffering=0) as file:
+                    # Not every file system can go to an offset that is far behind the end.
+                    file.seek(min(offset, os.fstat(file.fileno()).st_size))
+                    return file.read(size)
+            except FileNotFoundError:
+                return b""
+
+else:
+
+    class _Reader:
+        """Reads a file, also after it was removed."""
+
+        def __init__(self, path: str) -> None:
+            self._descriptor = os.open(path, os.O_RDONLY)
+
+        def __enter__(self) -> _Reader:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            os.close(self._descriptor)
+
+        def size(self) -> int:
+            return os.fstat(self._descriptor).st_size
+
+        def read(self, size: int, offset: int) -> bytes:
+            """At most so many bytes from an offset on."""
+            return os.pread(self._descriptor, size, offset)

@@ -86,7 +86,7 @@ def write(path: str, content: str, mode: int = 0o600) -> None:
         return
     path = os.path.realpath(path)
     partial = f"{path}.{os.getpid()}"
-    descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode)
+    descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode)
     try:
         with open(descriptor, "wb") as file:
             file.write(content_bytes)

@@ -73,7 +73,7 @@ class Workspace:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._variables, 0o700)
-            descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
             with open(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 file.write(variable.value)
         except OSError as error:

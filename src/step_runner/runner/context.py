@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -78,7 +79,8 @@ class GlobalContext:
     def step_files(self) -> Iterator[StepFiles]:
         """The output file and the export file of one step; whoever runs a command makes them, this removes them."""
         number = next(self._numbers)
-        files = StepFiles(f"{self.scratch}/output-{number}", f"{self.scratch}/export-{number}")
+        output, export = (os.path.join(self.scratch, f"{kind}-{number}") for kind in ("output", "export"))
+        files = StepFiles(output, export)
         try:
             yield files
         finally:

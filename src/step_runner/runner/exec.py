@@ -68,7 +68,7 @@ async def run_command(
 
 def _program(name: str) -> str:
     """The program's path; a bare name is searched where the step runner's own PATH says."""
-    if "/" in name:
+    if "/" in name or os.path.dirname(name):
         return name
     found = shutil.which(name)
     if found is None:

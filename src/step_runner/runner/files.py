@@ -16,6 +16,9 @@ from step_runner.model import Parameter, Spec, Value, ValueType, type_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
+"""On Windows no pipe can stand in a directory."""
+
 
 class StepFiles(NamedTuple):
     """The paths of a step's output file and export file."""
@@ -27,7 +30,7 @@ class StepFiles(NamedTuple):
         """Make both, empty, for a command to append to. Raises OutputError where that is not possible."""
         for path in self:
             try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             except OSError as error:
                 raise OutputError(f"making {path}: {error.strerror}") from error
 
@@ -131,7 +134,7 @@ def _read_delegated(path: str) -> dict[str, Value]:
 def _content(path: str) -> bytes:
     try:
         # Who reads from a pipe that the step has put there would wait for somebody to write into it.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(os.open(path, os.O_RDONLY | WITHOUT_WAITING), "rb") as file:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             content = file.read() if regular else b""
     except OSError as error:

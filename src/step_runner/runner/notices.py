@@ -22,7 +22,7 @@ def stopping(what: str, sent: SignalSent, grace: float) -> str:
 def ended(exit_: Exit) -> tuple[str, ...]:
     """The lines for the end: who needed force, and who could not be ended at all."""
     signal = exit_.signals[0].name if exit_.signals else "SIGTERM"
-    killed = [process for process in exit_.census if process.ended_by == "SIGKILL"]
+    killed = [process for process in exit_.census if process.killed]
     left = [process for process in exit_.census if process.ended_by is None]
     return (
         *([f"Ended {_count(len(killed))} that ignored {signal}: {_names(killed)}"] if killed else []),
@@ -42,5 +42,5 @@ def _names(processes: Sequence[EndedProcess]) -> str:
 def _name(process: EndedProcess) -> str:
     """A program and its pid, and whether it had left its command's group; one gone too soon has no name."""
     program = os.path.basename(process.argv[0]) if process.argv else "unknown"
-    detached = "" if process.found in ("leader", "group") else ", detached"
+    detached = "" if process.found in ("leader", "group", "job") else ", detached"
     return f"{program} (pid {process.pid}{detached})"

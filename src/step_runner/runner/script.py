@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import functools
+import ntpath
 import os
+import shutil
+import sys
 import tempfile
+from typing import TYPE_CHECKING
 
 from step_runner.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 SHELLS = tuple(f"{folder}/{shell}" for shell in ("bash", "sh") for folder in ("/usr/local/bin", "/usr/bin", "/bin"))
 """Where a shell is looked for, in this order; containers made of busybox alone have the last one."""
 
-LONGEST_ARGUMENT = 128 * 1024 - 1
-"""Bytes that one argument may have on Linux: MAX_ARG_STRLEN of execve(2), less the final NUL."""
+POWERSHELLS = ("pwsh", "powershell")
+
+LONGEST_ARGUMENT = 16_000 if sys.platform == "win32" else 128 * 1024 - 1
+"""Bytes that one argument may have.
+
+On Linux MAX_ARG_STRLEN of execve(2), less the final NUL. On Windows a command line has 32,767 characters, and every
+quote in an argument takes two.
+"""
 
 
 def command(text: str, scratch: str) -> tuple[str, ...]:
@@ -23,19 +36,61 @@ def command(text: str, scratch: str) -> tuple[str, ...]:
     script = text.encode(errors="surrogateescape")
     if b"\0" in script:
         raise CommandError("exec: the script holds a NUL character, which no shell can take")
+    if is_powershell(shell()):
+        return powershell_command(shell(), _stored(powershell_text(text), scratch, ".ps1"))
     if len(script) <= LONGEST_ARGUMENT:
         return (shell(), "-c", text)
+    return (shell(), _stored(script, scratch))
+
+
+def powershell_text(text: str) -> bytes:
+    """A script for PowerShell: it stops at the first error, and its status is that of the last program.
+
+    Without a byte order mark Windows PowerShell would not read it as UTF-8.
+    """
+    first, last = "$ErrorActionPreference = 'Stop'; ", "\nif ($LASTEXITCODE) { exit $LASTEXITCODE }\n"
+    return f"{first}{text}{last}".encode("utf-8-sig", errors="replace")
+
+
+def powershell_command(shell: str, path: str) -> tuple[str, ...]:
+    """The command that runs a file with PowerShell."""
+    return (shell, "-NoLogo", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File", path)
+
+
+def is_powershell(shell: str) -> bool:
+    """Whether a shell is PowerShell, by its path."""
+    return ntpath.splitext(ntpath.basename(shell))[0].lower() in POWERSHELLS
+
+
+def _stored(script: bytes, scratch: str, ending: str = "") -> str:
+    """The path of a file that holds a script."""
     # Every script gets a file of its own: a shell that an earlier one left behind may still be reading.
-    descriptor, path = tempfile.mkstemp(prefix="script-", dir=scratch)
+    descriptor, path = tempfile.mkstemp(prefix="script-", suffix=ending, dir=scratch)
     with open(descriptor, "wb") as file:
         file.write(script)
-    return (shell(), path)
+    return path
 
 
 @functools.cache
 def shell() -> str:
     """The shell that runs scripts. Raises CommandError where there is none."""
+    if sys.platform == "win32":
+        return windows_shell(shutil.which, os.environ)
     for path in (*SHELLS, "/busybox/sh"):
         if os.access(path, os.X_OK):
             return path
     raise CommandError("exec: shell not found: script needs bash or sh in /usr/local/bin, /usr/bin or /bin", 1)
+
+
+def windows_shell(find: Callable[[str], str | None], environment: Mapping[str, str]) -> str:
+    """The shell of Windows: bash, else pwsh, else powershell. Raises CommandError where there is none.
+
+    The bash of the system itself is left out: it runs in another system, out of reach of a stop, with other paths.
+    """
+    system = ntpath.normcase(ntpath.join(environment.get("SYSTEMROOT", r"C:\Windows"), ""))
+    git = ntpath.join(environment.get("PROGRAMFILES", r"C:\Program Files"), "Git", "bin", "bash.exe")
+    for name in ("bash", git, *POWERSHELLS):
+        path = find(name)
+        if path is not None and (is_powershell(path) or not ntpath.normcase(path).startswith(system)):
+            return path
+    raise CommandError("exec: shell not found: script needs bash, pwsh or powershell in the PATH", 1)

@@ -220,7 +220,10 @@ def _with_own_env(function: Function, context: StepsContext) -> StepsContext:
 
 def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str, ...], str]:
     if function is SCRIPT:
-        return script.command(str(reveal(context.inputs["script"])), context.job.scratch), context.job.work_dir
+        command = script.command(str(reveal(context.inputs["script"])), context.job.scratch)
+        if script.is_powershell(command[0]):
+            context.job.sink.notice(f"there is no bash: the script is run by {command[0]}")
+        return command, context.job.work_dir
     scope = context.scope()
     try:
         command = tuple(str(reveal(expand_text(word, scope))) for word in body.command)

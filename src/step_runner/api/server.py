@@ -15,7 +15,6 @@ from gracefulexitcmd import OrphanReaper
 from step_runner.api.pb.step_pb2_grpc import add_StepRunnerServicer_to_server
 from step_runner.api.service import Service
 from step_runner.errors import StepRunnerError
-from step_runner.jobs.leftovers import Leftovers
 from step_runner.jobs.manager import JobManager
 from step_runner.jobs.signals import STOP_SIGNALS, on_signal
 
@@ -23,10 +22,11 @@ if sys.platform == "win32":
     from step_runner.api.door import Door
 else:
     from step_runner.api import socket
+    from step_runner.jobs.leftovers import Leftovers
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 STDERR = 2
 
@@ -80,9 +80,13 @@ async def _serve(
     companion: Companion | None,
     front_is_gone: int | None,
 ) -> int:
-    leftovers = Leftovers(_say)
-    finishing = asyncio.get_running_loop().create_task(leftovers.finish())
-    stopping = _stop_on_signals(jobs, leftovers, *([companion] if companion is not None else []))
+    running: list[Running] = [jobs, *([companion] if companion is not None else [])]
+    finishing: asyncio.Task[None] | None = None
+    if sys.platform != "win32":  # there the system has ended everything
+        leftovers = Leftovers(_say)
+        running.append(leftovers)
+        finishing = asyncio.get_running_loop().create_task(leftovers.finish())
+    stopping = _stop_on_signals(running)
     if front_is_gone is not None:
         asyncio.get_running_loop().add_reader(front_is_gone, stopping.set)
     # What was made for the start stays as long as the server: the collector need not look through it ever again.
@@ -93,7 +97,8 @@ async def _serve(
             return await _until_stopped(stopping, companion)
         finally:
             await _shut_down(server, jobs)
-            await finishing
+            if finishing is not None:
+                await finishing
 
 
 if sys.platform == "win32":
@@ -126,7 +131,7 @@ else:
         yield server
 
 
-def _stop_on_signals(*running: Running) -> asyncio.Event:
+def _stop_on_signals(running: Sequence[Running]) -> asyncio.Event:
     stopping = asyncio.Event()
 
     def stop(number: signal.Signals) -> None:

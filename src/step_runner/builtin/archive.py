@@ -44,9 +44,11 @@ def write_archive(path: Path, layout: Layout, top: Json, version: str) -> None:
                 for digest in layout.digests():
                     with layout.open(digest) as blob:
                         _add(_place(digest), blob, archive)
-            os.fchmod(file.fileno(), 0o644)
+            file.close()  # Windows replaces no open file
+            os.chmod(file.name, 0o644)
             os.replace(file.name, path)
         except BaseException:
+            file.close()
             os.unlink(file.name)
             raise
 

@@ -25,13 +25,18 @@ def guarded(work: Work, grace: float) -> int:
         return work(None)
     from gracefulexitcmd.guard import guarded
 
-    return guarded(work, grace, _tell)
+    return guarded(work, grace, _killed)
+
+
+def _killed(number: int, left: Exit | None) -> None:
+    if sys.platform != "win32":
+        from step_runner.jobs import leftovers
+
+        leftovers.remove_own()
+    _tell(number, left)
 
 
 def _tell(number: int, left: Exit | None) -> None:
-    from step_runner.jobs import leftovers
-
-    leftovers.remove_own()
     name = signal.Signals(number).name
     click.echo(f"Error: {name} killed the process that ran the jobs: all of them have ended", err=True)
     for process in left.census if left is not None else ():

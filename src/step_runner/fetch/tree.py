@@ -55,14 +55,15 @@ class Tree:
     def add_file(self, path: str, mode: int, content: IO[bytes], size: int) -> None:
         """Write a file of `size` bytes, which its owner can read whatever its mode is. LayerError: there are fewer."""
         place = self._vacant(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        # O_EXCL follows no link, open(2).
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with open(os.open(self._path(place), flags, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), (mode & 0o755) | 0o400)
             while size:
                 piece = content.read(min(size, _PIECE))
                 if not piece:
                     raise LayerError(f"ends in the middle of {_shown(path)}")
                 size -= file.write(piece)
+        os.chmod(self._path(place), (mode & 0o755) | 0o400)
 
     def add_link(self, path: str, target: str) -> None:
         """Remember a symbolic link."""

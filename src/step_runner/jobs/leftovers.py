@@ -6,16 +6,13 @@ import asyncio
 import contextlib
 import os
 import shutil
-import sys
 import tempfile
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncRoundup
+from gracefulexitcmd.remains import remains
 from step_runner.jobs.workspace import LEDGER, PREFIX
 from step_runner.runner import notices
-
-if sys.platform != "win32":
-    from gracefulexitcmd.remains import remains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -29,6 +29,8 @@ def reserve(pid: int) -> None:
 @functools.cache
 def _lowered() -> tuple[int, int] | None:
     """The soft and the hard limit for commands; None where there is no limit."""
+    if sys.platform != "linux":
+        return None
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)

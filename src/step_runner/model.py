@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from signal import Signals
 from typing import Literal, TypeAlias, assert_never
 
 import msgspec
@@ -155,9 +154,9 @@ class Step(Struct, frozen=True):
 
 
 class Stop(Struct, frozen=True):
-    """How a command is stopped: by which signal, and the seconds until SIGKILL, if not the job's own delay."""
+    """How a command is stopped: the name of the signal, and the seconds until SIGKILL, if not the job's own delay."""
 
-    signal: Signals = Signals.SIGTERM
+    signal: str = "SIGTERM"
     grace: float | None = None
 
 

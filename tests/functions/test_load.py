@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from signal import Signals
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,10 +90,10 @@ exec:
 @pytest.mark.parametrize(
     ("written", "stop"),
     [
-        ("{signal: SIGINT, grace: 10s}", Stop(signal=Signals.SIGINT, grace=10.0)),
+        ("{signal: SIGINT, grace: 10s}", Stop(signal="SIGINT", grace=10.0)),
         ("{grace: 1m30s}", Stop(grace=90.0)),
         ("{grace: 5}", Stop(grace=5.0)),
-        ("{signal: SIGQUIT}", Stop(signal=Signals.SIGQUIT)),
+        ("{signal: SIGQUIT}", Stop(signal="SIGQUIT")),
         ("{}", Stop()),
         ("null", Stop()),
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 from pathlib import Path
-from signal import Signals
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
@@ -219,7 +218,7 @@ def _stop(written: StopMapping | None) -> Stop:
     if written is None:
         return Stop()
     grace = None if written.grace is None else seconds(written.grace)
-    return Stop(signal=Signals[written.signal or Stop().signal.name], grace=grace)
+    return Stop(signal=written.signal or Stop().signal, grace=grace)
 
 
 def _steps(items: list[RunItem], node: Node, file: str) -> tuple[Step, ...]:

@@ -8,8 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import AsyncCmd, Cause, Exit
 from step_runner.errors import CommandError, StoppedError
@@ -17,44 +18,48 @@ from step_runner.model import ExecResult
 from step_runner.runner import limits, notices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from step_runner.model import Stop
     from step_runner.runner.context import GlobalContext
 
 
+class Command(NamedTuple):
+    """A command with everything expanded; `given` is what it reads from stdin, which is empty otherwise."""
+
+    argv: tuple[str, ...]
+    work_dir: str
+    env: Mapping[str, str]
+    given: bytes | None
+    stop: Stop
+
+
 async def run_command(
-    command: Sequence[str],
-    work_dir: str,
-    env: Mapping[str, str],
-    path: tuple[str, ...],
-    job: GlobalContext,
-    stop: Stop,
-    given: bytes | None = None,
+    command: Command, path: tuple[str, ...], job: GlobalContext
 ) -> tuple[ExecResult, Exception | None]:
-    """Run a command to its end, with what is `given` to it as stdin; returns what it did, and what went wrong.
+    """Run the command of the step `path` to its end; returns what it did, and what went wrong.
 
     When the job is cancelled meanwhile, the command is stopped gracefully and the error is a group: that it was
     stopped, and the command's own error if it had one. Raises CommandError when it cannot be started.
     """
     process = AsyncCmd(
-        (_program(command[0]), *command[1:]),
+        (_program(command.argv[0]), *command.argv[1:]),
         grace=job.proc.graceful_exit_delay,
-        env=env,
-        cwd=work_dir,
-        stdin=subprocess.DEVNULL if given is None else None,
-        input=given,
+        env=command.env,
+        cwd=command.work_dir,
+        stdin=subprocess.DEVNULL if command.given is None else None,
+        input=command.given,
         stdout=job.sink.stdout,
         stderr=job.sink.stderr,
-        stop_signal=stop.signal,
+        stop_signal=_stop_signal(command.stop.signal),
         container=job.container,
     )
-    with job.proc.listening(partial(_stop, process, path, job, stop.grace)):
+    with job.proc.listening(partial(_stop, process, path, job, command.stop.grace)):
         job.observer.step_started(path)
         try:
             await process.start()
         except OSError as error:
-            raise CommandError(f"exec: {_not_started(command, work_dir, error)}") from error
+            raise CommandError(f"exec: {_not_started(command, error)}") from error
         except ValueError as error:  # a NUL or half a surrogate pair in a word, `=` in a variable's name
             raise CommandError(f"exec: the command or its environment cannot be used: {error}") from error
         if process.pid is not None:
@@ -63,7 +68,7 @@ async def run_command(
     if ended.cause is not Cause.EXITED:
         _tell_end(ended, path, job)
     code = ended.status if ended.status is not None else -1
-    return ExecResult(command=tuple(command), work_dir=work_dir, exit_code=code), _error(ended, job)
+    return ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code), _error(ended, job)
 
 
 def _program(name: str) -> str:
@@ -74,6 +79,11 @@ def _program(name: str) -> str:
     if found is None:
         raise CommandError(f'exec: exec: "{name}": executable file not found in $PATH')
     return found
+
+
+def _stop_signal(name: str) -> signal.Signals:
+    """The signal of this name; on Windows there is but one way to ask a process to stop."""
+    return signal.SIGTERM if sys.platform == "win32" else signal.Signals[name]
 
 
 def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: float | None, left: float) -> None:
@@ -122,9 +132,9 @@ def _shortage(scratch: str) -> str:
     return ""
 
 
-def _not_started(command: Sequence[str], work_dir: str, error: OSError) -> str:
-    if not os.path.isdir(work_dir):
-        return f'the work dir "{work_dir}" does not exist'
+def _not_started(command: Command, error: OSError) -> str:
+    if not os.path.isdir(command.work_dir):
+        return f'the work dir "{command.work_dir}" does not exist'
     reason = (error.strerror or str(error)).lower()
     hint = {
         "exec format error": ": a script needs a first line such as #!/bin/sh",
@@ -133,4 +143,4 @@ def _not_started(command: Sequence[str], work_dir: str, error: OSError) -> str:
         "too many open files": ": the limit of open files is reached (ulimit -n)",
         "argument list too long": ": one argument can hold 128 KiB, all of them and the environment 2 MiB",
     }.get(reason, "")
-    return f'exec: "{command[0]}": {reason}{hint}'
+    return f'exec: "{command.argv[0]}": {reason}{hint}'

@@ -30,7 +30,7 @@ from step_runner.model import (
 )
 from step_runner.runner import binding, script
 from step_runner.runner.context import GlobalContext, StepsContext
-from step_runner.runner.exec import run_command
+from step_runner.runner.exec import Command, run_command
 from step_runner.runner.files import StepFiles, check_outputs, read_exports, read_lines, read_outputs
 
 if TYPE_CHECKING:
@@ -175,12 +175,11 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
         _refuse_when_cancelled(job)
         job.sink.notice(f"Running step name={call.step.name if call.step else ''}")
         context = _with_own_env(function, context)
-        command, work_dir = _expand_exec(function, body, context)
+        argv, work_dir = _expand_exec(function, body, context)
         given = _expand_input(body, context)
+        command = Command(argv, work_dir, context.plain_environment(), given, body.stop)
         context.files.make()
-        exec_result, error = await run_command(
-            command, work_dir, context.plain_environment(), context.path, job, body.stop, given
-        )
+        exec_result, error = await run_command(command, context.path, job)
         if error is None:
             outputs = _read_outputs(function, context)
             exports = _read_exports(context)

@@ -115,15 +115,17 @@ class Container:
 
     def members(self) -> list[linux.Process]:
         """The processes that belong to it and are alive."""
-        candidates = list(self._candidates())
+        processes, has_cookie = self._look(self._candidates())
         left = frozenset(self._left)
-        self._left -= left - belonging.still_left(left, candidates)
-        return self._found_in(candidates)
+        self._left -= left - belonging.still_left(left, processes)
+        return self._found_in(processes, has_cookie)
 
-    def _found_in(self, candidates: Iterable[linux.Process]) -> list[linux.Process]:
-        table, has_cookie = (
-            (living(candidates), carries) if subreaper.active else living_marked(candidates, self._since)
-        )
+    def _look(self, candidates: Iterable[linux.Process]) -> tuple[list[linux.Process], belonging.HasCookie]:
+        """All candidates, and which cookies they have; with a subreaper cookies are seldom asked for."""
+        return (list(candidates), carries) if subreaper.active else look(candidates, self._since)
+
+    def _found_in(self, processes: Iterable[linux.Process], has_cookie: belonging.HasCookie) -> list[linux.Process]:
+        table = living(processes)
         claim = self._claim(table)
         reaper = subreaper.reaper()
         found = belonging.members(claim, table, reaper, has_cookie)
@@ -135,10 +137,10 @@ class Container:
 
     def glance(self) -> list[linux.Process]:
         """Those that are quickly found; they stay known. Without a subreaper that leaves out all orphans."""
-        return self.members() if subreaper.active else self._found_in(posix.trees(self._running))
+        return self.members() if subreaper.active else self._found_in(*self._look(posix.trees(self._running)))
 
     def how(self, process: linux.Process) -> str:
-        """How a process is known to belong: leader, group, session, descendant, cookie or suspected."""
+        """How a process is known to belong: leader, group, cgroup, session, descendant, cookie or suspected."""
         return self._known.get((process.pid, process.start_time), "group")
 
     def may_end(self, process: linux.Process) -> bool:
@@ -239,21 +241,18 @@ def living(processes: Iterable[linux.Process]) -> dict[int, linux.Process]:
     return {process.pid: process for process in processes if process.alive}
 
 
-def living_marked(
-    processes: Iterable[linux.Process], since: int
-) -> tuple[dict[int, linux.Process], belonging.HasCookie]:
-    """Those that are alive, by pid, and which cookies those born since have, read as soon as each is seen.
+def look(processes: Iterable[linux.Process], since: int) -> tuple[list[linux.Process], belonging.HasCookie]:
+    """All of them, and which cookies those born since have, read as soon as each is seen.
 
     Some live for a moment only, fork and exit; to whom the next one belongs would never be known.
     """
-    table: dict[int, linux.Process] = {}
+    seen: list[linux.Process] = []
     cookies: dict[int, list[str]] = {}
     for process in processes:
-        if process.alive:
-            table[process.pid] = process
-            if process.start_time >= since:
-                cookies[process.pid] = _cookies(process.pid)
-    return table, lambda pid, cookie: cookie in cookies.get(pid, ())
+        seen.append(process)
+        if process.alive and process.start_time >= since:
+            cookies[process.pid] = _cookies(process.pid)
+    return seen, lambda pid, cookie: cookie in cookies.get(pid, ())
 
 
 def carries(pid: int, cookie: str) -> bool:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import belonging, cgroup, ledger, linux, posix, subreaper
-from gracefulexitcmd.container import COOKIE, living_marked
+from gracefulexitcmd.container import COOKIE, living, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +41,8 @@ class Remains:
         """Who belongs to it and is alive."""
         if self._gone:
             return []
-        table, has_cookie = living_marked(posix.processes(), self._entry.since)
+        processes, has_cookie = look(posix.processes(), self._entry.since)
+        table = living(processes)
         found = self._found_in(table, has_cookie)
         self._known.update({(pid, table[pid].start_time): how for pid, how in found.items()})
         return [table[pid] for pid in found]

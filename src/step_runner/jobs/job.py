@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gracefulexitcmd import AsyncRoundup, Cause, Container, Exit
 from step_runner.errors import InternalError, StepRunnerError, StoppedError
 from step_runner.jobs import state
+from step_runner.jobs.confinement import Confinement
 from step_runner.model import JobStatus, Termination
 from step_runner.runner import notices
 from step_runner.runner.context import Sink
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
     from step_runner.runner.proc import Proc
 
 Log = TypeVar("Log", bound=Sink)
-
-CONFINED_AFTER = 1.0
-"""Seconds that a step runs before it is put into a control group: most steps need not wait for the kernel to do it."""
-
-_mover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="confine")
-"""Moves one job after another: the kernel does it no faster, and other work needs threads as well."""
 
 CLOSE_PATIENCE = 0.5
 """Seconds that Close waits for a job beyond the graceful exit delay."""
@@ -50,11 +43,10 @@ class Job(Generic[Log]):
         self.error: Exception | None = None
         self.log = log
         self.container = _container(workspace, job_id, proc.graceful_exit_delay)
+        self._confinement = Confinement(self.container)
         self._proc = proc
         self._workspace = workspace
         self._timer: asyncio.TimerHandle | None = None
-        self._confine_timer: asyncio.TimerHandle | None = None
-        self._confined: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -87,9 +79,7 @@ class Job(Generic[Log]):
     def step_started(self, names: tuple[str, ...]) -> None:
         """Keep the name of the step that runs."""
         self.status = state.started_step(self.status, names[-1] if names else "")
-        if self._confine_timer is not None:
-            self._confine_timer.cancel()
-        self._confine_timer = asyncio.get_running_loop().call_later(CONFINED_AFTER, self._confine)
+        self._confinement.step_started()
 
     def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
         """Keep how long the running step still has, in seconds."""
@@ -107,24 +97,9 @@ class Job(Generic[Log]):
         except Exception as fault:
             self.error = InternalError(f"the step runner failed: {type(fault).__name__}: {fault}")
             self.error.__cause__ = fault
-        await self._end_confining()
+        await self._confinement.end()
         await self._round_up()
         self._finish(self.error)
-
-    def _confine(self) -> None:
-        self._confined = asyncio.get_running_loop().create_task(self._confine_in_thread(self._confined))
-
-    async def _confine_in_thread(self, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await before
-        with contextlib.suppress(RuntimeError, OSError):  # no thread or no descriptor is free: it is not needed
-            await asyncio.get_running_loop().run_in_executor(_mover, self.container.confine)
-
-    async def _end_confining(self) -> None:
-        if self._confine_timer is not None:
-            self._confine_timer.cancel()
-        if self._confined is not None:
-            await self._confined
 
     async def _round_up(self) -> None:
         """End what steps have left in the background: it may live from step to step, but not longer than the job."""

@@ -1,0 +1,47 @@
+"""Puts what a job runs into a control group of its own, once it has run for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gracefulexitcmd import Container
+
+CONFINED_AFTER = 1.0
+"""Seconds that a step runs before it is moved: most steps need not wait for the kernel to do it."""
+
+_mover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="confine")
+"""Moves one job after another: the kernel does it no faster, and other work needs threads as well."""
+
+
+class Confinement:
+    """Moves what is in a container, and what every further step starts there; it must be ended."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._timer: asyncio.TimerHandle | None = None
+        self._moves: set[asyncio.Task[None]] = set()
+
+    def step_started(self) -> None:
+        """Move everything when the step that has just begun has run for CONFINED_AFTER."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(CONFINED_AFTER, self._begin)
+
+    async def end(self) -> None:
+        """Move nothing any more, and wait for what is being moved."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*self._moves)
+
+    def _begin(self) -> None:
+        move = asyncio.get_running_loop().create_task(self._move())
+        self._moves.add(move)
+        move.add_done_callback(self._moves.discard)
+
+    async def _move(self) -> None:
+        with contextlib.suppress(RuntimeError, OSError):  # no thread or no descriptor is free: other evidence must do
+            await asyncio.get_running_loop().run_in_executor(_mover, self._container.confine)

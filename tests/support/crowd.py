@@ -41,9 +41,6 @@ ALL = len(SHAPES) - 1 + MANY
 LOOKS = 20
 """How often to look for those that were born since the last look."""
 
-DYING = 10.0
-"""Seconds that a process which was sent SIGKILL may take until the system has removed it."""
-
 
 class Crowd:
     """The processes that carry a mark in their arguments."""
@@ -70,7 +67,7 @@ class Crowd:
         return [" ".join(_arguments(process)[-3:]) for process in self.living()]
 
     def kill(self) -> None:
-        """Kill those that a failed test has left."""
+        """Kill those that are left; they are gone then, or wait as zombies for a parent of theirs to be reaped."""
         while self._killed():
             pass
 
@@ -105,5 +102,4 @@ def _arguments(process: psutil.Process) -> list[str]:
 def _kill(process: psutil.Process) -> int:
     with contextlib.suppress(psutil.Error):
         process.kill()
-        process.wait(DYING)
     return 1

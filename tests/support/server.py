@@ -20,16 +20,25 @@ DELAY = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 
 
+STEP_RUNNER = ("-m", "step_runner")
+"""The program, as Python is told to run it."""
+
+
 class Runner(NamedTuple):
-    """A command of the step runner, which leads a process group: the front, and the worker below it."""
+    """A command of the step runner, which leads a process group: the front, and the worker below it.
+
+    Where the system has no subreapers they are one process.
+    """
 
     front: subprocess.Popen[bytes]
     worker: psutil.Process
 
 
-def started(prefix: Sequence[str], *arguments: str, **options: int) -> subprocess.Popen[bytes]:
+def started(
+    prefix: Sequence[str], *arguments: str, program: Sequence[str] = STEP_RUNNER, **options: int
+) -> subprocess.Popen[bytes]:
     """The program with these arguments, behind a prefix that becomes it; it leads a process group."""
-    command = [*prefix, sys.executable, "-m", "step_runner", *arguments, "--graceful-exit-delay", f"{DELAY}s"]
+    command = [*prefix, sys.executable, *program, *arguments, "--graceful-exit-delay", f"{DELAY}s"]
     errors = options.pop("stderr", subprocess.DEVNULL)
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stderr=errors, stdout=options.pop("stdout"), process_group=0
@@ -38,18 +47,21 @@ def started(prefix: Sequence[str], *arguments: str, **options: int) -> subproces
 
 def with_worker(front: subprocess.Popen[bytes]) -> Runner:
     """A program that was started, and its worker."""
-    (worker,) = psutil.Process(front.pid).children()
+    process = psutil.Process(front.pid)
+    (worker,) = process.children() or [process]
     return Runner(front, worker)
 
 
 class Server:
-    """`step-runner serve`, and a client of it; its socket is in `directory`."""
+    """`step-runner serve`, and a client of it; its socket is in `directory`. `told` is what it writes to stderr."""
 
-    def __init__(self, directory: str, prefix: Sequence[str] = ()) -> None:
+    def __init__(self, directory: str, prefix: Sequence[str] = (), program: Sequence[str] = STEP_RUNNER) -> None:
         self.path = path = os.path.join(directory, "s.sock")
-        front = started(prefix, "serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        serve = ("serve", "--socket", path)
+        front = started(prefix, *serve, program=program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert front.stderr is not None
-        assert b"listening" in front.stderr.readline()
+        self.told = front.stderr
+        assert b"listening" in self.told.readline()
         self.runner = with_worker(front)
         self.client = Client(path)
 

@@ -1,0 +1,196 @@
+"""Who survives where the system has no subreapers, pidfds and control groups, ending by ending.
+
+It is what `docs/guarantees.md` says: a promise that becomes better or worse fails here. There is no guard, so the step
+runner is one process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.crowd import SHAPES, Crowd
+from tests.support.server import DELAY, Server, started
+from tests.support.steps import script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the processes are judged by /proc")
+
+PROGRAM = (str(Path(__file__).parents[1] / "programs" / "portable.py"),)
+
+LEADER = "leader"
+"""The step's own process, which waits as long as it is left alone."""
+
+SHED_EVERYTHING = frozenset({"hidden"})
+"""Their group, session, environment and parents."""
+
+EVERYBODY = frozenset(SHAPES) | {LEADER}
+
+SURVIVORS = {
+    "success": SHED_EVERYTHING,
+    "failure": SHED_EVERYTHING,
+    "cancel": SHED_EVERYTHING,
+    "close": SHED_EVERYTHING,
+    "timeout": SHED_EVERYTHING,
+    "server, SIGTERM": SHED_EVERYTHING,
+    "server, SIGKILL": EVERYBODY,
+    "server, SIGKILL, the next server": SHED_EVERYTHING,
+    "run, SIGINT": SHED_EVERYTHING,
+    "run, SIGKILL": EVERYBODY,
+    "ci, SIGTERM": SHED_EVERYTHING,
+    "ci, SIGKILL": EVERYBODY,
+    "ci, nobody reads": SHED_EVERYTHING,
+}
+"""Who survives which ending."""
+
+LUCK = {ending: frozenset({"stopped"} if ending.endswith("SIGKILL") else {"forks_anew"}) for ending in SURVIVORS}
+"""Who may survive or not.
+
+Who forks anew every 10 ms can be missed by every look at the list of processes. A stopped one whose group has lost its
+last parent of its own session gets SIGHUP from the kernel, setpgid(2); whether it loses that is for the init process.
+"""
+
+TIMEOUT = 5.0
+"""Seconds that a job may take, enough for its processes to be there."""
+
+PATIENCE = DELAY + 20
+"""Seconds that the program may take to end."""
+
+
+class Crowds(dict[str, Crowd]):
+    """A crowd for each shape, and one for the step's own process."""
+
+    def __init__(self) -> None:
+        super().__init__({name: Crowd() for name in (*SHAPES, LEADER)})
+
+    def script(self, shapes: Collection[str], status: int | None = None) -> str:
+        """A script that starts the shapes, writes `all ready`, and waits, or ends with a status."""
+        lines = [f"({self[shape].script(shape, status=0)})" for shape in shapes]
+        code = f"import signal; print('all ready', flush=True); {'signal.pause()' if status is None else ''}"
+        leader = shlex.join([sys.executable, "-I", "-S", "-c", code, self[LEADER].mark])
+        return "\n".join([*lines, f"exec {leader}" if status is None else f"{leader}\nexit {status}"])
+
+    def survivors(self) -> set[str]:
+        """The names of those of whom somebody lives."""
+        return {name for name, crowd in self.items() if crowd.living()}
+
+
+@pytest.fixture
+def crowds() -> Iterator[Crowds]:
+    """Whoever survives is killed in the end."""
+    crowds = Crowds()
+    yield crowds
+    for crowd in crowds.values():
+        crowd.kill()
+
+
+@pytest.fixture
+def server(temporary: str) -> Iterator[Server]:
+    server = Server(temporary, program=PROGRAM)
+    assert server.runner.worker.pid == server.runner.front.pid
+    yield server
+    server.close()
+
+
+STOPPED = ("stopped",)
+OTHERS = tuple(shape for shape in SHAPES if shape not in STOPPED)
+"""They have a group of their own, because the kernel's SIGHUP is for a whole group."""
+
+JOBS = {"1": OTHERS, "2": STOPPED}
+
+
+def judge(ending: str, crowds: Crowds) -> None:
+    assert crowds.survivors() - LUCK[ending] == SURVIVORS[ending] - LUCK[ending]
+
+
+def start(server: Server, crowds: Crowds, status: int | None = None, timeout: float | None = None) -> None:
+    for job_id, shapes in JOBS.items():
+        server.start(crowds.script(shapes, status), job_id=job_id, timeout=timeout)
+    for job_id in JOBS:
+        server.wait_for("all ready", job_id)
+
+
+@pytest.mark.parametrize(("ending", "status"), [("success", 0), ("failure", 3)], ids=["success", "failure"])
+def test_when_a_job_ends_by_itself(server: Server, crowds: Crowds, ending: str, status: int) -> None:
+    start(server, crowds, status)
+    for job_id in JOBS:
+        server.wait_for_end(job_id)
+    judge(ending, crowds)
+
+
+@pytest.mark.parametrize("ending", ["cancel", "close", "timeout"])
+def test_when_a_job_is_stopped(server: Server, crowds: Crowds, ending: str) -> None:
+    start(server, crowds, timeout=TIMEOUT if ending == "timeout" else None)
+    assert crowds.survivors() == EVERYBODY
+    for job_id in JOBS:
+        if ending == "close":
+            server.client.close(job_id)
+        else:
+            if ending == "cancel":
+                server.client.cancel(job_id)
+            server.wait_for_end(job_id)
+    judge(ending, crowds)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_when_the_server_ends(server: Server, crowds: Crowds, number: signal.Signals) -> None:
+    start(server, crowds)
+    server.runner.front.send_signal(number)
+    server.runner.front.wait(PATIENCE)
+    judge(f"server, {number.name}", crowds)
+
+
+def test_when_the_server_is_killed_the_next_one_ends_what_is_left(
+    server: Server, crowds: Crowds, temporary: str
+) -> None:
+    start(server, crowds)
+    server.runner.front.kill()
+    server.runner.front.wait(PATIENCE)
+    following = Server(temporary, program=PROGRAM)
+    removed = 0
+    while removed < len(JOBS):
+        line = following.told.readline()
+        assert line
+        removed += line.startswith(b"removed what job")
+    following.close()
+    judge("server, SIGKILL, the next server", crowds)
+
+
+def _interrupt(front: subprocess.Popen[bytes]) -> None:
+    front.send_signal(signal.SIGINT)
+
+
+ENDS: dict[str, Callable[[subprocess.Popen[bytes]], None] | None] = {
+    "run, SIGINT": _interrupt,
+    "run, SIGKILL": subprocess.Popen.kill,
+    "ci, SIGTERM": subprocess.Popen.terminate,
+    "ci, SIGKILL": subprocess.Popen.kill,
+    "ci, nobody reads": None,
+}
+
+
+@pytest.mark.parametrize("ending", ENDS)
+def test_when_a_local_run_ends(tmp_path: Path, crowds: Crowds, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    name, end, text = ending.partition(",")[0], ENDS[ending], crowds.script(OTHERS)
+    (tmp_path / "job.yml").write_text(script(text))
+    monkeypatch.setenv("STEPS", json.dumps([{"name": "work", "script": text}]))
+    reader, writer = os.pipe()
+    arguments = [str(tmp_path / "job.yml")] if name == "run" else []
+    with started((), name, *arguments, program=PROGRAM, stdout=writer) as front:
+        os.close(writer)
+        with open(reader, "rb") as output:
+            while (line := output.readline()) != b"all ready\n":
+                assert line
+            if end is not None:
+                end(front)
+        front.wait(PATIENCE)
+    judge(ending, crowds)

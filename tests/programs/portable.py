@@ -1,0 +1,11 @@
+"""The step runner as it is where the system has no subreapers, pidfds and control groups: `portable.py ARGUMENT...`."""
+
+from gracefulexitcmd import cgroup, posix, subreaper
+
+subreaper.become = lambda: False
+posix.portable = True
+cgroup.make = lambda name: None
+
+from step_runner.__main__ import main
+
+main()

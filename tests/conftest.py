@@ -24,7 +24,32 @@ STARTS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty
 DYING = 2.0
 """Seconds that a process which was sent SIGKILL may take until the system has removed it."""
 
+LIVE_PATIENCE = 120.0
+"""Seconds that the test of a live server may take in addition to those that it was given."""
+
 _started: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the test that drives a live server at random."""
+    group = parser.getgroup("live server")
+    group.addoption("--live-seconds", type=float, default=60, metavar="N", help="how long to drive it (default: 60)")
+    group.addoption("--live-seed", type=int, metavar="SEED", help="the steps to take, as a failed run names them")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Who is given the seconds has a timeout that leaves room for them."""
+    if "live_seconds" in metafunc.fixturenames:
+        seconds: float = metafunc.config.getoption("--live-seconds")
+        mark = pytest.mark.timeout(seconds + LIVE_PATIENCE)
+        metafunc.parametrize("live_seconds", [pytest.param(seconds, marks=mark, id=f"{seconds:g} s")])
+
+
+@pytest.fixture
+def live_seed(pytestconfig: pytest.Config) -> int | None:
+    """The seed to take, None for any."""
+    seed: int | None = pytestconfig.getoption("--live-seed")
+    return seed
 
 
 def _note_start(event: str, _arguments: object) -> None:

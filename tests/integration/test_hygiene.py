@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.follower import follower
+from tests.support.held import held, settled
 from tests.support.server import Server
 from tests.support.steps import command
 
@@ -17,34 +15,9 @@ from step_runner.model import RunRequest, Status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 20.0
-"""Seconds after which what is still held is a leak."""
-
-POOL = 9 + min(32, (os.cpu_count() or 1) + 4)
-"""Threads that a server may have: those of gRPC, and the pool of asyncio, which grows to its size with time."""
-
 QUICK_JOBS = 1000
 AT_ONCE = 100
 FOLLOWERS = 200
-
-FOLLOWER = """\
-import sys, grpc
-from step_runner.api.client import Client
-with Client(sys.argv[1]) as client:
-    streams = [client.follow("1") for _ in range(int(sys.argv[2]))]
-    print(all([next(stream) for stream in streams]), flush=True)
-    sys.stdin.read()
-"""
-"""Follows a job many times, and waits."""
-
-
-class Held(NamedTuple):
-    """What a server holds."""
-
-    descriptors: int
-    children: int
-    threads: int
-    temporary: int
 
 
 @pytest.fixture
@@ -55,20 +28,6 @@ def server(temporary: str) -> Iterator[Server]:
     _follow(server, 5)
     yield server
     server.close()
-
-
-def held(server: Server, temporary: str) -> Held:
-    worker = server.runner.worker
-    children, threads = len(worker.children(recursive=True)), max(POOL, worker.num_threads())
-    return Held(worker.num_fds(), children, threads, len(os.listdir(temporary)))
-
-
-def settled(server: Server, temporary: str, before: Held) -> None:
-    """Wait until the server holds no more than before: it hears of a client's leave a moment later."""
-    deadline = time.monotonic() + PATIENCE
-    while any(now > then for now, then in zip(held(server, temporary), before, strict=True)):
-        assert time.monotonic() < deadline, (before, held(server, temporary), os.listdir(temporary))
-        time.sleep(0.01)
 
 
 def _start(server: Server, job_id: str, text: str) -> None:
@@ -89,8 +48,7 @@ def _run_quick_jobs(server: Server, number: int) -> None:
 def _follow(server: Server, number: int) -> None:
     """Followers that are killed while they follow."""
     server.start("echo begun; sleep 1000")
-    argv = [sys.executable, "-c", FOLLOWER, server.path, str(number)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with follower(server.path, "1", number) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"True\n"
         process.kill()

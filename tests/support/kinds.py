@@ -1,0 +1,83 @@
+"""Jobs of every kind, how they may end, and what their log tells then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.support.steps import script, shell
+
+from step_runner.model import RunRequest, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.crowd import Crowd
+
+LINES = 3000
+"""Lines that the kind `talks` writes."""
+
+LONG = 60.0
+"""Seconds until SIGKILL, for those that end when they are asked to: far more than it takes."""
+
+SHORT = 0.1
+"""Seconds until SIGKILL, for those that have to be killed, and until the time of a job is over."""
+
+UNTIL_STOPPED = "trap 'echo trapped; exit 0' TERM; echo begun; while :; do sleep 1000 & wait; done"
+
+
+class Kind(NamedTuple):
+    """What is run; `ends` is how that ends when nobody stops it."""
+
+    ends: frozenset[Status]
+    text: Callable[[Crowd], str]
+    delay: float = LONG
+    timeout: float | None = None
+    lines: frozenset[str] = frozenset()
+    """What is surely in the log of a job that has ended by itself."""
+
+    def request(self, job_id: str, crowd: Crowd) -> RunRequest:
+        """The request for such a job, with the crowd's mark in the arguments of what it starts."""
+        text = self.text(crowd)
+        delay, timeout = self.delay, self.timeout
+        return RunRequest(id=job_id, steps=text, work_dir="/", graceful_exit_delay=delay, timeout=timeout)
+
+
+def log_is_whole(kind: Kind, state: Status, log: bytes) -> bool:
+    """Whether all that is in the log of a job that has ended like this which must be in it.
+
+    Who was ready for SIGTERM has heard of it.
+    """
+    lines = log.decode().splitlines()
+    if state is Status.CANCELLED:
+        return "begun" not in lines or "trapped" in lines
+    return lines[0].startswith("Running step") and kind.lines <= set(lines)
+
+
+_SUCCESS, _FAILURE, _CANCELLED = (frozenset({state}) for state in (Status.SUCCESS, Status.FAILURE, Status.CANCELLED))
+
+KINDS = {
+    "quick": Kind(_SUCCESS, lambda crowd: shell(f"echo done # {crowd.mark}"), lines=frozenset({"done"})),
+    "talks": Kind(
+        _SUCCESS,
+        lambda crowd: script(f"seq {LINES} # {crowd.mark}", "echo done"),
+        lines=frozenset({*map(str, range(1, LINES + 1)), "done"}),
+    ),
+    "fails": Kind(
+        _FAILURE, lambda crowd: script(f"echo failing; exit 3 # {crowd.mark}", "true"), lines=frozenset({"failing"})
+    ),
+    "leaves": Kind(
+        _SUCCESS, lambda crowd: script(crowd.script("setsid", "hidden", "closed", status=0)), lines=frozenset({"ready"})
+    ),
+    "waits": Kind(frozenset(), lambda crowd: shell(f"{UNTIL_STOPPED} # {crowd.mark}")),
+    "waits, leaves": Kind(
+        frozenset(),
+        lambda crowd: script(
+            crowd.script("in_group", "stopped", "double_fork", status=0), f"{UNTIL_STOPPED} # {crowd.mark}"
+        ),
+    ),
+    "ignores": Kind(
+        frozenset(), lambda crowd: shell(f"trap '' TERM; sleep 1000; : # {crowd.mark}"), delay=SHORT
+    ),
+    "takes too long": Kind(_CANCELLED, lambda crowd: shell(f"{UNTIL_STOPPED} # {crowd.mark}"), timeout=SHORT),
+    "cannot be read": Kind(frozenset(), lambda crowd: "not a function"),
+}  # fmt: skip

@@ -1,0 +1,369 @@
+"""A live server to which anything may happen, and what must be true all the time.
+
+The steps are a function of a seed alone, whatever the server does: only the moments differ from run to run. That is
+why it is no state machine of hypothesis, which takes a run that cannot be repeated exactly for a flaky one, and
+searches long for a shorter one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.support import expected
+from tests.support.crowd import Crowd
+from tests.support.expected import FINAL, Expected
+from tests.support.follower import Follower, follower
+from tests.support.held import held, settled
+from tests.support.kinds import KINDS, Kind, log_is_whole
+from tests.support.server import Server
+
+from step_runner.errors import StepRunnerError
+from step_runner.model import ErrorKind, JobStatus, Status
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+IDS = ("a", "b/../c", "d e", "42")
+
+WEIGHTS = {
+    "run": 30,
+    "status": 12,
+    "list": 4,
+    "follow": 10,
+    "attend": 14,
+    "cancel": 10,
+    "close": 12,
+    "follow from a process": 4,
+    "kill a process that follows": 4,
+    "kill the worker": 0.6,
+}
+"""How often each step is taken, relative to the others."""
+
+MOST_OFFSET = 12
+"""The largest byte offset that is asked for: less than the first line has, which every job writes at once."""
+
+LAST_STEPS = 40
+"""How many steps are told when something was wrong."""
+
+PATIENCE = 30.0
+"""Seconds after which a thread or a process that was to end hangs."""
+
+
+class Step(NamedTuple):
+    """Something that happens to the server; not every kind of it needs every field."""
+
+    what: str
+    job_id: str
+    kind: str
+    offset: int
+
+
+def steps(seed: int) -> Iterator[Step]:
+    """Steps without end; the same for the same seed."""
+    choice = random.Random(seed)
+    while True:
+        (what,) = choice.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        offset = choice.choice([0, choice.randrange(MOST_OFFSET)])
+        yield Step(what, choice.choice(IDS), choice.choice(list(KINDS)), offset)
+
+
+class Job(NamedTuple):
+    """A job that was surely started by the last Run of its id."""
+
+    kind: Kind
+    crowd: Crowd
+
+
+class Instance(NamedTuple):
+    """A job among all that have had its id."""
+
+    server: int
+    job_id: str
+    start_time: float | None
+
+
+class Live:
+    """A server with its callers. Whatever is wrong raises an error; `history` tells then what happened before."""
+
+    def __init__(self, directory: str) -> None:
+        self.steps = 0
+        self.history: deque[str] = deque(maxlen=LAST_STEPS)
+        self._directory = directory
+        self._everybody = Crowd()
+        self._runs = 0
+        self._servers = 1
+        self._finals: dict[Instance, JobStatus] = {}
+        self._logs: dict[Instance, bytes] = {}
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._server = Server(directory)
+
+    def begin(self) -> None:
+        """Have the server do everything once: some of what is made at the first call stays for ever."""
+        self.history.append(f"server {self._servers}")
+        self._expected: dict[str, Expected] = defaultdict(Expected)
+        self._jobs: dict[str, Job | None] = {}
+        self._followers: list[_Followed] = []
+        self._closers: list[_Closer] = []
+        self._run(IDS[0], KINDS["leaves"])
+        self._attend(IDS[0])
+        self._close(IDS[0])
+        self._join()
+        self._before = held(self._server, self._directory)
+
+    def take(self, step: Step) -> None:
+        """Have a step happen, and see that everything is as it must be."""
+        self.steps += 1
+        self.history.append(f"{self.steps}. {step.what}: {step.job_id!r}, {step.kind!r}, {step.offset}")
+        match step.what:
+            case "run":
+                self._run(step.job_id, KINDS[step.kind])
+            case "status":
+                self._state(step.job_id)
+            case "list":
+                self._list()
+            case "follow":
+                self._follow(step.job_id, step.offset)
+            case "attend":
+                self._attend(step.job_id)
+            case "cancel":
+                self._server.client.cancel(step.job_id)
+                self._expect(step.job_id, expected.cancelled(self._expected[step.job_id]))
+            case "close":
+                self._close(step.job_id)
+            case "follow from a process":
+                self._processes.append(follower(self._server.path, step.job_id, 1))
+            case "kill a process that follows":
+                self._kill_processes(1)
+            case _:
+                assert step.what == "kill the worker"
+                self._kill_worker()
+        self._look_around()
+
+    def end(self) -> None:
+        """Close all jobs and stop the server: nothing is left of anybody, and nothing more is held than before."""
+        self._kill_processes(len(self._processes))
+        for job_id in IDS:
+            self._close(job_id)
+        self._join()
+        self._list()
+        assert self._everybody.told() == []
+        settled(self._server, self._directory, self._before)
+        self._server.runner.front.terminate()
+        self._read_to_end()
+        assert self._server.runner.front.wait(PATIENCE) == 0
+        self._server.close()
+        assert os.listdir(self._directory) == []
+
+    def abandon(self) -> str:
+        """End everybody after a failure; returns what the server has told."""
+        for process in self._processes:
+            process.kill()
+            process.communicate()
+        self._server.runner.front.terminate()
+        self._everybody.kill()
+        told = self._server.told.read().decode(errors="replace")
+        self._server.close()
+        return told
+
+    def _expect(self, job_id: str, now: Expected) -> None:
+        self._expected[job_id] = now
+
+    def _run(self, job_id: str, kind: Kind) -> None:
+        self._runs += 1
+        crowd = Crowd(f"{self._everybody.mark}-{self._runs:06}")
+        before = self._expected[job_id]
+        try:
+            self._server.client.run(kind.request(job_id, crowd))
+        except StepRunnerError:
+            assert kind is KINDS["cannot be read"]
+            self._expect(job_id, expected.said(before, None))
+            return
+        assert kind is not KINDS["cannot be read"] or not before.unknown
+        if kind is not KINDS["cannot be read"]:
+            self._expect(job_id, expected.ran(before, kind.ends))
+        if not before.known:
+            self._jobs[job_id] = Job(kind, crowd) if before.unknown else None
+
+    def _state(self, job_id: str) -> JobStatus | None:
+        """What the server says of one job."""
+        status, refusal = None, None
+        try:
+            status = self._server.client.status(job_id)
+        except StepRunnerError as error:
+            refusal = str(error)
+        assert refusal in (None, _unknown(job_id)), refusal
+        self._said(job_id, status)
+        return status
+
+    def _list(self) -> None:
+        found = {status.id: status for status in self._server.client.jobs()}
+        assert found.keys() <= set(IDS)
+        for job_id in IDS:
+            self._said(job_id, found.get(job_id))
+
+    def _said(self, job_id: str, status: JobStatus | None) -> None:
+        self.history[-1] += f" -> {'unknown' if status is None else status.status.name}"
+        self._expect(job_id, expected.said(self._expected[job_id], None if status is None else status.status))
+        if status is not None:
+            _fits_together(status)
+            self._stays(status)
+
+    def _stays(self, status: JobStatus) -> None:
+        """What is said of a job that has ended is the same for ever."""
+        instance = self._instance(status)
+        final = self._finals.get(instance, status)
+        assert status == final
+        if status.finished:
+            self._finals[instance] = final
+
+    def _instance(self, status: JobStatus) -> Instance:
+        return Instance(self._servers, status.id, status.start_time)
+
+    def _follow(self, job_id: str, offset: int) -> Follower | None:
+        """Follow the log from a thread, as soon as there is something in it; an unknown job is refused."""
+        status = self._state(job_id)
+        following = Follower(self._server.client, job_id, offset)
+        following.start()
+        assert following.begun.wait(PATIENCE)
+        if status is None:
+            following.join(PATIENCE)
+            assert str(following.error) == _unknown(job_id), following.error
+            return None
+        surely = bool(following.data) or not self._expected[job_id].closing
+        self._followers.append(_Followed(following, self._instance(status), surely))
+        return following
+
+    def _attend(self, job_id: str) -> None:
+        """Follow to the end, if that comes: nobody is left of the job then who has not shed everything."""
+        if not self._expected[job_id].ends:
+            return
+        following = self._follow(job_id, 0)
+        if following is None:
+            return
+        following.join(PATIENCE)
+        assert not following.is_alive(), "the log does not end"
+        self._nobody_is_left(job_id)
+
+    def _nobody_is_left(self, job_id: str) -> None:
+        job = self._jobs.get(job_id)
+        if job is not None:
+            assert [told for told in job.crowd.told() if not told.endswith(" hidden")] == []
+
+    def _close(self, job_id: str) -> None:
+        before = self._expected[job_id]
+        self._closers.append(_Closer(self._server, job_id, before.runs))
+        self._closers[-1].start()
+        self._expect(job_id, expected.close_began(before))
+
+    def _kill_processes(self, number: int) -> None:
+        """Kill the oldest while they follow, if they have found their job."""
+        for process in self._processes[:number]:
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.kill()
+            process.communicate()
+        del self._processes[:number]
+
+    def _kill_worker(self) -> None:
+        """Everything that ran is gone; a new server takes the place, with the same socket."""
+        self._server.runner.worker.kill()
+        self._read_to_end()
+        assert self._server.runner.front.wait(PATIENCE) == 128 + 9
+        assert self._everybody.told() == []
+        self._kill_processes(len(self._processes))
+        self._wait_for_threads()
+        self._server.close()
+        assert os.listdir(self._directory) == [os.path.basename(self._server.path)]
+        self._server = Server(self._directory)
+        self._servers += 1
+        self.begin()
+
+    def _read_to_end(self) -> None:
+        told = self._server.told.read().decode(errors="replace")
+        assert "Traceback" not in told, told
+
+    def _join(self) -> None:
+        """Wait for the end of all that goes on in threads."""
+        self._wait_for_threads()
+        self._look_around()
+
+    def _wait_for_threads(self) -> None:
+        for thread in (*self._closers, *(one.by for one in self._followers)):
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), f"{thread.name} does not end"
+
+    def _look_around(self) -> None:
+        """See what has ended since the last time."""
+        for closer in [closer for closer in self._closers if not closer.is_alive()]:
+            self._closers.remove(closer)
+            self._closed(closer)
+        for one in [one for one in self._followers if not one.by.is_alive()]:
+            self._followers.remove(one)
+            self._followed(*one)
+
+    def _closed(self, closer: _Closer) -> None:
+        assert closer.error is None, closer.error
+        self._expect(closer.job_id, expected.close_ended(self._expected[closer.job_id], closer.runs))
+        if self._expected[closer.job_id].unknown:
+            self._nobody_is_left(closer.job_id)
+
+    def _followed(self, following: Follower, instance: Instance, surely: bool) -> None:
+        """The whole log, then its end; the status was final by then, unless the job was closed."""
+        status = following.status
+        if not surely:
+            return
+        assert following.error is None, following.error
+        if following.offset == 0:
+            assert self._logs.setdefault(instance, following.data) == following.data
+        elif instance in self._logs:
+            assert following.data == self._logs[instance][following.offset :]
+        if status is None or self._instance(status) != instance:
+            return
+        assert status.status in FINAL, "the log has ended, but not the job"
+        self._stays(status)
+        job = self._jobs.get(following.job_id)
+        if job is not None and following.offset == 0:
+            assert log_is_whole(job.kind, status.status, following.data), (status, following.data)
+
+
+class _Followed(NamedTuple):
+    by: Follower
+    instance: Instance
+    surely: bool
+    """Whether it followed before the job could be closed."""
+
+
+class _Closer(threading.Thread):
+    """Closes a job, which takes until that has ended; `runs` is how often one with its id was run before."""
+
+    def __init__(self, server: Server, job_id: str, runs: int) -> None:
+        super().__init__(name=f"close {job_id}", daemon=True)
+        self.job_id = job_id
+        self.runs = runs
+        self.error: StepRunnerError | None = None
+        self._client = server.client
+
+    def run(self) -> None:
+        try:
+            self._client.close(self.job_id)
+        except StepRunnerError as error:
+            self.error = error
+
+
+def _unknown(job_id: str) -> str:
+    return f'no job with id "{job_id}"'
+
+
+def _fits_together(status: JobStatus) -> None:
+    """The parts of a status fit each other."""
+    assert (status.end_time is not None) == status.finished, status
+    assert (status.start_time is None) == (status.status is Status.UNSPECIFIED), status
+    assert (status.kind is not None) == (status.status in (Status.FAILURE, Status.CANCELLED)), status
+    assert (status.message != "") == (status.kind is not None), status
+    assert (status.status is Status.CANCELLED) == (status.kind in (ErrorKind.CANCELLED, ErrorKind.TIMEOUT)), status
+    assert not status.finished or (status.kill_time is None and status.step == ""), status

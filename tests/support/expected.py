@@ -62,8 +62,7 @@ def close_ended(before: Expected, runs: int) -> Expected:
 
 def said(before: Expected, state: Status | None) -> Expected:
     """After the server has said this. Raises AssertionError where it cannot be true."""
-    told = "unknown" if state is None else state.name
-    assert state in before.states, f"{told}, but it may be {', '.join(map(str, before.states))}"
+    assert state in before.states, f"it is {_name(state)}, but may only be {' or '.join(map(_name, before.states))}"
     if state is None or state in FINAL:
         return _closing(before._replace(states=frozenset({state})))
     return _closing(before._replace(states=before.states & FINAL | {Status.RUNNING, state}))
@@ -75,3 +74,7 @@ def _closing(now: Expected) -> Expected:
 
 def _stopped(states: frozenset[Status | None]) -> frozenset[Status | None]:
     return states | {Status.CANCELLED} if states & BEGUN else states
+
+
+def _name(state: Status | None) -> str:
+    return "unknown" if state is None else state.name

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.steps import script, shell
+from tests.support.steps import command, script, shell
 
 from step_runner.model import RunRequest, Status
 
@@ -22,7 +24,18 @@ LONG = 60.0
 SHORT = 0.1
 """Seconds until SIGKILL, for those that have to be killed, and until the time of a job is over."""
 
-UNTIL_STOPPED = "trap 'echo trapped; exit 0' TERM; echo begun; while :; do sleep 1000 & wait; done"
+UNTIL_STOPPED = """\
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'trapped\\n'), os._exit(0)))
+os.write(1, b'begun\\n')
+while True:
+    signal.pause()
+"""
+"""A program in Python: what a shell with a trap has forked and not yet executed hears SIGTERM, and forgets it."""
+
+
+def _until_stopped(crowd: Crowd) -> tuple[str, ...]:
+    return sys.executable, "-I", "-S", "-c", UNTIL_STOPPED, crowd.mark
 
 
 class Kind(NamedTuple):
@@ -68,16 +81,16 @@ KINDS = {
     "leaves": Kind(
         _SUCCESS, lambda crowd: script(crowd.script("setsid", "hidden", "closed", status=0)), lines=frozenset({"ready"})
     ),
-    "waits": Kind(frozenset(), lambda crowd: shell(f"{UNTIL_STOPPED} # {crowd.mark}")),
+    "waits": Kind(frozenset(), lambda crowd: command(*_until_stopped(crowd))),
     "waits, leaves": Kind(
         frozenset(),
         lambda crowd: script(
-            crowd.script("in_group", "stopped", "double_fork", status=0), f"{UNTIL_STOPPED} # {crowd.mark}"
+            crowd.script("in_group", "stopped", "double_fork", status=0), f"exec {shlex.join(_until_stopped(crowd))}"
         ),
     ),
     "ignores": Kind(
         frozenset(), lambda crowd: shell(f"trap '' TERM; sleep 1000; : # {crowd.mark}"), delay=SHORT
     ),
-    "takes too long": Kind(_CANCELLED, lambda crowd: shell(f"{UNTIL_STOPPED} # {crowd.mark}"), timeout=SHORT),
+    "takes too long": Kind(_CANCELLED, lambda crowd: command(*_until_stopped(crowd)), timeout=SHORT),
     "cannot be read": Kind(frozenset(), lambda crowd: "not a function"),
 }  # fmt: skip

@@ -40,7 +40,7 @@ WEIGHTS = {
     "close": 12,
     "follow from a process": 4,
     "kill a process that follows": 4,
-    "kill the worker": 0.6,
+    "kill the worker": 0.3,
 }
 """How often each step is taken, relative to the others."""
 
@@ -183,7 +183,7 @@ class Live:
             assert kind is KINDS["cannot be read"]
             self._expect(job_id, expected.said(before, None))
             return
-        assert kind is not KINDS["cannot be read"] or not before.unknown
+        assert kind is not KINDS["cannot be read"] or not before.unknown, "what cannot be read was run"
         if kind is not KINDS["cannot be read"]:
             self._expect(job_id, expected.ran(before, kind.ends))
         if not before.known:
@@ -217,7 +217,7 @@ class Live:
         """What is said of a job that has ended is the same for ever."""
         instance = self._instance(status)
         final = self._finals.get(instance, status)
-        assert status == final
+        assert status == final, f"{final} has become {status}"
         if status.finished:
             self._finals[instance] = final
 
@@ -252,7 +252,7 @@ class Live:
     def _nobody_is_left(self, job_id: str) -> None:
         job = self._jobs.get(job_id)
         if job is not None:
-            assert [told for told in job.crowd.told() if not told.endswith(" hidden")] == []
+            assert [told for told in job.crowd.told() if not told.endswith(" hidden")] == [], "outlived the job"
 
     def _close(self, job_id: str) -> None:
         before = self._expected[job_id]
@@ -319,9 +319,9 @@ class Live:
             return
         assert following.error is None, following.error
         if following.offset == 0:
-            assert self._logs.setdefault(instance, following.data) == following.data
+            assert self._logs.setdefault(instance, following.data) == following.data, f"{instance} has two logs"
         elif instance in self._logs:
-            assert following.data == self._logs[instance][following.offset :]
+            assert following.data == self._logs[instance][following.offset :], f"{instance} has two logs"
         if status is None or self._instance(status) != instance:
             return
         assert status.status in FINAL, "the log has ended, but not the job"

@@ -25,11 +25,10 @@ def test_a_live_server_is_never_wrong_and_leaves_nothing(
             live.take(step)
         live.end()
     except Exception as error:
-        told = live.abandon()
+        scene, told = "\n".join(live.scene()), live.abandon()
         again = f"pytest {__file__} --live-seconds {live_seconds:g} --live-seed {seed}"
-        history = "\n".join(live.history)
         raise AssertionError(
-            f"{error!r} in step {live.steps} of seed {seed}; the last ones:\n{history}\n"
+            f"{error!r} in step {live.steps} of seed {seed}:\n{scene}\n"
             f"the server has told:\n{told}\nthe same steps again: {again}"
         ) from error
 

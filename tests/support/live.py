@@ -7,12 +7,15 @@ searches long for a shorter one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import threading
 from collections import defaultdict, deque
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import psutil
 from tests.support import expected
 from tests.support.crowd import Crowd
 from tests.support.expected import FINAL, Expected
@@ -49,6 +52,9 @@ MOST_OFFSET = 12
 
 LAST_STEPS = 40
 """How many steps are told when something was wrong."""
+
+LAST_BYTES = 500
+"""How much of each log is told then."""
 
 PATIENCE = 30.0
 """Seconds after which a thread or a process that was to end hangs."""
@@ -158,6 +164,17 @@ class Live:
         assert self._server.runner.front.wait(PATIENCE) == 0
         self._server.close()
         assert os.listdir(self._directory) == []
+
+    def scene(self) -> Iterator[str]:
+        """What can be seen after a failure: the last steps, the jobs with their logs, and who lives."""
+        yield from self.history
+        with contextlib.suppress(StepRunnerError):
+            yield from map(str, self._server.client.jobs())
+        for log in Path(self._directory).glob("*/logs"):
+            yield f"{log}: {log.read_bytes()[-LAST_BYTES:]!r}"
+        for process in self._everybody.living():
+            with contextlib.suppress(psutil.Error):
+                yield f"{process.pid} {process.status()} {process.cmdline()[-3:]}"
 
     def abandon(self) -> str:
         """End everybody after a failure; returns what the server has told."""

@@ -44,6 +44,7 @@ class Members:
         self._started_at = time.monotonic()
         self._found: dict[int, _Found] = {}
         self._last_signal: dict[int, str] = {}
+        self._stop_signal: signal.Signals | None = None
         self._alive: set[int] = set()
         self._pidfds: set[int] = set()
 
@@ -62,6 +63,7 @@ class Members:
 
     def terminate(self, stop_signal: signal.Signals) -> None:
         """Send the stop signal to everybody, then SIGCONT: a stopped process must be able to act."""
+        self._stop_signal = stop_signal
         sent_at = time.monotonic()
         counted = [found.process for found in self._found.values()]
         for number in (stop_signal, signal.SIGCONT):
@@ -93,6 +95,8 @@ class Members:
             if kill:
                 self._targets.kill(members or ())
                 self._last_signal.update(dict.fromkeys(self._alive, "SIGKILL"))
+            else:
+                self._terminate_orphans(members or ())
             if self._wait_for(members):
                 return True
         self.look_at = time.monotonic() + LOOK_AGAIN
@@ -126,6 +130,17 @@ class Members:
         self._count(uncounted)
         for number in (stop_signal, signal.SIGCONT):
             self._targets.signal_each(number, uncounted)
+
+    def _terminate_orphans(self, members: Iterable[linux.Process]) -> None:
+        """Send the stop signal to those who were spared for the sake of another container that has ended since.
+
+        Others who are found late were born late, to clean up.
+        """
+        spared = [one for one in members if one.pid not in self._last_signal and self._targets.how(one) == "suspected"]
+        if self._stop_signal is not None and spared:
+            for number in (self._stop_signal, signal.SIGCONT):
+                self._targets.signal_each(number, spared)
+            self._last_signal.update({one.pid: self._stop_signal.name for one in spared})
 
     def _look(self) -> list[linux.Process] | None:
         """Who is left, None where that cannot be told.

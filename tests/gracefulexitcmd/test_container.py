@@ -162,6 +162,14 @@ def test_an_orphan_that_nothing_explains_is_ended_with_the_last_container(
     assert crowd.told() == []
 
 
+def test_an_orphan_that_comes_to_a_container_while_it_is_being_stopped_gets_the_stop_signal_too(
+    report: Callable[..., dict[str, Any]], crowd: Crowd
+) -> None:
+    """The container that it could also belong to has ended in the meantime."""
+    assert report("subreaper", "late", "hidden")["census"] == [["suspected", "SIGTERM"]]
+    assert crowd.told() == []
+
+
 @pytest.mark.parametrize("reaper", ["subreaper", pytest.param("both", marks=needs_cgroup)])
 def test_what_an_inner_program_leaves_behind_when_it_is_killed_is_ended_by_the_outer_one(
     contained: Callable[..., subprocess.Popen[str]], crowd: Crowd, reaper: str

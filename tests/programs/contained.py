@@ -92,6 +92,34 @@ def two():
     report(ended="second")
 
 
+SLOW = """\
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'asked'), os.read(0, 1), os._exit(0)))
+os.write(1, b'ready')
+while True:
+    signal.pause()
+"""
+
+
+def late():
+    """An orphan could be the second's or the first's; the second has ended when the first has had its signal."""
+    subreaper.become()
+    first, second = Container(), Container()
+    waits, go_on = os.pipe()
+    reader, writer = os.pipe()
+    argv = [sys.executable, "-I", "-S", "-c", SLOW]
+    command = Cmd(argv, grace=5, stdin=waits, stdout=writer, container=first)
+    command.start()
+    assert os.read(reader, 5) == b"ready"
+    started(second, STATUS="0").wait()
+    command.cancel()
+    assert os.read(reader, 5) == b"asked"
+    Roundup(second, GRACE).run()
+    second.close()
+    os.write(go_on, b".")
+    report(census=census(command.wait()))
+
+
 def nested():
     """The inner program is killed; what it has started comes to the outer one."""
     with contain(GRACE) as container:

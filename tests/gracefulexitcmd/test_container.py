@@ -109,8 +109,8 @@ def test_with_a_cgroup_every_shape_ends_and_is_surely_known(
 def test_without_a_subreaper_only_those_that_shed_everything_survive(
     report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str
 ) -> None:
-    """With their parents, group, session and environment."""
-    report("plain", scenario, *SHAPES)
+    """With their parents, group, session and environment. Who forks anew all the time ends only with luck."""
+    report("plain", scenario, *(shape for shape in SHAPES if shape != "forks_anew"))
     (survivor,) = crowd.living()
     assert survivor.cmdline()[-1] == "hidden"
 

@@ -101,6 +101,7 @@ def test_the_socket_of_a_server_that_was_killed_is_taken_over(temporary: str) ->
     with serve() as server:
         ready_line(server)
         (worker,) = psutil.Process(server.pid).children()
+        worker.suspend()  # so that it cannot tidy up when the other is gone
         server.kill()
         worker.kill()
         psutil.wait_procs([worker])

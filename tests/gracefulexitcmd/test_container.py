@@ -85,7 +85,8 @@ def test_with_a_subreaper_every_shape_ends(
 ) -> None:
     census = report("subreaper", scenario, shape)["census"]
     assert crowd.told() == []
-    ways = {found[shape]} | ({"descendant"} if shape == "forks_anew" else set())
+    # One that lives for a moment only may be gone when it is asked for its environment.
+    ways = {found[shape]} | ({"descendant", "suspected"} if shape == "forks_anew" else set())
     assert {how for how, _ in census} <= ways
     # One of those that live for a moment only may have gone by itself since it was counted.
     assert shape == "forks_anew" or ended_by(shape) in {signal for _, signal in census}
@@ -97,8 +98,8 @@ def test_with_a_subreaper_every_shape_ends(
 def test_with_a_cgroup_every_shape_ends_and_is_surely_known(
     report: Callable[..., dict[str, Any]], crowd: Crowd, reaper: str, scenario: str
 ) -> None:
-    """Nobody needs to be suspected of anything."""
-    census = report(reaper, scenario, *SHAPES)["census"]
+    """Nobody needs to be suspected of anything, but for one that may be gone when it is asked."""
+    census = report(reaper, scenario, *(shape for shape in SHAPES if shape != "forks_anew"))["census"]
     assert crowd.told() == []
     ways = {how for how, _ in census}
     assert "cgroup" in ways

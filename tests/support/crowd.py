@@ -60,11 +60,11 @@ class Crowd:
 
     def living(self) -> list[psutil.Process]:
         """Those that live, or lived a moment ago and may have left another one in their place."""
-        return list(self._found())
+        return [process for process, _ in self._found()]
 
     def told(self) -> list[str]:
-        """What those that live were called with."""
-        return [" ".join(_arguments(process)[-3:]) for process in self.living()]
+        """What those that live were called with, also one that has ended since it was seen."""
+        return [" ".join(arguments[-3:]) for _, arguments in self._found()]
 
     def kill(self) -> None:
         """Kill those that are left; they are gone then, or wait as zombies for a parent of theirs to be reaped."""
@@ -73,30 +73,24 @@ class Crowd:
 
     def _killed(self) -> int:
         """How many of those that were found have been killed."""
-        return sum(map(_kill, self._found()))
+        return sum(_kill(process) for process, _ in self._found())
 
-    def _found(self) -> Iterator[psutil.Process]:
+    def _found(self) -> Iterator[tuple[psutil.Process, list[str]]]:
         """Each as soon as it is seen, the youngest first: a process that forks anew all the time lives for 10 ms."""
         seen: set[int] = set()
         for _ in range(LOOKS):
             for pid in sorted(set(psutil.pids()) - seen, reverse=True):
                 seen.add(pid)
-                if (process := self._one(pid)) is not None:
-                    yield process
+                if (found := self._one(pid)) is not None:
+                    yield found
 
-    def _one(self, pid: int) -> psutil.Process | None:
+    def _one(self, pid: int) -> tuple[psutil.Process, list[str]] | None:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
-            if any(self.mark in word for word in process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
-                return process
+            arguments = process.cmdline()
+            if any(self.mark in word for word in arguments) and process.status() != psutil.STATUS_ZOMBIE:
+                return process, arguments
         return None
-
-
-def _arguments(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline() or [str(process)]
-    except psutil.Error:
-        return [str(process)]
 
 
 def _kill(process: psutil.Process) -> int:

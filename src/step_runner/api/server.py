@@ -163,6 +163,8 @@ async def _until_stopped(stopping: asyncio.Event, companion: Companion | None) -
 async def _shut_down(server: grpc.aio.Server, jobs: JobManager) -> None:
     """Refuse new calls at once; let those under way see the end of their jobs, whatever the delay of each."""
     refusing = asyncio.get_running_loop().create_task(server.stop(UNTIL_JOBS_END))
-    await jobs.shut_down()
-    await server.stop(LAST_CALLS)
-    await refusing
+    try:
+        await jobs.shut_down()
+    finally:  # a server that goes on refusing calls would never end
+        await server.stop(LAST_CALLS)
+        await refusing

@@ -69,8 +69,11 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
     """
     level = log_level(run.variables, run.env)
     proc = Proc(run.graceful_exit_delay)
-    workspace = Workspace("run")
-    job = Job("run", proc, workspace, sink)
+    with contextlib.ExitStack() as undo:
+        workspace = Workspace("run")
+        undo.callback(workspace.remove)
+        job = Job("run", proc, workspace, sink)
+        undo.pop_all()
     context = GlobalContext(
         proc=proc,
         container=job.container,

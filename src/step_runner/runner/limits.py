@@ -11,6 +11,9 @@ from gracefulexitcmd import linux
 RESERVED = 32
 """Processes and threads, at most a quarter of all that the user may have."""
 
+QUIET_LOOKS = 2
+"""Looks in a row that must find nobody new: proc(5) warns that one can miss a child when another one ends."""
+
 
 def reserve(pid: int) -> None:
     """Let a command that was just started, and what it starts, have fewer processes than the user may have in all.
@@ -18,20 +21,31 @@ def reserve(pid: int) -> None:
     The limit is soft, and counts all of a user's, setrlimit(2): whoever has a lower one is refused first. The server
     needs threads to go on, and to end the step. Only Linux can set the limits of another process.
     """
-    if sys.platform == "linux" and (limit := _lowered()) is not None:
-        import resource
+    if sys.platform == "linux" and (most := _most()) is not None:
+        # The limit is inherited, so after the command's own only those are to be found who were born before.
+        _lower(pid, most)
+        quiet = 0
+        while quiet < QUIET_LOOKS:
+            lowered = [_lower(born, most) for born in linux.descendants(pid)]
+            quiet = 0 if any(lowered) else quiet + 1
 
-        for number in (pid, *linux.descendants(pid)):
-            with contextlib.suppress(OSError):  # it has ended, or runs as another user
-                resource.prlimit(number, resource.RLIMIT_NPROC, limit)
+
+def _lower(pid: int, most: int) -> bool:
+    """Whether a process had a higher limit until now; nobody's is raised."""
+    import resource
+
+    with contextlib.suppress(OSError):  # it has ended, or runs as another user
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NPROC)
+        if soft == resource.RLIM_INFINITY or soft > most:
+            resource.prlimit(pid, resource.RLIMIT_NPROC, (most, hard))
+            return True
+    return False
 
 
 @functools.cache
-def _lowered() -> tuple[int, int] | None:
-    """The soft and the hard limit for commands; None where there is no limit."""
-    if sys.platform != "linux":
-        return None
+def _most() -> int | None:
+    """How many processes the user of a command may have; None where there is no limit."""
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    return None if soft == resource.RLIM_INFINITY else (soft - min(RESERVED, soft // 4), hard)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    return None if soft == resource.RLIM_INFINITY else soft - min(RESERVED, soft // 4)

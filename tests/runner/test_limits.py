@@ -1,0 +1,102 @@
+"""A command may have fewer processes than its user: whoever belongs to it has that limit, whenever they were born."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd import linux
+from step_runner.runner import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+if sys.platform != "linux":
+    pytest.skip("only Linux can set the limits of another process", allow_module_level=True)
+
+import resource
+
+MOST = 500
+
+FORKS_WHEN_TOLD = """\
+import os, sys
+print("ready", flush=True)
+while sys.stdin.readline():
+    if os.fork() == 0:
+        sys.stdin.close()
+        print("born", flush=True)
+        import signal
+        signal.pause()
+"""
+
+
+@pytest.fixture(autouse=True)
+def limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the user of the tests had a limit."""
+    monkeypatch.setattr(limits, "_most", lambda: MOST)
+
+
+@pytest.fixture
+def command() -> Iterator[subprocess.Popen[str]]:
+    """A command that forks for each line that it reads."""
+    argv = [sys.executable, "-I", "-S", "-c", FORKS_WHEN_TOLD]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        for pid in (*linux.descendants(process.pid), process.pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def give_birth(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "born\n"
+
+
+def of(pid: int) -> int:
+    return resource.prlimit(pid, resource.RLIMIT_NPROC)[0]
+
+
+def test_a_command_and_all_whom_it_has_started_have_the_limit(command: subprocess.Popen[str]) -> None:
+    give_birth(command)
+    limits.reserve(command.pid)
+    give_birth(command)
+    everybody = [command.pid, *linux.descendants(command.pid)]
+    assert [of(pid) for pid in everybody] == [MOST] * 3
+
+
+def test_who_is_born_during_the_look_has_it_too(
+    command: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork bomb does not wait until it was looked at."""
+    descendants, births = linux.descendants, iter([True, True])
+
+    def slowly(pid: int) -> Iterator[int]:
+        found = list(descendants(pid))
+        if next(births, False):
+            give_birth(command)
+        yield from found
+
+    monkeypatch.setattr(linux, "descendants", slowly)
+    limits.reserve(command.pid)
+    assert [of(pid) for pid in descendants(command.pid)] == [MOST] * 2
+
+
+def test_a_lower_limit_of_its_own_is_kept(command: subprocess.Popen[str]) -> None:
+    resource.prlimit(command.pid, resource.RLIMIT_NPROC, (MOST - 1, MOST - 1))
+    limits.reserve(command.pid)
+    assert of(command.pid) == MOST - 1
+
+
+def test_one_that_has_ended_is_no_error() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    limits.reserve(process.pid)

@@ -7,17 +7,22 @@ import fcntl
 import os
 import pty
 import re
+import socket
 import struct
 import subprocess
 import sys
 import termios
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.images import HERE, archive, member
+from tests.support.odd_registry import OddRegistry, send
 from tests.support.steps import script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
 LINE = re.compile(rb"\r\x1b\[K(?:(?:(?:Running|Stopping) work|Starting:)[^\r\n\x1b^]*)?(?:\^C)?")
@@ -264,6 +269,67 @@ def test_characters_in_names_cannot_control_the_terminal(console: Callable[..., 
     shown = Console(tmp_path, item)
     try:
         shown.read_until(rb"Running a\?\[2Jb > s1: 0 s")
+        (tmp_path / "fifo").write_text("\n")
+        assert shown.finish() == 0
+    finally:
+        shown.close()
+
+
+@pytest.fixture
+def silent_registry() -> Iterator[str]:
+    """The address of one that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host, port = listening.getsockname()
+        yield f"{host}:{port}"
+
+
+@pytest.mark.parametrize("kind", ["git", "oci"])
+def test_the_line_tells_what_is_fetched_until_ctrl_c_ends_that(tmp_path: Path, silent_registry: str, kind: str) -> None:
+    git = f"func: {{git: {{url: 'http://{silent_registry}/group/x', rev: v1}}}}"
+    shown = Console(tmp_path, git if kind == "git" else f"{silent_registry}/group/x:1")
+    fetched = f"http://{silent_registry}/group/x: looking up v1" if kind == "git" else f"{silent_registry}/group/x:1"
+    try:
+        shown.read_until(rb"\r\x1b\[KFetching " + re.escape(fetched.encode()))
+        shown.type(b"\x03")
+        assert shown.finish() == 130
+        assert b"Stopping: 30 s left, Ctrl-C again to kill it" in shown.written
+    finally:
+        shown.close()
+
+
+@pytest.fixture
+def slow_registry() -> Iterator[tuple[OddRegistry, threading.Event]]:
+    """One that sends the first half of every blob at once, and the other when the event is set."""
+    registry, go_on = OddRegistry(), threading.Event()
+
+    def answer(request: BaseHTTPRequestHandler) -> bool:
+        if "/blobs/" not in request.path:
+            return False
+        content = registry.content(request.path)
+        send(request, 200, content[: len(content) // 2], {"Content-Length": str(len(content))})
+        go_on.wait()
+        request.wfile.write(content[len(content) // 2 :])
+        return True
+
+    registry.answer = answer
+    yield registry, go_on
+    go_on.set()
+    registry.close()
+
+
+def test_the_line_counts_the_bytes_of_an_image_and_then_tells_of_its_step(
+    tmp_path: Path, slow_registry: tuple[OddRegistry, threading.Event]
+) -> None:
+    registry, go_on = slow_registry
+    os.mkfifo(tmp_path / "fifo")
+    function = script(f"read x < {tmp_path / 'fifo'}")
+    layer = archive(member("func.yml", function.encode()), member("large", os.urandom(4_000_000)))
+    registry.offer("group/x", "1", {HERE: [layer]})
+    shown = Console(tmp_path, f"{registry.host}/group/x:1")
+    try:
+        shown.read_until(rb"Fetching \S+/group/x:1: [12]\.\d of 4\.\d MB")
+        go_on.set()
+        shown.read_until(rb"\r\x1b\[KRunning x > s1: 0 s")
         (tmp_path / "fifo").write_text("\n")
         assert shown.finish() == 0
     finally:

@@ -75,6 +75,10 @@ class OddRegistry:
         for blob in blobs:
             self._content[f"/v2/{repository}/blobs/{digest_of(blob)}"] = ("application/octet-stream", blob)
 
+    def content(self, path: str) -> bytes:
+        """What is offered at the path of a request."""
+        return self._content[path][1]
+
     def blob_requests(self) -> list[Asked]:
         """The requests for blobs."""
         return [asked for asked in self.asked if "/blobs/" in asked.path]

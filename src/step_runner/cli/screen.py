@@ -41,6 +41,9 @@ class Plain:
     def end(self) -> None:
         """Nothing is held back."""
 
+    def fetching(self, text: str) -> None:
+        """Nobody waits before a file or a pipe."""
+
     def stopping(self, grace: float) -> None:
         """The line about the stop says it."""
 
@@ -70,6 +73,7 @@ class Terminal(Plain):
         self.stdout = self._writer if os.isatty(STDOUT) else STDOUT
         self.stderr = self._writer
         self._step = ""
+        self._fetching = ""
         self._since = time.monotonic()
         self._kill_at: float | None = None
         self._at_line_start = True
@@ -88,10 +92,14 @@ class Terminal(Plain):
 
     def step_started(self, names: tuple[str, ...]) -> None:
         """The line names the step, with those that it stands in."""
-        text = " > ".join(names)
-        self._step = " " + "".join(character if character.isprintable() else "?" for character in text)
+        self._step = " " + _printable(" > ".join(names))
+        self._fetching = ""
         self._since = time.monotonic()
         self._draw()
+
+    def fetching(self, text: str) -> None:
+        """The line shows it when it is drawn the next time, until a step starts."""
+        self._fetching = _printable(text[:1].upper() + text[1:])
 
     def stopping(self, grace: float) -> None:
         """The line shows the time that is left."""
@@ -147,6 +155,8 @@ class Terminal(Plain):
         if self._kill_at is not None:
             left = max(0, math.ceil(self._kill_at - now))
             return f"Stopping{self._step}: {left} s left, Ctrl-C again to kill it"
+        if self._fetching:
+            return self._fetching
         return f"{'Running' if self._step else 'Starting'}{self._step}: {int(now - self._since)} s"
 
 
@@ -165,6 +175,10 @@ def _columns() -> int:
         return os.get_terminal_size(STDERR).columns or 80
     except OSError:
         return 80
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _encoded(line: str) -> bytes:

@@ -56,6 +56,9 @@ class LocalResult(NamedTuple):
 class Watcher(Observer, Protocol):
     """Shows a person what is going on."""
 
+    def fetching(self, text: str) -> None:
+        """A function is being fetched; the text tells which one, and how far. Any thread calls it, often."""
+
     def stopping(self, grace: float) -> None:
         """The job was asked to stop; what is left of it is killed after `grace` seconds."""
 
@@ -82,7 +85,7 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
         variables=run.variables,
         sink=sink,
         scratch=workspace.directory,
-        resolve=partial(_resolve, run.known, proc),
+        resolve=partial(_resolve, run.known, proc, watcher),
         observer=_Both(job, watcher),
         debug=run.debug,
     )
@@ -156,13 +159,15 @@ def _exit_status(job: Job[Sink], stopped_by: signal.Signals) -> int:
 async def _resolve(
     known: Mapping[Reference, Function],
     proc: Proc,
+    watcher: Watcher,
     reference: Reference,
     base: str,
     environment: Environment,
 ) -> Function:
     """The function that a reference names: one that is known, or else one that is looked for."""
-    function = known.get(reference)
-    return await resolve(proc, reference, base, environment) if function is None else function
+    if reference in known:
+        return known[reference]
+    return await resolve(proc, reference, base, environment, progress=watcher.fetching)
 
 
 class _Both(NamedTuple):

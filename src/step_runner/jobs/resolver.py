@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from step_runner.functions.reference import parse_reference
@@ -11,42 +12,40 @@ from step_runner.model import Builtin, Dynamic, Function, Git, Local, Oci, Refer
 from step_runner.runner.sequence import SCRIPT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from step_runner.fetch.cancellation import Cancellation
     from step_runner.runner.context import Environment
     from step_runner.runner.proc import Proc
 
 
-async def resolve(proc: Proc, reference: Reference, base: str, environment: Environment) -> Function:
+async def resolve(
+    proc: Proc,
+    reference: Reference,
+    base: str,
+    environment: Environment,
+    *,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Function:
     """The function that a reference in the directory `base` names; a registry's credentials stand in `environment`.
 
-    Raises StepRunnerError where there is none or it cannot be used, StoppedError when the job is cancelled while
-    the function is being fetched.
+    `progress` is told what is being fetched and how far that is, one line at a time, often, by any thread. Raises
+    StepRunnerError where there is none or it cannot be used, StoppedError when the job is cancelled while the function
+    is being fetched.
     """
     if isinstance(reference, Dynamic):
         reference = parse_reference(reference.template)
         assert not isinstance(reference, Dynamic)
     if isinstance(reference, Local):
         return find_function(reference, base, _not_fetched)
-    return await _fetch_and_find(proc, reference, base, environment)
-
-
-async def _fetch_and_find(proc: Proc, reference: Git | Oci | Builtin, base: str, environment: Environment) -> Function:
     from step_runner.fetch.cancellation import Cancellation
 
     cancellation = Cancellation()
     with proc.listening(lambda _: cancellation.cancel()):
-        return await asyncio.to_thread(_find, reference, base, environment, cancellation)
-
-
-def _find(
-    reference: Git | Oci | Builtin,
-    base: str,
-    environment: Environment,
-    cancellation: Cancellation,
-) -> Function:
-    if isinstance(reference, Builtin):
-        return _find_builtin(reference, cancellation)
-    return find_function(reference, base, lambda found: _fetch(found, environment, cancellation))
+        if isinstance(reference, Builtin):
+            return await asyncio.to_thread(_find_builtin, reference, cancellation)
+        fetch = partial(_fetch, environment=environment, cancellation=cancellation, progress=progress)
+        return await asyncio.to_thread(find_function, reference, base, fetch)
 
 
 def _find_builtin(reference: Builtin, cancellation: Cancellation) -> Function:
@@ -57,18 +56,20 @@ def _find_builtin(reference: Builtin, cancellation: Cancellation) -> Function:
     return SCRIPT if offer.name == catalog.SCRIPT else python_function(offer, cancellation)
 
 
-def _fetch(reference: Git | Oci, environment: Environment, cancellation: Cancellation) -> str:
+def _fetch(
+    reference: Git | Oci, environment: Environment, cancellation: Cancellation, progress: Callable[[str], None]
+) -> str:
     match reference:
         case Git():
             from step_runner.fetch.cache import Cache
             from step_runner.fetch.git import fetch_git
 
-            return fetch_git(reference, Cache(), cancellation)
+            return fetch_git(reference, Cache(), cancellation, progress=progress)
         case Oci():
             from step_runner.fetch.cache import Cache
             from step_runner.fetch.oci import fetch_oci
 
-            return fetch_oci(reference, Cache(), cancellation, environment=environment)
+            return fetch_oci(reference, Cache(), cancellation, environment=environment, progress=progress)
 
 
 def _not_fetched(reference: Git | Oci) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import uuid
@@ -58,6 +59,10 @@ def _note_start(event: str, _arguments: object) -> None:
 
 
 sys.addaudithook(_note_start)
+
+if sys.platform != "win32":
+    # Below nohup(1) it is ignored, and would be in all that the tests start.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -126,10 +131,8 @@ def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regist
 
 
 def _serve(directory: Path, **settings: Path) -> Iterator[RegistryServer]:
-    from tests.support.registry import PROGRAM, RegistryServer
+    from tests.support.registry import RegistryServer
 
-    if not PROGRAM:
-        pytest.skip("needs docker-registry, which .ci/install brings")
     server = RegistryServer(directory, **settings)
     yield server
     server.close()

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.absent import absent
 from tests.support.odd_registry import OddRegistry
-from tests.support.registry import PROGRAM, RegistryServer
+from tests.support.registry import RegistryServer
 
 from step_runner.errors import FetchError
 from step_runner.fetch import transport
@@ -275,7 +276,7 @@ def cancellation() -> Cancellation:
 def repositories(tmp_path: Path) -> Path:
     """The directory that `server` serves."""
     if not GIT:
-        pytest.skip("needs the git program")
+        absent("the program git is absent")
     return tmp_path / "repositories"
 
 
@@ -321,8 +322,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def secure_registry(certificate: Path, tmp_path: Path) -> Iterator[RegistryServer]:
     """A registry that speaks TLS with a certificate of its own."""
-    if not PROGRAM:
-        pytest.skip("needs docker-registry, which .ci/install brings")
     server = RegistryServer(tmp_path / "registry", certificate=certificate)
     yield server
     server.close()
@@ -339,7 +338,7 @@ def silent_server() -> Iterator[SilentServer]:
 def certificate(tmp_path: Path) -> Path:
     """A self-made certificate for 127.0.0.1 with its key, in one file."""
     if not OPENSSL:
-        pytest.skip("needs the openssl program")
+        absent("the program openssl is absent")
     path = tmp_path / "certificate.pem"
     subject = ["-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1"]
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.absent import absent
 from tests.support.crowd import Crowd
 from tests.support.server import Server
 from tests.support.steps import script
@@ -132,7 +133,7 @@ def test_the_limit_of_open_files(serve: Callable[..., Server]) -> None:
 def test_a_fork_bomb_within_the_limit_of_processes(serve: Callable[..., Server], temporary: str) -> None:
     """Another job can even run meanwhile: a step may use up less than the user has."""
     if shutil.which("setpriv") is None:
-        pytest.skip("util-linux is needed to become another user")
+        absent("util-linux is needed to become another user")
     os.chown(temporary, USER, USER)
     identity = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
     capable = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")

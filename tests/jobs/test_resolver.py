@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.absent import absent
 from tests.support.images import HERE, archive, member, push
 from tests.support.steps import run_list
 
@@ -31,7 +32,7 @@ FUNCTION = "{}\n---\nexec: {command: [cat, '${{ func_dir }}/greeting']}\n"
 def git_repository(tmp_path: Path) -> str:
     """A repository on this machine whose root is a function."""
     if shutil.which("git") is None:
-        pytest.skip("there is no git to make a repository with")
+        absent("there is no git to make a repository with")
     (tmp_path / "func.yml").write_text(FUNCTION)
     (tmp_path / "greeting").write_text("hello from git\n")
     for arguments in (

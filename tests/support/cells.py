@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from tests.support.absent import absent
 from tests.support.cgroups import usable
 
 from gracefulexitcmd import cgroup
@@ -67,7 +68,7 @@ def _skip_unless_possible(user: str, *, with_cgroup: bool) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux has control groups and subreapers")
     if root and shutil.which("setpriv") is None:
-        pytest.skip("util-linux is needed to become another user")
+        absent("util-linux is needed to become another user")
     if not root and user == "root":
         pytest.skip("only root can do what root does")
     if with_cgroup and not can_make:

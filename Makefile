@@ -5,8 +5,8 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 # What Windows does not import.
-POSIX := gracefulexitcmd/(belonging|cgroup|command|container|driver|guard|ledger|linux|members|output|poller|posix|remains|roundup|subreaper|targets)
-POSIX := $(POSIX)|step_runner/(api/(companion|pump|socket)|jobs/(leftovers|other_end)|bootstrap/(install|start))
+POSIX := gracefulexitcmd/posix/.*
+POSIX := $(POSIX)|step_runner/(api/(companion|pump|socket)|jobs/(leftovers|other_end)|runner/limits|bootstrap/(install|start))
 
 .PHONY: run test test-windows lint types bench proto schema lock clean
 

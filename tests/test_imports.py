@@ -93,11 +93,18 @@ def test_runner_knows_nothing_of_functions() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((SOURCE / "gracefulexitcmd").glob("*.py")), ids=lambda path: str(path.relative_to(SOURCE))
+    "path", sorted((SOURCE / "gracefulexitcmd").rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE))
 )
 def test_gracefulexitcmd_needs_the_standard_library_only(path: Path) -> None:
     known = sys.stdlib_module_names | {"gracefulexitcmd"}
     assert [module for _, module in imports(path) if module.split(".")[0] not in known] == []
+
+
+@pytest.mark.parametrize(("own", "other"), [("posix", "windows"), ("windows", "posix")], ids=["posix", "windows"])
+def test_the_systems_know_nothing_of_each_other(own: str, other: str) -> None:
+    modules = [module for path in (SOURCE / "gracefulexitcmd" / own).glob("*.py") for _, module in imports(path)]
+    assert any(module.startswith(f"gracefulexitcmd.{own}.") for module in modules)
+    assert not any(module.startswith(f"gracefulexitcmd.{other}.") for module in modules)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["serve", "--help"]], ids=" ".join)

@@ -19,18 +19,12 @@ On Windows a Job Object takes the place of the group, CTRL_BREAK that of SIGTERM
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
 from gracefulexitcmd.exit import Cause, EndedProcess, Exit, Holder, SignalSent
-
-if sys.platform == "win32":
-    from gracefulexitcmd.windows.container import Container
-    from gracefulexitcmd.windows.roundup import Roundup, contain
-else:
-    from gracefulexitcmd.container import Container
-    from gracefulexitcmd.roundup import Roundup, contain
+from gracefulexitcmd.roundup import Roundup, contain
+from gracefulexitcmd.system import Container
 
 if TYPE_CHECKING:
     from gracefulexitcmd.aio import AsyncCmd, AsyncRoundup, OrphanReaper

@@ -14,14 +14,12 @@ from gracefulexitcmd.cmd import Cmd
 from gracefulexitcmd.duration import seconds
 from gracefulexitcmd.exit import Cause, exit_code
 from gracefulexitcmd.request import GRACE
+from gracefulexitcmd.roundup import Roundup
+from gracefulexitcmd.system import Container
 
-if sys.platform == "win32":
-    from gracefulexitcmd.windows.container import Container
-    from gracefulexitcmd.windows.roundup import Roundup
-else:
-    from gracefulexitcmd import subreaper
-    from gracefulexitcmd.container import Container, reap_orphans
-    from gracefulexitcmd.roundup import Roundup
+if sys.platform != "win32":
+    from gracefulexitcmd.posix import subreaper
+    from gracefulexitcmd.posix.container import reap_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

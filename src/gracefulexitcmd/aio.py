@@ -8,25 +8,20 @@ import sys
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import BaseCmd, Stoppable
+from gracefulexitcmd.roundup import round_up
 
 if sys.platform == "win32":
     from gracefulexitcmd.windows.driver import Driver
-    from gracefulexitcmd.windows.roundup import round_up
 else:
-    from gracefulexitcmd.container import reap_orphans
-    from gracefulexitcmd.driver import Driver
-    from gracefulexitcmd.roundup import round_up
+    from gracefulexitcmd.posix.container import reap_orphans
+    from gracefulexitcmd.posix.driver import Driver
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
     from gracefulexitcmd.exit import Exit
-
-    if sys.platform == "win32":
-        from gracefulexitcmd import Container as Membership
-    else:
-        from gracefulexitcmd.targets import Membership
+    from gracefulexitcmd.system import Membership
 
 REAP_WITHIN = 0.1
 """Seconds that an orphan may stay a zombie."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,11 +11,7 @@ from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.interrupt import InterruptHeldBack
 from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE, Request, Stream, StrPath
-
-if sys.platform == "win32":
-    from gracefulexitcmd.windows.command import CommandRun
-else:
-    from gracefulexitcmd.command import CommandRun
+from gracefulexitcmd.system import CommandRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,18 +17,12 @@ from gracefulexitcmd.request import check_seconds
 
 if TYPE_CHECKING:
     import signal
-    import sys
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
-    from gracefulexitcmd.exit import SignalSent
+    from gracefulexitcmd.exit import Cause, Holder, SignalSent
     from gracefulexitcmd.ladder import Step
-
-    if sys.platform == "win32":
-        from gracefulexitcmd.windows.members import Members
-        from gracefulexitcmd.windows.poller import Poller, Ready
-    else:
-        from gracefulexitcmd.members import Members
-        from gracefulexitcmd.poller import Poller, Ready
+    from gracefulexitcmd.streams import Streams
+    from gracefulexitcmd.system import Members, Poller, Ready
 
 
 class Execution:
@@ -43,6 +37,7 @@ class Execution:
         self._afterwards = _Afterwards(self._serve_stops)
         self._stops: deque[float] = deque()
         self._run: Run | None = None
+        self._holders: tuple[Holder, ...] = ()
 
     @property
     def pid(self) -> int | None:
@@ -71,7 +66,7 @@ class Execution:
             if self._run is not None:
                 raise RuntimeError("this command was started before: make a new one")
             self._run = self._begin(self._tell)
-            self._ladder = self._ladder.started(time.monotonic(), output=bool(self._run.open_pipes))
+            self._ladder = self._ladder.started(time.monotonic(), output=bool(self._run.streams))
 
     def stop(self, grace: float | None) -> None:
         """Send the stop signal now, and SIGKILL after `grace` seconds; stopping again can only shorten that.
@@ -164,7 +159,7 @@ class Execution:
             case Action.LOOK:
                 self._look(self._run)
             case Action.ABANDON_OUTPUT:
-                self._run.abandon_output()
+                self._holders = self._run.holders()
             case _:
                 assert_never(action)
 
@@ -176,7 +171,25 @@ class Execution:
         if self._run is None:
             self.exit = Exit(cause=self._ladder.cause, status=None, duration=0.0)
         else:
-            self.exit = self._run.end(self._ladder)
+            self.exit = self._ended(self._run)
+
+    def _ended(self, run: Run) -> Exit:
+        """Give back everything that was held, and say what happened."""
+        run.members.forget()
+        run.streams.finish()
+        run.let_go(self._ladder.cause)
+        run.poller.close()
+        return Exit(
+            cause=self._ladder.cause,
+            status=run.status,
+            duration=time.monotonic() - run.members.started_at,
+            forced=run.members.forced,
+            signals=tuple(run.members.signals),
+            census=run.members.census(),
+            holders=self._holders,
+            stdout=run.streams.content("stdout"),
+            stderr=run.streams.content("stderr"),
+        )
 
 
 class Run(Protocol):
@@ -185,17 +198,18 @@ class Run(Protocol):
     pid: int
     poller: Poller
     members: Members
+    streams: Streams
     stop_signal: signal.Signals
 
     @property
-    def open_pipes(self) -> Collection[object]:
-        """The pipes that are still to be read."""
+    def status(self) -> int | None:
+        """The leader's status, once it has exited and nobody else has taken it."""
 
-    def abandon_output(self) -> None:
-        """Take what was written so far, and name who could write more."""
+    def holders(self) -> tuple[Holder, ...]:
+        """Those who could still write to the pipes; what they wrote so far is taken."""
 
-    def end(self, ladder: Ladder) -> Exit:
-        """Give back everything that was held, and say what happened."""
+    def let_go(self, cause: Cause) -> None:
+        """Give back what only this system knows of; `cause` is why it has ended."""
 
 
 class _Afterwards:

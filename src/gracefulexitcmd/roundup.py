@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd import subreaper
 from gracefulexitcmd.cmd import Waitable
-from gracefulexitcmd.container import Container
 from gracefulexitcmd.execution import Execution
-from gracefulexitcmd.exit import Cause, Exit
-from gracefulexitcmd.ladder import Event, Ladder
-from gracefulexitcmd.members import Members
-from gracefulexitcmd.poller import Poller
+from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE
-from gracefulexitcmd.targets import Targets
+from gracefulexitcmd.streams import Streams
+from gracefulexitcmd.system import Container, Poller, members_of
+
+if sys.platform != "win32":
+    from gracefulexitcmd.posix import subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gracefulexitcmd.output import Pipe
-    from gracefulexitcmd.targets import Membership
+    from gracefulexitcmd.exit import Cause, Exit, Holder
+    from gracefulexitcmd.ladder import Event
+    from gracefulexitcmd.system import Membership
 
 
 class Roundup(Waitable):
@@ -44,46 +44,37 @@ def round_up(container: Membership, grace: float) -> Execution:
 
 
 class _ContainerRun:
-    """What there is only while a container is being emptied."""
+    """What there is only while a container is being emptied: nobody leads it, and it writes to no pipe."""
 
     pid = 0
+    status = None
     stop_signal = signal.SIGTERM
-    open_pipes: tuple[Pipe, ...] = ()
 
     def __init__(self, container: Membership, tell: Callable[[Event], None]) -> None:
-        container.ending = True
-        self._started_at = time.monotonic()
         self.poller = Poller()
-        self.members = Members(Targets(container), self.poller, partial(tell, Event.LOOK_DUE))
+        self.members = members_of(container, self.poller, tell)
+        self.streams = Streams(self.poller, tell)
 
-    def abandon_output(self) -> None:
-        """There is none."""
+    def holders(self) -> tuple[Holder, ...]:
+        return ()
 
-    def end(self, ladder: Ladder) -> Exit:
-        """Give back everything that was held, and say what happened."""
-        self.members.forget()
-        self.poller.close()
-        return Exit(
-            cause=Cause.EXITED,
-            status=None,
-            duration=time.monotonic() - self._started_at,
-            forced=self.members.forced,
-            signals=tuple(self.members.signals),
-            census=self.members.census(),
-        )
+    def let_go(self, _cause: Cause) -> None:
+        """The container stays open."""
 
 
 @contextlib.contextmanager
 def contain(grace: float = GRACE) -> Iterator[Container]:
     """A container for commands; when the block ends, in whatever way, everything in it is ended gracefully.
 
+    `grace` is the time between SIGTERM and SIGKILL, on Windows between CTRL_BREAK and TerminateJobObject, in seconds.
+    A command that still runs at the end of the block is ended, and whoever started it can wait for it afterwards.
+
     On Linux this process becomes a subreaper and stays one: orphans come to it, also those of other programs that
     it starts, and are reaped by it. What it starts in another way than through a command, and in a process group of
-    its own, cannot be told from an orphan, and is ended too. A command that still runs at the end of the block is
-    ended, and whoever started it can wait for it afterwards. `grace` is the time between SIGTERM and SIGKILL, in
-    seconds.
+    its own, cannot be told from an orphan, and is ended too.
     """
-    subreaper.become()
+    if sys.platform != "win32":
+        subreaper.become()
     container = Container()
     try:
         yield container

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gracefulexitcmd import AsyncCmd, Cmd, Exit, linux, posix
+from gracefulexitcmd import AsyncCmd, Cmd, Exit
+from gracefulexitcmd.posix import linux, process_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,8 +58,8 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     name: str = request.param
     if name == "number and pidfd":
         monkeypatch.setattr(linux, "can_signal_group", lambda _pidfd: False)
-    monkeypatch.setattr(posix, "portable", name in ("number", "number and ps"))
-    monkeypatch.setattr(posix, "has_proc", name != "number and ps")
+    monkeypatch.setattr(process_table, "portable", name in ("number", "number and ps"))
+    monkeypatch.setattr(process_table, "has_proc", name != "number and ps")
     return name
 
 

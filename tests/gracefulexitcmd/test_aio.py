@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gracefulexitcmd import AsyncCmd, Cause, Exit
-from gracefulexitcmd.poller import Poller
+from gracefulexitcmd.posix.poller import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from gracefulexitcmd import Cause, Cmd, Exit, posix
+from gracefulexitcmd import Cause, Cmd, Exit
 from gracefulexitcmd.ladder import Phase
-from gracefulexitcmd.poller import Poller
+from gracefulexitcmd.posix import process_group
+from gracefulexitcmd.posix.poller import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -350,13 +351,13 @@ def test_cancel_from_a_signal_handler_while_the_command_starts(
 ) -> None:
     """The handler interrupts the thread that holds the command's lock; the stop is served when that lets go."""
     command: Any = kind(FOREVER)
-    real = posix.open_group
+    real = process_group.open_group
 
-    def interrupted(process: subprocess.Popen[bytes]) -> posix.Group:
+    def interrupted(process: subprocess.Popen[bytes]) -> process_group.Group:
         signalled(command.cancel)
         return real(process)
 
-    monkeypatch.setattr(posix, "open_group", interrupted)
+    monkeypatch.setattr(process_group, "open_group", interrupted)
     result(command.start())
     ended: Exit = result(command.wait())
     assert (ended.cause, ended.status) == (Cause.CANCELLED, -signal.SIGTERM)
@@ -366,13 +367,13 @@ def test_cancel_from_another_thread_while_the_command_starts(
     kind: type[BaseCmd], result: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command: Any = kind(FOREVER)
-    real = posix.open_group
+    real = process_group.open_group
 
-    def cancelled_meanwhile(process: subprocess.Popen[bytes]) -> posix.Group:
+    def cancelled_meanwhile(process: subprocess.Popen[bytes]) -> process_group.Group:
         with _thread_running(command.cancel):
             return real(process)
 
-    monkeypatch.setattr(posix, "open_group", cancelled_meanwhile)
+    monkeypatch.setattr(process_group, "open_group", cancelled_meanwhile)
     result(command.start())
     ended: Exit = result(command.wait())
     assert ended.cause is Cause.CANCELLED

@@ -4,7 +4,8 @@ REAPER says what it has: `subreaper`, `cgroup`, `both`, or `plain` for nothing, 
 """
 
 import json, os, signal, subprocess, sys
-from gracefulexitcmd import Cmd, Container, Roundup, contain, subreaper
+from gracefulexitcmd import Cmd, Container, Roundup, contain
+from gracefulexitcmd.posix import subreaper
 
 REAPER, SCENARIO, MARK, *SHAPES = sys.argv[1:]
 GRACE = 0.3

@@ -1,7 +1,7 @@
 """Does some work guarded, and writes lines to stdout: `guarded.py WORK ARGUMENT...`; `worker PID` is the first."""
 
 import os, signal, subprocess, sys
-from gracefulexitcmd.guard import guarded
+from gracefulexitcmd.posix.guard import guarded
 
 WORK, *ARGUMENTS = sys.argv[1:]
 GRACE = 1.0

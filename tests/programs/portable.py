@@ -1,9 +1,9 @@
 """The step runner as it is where the system has no subreapers, pidfds and control groups: `portable.py ARGUMENT...`."""
 
-from gracefulexitcmd import cgroup, posix, subreaper
+from gracefulexitcmd.posix import cgroup, process_table, subreaper
 
 subreaper.become = lambda: False
-posix.portable = True
+process_table.portable = True
 cgroup.make = lambda name: None
 
 from step_runner.__main__ import main

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gracefulexitcmd import belonging
-from gracefulexitcmd.belonging import Claim, Reaper
-from gracefulexitcmd.linux import Process
+from gracefulexitcmd.posix import belonging
+from gracefulexitcmd.posix.belonging import Claim, Reaper
+from gracefulexitcmd.posix.linux import Process
 
 RUNNER, SHELL = 3, 2
 REAPER = Reaper(RUNNER, group=RUNNER, session=SHELL)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd import linux
+from gracefulexitcmd.posix import linux
 from step_runner.runner import limits
 
 if TYPE_CHECKING:

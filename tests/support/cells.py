@@ -13,7 +13,7 @@ import pytest
 from tests.support.absent import absent
 from tests.support.cgroups import usable
 
-from gracefulexitcmd import cgroup
+from gracefulexitcmd.posix import cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from gracefulexitcmd import cgroup
+from gracefulexitcmd.posix import cgroup
 
 
 @functools.cache

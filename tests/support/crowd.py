@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from gracefulexitcmd.cgroup import PREFIX
+from gracefulexitcmd.posix.cgroup import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

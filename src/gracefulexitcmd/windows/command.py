@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import time
-from functools import partial
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd.exit import Cause, Exit, Holder
-from gracefulexitcmd.ladder import Event, Ladder
+from gracefulexitcmd.exit import Cause, Holder
+from gracefulexitcmd.ladder import Event
+from gracefulexitcmd.streams import Streams
 from gracefulexitcmd.windows import calls, process
 from gracefulexitcmd.windows.job import JobObject
 from gracefulexitcmd.windows.members import Members
@@ -30,11 +29,10 @@ class CommandRun:
     """What there is only while a command runs: a job of its own, inside that of its container if it has one."""
 
     def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
-        self._tell = tell
-        self._status: int | None = None
-        self._holders: tuple[Holder, ...] = ()
-        self._running = False
+        self.status: int | None = None
         self.stop_signal = request.stop_signal
+        self._tell = tell
+        self._running = False
         self._container = request.container
         with contextlib.ExitStack() as undo:
             self._job = JobObject()
@@ -45,16 +43,16 @@ class CommandRun:
             self.pid = self._process.pid
             undo.callback(_close, ours)
             undo.callback(_kill, self._process)
-            self._started_at = time.monotonic()
             self._handle = process.open_leader(self.pid)
             undo.callback(calls.close_handle, self._handle)
             self._enclose()
             calls.resume_process(self._handle)
             undo.pop_all()
         self._running = True
-        self.members = self._members(tuple(os.fspath(word) for word in request.argv))
+        leader = {self.pid: tuple(os.fspath(word) for word in request.argv)}
+        self.members = Members(self._job, leader, lambda: (self.pid,), self.poller, tell)
         self.poller.watch(self._handle, self._leader_exited)
-        self._connect(ours, request.input)
+        self.streams = self._streams(ours, request.input)
 
     def __del__(self) -> None:
         # Nobody waited for the end. The job is closed as well, which ends the command.
@@ -63,62 +61,13 @@ class CommandRun:
             self.poller.close()
             calls.close_handle(self._handle)
 
-    def abandon_output(self) -> None:
-        """Take what was written so far; one of those who are left of the command holds the output."""
-        for pipe in self.open_pipes:
-            pipe.read()
-        if not all(pipe.closed for pipe in self.open_pipes):
-            self._holders = tuple(Holder(pid, argv) for pid, argv in self.members.left())
+    def holders(self) -> tuple[Holder, ...]:
+        """Those who are left, one of whom could still write to the pipes; what they wrote so far is taken."""
+        return tuple(Holder(pid, argv) for pid, argv in self.members.left()) if self.streams.read() else ()
 
-    def end(self, ladder: Ladder) -> Exit:
-        """Give back everything that was held, and say what happened."""
-        self._running = False
-        self.members.forget()
-        self._close_feed()
-        for pipe in self._pipes.values():
-            pipe.finish()
-        self._let_go(ladder.cause)
-        self.poller.close()
-        return Exit(
-            cause=ladder.cause,
-            status=self._status,
-            duration=time.monotonic() - self._started_at,
-            forced=self.members.forced,
-            signals=tuple(self.members.signals),
-            census=self.members.census(),
-            holders=self._holders,
-            stdout=self._content("stdout"),
-            stderr=self._content("stderr"),
-        )
-
-    def _enclose(self) -> None:
-        """Put the command into its jobs; it is suspended until then, so that nothing can be born outside."""
-        if self._container is not None:
-            self._container.started(self.pid, self._handle)
-        self._job.assign(self._handle)
-
-    def _members(self, argv: tuple[str, ...]) -> Members:
-        return Members(
-            self._job,
-            {self.pid: argv},
-            lambda: (self.pid,),
-            self.poller,
-            changed=partial(self._tell, Event.LOOK_DUE),
-            unreachable=partial(self._tell, Event.UNREACHABLE),
-        )
-
-    def _connect(self, ours: dict[str, int], content: bytes | None) -> None:
-        self._feed: Feed | None = None
-        if content is not None:
-            self._feed = Feed(ours["stdin"], content)
-            self.poller.watch(self._feed.event, self._write)
-        self._pipes = {name: Pipe(handle) for name, handle in ours.items() if name != "stdin"}
-        self.open_pipes = set(self._pipes.values())
-        for pipe in self.open_pipes:
-            self.poller.watch(pipe.event, partial(self._read, pipe))
-
-    def _let_go(self, cause: Cause) -> None:
+    def let_go(self, cause: Cause) -> None:
         """Close the job; what a command that has ended by itself left in the background lives on."""
+        self._running = False
         if not self._job.processes():
             if self._container is not None:
                 self._container.ended(self.pid)
@@ -128,31 +77,21 @@ class CommandRun:
         self._process.poll()
         calls.close_handle(self._handle)
 
+    def _enclose(self) -> None:
+        """Put the command into its jobs; it is suspended until then, so that nothing can be born outside."""
+        if self._container is not None:
+            self._container.started(self.pid, self._handle)
+        self._job.assign(self._handle)
+
+    def _streams(self, ours: dict[str, int], content: bytes | None) -> Streams:
+        feed = None if content is None else Feed(ours["stdin"], content)
+        pipes = {name: Pipe(handle) for name, handle in ours.items() if name != "stdin"}
+        return Streams(self.poller, self._tell, pipes, feed)
+
     def _leader_exited(self) -> None:
         self.poller.forget(self._handle)
-        self._status = self._process.wait()
+        self.status = self._process.wait()
         self._tell(Event.LEADER_EXITED)
-
-    def _read(self, pipe: Pipe) -> None:
-        pipe.read()
-        if pipe.closed:
-            self.poller.forget(pipe.event)
-            self.open_pipes.discard(pipe)
-            if not self.open_pipes:
-                self._tell(Event.OUTPUT_CLOSED)
-
-    def _write(self) -> None:
-        if self._feed is not None and self._feed.write():
-            self._close_feed()
-
-    def _close_feed(self) -> None:
-        if self._feed is not None:
-            self.poller.forget(self._feed.event)
-            self._feed.close()
-            self._feed = None
-
-    def _content(self, name: str) -> bytes | None:
-        return self._pipes[name].content if name in self._pipes else None
 
 
 def _spawn(request: Request) -> tuple[subprocess.Popen[bytes], dict[str, int]]:

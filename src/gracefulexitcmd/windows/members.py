@@ -7,12 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd.exit import EndedProcess, SignalSent
+from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.windows import calls, console, process
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Collection
 
+    from gracefulexitcmd.windows.container import Container
     from gracefulexitcmd.windows.job import JobObject
     from gracefulexitcmd.windows.poller import Poller
 
@@ -35,7 +37,7 @@ class Members:
     """The targets of a stop, from the first signal until nobody is left.
 
     `leader` is the argv of the process that was started, by its number; `groups` gives the console groups that are
-    to be told; `unreachable` is called where none of them could be.
+    to be told. What happens is told to `tell`.
     """
 
     def __init__(
@@ -44,19 +46,17 @@ class Members:
         leader: dict[int, tuple[str, ...]],
         groups: Callable[[], Collection[int]],
         poller: Poller,
-        changed: Callable[[], None],
-        unreachable: Callable[[], None],
+        tell: Callable[[Event], None],
     ) -> None:
         self.look_at: float | None = None
         """When to look again, on the monotonic clock, where nobody tells that a member ended."""
         self.signals: list[SignalSent] = []
+        self.started_at = time.monotonic()
         self._job = job
         self._leader = leader
         self._groups = groups
         self._poller = poller
-        self._changed = changed
-        self._unreachable = unreachable
-        self._started_at = time.monotonic()
+        self._tell = tell
         self._found: dict[int, _Found] = {}
         self._last_signal: dict[int, str] = {}
         self._alive: set[int] = set()
@@ -73,7 +73,7 @@ class Members:
         if any(reached):
             self._note(BREAK, sent_at)
         else:
-            self._unreachable()
+            self._tell(Event.UNREACHABLE)
 
     def kill(self) -> None:
         """End the whole job."""
@@ -83,7 +83,7 @@ class Members:
             self._note(FORCE, sent_at)
 
     def watch(self, *, kill: bool) -> bool:
-        """Have `changed` called when one of those who are left has ended; False when nobody is left.
+        """Have it told when one of those who are left has ended; False when nobody is left.
 
         With `kill` the job is ended once more: somebody may have been put into it meanwhile.
         """
@@ -131,7 +131,7 @@ class Members:
 
     def _note(self, name: str, at: float) -> None:
         self._last_signal.update(dict.fromkeys(self._alive, name))
-        self.signals.append(SignalSent(name, at - self._started_at, len(self._alive)))
+        self.signals.append(SignalSent(name, at - self.started_at, len(self._alive)))
 
     def _wait_for(self, pids: Collection[int]) -> None:
         """Wait for as many as there is room for; when one of them has ended there is another look."""
@@ -154,7 +154,12 @@ class Members:
 
     def _ended(self, handle: int) -> None:
         if handle in self._watched:
-            self._changed()
+            self._tell(Event.LOOK_DUE)
+
+
+def members_of(container: Container, poller: Poller, tell: Callable[[Event], None]) -> Members:
+    """Everybody in a container."""
+    return Members(container.job, {}, container.groups, poller, tell)
 
 
 def _argv(pid: int) -> tuple[str, ...]:

@@ -114,7 +114,8 @@ class Pipe:
         self._handle = handle
         self._operation: _Operation | None = None
         operation = self._operation = _Operation(handle)
-        self.event = operation.event
+        self.ready = operation.event
+        """The event that is signalled when there is something to read."""
         self._buffer = ctypes.create_string_buffer(CHUNK)
         self._chunks: list[bytes] = []
         self._begin(operation)
@@ -165,7 +166,8 @@ class Feed:
         self._handle = handle
         self._operation: _Operation | None = None
         operation = self._operation = _Operation(handle)
-        self.event = operation.event
+        self.ready = operation.event
+        """The event that is signalled when there is room."""
         self._content = content
         self._written = 0
         self._begin(operation)

@@ -45,8 +45,8 @@ class Poller:
         """How many more handles can be watched."""
         return MOST_HANDLES - 1 - len(self._watched)
 
-    def watch(self, handle: int, then: Reaction) -> None:
-        """Call `then` whenever the handle is signalled."""
+    def watch(self, handle: int, then: Reaction, *, write: bool = False) -> None:
+        """Call `then` whenever the handle is signalled, whether that is for reading or, with `write`, for writing."""
         self._watched = {**self._watched, handle: then}
 
     def forget(self, handle: int) -> None:

@@ -12,7 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from gracefulexitcmd import Exit
-    from gracefulexitcmd.guard import Work
+    from gracefulexitcmd.posix.guard import Work
 
 
 def guarded(work: Work, grace: float) -> int:
@@ -23,7 +23,7 @@ def guarded(work: Work, grace: float) -> int:
     """
     if sys.platform == "win32":
         return work(None)
-    from gracefulexitcmd.guard import guarded
+    from gracefulexitcmd.posix.guard import guarded
 
     return guarded(work, grace, _killed)
 

@@ -10,7 +10,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncRoundup
-from gracefulexitcmd.remains import remains
+from gracefulexitcmd.posix.remains import remains
 from step_runner.jobs.workspace import LEDGER, PREFIX
 from step_runner.runner import notices
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gracefulexitcmd import Exit
-    from gracefulexitcmd.remains import Remains
+    from gracefulexitcmd.posix.remains import Remains
 
 
 class Leftovers:

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from gracefulexitcmd import AsyncCmd, Cause, Exit
 from step_runner.errors import CommandError, StoppedError
 from step_runner.model import ExecResult
-from step_runner.runner import limits, notices
+from step_runner.runner import notices
+
+if sys.platform == "linux":
+    from step_runner.runner import limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +65,7 @@ async def run_command(
             raise CommandError(f"exec: {_not_started(command, error)}") from error
         except ValueError as error:  # a NUL or half a surrogate pair in a word, `=` in a variable's name
             raise CommandError(f"exec: the command or its environment cannot be used: {error}") from error
-        if process.pid is not None:
+        if process.pid is not None and sys.platform == "linux":
             limits.reserve(process.pid)
         ended = await process.wait()
     if ended.cause is not Cause.EXITED:

@@ -1,12 +1,15 @@
-"""Keeps a part of what a user may have for the step runner, so that a step which uses up the rest ends nobody else."""
+"""Keeps a part of what a user may have for the step runner, so that a step which uses up the rest ends nobody else.
+
+Only Linux can set the limits of another process.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import sys
+import resource
 
-from gracefulexitcmd import linux
+from gracefulexitcmd.posix import linux
 
 RESERVED = 32
 """Processes and threads, at most a quarter of all that the user may have."""
@@ -19,9 +22,9 @@ def reserve(pid: int) -> None:
     """Let a command that was just started, and what it starts, have fewer processes than the user may have in all.
 
     The limit is soft, and counts all of a user's, setrlimit(2): whoever has a lower one is refused first. The server
-    needs threads to go on, and to end the step. Only Linux can set the limits of another process.
+    needs threads to go on, and to end the step.
     """
-    if sys.platform == "linux" and (most := _most()) is not None:
+    if (most := _most()) is not None:
         # The limit is inherited, so after the command's own only those are to be found who were born before.
         _lower(pid, most)
         quiet = 0
@@ -32,8 +35,6 @@ def reserve(pid: int) -> None:
 
 def _lower(pid: int, most: int) -> bool:
     """Whether a process had a higher limit until now; nobody's is raised."""
-    import resource
-
     with contextlib.suppress(OSError):  # it has ended, or runs as another user
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NPROC)
         if soft == resource.RLIM_INFINITY or soft > most:
@@ -45,7 +46,5 @@ def _lower(pid: int, most: int) -> bool:
 @functools.cache
 def _most() -> int | None:
     """How many processes the user of a command may have; None where there is no limit."""
-    import resource
-
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     return None if soft == resource.RLIM_INFINITY else soft - min(RESERVED, soft // 4)

@@ -6,13 +6,13 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd import belonging, cgroup, ledger, linux, posix, subreaper
-from gracefulexitcmd.container import COOKIE, living, look
+from gracefulexitcmd.posix import belonging, cgroup, ledger, linux, process_table, subreaper
+from gracefulexitcmd.posix.container import COOKIE, living, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gracefulexitcmd.belonging import Identity
+    from gracefulexitcmd.posix.linux import Identity
 
 
 class Remains:
@@ -41,19 +41,19 @@ class Remains:
         """Who belongs to it and is alive."""
         if self._gone:
             return []
-        processes, has_cookie = look(posix.processes(), self._entry.since)
+        processes, has_cookie = look(process_table.processes(), self._entry.since)
         table = living(processes)
         found = self._found_in(table, has_cookie)
-        self._known.update({(pid, table[pid].start_time): how for pid, how in found.items()})
+        self._known.update({table[pid].identity: how for pid, how in found.items()})
         return [table[pid] for pid in found]
 
     def how(self, process: linux.Process) -> str:
         """How a process is known to belong: leader, group, cgroup, session, descendant or cookie."""
-        return self._known.get((process.pid, process.start_time), "group")
+        return self._known.get(process.identity, "group")
 
     def may_end(self, process: linux.Process) -> bool:
         """Whether a member can be ended: it may be signalled, or it is in the control group, which spares nobody."""
-        return posix.may_signal(process) or process.pid in self._inside()
+        return process_table.may_signal(process) or process.pid in self._inside()
 
     def kill(self) -> None:
         """Send SIGKILL to everybody in the control group, if there is one."""

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gracefulexitcmd.poller import Poller
+from gracefulexitcmd.posix.poller import Poller
 
 
 def test_one_wake_for_two_who_are_ready_blocks_neither() -> None:

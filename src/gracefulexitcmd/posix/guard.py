@@ -14,8 +14,8 @@ import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from gracefulexitcmd import linux, subreaper
-from gracefulexitcmd.container import Container
+from gracefulexitcmd.posix import linux, subreaper
+from gracefulexitcmd.posix.container import Container
 from gracefulexitcmd.roundup import Roundup
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
 
 def _note_front(pid: int) -> None:
     """What it watches over is not abandoned as long as it lives."""
-    from gracefulexitcmd import ledger
+    from gracefulexitcmd.posix import ledger
 
     process = linux.process(pid)
-    ledger.front = None if process is None else (process.pid, process.start_time)
+    ledger.front = None if process is None else process.identity
 
 
 class _Front:

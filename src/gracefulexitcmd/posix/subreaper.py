@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd import linux
-from gracefulexitcmd.belonging import Reaper
+from gracefulexitcmd.posix import linux
+from gracefulexitcmd.posix.belonging import Reaper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.cgroups import needs_cgroup
 
-from gracefulexitcmd import Cmd, Container, cgroup
+from gracefulexitcmd import Cmd, Container
+from gracefulexitcmd.posix import cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +108,7 @@ def test_a_process_that_has_ended_cannot_be_moved(group: cgroup.Cgroup) -> None:
 @needs_cgroup
 def test_the_empty_groups_of_programs_that_were_killed_are_removed() -> None:
     """By the first that makes one; those that live keep theirs, and those that somebody lives in stay."""
-    program = "import os, signal; from gracefulexitcmd import cgroup; print(cgroup.make('x').path, flush=True); "
+    program = "import os, signal; from gracefulexitcmd.posix import cgroup; print(cgroup.make('x').path, flush=True); "
     with subprocess.Popen([sys.executable, "-c", f"{program}signal.pause()"], stdout=subprocess.PIPE) as killed:
         assert killed.stdout is not None
         path = killed.stdout.readline().decode().strip()

@@ -9,14 +9,16 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gracefulexitcmd import linux, posix
 from gracefulexitcmd.exit import EndedProcess, SignalSent
+from gracefulexitcmd.ladder import Event
+from gracefulexitcmd.posix import linux, process_table
+from gracefulexitcmd.posix.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gracefulexitcmd.poller import Poller
-    from gracefulexitcmd.targets import Targets
+    from gracefulexitcmd.posix.poller import Poller
+    from gracefulexitcmd.posix.targets import Membership
 
 LOOK_AGAIN = 0.01
 """Seconds between two looks where the system cannot tell when a process that is not a child ends."""
@@ -34,14 +36,14 @@ class _Found(NamedTuple):
 class Members:
     """The targets of a stop, from the first signal until nobody is left."""
 
-    def __init__(self, targets: Targets, poller: Poller, changed: Callable[[], None]) -> None:
+    def __init__(self, targets: Targets, poller: Poller, tell: Callable[[Event], None]) -> None:
         self.look_at: float | None = None
         """When to look again, on the monotonic clock, where nobody tells that a member ended."""
         self.signals: list[SignalSent] = []
+        self.started_at = time.monotonic()
         self._targets = targets
         self._poller = poller
-        self._changed = changed
-        self._started_at = time.monotonic()
+        self._tell = tell
         self._found: dict[int, _Found] = {}
         self._last_signal: dict[int, str] = {}
         self._stop_signal: signal.Signals | None = None
@@ -49,7 +51,7 @@ class Members:
         self._pidfds: set[int] = set()
 
     @property
-    def descriptors(self) -> frozenset[int]:
+    def held(self) -> frozenset[int]:
         """The descriptors that are held, until `forget`."""
         return frozenset(self._pidfds)
 
@@ -71,7 +73,7 @@ class Members:
         with contextlib.suppress(OSError):
             self._signal_uncounted(stop_signal)
         self._note(stop_signal, sent_at)
-        self.signals.append(SignalSent("SIGCONT", sent_at - self._started_at, len(self._alive)))
+        self.signals.append(SignalSent("SIGCONT", sent_at - self.started_at, len(self._alive)))
 
     def kill(self) -> None:
         """Send SIGKILL to everybody."""
@@ -82,7 +84,7 @@ class Members:
             self._note(signal.SIGKILL, sent_at)
 
     def watch(self, *, kill: bool) -> bool:
-        """Have `changed` called when those who are left have ended; False when nobody is left.
+        """Have it told when those who are left have ended; False when nobody is left.
 
         With `kill` whoever is found is sent SIGKILL: it was born since the last one. Nobody is waited for whom this
         user may not signal, such as a setuid program: the census tells that it was not ended.
@@ -159,15 +161,15 @@ class Members:
     def _count(self, processes: Iterable[linux.Process]) -> None:
         for process in processes:
             if process.pid not in self._found:
-                self._found[process.pid] = _Found(process, posix.argv(process.pid), self._targets.how(process))
+                self._found[process.pid] = _Found(process, process_table.argv(process.pid), self._targets.how(process))
                 self._alive.add(process.pid)
 
     def _note(self, number: signal.Signals, at: float) -> None:
         self._last_signal.update(dict.fromkeys(self._alive, number.name))
-        self.signals.append(SignalSent(number.name, at - self._started_at, len(self._alive)))
+        self.signals.append(SignalSent(number.name, at - self.started_at, len(self._alive)))
 
     def _wait_for(self, members: list[linux.Process] | None) -> bool:
-        if members is None or posix.portable:
+        if members is None or process_table.portable:
             self.look_at = time.monotonic() + LOOK_AGAIN
             return True
         try:
@@ -184,8 +186,14 @@ class Members:
             self._pidfds.discard(pidfd)
             self._drop(pidfd)
             if not self._pidfds:
-                self._changed()
+                self._tell(Event.LOOK_DUE)
 
     def _drop(self, pidfd: int) -> None:
         self._poller.forget(pidfd)
         os.close(pidfd)
+
+
+def members_of(container: Membership, poller: Poller, tell: Callable[[Event], None]) -> Members:
+    """Everybody in a container, which is emptied from now on."""
+    container.ending = True
+    return Members(Targets(container), poller, tell)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd import belonging
-from gracefulexitcmd.belonging import Claim, Reaper
-from gracefulexitcmd.linux import Process
+from gracefulexitcmd.posix import belonging
+from gracefulexitcmd.posix.belonging import Claim, Reaper
+from gracefulexitcmd.posix.linux import Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

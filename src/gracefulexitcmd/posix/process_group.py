@@ -1,26 +1,17 @@
-"""A command and its process group, on any POSIX system."""
+"""The process group of a command."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Protocol
 
-from gracefulexitcmd import linux
-from gracefulexitcmd.belonging import UNKNOWN_SESSION
+from gracefulexitcmd.posix import linux, process_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-portable = not linux.has_pidfd()
-"""Whether to do without pidfds; tests set it to try the path of the systems that have none."""
-
-has_proc = sys.platform == "linux"
-"""Whether `/proc` lists the processes; where it does not, ps(1) does."""
+    import subprocess
 
 
 class Group(Protocol):
@@ -42,7 +33,7 @@ class Group(Protocol):
 
 def open_group(process: subprocess.Popen[bytes]) -> Group:
     """The group of a command started with `process_group=0`."""
-    if portable:
+    if process_table.portable:
         return NumberedGroup(process, _exit_pipe(process.pid))
     try:
         pidfd = os.pidfd_open(process.pid)
@@ -162,72 +153,3 @@ def _exit_pipe(pid: int) -> int:
         os.close(writer)
         raise
     return reader
-
-
-def processes() -> Iterator[linux.Process]:
-    """All processes that this one can see."""
-    return linux.processes() if has_proc else _listed_processes()
-
-
-def _listed_processes() -> Iterator[linux.Process]:
-    """All processes as ps(1) lists them, for systems without `/proc`; start times are seconds since the epoch."""
-    listed = _ps("-A", "-o", "pid=", "-o", "stat=", "-o", "ppid=", "-o", "pgid=", "-o", "lstart=")
-    for line in listed.splitlines():
-        pid, state, parent, group, started = line.split(None, 4)
-        start_time = int(time.mktime(time.strptime(started.strip(), "%a %b %d %H:%M:%S %Y")))
-        yield linux.Process(int(pid), state[0], int(parent), int(group), UNKNOWN_SESSION, start_time)
-
-
-def now() -> int:
-    """Now, on the clock of processes' start times; never later than that of a process started after this."""
-    # ps(1) works a start time out from the age in whole seconds, so it can be one too early.
-    return linux.ticks_since_boot() if has_proc else int(time.time()) - 1
-
-
-def signal_process(found: linux.Process, number: int) -> None:
-    """Send a signal to exactly this process; nothing happens when it is gone or may not be signalled."""
-    assert found.pid > 1, "0 and -1 are groups and everybody, 1 is the system's"
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if not portable:
-            linux.signal_process(found, number)
-        elif not has_proc or _is_still(found):
-            os.kill(found.pid, number)
-
-
-def _is_still(found: linux.Process) -> bool:
-    now = linux.process(found.pid)
-    return now is not None and now.start_time == found.start_time
-
-
-def may_signal(found: linux.Process) -> bool:
-    """Whether this user may signal a process."""
-    try:
-        os.kill(found.pid, 0)
-    except PermissionError:
-        return False
-    except ProcessLookupError:
-        return True
-    return True
-
-
-def trees(roots: Iterable[int]) -> Iterator[linux.Process]:
-    """The processes with these numbers and their descendants, found quickly; all there are, where that is not."""
-    return linux.trees(roots) if has_proc else _listed_processes()
-
-
-def argv(pid: int) -> tuple[str, ...]:
-    """A process's arguments as far as the system tells them."""
-    if has_proc:
-        return linux.argv(pid)
-    with contextlib.suppress(OSError):
-        return tuple(_ps("-ww", "-o", "command=", "-p", str(pid)).split())
-    return ()
-
-
-def _ps(*options: str) -> str:
-    """What ps(1) prints; OSError where it fails, as it does for a process that is gone."""
-    env = {**os.environ, "LC_ALL": "C"}
-    listing = subprocess.run(["ps", *options], stdin=subprocess.DEVNULL, capture_output=True, env=env)
-    if listing.returncode != 0:
-        raise OSError(f"ps ended with status {listing.returncode}")
-    return listing.stdout.decode(errors="replace")

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd import Cmd, Container, ledger, linux
-from gracefulexitcmd.ledger import Entry, Ledger, abandoned
-from gracefulexitcmd.remains import Remains, remains
+from gracefulexitcmd import Cmd, Container
+from gracefulexitcmd.posix import ledger, linux
+from gracefulexitcmd.posix.ledger import Entry, Ledger, abandoned
+from gracefulexitcmd.posix.remains import Remains, remains
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gracefulexitcmd.belonging import Identity
+    from gracefulexitcmd.posix.linux import Identity
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a ledger needs /proc")
 

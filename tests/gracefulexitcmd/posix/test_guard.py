@@ -13,12 +13,12 @@ import psutil
 import pytest
 from tests.support.crowd import ALL, Crowd
 
-from gracefulexitcmd.guard import FORWARDED
+from gracefulexitcmd.posix.guard import FORWARDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PROGRAM = Path(__file__).parents[1] / "programs" / "guarded.py"
+PROGRAM = Path(__file__).parents[2] / "programs" / "guarded.py"
 
 LONG = 30.0
 """Seconds that none of this comes near to."""

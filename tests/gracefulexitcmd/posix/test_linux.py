@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd import linux
+from gracefulexitcmd.posix import linux
 
 if TYPE_CHECKING:
     from collections.abc import Callable

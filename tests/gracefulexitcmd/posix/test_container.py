@@ -16,8 +16,9 @@ import pytest
 from tests.support.cgroups import needs_cgroup
 from tests.support.crowd import MANY, SHAPES, Crowd
 
-from gracefulexitcmd import Cmd, Container, linux
-from gracefulexitcmd.container import COOKIE, reap_orphans
+from gracefulexitcmd import Cmd, Container
+from gracefulexitcmd.posix import linux
+from gracefulexitcmd.posix.container import COOKIE, reap_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Protocol
 
-from gracefulexitcmd import posix
+from gracefulexitcmd.posix import process_group, process_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gracefulexitcmd.linux import Process
+    from gracefulexitcmd.posix.linux import Process
 
 
 class Membership(Protocol):
@@ -37,7 +37,7 @@ class Membership(Protocol):
 class Targets:
     """The processes of a container; those of a group that runs in it are signalled as one, which none can outrun."""
 
-    def __init__(self, container: Membership, group: posix.Group | None = None) -> None:
+    def __init__(self, container: Membership, group: process_group.Group | None = None) -> None:
         self._container = container
         self._group = group
 
@@ -72,4 +72,4 @@ class Targets:
         """Send a signal to each of `members` outside of the group."""
         for process in members:
             if self._group is None or process.group != self._group.pid:
-                posix.signal_process(process, number)
+                process_table.signal_process(process, number)

@@ -16,7 +16,8 @@ class Pipe:
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
-        self.descriptor = descriptor
+        self.ready = descriptor
+        """The descriptor, which becomes readable when there is something to read."""
         self.inode = os.fstat(descriptor).st_ino
         self.closed = False
         self._chunks: list[bytes] = []
@@ -30,7 +31,7 @@ class Pipe:
         """Take what is there, at most one burst; `closed` is set at the end of the pipe."""
         for _ in range(BURST):
             try:
-                chunk = os.read(self.descriptor, CHUNK)
+                chunk = os.read(self.ready, CHUNK)
             except BlockingIOError:
                 return
             if not chunk:
@@ -41,7 +42,7 @@ class Pipe:
     def finish(self) -> None:
         """Take what is left of what was written so far, and close this end."""
         self.read()
-        os.close(self.descriptor)
+        os.close(self.ready)
 
 
 class Feed:
@@ -49,14 +50,15 @@ class Feed:
 
     def __init__(self, descriptor: int, content: bytes) -> None:
         os.set_blocking(descriptor, False)
-        self.descriptor = descriptor
+        self.ready = descriptor
+        """The descriptor, which becomes writable when there is room."""
         self._left = memoryview(content)
 
     def write(self) -> bool:
         """Put in what fits, at most one burst; True when all was written or nobody reads any more."""
         try:
             for _ in range(BURST):
-                self._left = self._left[os.write(self.descriptor, self._left[:CHUNK]) :]
+                self._left = self._left[os.write(self.ready, self._left[:CHUNK]) :]
                 if not self._left:
                     return True
         except BlockingIOError:
@@ -64,3 +66,7 @@ class Feed:
         except BrokenPipeError:
             return True
         return False
+
+    def close(self) -> None:
+        """Close this end, so that the command finds the end of its input."""
+        os.close(self.ready)

@@ -37,7 +37,7 @@ class Poller:
             raise
 
     @property
-    def descriptors(self) -> tuple[int, int]:
+    def held(self) -> tuple[int, int]:
         """The descriptors that are held, until `close`, besides the selector's own."""
         return self._wake_reader, self._wake_writer
 

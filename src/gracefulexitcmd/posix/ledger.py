@@ -13,12 +13,12 @@ import json
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from gracefulexitcmd import linux
+from gracefulexitcmd.posix import linux
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gracefulexitcmd.belonging import Identity
+    from gracefulexitcmd.posix.linux import Identity
 
 front: Identity | None = None
 """The process that watches this one and ends what it leaves behind; `guarded` sets it in the worker."""
@@ -58,7 +58,7 @@ class Ledger:
         """Note a command. Where that is not possible, the disk is full say, the rest of the evidence must do."""
         with contextlib.suppress(OSError):
             if (process := linux.process(leader)) is not None:
-                self._write((process.pid, process.start_time))
+                self._write(process.identity)
 
     def close(self) -> None:
         """Let go of it; the file stays."""
@@ -72,8 +72,7 @@ def owners() -> tuple[Identity, ...]:
     """This process, and the one that watches it."""
     own = linux.process(os.getpid())
     assert own is not None
-    identity = own.pid, own.start_time
-    return (identity,) if front is None else (identity, front)
+    return (own.identity,) if front is None else (own.identity, front)
 
 
 @contextlib.contextmanager
@@ -124,13 +123,8 @@ def _identities(pairs: Iterable[Sequence[int]]) -> tuple[Identity, ...]:
 def _is_abandoned(entry: Entry, *, watched_here: bool) -> bool:
     if not same_boot(entry):
         return not watched_here
-    living = {pid for pid, start_time in entry.owners if _lives(pid, start_time)}
+    living = {owner.pid for owner in map(linux.again, entry.owners) if owner is not None and owner.alive}
     return entry.place == place() and living == ({os.getpid()} if watched_here else set())
-
-
-def _lives(pid: int, start_time: int) -> bool:
-    process = linux.process(pid)
-    return process is not None and process.alive and process.start_time == start_time
 
 
 def _content(descriptor: int) -> str:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gracefulexitcmd import linux, posix
 from gracefulexitcmd.exit import EndedProcess
-from gracefulexitcmd.members import Members
-from gracefulexitcmd.poller import Poller
+from gracefulexitcmd.posix import linux, process_table
+from gracefulexitcmd.posix.members import Members
+from gracefulexitcmd.posix.poller import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from gracefulexitcmd.targets import Targets
+    from gracefulexitcmd.posix.targets import Targets
 
 LEADER = linux.Process(100, "S", 1, 100, 100, start_time=5)
 CHILD = linux.Process(101, "S", 100, 100, 100, start_time=6)
@@ -59,8 +59,8 @@ class Crowd:
 
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Crowd:
-    monkeypatch.setattr(posix, "argv", lambda pid: (f"program-{pid}",))
-    monkeypatch.setattr(posix, "portable", True)
+    monkeypatch.setattr(process_table, "argv", lambda pid: (f"program-{pid}",))
+    monkeypatch.setattr(process_table, "portable", True)
     return Crowd()
 
 
@@ -73,7 +73,7 @@ def poller() -> Iterator[Poller]:
 
 @pytest.fixture
 def members(group: Crowd, poller: Poller) -> Members:
-    return Members(cast("Targets", group), poller, lambda: None)
+    return Members(cast("Targets", group), poller, lambda _event: None)
 
 
 def _ended(members: Members) -> dict[int, str | None]:
@@ -167,7 +167,7 @@ def test_where_nobody_can_be_listed_signals_are_sent_and_nobody_is_thought_gone(
 def test_who_cannot_be_watched_is_looked_at_again(
     group: Crowd, members: Members, monkeypatch: pytest.MonkeyPatch, gone: bool, open_pidfd: Callable[[bool], object]
 ) -> None:
-    monkeypatch.setattr(posix, "portable", False)
+    monkeypatch.setattr(process_table, "portable", False)
     monkeypatch.setattr(linux, "open_pidfd", lambda _process: open_pidfd(gone))
     group.answers = [[CHILD], []]
     assert members.watch(kill=False) is not gone

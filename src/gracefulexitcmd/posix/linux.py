@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,8 +19,12 @@ MOST_LOOKS = 100
 """How often to look for who was born since the last look, on a system that never stops to start processes."""
 
 
+Identity: TypeAlias = tuple[int, int]
+"""Pid and start time, in clock ticks since boot: a pid alone can be given away."""
+
+
 class Process(NamedTuple):
-    """A process as `/proc/PID/stat` shows it; pid and start time (clock ticks since boot) together are unique."""
+    """A process as `/proc/PID/stat` shows it; `start_time` is in clock ticks since boot."""
 
     pid: int
     state: str
@@ -29,6 +33,11 @@ class Process(NamedTuple):
     session: int
     start_time: int
     threads: int = 1
+
+    @property
+    def identity(self) -> Identity:
+        """What no other process has."""
+        return self.pid, self.start_time
 
     @property
     def alive(self) -> bool:
@@ -47,6 +56,12 @@ def process(pid: int) -> Process | None:
     fields = text[text.rindex(b")") + 2 :].split(None, 20)
     state, parent, group, session = chr(fields[0][0]), int(fields[1]), int(fields[2]), int(fields[3])
     return Process(pid, state, parent, group, session, start_time=int(fields[19]), threads=int(fields[17]))
+
+
+def again(identity: Identity) -> Process | None:
+    """The process with this identity as it is now, None if it is gone; OSError where no descriptor is free."""
+    now = process(identity[0])
+    return now if now is not None and now.identity == identity else None
 
 
 def processes() -> Iterator[Process]:
@@ -128,11 +143,11 @@ def open_pidfd(found: Process) -> int | None:
     except ProcessLookupError:
         return None
     try:
-        now = process(found.pid)
+        is_same = again(found.identity) is not None
     except OSError:
         os.close(descriptor)
         raise
-    if now is not None and now.start_time == found.start_time:
+    if is_same:
         return descriptor
     os.close(descriptor)
     return None

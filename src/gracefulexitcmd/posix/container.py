@@ -7,12 +7,12 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd import belonging, cgroup, linux, posix, subreaper
+from gracefulexitcmd.posix import belonging, cgroup, linux, process_table, subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from gracefulexitcmd.ledger import Ledger
+    from gracefulexitcmd.posix.ledger import Ledger
 
 COOKIE = "GRACEFULEXITCMD_COOKIE"
 """The variable by which a process is known even when it has left its group, its session and its parent.
@@ -36,10 +36,10 @@ class Container:
         self.cookie = os.urandom(8).hex()
         self.ending = False
         """Whether it is being emptied: what could be its own or another's need not be spared for it any more."""
-        self._since = posix.now()
+        self._since = process_table.now()
         self._running: set[int] = set()
         self._left: set[int] = set()
-        self._known: dict[belonging.Identity, str] = {}
+        self._known: dict[linux.Identity, str] = {}
         self._cgroup: cgroup.Cgroup | None = None
         self._confining = threading.Lock()
         self._closed = False
@@ -53,9 +53,9 @@ class Container:
         `remains` reads it; `grace` is the time between SIGTERM and SIGKILL then, in seconds. Without `/proc` nothing
         is written. Raises OSError where the file cannot be made.
         """
-        from gracefulexitcmd import ledger  # json costs milliseconds, which a plain command should not pay
+        from gracefulexitcmd.posix import ledger  # json costs milliseconds, which a plain command should not pay
 
-        if posix.has_proc:
+        if process_table.has_proc:
             group = cgroup.planned(self.cookie)
             directory = None if group is None else group.path
             entry = ledger.Entry(name, ledger.place(), self.cookie, self._since, grace, directory, ledger.owners())
@@ -132,20 +132,20 @@ class Container:
         if suspects := self._suspects(claim, table, found, reaper):
             claim = claim._replace(known={**claim.known, **suspects})
             found = belonging.members(claim, table, reaper, has_cookie)
-        self._known.update({(pid, table[pid].start_time): how for pid, how in found.items()})
+        self._known.update({table[pid].identity: how for pid, how in found.items()})
         return [table[pid] for pid in found]
 
     def glance(self) -> list[linux.Process]:
         """Those that are quickly found; they stay known. Without a subreaper that leaves out all orphans."""
-        return self.members() if subreaper.active else self._found_in(*self._look(posix.trees(self._running)))
+        return self.members() if subreaper.active else self._found_in(*self._look(process_table.trees(self._running)))
 
     def how(self, process: linux.Process) -> str:
         """How a process is known to belong: leader, group, cgroup, session, descendant, cookie or suspected."""
-        return self._known.get((process.pid, process.start_time), "group")
+        return self._known.get(process.identity, "group")
 
     def may_end(self, process: linux.Process) -> bool:
         """Whether a member can be ended: it may be signalled, or it is in the control group, which spares nobody."""
-        return posix.may_signal(process) or (self._cgroup is not None and process.pid in self._cgroup.pids())
+        return process_table.may_signal(process) or (self._cgroup is not None and process.pid in self._cgroup.pids())
 
     def kill(self) -> None:
         """Send SIGKILL to everybody in the control group, if there is one; the others are to be signalled."""
@@ -175,8 +175,8 @@ class Container:
     def _candidates(self) -> Iterable[linux.Process]:
         """The processes among which members can be: with a subreaper only those below it, else all there are."""
         if subreaper.active:
-            return posix.trees({*self._running, *_adopted(), *self._inside()})
-        return posix.processes()
+            return process_table.trees({*self._running, *_adopted(), *self._inside()})
+        return process_table.processes()
 
     def _suspects(
         self,
@@ -184,7 +184,7 @@ class Container:
         table: Mapping[int, linux.Process],
         found: Collection[int],
         reaper: belonging.Reaper,
-    ) -> dict[belonging.Identity, str]:
+    ) -> dict[linux.Identity, str]:
         """The orphans that nothing explains and that are to be ended with this container."""
         if not subreaper.active:
             return {}
@@ -194,7 +194,7 @@ class Container:
         explained = {pid for each in claims.values() for pid in belonging.members(each, table, reaper, carries)}
         rivals = [each for other, each in claims.items() if not other.ending]
         return {
-            (orphan.pid, orphan.start_time): "suspected"
+            orphan.identity: "suspected"
             for orphan in orphans
             if orphan.pid not in explained and belonging.suspected_of(claim, rivals, orphan)
         }
@@ -232,7 +232,7 @@ def _move(process: linux.Process, to: cgroup.Cgroup) -> None:
     """Move exactly this process: one that was given its number meanwhile is moved back."""
     to.add(process.pid)
     now = linux.process(process.pid)
-    if now is not None and now.start_time != process.start_time and (home := cgroup.own()) is not None:
+    if now is not None and now.identity != process.identity and (home := cgroup.own()) is not None:
         home.add(process.pid)
 
 

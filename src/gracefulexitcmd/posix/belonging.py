@@ -20,10 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from gracefulexitcmd.linux import Process
-
-Identity: TypeAlias = tuple[int, int]
-"""Pid and start time."""
+    from gracefulexitcmd.posix.linux import Identity, Process
 
 UNKNOWN_SESSION = 0
 """What stands for the session of a process where the system does not tell it."""
@@ -65,8 +62,8 @@ def members(claim: Claim, table: Mapping[int, Process], reaper: Reaper, has_cook
     young = [process for process in table.values() if process.start_time >= claim.since and process.pid not in spared]
     found: dict[int, str] = {}
     for process in young:
-        if (process.pid, process.start_time) in claim.known:
-            found[process.pid] = claim.known[process.pid, process.start_time]
+        if process.identity in claim.known:
+            found[process.pid] = claim.known[process.identity]
         elif process.group in claim.groups:
             found[process.pid] = "leader" if process.pid == process.group else "group"
         elif process.pid in claim.inside:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gracefulexitcmd.execution import Execution
     from gracefulexitcmd.exit import Exit
-    from gracefulexitcmd.poller import Poller
+    from gracefulexitcmd.posix.poller import Poller
 
 
 class Driver:

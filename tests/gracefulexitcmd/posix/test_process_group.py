@@ -12,59 +12,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd import Container, linux, posix
+from gracefulexitcmd import Container
+from gracefulexitcmd.posix import linux, process_group, process_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
-@pytest.fixture
-def group(path: str) -> Iterator[posix.Group]:
-    """The group of a process that waits for input."""
-    process = subprocess.Popen(["cat", "-u"], process_group=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(b"ready")
-    process.stdout.read(5)
-    opened = posix.open_group(process)
-    yield opened
-    if process.returncode is None:
-        process.kill()
-        select.select([opened.exit_descriptor], [], [])
-        opened.collect()
-    opened.close()
-    process.stdin.close()
-    process.stdout.close()
-    _join_waiting_threads()
+def test_path_is_the_one_that_was_asked_for(group: process_group.Group, path: str) -> None:
+    assert type(group) is (process_group.PidfdGroup if path == "pidfd" else process_group.NumberedGroup)
 
 
-@pytest.fixture
-def container(group: posix.Group) -> Iterator[Container]:
-    """The container that the group runs in."""
-    made = Container()
-    made._since = 0  # the group was started before
-    made.started(group.pid)
-    yield made
-    made.close()
-
-
-def _join_waiting_threads() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("wait for"):
-            thread.join()
-
-
-def test_path_is_the_one_that_was_asked_for(group: posix.Group, path: str) -> None:
-    assert type(group) is (posix.PidfdGroup if path == "pidfd" else posix.NumberedGroup)
-
-
-def test_member_is_found_and_told_apart_from_the_rest_of_the_world(group: posix.Group, container: Container) -> None:
+def test_member_is_found_and_told_apart_from_the_rest_of_the_world(
+    group: process_group.Group, container: Container
+) -> None:
     assert [process.pid for process in container.members()] == [group.pid]
     assert [process.pid for process in container.glance()] == [group.pid]
-    assert posix.argv(group.pid) == ("cat", "-u")
+    assert process_table.argv(group.pid) == ("cat", "-u")
 
 
-def test_signal_reaches_the_group_and_its_end_is_told(group: posix.Group, container: Container) -> None:
+def test_signal_reaches_the_group_and_its_end_is_told(group: process_group.Group, container: Container) -> None:
     assert group.signal(signal.SIGUSR1)
     select.select([group.exit_descriptor], [], [])
     assert group.collect() == -signal.SIGUSR1
@@ -72,7 +39,7 @@ def test_signal_reaches_the_group_and_its_end_is_told(group: posix.Group, contai
 
 
 def test_number_is_not_signalled_once_the_leader_was_reaped_by_others(
-    group: posix.Group, path: str, monkeypatch: pytest.MonkeyPatch
+    group: process_group.Group, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be another group's by then. A pidfd never is, and tells that nobody is left."""
     os.kill(group.pid, signal.SIGKILL)
@@ -89,17 +56,17 @@ def test_number_is_not_signalled_once_the_leader_was_reaped_by_others(
     assert not group.signal(signal.SIGTERM)
 
 
-def test_zombies_are_no_members(group: posix.Group, container: Container) -> None:
+def test_zombies_are_no_members(group: process_group.Group, container: Container) -> None:
     os.kill(group.pid, signal.SIGKILL)
     select.select([group.exit_descriptor], [], [])
     assert container.members() == []
 
 
-def test_group_outlives_its_leader(path: str, program: Callable[..., list[str]]) -> None:
+def test_group_outlives_its_leader(joined: None, path: str, program: Callable[..., list[str]]) -> None:
     """Its members are found and ended, and nobody else is."""
     container = Container()
     process = subprocess.Popen(program("hold_pipe.py", "in"), stderr=subprocess.PIPE, stdout=-3, process_group=0)
-    group = posix.open_group(process)
+    group = process_group.open_group(process)
     container.started(group.pid)
     assert process.stderr is not None
     holder = int(process.stderr.readline())
@@ -119,7 +86,6 @@ def test_group_outlives_its_leader(path: str, program: Callable[..., list[str]])
     assert container.members() == []
     group.close()
     container.close()
-    _join_waiting_threads()
 
 
 FORKING = """\
@@ -137,7 +103,7 @@ def test_group_that_forks_all_the_time_is_never_thought_to_be_empty() -> None:
     """Each of its processes lives for a moment only."""
     container = Container()
     process = subprocess.Popen([sys.executable, "-S", "-c", FORKING], stdout=subprocess.PIPE, process_group=0)
-    group = posix.open_group(process)
+    group = process_group.open_group(process)
     container.started(group.pid)
     assert process.stdout is not None
     process.stdout.readline()
@@ -151,30 +117,6 @@ def test_group_that_forks_all_the_time_is_never_thought_to_be_empty() -> None:
     assert all(found)
 
 
-@pytest.mark.parametrize("ps", ["false", "no-such-program"])
-def test_ps_that_fails_is_an_error_and_not_an_empty_group(
-    monkeypatch: pytest.MonkeyPatch, ps: str, group: posix.Group, container: Container
-) -> None:
-    real = subprocess.run
-    monkeypatch.setattr(posix, "has_proc", False)
-    monkeypatch.setattr(subprocess, "run", lambda argv, **options: real([ps, *argv[1:]], **options))
-    with pytest.raises(OSError, match=r"ps ended with status 1|no-such-program"):
-        container.members()
-    assert posix.argv(group.pid) == ()
-
-
-def test_descriptor_that_cannot_be_had_is_an_error_and_not_an_empty_group(
-    monkeypatch: pytest.MonkeyPatch, container: Container
-) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(posix, "has_proc", True)
-    monkeypatch.setattr(linux, "open", fail, raising=False)
-    with pytest.raises(OSError, match="Too many open files"):
-        container.members()
-
-
 def test_thread_that_cannot_be_started_leaves_no_descriptors(
     monkeypatch: pytest.MonkeyPatch, descriptors: Callable[[], int]
 ) -> None:
@@ -184,5 +126,5 @@ def test_thread_that_cannot_be_started_leaves_no_descriptors(
     before = descriptors()
     monkeypatch.setattr(threading.Thread, "start", fail)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        posix._exit_pipe(os.getpid())
+        process_group._exit_pipe(os.getpid())
     assert descriptors() == before

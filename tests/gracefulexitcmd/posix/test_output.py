@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd.output import BURST, CHUNK, Feed, Pipe
+from gracefulexitcmd.posix.output import BURST, CHUNK, Feed, Pipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,130 @@
+"""One run of a command: its process group, its pipes, its container."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd.exit import Holder
+from gracefulexitcmd.ladder import Event
+from gracefulexitcmd.posix import linux, process_group
+from gracefulexitcmd.posix.container import Container
+from gracefulexitcmd.posix.members import Members
+from gracefulexitcmd.posix.output import Feed, Pipe
+from gracefulexitcmd.posix.poller import Poller
+from gracefulexitcmd.posix.targets import Targets
+from gracefulexitcmd.streams import Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gracefulexitcmd.exit import Cause
+    from gracefulexitcmd.request import Request
+
+
+class CommandRun:
+    """What there is only while a command runs; a container of its own unless the request names one."""
+
+    def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
+        self.status: int | None = None
+        self.stop_signal = request.stop_signal
+        self._tell = tell
+        self._running = False
+        self._container = request.container or Container()
+        self._owns_container = request.container is None
+        with self._container.starting(), contextlib.ExitStack() as undo:
+            undo.callback(self._close_container)
+            # To mark the environment costs a tenth of a short command; its own container can do without.
+            env = request.env if self._owns_container else self._container.environment(request.env)
+            process, ours = _spawn(request, env)
+            undo.callback(_close, ours.values())
+            undo.callback(_kill, process)
+            self.poller = Poller()
+            undo.callback(self.poller.close)
+            self._group = process_group.open_group(process)
+            undo.callback(self._group.close)
+            self.pid = process.pid
+            self.members = Members(Targets(self._container, self._group), self.poller, tell)
+            self.poller.watch(self._group.exit_descriptor, self._leader_exited)
+            self.streams = self._streams(ours, request.input)
+            self._container.started(self.pid)
+            undo.pop_all()
+        self._running = True
+
+    def __del__(self) -> None:
+        # Nobody waited for the end; Popen warns of that. Descriptors are closed and nothing else: a forked process
+        # has a copy of this, and what it would read or unregister is its parent's.
+        if self._running:
+            _close((*self.streams.held, *self.members.held, *self.poller.held, self._group.exit_descriptor))
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Those who could still write to the pipes; what they wrote so far is taken."""
+        inodes = [pipe.inode for pipe in self.streams.read()]
+        if not inodes or sys.platform != "linux":
+            return ()
+        with contextlib.suppress(OSError):
+            return tuple(Holder(pid, linux.argv(pid)) for pid in linux.holders(inodes))
+        return ()
+
+    def let_go(self, _cause: Cause) -> None:
+        """Reap the leader; what a command that has ended by itself left in the background stays in its container."""
+        self._running = False
+        self._container.ended(self.pid, group_empty=self._group.close())
+        self._close_container()
+
+    def _streams(self, ours: dict[str, int], content: bytes | None) -> Streams:
+        feed = None if content is None else Feed(ours["stdin"], content)
+        pipes = {name: Pipe(descriptor) for name, descriptor in ours.items() if name != "stdin"}
+        return Streams(self.poller, self._tell, pipes, feed)
+
+    def _close_container(self) -> None:
+        if self._owns_container:
+            self._container.close()
+
+    def _leader_exited(self) -> None:
+        self.poller.forget(self._group.exit_descriptor)
+        self.status = self._group.collect()
+        self._tell(Event.LEADER_EXITED)
+
+
+def _spawn(request: Request, env: Mapping[str, str] | None) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
+    """Start the command in a process group of its own; returns our ends of its pipes by name."""
+    ours: dict[str, int] = {}
+    theirs: dict[str, int] = {}
+    try:
+        if request.input is not None:
+            theirs["stdin"], ours["stdin"] = os.pipe()
+        for name, stream in (("stdout", request.stdout), ("stderr", request.stderr)):
+            if stream == subprocess.PIPE:
+                ours[name], theirs[name] = os.pipe()
+        process = subprocess.Popen(
+            [os.fspath(word) for word in request.argv],
+            env=env,
+            cwd=request.cwd,
+            stdin=theirs.get("stdin", request.stdin),
+            stdout=theirs.get("stdout", request.stdout),
+            stderr=theirs.get("stderr", request.stderr),
+            process_group=0,
+        )
+    except BaseException:
+        _close(ours.values())
+        raise
+    finally:
+        _close(theirs.values())
+    return process, ours
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a command that cannot be looked after; nothing but its own start can have failed."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

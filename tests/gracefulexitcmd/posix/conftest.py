@@ -1,0 +1,54 @@
+"""A process group to look at, and the container that it runs in."""
+
+from __future__ import annotations
+
+import select
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd import Container
+from gracefulexitcmd.posix import process_group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def joined() -> Iterator[None]:
+    """The threads that wait for a leader have ended with the test."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("wait for"):
+            thread.join()
+
+
+@pytest.fixture
+def group(joined: None, path: str) -> Iterator[process_group.Group]:
+    """The group of a process that waits for input."""
+    process = subprocess.Popen(["cat", "-u"], process_group=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"ready")
+    process.stdout.read(5)
+    opened = process_group.open_group(process)
+    yield opened
+    if process.returncode is None:
+        process.kill()
+        select.select([opened.exit_descriptor], [], [])
+        opened.collect()
+    opened.close()
+    process.stdin.close()
+    process.stdout.close()
+
+
+@pytest.fixture
+def container(group: process_group.Group) -> Iterator[Container]:
+    """The container that the group runs in."""
+    made = Container()
+    made._since = 0  # the group was started before
+    made.started(group.pid)
+    yield made
+    made.close()

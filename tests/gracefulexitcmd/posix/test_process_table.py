@@ -1,0 +1,38 @@
+"""The process table, where it cannot be read."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd.posix import linux, process_table
+
+if TYPE_CHECKING:
+    from gracefulexitcmd import Container
+    from gracefulexitcmd.posix import process_group
+
+
+@pytest.mark.parametrize("ps", ["false", "no-such-program"])
+def test_ps_that_fails_is_an_error_and_not_an_empty_group(
+    monkeypatch: pytest.MonkeyPatch, ps: str, group: process_group.Group, container: Container
+) -> None:
+    real = subprocess.run
+    monkeypatch.setattr(process_table, "has_proc", False)
+    monkeypatch.setattr(subprocess, "run", lambda argv, **options: real([ps, *argv[1:]], **options))
+    with pytest.raises(OSError, match=r"ps ended with status 1|no-such-program"):
+        container.members()
+    assert process_table.argv(group.pid) == ()
+
+
+def test_descriptor_that_cannot_be_had_is_an_error_and_not_an_empty_group(
+    monkeypatch: pytest.MonkeyPatch, container: Container
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(process_table, "has_proc", True)
+    monkeypatch.setattr(linux, "open", fail, raising=False)
+    with pytest.raises(OSError, match="Too many open files"):
+        container.members()

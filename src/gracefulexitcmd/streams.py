@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 from gracefulexitcmd.ladder import Event
 
 if TYPE_CHECKING:
+    import sys
     from collections.abc import Callable, Mapping
 
-    from gracefulexitcmd.system import Feed, Pipe, Poller
+    if sys.platform == "win32":
+        from gracefulexitcmd.windows.pipes import Feed, Pipe
+        from gracefulexitcmd.windows.poller import Poller
+    else:
+        from gracefulexitcmd.posix.output import Feed, Pipe
+        from gracefulexitcmd.posix.poller import Poller
 
 
 class Streams:

@@ -9,14 +9,12 @@ if sys.platform == "win32":
     from gracefulexitcmd.windows.container import Container
     from gracefulexitcmd.windows.container import Container as Membership
     from gracefulexitcmd.windows.members import Members, members_of
-    from gracefulexitcmd.windows.pipes import Feed, Pipe
     from gracefulexitcmd.windows.poller import Poller, Ready
 else:
     from gracefulexitcmd.posix.command import CommandRun
     from gracefulexitcmd.posix.container import Container
     from gracefulexitcmd.posix.members import Members, members_of
-    from gracefulexitcmd.posix.output import Feed, Pipe
     from gracefulexitcmd.posix.poller import Poller, Ready
     from gracefulexitcmd.posix.targets import Membership
 
-__all__ = ["CommandRun", "Container", "Feed", "Members", "Membership", "Pipe", "Poller", "Ready", "members_of"]
+__all__ = ["CommandRun", "Container", "Members", "Membership", "Poller", "Ready", "members_of"]

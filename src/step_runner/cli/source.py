@@ -126,9 +126,15 @@ def _from_oci(oci: OciOptions) -> Step:
 def _step(name: str, call: Reference) -> Step:
     from step_runner.model import Local, Step
 
-    if isinstance(call, Local) and call.file is None and os.path.isfile(call.path):
-        raise InputError(f"{call.path}: the name of a step file must end in .yml or .yaml: rename it")
+    if isinstance(call, Local) and call.file is None:
+        refuse_other_files(call.path)
     return Step(name=name, call=call)
+
+
+def refuse_other_files(path: str) -> None:
+    """Raise InputError for a file that no reference can name: it would be taken for a directory."""
+    if os.path.isfile(path) and not path.endswith((".yml", ".yaml")):
+        raise InputError(f"{path}: the name of a step file must end in .yml or .yaml: rename it")
 
 
 def _as_path(text: str) -> str:
@@ -142,8 +148,13 @@ def _name(text: str) -> str:
     """A name for the step, from the file, directory or repository that it calls."""
     from step_runner.functions.reference import with_slashes
 
-    location = re.sub(r"(?<=.)@[^/@]*$|(?<=.):[^/:]*$", "", with_slashes(text).rstrip("/"))
-    base, ending = os.path.splitext(os.path.basename(os.path.abspath(location)))
+    return named_after(re.sub(r"(?<=.)@[^/@]*$|(?<=.):[^/:]*$", "", with_slashes(text).rstrip("/")))
+
+
+def named_after(path: str) -> str:
+    """A step's name, from the file or directory that it calls."""
+    base, ending = os.path.splitext(os.path.basename(os.path.abspath(path)))
     if base in ("func", "step") and ending:
-        base = os.path.basename(os.path.dirname(os.path.abspath(location)))
-    return re.sub(r"\W", "_", base, flags=re.ASCII) or "run"
+        base = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    name = re.sub(r"\W", "_", base, flags=re.ASCII) or "run"
+    return f"_{name}" if name[0].isdigit() else name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shlex
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from step_runner.cli import options
-from step_runner.errors import FunctionFileError, InputError, StepRunnerError
+from step_runner.errors import InputError, StepRunnerError
 
 if TYPE_CHECKING:
     from step_runner.api.console import Console
@@ -79,38 +78,28 @@ def command(
 
 def _steps(file: str) -> str:
     """The text that has a server call a function on this machine. Raises StepRunnerError where it cannot be used."""
+    from step_runner.cli.source import named_after
+
     path = os.path.abspath(file)
-    _check(file, path)
+    if "${{" in path:
+        raise InputError(f"{file}: an expression cannot stand in the path of a file: give another name")
+    _check(file)
     # JSON is YAML, so a path with any character in it stays one string.
-    call = {"name": _name(path), "func": path}
+    call = {"name": named_after(path), "func": path}
     return "{}\n---\n" + json.dumps({"run": [call]}, ensure_ascii=False)
 
 
-def _check(file: str, path: str) -> None:
-    """Raises FunctionFileError with all problems of the file and of what it calls; warnings are shown."""
+def _check(file: str) -> None:
+    """Show what is wrong in a file and in what it calls. Raises StepRunnerError unless there are only warnings."""
+    from step_runner.cli.problems import refuse
+    from step_runner.cli.source import refuse_other_files
     from step_runner.functions.check import check
     from step_runner.functions.load import load_file
     from step_runner.runner.binding import assign
 
-    if "${{" in path:
-        raise InputError(f"{file}: an expression cannot stand in the path of a file: give another name")
-    if os.path.isfile(path) and not path.endswith((".yml", ".yaml")):
-        raise InputError(f"{file}: the name of a step file must end in .yml or .yaml: rename it")
-    problems = check([file])
-    if any(not problem.warning for problem in problems):
-        raise FunctionFileError(problems)
-    for problem in problems:
-        click.echo(str(problem), err=True)
+    refuse_other_files(file)
+    refuse(check([file]))
     assign({}, load_file(file)[0].spec)
-
-
-def _name(path: str) -> str:
-    """A step's name, from the file or directory that it calls."""
-    base, ending = os.path.splitext(os.path.basename(path))
-    if base in ("func", "step") and ending:
-        base = os.path.basename(os.path.dirname(path))
-    name = re.sub(r"\W", "_", base, flags=re.ASCII)
-    return name if name and not name[0].isdigit() else f"_{name}"
 
 
 def _check_free(client: Console, job_id: str) -> None:

@@ -1,12 +1,12 @@
-"""For packages that offer functions in Python: how a type hint says that a value is secret, or is exported.
+"""For packages that offer functions in Python: how a type hint says what a value is beside its type.
 
-    from step_runner.plugin import Exported, Sensitive
+    from step_runner.plugin import Exported, JobVariables, Sensitive
 
     class Login(TypedDict):
         user: str
         API_TOKEN: Exported[Sensitive[str]]
 
-    def login(user: str, password: Sensitive[str]) -> Login: ...
+    def login(user: str, password: Sensitive[str], variables: JobVariables) -> Login: ...
 
 docs/builtins.md says how a package offers its functions.
 """
@@ -14,6 +14,7 @@ docs/builtins.md says how a package offers its functions.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Annotated, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class Mark(enum.Enum):
 
     SENSITIVE = "sensitive"
     EXPORTED = "exported"
+    JOB_VARIABLES = "job variables"
 
 
 Sensitive: TypeAlias = Annotated[T, Mark.SENSITIVE]
@@ -31,3 +33,6 @@ Sensitive: TypeAlias = Annotated[T, Mark.SENSITIVE]
 
 Exported: TypeAlias = Annotated[T, Mark.EXPORTED]
 """Not an output, but a variable of this name in the environment of all later steps."""
+
+JobVariables: TypeAlias = Annotated[Mapping[str, str], Mark.JOB_VARIABLES]
+"""Not an input, but the variables of the job, as steps see them in `${{ vars.NAME }}`: a file's is its path."""

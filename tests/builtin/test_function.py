@@ -95,6 +95,41 @@ def look() -> None:
     assert await workshop.output(run_list(step)) == [f"{workshop.work_dir} green '' 1"]
 
 
+async def test_job_variables_are_handed_to_who_asks_for_them(workshop: Workshop, install: Callable[..., Path]) -> None:
+    """They are no input: nobody has to give them, and nobody can."""
+    tell = """
+from step_runner.plugin import JobVariables
+
+def tell(name: str, variables: JobVariables) -> None:
+    print(name, variables["CI_JOB_NAME"], sorted(variables))
+"""
+    install("demo", tell, {"tell": "tell"})
+    variables = {"CI_JOB_NAME": "deploy", "FILE": "/file"}
+    lines = await workshop.output(run_list(call("tell", name="Ada")), variables=variables)
+    assert lines == ["Ada deploy ['CI_JOB_NAME', 'FILE']"]
+    error = await workshop.error(run_list(call("tell", name="Ada", variables={})))
+    assert 'step does not accept input with name "variables"' in error
+
+
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [(None, ["i", "w", "e"]), ("debug", ["d", "i", "w", "e"]), ("warn", ["w", "e"]), ("error", ["e"])],
+)
+async def test_what_is_logged_is_in_the_log_from_the_level_on_that_the_job_asks_for(
+    workshop: Workshop, install: Callable[..., Path], level: str | None, told: list[str]
+) -> None:
+    tell = """
+import logging
+
+def tell() -> None:
+    for name in ("debug", "info", "warning", "error"):
+        getattr(logging.getLogger("demo"), name)(name[0])
+"""
+    install("demo", tell, {"tell": "tell"})
+    step = {**call("tell"), "env": {} if level is None else {"CI_STEPS_LOG_LEVEL": level}}
+    assert await workshop.output(run_list(step)) == told
+
+
 async def test_exception_fails_the_step_and_the_log_has_its_traceback(
     workshop: Workshop, install: Callable[..., Path]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import pkgutil
 import signal
@@ -26,17 +27,25 @@ IMPORTING = {__file__, pkgutil.__file__, importlib.__file__, "<frozen importlib.
 """The files that import others."""
 
 
-def run(target: str, shown: str, inputs: dict[str, Value] | None = None, files: tuple[str, str] = ("", "")) -> None:
+def run(
+    target: str,
+    shown: str,
+    inputs: dict[str, Value] | None = None,
+    files: tuple[str, str] = ("", ""),
+    variables: dict[str, str] = {},  # noqa: B006 - never changed
+) -> None:
     """Call the function `target`, or print its specification where there are no inputs, and exit.
 
-    `shown` names it in messages; `files` are the output file and the export file. SIGTERM ends a call like
+    `shown` names it in messages; `files` are the output file and the export file, `variables` the job's. What it logs
+    is printed from the level on that CI_STEPS_LOG_LEVEL names. SIGTERM ends a call like
     sys.exit(143): `finally:` and context managers run; a coroutine is cancelled. A second SIGTERM does nothing.
     """
     if inputs is None:
         _describe(target)
     else:
         signal.signal(signal.SIGTERM, _exit)
-        _call(target, shown, inputs, files)
+        _print_what_is_logged()
+        _call(target, shown, inputs, files, variables)
 
 
 def _describe(target: str) -> None:
@@ -51,10 +60,18 @@ def _describe(target: str) -> None:
         stream.write(told)
 
 
-def _call(target: str, shown: str, inputs: dict[str, Value], files: tuple[str, str]) -> None:
+def _print_what_is_logged() -> None:
+    level = os.environ.get("CI_STEPS_LOG_LEVEL", "").strip().upper()
+    known = logging.getLevelNamesMapping().get(level, logging.INFO)
+    logging.basicConfig(stream=sys.stdout, level=known, format="%(message)s")
+    # Its lines name URLs, and what stands in those of a registry is not for a log.
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+
+def _call(target: str, shown: str, inputs: dict[str, Value], files: tuple[str, str], variables: dict[str, str]) -> None:
     try:
         function = _imported(target)
-        returned = results(function, _returned(function, arguments(function, inputs)))
+        returned = results(function, _returned(function, arguments(function, inputs, variables)))
     except StepRunnerError as error:
         sys.exit(f"Error: {shown}: {error}")
     except Exception as error:

@@ -35,12 +35,12 @@ GRACE = 1.0
 
 
 def python_function(offer: Offer, cancellation: Cancellation) -> Function:
-    """The plan of a function; its command gets the inputs through stdin, where no other process sees them.
+    """The plan of a function; its command gets all values through stdin, where no other process sees them.
 
     Raises FetchError where it cannot be imported or its signature says too little, StoppedError when it is cancelled.
     """
     request = escape_template(json.dumps(_request(offer))[:-1])
-    values = '"inputs": ${{ inputs }}, "files": ${{ [output_file, export_file] }}}'
+    values = '"inputs": ${{ inputs }}, "files": ${{ [output_file, export_file] }}, "variables": ${{ vars }}}'
     command = tuple(map(escape_template, _command(offer)))
     return Function(spec=_spec(offer, cancellation), body=Exec(command=command, input=f"{request}, {values}"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from step_runner.builtin.version import Version
 from step_runner.errors import InputError
 
 ARCHIVE = "function-image.tar"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,5 +36,5 @@ def oci_build(version: str, common: Files = Files(), platforms: dict[str, Platfo
             write_archive(Path.cwd() / ARCHIVE, layout, index, str(parsed))
         except OSError as error:
             raise InputError(f"{ARCHIVE}: cannot be written: {(error.strerror or str(error)).lower()}") from None
-    print(f"built {ARCHIVE}: version {parsed}, {', '.join(platforms)}, {index['digest']}")
+    _log.info("built %s: version %s, %s, %s", ARCHIVE, parsed, ", ".join(platforms), index["digest"])
     return Built(ARCHIVE, index["digest"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from step_runner.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_log = logging.getLogger(__name__)
 
 
 class Digest(TypedDict):
@@ -99,7 +103,7 @@ def promote(from_image: str, to_registry: str, to_repository: str, to_version: s
 
 
 def _tell(name: str, instead: str) -> None:
-    print(f"{name} is deprecated: use {instead}")
+    _log.warning("%s is deprecated: use %s", name, instead)
 
 
 def _turned(files: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the signature is evaluated
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from step_runner.errors import InputError
 
 if TYPE_CHECKING:
     from step_runner.builtin.push import Source
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,5 +53,5 @@ def publish(source: Source, digest: str, version: Version, target: RepositoryNam
             raise InputError(f"{target}:{version}: another image is published as this version; raise the version")
         tags = tags_of(version, existing)
         push(source, digest, repository, tags)
-    print(f"published {target}@{digest} as {', '.join(tags)}")
+    _log.info("published %s@%s as %s", target, digest, ", ".join(tags))
     return Published(f"{target}:{version}", digest, list(tags))

@@ -50,16 +50,23 @@ class Results(NamedTuple):
 def spec_of(function: Callable[..., Any]) -> Spec:
     """The inputs and outputs of a function. Raises InputError, with what to write instead, where one has no type."""
     hints = _hints(function)
-    inputs = {name: _input(one, hints) for name, one in inspect.signature(function).parameters.items()}
+    parameters = inspect.signature(function).parameters
+    inputs = {name: _input(one, hints) for name, one in parameters.items() if not _is_variables(hints.get(name))}
     fields = _fields(hints.get("return"))
     outputs = {name: _output(name, hint) for name, hint in fields.items() if not _is_exported(name, hint)}
     return Spec(inputs=inputs, outputs=outputs)
 
 
-def arguments(function: Callable[..., Any], inputs: Mapping[str, Value]) -> dict[str, Any]:
-    """The inputs as the function takes them. Raises InputError for a value that is not of the input's type."""
+def arguments(
+    function: Callable[..., Any], inputs: Mapping[str, Value], variables: Mapping[str, str] = {}
+) -> dict[str, Any]:
+    """The inputs as the function takes them, and the job's variables where it asks for them.
+
+    Raises InputError for a value that is not of the input's type.
+    """
     hints = _hints(function)
-    return {name: _converted(f'input "{name}"', value, hints[name]) for name, value in inputs.items()}
+    asked = {name: variables for name in inspect.signature(function).parameters if _is_variables(hints[name])}
+    return asked | {name: _converted(f'input "{name}"', value, hints[name]) for name, value in inputs.items()}
 
 
 def results(function: Callable[..., Any], returned: object) -> Results:
@@ -120,6 +127,10 @@ def _output(name: str, hint: object) -> Parameter:
         default=None if optional else UNSET,
         sensitive=Mark.SENSITIVE in _marks(hint),
     )
+
+
+def _is_variables(hint: object) -> bool:
+    return Mark.JOB_VARIABLES in _marks(hint)
 
 
 def _is_exported(name: str, hint: object) -> bool:

@@ -61,8 +61,10 @@ def _note_start(event: str, _arguments: object) -> None:
 sys.addaudithook(_note_start)
 
 if sys.platform != "win32":
-    # Below nohup(1) it is ignored, and would be in all that the tests start.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # Below nohup(1), or in the background of a shell, they are ignored, and would be by all that the tests start.
+    for ignorable in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(ignorable) is signal.SIG_IGN:
+            signal.signal(ignorable, signal.default_int_handler if ignorable is signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

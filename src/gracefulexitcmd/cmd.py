@@ -78,8 +78,8 @@ class BaseCmd(Stoppable):
     the time in seconds between the stop signal and SIGKILL, and the longest time that output is read after the
     command's own end; a command that runs longer than `timeout` seconds is stopped in the same way. `env`,
     `cwd`, `stdin`, `stdout` and `stderr` are as in `subprocess`; what goes to a PIPE is in the `Exit`. `input`
-    is written to the command's stdin. The command and all that it starts belong to `container`, which marks them
-    by a cookie in their environment; by default they belong to one of its own, without a cookie.
+    is written to the command's stdin. The command and all that it starts belong to `container`, by default to one of
+    its own, which marks them by a cookie in their environment.
 
     Raises TypeError or ValueError where the arguments make no sense.
     """

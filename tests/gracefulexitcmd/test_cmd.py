@@ -217,6 +217,15 @@ def test_whoever_is_in_the_group_is_gone_when_the_command_has_ended(
     ]
 
 
+def test_background_process_of_a_command_that_has_ended_by_itself_lives_on() -> None:
+    """Whoever wants it to end starts the command in a container."""
+    ended = Cmd(["sh", "-c", "sleep 1000 >/dev/null & echo $!"], stdout=PIPE).run()
+    assert ended.ok
+    background = psutil.Process(int(ended.stdout or b""))
+    assert background.status() != psutil.STATUS_ZOMBIE
+    background.kill()
+
+
 def _group(pid: int) -> int | None:
     try:
         return os.getpgid(pid)

@@ -38,9 +38,7 @@ class CommandRun:
         self._owns_container = request.container is None
         with self._container.starting(), contextlib.ExitStack() as undo:
             undo.callback(self._close_container)
-            # To mark the environment costs a tenth of a short command; its own container can do without.
-            env = request.env if self._owns_container else self._container.environment(request.env)
-            process, ours = _spawn(request, env)
+            process, ours = _spawn(request, self._container.environment(request.env))
             undo.callback(_close, ours.values())
             undo.callback(_kill, process)
             self.poller = Poller()
@@ -91,7 +89,7 @@ class CommandRun:
         self._tell(Event.LEADER_EXITED)
 
 
-def _spawn(request: Request, env: Mapping[str, str] | None) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
+def _spawn(request: Request, env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     """Start the command in a process group of its own; returns our ends of its pipes by name."""
     ours: dict[str, int] = {}
     theirs: dict[str, int] = {}

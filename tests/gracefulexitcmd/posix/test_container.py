@@ -117,12 +117,19 @@ def test_without_a_subreaper_only_those_that_shed_everything_survive(
     assert survivor.cmdline()[-1] == "hidden"
 
 
-def test_without_either_an_orphan_in_a_session_of_its_own_survives(
+def test_an_orphan_of_a_command_alone_is_known_by_its_cookie(
     report: Callable[..., dict[str, Any]], crowd: Crowd
 ) -> None:
-    """A command that is in no container of others has no cookie."""
-    assert report("plain", "alone", "closed") == {"census": []}
-    assert len(crowd.living()) == 1
+    """Neither a subreaper nor a container of the caller's is needed for that, if it keeps its environment."""
+    assert report("plain", "alone", "closed") == {"census": [["cookie", "SIGTERM"]]}
+    assert crowd.told() == []
+
+
+def test_of_a_command_alone_only_those_that_shed_everything_survive(
+    report: Callable[..., dict[str, Any]], crowd: Crowd
+) -> None:
+    report("plain", "alone", *(shape for shape in SHAPES if shape != "forks_anew"))
+    assert [told.split()[-1] for told in crowd.told()] == ["hidden"]
 
 
 @pytest.mark.parametrize("scenario", ["leave", "error"])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 TIMEOUT = 3.0
 """Seconds that a job may take, enough for its processes to be there."""
 
-PATIENCE = DELAY + 10
+PATIENCE = DELAY + 25
 """Seconds after which nothing may be left: many times what it takes, for the machine may be busy."""
 
 

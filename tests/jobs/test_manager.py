@@ -126,7 +126,7 @@ async def test_close_gives_up_on_what_cannot_be_ended(manager: JobManager, monke
     job = manager._jobs["1"]
     began = time.monotonic()
     await manager.close("1")
-    assert 0.5 <= time.monotonic() - began < 5
+    assert 0.5 <= time.monotonic() - began < 15
     assert (job.status.status, job.status.kind) == (Status.CANCELLED, ErrorKind.CANCELLED)
     assert job.status.message == 'job "1" cancelled: closed before its processes had ended'
     release.set()

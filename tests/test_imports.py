@@ -24,12 +24,13 @@ BELOW: dict[str, set[str]] = {
     "bootstrap": {"gracefulexitcmd"},
     "expression": set(),
     "gracefulexitcmd": set(),
+    "removal": set(),
     "model": set(),
     "errors": set(),
 }
 """The rooms that each room may import directly; it may import what these may, too."""
 
-FOR_ALL = {"model", "errors"}
+FOR_ALL = {"model", "errors", "removal"}
 
 VALUES = {
     "model": {"gracefulexitcmd", "errors"},

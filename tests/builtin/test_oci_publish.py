@@ -19,18 +19,18 @@ from step_runner.builtin.oci_build import oci_build
 from step_runner.builtin.oci_publish import Published, oci_publish
 from step_runner.builtin.push import StoredImages, push
 from step_runner.builtin.signature import arguments
-from step_runner.errors import InputError
+from step_runner.errors import FetchError, InputError
 from step_runner.expression import Secret
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.credentials import Credentials
-from step_runner.fetch.registry import open_repository
+from step_runner.fetch.registry import ImageRepository, open_repository
 from step_runner.model import Status
 
 if TYPE_CHECKING:
     from tests.runner.conftest import Workshop
     from tests.support.registry import RegistryServer
 
-    from step_runner.fetch.registry import ImageRepository, Manifest
+    from step_runner.fetch.registry import Manifest
 
 VERSIONS = ("1.2.3", "2.0.0", "1.3.0", "1.2.4", "2.1.0-rc1")
 """In the order in which they are published."""
@@ -118,6 +118,28 @@ def test_version_that_is_there_can_be_published_again_but_not_replaced(
     ):
         publish_directly("1.2.3", target)
     assert set(digests(registry, "again").values()) == {first.digest}
+
+
+def test_publication_that_broke_off_can_be_repeated_with_another_image(
+    project: Path, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is published when it has its own tag, which is the last that is written."""
+    monkeypatch.chdir(project)
+    target = f"{registry.host}/broken"
+    put_manifest = ImageRepository.put_manifest
+
+    def refuse_latest(repository: ImageRepository, reference: str, manifest: Manifest) -> None:
+        if reference == "latest":
+            raise FetchError("the registry has a fault")
+        put_manifest(repository, reference, manifest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageRepository, "put_manifest", refuse_latest)
+        with pytest.raises(FetchError, match="the registry has a fault"):
+            publish_directly("1.2.3", target)
+    (project / "text").write_text("another content\n")
+    published = publish_directly("1.2.3", target)
+    assert set(digests(registry, "broken").values()) == {published.digest}
 
 
 def publish_directly(version: str, target: str) -> Published:

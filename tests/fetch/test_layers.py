@@ -8,7 +8,9 @@ import os
 import stat
 import sys
 import tarfile
-from typing import TYPE_CHECKING
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from tests.support.images import archive, directory, hard_link, member, symlink
@@ -96,6 +98,16 @@ def test_header_that_would_fill_the_memory_is_refused(root: Path, kind: bytes) -
         lay(root, info.tobuf(tarfile.GNU_FORMAT) + bytes(10_000))
 
 
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
+def test_file_of_a_negative_size_is_refused(root: Path, form: Literal[1, 2]) -> None:
+    """All that follows would be read into memory."""
+    negative = member("a", b"x" * 100, pax_headers={"size": "-1"})
+    if form == tarfile.GNU_FORMAT:
+        negative[0].size = -1
+    with pytest.raises(LayerError, match=r"^has a (header|file) of -1 bytes"):
+        lay(root, negative[0].tobuf(form) + b"x" * 10_000)
+
+
 def test_long_names_of_both_formats_are_read(root: Path) -> None:
     name = "d" * 120 + "/" + "f" * 120
     layers = []
@@ -122,6 +134,30 @@ def test_sparse_file_has_its_holes(root: Path, tmp_path: Path) -> None:
 
     assert (root / "sparse").read_bytes() == bytes(1048576 - 512) + content
     assert (root / "behind").read_text() == "x"
+
+
+def test_cancel_ends_it_in_a_hole(root: Path) -> None:
+    """A few bytes of an archive can be a file of a terabyte."""
+    cancellation = Cancellation()
+    hole = member("sparse", pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)})
+    layer = hole[0].tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+
+    def cancel() -> None:
+        while not (root / "sparse").exists() or not (root / "sparse").stat().st_size:
+            """It is not being written yet."""
+        cancellation.cancel()
+
+    cancelling = threading.Thread(target=cancel)
+    cancelling.start()
+    with pytest.raises(StoppedError):
+        unpack(Raw(layer), Tree(root), cancellation)
+    cancelling.join()
+
+
+@pytest.mark.parametrize("made", [directory, member, partial(symlink, target="x")], ids=["directory", "file", "link"])
+def test_tree_of_more_levels_than_can_be_looked_through_is_refused(root: Path, made: Callable[..., Any]) -> None:
+    with pytest.raises(LayerError, match=r"^has more than 256 directories in one another, 'd' the last$"):
+        lay(root, archive(made("/".join(["d"] * 300))))
 
 
 # Later layers win

@@ -50,8 +50,10 @@ def publish(source: Source, digest: str, version: Version, target: RepositoryNam
         existing = repository.tags()
         known = repository.manifest(str(version)) if str(version) in existing else None
         if known is not None and known.digest != digest:
-            raise InputError(f"{target}:{version}: another image is published as this version; raise the version")
+            advice = "raise the version, or build the same image again, with the same SOURCE_DATE_EPOCH"
+            raise InputError(f"{target}:{version}: another image is published as this version; {advice}")
         tags = tags_of(version, existing)
-        push(source, digest, repository, tags)
+        # Its own tag is the last: until then the version is not published, and can be once more after a fault.
+        push(source, digest, repository, [*tags[1:], tags[0]])
     _log.info("published %s@%s as %s", target, digest, ", ".join(tags))
     return Published(f"{target}:{version}", digest, list(tags))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from step_runner.errors import FetchError
+from step_runner.removal import remove
 
 if sys.platform == "win32":
     import msvcrt
@@ -72,7 +72,7 @@ class Cache:
     def _make(self, name: str, make: Make) -> Path:
         self._sweep()
         partial, entry = self._root / "partial" / name, self._root / "entries" / name
-        _remove(partial)
+        remove(os.fspath(partial))
         with _explained(partial):
             for directory in (partial, partial / "entry", partial / "scratch"):
                 directory.mkdir(0o750)
@@ -81,7 +81,7 @@ class Cache:
             with _explained(entry):
                 (partial / "entry").rename(entry)
         finally:
-            _remove(partial)
+            remove(os.fspath(partial))
         return entry
 
     def _create(self) -> None:
@@ -129,7 +129,7 @@ class Cache:
         for left_over in (self._root / "partial").iterdir():
             with self._lock_file(left_over.name) as lock:
                 if _try_lock(lock):
-                    _remove(left_over)
+                    remove(os.fspath(left_over))
 
 
 def encoded(key: Key) -> str:
@@ -163,11 +163,6 @@ else:
         except BlockingIOError:
             return False
         return True
-
-
-def _remove(directory: Path) -> None:
-    if directory.exists():
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager

@@ -47,10 +47,10 @@ def unpack(layer: io.RawIOBase, tree: Tree, cancellation: Cancellation) -> None:
             while member := archive.next():
                 # tarfile keeps every member, for random access: a hundred thousand take 100 MB.
                 archive.members.clear()  # type: ignore[attr-defined]
-                _apply(member, archive, tree)
+                _apply(member, archive, tree, cancellation)
 
 
-def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, tree: Tree) -> None:
+def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, tree: Tree, cancellation: Cancellation) -> None:
     directory, _, name = member.name.rstrip("/").rpartition("/")
     if name.startswith(_WHITEOUT):
         _white_out(directory, name, tree)
@@ -61,14 +61,13 @@ def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, tree: Tree) -> Non
     elif member.islnk():
         tree.add_hard_link(member.name, member.linkname)
     elif member.isreg():
-        tree.add_file(member.name, member.mode, _content(member, archive), member.size)
+        tree.add_file(member.name, member.mode, _content(member, archive, cancellation), member.size)
 
 
-def _content(member: tarfile.TarInfo, archive: tarfile.TarFile) -> IO[bytes]:
+def _content(member: tarfile.TarInfo, archive: tarfile.TarFile, cancellation: Cancellation) -> IO[bytes]:
     """What is in a file; the archive stands at its beginning, and only a sparse file is not as it stands there."""
-    content = archive.extractfile(member) if member.issparse() else archive.fileobj
-    assert content is not None
-    return cast("IO[bytes]", content)
+    content = cast("IO[bytes]", archive.extractfile(member) if member.issparse() else archive.fileobj)
+    return cast("IO[bytes]", _Sparse(content, cancellation)) if member.issparse() else content
 
 
 def _white_out(directory: str, name: str, tree: Tree) -> None:
@@ -195,12 +194,26 @@ class _Forward:
         return self._position
 
 
+class _Sparse:
+    """A sparse file, whose holes can be gigabytes of which nothing is in the archive."""
+
+    def __init__(self, content: IO[bytes], cancellation: Cancellation) -> None:
+        self._content = content
+        self._cancellation = cancellation
+
+    def read(self, size: int) -> bytes:
+        self._cancellation.check()
+        return self._content.read(size)
+
+
 class _Header(tarfile.TarInfo):
     """A header that is refused where tarfile would read too much of the archive into memory for it."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
         header = super().frombuf(buf, encoding, errors)
+        if header.size < 0:
+            raise LayerError(f"has a header of {header.size} bytes")
         if not header.isreg() and not header.isdir() and header.size > _LARGEST_HEADER:
             raise LayerError(f"has a header of {header.size} bytes")
         return header

@@ -17,6 +17,7 @@ Place: TypeAlias = tuple[str, ...]
 """A path below the root as the names that lead there, none of which is a symbolic link, `.` or `..`."""
 
 _MOST_LINKS = 40  # that one path may follow, as Linux has it
+_DEEPEST = 256  # directories in one another, of which each takes a frame of the interpreter to be looked through
 _PIECE = 1 << 20  # bytes
 
 
@@ -54,6 +55,8 @@ class Tree:
 
     def add_file(self, path: str, mode: int, content: IO[bytes], size: int) -> None:
         """Write a file of `size` bytes, which its owner can read whatever its mode is. LayerError: there are fewer."""
+        if size < 0:
+            raise LayerError(f"has a file of {size} bytes, {_shown(path)}")
         place = self._vacant(path)
         # O_EXCL follows no link, open(2).
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -146,6 +149,8 @@ class Tree:
                 pending.extendleft(reversed(target.split("/")))
             elif part not in ("", "."):
                 place.append(part)
+                if len(place) > _DEEPEST:
+                    raise LayerError(f"has more than {_DEEPEST} directories in one another, {_shown(part)} the last")
         return tuple(place)
 
     def _vacant(self, path: str, spare: Place | None = None) -> Place:

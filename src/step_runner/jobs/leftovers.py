@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncRoundup
 from gracefulexitcmd.posix.remains import remains
 from step_runner.jobs.workspace import LEDGER, PREFIX
+from step_runner.removal import remove
 from step_runner.runner import notices
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Leftovers:
         with remains(os.path.join(directory, LEDGER)) as left:
             if left is not None:
                 self._tell(await self._round_up(left), left)
-                shutil.rmtree(directory, ignore_errors=True)
+                remove(directory)
                 self._say(f'removed what job "{left.name}" of a killed step runner has left in {directory}')
 
     async def _round_up(self, left: Remains) -> Exit:
@@ -68,7 +68,7 @@ def remove_own() -> None:
     for directory in _directories():
         with remains(os.path.join(directory, LEDGER), watched_here=True) as left:
             if left is not None:
-                shutil.rmtree(directory, ignore_errors=True)
+                remove(directory)
 
 
 def _directories() -> Iterator[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from step_runner.errors import StepRunnerError
+from step_runner.removal import remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,9 +62,7 @@ class Workspace:
 
     def remove(self) -> None:
         """Remove everything; what cannot be removed now is tried once more, for files that were still being made."""
-        shutil.rmtree(self.directory, ignore_errors=True)
-        if os.path.lexists(self.directory):
-            shutil.rmtree(self.directory, ignore_errors=True)
+        _ = remove(self.directory) or remove(self.directory)
 
     def _value(self, variable: Variable) -> str:
         if not variable.file:

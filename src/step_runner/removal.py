@@ -1,0 +1,122 @@
+"""Removes directories, whatever somebody has made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import sys
+from typing import NamedTuple
+
+if sys.platform == "win32":
+
+    def remove(directory: str) -> bool:
+        """Remove a directory with all in it, as far as that is possible; returns whether it is gone."""
+        shutil.rmtree(directory, ignore_errors=True)
+        return not os.path.lexists(directory)
+
+else:
+    DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+    def remove(directory: str) -> bool:
+        """Remove a directory with all in it, as far as that is possible; returns whether it is gone.
+
+        No link is followed, even where somebody puts one into the place of a directory meanwhile. Unlike
+        shutil.rmtree it takes neither a descriptor nor a frame of the interpreter for each level, of which a tree can
+        have more than there are, and it goes into what has lost its mode.
+        """
+        with contextlib.suppress(OSError):
+            walk = _Walk(_opened(directory))
+            try:
+                walk.remove_everything()
+            finally:
+                walk.close()
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+        return not os.path.lexists(directory)
+
+    class _Above(NamedTuple):
+        """A directory that the walk has left downwards: the name that it took, and those that are to be taken yet."""
+
+        identity: tuple[int, int]
+        taken: str
+        left: list[str]
+
+    class _Walk:
+        """Stands in one directory, which alone is open, and knows those above it."""
+
+        def __init__(self, top: int) -> None:
+            self._here = top
+            self._left = _without_files(top)
+            self._above: list[_Above] = []
+
+        def close(self) -> None:
+            os.close(self._here)
+
+        def remove_everything(self) -> None:
+            """Raises OSError where a directory was moved away meanwhile."""
+            while self._left or self._above:
+                if self._left:
+                    self._descend(self._left.pop())
+                else:
+                    self._ascend()
+
+        def _descend(self, name: str) -> None:
+            with contextlib.suppress(OSError):
+                below = _opened(name, self._here)
+                self._above.append(_Above(_identity(self._here), name, self._left))
+                self._left = []
+                self._move(below)
+                self._left = _without_files(below)
+
+        def _ascend(self) -> None:
+            identity, taken, self._left = self._above.pop()
+            self._move(os.open("..", DIRECTORY, dir_fd=self._here))
+            if _identity(self._here) != identity:
+                raise OSError("the directory was moved")
+            with contextlib.suppress(OSError):
+                os.rmdir(taken, dir_fd=self._here)
+
+        def _move(self, to: int) -> None:
+            os.close(self._here)
+            self._here = to
+
+    def _opened(name: str, directory: int | None = None) -> int:
+        """A descriptor of a directory, which its owner may use from now on."""
+        try:
+            descriptor = os.open(name, DIRECTORY, dir_fd=directory)
+        except PermissionError:
+            _make_usable(name, directory)
+            descriptor = os.open(name, DIRECTORY, dir_fd=directory)
+        with contextlib.suppress(OSError):  # it belongs to another user
+            if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                os.fchmod(descriptor, stat.S_IRWXU)
+        return descriptor
+
+    def _make_usable(name: str, directory: int | None) -> None:
+        """Give a directory that cannot be opened the mode of one that can; only Linux can do that and follow no link.
+
+        Raises PermissionError.
+        """
+        if sys.platform != "linux":
+            raise PermissionError
+        place = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            os.chmod(f"/proc/self/fd/{place}", stat.S_IRWXU)
+        finally:
+            os.close(place)
+
+    def _without_files(directory: int) -> list[str]:
+        """The names of the directories in a directory; everything else in it is removed."""
+        with os.scandir(directory) as entries:
+            found = list(entries)
+        left = [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
+        for name in {entry.name for entry in found}.difference(left):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=directory)
+        return left
+
+    def _identity(directory: int) -> tuple[int, int]:
+        status = os.fstat(directory)
+        return status.st_dev, status.st_ino

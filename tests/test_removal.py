@@ -1,0 +1,71 @@
+"""Directories are removed, whatever somebody has made of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from step_runner.removal import remove
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+if sys.platform == "win32":
+    pytest.skip("what is tried here is not possible there", allow_module_level=True)
+
+LEVELS = 5000
+"""More than the interpreter has frames, a process descriptors, and a path bytes."""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "made").mkdir()
+    return tmp_path / "made"
+
+
+def test_everything_goes_and_no_link_is_followed(directory: Path) -> None:
+    kept = directory.parent / "kept"
+    (kept / "inner").mkdir(parents=True)
+    (directory / "a" / "b").mkdir(parents=True)
+    (directory / "a" / "empty").mkdir()
+    (directory / "a" / "file").write_text("x")
+    (directory / "a" / "b" / "directory").symlink_to(kept)
+    (directory / "a" / "broken").symlink_to("nowhere")
+    os.mkfifo(directory / "pipe")
+    assert remove(os.fspath(directory))
+    assert os.listdir(directory.parent) == ["kept"]
+    assert (kept / "inner").is_dir()
+
+
+def test_a_link_to_a_directory_is_left_alone(directory: Path) -> None:
+    link = directory.parent / "link"
+    link.symlink_to(directory)
+    assert not remove(os.fspath(link))
+    assert directory.is_dir()
+
+
+def test_one_that_is_gone_is_no_error(tmp_path: Path) -> None:
+    assert remove(os.fspath(tmp_path / "gone"))
+
+
+def test_it_may_be_deeper_than_the_interpreter_and_the_system_can_count(directory: Path) -> None:
+    deep = f"import os\nfor _ in range({LEVELS}):\n    os.mkdir('d')\n    os.chdir('d')\nopen('file', 'w').close()"
+    subprocess.run([sys.executable, "-c", deep], cwd=directory, check=True)
+    assert remove(os.fspath(directory))
+
+
+@pytest.mark.parametrize("mode", [0, 0o500, 0o300])
+def test_directories_that_have_lost_their_mode_go(directory: Path, mode: int) -> None:
+    """Also for who is bound by modes, as an ordinary user is."""
+    (directory / "inner").mkdir()
+    (directory / "inner" / "file").write_text("x")
+    for path in (directory / "inner", directory):
+        path.chmod(mode)
+    bound = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.getuid() == 0 else ()
+    program = "import sys; from step_runner.removal import remove; print(remove(sys.argv[1]))"
+    command = [*bound, sys.executable, "-c", program, os.fspath(directory)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "True\n"

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.execution import Execution
-from gracefulexitcmd.interrupt import InterruptHeldBack
+from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE, Request, Stream, StrPath
 from gracefulexitcmd.system import CommandRun
@@ -117,8 +117,12 @@ class Cmd(BaseCmd, Waitable):
     """
 
     def start(self) -> None:
-        """Start the command. Raises OSError where that is not possible, RuntimeError at a second start."""
-        self._execution.start()
+        """Start the command. Raises OSError where that is not possible, RuntimeError at a second start.
+
+        A signal handler that raises does so when the command has been started.
+        """
+        with HandlersHeldBack():
+            self._execution.start()
 
     def run(self) -> Exit:
         """Start the command and wait for it.
@@ -131,10 +135,10 @@ class Cmd(BaseCmd, Waitable):
 
     def __enter__(self) -> Self:
         try:
-            with InterruptHeldBack():
-                self.start()
-        except KeyboardInterrupt:
-            self._end()
+            self.start()
+        except BaseException:
+            if self.pid is not None:
+                self._end()
             raise
         return self
 

@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 class Execution:
     """Something that runs from a start to an end; every method may be called from any thread and none waits."""
 
-    def __init__(self, ladder: Ladder, begin: Callable[[Callable[[Event], None]], Run]) -> None:
+    def __init__(
+        self, ladder: Ladder, begin: Callable[[Callable[[Event], None]], Run], *, may_be_skipped: bool = True
+    ) -> None:
+        """With `may_be_skipped` a stop before the start keeps it from starting, else it only shortens the grace."""
         self.exit: Exit | None = None
+        self._may_be_skipped = may_be_skipped
         self._grace = ladder.grace
         self._ladder = ladder
         self._begin = begin
@@ -79,7 +83,8 @@ class Execution:
 
     def round_up(self) -> None:
         """Start and stop what has no leader to wait for: it ends as soon as nobody is left."""
-        self.start()
+        if self._run is None:
+            self.start()
         self.stop(None)
         with self._afterwards, self._lock:
             if self.exit is None:
@@ -121,7 +126,9 @@ class Execution:
                 self._lock.release()
 
     def _stopped(self, grace: float) -> None:
-        if self.exit is None:
+        if self._run is None and not self._may_be_skipped:
+            self._grace = min(self._grace, grace)
+        elif self.exit is None:
             self._count_first()
             self._apply(self._ladder.stopped(time.monotonic(), grace))
             if self._run is not None:

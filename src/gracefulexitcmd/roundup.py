@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from functools import partial
@@ -33,14 +34,23 @@ class Roundup(Waitable):
         self._execution = round_up(container, grace)
 
     def run(self) -> Exit:
-        """Wait until nobody is left; the census of the Exit names who had to be ended."""
-        self._execution.round_up()
-        return self.wait()
+        """Wait until nobody is left; the census of the Exit names who had to be ended.
+
+        An exception that arrives meanwhile, such as KeyboardInterrupt, goes on when those who are left were killed.
+        """
+        try:
+            self._execution.round_up()
+            return self.wait()
+        except BaseException:
+            self.cancel(grace=0)
+            self._execution.round_up()
+            self.wait()
+            raise
 
 
 def round_up(container: Membership, grace: float) -> Execution:
     """The stop sequence of a container, not yet begun."""
-    return Execution(Ladder(grace=grace), partial(_ContainerRun, container))
+    return Execution(Ladder(grace=grace), partial(_ContainerRun, container), may_be_skipped=False)
 
 
 class _ContainerRun:
@@ -76,9 +86,17 @@ def contain(grace: float = GRACE) -> Iterator[Container]:
     if sys.platform != "win32":
         subreaper.become()
     container = Container()
+    owner = os.getpid()
     try:
         yield container
     finally:
+        if os.getpid() == owner:  # a process that was forked in the block, and leaves it too, ends nobody
+            _empty(container, grace)
+
+
+def _empty(container: Container, grace: float) -> None:
+    try:
         if not container.surely_empty():
             Roundup(container, grace).run()
+    finally:
         container.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket as sockets
 import stat
@@ -20,6 +21,7 @@ from tests.support.steps import command
 
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.api.pb.step_pb2_grpc import StepRunnerStub, add_StepRunnerServicer_to_server
+from step_runner.api.server import _stop_when_gone
 from step_runner.api.service import Service
 from step_runner.jobs.manager import JobManager
 
@@ -108,6 +110,45 @@ def test_second_signal_kills_at_once(serve: Callable[..., Server]) -> None:
     assert server.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 20
     assert os.listdir(server.temporary) == []
+
+
+def test_a_signal_for_both_processes_is_one_request(serve: Callable[..., Server]) -> None:
+    """Who ends a whole control group sends it to each of them: steps have their grace all the same."""
+    server = serve()
+    chunks = server.client.follow(server.start_ready(TRAP))
+    next(chunks)
+    server.worker.suspend()  # so that both are there when it goes on
+    server.worker.terminate()
+    server.process.terminate()
+    assert b"cleaned up\n" in b"".join(chunks)
+    assert (server.wait(), server.rest) == (0, b"received SIGTERM: stopping all jobs\n")
+
+
+async def test_the_end_of_the_front_is_heard_once() -> None:
+    """The end of a pipe is readable for ever."""
+    reader, writer = os.pipe()
+    stopping = asyncio.Event()
+    _stop_when_gone(reader, stopping)
+    os.close(writer)
+    await stopping.wait()
+    assert not asyncio.get_running_loop().remove_reader(reader)
+    os.close(reader)
+
+
+def test_what_is_no_ledger_does_not_keep_the_server_from_answering(
+    serve: Callable[..., Server], temporary: str
+) -> None:
+    for name, owner in (("own", os.getuid()), ("other", 65534 if os.getuid() == 0 else os.getuid())):
+        directory = f"{temporary}/step-runner-output-{name}"
+        os.mkdir(directory, 0o755)
+        os.mkfifo(f"{directory}/ledger")
+        os.chown(directory, owner, -1)
+    server = serve()
+    assert server.run("echo works", job_id="1")[1] == b"works\n"
+    server.client.close("1")
+    assert server.stop() == 0
+    shutil.rmtree(f"{temporary}/step-runner-output-own")
+    shutil.rmtree(f"{temporary}/step-runner-output-other")
 
 
 def test_server_stops_although_nobody_reads_its_stderr(serve: Callable[..., Server]) -> None:

@@ -528,6 +528,36 @@ def test_keyboard_interrupt_stops_the_command_gracefully_and_goes_on(program: Pr
     assert (command.exit.cause, command.exit.status, command.exit.forced) == (Cause.CANCELLED, 0, False)
 
 
+@pytest.mark.parametrize("begin", [Cmd.run, Cmd.__enter__])
+def test_handlers_that_raise_while_the_command_starts_leave_nothing(
+    monkeypatch: pytest.MonkeyPatch, begin: Callable[[Cmd], object]
+) -> None:
+    """They come just when the process is there and its number is not known yet; each is called once."""
+    command = Cmd(FOREVER)
+    real = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+    numbers = (signal.SIGUSR1, signal.SIGUSR2)
+    heard: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        heard.append(number)
+        sys.exit(7)
+
+    def interrupted(*arguments: Any) -> None:
+        real(*arguments)
+        for number in numbers:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(subprocess.Popen, "_execute_child", interrupted)
+    before = [signal.signal(number, stop) for number in numbers]
+    with pytest.raises(SystemExit):
+        begin(command)
+    after = [signal.signal(number, handler) for number, handler in zip(numbers, before, strict=True)]
+    assert after == [stop, stop]
+    assert heard == list(numbers)
+    assert command.exit is not None
+    assert (command.exit.cause, command.exit.status) == (Cause.CANCELLED, -signal.SIGTERM)
+
+
 def test_keyboard_interrupt_while_the_command_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes just when the process is there and its number is not known yet."""
     command = Cmd(FOREVER)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from tests.support.steps import command, script, shell
 
-from gracefulexitcmd import AsyncCmd, Cause, EndedProcess, Exit
+from gracefulexitcmd import AsyncCmd, AsyncRoundup, Cause, EndedProcess, Exit
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.jobs import job as jobs
 from step_runner.jobs import manager as managers
@@ -44,7 +45,75 @@ async def ready(manager: JobManager, job_id: str = "1") -> None:
     raise AssertionError(seen)
 
 
+# Starts
+
+
+LARGE = script(*["true"] * 6000)
+"""So large that it is read in a thread."""
+
+
+async def test_cancel_of_a_job_that_is_being_started_is_not_lost(manager: JobManager) -> None:
+    starting = asyncio.create_task(start(manager, LARGE))
+    await asyncio.sleep(0)
+    assert "1" in manager._starting
+    manager.cancel("1")
+    await starting
+    assert b"Running" not in await log(manager)
+    assert manager.status("1").status is Status.CANCELLED
+
+
+async def test_close_of_a_job_that_is_being_started_waits_for_it(manager: JobManager) -> None:
+    starting = asyncio.create_task(start(manager, LARGE))
+    await asyncio.sleep(0)
+    assert "1" in manager._starting
+    await manager.close("1")
+    assert starting.done()
+    assert manager.all() == []
+
+
 # Faults
+
+
+async def test_end_of_a_job_waits_for_what_it_takes(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor is free for a while: what it has left in the background is ended afterwards."""
+    real, failures = AsyncRoundup, [OSError(24, "Too many open files")] * 2
+
+    def fail_at_first(*arguments: Any) -> AsyncRoundup:
+        if failures:
+            raise failures.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(jobs, "AsyncRoundup", fail_at_first)
+    await start(manager, script("setsid sleep 1000 & echo $!"))
+    pid = int((await log(manager)).split()[3])
+    assert failures == []
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert manager.status("1").status is Status.SUCCESS
+
+
+async def test_a_job_that_cannot_be_closed_keeps_no_other_from_it(
+    manager: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(manager, script(IGNORES_TERM), "1", delay=0)
+    await start(manager, script(IGNORES_TERM), "2", delay=0)
+    broken = manager._jobs["1"]
+    remove = broken._workspace.remove
+
+    def fail() -> None:
+        remove()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(broken._workspace, "remove", fail)
+    with pytest.raises(ZeroDivisionError):
+        await manager.shut_down()
+    assert manager.all() == []
+
+
+async def test_log_that_a_step_has_replaced_by_a_pipe_is_not_waited_for(manager: JobManager, temporary: str) -> None:
+    """Its opening would wait for somebody who writes, and all other calls with it."""
+    await start(manager, script(f"cd {temporary}/step-runner-output-1 && rm logs && mkfifo logs"))
+    await manager._jobs["1"].finished.wait()
+    assert await log(manager) == b""
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError("by zero"), RecursionError("too deep"), OSError(28, "disk full")])

@@ -19,7 +19,7 @@ def receives(front_is_gone):
     """Ends with the number of the first signal that comes."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     say("ready")
-    return signal.sigwait(signal.valid_signals() - {signal.SIGCHLD})
+    return signal.sigwait(signal.valid_signals() - {signal.SIGCHLD, signal.SIGCONT})
 
 
 def watches(front_is_gone):

@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 class CommandRun:
     """What there is only while a command runs; a container of its own unless the request names one."""
 
+    _running = False
+
     def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
         self.status: int | None = None
         self.stop_signal = request.stop_signal
         self._tell = tell
-        self._running = False
         self._container = request.container or Container()
         self._owns_container = request.container is None
         with self._container.starting(), contextlib.ExitStack() as undo:

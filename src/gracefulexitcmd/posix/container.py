@@ -26,6 +26,17 @@ _containers: set[Container] = set()
 _starting: set[object] = set()
 
 
+def _forget() -> None:
+    """A process that was forked has started no command, and whoever held the lock is not there."""
+    global _lock
+    _lock = threading.RLock()
+    _containers.clear()
+    _starting.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 class Container:
     """Knows the processes that commands started in it have started, on Linux also those that went into hiding.
 
@@ -111,7 +122,10 @@ class Container:
         """Whether it takes no search to know that nobody is left; False when that is not known."""
         if self._running or self._left or not subreaper.active:
             return False
-        return not _adopted()
+        try:
+            return not _adopted()
+        except OSError:  # no descriptor is free
+            return False
 
     def members(self) -> list[linux.Process]:
         """The processes that belong to it and are alive."""
@@ -202,7 +216,8 @@ class Container:
 
 def reap_orphans() -> None:
     """Reap the orphans that came to this process and have ended; nobody else waits for them."""
-    _adopted()
+    with contextlib.suppress(OSError):  # no descriptor is free: they can be reaped later
+        _adopted()
 
 
 def _open_containers() -> list[Container]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,6 +33,19 @@ FORWARDED = (
     signal.SIGUSR2,
 )
 
+HANDED_ON: dict[int, int] = {}
+"""The numbers under which the front hands on what asks to stop.
+
+Who ends a whole control group sends the signal to both processes: what the front has handed on is then no second
+request, which would hurry the end.
+"""
+
+if sys.platform == "linux":
+    first = signal.SIGRTMIN
+    HANDED_ON = {signal.SIGINT: first, signal.SIGTERM: first + 1, signal.SIGHUP: first + 2}
+
+HANDED_BACK = {handed_on: number for number, handed_on in HANDED_ON.items()}
+
 Work: TypeAlias = Callable[["int | None"], int]
 """Does the work and returns the exit status.
 
@@ -49,6 +63,9 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
     `grace` seconds, then SIGKILL; the status is 128 plus the signal that killed it. Where the system has no
     subreapers there is one process, and nobody watches.
     """
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        # Inherited, it has the system reap every child, wait(2), and nobody would know how the worker ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if not subreaper.become():
         return work(None)
     left_behind = Container()
@@ -63,7 +80,6 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
     left_behind.close()
     os.setsid()
     _note_front(os.getppid())
-    subreaper.active = False
     subreaper.become()
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return work(front_is_gone)
@@ -90,21 +106,28 @@ class _Front:
     def watch(self, mask: set[signal.Signals | int], killed: Killed) -> int:
         """Wait for the worker's end, end what it left behind, and return its exit status."""
         for number in FORWARDED:
-            signal.signal(number, self._hand_on)
+            # What was ignored from the start, as nohup(1) has it, stays so; SIGTERM is how CI cancels a job.
+            if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._hand_on)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        select.select([self._pidfd], [], [])
+        poll = select.poll()  # not select(2), which takes no descriptor above 1023
+        poll.register(self._pidfd, select.POLLIN)
+        poll.poll()
         self._worker_is_gone = True
         _, status = os.waitpid(self._worker, 0)
         left = None if self._left_behind.surely_empty() else self._roundup.run()
         code = os.waitstatus_to_exitcode(status)
         if code >= 0:
             return code
-        killed(-code, left)
-        return 128 - code
+        killer = HANDED_BACK.get(-code, -code)
+        killed(killer, left)
+        return 128 + killer
 
     def _hand_on(self, number: int, _frame: FrameType | None) -> None:
         """A signal is for the worker; when that is gone, it hurries the end of what is left."""
         if self._worker_is_gone:
             self._roundup.cancel(grace=0)
         else:
-            signal.pidfd_send_signal(self._pidfd, number)
+            signal.pidfd_send_signal(self._pidfd, HANDED_ON.get(number, number))
+            if number in HANDED_ON:  # who was stopped could not act
+                signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)

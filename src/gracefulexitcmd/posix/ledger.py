@@ -7,16 +7,18 @@ abandoned when all its owners have ended. It needs `/proc`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import json
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd.posix import linux
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from gracefulexitcmd.posix.linux import Identity
 
@@ -48,6 +50,7 @@ class Ledger:
         """Make the file, which must not exist. Raises OSError where that is not possible."""
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
+        self._torn = False
         try:
             self._write(entry)
         except BaseException:
@@ -65,7 +68,12 @@ class Ledger:
         os.close(self._descriptor)
 
     def _write(self, line: Entry | Identity) -> None:
-        os.write(self._descriptor, f"{json.dumps(line)}\n".encode())
+        """Raises OSError where it cannot be written as a whole; the next line then begins a new one."""
+        text = ("\n" if self._torn else "") + json.dumps(line) + "\n"
+        self._torn = True
+        if os.write(self._descriptor, text.encode()) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._torn = False
 
 
 def owners() -> tuple[Identity, ...]:
@@ -83,25 +91,48 @@ def abandoned(path: str, *, watched_here: bool = False) -> Iterator[tuple[Entry,
     """
     with contextlib.ExitStack() as held:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # Another user may have put a pipe there, whose opening would wait for somebody who writes.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             held.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            read = parse(_content(descriptor)) if os.fstat(descriptor).st_uid == os.geteuid() else None
+            read = parse(_content(descriptor)) if _is_own_file(descriptor) else None
         except OSError:
             read = None
         yield read if read is not None and _is_abandoned(read[0], watched_here=watched_here) else None
 
 
 def parse(text: str) -> tuple[Entry, tuple[Identity, ...]] | None:
-    """The entry and the leaders; a last line that was not written to its end is left out, None without an entry."""
-    lines = text.split("\n")[:-1]
+    """The entry and the leaders; lines that were not written to their end are left out, None without an entry."""
+    first, *others = map(_value, text.split("\n")[:-1] or [""])
+    entry = _entry(first)
+    return None if entry is None else (entry, tuple(filter(None, map(_identity, others))))
+
+
+def _value(line: str) -> object:
     try:
-        entry, *leaders = map(json.loads, lines)
-        name, place, cookie, since, grace, cgroup, owners = entry
-        read = Entry(name, place, cookie, since, grace, cgroup, _identities(owners))
-        return read, _identities(leaders)
-    except (ValueError, TypeError):
+        return json.loads(line)
+    except (ValueError, RecursionError):
         return None
+
+
+def _entry(value: object) -> Entry | None:
+    """The entry that stands in a first line, None where that is none."""
+    if not isinstance(value, list) or len(value) != len(Entry._fields) or not isinstance(value[-1], list):
+        return None
+    name, place, cookie, since, grace, cgroup, owners = value
+    texts = all(isinstance(one, str) for one in (name, place, cookie)) and isinstance(cgroup, str | None)
+    numbers = type(since) is int and type(grace) in (int, float) and 0 <= grace < float("inf")
+    identities = tuple(map(_identity, owners))
+    if not texts or not numbers or not cookie or None in identities:
+        return None
+    return Entry(name, place, cookie, since, grace, cgroup, tuple(filter(None, identities)))
+
+
+def _identity(value: object) -> Identity | None:
+    """The pid and start time that a line holds, None where it holds something else."""
+    if isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value):
+        return value[0], value[1]
+    return None
 
 
 @functools.cache
@@ -116,15 +147,16 @@ def same_boot(entry: Entry) -> bool:
     return entry.place.split()[:1] == place().split()[:1]
 
 
-def _identities(pairs: Iterable[Sequence[int]]) -> tuple[Identity, ...]:
-    return tuple((pid, start_time) for pid, start_time in pairs)
-
-
 def _is_abandoned(entry: Entry, *, watched_here: bool) -> bool:
     if not same_boot(entry):
         return not watched_here
     living = {owner.pid for owner in map(linux.again, entry.owners) if owner is not None and owner.alive}
     return entry.place == place() and living == ({os.getpid()} if watched_here else set())
+
+
+def _is_own_file(descriptor: int) -> bool:
+    status = os.fstat(descriptor)
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _content(descriptor: int) -> str:

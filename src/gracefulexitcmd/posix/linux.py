@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 PIDFD_SIGNAL_PROCESS_GROUP = 4
 """Flag of pidfd_send_signal(2), Linux 6.9: the signal goes to the group whose leader the pidfd names."""
 
+GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+"""What reading from `/proc` raises for a process that is gone, or hidden; not for want of a descriptor."""
+
 MOST_LOOKS = 100
 """How often to look for who was born since the last look, on a system that never stops to start processes."""
 
@@ -50,7 +53,7 @@ def process(pid: int) -> Process | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    except GONE:
         return None
     # The command's name stands in parentheses and may itself hold blanks and parentheses.
     fields = text[text.rindex(b")") + 2 :].split(None, 20)
@@ -85,8 +88,11 @@ def _existing(names: Iterable[str]) -> Iterator[Process]:
 
 
 def children(pid: int) -> Iterator[int]:
-    """The numbers of a process's children, of all its threads (needs CONFIG_PROC_CHILDREN; else none)."""
-    with contextlib.suppress(OSError):
+    """The numbers of a process's children, of all its threads (needs CONFIG_PROC_CHILDREN; else none).
+
+    Raises OSError where no descriptor is free.
+    """
+    with contextlib.suppress(*GONE):
         for task in os.listdir(f"/proc/{pid}/task"):
             yield from _children_of_task(pid, task)
 
@@ -95,7 +101,7 @@ def _children_of_task(pid: int, task: str) -> list[int]:
     try:
         with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
             return [int(child) for child in file.read().split()]
-    except OSError:
+    except GONE:
         return []
 
 
@@ -204,11 +210,14 @@ def trees(roots: Iterable[int]) -> Iterator[Process]:
 
 
 def variable(pid: int, name: str) -> str | None:
-    """A variable of the environment that a process was started with, None if it has none or may not be asked."""
+    """A variable of the environment that a process was started with, None if it has none or may not be asked.
+
+    Raises OSError where no descriptor is free.
+    """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             content = file.read()
-    except OSError:
+    except GONE:
         return None
     start = f"{name}=".encode()
     return next((os.fsdecode(entry[len(start) :]) for entry in content.split(b"\0") if entry.startswith(start)), None)

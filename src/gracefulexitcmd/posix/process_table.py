@@ -43,9 +43,13 @@ def now() -> int:
 
 
 def signal_process(found: linux.Process, number: int) -> None:
-    """Send a signal to exactly this process; nothing happens when it is gone or may not be signalled."""
+    """Send a signal to exactly this process; nothing happens when it is gone or may not be signalled.
+
+    Nor where no descriptor is free, without which it cannot be told from another one with its number: it is found
+    again at the next look.
+    """
     assert found.pid > 1, "0 and -1 are groups and everybody, 1 is the system's"
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    with contextlib.suppress(OSError):
         if not portable:
             linux.signal_process(found, number)
         elif not has_proc or linux.again(found.identity) is not None:

@@ -16,7 +16,7 @@ PR_SET_CHILD_SUBREAPER = 36
 """prctl(2), Linux 3.4."""
 
 active = False
-"""Whether orphans come to this process; it is not inherited by processes that it forks."""
+"""Whether orphans come to this process."""
 
 
 def become() -> bool:
@@ -28,6 +28,15 @@ def become() -> bool:
         return False
     active = active or ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
     return active
+
+
+def _forget() -> None:
+    """A process that was forked is no subreaper, prctl(2)."""
+    global active
+    active = False
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def reaper() -> Reaper:

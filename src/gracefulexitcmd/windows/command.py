@@ -28,11 +28,12 @@ SUSPENDED = 0x4
 class CommandRun:
     """What there is only while a command runs: a job of its own, inside that of its container if it has one."""
 
+    _running = False
+
     def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
         self.status: int | None = None
         self.stop_signal = request.stop_signal
         self._tell = tell
-        self._running = False
         self._container = request.container
         with contextlib.ExitStack() as undo:
             self._job = JobObject()

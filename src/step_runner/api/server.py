@@ -16,7 +16,7 @@ from step_runner.api.pb.step_pb2_grpc import add_StepRunnerServicer_to_server
 from step_runner.api.service import Service
 from step_runner.errors import StepRunnerError
 from step_runner.jobs.manager import JobManager
-from step_runner.jobs.signals import STOP_SIGNALS, on_signal
+from step_runner.jobs.signals import on_stop
 
 if sys.platform == "win32":
     from step_runner.api.door import Door
@@ -88,7 +88,7 @@ async def _serve(
         finishing = asyncio.get_running_loop().create_task(leftovers.finish())
     stopping = _stop_on_signals(running)
     if front_is_gone is not None:
-        asyncio.get_running_loop().add_reader(front_is_gone, stopping.set)
+        _stop_when_gone(front_is_gone, stopping)
     # What was made for the start stays as long as the server: the collector need not look through it ever again.
     gc.freeze()
     _say(f"step-runner is listening on socket {path}")
@@ -135,16 +135,25 @@ def _stop_on_signals(running: Sequence[Running]) -> asyncio.Event:
     stopping = asyncio.Event()
 
     def stop(number: signal.Signals) -> None:
-        if stopping.is_set():
-            for each in running:
-                each.kill()
-            return
         stopping.set()
         _say(f"received {number.name}: stopping all jobs")
 
-    for number in STOP_SIGNALS:
-        on_signal(number, stop)
+    def kill() -> None:
+        for each in running:
+            each.kill()
+
+    on_stop(stop, kill)
     return stopping
+
+
+def _stop_when_gone(descriptor: int, stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.remove_reader(descriptor)  # at its end it is readable for ever
+        stopping.set()
+
+    loop.add_reader(descriptor, stop)
 
 
 def _say(line: str) -> None:

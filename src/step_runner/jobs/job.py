@@ -28,6 +28,10 @@ CLOSE_PATIENCE = 0.5
 """Seconds that Close waits for a job beyond the graceful exit delay."""
 
 
+TRY_AGAIN = 0.1
+"""Seconds between two attempts to end what is left, where that is not possible for want of descriptors."""
+
+
 class Job(Generic[Log]):
     """A job that runs in the background; `finished` is set once its final status is known.
 
@@ -98,8 +102,18 @@ class Job(Generic[Log]):
             self.error = InternalError(f"the step runner failed: {type(fault).__name__}: {fault}")
             self.error.__cause__ = fault
         await self._confinement.end()
-        await self._round_up()
+        while not await self._rounded_up():  # noqa: ASYNC110 - nobody tells when a descriptor is free
+            await asyncio.sleep(TRY_AGAIN)
         self._finish(self.error)
+
+    async def _rounded_up(self) -> bool:
+        """Whether nothing is left; False where that could not be seen to, as no descriptor was free."""
+        try:
+            await self._round_up()
+        except OSError:
+            return False
+        self.container.close()
+        return True
 
     async def _round_up(self) -> None:
         """End what steps have left in the background: it may live from step to step, but not longer than the job."""
@@ -111,10 +125,9 @@ class Job(Generic[Log]):
                 line = notices.stopping("what steps have left behind", roundup.signals[0], self._proc.time_left)
                 self.log.notice(line)
             with self._proc.listening(lambda grace: roundup.cancel(grace=grace)):
-                self._rounded_up(await roundup.wait())
-        self.container.close()
+                self._tell_end(await roundup.wait())
 
-    def _rounded_up(self, ended: Exit) -> None:
+    def _tell_end(self, ended: Exit) -> None:
         for line in notices.ended(ended):
             self.log.notice(line)
         if ended.census and self.status.termination is None:

@@ -40,6 +40,12 @@ class Leftovers:
             roundup.cancel(grace=0)
 
     async def _finish(self, directory: str) -> None:
+        try:
+            await self._finish_one(directory)
+        except OSError as error:  # no descriptor is free, say; the others go on, and the next server finds this one
+            self._say(f"what a killed step runner has left in {directory} cannot be ended: {error.strerror}")
+
+    async def _finish_one(self, directory: str) -> None:
         with remains(os.path.join(directory, LEDGER)) as left:
             if left is not None:
                 self._tell(await self._round_up(left), left)
@@ -75,5 +81,12 @@ def _directories() -> Iterator[str]:
     """The directories of this user's jobs, whether they are left over or not."""
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
-            if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
+            if entry.name.startswith(PREFIX) and _is_own_directory(entry):
                 yield entry.path
+
+
+def _is_own_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+    except OSError:  # it is gone
+        return False

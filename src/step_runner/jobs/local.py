@@ -13,7 +13,7 @@ from step_runner.errors import exit_status
 from step_runner.jobs.job import Job
 from step_runner.jobs.manager import LOG_LEVEL, log_level
 from step_runner.jobs.resolver import resolve
-from step_runner.jobs.signals import STOP_SIGNALS, on_signal
+from step_runner.jobs.signals import on_stop
 from step_runner.jobs.workspace import Workspace
 from step_runner.model import Function, JobStatus, Reference, Status, StepResult
 from step_runner.runner.context import Environment, GlobalContext, Observer, Sink
@@ -90,7 +90,7 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
         debug=run.debug,
     )
     stopper = _Stopper(job, run.graceful_exit_delay, watcher)
-    stopper.listen_to_signals()
+    on_stop(stopper.stop, job.kill)
     with OrphanReaper(), _watched(run.stop_when_gone, stopper):
         try:
             job.start(run.function, context, run.timeout)
@@ -101,7 +101,7 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
 
 
 class _Stopper:
-    """Stops a job at the first sign that it is to end, and kills it at the second signal."""
+    """Stops a job at the first sign that it is to end."""
 
     def __init__(self, job: Job[Sink], grace: float, watcher: Watcher) -> None:
         self.stopped_by = signal.SIGTERM
@@ -109,17 +109,6 @@ class _Stopper:
         self._grace = grace
         self._watcher = watcher
         self._stopped = False
-        self._signals = 0
-
-    def listen_to_signals(self) -> None:
-        """Have the stop signals stop the job, unless they are ignored.
-
-        What nohup(1), or a shell that runs us in the background, has set to be ignored stays so. SIGTERM is how CI
-        cancels a job, which must work even below a shell that ignores it.
-        """
-        for number in STOP_SIGNALS:
-            if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
-                on_signal(number, self._receive)
 
     def stop(self, number: signal.Signals) -> None:
         """Stop the job gracefully, as this signal does; only the first call counts."""
@@ -128,12 +117,6 @@ class _Stopper:
             self.stopped_by = number
             self._job.cancel()
             self._watcher.stopping(self._grace)
-
-    def _receive(self, number: signal.Signals) -> None:
-        self._signals += 1
-        self.stop(number)
-        if self._signals > 1:
-            self._job.kill()
 
 
 def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> AbstractContextManager[None]:

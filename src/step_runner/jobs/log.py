@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,7 @@ class JobLog:
         """
         try:
             reader = _Reader(self.path)
-        except FileNotFoundError:  # the job is being closed
+        except FileNotFoundError:  # the job is being closed, or a step has taken its log away
             return
         with reader, self._changes.of(self.path) as changed:
             self._followers.add(changed)
@@ -139,10 +140,14 @@ if sys.platform == "win32":
 else:
 
     class _Reader:
-        """Reads a file, also after it was removed."""
+        """Reads a file, also after it was removed. FileNotFoundError: a step has put something else in its place."""
 
         def __init__(self, path: str) -> None:
-            self._descriptor = os.open(path, os.O_RDONLY)
+            # The opening of a pipe would wait for somebody who writes.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                os.close(self._descriptor)
+                raise FileNotFoundError(path)
 
         def __enter__(self) -> _Reader:
             return self

@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.expression import Secret
@@ -32,6 +32,13 @@ LOG_LEVEL = "CI_STEPS_LOG_LEVEL"
 LOG_LEVELS = ("debug", "info", "warn", "error")
 
 
+class _Start(NamedTuple):
+    """A job that is being started, by which it can be stopped already, and the end of that."""
+
+    proc: Proc
+    over: asyncio.Event
+
+
 class JobManager:
     """The jobs of one server, running or finished, until they are closed.
 
@@ -43,7 +50,7 @@ class JobManager:
         self._delay = delay
         self._environment = environment
         self._jobs: dict[str, Job[JobLog]] = {}
-        self._starting: dict[str, asyncio.Future[None]] = {}
+        self._starting: dict[str, _Start] = {}
         self._changes = Changes()
         self._shut = False
 
@@ -52,17 +59,18 @@ class JobManager:
 
         Raises StepRunnerError where it cannot be started; nothing is left of it then.
         """
-        while request.id in self._starting:
-            await asyncio.wait([self._starting[request.id]])
+        await self._until_started(request.id)
         if request.id in self._jobs:
             return
         if self._shut:
             raise StepRunnerError("the server is stopping: it takes no more jobs")
-        self._starting[request.id] = asyncio.get_running_loop().create_future()
+        delay = self._delay if request.graceful_exit_delay is None else request.graceful_exit_delay
+        start = self._starting[request.id] = _Start(Proc(delay), asyncio.Event())
         try:
-            await self._start(request)
+            await self._start(request, start.proc)
         finally:
-            self._starting.pop(request.id).set_result(None)
+            del self._starting[request.id]
+            start.over.set()
 
     def status(self, job_id: str) -> JobStatus:
         """The state of a job. Raises InputError when there is none with this id."""
@@ -82,24 +90,32 @@ class JobManager:
         return self._job(job_id).log.follow(offset)
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to stop; an unknown one has nothing to stop."""
+        """Ask a job to stop, also while it is being started; an unknown one has nothing to stop."""
         if job_id in self._jobs:
             self._jobs[job_id].cancel()
+        elif job_id in self._starting:
+            self._starting[job_id].proc.cancel()
 
     async def close(self, job_id: str) -> None:
         """Stop a job and remove everything of it, even if the caller is cancelled meanwhile.
 
         An unknown one has nothing to remove.
         """
+        self.cancel(job_id)
+        await self._until_started(job_id)
         if job_id in self._jobs:
             await asyncio.shield(self._remove(job_id, self._jobs[job_id]))
 
     async def shut_down(self) -> None:
-        """Close all jobs at once, and the manager, which takes no more."""
+        """Close all jobs at once, and the manager, which takes no more. Raises what one of them raised, in the end."""
         self._shut = True
-        while self._jobs or self._starting:
-            await asyncio.gather(*map(self.close, tuple(self._jobs)), *self._starting.values())
+        faults: list[BaseException] = []
+        while ids := {*self._jobs, *self._starting}:
+            closed = await asyncio.gather(*map(self.close, ids), return_exceptions=True)
+            faults += filter(None, closed)
         self._changes.close()
+        if faults:
+            raise faults[0]
 
     def kill(self) -> None:
         """End what all jobs run without any more delay."""
@@ -107,22 +123,26 @@ class JobManager:
             job.kill()
 
     async def _remove(self, job_id: str, job: Job[JobLog]) -> None:
-        await job.close()
-        if self._jobs.get(job_id) is job:
-            del self._jobs[job_id]
+        try:
+            await job.close()
+        finally:
+            if self._jobs.get(job_id) is job:
+                del self._jobs[job_id]
+
+    async def _until_started(self, job_id: str) -> None:
+        while job_id in self._starting:
+            await self._starting[job_id].over.wait()
 
     def _job(self, job_id: str) -> Job[JobLog]:
         if job_id not in self._jobs:
             raise InputError(f'no job with id "{job_id}"')
         return self._jobs[job_id]
 
-    async def _start(self, request: RunRequest) -> None:
+    async def _start(self, request: RunRequest, proc: Proc) -> None:
         work_dir = _absolute(request.work_dir)
         function = await _load(request.steps, work_dir)
         _make_directory(work_dir)
         level = log_level({variable.key: variable.value for variable in request.variables}, self._environment)
-        delay = self._delay if request.graceful_exit_delay is None else request.graceful_exit_delay
-        proc = Proc(delay)
         with ExitStack() as undo:
             workspace = Workspace(request.id)
             undo.callback(workspace.remove)

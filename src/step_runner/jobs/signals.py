@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,20 +14,47 @@ if TYPE_CHECKING:
 
 if sys.platform == "win32":
     STOP_SIGNALS = (signal.SIGINT, signal.SIGBREAK)
+    HANDED_ON: dict[int, int] = {}
 else:
+    from gracefulexitcmd.posix.guard import HANDED_ON
+
     STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def on_signal(number: signal.Signals, receive: Callable[[signal.Signals], object]) -> None:
-    """Have the running loop call `receive` whenever the signal comes."""
+def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[], object]) -> None:
+    """Have the running loop call `stop` when a stop signal comes, and `hurry` whenever one comes again.
+
+    One that comes directly and once more from the process that watches this one was sent to both: that is one request.
+    What nohup(1), or a shell that runs us in the background, has set to be ignored stays so. SIGTERM is how CI cancels
+    a job, which must work even below a shell that ignores it.
+    """
+    asked: Counter[bool] = Counter()
+
+    def receive(number: signal.Signals, handed_on: bool) -> None:
+        asked[handed_on] += 1
+        if asked.total() == 1:
+            stop(number)
+        elif asked[handed_on] > 1:
+            hurry()
+
+    for number in STOP_SIGNALS:
+        if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            _on_signal(number, number, False, receive)
+            if number in HANDED_ON:
+                _on_signal(HANDED_ON[number], number, True, receive)
+
+
+def _on_signal(
+    received: int, number: signal.Signals, handed_on: bool, receive: Callable[[signal.Signals, bool], object]
+) -> None:
     loop = asyncio.get_running_loop()
     if sys.platform != "win32":
-        loop.add_signal_handler(number, receive, number)
+        loop.add_signal_handler(received, receive, number, handed_on)
         return
 
     def handler(_number: int, _frame: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed: there is nothing left to stop
-            loop.call_soon_threadsafe(receive, number)
+            loop.call_soon_threadsafe(receive, number, handed_on)
 
     # No loop of Windows has signal handlers, but each is woken by a signal.
-    signal.signal(number, handler)
+    signal.signal(received, handler)

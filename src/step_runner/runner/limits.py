@@ -28,9 +28,10 @@ def reserve(pid: int) -> None:
         # The limit is inherited, so after the command's own only those are to be found who were born before.
         _lower(pid, most)
         quiet = 0
-        while quiet < QUIET_LOOKS:
-            lowered = [_lower(born, most) for born in linux.descendants(pid)]
-            quiet = 0 if any(lowered) else quiet + 1
+        with contextlib.suppress(OSError):  # no descriptor is free
+            while quiet < QUIET_LOOKS:
+                lowered = [_lower(born, most) for born in linux.descendants(pid)]
+                quiet = 0 if any(lowered) else quiet + 1
 
 
 def _lower(pid: int, most: int) -> bool:

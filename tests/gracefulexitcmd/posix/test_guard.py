@@ -13,10 +13,10 @@ import psutil
 import pytest
 from tests.support.crowd import ALL, Crowd
 
-from gracefulexitcmd.posix.guard import FORWARDED
+from gracefulexitcmd.posix.guard import FORWARDED, HANDED_ON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PROGRAM = Path(__file__).parents[2] / "programs" / "guarded.py"
 
@@ -27,8 +27,8 @@ LONG = 30.0
 class Guarded:
     """The program, whose worker is there."""
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, str(PROGRAM), *arguments]
+    def __init__(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
+        command = [*prefix, sys.executable, str(PROGRAM), *arguments]
         self.front = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
         word, pid = self.line().split()
         assert word == "worker"
@@ -49,8 +49,8 @@ class Guarded:
 def guarded() -> Iterator[Callable[..., Guarded]]:
     started: list[Guarded] = []
 
-    def start(*arguments: str) -> Guarded:
-        started.append(Guarded(*arguments))
+    def start(*arguments: str, prefix: Sequence[str] = ()) -> Guarded:
+        started.append(Guarded(*arguments, prefix=prefix))
         return started[-1]
 
     yield start
@@ -74,10 +74,56 @@ def test_the_exit_status_of_the_work_is_that_of_the_front(guarded: Callable[...,
 
 @pytest.mark.parametrize("number", FORWARDED, ids=lambda number: number.name)
 def test_signals_are_handed_on(guarded: Callable[..., Guarded], number: signal.Signals) -> None:
+    """One that asks to stop has another number then: the same signal may have been sent to the worker, too."""
     process = guarded("receives")
     assert process.line() == "ready"
     process.front.send_signal(number)
-    assert process.end() == number
+    assert process.end() == HANDED_ON.get(number, number)
+
+
+@pytest.mark.parametrize("number", HANDED_ON, ids=lambda number: signal.Signals(number).name)
+def test_a_worker_that_does_not_listen_ends_by_what_was_handed_on(
+    guarded: Callable[..., Guarded], number: signal.Signals
+) -> None:
+    process = guarded("starts", "true")
+    process.front.send_signal(number)
+    assert process.end() == 128 + number
+    assert process.line().startswith(f"killed {number} ")
+
+
+def test_a_worker_that_was_stopped_can_act_on_what_is_handed_on(guarded: Callable[..., Guarded]) -> None:
+    process = guarded("receives")
+    assert process.line() == "ready"
+    process.worker.suspend()
+    process.front.terminate()
+    assert process.end() == HANDED_ON[signal.SIGTERM]
+
+
+def test_what_was_ignored_from_the_start_is_not_handed_on(guarded: Callable[..., Guarded]) -> None:
+    """As nohup(1) has it; but SIGTERM is how CI cancels a job."""
+    process = guarded("receives", prefix=("sh", "-c", "trap '' HUP TERM; exec \"$@\"", ""))
+    assert process.line() == "ready"
+    process.front.send_signal(signal.SIGHUP)
+    process.front.terminate()
+    assert process.end() == HANDED_ON[signal.SIGTERM]
+
+
+def test_a_front_that_inherits_that_children_are_ignored_learns_how_the_worker_ended(
+    guarded: Callable[..., Guarded],
+) -> None:
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    assert guarded("exits", "7", prefix=(sys.executable, "-c", ignoring)).end() == 7
+
+
+def test_a_front_may_have_inherited_more_descriptors_than_select_takes(guarded: Callable[..., Guarded]) -> None:
+    many = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000))\n"
+        "for number in range(3, 1100): os.dup2(2, number)\n"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    assert guarded("exits", "7", prefix=(sys.executable, "-c", many)).end() == 7
 
 
 def test_the_worker_is_in_a_session_of_its_own(guarded: Callable[..., Guarded]) -> None:

@@ -96,9 +96,67 @@ def test_a_line_that_was_not_written_to_its_end_is_left_out(text: str, leaders: 
     assert len(read[1]) == leaders
 
 
-@pytest.mark.parametrize("text", ["", "\n", "[1, 2]\n", "nonsense\n", "{}\n", '["job"'])
+@pytest.mark.parametrize(
+    "line", ["[12", "nonsense", "{}", "[]", '["12", 34]', "[12, 34, 56]", "[12, 3[4, 5]", "[" * 200_000], ids=range(8)
+)
+def test_a_damaged_line_costs_no_other(line: str) -> None:
+    read = ledger.parse(f"{json.dumps(entry())}\n[12, 34]\n{line}\n[56, 78]\n")
+    assert read is not None
+    assert read[1] == ((12, 34), (56, 78))
+
+
+def test_a_line_that_did_not_fit_costs_no_other(path: str, other: subprocess.Popen[bytes]) -> None:
+    """The file may not become larger for a while, as on a disk that is full."""
+    program = (
+        "import os, resource, signal, sys\n"
+        "from gracefulexitcmd.posix.ledger import Entry, Ledger\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "ledger = Ledger(sys.argv[1], Entry('job', 'place', 'cookie', 0, 1.0, None, ()))\n"
+        "size = os.stat(sys.argv[1]).st_size\n"
+        "for more in (3, 3, -1):\n"
+        "    limit = size + more if more > 0 else resource.RLIM_INFINITY\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
+        "    ledger.started(os.getppid())\n"
+        "ledger.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", program, path], check=True)
+    with open(path) as file:
+        read = ledger.parse(file.read())
+    assert read is not None
+    assert read[1] == (identity(os.getpid()),)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "[1, 2]\n", "nonsense\n", "{}\n", '["job"', "[" * 200_000 + "\n"], ids=range(7)
+)
 def test_a_ledger_without_an_entry_says_nothing(text: str) -> None:
     assert ledger.parse(text) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": 5},
+        {"place": 5},
+        {"cookie": ""},
+        {"since": "x"},
+        {"grace": "x"},
+        {"grace": -1},
+        {"grace": float("nan")},
+        {"cgroup": 7},
+        {"owners": [["x", 1]]},
+        {"owners": 3},
+    ],
+    ids=str,
+)
+def test_an_entry_that_was_damaged_is_none(wrong: dict[str, object]) -> None:
+    line = json.dumps(list((entry()._asdict() | wrong).values()))
+    assert ledger.parse(f"{line}\n") is None
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(path: str) -> None:
+    os.mkfifo(path)
+    assert found(path) is None
 
 
 def test_it_is_abandoned_when_all_owners_are_gone(path: str, other: subprocess.Popen[bytes]) -> None:

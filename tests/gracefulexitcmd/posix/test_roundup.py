@@ -1,0 +1,153 @@
+"""The end of a container is never skipped: not by exceptions, not by stops that come early, not in a forked process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.crowd import Crowd
+
+from gracefulexitcmd.posix import subreaper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only there this process can be a subreaper")
+
+START = """
+import os, signal, sys, threading
+from gracefulexitcmd import Cmd, Container, Roundup, contain
+from gracefulexitcmd.posix import subreaper
+
+CHILD = "import os, signal, sys\\n{at_term}\\nprint(flush=True)\\nwhile True: signal.pause()"
+BEGIN = "import subprocess, sys; subprocess.Popen(sys.argv[1:], stdout=-1, start_new_session=True).stdout.readline()"
+IGNORE = "signal.signal(15, signal.SIG_IGN)"
+TELL = "signal.signal(15, lambda *_: os.kill(int(sys.argv[2]), signal.SIGUSR1))"
+PYTHON = [sys.executable, "-I", "-S", "-W", "ignore", "-c"]
+
+def leave(container, at_term=""):
+    # A command that ends by itself, and leaves a process in a session of its own that is ready for SIGTERM.
+    child = [*PYTHON, CHILD.format(at_term=at_term), sys.argv[1], str(os.getpid())]
+    assert Cmd([*PYTHON, BEGIN, *child], container=container).run().ok
+"""
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    crowd = Crowd()
+    yield crowd
+    crowd.kill()
+
+
+def run(crowd: Crowd, text: str) -> str:
+    """What a program prints whose processes carry the crowd's mark."""
+    command = [sys.executable, "-c", f"{START}\n{text}", crowd.mark]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+INTERRUPTED = """
+def stop(*_): raise LookupError
+signal.signal(signal.SIGUSR1, stop)
+try:
+    with contain(grace=1000) as container:
+        leave(container, TELL)
+except LookupError:
+    print("raised")
+"""
+
+
+def test_an_exception_while_the_block_of_contain_ends_kills_who_is_left(crowd: Crowd) -> None:
+    """It comes when SIGTERM has been sent, and goes on when nobody is left; the grace is long."""
+    assert run(crowd, INTERRUPTED) == "raised\n"
+    assert crowd.told() == []
+
+
+STOPPED_EARLY = """
+subreaper.become()
+container = Container()
+leave(container, IGNORE)
+roundup = Roundup(container, grace=1000)
+roundup.cancel(grace=0)
+print(roundup.run().forced)
+container.close()
+"""
+
+
+def test_a_stop_before_a_roundup_begins_shortens_its_grace_and_skips_nothing(crowd: Crowd) -> None:
+    assert run(crowd, STOPPED_EARLY) == "True\n"
+    assert crowd.told() == []
+
+
+FORKED = """
+with contain(grace=1000) as outer:
+    leave(outer)
+    if os.fork() == 0:
+        with contain(grace=1000) as container:
+            leave(container)
+        print("emptied", flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+    print(len(outer.members()))
+"""
+
+
+def test_a_forked_process_contains_by_itself(crowd: Crowd) -> None:
+    """It is no subreaper because its parent is one, and what its parent has contained is not its own."""
+    assert run(crowd, FORKED) == "emptied\n1\n"
+    assert crowd.told() == []
+
+
+LEFT_BY_A_FORK = """
+with contain(grace=1000) as container:
+    leave(container)
+    if (child := os.fork()) == 0:
+        sys.exit(0)
+    os.waitpid(child, 0)
+    print(len(container.members()))
+"""
+
+
+def test_a_forked_process_that_leaves_the_block_ends_nobody(crowd: Crowd) -> None:
+    assert run(crowd, LEFT_BY_A_FORK) == "1\n"
+    assert crowd.told() == []
+
+
+def test_a_forked_process_is_no_subreaper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subreaper, "active", True)
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        os.write(writer, str(subreaper.active).encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    with open(reader) as said:
+        assert said.read() == "False"
+    assert subreaper.active
+
+
+NO_DESCRIPTORS = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+with contain(grace=1000) as container:
+    leave(container, IGNORE)
+    command = Cmd(["sleep", "1000"], container=container, grace=0.1)
+    command.start()
+    taken = []
+    try:
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    command.cancel()
+    threading.Timer(0.5, lambda: [os.close(descriptor) for descriptor in taken]).start()
+    print(command.wait().forced)
+"""
+
+
+def test_without_a_free_descriptor_everybody_is_ended_as_soon_as_there_is_one(crowd: Crowd) -> None:
+    """Neither the cancel nor the wait fails meanwhile."""
+    assert run(crowd, NO_DESCRIPTORS) == "True\n"
+    assert crowd.told() == []

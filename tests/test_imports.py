@@ -19,7 +19,7 @@ BELOW: dict[str, set[str]] = {
     "runner": {"expression", "gracefulexitcmd"},
     "functions": {"builtin", "fetch", "expression"},
     "builtin": {"fetch", "expression", "gracefulexitcmd", "plugin"},
-    "fetch": set(),
+    "fetch": {"gracefulexitcmd"},
     "plugin": set(),
     "bootstrap": {"gracefulexitcmd"},
     "expression": set(),

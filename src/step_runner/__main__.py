@@ -6,10 +6,13 @@ import sys
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit with its status."""
-    from step_runner.cli.main import run
+    """Run the command that the arguments name, and exit with its status; 130 is that of Ctrl-C."""
+    try:
+        from step_runner.cli.main import run
 
-    status = run(sys.argv[1:])
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before anything runs that has to be stopped
+        sys.exit(130)
     if status >= 1 << 31:  # only Windows has such a status, and `--help` need not import this
         from gracefulexitcmd.exit import exit_code
 

@@ -86,12 +86,30 @@ def test_another_file_can_be_named(home: Path) -> None:
             {"registry": "r.io", "password": "s3cr3t"},
             'the input "username" is missing; give the user whose password it is',
         ),
+        (
+            {"registry": "r.io", "username": "ada"},
+            'the input "password" is missing or empty; give the password or token of the user',
+        ),
+        (
+            {"registry": "r.io", "helper_name": "docker-credential-ecr"},
+            'the input "helper_name" begins with docker-credential-; give only what follows that',
+        ),
         ({"config_file": "~/none"}, "{home}/none: there is no such file; leave out the input config_file or mend it"),
         ({"config_file": "~/broken"}, "{home}/broken: is no docker configuration; it must hold a JSON object"),
         ({"config_file": "~/list"}, "{home}/list: is no docker configuration; it must hold a JSON object"),
         ({"config_file": "~"}, "{home}: cannot be read: Is a directory"),
     ],
-    ids=["no registry", "no registry for a helper", "no user", "no file", "no JSON", "no object", "directory"],
+    ids=[
+        "no registry",
+        "no registry for a helper",
+        "no user",
+        "no password",
+        "whole name of a helper",
+        "no file",
+        "no JSON",
+        "no object",
+        "directory",
+    ],
 )
 def test_what_cannot_be_used_is_refused_without_showing_a_secret(
     home: Path, inputs: dict[str, str], message: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +25,9 @@ run:
   - name: b
     script: echo "${{ inputs.y }}"
 """
+
+
+LONG = "x" * 300
 
 
 @pytest.fixture
@@ -64,6 +68,24 @@ def test_a_missing_file_or_directory_is_a_problem_like_another(check: Callable[.
         'goood:1:1: no such directory; did you mean "good"?\n'
         "bda.yml:1:1: no such file, but there is bad.yml; a function is a directory with func.yml or step.yml\n"
     )
+
+
+@pytest.mark.parametrize("path", [LONG, f"{LONG}.yml", f"{LONG}/func.yml"])
+def test_a_name_that_no_file_can_have_is_a_problem_like_another(check: Callable[..., Ended], path: str) -> None:
+    assert check(path) == (1, f"{path}:1:1: cannot be read, file name too long\n", "1 error\n")
+
+
+def test_a_called_function_with_such_a_name_too(check: Callable[..., Ended], tmp_path: Path) -> None:
+    (tmp_path / "long.yml").write_text(f"{{}}\n---\nrun: [{{name: a, func: ./{LONG}}}]\n")
+    told = f"long.yml:3:23: {LONG}: cannot be read, file name too long\n"
+    assert check("long.yml") == (1, told, "1 error\n")
+
+
+def test_a_current_directory_that_was_removed_is_told_of(check: Callable[..., Ended], tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert check("x.yml") == (1, "", "Error: the current directory was removed; go to another one\n")
 
 
 def test_json_is_a_list_of_objects(check: Callable[..., Ended]) -> None:

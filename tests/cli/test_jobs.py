@@ -32,6 +32,13 @@ def test_jobs_are_listed_in_columns_without_colour(
     assert "\x1b" not in ended.stdout
 
 
+def test_a_path_that_no_socket_can_have_is_told_of(command: Command) -> None:
+    path = f"/{'x' * 200}"
+    ended = command("jobs", "--socket", path)
+    told = f"Error: opening socket: {path} is longer than 107 bytes: choose a shorter --socket\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", told)
+
+
 def test_a_long_message_is_shortened(command: Command, server: Server, tmp_path: Path) -> None:
     file = tmp_path / "job.yml"
     file.write_text(f"{{}}\n---\nrun:\n  - name: {'x' * 200}\n    script: exit 1\n")

@@ -12,6 +12,7 @@ import pytest
 from tests.support.here import step_runner
 
 from step_runner import __version__
+from step_runner.cli.source import GitOptions, OciOptions, called
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,7 +152,7 @@ def test_a_mistake_in_a_step_file(directory: Path, steps: str, lines: str) -> No
         ),
         pytest.param(
             ["helo"],
-            'Error: "helo" is no known form of a reference; for a function on this machine write "./helo"\n',
+            'Error: helo: no such directory; did you mean "hello"?\n',
             id="misspelt name",
         ),
         pytest.param(["./helo"], 'Error: helo: no such directory; did you mean "hello"?\n', id="misspelt directory"),
@@ -226,6 +227,27 @@ def test_a_mistake_on_the_command_line(arguments: list[str], message: str) -> No
     assert step_runner("run", *arguments) == (1, "", message)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("notes/helo", True),
+        ("./notes/helo", False),
+        ("notes", False),
+        ("notes/helo.yml", False),
+        ("group/image:1.0", False),
+        ("registry.example/group/image", False),
+        ("group/project@v1", False),
+    ],
+)
+def test_what_could_be_a_directory_that_is_not_there_is_said_to_be_taken_for_an_image(
+    capsys: pytest.CaptureFixture[str], text: str, told: bool
+) -> None:
+    """Nothing is fetched here."""
+    called(None, text, GitOptions(), OciOptions())
+    note = f"note: there is no directory {text} here, so it is taken for an image of registry.gitlab.com\n"
+    assert capsys.readouterr().err == (note if told else "")
+
+
 # While running.
 
 
@@ -237,7 +259,7 @@ def test_a_mistake_on_the_command_line(arguments: list[str], message: str) -> No
             "echo text=hi > ${{ output_file }}",
             1,
             'Error: step "main": step "a": output file: read output file: failed to unmarshal JSON at line 1: '
-            "JSON is malformed: invalid character (byte 4)\n",
+            'JSON is malformed: invalid character (byte 4): write {"name": "...", "value": ...}\n',
             id="output in the old form",
         ),
         pytest.param(

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.crowd import Crowd
 
 from step_runner.errors import FetchError, StoppedError
 from step_runner.fetch.cancellation import Cancellation
@@ -166,7 +167,7 @@ def test_what_cannot_be_used_is_explained_without_secrets(config: Any, reason: s
     ("registry", "reason"),
     [
         ("broken.example", "docker-credential-safe ended with status 3; run it by hand to see why"),
-        ("garbage.example", "the answer of docker-credential-safe is not JSON; write what docker login writes"),
+        ("garbage.example", "the answer of docker-credential-safe is not JSON; run docker-credential-safe get by hand"),
     ],
 )
 def test_failing_helper_is_explained_without_what_it_says(helper: Path, registry: str, reason: str) -> None:
@@ -181,7 +182,9 @@ def test_cancel_ends_a_helper_that_hangs_and_what_holds_its_output(tmp_path: Pat
     started = tmp_path / "started"
     os.mkfifo(started)
     path = tmp_path / "docker-credential-slow"
-    path.write_text(f"#!/bin/sh\necho > {started}\nexec sleep 1000\n")
+    crowd = Crowd()
+    hangs = f"sh -c 'trap \"\" TERM; echo > {started}; sleep 1000; :' {crowd.mark}"
+    path.write_text(f"#!/bin/sh\n{hangs} & wait\n")
     path.chmod(0o755)
     cancellation = Cancellation()
 
@@ -195,6 +198,7 @@ def test_cancel_ends_a_helper_that_hangs_and_what_holds_its_output(tmp_path: Pat
     with pytest.raises(StoppedError):
         find_credentials(environment, "r.example", "x", cancellation)
     thread.join()
+    assert crowd.told() == []
 
 
 def test_secrets_are_not_in_the_text_of_credentials() -> None:

@@ -46,7 +46,11 @@ def test_credentials_open_a_closed_registry(
 @pytest.mark.parametrize(
     ("login", "reason"),
     [
-        ("", "the registry asks for credentials (HTTP 401); set DOCKER_AUTH_CONFIG in the step's environment"),
+        (
+            "",
+            "the registry asks for credentials (HTTP 401);"
+            " set DOCKER_AUTH_CONFIG in the step's environment, with an entry for this registry",
+        ),
         (
             "ada:guess",
             "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and what they allow",
@@ -147,7 +151,11 @@ def test_token_that_has_expired_is_asked_for_again(odd_registry: OddRegistry, ca
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ("", "the registry asks for credentials (HTTP 401); set DOCKER_AUTH_CONFIG in the step's environment"),
+        (
+            "",
+            "the registry asks for credentials (HTTP 401);"
+            " set DOCKER_AUTH_CONFIG in the step's environment, with an entry for this registry",
+        ),
         ("guess", "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and what they allow"),
     ],
     ids=["none", "wrong"],

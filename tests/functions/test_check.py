@@ -157,7 +157,9 @@ def test_a_repeated_name_means_the_later_step() -> None:
       - {name: b, script: "${{ steps.a.outputs.any }}"}
     """
 
-    assert problems(text) == []
+    assert problems(text) == [
+        '5:12: warning: there is a step "a" above, whose outputs this one hides; give it another name'
+    ]
 
 
 def test_outputs_of_a_run_list_are_compared_with_the_declared_ones() -> None:
@@ -205,7 +207,8 @@ def test_a_function_that_calls_itself_is_told_with_the_chain() -> None:
     write("b/func.yml", "{}\n---\nrun: [{name: a, func: ../a}]\n")
 
     assert [str(problem) for problem in check(["a"])] == [
-        "b/func.yml:3:23: the function calls itself without end: a calls b calls a; remove one of the calls"
+        "b/func.yml:3:23: the function calls itself without end: a/func.yml calls b/func.yml calls a/func.yml;"
+        " remove one of the calls"
     ]
 
 

@@ -67,6 +67,12 @@ def test_forms(text: str, reference: Reference) -> None:
         ("gitlab.com/c/s@.git", '".git" is no revision; write a tag, a branch or a commit'),
         ("https://u:secret@h/x", 'the reference has no repository or no revision; write "https://HOST/PATH@REVISION"'),
         ("https://gitlab.com/c/s", 'the reference has no revision; write "https://gitlab.com/c/s@REVISION"'),
+        (
+            "http://h:5000/a:1",
+            'the reference has no revision; write "http://h:5000/a:1@REVISION", or for an image "h:5000/a:1"',
+        ),
+        ("docker://h.io/a:1", 'images are named without a scheme; write "h.io/a:1"'),
+        ("oci://h.io/a", 'images are named without a scheme; write "h.io/a"'),
         ("git@gitlab.com:c/s@v1", 'git over ssh is not supported; write "https://HOST/PATH@REVISION"'),
         ("h/s/-/../../x@v1", 'the directory "steps/../../x" is outside of the repository; leave out the ".."'),
         ("A/b:1", '"A/b" is no repository; use lower-case letters and digits with . _ - and / between them'),

@@ -109,6 +109,17 @@ async def test_a_job_that_cannot_be_closed_keeps_no_other_from_it(
     assert manager.all() == []
 
 
+async def test_what_is_written_after_the_end_of_a_log_is_not_in_it(manager: JobManager, temporary: str) -> None:
+    """A process that hides is spared as long as it could be another job's, and may write meanwhile."""
+    await start(manager, script("echo done"))
+    whole = await log(manager)
+    descriptor = os.open(f"{temporary}/step-runner-output-1/logs", os.O_WRONLY | os.O_APPEND)
+    os.write(descriptor, b"late\n")
+    os.close(descriptor)
+    assert await log(manager) == whole
+    assert [chunk async for chunk in manager.follow("1", len(whole) + 2)] == [b""]
+
+
 async def test_log_that_a_step_has_replaced_by_a_pipe_is_not_waited_for(manager: JobManager, temporary: str) -> None:
     """Its opening would wait for somebody who writes, and all other calls with it."""
     await start(manager, script(f"cd {temporary}/step-runner-output-1 && rm logs && mkfifo logs"))

@@ -125,6 +125,17 @@ async def test_function_that_cannot_be_fetched_fails_its_step_without_a_secret(
     assert b"guess" not in log
 
 
+async def test_a_fetch_that_takes_the_job_too_long_is_stopped_for_that_reason(
+    manager: JobManager, silent_server: tuple[str, asyncio.Event], temporary: str
+) -> None:
+    steps = run_list({"name": "greet", "func": f"{silent_server[0]}/group/x:1"})
+    await manager.run(RunRequest(id="1", steps=steps, work_dir=temporary, timeout=0.1))
+    assert [chunk async for chunk in manager.follow("1", 0)] == [b""]
+    job = manager.status("1")
+    assert (job.status, job.kind) == (Status.CANCELLED, ErrorKind.TIMEOUT)
+    assert "the fetch was stopped because the job's time was over" in job.message
+
+
 @pytest.mark.parametrize("kind", ["git", "oci"])
 async def test_cancel_ends_a_fetch_that_gets_no_answer(
     manager: JobManager, silent_server: tuple[str, asyncio.Event], temporary: str, kind: str

@@ -27,6 +27,7 @@ class Client:
     def __init__(self, path: str) -> None:
         self._path = path
         self._channel = _channel(path)
+        self._was_there = False
         self._stub = StepRunnerStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -46,6 +47,7 @@ class Client:
         """The job's log from a byte offset on, until the job has ended."""
         with self._explained():
             for reply in self._stub.FollowLogs(pb.FollowLogsRequest(id=job_id, offset=offset)):
+                self._was_there = True
                 yield reply.data
 
     def status(self, job_id: str) -> JobStatus:
@@ -73,11 +75,15 @@ class Client:
         try:
             yield
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
-                raise StepRunnerError(
-                    f"no server listens on {self._path}: start one with: step-runner serve --socket {self._path}"
-                ) from error
-            raise StepRunnerError(error.details()) from error
+            raise StepRunnerError(self._reason(error)) from error
+        self._was_there = True
+
+    def _reason(self, error: grpc.RpcError) -> str:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return str(error.details())
+        if self._was_there:
+            return f"the server on {self._path} has ended, and its jobs with it"
+        return f"no server listens on {self._path}: start one with: step-runner serve --socket {self._path}"
 
 
 def _channel(path: str) -> grpc.Channel:
@@ -85,4 +91,7 @@ def _channel(path: str) -> grpc.Channel:
         from step_runner.api.door import channel
 
         return channel(path)
+    from step_runner.api.socket import check_length
+
+    check_length(path)
     return grpc.insecure_channel(f"unix:{path}")

@@ -12,14 +12,19 @@ LONGEST_PATH = 107
 """Bytes of a socket's path on Linux: `sun_path` of unix(7) less the final NUL; macOS has 103."""
 
 
+def check_length(path: str) -> None:
+    """Raise StepRunnerError for a path that cannot be a socket's."""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise StepRunnerError(f"opening socket: {path} is longer than {LONGEST_PATH} bytes: choose a shorter --socket")
+
+
 def make_free(path: str) -> None:
     """See that a server can listen on `path`: a socket that nobody listens on any more is removed.
 
     Raises StepRunnerError where somebody listens on it, where it is no socket or belongs to another user, or where
     the path cannot be a socket's.
     """
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise StepRunnerError(f"opening socket: {path} is longer than {LONGEST_PATH} bytes: choose a shorter --socket")
+    check_length(path)
     try:
         found = os.lstat(path)
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from step_runner.fetch.credentials import DOCKER_HUB, VARIABLE, is_docker_hub
 from step_runner.plugin import Exported, Sensitive
 
 CONFIG = "~/.docker/config.json"
+HELPER = "docker-credential-"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ def _check(registry: str, username: str, password: str, helper_name: str) -> Non
         raise InputError('the input "registry" is missing; give the host that the credentials are for')
     if password and not username:
         raise InputError('the input "username" is missing; give the user whose password it is')
+    if username and not password:
+        raise InputError('the input "password" is missing or empty; give the password or token of the user')
+    if helper_name.startswith(HELPER):
+        raise InputError(f'the input "helper_name" begins with {HELPER}; give only what follows that')
 
 
 def _added(registry: str, username: str, password: str, helper_name: str, store_name: str) -> dict[str, Any]:

@@ -37,8 +37,10 @@ def command(files: tuple[str, ...], as_format: str) -> int:
     a function is imported. Each problem is a line FILE:LINE:COLUMN: MESSAGE. The exit status is 1 if there is any
     error; warnings alone leave it 0.
     """
+    from step_runner.cli.local import current_directory
     from step_runner.functions.check import check
 
+    current_directory()
     problems = check(files)
     click.echo(_as_json(problems) if as_format == "json" else _as_lines(problems), nl=False)
     _tell_count(problems)

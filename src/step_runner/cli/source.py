@@ -23,6 +23,13 @@ WRITTEN_AS_YAML = ("func:", "step:")
 """How a reference begins that is not a path or an address, but an item of a run list."""
 
 
+ENDINGS = (".yml", ".yaml")
+"""Of the names of step files."""
+
+LIKE_A_PATH = re.compile(r"[\w./-]+")
+"""Neither a scheme nor a tag, digest or revision."""
+
+
 class GitOptions(NamedTuple):
     """A function in a git repository, as the options name it."""
 
@@ -68,7 +75,17 @@ def called(text_proto: str | None, reference: str | None, git: GitOptions, oci: 
         return Called(_from_git(git) if git.url else _from_oci(oci))
     if reference.lstrip().startswith(WRITTEN_AS_YAML):
         return _from_yaml(reference)
+    _tell_what_it_is_taken_for(reference)
     return Called(_step(_name(reference), parse_reference(_as_path(reference))))
+
+
+def _tell_what_it_is_taken_for(text: str) -> None:
+    """Say that a text which may have been meant for a directory is taken for an image."""
+    from step_runner.functions.reference import REGISTRY
+
+    could_be_path = LIKE_A_PATH.fullmatch(text) and "/" in text and "." not in text.partition("/")[0]
+    if could_be_path and not os.path.exists(text) and not text.endswith(ENDINGS):
+        click.echo(f"note: there is no directory {text} here, so it is taken for an image of {REGISTRY}", err=True)
 
 
 def _from_text_proto(path: str) -> Called:
@@ -133,14 +150,14 @@ def _step(name: str, call: Reference) -> Step:
 
 def refuse_other_files(path: str) -> None:
     """Raise InputError for a file that no reference can name: it would be taken for a directory."""
-    if os.path.isfile(path) and not path.endswith((".yml", ".yaml")):
+    if os.path.isfile(path) and not path.endswith(ENDINGS):
         raise InputError(f"{path}: the name of a step file must end in .yml or .yaml: rename it")
 
 
 def _as_path(text: str) -> str:
     """A reference that is the path of a file or directory needs no `./` in front."""
-    looks_like_file = text.endswith((".yml", ".yaml")) and not re.search(r"@|\s|://", text)
-    is_path = os.path.exists(text) or looks_like_file
+    looks_like_file = text.endswith(ENDINGS) and not re.search(r"@|\s|://", text)
+    is_path = os.path.exists(text) or looks_like_file or (LIKE_A_PATH.fullmatch(text) and "/" not in text)
     return f"./{text}" if is_path and not (text.startswith(".") or os.path.isabs(text)) else text
 
 

@@ -78,9 +78,10 @@ def command(
 
 def _steps(file: str) -> str:
     """The text that has a server call a function on this machine. Raises StepRunnerError where it cannot be used."""
+    from step_runner.cli.local import current_directory
     from step_runner.cli.source import named_after
 
-    path = os.path.abspath(file)
+    path = os.path.join(current_directory(), file)
     if "${{" in path:
         raise InputError(f"{file}: an expression cannot stand in the path of a file: give another name")
     _check(file)
@@ -99,7 +100,10 @@ def _check(file: str) -> None:
 
     refuse_other_files(file)
     refuse(check([file]))
-    assign({}, load_file(file)[0].spec)
+    try:
+        assign({}, load_file(file)[0].spec)
+    except InputError as error:
+        raise InputError(f"{error}: start gives none, so call the function from a step file that does") from None
 
 
 def _check_free(client: Console, job_id: str) -> None:

@@ -15,6 +15,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
+from gracefulexitcmd import Cause, Cmd
 from step_runner.errors import FetchError
 
 if TYPE_CHECKING:
@@ -27,10 +28,14 @@ DOCKER_HUB = "https://index.docker.io/v1/"
 HELPER_TIMEOUT = 60.0
 """Seconds that a credential helper may take, which perhaps asks a service."""
 
+HELPER_GRACE = 0.5
+"""Seconds between SIGTERM and SIGKILL for one that is not needed any more."""
+
 _DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 _LONGEST_ANSWER = 1 << 20
 _TOKEN_USER = "<token>"  # docker-credential-helpers: the secret of this user is an identity token
 _NOT_FOUND = "credentials not found in native keychain"
+_ADVICE = "write what docker login writes to config.json"
 _Json: TypeAlias = dict[str, Any]
 
 
@@ -104,12 +109,13 @@ class _Config:
         return self._ask(store, DOCKER_HUB if is_docker_hub(registry) else registry) if store else Credentials()
 
     def _ask(self, helper: str, server: str) -> Credentials:
-        answer = _object(self._run(helper, server) or "{}", f"the answer of docker-credential-{helper}")
+        program = f"docker-credential-{helper}"
+        answer = _object(self._run(helper, server) or "{}", f"the answer of {program}", f"run {program} get by hand")
         user, secret = (_text(answer.get(name) or "", f"{name} of {helper}") for name in ("Username", "Secret"))
         return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)
 
     def _run(self, helper: str, server: str) -> str:
-        """What a helper prints, nothing if it has no credentials; it is killed by a cancel."""
+        """What a helper prints, nothing if it has no credentials; a cancel ends it, and what it has started."""
         if not re.fullmatch(r"[A-Za-z0-9._-]+", helper):
             raise _refused(f'"{helper[:80]}" is no name of a credential helper; write what follows docker-credential-')
         program = f"docker-credential-{helper}"
@@ -130,19 +136,24 @@ class _Config:
         path = shutil.which(program, path=self.environment.get("PATH"))
         if path is None:
             raise _refused(f"there is no {program}; install it, or put it into PATH")
-        try:
-            process = subprocess.Popen(
-                [path, "get"], env=self.environment, stdin=question, stdout=answer, stderr=subprocess.DEVNULL
-            )
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise _refused(f"{program} cannot be started: {reason}; install it anew") from None
-        with process, self.cancellation.calling(process.kill):
+        command = Cmd(
+            [path, "get"],
+            grace=HELPER_GRACE,
+            timeout=HELPER_TIMEOUT,
+            env=self.environment,
+            stdin=question,
+            stdout=answer,
+            stderr=subprocess.DEVNULL,
+        )
+        with self.cancellation.calling(command.cancel):
             try:
-                return process.wait(HELPER_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise _refused(f"{program} did not answer in {HELPER_TIMEOUT:.0f} s; run it by hand") from None
+                ended = command.run()
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                raise _refused(f"{program} cannot be started: {reason}; install it anew") from None
+        if ended.cause is Cause.TIMEOUT:
+            raise _refused(f"{program} did not answer in {HELPER_TIMEOUT:.0f} s; run it by hand")
+        return ended.exit_status
 
 
 def _entry(key: str, entry: object) -> Credentials:
@@ -170,27 +181,27 @@ def _parse(text: str) -> _Json:
     return _object(text, VARIABLE)
 
 
-def _object(text: str, what: str) -> _Json:
+def _object(text: str, what: str, advice: str = _ADVICE) -> _Json:
     # Neither the text nor the parser's words about it are shown: they may hold a password.
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        raise _refused(f"{what} is not JSON; write what docker login writes to config.json") from None
+        raise _refused(f"{what} is not JSON; {advice}") from None
     if not isinstance(document, dict):
-        raise _refused(f"{what} is not a JSON object; write what docker login writes to config.json")
+        raise _refused(f"{what} is not a JSON object; {advice}")
     return document
 
 
 def _items(document: _Json, name: str) -> Iterator[tuple[str, object]]:
     items = document.get(name) or {}
     if not isinstance(items, dict):
-        raise _refused(f"{name} in {VARIABLE} is not an object; write what docker login writes to config.json")
+        raise _refused(f"{name} in {VARIABLE} is not an object; {_ADVICE}")
     yield from items.items()
 
 
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
-        raise _refused(f"{what} is not a string; write what docker login writes to config.json")
+        raise _refused(f"{what} is not a string; {_ADVICE}")
     return value
 
 

@@ -206,9 +206,8 @@ def _status_reason(status: int, said: str, credentials: Credentials) -> str:
     quoted = f', "{said}"' if said else ""
     match status:
         case 401 | 403 if not credentials:
-            return (
-                f"the registry asks for credentials (HTTP {status}); set DOCKER_AUTH_CONFIG in the step's environment"
-            )
+            advice = "set DOCKER_AUTH_CONFIG in the step's environment, with an entry for this registry"
+            return f"the registry asks for credentials (HTTP {status}); {advice}"
         case 401 | 403:
             return f"the registry refuses the credentials (HTTP {status}); check DOCKER_AUTH_CONFIG and what they allow"
         case 404:

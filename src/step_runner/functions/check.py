@@ -5,7 +5,7 @@ Of a function that a package offers, the package is imported, in a process of it
 
 from __future__ import annotations
 
-import posixpath
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,6 @@ from step_runner.functions.source import FILES, find_file
 from step_runner.model import Builtin, Exec, Function, Local, Place, Problem, Sequence, Spec, Step, type_of
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator
 
     from step_runner.errors import ExpressionError
@@ -133,7 +132,7 @@ class _Checker:
         path = self._find(reference, base)
         if path in self._chain:
             chain = [*self._chain[self._chain.index(path) :], path]
-            names = " calls ".join(shown_path(posixpath.dirname(one)) for one in chain)
+            names = " calls ".join(map(shown_path, chain))
             raise FetchError(f"the function calls itself without end: {names}; remove one of the calls")
         if len(self._chain) >= DEEPEST_CALLS:
             raise FetchError(f"functions call each other deeper than {DEEPEST_CALLS} levels; make them flatter")
@@ -188,7 +187,11 @@ class _FunctionCheck:
         scope = Scope(inputs=self._inputs, steps=ran, all_steps=frozenset(step.name for step in body.steps))
         items = self._node if isinstance(self._node, Listing) else find(self._node, "run")
         for index, step in enumerate(body.steps):
-            ran[step.name] = self._step(step, find(items, index), scope)
+            item = find(items, index)
+            if step.name in ran:
+                hidden = f'there is a step "{step.name}" above, whose outputs this one hides; give it another name'
+                self._error(child(item, "name") or item, hidden, warning=True)
+            ran[step.name] = self._step(step, item, scope)
         self._expressions(child(self._node, "outputs"), scope)
         if body.delegate is not None:
             return ran.get(body.delegate)
@@ -305,7 +308,7 @@ class _FunctionCheck:
 
 def _step_file(path: str | os.PathLike[str]) -> Path:
     """The path itself, or that of the function in it if it is a directory."""
-    return next((file for name in FILES if (file := Path(path, name)).is_file()), Path(path))
+    return next((Path(path, name) for name in FILES if os.path.isfile(os.path.join(path, name))), Path(path))
 
 
 def _scalars(node: Node) -> Iterator[Scalar]:

@@ -93,7 +93,7 @@ def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Read
     """Reads a step file, or the one in a directory. Raises as `load_file`, but only for what is no YAML."""
     name = os.fspath(path)
     shown = shown_as or name
-    is_directory = Path(name).is_dir() or not (name.endswith(ENDINGS) or os.path.lexists(name))
+    is_directory = os.path.isdir(name) or not (name.endswith(ENDINGS) or os.path.lexists(name))
     if is_directory:
         name = find_file(Path(name).as_posix(), None, shown)
         shown = posixpath.join(shown, posixpath.basename(name))

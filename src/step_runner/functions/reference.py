@@ -20,6 +20,7 @@ PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 REPOSITORY = re.compile(rf"{PART}(?:/{PART})*")
 HOST = re.compile(r"(?:localhost|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|[a-zA-Z0-9-]+(?=:\d))(?::\d+)?")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+TAGGED = re.compile(r"/[^/:]*:[^/:]+$")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 LONGEST = 4096
 FORMS = 'write "./directory", "URL@REVISION", "builtin://NAME" or "REGISTRY/REPOSITORY:TAG"'
@@ -112,8 +113,8 @@ def _git(text: str) -> Git:
 
 def _oci(text: str) -> Oci:
     image, *rest = text.split(maxsplit=1)
-    if SCHEME.match(image):
-        raise InputError(f'the reference has no revision; write "{_without_password(image)}@REVISION"')
+    if scheme := _scheme(image):
+        raise InputError(_scheme_advice(image, scheme))
     location, tag = _split_tag(image)
     first, _, remaining = location.partition("/")
     registry, repository = (first, remaining) if remaining and HOST.fullmatch(first) else (REGISTRY, location)
@@ -123,6 +124,15 @@ def _oci(text: str) -> Oci:
     return Oci(
         registry=registry, repository=_repository(repository), tag=_tag(tag), directory=_directory(directory), file=file
     )
+
+
+def _scheme_advice(text: str, scheme: str) -> str:
+    """What to write in place of a URL without a revision, which may have been meant for an image."""
+    image = text.removeprefix(scheme)
+    if scheme in ("docker://", "oci://"):
+        return f'images are named without a scheme; write "{image}"'
+    for_image = f', or for an image "{image}"' if TAGGED.search(image) else ""
+    return f'the reference has no revision; write "{_without_password(text)}@REVISION"{for_image}'
 
 
 def _local_advice(text: str) -> str:

@@ -25,7 +25,7 @@ def find_file(directory: str, file: str | None, shown_as: str | None = None) -> 
         path = posixpath.join(directory, name)
         if os.path.lexists(path):
             return path
-    raise FetchError(_missing(directory, file, shown_as))
+    raise FetchError(_unreadable(directory, file or FILES[0], shown_as) or _missing(directory, file, shown_as))
 
 
 def read_text(path: str, shown_as: str) -> str:
@@ -70,13 +70,27 @@ def _check_regular(path: str, shown_as: str) -> None:
         raise FetchError(f"{shown_as}: is no regular file; a step file must be one")
 
 
+def _unreadable(directory: str, file: str, shown_as: str | None) -> str:
+    """Says what keeps a file from being found, "" where it is simply not there."""
+    try:
+        os.stat(posixpath.join(directory, file))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return f"{directory if shown_as is None else shown_as}: cannot be read, {reason.lower()}"
+    return ""
+
+
 def _missing(directory: str, file: str | None, shown_as: str | None = None) -> str:
     """Says what is missing, and what there is in its place."""
     shown = directory if shown_as is None else shown_as
     path = posixpath.join(shown, file) if file else shown
     rule = "a function is a directory with func.yml or step.yml"
-    if Path(directory or ".").is_dir():
+    if os.path.isdir(directory or "."):
         return f"{path}: {_instead(directory, file)}; {rule}"
+    if os.path.exists(directory) and not file:
+        return f"{shown}: is no directory; {rule}"
     parent, name = posixpath.split(directory.rstrip("/"))
     near = difflib.get_close_matches(name, _names(parent, directories=True), n=1)
     meant = f'did you mean "{posixpath.join(posixpath.dirname(shown.rstrip("/")), near[0])}"?' if near else rule

@@ -40,7 +40,7 @@ class JobLog:
     def __init__(self, path: str, changes: Changes) -> None:
         self.path = path
         self._changes = changes
-        self._ended = False
+        self._final_size: int | None = None
         self._size = 0
         self._followers: set[asyncio.Event] = set()
         self.stdout = self.stderr = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | ONE_AFTER_ANOTHER, 0o600)
@@ -51,7 +51,7 @@ class JobLog:
         It is dropped after the end of the log, and where it cannot be written: no step fails, and no stop is kept
         from a command, because the disk is full.
         """
-        if self._ended:
+        if self._final_size is not None:
             return
         text = f"{line}\n".encode(errors="replace")
         with contextlib.suppress(OSError):
@@ -61,9 +61,12 @@ class JobLog:
             self._size = size + os.write(self.stdout, before + text)
 
     def end(self) -> None:
-        """Say that nothing more will be written: followers get what there is, then their end."""
-        if not self._ended:
-            self._ended = True
+        """Say that nothing more will be written: followers get what there is, then their end.
+
+        What a process that is spared for another job writes afterwards belongs to no log.
+        """
+        if self._final_size is None:
+            self._final_size = os.fstat(self.stdout).st_size
             os.close(self.stdout)
             for follower in self._followers:
                 follower.set()
@@ -86,19 +89,20 @@ class JobLog:
                 self._followers.discard(changed)
 
     async def _read(self, reader: _Reader, offset: int, changed: asyncio.Event) -> AsyncIterator[bytes]:
-        there_now = reader.size()
+        there_now = reader.size() if self._final_size is None else self._final_size
         while offset < there_now and (chunk := reader.read(min(LARGEST_CHUNK, there_now - offset), offset)):
             offset += len(chunk)
             yield chunk
         yield b""
         while True:
             # Whether it has ended is asked first: what was written before is then surely read.
-            ended = self._ended
+            final = self._final_size
             changed.clear()
-            if chunk := reader.read(LARGEST_CHUNK, offset):
+            most = LARGEST_CHUNK if final is None else min(LARGEST_CHUNK, max(0, final - offset))
+            if chunk := reader.read(most, offset):
                 offset += len(chunk)
                 yield chunk
-            elif ended:
+            elif final is not None:
                 return
             else:
                 await changed.wait()

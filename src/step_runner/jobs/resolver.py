@@ -6,6 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gracefulexitcmd import Cause
+from step_runner.errors import StoppedError
 from step_runner.functions.reference import parse_reference
 from step_runner.functions.resolve import resolve as find_function
 from step_runner.model import Builtin, Dynamic, Function, Git, Local, Oci, Reference
@@ -41,11 +43,16 @@ async def resolve(
     from step_runner.fetch.cancellation import Cancellation
 
     cancellation = Cancellation()
+    fetch = partial(_fetch, environment=environment, cancellation=cancellation, progress=progress)
     with proc.listening(lambda _: cancellation.cancel()):
-        if isinstance(reference, Builtin):
-            return await asyncio.to_thread(_find_builtin, reference, cancellation)
-        fetch = partial(_fetch, environment=environment, cancellation=cancellation, progress=progress)
-        return await asyncio.to_thread(find_function, reference, base, fetch)
+        try:
+            if isinstance(reference, Builtin):
+                return await asyncio.to_thread(_find_builtin, reference, cancellation)
+            return await asyncio.to_thread(find_function, reference, base, fetch)
+        except StoppedError:
+            if proc.cause is not Cause.TIMEOUT:
+                raise
+            raise StoppedError("the fetch was stopped because the job's time was over", timeout=True) from None
 
 
 def _find_builtin(reference: Builtin, cancellation: Cancellation) -> Function:

@@ -20,6 +20,9 @@ WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 """On Windows no pipe can stand in a directory."""
 
 
+ADVICE = 'write {"name": "...", "value": ...}'
+
+
 class StepFiles(NamedTuple):
     """The paths of a step's output file and export file."""
 
@@ -99,15 +102,18 @@ def _lines(path: str, *, show_lines: bool) -> Iterator[tuple[str, Value]]:
             continue
         try:
             yield _name_and_value(line)
-        except (OutputError, msgspec.DecodeError, RecursionError) as error:
+        except (OutputError, RecursionError) as error:
             shown = f", line: {line.decode(errors='replace')}" if show_lines else ""
             raise OutputError(f"failed to unmarshal JSON at line {number}: {error}{shown}") from None
 
 
 def _name_and_value(line: bytes) -> tuple[str, Value]:
-    entry = msgspec.json.decode(line)
+    try:
+        entry = msgspec.json.decode(line)
+    except msgspec.DecodeError as error:
+        raise OutputError(f"{error}: {ADVICE}") from None
     if not isinstance(entry, dict):
-        raise OutputError('it is no object: write {"name": "...", "value": ...}')
+        raise OutputError(f"it is no object: {ADVICE}")
     for key in ("name", "value"):
         if key not in entry:
             raise OutputError(f'"{key}" field is missing')

@@ -198,6 +198,24 @@ def test_child_that_outlives_the_leader_is_killed_when_the_grace_is_over(launch:
     }
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it costs a process to ask for a name")
+def test_who_is_killed_is_named_by_the_program_that_it_is_then(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader, writer = os.pipe()
+    command = Cmd(["sh", "-c", f"trap '' TERM; echo; read x <{fifo}; exec sleep 1000"], stdout=writer, grace=1000)
+    with open(reader) as lines, command:
+        os.close(writer)
+        lines.readline()
+        command.cancel()
+        fifo.write_text("\n")
+        while psutil.Process(command.pid).cmdline() != FOREVER:
+            """It is still the shell."""
+        command.cancel(grace=0)
+        ended = command.wait()
+    assert [(process.argv, process.ended_by) for process in ended.census] == [(tuple(FOREVER), "SIGKILL")]
+
+
 @on_every_path
 @pytest.mark.parametrize("name", ["fork_at_term.sh", "double_fork.py", "fork_anew.py"])
 def test_whoever_is_in_the_group_is_gone_when_the_command_has_ended(

@@ -78,6 +78,7 @@ class Members:
     def kill(self) -> None:
         """Send SIGKILL to everybody."""
         members = self._look()
+        self._name_anew(members or ())
         sent_at = time.monotonic()
         self._targets.kill(members or ())
         if members != []:
@@ -163,6 +164,12 @@ class Members:
             if process.pid not in self._found:
                 self._found[process.pid] = _Found(process, process_table.argv(process.pid), self._targets.how(process))
                 self._alive.add(process.pid)
+
+    def _name_anew(self, members: Iterable[linux.Process]) -> None:
+        """Say what is killed now: who was counted between fork and exec is another program since."""
+        for member in members if process_table.has_proc else ():
+            if argv := process_table.argv(member.pid):
+                self._found[member.pid] = self._found[member.pid]._replace(argv=argv)
 
     def _note(self, number: signal.Signals, at: float) -> None:
         self._last_signal.update(dict.fromkeys(self._alive, number.name))

@@ -107,10 +107,10 @@ class Job(Generic[Log]):
         self._finish(self.error)
 
     async def _rounded_up(self) -> bool:
-        """Whether nothing is left; False where that could not be seen to, as no descriptor was free."""
+        """Whether nothing is left; False where that could not be seen to, as no descriptor or thread was free."""
         try:
             await self._round_up()
-        except OSError:
+        except (OSError, RuntimeError):
             return False
         self.container.close()
         return True

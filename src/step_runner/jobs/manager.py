@@ -101,10 +101,9 @@ class JobManager:
 
         An unknown one has nothing to remove.
         """
-        self.cancel(job_id)
-        await self._until_started(job_id)
-        if job_id in self._jobs:
-            await asyncio.shield(self._remove(job_id, self._jobs[job_id]))
+        if job_id in self._jobs or job_id in self._starting:
+            self.cancel(job_id)
+            await asyncio.shield(self._remove(job_id))
 
     async def shut_down(self) -> None:
         """Close all jobs at once, and the manager, which takes no more. Raises what one of them raised, in the end."""
@@ -119,10 +118,16 @@ class JobManager:
 
     def kill(self) -> None:
         """End what all jobs run without any more delay."""
+        for start in self._starting.values():
+            start.proc.kill()
         for job in self._jobs.values():
             job.kill()
 
-    async def _remove(self, job_id: str, job: Job[JobLog]) -> None:
+    async def _remove(self, job_id: str) -> None:
+        await self._until_started(job_id)
+        job = self._jobs.get(job_id)
+        if job is None:  # it could not be started
+            return
         try:
             await job.close()
         finally:

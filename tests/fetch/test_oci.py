@@ -340,6 +340,13 @@ def test_progress_is_told_in_megabytes(registry: RegistryServer, repository: str
     assert lines[-1] == f"fetching {name}: 3.0 of 3.0 MB"
 
 
+def test_file_whose_name_is_too_long_is_told_of(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    odd_registry.offer("x", "1", {HERE: [archive(member("n" * 300, b"1"))]})
+    with pytest.raises(FetchError, match=r"x:1: it has a file whose name is too long for this system; build the image"):
+        cache.fetch_image(odd_registry.host, "x", "1")
+    assert cache.entries() == []
+
+
 # Cancelling
 
 

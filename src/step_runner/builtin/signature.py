@@ -212,7 +212,13 @@ def _converted(place: str, value: object, hint: Any) -> Any:
     try:
         return msgspec.convert(value, hint, dec_hook=_custom)
     except msgspec.ValidationError as error:
-        raise InputError(f"{place} is of another type than declared: {_lower(str(error))}") from None
+        raise InputError(f"{place} is of another type than declared: {_lower(str(error))}{_choice(hint)}") from None
+
+
+def _choice(hint: object) -> str:
+    """The values that a Literal allows, "" for any other type."""
+    values = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    return f"; it is one of {', '.join(map(repr, values))}" if values else ""
 
 
 def _custom(kind: type[Any], value: object) -> object:

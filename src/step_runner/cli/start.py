@@ -57,6 +57,8 @@ def command(
     from step_runner.cli.assignments import assignments
     from step_runner.model import RunRequest, Variable
 
+    if job_id == "":
+        raise InputError("the id is empty: name the job behind --id, or leave that out for a new name")
     request = RunRequest(
         id=secrets.token_hex(4) if job_id is None else job_id,
         env=assignments(env),

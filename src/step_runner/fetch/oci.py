@@ -12,6 +12,7 @@ that suits this machine, or none.
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -204,6 +205,8 @@ def _reason(error: Exception) -> str:
     match error:
         case ImageError():
             return str(error)
+        case OSError(errno=errno.ENAMETOOLONG):
+            return "it has a file whose name is too long for this system; build the image anew"
         case OSError():
             reason = str(error.strerror or type(error).__name__).lower()
             return f"it cannot be written: {reason}; make room, or set TMPDIR to another directory"

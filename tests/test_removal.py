@@ -69,3 +69,18 @@ def test_directories_that_have_lost_their_mode_go(directory: Path, mode: int) ->
     program = "import sys; from step_runner.removal import remove; print(remove(sys.argv[1]))"
     command = [*bound, sys.executable, "-c", program, os.fspath(directory)]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "True\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can mount a directory")
+def test_what_is_mounted_in_it_is_kept(directory: Path) -> None:
+    kept = directory.parent / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("x")
+    (directory / "mounted").mkdir()
+    (directory / "file").write_text("x")
+    program = "import sys; from step_runner.removal import remove; print(remove(sys.argv[1]))"
+    mounts = 'mount --bind "$0" "$1"/mounted && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "--mount", "sh", "-c", mounts, str(kept), str(directory), sys.executable, program]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False\n"
+    assert os.listdir(kept) == ["file"]
+    assert os.listdir(directory) == ["mounted"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from gracefulexitcmd.roundup import round_up
 if sys.platform == "win32":
     from gracefulexitcmd.windows.driver import Driver
 else:
-    from gracefulexitcmd.posix.container import reap_orphans
+    from gracefulexitcmd.posix.container import any_open, reap_orphans, when_opened
     from gracefulexitcmd.posix.driver import Driver
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from gracefulexitcmd.exit import Exit
+    from gracefulexitcmd.request import Stopping
     from gracefulexitcmd.system import Membership
 
 REAP_WITHIN = 0.1
@@ -83,8 +83,9 @@ class AsyncCmd(BaseCmd, AsyncWaitable):
 class AsyncRoundup(AsyncWaitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
-    def __init__(self, container: Membership, grace: float) -> None:
-        self._execution = round_up(container, grace)
+    def __init__(self, container: Membership, grace: float, *, stopping: Stopping | None = None) -> None:
+        """`stopping` is told of the first signal, as that of `Cmd`."""
+        self._execution = round_up(container, grace, stopping)
 
     def begin(self) -> None:
         """Send the first signal; `wait` is for the end."""
@@ -99,30 +100,37 @@ class AsyncRoundup(AsyncWaitable):
 class OrphanReaper:
     """Reaps, while the block runs, the orphans that come to this process and end; it must be a subreaper.
 
-    On Windows, where no process has to be reaped, it does nothing.
+    It looks ten times a second as long as there is a container, and has no handler for SIGCHLD: a loop's wake-up pipe
+    cannot hold as many as may come at once, and then Python's handler waits for a lock that the thread which it has
+    interrupted may hold. On Windows, where no process has to be reaped, it does nothing.
     """
 
     def __enter__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
         if sys.platform != "win32":
-            self._loop.add_signal_handler(signal.SIGCHLD, self._child_ended)
+            when_opened.add(self._container_opened)
+            self._look_later()
 
     def __exit__(self, *_: object) -> None:
         if sys.platform != "win32":
-            self._loop.remove_signal_handler(signal.SIGCHLD)
+            when_opened.discard(self._container_opened)
         if self._due is not None:
             self._due.cancel()
 
-    def _child_ended(self) -> None:
-        """Most children that end are leaders, which others wait for; one look serves many of them."""
-        if self._due is None:
-            self._due = self._loop.call_later(REAP_WITHIN, self._reap)
+    def _container_opened(self) -> None:
+        self._loop.call_soon_threadsafe(self._look_later)
 
-    def _reap(self) -> None:
+    def _look_later(self) -> None:
+        if self._due is None:
+            self._due = self._loop.call_later(REAP_WITHIN, self._look)
+
+    def _look(self) -> None:
         self._due = None
         if sys.platform != "win32":
             reap_orphans()
+            if any_open():
+                self._look_later()
 
 
 async def _despite_cancellation(ended: asyncio.Future[Exit]) -> None:

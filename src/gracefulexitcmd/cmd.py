@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
-from gracefulexitcmd.request import GRACE, Request, Stream, StrPath
+from gracefulexitcmd.request import GRACE, Request, Stopping, Stream, StrPath
 from gracefulexitcmd.system import CommandRun
 
 if TYPE_CHECKING:
@@ -45,20 +45,28 @@ class Stoppable:
         starting; after the end it does nothing; a second call can only shorten the delay. SIGKILL is sent by
         whoever waits for the end.
         """
-        self._execution.stop(grace)
+        with HandlersHeldBack():
+            self._execution.stop(grace)
 
 
 def drive(execution: Execution) -> Exit:
-    """Wait until something that was started has ended, and have it do meanwhile what is due."""
-    poller = execution.enter()
+    """Wait until something that was started has ended, and have it do meanwhile what is due.
+
+    Only the wait itself can be interrupted by a signal handler that raises.
+    """
+    with HandlersHeldBack():
+        poller = execution.enter()
     if poller is not None:
         try:
             while execution.exit is None:
                 deadline = execution.deadline
                 timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-                execution.advance(poller.wait(timeout))
+                ready = poller.wait(timeout)
+                with HandlersHeldBack():
+                    execution.advance(ready)
         finally:
-            execution.leave()
+            with HandlersHeldBack():
+                execution.leave()
     assert execution.exit is not None
     return execution.exit
 
@@ -79,7 +87,8 @@ class BaseCmd(Stoppable):
     command's own end; a command that runs longer than `timeout` seconds is stopped in the same way. `env`,
     `cwd`, `stdin`, `stdout` and `stderr` are as in `subprocess`; what goes to a PIPE is in the `Exit`. `input`
     is written to the command's stdin. The command and all that it starts belong to `container`, by default to one of
-    its own, which marks them by a cookie in their environment.
+    its own, which marks them by a cookie in their environment. `stopping` is called just before the stop signal is
+    sent, with the signal and the seconds until SIGKILL, by whoever sends it, so it must not wait.
 
     Raises TypeError or ValueError where the arguments make no sense.
     """
@@ -98,10 +107,12 @@ class BaseCmd(Stoppable):
         input: bytes | None = None,  # noqa: A002 - the name it has in subprocess
         stop_signal: signal.Signals = signal.SIGTERM,
         container: Container | None = None,
+        stopping: Stopping | None = None,
     ) -> None:
         sign = signal.Signals(stop_signal)
         request = Request(argv, grace, timeout, env, cwd, stdin, stdout, stderr, input, sign, container)
-        self._execution = Execution(Ladder(grace=grace, timeout=timeout), partial(CommandRun, request))
+        ladder = Ladder(grace=grace, timeout=timeout)
+        self._execution = Execution(ladder, partial(CommandRun, request), stopping=stopping)
 
     @property
     def pid(self) -> int | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.exit import Cause, Holder, SignalSent
     from gracefulexitcmd.ladder import Step
+    from gracefulexitcmd.request import Stopping
     from gracefulexitcmd.streams import Streams
     from gracefulexitcmd.system import Members, Poller, Ready
 
@@ -29,11 +30,17 @@ class Execution:
     """Something that runs from a start to an end; every method may be called from any thread and none waits."""
 
     def __init__(
-        self, ladder: Ladder, begin: Callable[[Callable[[Event], None]], Run], *, may_be_skipped: bool = True
+        self,
+        ladder: Ladder,
+        begin: Callable[[Callable[[Event], None]], Run],
+        *,
+        may_be_skipped: bool = True,
+        stopping: Stopping | None = None,
     ) -> None:
         """With `may_be_skipped` a stop before the start keeps it from starting, else it only shortens the grace."""
         self.exit: Exit | None = None
         self._may_be_skipped = may_be_skipped
+        self._stopping = stopping
         self._grace = ladder.grace
         self._ladder = ladder
         self._begin = begin
@@ -69,8 +76,9 @@ class Execution:
                 return
             if self._run is not None:
                 raise RuntimeError("this command was started before: make a new one")
-            self._run = self._begin(self._tell)
-            self._ladder = self._ladder.started(time.monotonic(), output=bool(self._run.streams))
+            run = self._begin(self._tell)
+            self._ladder = self._ladder.started(time.monotonic(), output=bool(run.streams))
+            self._run = run
 
     def stop(self, grace: float | None) -> None:
         """Send the stop signal now, and SIGKILL after `grace` seconds; stopping again can only shorten that.
@@ -144,7 +152,8 @@ class Execution:
     def _count_first(self) -> None:
         # It takes a while, and the grace begins only when the signal is sent.
         if self._run is not None and self._ladder.phase in (Phase.RUNNING, Phase.DRAINING):
-            self._run.members.count(leader_alive=self._ladder.leader_gone is None)
+            # A container has no leader, whose number is then 0.
+            self._run.members.count(leader_alive=self._run.pid != 0 and self._ladder.leader_gone is None)
 
     def _tell(self, event: Event) -> None:
         self._apply(self._ladder.after(event, time.monotonic()))
@@ -160,7 +169,7 @@ class Execution:
         assert self._run is not None
         match action:
             case Action.TERMINATE:
-                self._run.members.terminate(self._run.stop_signal)
+                self._terminate(self._run)
             case Action.KILL:
                 self._run.members.kill()
             case Action.LOOK:
@@ -169,6 +178,12 @@ class Execution:
                 self._holders = self._run.holders()
             case _:
                 assert_never(action)
+
+    def _terminate(self, run: Run) -> None:
+        if self._stopping is not None and self._ladder.deadline is not None:
+            sent = run.members.next_signal(run.stop_signal)
+            self._stopping(sent, max(0.0, self._ladder.deadline - time.monotonic()))
+        run.members.terminate(run.stop_signal)
 
     def _look(self, run: Run) -> None:
         if not run.members.watch(kill=self._ladder.phase is Phase.KILLING):

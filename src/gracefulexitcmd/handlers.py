@@ -5,18 +5,22 @@ from __future__ import annotations
 # The functions of `signal` turn numbers into enums and back, which costs more than all the rest of a start.
 import _signal  # type: ignore[import-not-found]
 import contextlib
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import FrameType
 
+NUMBERS = tuple(sorted(_signal.valid_signals()))
+
 
 class HandlersHeldBack:
     """While this block runs no signal handler in Python does; those that were to run do at the block's end.
 
-    They may raise, as that of Ctrl-C does: in the midst of `Popen` that would leave a process behind that nobody
-    knows. Handlers run in the main thread alone, so in others there is nothing to do.
+    They may raise, as that of Ctrl-C does: in the midst of a start that would leave a process behind that nobody
+    knows, in the midst of an end a signal that was never sent, or a descriptor that is closed twice. Handlers run in
+    the main thread alone, so in others there is nothing to do.
     """
 
     def __init__(self) -> None:
@@ -24,16 +28,16 @@ class HandlersHeldBack:
         self._held_back: list[tuple[int, FrameType | None]] = []
 
     def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in range(1, _signal.NSIG):
-            handler = _signal.getsignal(number)
-            if callable(handler):
-                self._handlers[number] = handler
-                _signal.signal(number, self._hold_back)
+        if threading.current_thread() is threading.main_thread():
+            with _Blocked():
+                for number in NUMBERS:
+                    handler = _signal.getsignal(number)
+                    if callable(handler):
+                        self._handlers[number] = handler
+                        _signal.signal(number, self._hold_back)
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.ExitStack() as last:
+        with contextlib.ExitStack() as last, _Blocked():
             for number, handler in self._handlers.items():
                 _signal.signal(number, handler)
             for number, frame in reversed(self._held_back):
@@ -41,3 +45,28 @@ class HandlersHeldBack:
 
     def _hold_back(self, number: int, frame: FrameType | None) -> None:
         self._held_back.append((number, frame))
+
+
+class _Blocked:
+    """While this block runs no signal reaches this thread. No process may be started in it: it would inherit that."""
+
+    if sys.platform == "win32":  # which has no masks
+
+        def __enter__(self) -> None:
+            """Signals reach this thread."""
+
+        def __exit__(self, *_: object) -> None:
+            """They have done so."""
+
+    else:
+
+        def __enter__(self) -> None:
+            self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+            try:
+                _signal.pthread_sigmask(_signal.SIG_BLOCK, NUMBERS)
+            except BaseException:  # a handler ran when they were blocked already
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
+                raise
+
+        def __exit__(self, *_: object) -> None:
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)

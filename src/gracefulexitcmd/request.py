@@ -10,9 +10,10 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gracefulexitcmd import Container
+    from gracefulexitcmd.exit import SignalSent
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 Stream: TypeAlias = "int | IO[Any] | None"
@@ -20,6 +21,10 @@ Stream: TypeAlias = "int | IO[Any] | None"
 
 GRACE = 30.0
 """Seconds between the stop signal and SIGKILL where nothing else is said."""
+
+
+Stopping: TypeAlias = "Callable[[SignalSent, float], object]"
+"""Told of the stop signal just before it is sent, and of the seconds until SIGKILL; it must not wait."""
 
 
 @dataclass(frozen=True, slots=True)

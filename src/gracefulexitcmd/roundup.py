@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Waitable
 from gracefulexitcmd.execution import Execution
+from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE
 from gracefulexitcmd.streams import Streams
@@ -24,14 +25,16 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.exit import Cause, Exit, Holder
     from gracefulexitcmd.ladder import Event
+    from gracefulexitcmd.request import Stopping
     from gracefulexitcmd.system import Membership
 
 
 class Roundup(Waitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
-    def __init__(self, container: Membership, grace: float) -> None:
-        self._execution = round_up(container, grace)
+    def __init__(self, container: Membership, grace: float, *, stopping: Stopping | None = None) -> None:
+        """`stopping` is told of the first signal, as that of `Cmd`."""
+        self._execution = round_up(container, grace, stopping)
 
     def run(self) -> Exit:
         """Wait until nobody is left; the census of the Exit names who had to be ended.
@@ -39,18 +42,23 @@ class Roundup(Waitable):
         An exception that arrives meanwhile, such as KeyboardInterrupt, goes on when those who are left were killed.
         """
         try:
-            self._execution.round_up()
+            with HandlersHeldBack():
+                self._execution.round_up()
             return self.wait()
         except BaseException:
+            self._hurry()
+            raise
+
+    def _hurry(self) -> None:
+        with HandlersHeldBack():
             self.cancel(grace=0)
             self._execution.round_up()
             self.wait()
-            raise
 
 
-def round_up(container: Membership, grace: float) -> Execution:
+def round_up(container: Membership, grace: float, stopping: Stopping | None) -> Execution:
     """The stop sequence of a container, not yet begun."""
-    return Execution(Ladder(grace=grace), partial(_ContainerRun, container), may_be_skipped=False)
+    return Execution(Ladder(grace=grace), partial(_ContainerRun, container), may_be_skipped=False, stopping=stopping)
 
 
 class _ContainerRun:
@@ -98,5 +106,9 @@ def _empty(container: Container, grace: float) -> None:
     try:
         if not container.surely_empty():
             Roundup(container, grace).run()
+    except BaseException:
+        with HandlersHeldBack():
+            Roundup(container, grace=0).run()
+        raise
     finally:
         container.close()

@@ -22,7 +22,8 @@ else:
     def remove(directory: str) -> bool:
         """Remove a directory with all in it, as far as that is possible; returns whether it is gone.
 
-        No link is followed, even where somebody puts one into the place of a directory meanwhile. Unlike
+        No link is followed, even where somebody puts one into the place of a directory meanwhile, and nothing is
+        removed that is mounted in it. Unlike
         shutil.rmtree it takes neither a descriptor nor a frame of the interpreter for each level, of which a tree can
         have more than there are, and it goes into what has lost its mode.
         """
@@ -48,6 +49,7 @@ else:
 
         def __init__(self, top: int) -> None:
             self._here = top
+            self._mount = _mount(top)
             self._left = _without_files(top)
             self._above: list[_Above] = []
 
@@ -65,6 +67,9 @@ else:
         def _descend(self, name: str) -> None:
             with contextlib.suppress(OSError):
                 below = _opened(name, self._here)
+                if _mount(below) != self._mount:
+                    os.close(below)
+                    return
                 self._above.append(_Above(_identity(self._here), name, self._left))
                 self._left = []
                 self._move(below)
@@ -116,6 +121,12 @@ else:
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=directory)
         return left
+
+    def _mount(directory: int) -> str:
+        """Which mount a directory is in, as proc(5) tells it; the device, where it does not."""
+        with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{directory}") as lines:
+            return next((line for line in lines if line.startswith("mnt_id:")), "")
+        return str(os.fstat(directory).st_dev)
 
     def _identity(directory: int) -> tuple[int, int]:
         status = os.fstat(directory)

@@ -242,9 +242,8 @@ async def test_cancelled_function_cleans_up_in_its_own_way(
     outcome = await running
     assert outcome.error is not None
     assert message(outcome.error) == 'step "a": stopped on request; exec: exit status 143'
-    lines = workshop.log().splitlines()
-    lines.remove('Stopping step "a": SIGTERM to 1 process, 20 s to finish')
-    assert lines == ["Running step name=a", "ready", "cleaned up", "unlocked"]
+    stopping = 'Stopping step "a": SIGTERM to 1 process, 20 s to finish'
+    assert workshop.log().splitlines() == ["Running step name=a", "ready", stopping, "cleaned up", "unlocked"]
     assert outcome.result is not None
     assert outcome.result.status is Status.CANCELLED
     assert not workshop.stopped[0][1].forced

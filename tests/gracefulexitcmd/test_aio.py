@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from gracefulexitcmd.posix.poller import Poller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     Launch = Callable[..., Awaitable[AsyncCmd]]
 
@@ -237,3 +239,37 @@ async def test_cancel_racing_with_the_end_raises_nothing(path: str) -> None:
         assert ended.cause in (Cause.EXITED, Cause.CANCELLED)
         assert ended.status in (0, -signal.SIGTERM)
         assert (ended.cause is Cause.EXITED) == (ended.signals == ())
+
+
+ORPHANS = """
+import asyncio, os, signal
+from gracefulexitcmd import AsyncCmd, Container, OrphanReaper
+from gracefulexitcmd.posix import linux, subreaper
+
+def zombies():
+    found = [linux.process(pid) for pid in linux.children(os.getpid())]
+    return [process.pid for process in found if process is not None and not process.alive]
+
+async def main():
+    subreaper.become()
+    with OrphanReaper():
+        container = Container()
+        script = "setsid sh -c 'read line' <fifo >/dev/null & echo $!"
+        command = AsyncCmd(["sh", "-c", script], container=container, stdout=-1)
+        orphan = int((await command.run()).stdout.split()[0])
+        with open("fifo", "w") as fifo:
+            fifo.write("end")
+        while orphan in linux.children(os.getpid()):
+            await asyncio.sleep(0.01)
+        container.close()
+        print(zombies(), signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there orphans come to a subreaper")
+def test_orphans_are_reaped_without_a_handler_that_many_of_them_could_choke(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    ended = subprocess.run([sys.executable, "-c", ORPHANS], cwd=tmp_path, stdout=PIPE, check=True, timeout=40)
+    assert ended.stdout == b"[] True\n"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from gracefulexitcmd import Cause, Cmd, Exit
+from gracefulexitcmd import Cause, Cmd, Exit, SignalSent
 from gracefulexitcmd.ladder import Phase
 from gracefulexitcmd.posix import process_group
 from gracefulexitcmd.posix.poller import Poller
@@ -196,6 +196,20 @@ def test_child_that_outlives_the_leader_is_killed_when_the_grace_is_over(launch:
         ("leader", "SIGTERM"),
         ("group", "SIGKILL"),
     }
+
+
+def test_who_wants_to_know_is_told_just_before_the_first_signal_is_sent(program: Program) -> None:
+    told: list[object] = []
+
+    def stopping(sent: SignalSent, grace: float) -> None:
+        told.append((sent.name, sent.processes, round(grace)))
+        told.append(psutil.Process(command.pid).status() != psutil.STATUS_ZOMBIE)
+
+    command = Cmd(FOREVER, grace=100, stopping=stopping)
+    with command:
+        command.cancel()
+        command.cancel(grace=0)
+    assert told == [("SIGTERM", 1, 100), True]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it costs a process to ask for a name")

@@ -21,6 +21,8 @@ from step_runner.model import ErrorKind, RunRequest, Status
 from step_runner.runner import exec as execs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from step_runner.jobs.manager import JobManager
 
 IGNORES_TERM = "trap '' TERM; sleep 1000 & echo ready; wait"
@@ -78,10 +80,10 @@ async def test_end_of_a_job_waits_for_what_it_takes(manager: JobManager, monkeyp
     """No descriptor is free for a while: what it has left in the background is ended afterwards."""
     real, failures = AsyncRoundup, [OSError(24, "Too many open files")] * 2
 
-    def fail_at_first(*arguments: Any) -> AsyncRoundup:
+    def fail_at_first(*arguments: Any, **options: Any) -> AsyncRoundup:
         if failures:
             raise failures.pop()
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(jobs, "AsyncRoundup", fail_at_first)
     await start(manager, script("setsid sleep 1000 & echo $!"))
@@ -125,6 +127,36 @@ async def test_log_that_a_step_has_replaced_by_a_pipe_is_not_waited_for(manager:
     await start(manager, script(f"cd {temporary}/step-runner-output-1 && rm logs && mkfifo logs"))
     await manager._jobs["1"].finished.wait()
     assert await log(manager) == b""
+
+
+async def test_log_that_a_step_has_replaced_by_a_link_is_not_read(manager: JobManager, temporary: str) -> None:
+    await start(manager, script(f"cd {temporary}/step-runner-output-1 && rm logs && ln -s /etc/passwd logs"))
+    await manager._jobs["1"].finished.wait()
+    assert await log(manager) == b""
+
+
+async def test_directory_that_cannot_be_removed_yet_is_removed_a_moment_later(
+    manager: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(manager, script("true"))
+    workspace = manager._jobs["1"]._workspace
+    remove, failures = workspace.remove, [False, False]
+    monkeypatch.setattr(workspace, "remove", lambda: failures.pop() if failures else remove())
+    await manager.close("1")
+    assert failures == []
+
+
+async def test_directory_that_cannot_be_removed_at_all_is_named(
+    manager: JobManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await start(manager, script("true"))
+    workspace = manager._jobs["1"]._workspace
+    monkeypatch.setattr(jobs, "TRY_AGAIN", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "remove", lambda: False)
+        with pytest.raises(StepRunnerError, match="step-runner-output-1 cannot be removed: remove it by hand"):
+            await manager.close("1")
+    assert workspace.remove()
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError("by zero"), RecursionError("too deep"), OSError(28, "disk full")])
@@ -231,11 +263,11 @@ async def test_job_that_is_being_removed_has_an_empty_log(manager: JobManager, m
     """Its files are gone a moment before its id."""
     removed, go_on = asyncio.Event(), asyncio.Event()
 
-    async def remove_and_wait(function: object) -> None:
-        assert callable(function)
-        function()
+    async def remove_and_wait(function: Callable[[], bool]) -> bool:
+        gone = function()
         removed.set()
         await go_on.wait()
+        return gone
 
     await start(manager, script("echo x"))
     await log(manager)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gracefulexitcmd.posix import belonging, cgroup, linux, process_table, subreaper
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from gracefulexitcmd.posix.ledger import Ledger
 
@@ -25,6 +25,9 @@ _lock = threading.RLock()
 _containers: set[Container] = set()
 _starting: set[object] = set()
 
+when_opened: set[Callable[[], object]] = set()
+"""What is to be called, in any thread, when a container was opened."""
+
 
 def _forget() -> None:
     """A process that was forked has started no command, and whoever held the lock is not there."""
@@ -32,6 +35,7 @@ def _forget() -> None:
     _lock = threading.RLock()
     _containers.clear()
     _starting.clear()
+    when_opened.clear()
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -57,6 +61,8 @@ class Container:
         self._ledger: Ledger | None = None
         with _lock:
             _containers.add(self)
+        for listener in tuple(when_opened):
+            listener()
 
     def keep_ledger(self, path: str, name: str, grace: float) -> None:
         """Write down, in a new file, what it takes to empty this container when this program was killed.
@@ -220,6 +226,11 @@ def reap_orphans() -> None:
         _adopted()
 
 
+def any_open() -> bool:
+    """Whether there is a container, from which orphans could come."""
+    return bool(_containers)
+
+
 def _open_containers() -> list[Container]:
     with _lock:
         return list(_containers)
@@ -231,16 +242,18 @@ def _leaders() -> set[int]:
 
 
 def _adopted() -> list[int]:
-    """The living children that nobody here has started; those that have ended are reaped."""
-    while True:
+    """The living children that nobody here has started; those that have ended are reaped, as far as they were found."""
+    orphans: list[linux.Process] = []
+    for _ in range(linux.MOST_LOOKS):  # some fork and exit faster than they can be reaped
         children = subreaper.children()
         may_be_a_command = bool(_starting)
         # Asked for after the children: a command that was noted meanwhile is not taken for an orphan.
         orphans = subreaper.outside_own_group(set(children) - _leaders())
         ended = [] if may_be_a_command else [orphan.pid for orphan in orphans if not orphan.alive]
         if sum(subreaper.reap(pid) for pid in ended) == 0:
-            return [orphan.pid for orphan in orphans if orphan.alive]
+            break
         # Who has ended has handed its own children on to here.
+    return [orphan.pid for orphan in orphans if orphan.alive]
 
 
 def _move(process: linux.Process, to: cgroup.Cgroup) -> None:

@@ -81,7 +81,7 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
     os.setsid()
     _note_front(os.getppid())
     subreaper.become()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before.difference(HANDED_BACK))
     return work(front_is_gone)
 
 

@@ -63,6 +63,10 @@ class Members:
         with contextlib.suppress(OSError):
             self._count(self._targets.glance() if leader_alive else self._targets.members())
 
+    def next_signal(self, stop_signal: signal.Signals) -> SignalSent:
+        """What `terminate` is about to send, and to how many as far as they were counted."""
+        return SignalSent(stop_signal.name, time.monotonic() - self.started_at, len(self._alive))
+
     def terminate(self, stop_signal: signal.Signals) -> None:
         """Send the stop signal to everybody, then SIGCONT: a stopped process must be able to act."""
         self._stop_signal = stop_signal

@@ -66,6 +66,10 @@ class Members:
         """Count before the stop signal, so that who ends by it at once is in the census."""
         self._look()
 
+    def next_signal(self, _stop_signal: signal.Signals) -> SignalSent:
+        """What `terminate` is about to send, and to how many."""
+        return SignalSent(BREAK, time.monotonic() - self.started_at, len(self._alive))
+
     def terminate(self, _stop_signal: signal.Signals) -> None:
         """Send CTRL_BREAK to every console group; all of the job count as told, as nobody tells who is in a group."""
         sent_at = time.monotonic()

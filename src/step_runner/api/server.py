@@ -175,5 +175,7 @@ async def _shut_down(server: grpc.aio.Server, jobs: JobManager) -> None:
     try:
         await jobs.shut_down()
     finally:  # a server that goes on refusing calls would never end
-        await server.stop(LAST_CALLS)
-        await refusing
+        with contextlib.suppress(TimeoutError):  # gRPC waits for its threads, which it cannot start at times
+            async with asyncio.timeout(2 * LAST_CALLS):
+                await server.stop(LAST_CALLS)
+                await refusing

@@ -37,7 +37,8 @@ def _killed(number: int, left: Exit | None) -> None:
 
 
 def _tell(number: int, left: Exit | None) -> None:
-    name = signal.Signals(number).name
+    named = number in signal.Signals.__members__.values()
+    name = signal.Signals(number).name if named else f"signal {number}"
     click.echo(f"Error: {name} killed the process that ran the jobs: all of them have ended", err=True)
     for process in left.census if left is not None else ():
         how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"

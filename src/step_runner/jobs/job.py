@@ -17,6 +17,7 @@ from step_runner.runner.context import Sink
 from step_runner.runner.sequence import run_root
 
 if TYPE_CHECKING:
+    from gracefulexitcmd import SignalSent
     from step_runner.jobs.workspace import Workspace
     from step_runner.model import Function, StepResult
     from step_runner.runner.context import GlobalContext
@@ -29,7 +30,10 @@ CLOSE_PATIENCE = 0.5
 
 
 TRY_AGAIN = 0.1
-"""Seconds between two attempts to end what is left, where that is not possible for want of descriptors."""
+"""Seconds between two attempts to end or remove what is left, where that is not possible for want of descriptors."""
+
+REMOVALS = 20
+"""Attempts to remove a job's directory; files may still be made in it, or no descriptor be free."""
 
 
 class Job(Generic[Log]):
@@ -118,14 +122,15 @@ class Job(Generic[Log]):
     async def _round_up(self) -> None:
         """End what steps have left in the background: it may live from step to step, but not longer than the job."""
         if not self.container.surely_empty():
-            roundup = AsyncRoundup(self.container, self._proc.time_left)
+            roundup = AsyncRoundup(self.container, self._proc.time_left, stopping=self._tell_stop)
             self.status = state.stopping(state.started_step(self.status, ""), time.time() + self._proc.time_left)
             roundup.begin()
-            if roundup.signals and roundup.signals[0].processes:
-                line = notices.stopping("what steps have left behind", roundup.signals[0], self._proc.time_left)
-                self.log.notice(line)
             with self._proc.listening(lambda grace: roundup.cancel(grace=grace)):
                 self._tell_end(await roundup.wait())
+
+    def _tell_stop(self, sent: SignalSent, grace: float) -> None:
+        if sent.processes:
+            self.log.notice(notices.stopping("what steps have left behind", sent, grace))
 
     def _tell_end(self, ended: Exit) -> None:
         for line in notices.ended(ended):
@@ -152,10 +157,17 @@ class Job(Generic[Log]):
         except TimeoutError:
             self.kill()
             self._finish(StoppedError("closed before its processes had ended"))
+        for _ in range(REMOVALS):
+            if await self._removed():
+                return
+            await asyncio.sleep(TRY_AGAIN)
+        raise InternalError(f"the directory {self._workspace.directory} cannot be removed: remove it by hand")
+
+    async def _removed(self) -> bool:
         try:
-            await asyncio.to_thread(self._workspace.remove)
+            return await asyncio.to_thread(self._workspace.remove)
         except RuntimeError:  # no thread can be started: the user has used up the limit of processes
-            self._workspace.remove()
+            return self._workspace.remove()
 
 
 def _container(workspace: Workspace, job_id: str, grace: float) -> Container:

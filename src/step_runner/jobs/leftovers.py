@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncRoundup
@@ -17,8 +18,12 @@ from step_runner.runner import notices
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gracefulexitcmd import Exit
+    from gracefulexitcmd import Exit, SignalSent
     from gracefulexitcmd.posix.remains import Remains
+
+
+AT_ONCE = 8
+"""How many jobs are finished at the same time."""
 
 
 class Leftovers:
@@ -31,7 +36,8 @@ class Leftovers:
 
     async def finish(self) -> None:
         """End and remove everything that is left; a job's own graceful exit delay applies."""
-        await asyncio.gather(*map(self._finish, _directories()))
+        at_once = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(*(self._finish(directory, at_once) for directory in _directories()))
 
     def kill(self) -> None:
         """End what is left without any more delay."""
@@ -39,9 +45,11 @@ class Leftovers:
         for roundup in self._roundups:
             roundup.cancel(grace=0)
 
-    async def _finish(self, directory: str) -> None:
+    async def _finish(self, directory: str, at_once: asyncio.Semaphore) -> None:
         try:
-            await self._finish_one(directory)
+            async with at_once:
+                await asyncio.sleep(0)  # others are served in between
+                await self._finish_one(directory)
         except OSError as error:  # no descriptor is free, say; the others go on, and the next server finds this one
             self._say(f"what a killed step runner has left in {directory} cannot be ended: {error.strerror}")
 
@@ -49,20 +57,22 @@ class Leftovers:
         with remains(os.path.join(directory, LEDGER)) as left:
             if left is not None:
                 self._tell(await self._round_up(left), left)
-                remove(directory)
+                await asyncio.to_thread(remove, directory)
                 self._say(f'removed what job "{left.name}" of a killed step runner has left in {directory}')
 
     async def _round_up(self, left: Remains) -> Exit:
-        roundup = AsyncRoundup(left, 0 if self._killed else left.grace)
+        grace = 0 if self._killed else left.grace
+        roundup = AsyncRoundup(left, grace, stopping=partial(self._tell_stop, left.name))
         roundup.begin()
-        if roundup.signals and roundup.signals[0].processes:
-            what = f'what job "{left.name}" of a killed step runner has left behind'
-            self._say(notices.stopping(what, roundup.signals[0], left.grace))
         self._roundups.add(roundup)
         try:
             return await roundup.wait()
         finally:
             self._roundups.discard(roundup)
+
+    def _tell_stop(self, name: str, sent: SignalSent, grace: float) -> None:
+        if sent.processes:
+            self._say(notices.stopping(f'what job "{name}" of a killed step runner has left behind', sent, grace))
 
     def _tell(self, ended: Exit, left: Remains) -> None:
         for line in notices.ended(ended):

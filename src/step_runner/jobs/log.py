@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -147,8 +148,13 @@ else:
         """Reads a file, also after it was removed. FileNotFoundError: a step has put something else in its place."""
 
         def __init__(self, path: str) -> None:
-            # The opening of a pipe would wait for somebody who writes.
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            # The opening of a pipe would wait for somebody who writes, a link can lead anywhere.
+            try:
+                self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError as error:
+                if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, a link
+                    raise FileNotFoundError(path) from None
+                raise
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 os.close(self._descriptor)
                 raise FileNotFoundError(path)

@@ -60,9 +60,9 @@ class Workspace:
         except OSError as error:
             raise StepRunnerError(f"initializing request: writing {path}: {error.strerror}") from error
 
-    def remove(self) -> None:
-        """Remove everything; what cannot be removed now is tried once more, for files that were still being made."""
-        _ = remove(self.directory) or remove(self.directory)
+    def remove(self) -> bool:
+        """Remove everything, as far as that is possible now; returns whether it is gone."""
+        return remove(self.directory)
 
     def _value(self, variable: Variable) -> str:
         if not variable.file:

@@ -23,6 +23,7 @@ if sys.platform == "linux":
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gracefulexitcmd import SignalSent
     from step_runner.model import Stop
     from step_runner.runner.context import GlobalContext
 
@@ -56,6 +57,7 @@ async def run_command(
         stderr=job.sink.stderr,
         stop_signal=_stop_signal(command.stop.signal),
         container=job.container,
+        stopping=partial(_tell_stop, path, job),
     )
     with job.proc.listening(partial(_stop, process, path, job, command.stop.grace)):
         job.observer.step_started(path)
@@ -92,11 +94,12 @@ def _stop_signal(name: str) -> signal.Signals:
 def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: float | None, left: float) -> None:
     """Stop the process; its own grace can only be shorter than what is left of the job's."""
     grace = left if own is None else min(own, left)
-    first = not process.signals
     job.observer.step_stopping(path, grace)
     process.cancel(grace=grace)
-    if first and process.signals:
-        job.sink.notice(notices.stopping(f'step "{path[-1] if path else ""}"', process.signals[0], grace))
+
+
+def _tell_stop(path: tuple[str, ...], job: GlobalContext, sent: SignalSent, grace: float) -> None:
+    job.sink.notice(notices.stopping(f'step "{path[-1] if path else ""}"', sent, grace))
 
 
 def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:

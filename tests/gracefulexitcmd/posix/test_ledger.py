@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -228,7 +229,8 @@ def test_who_has_the_number_of_a_leader_is_left_alone(other: subprocess.Popen[by
 
 def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
     """Its leader has ended; its number may have been given away since, and not by us."""
-    script = "GRACEFULEXITCMD_COOKIE=cookie sh -c 'echo; exec sleep 1000' & sleep 1000 & echo"
+    member = shlex.join([sys.executable, "-I", "-S", "-c", "import signal; print(flush=True); signal.pause()"])
+    script = f"GRACEFULEXITCMD_COOKIE=cookie {member} & {member} &"
     since = linux.ticks_since_boot()
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, process_group=0) as leader:
         assert leader.stdout is not None

@@ -151,3 +151,30 @@ def test_without_a_free_descriptor_everybody_is_ended_as_soon_as_there_is_one(cr
     """Neither the cancel nor the wait fails meanwhile."""
     assert run(crowd, NO_DESCRIPTORS) == "True\n"
     assert crowd.told() == []
+
+
+KILL_INTERRUPTED = """
+from gracefulexitcmd.posix.members import Members
+def stop(*_): raise LookupError
+signal.signal(signal.SIGUSR1, stop)
+kill = Members.kill
+def interrupted(members):
+    os.kill(os.getpid(), signal.SIGUSR1)
+    kill(members)
+Members.kill = interrupted
+try:
+    if MODE == "command":
+        Cmd([*PYTHON, CHILD.format(at_term=IGNORE), sys.argv[1]], stdout=-3, grace=0, timeout=0.5).run()
+    else:
+        with contain(grace=0) as container:
+            leave(container, IGNORE)
+except LookupError:
+    print("raised")
+"""
+
+
+@pytest.mark.parametrize("mode", ["command", "container"])
+def test_an_exception_in_the_midst_of_the_last_blow_comes_after_it(crowd: Crowd, mode: str) -> None:
+    """Nothing that was to be sent is lost because a signal handler raises just then."""
+    assert run(crowd, KILL_INTERRUPTED.replace("MODE", repr(mode))) == "raised\n"
+    assert crowd.told() == []

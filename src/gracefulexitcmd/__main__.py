@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
@@ -19,7 +21,7 @@ from gracefulexitcmd.system import Container
 
 if sys.platform != "win32":
     from gracefulexitcmd.posix import subreaper
-    from gracefulexitcmd.posix.container import reap_orphans
+    from gracefulexitcmd.posix.container import reap_forever
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +104,8 @@ class _Session:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._stop)
         if sys.platform != "win32":
-            signal.signal(signal.SIGCHLD, lambda _number, _frame: reap_orphans())
+            with contextlib.suppress(RuntimeError):  # no thread can be started: they are reaped at the end
+                threading.Thread(target=reap_forever, name="reap", daemon=True).start()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._received.append(number)

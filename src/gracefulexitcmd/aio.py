@@ -12,7 +12,7 @@ from gracefulexitcmd.roundup import round_up
 if sys.platform == "win32":
     from gracefulexitcmd.windows.driver import Driver
 else:
-    from gracefulexitcmd.posix.container import any_open, reap_orphans, when_opened
+    from gracefulexitcmd.posix.container import REAP_WITHIN, any_open, reap_orphans, when_opened
     from gracefulexitcmd.posix.driver import Driver
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from gracefulexitcmd.exit import Exit
     from gracefulexitcmd.request import Stopping
     from gracefulexitcmd.system import Membership
-
-REAP_WITHIN = 0.1
-"""Seconds that an orphan may stay a zombie."""
 
 
 class AsyncWaitable(Stoppable):
@@ -110,7 +107,7 @@ class OrphanReaper:
         self._due: asyncio.TimerHandle | None = None
         if sys.platform != "win32":
             when_opened.add(self._container_opened)
-            self._look_later()
+        self._look_later()
 
     def __exit__(self, *_: object) -> None:
         if sys.platform != "win32":
@@ -122,7 +119,7 @@ class OrphanReaper:
         self._loop.call_soon_threadsafe(self._look_later)
 
     def _look_later(self) -> None:
-        if self._due is None:
+        if sys.platform != "win32" and self._due is None:
             self._due = self._loop.call_later(REAP_WITHIN, self._look)
 
     def _look(self) -> None:

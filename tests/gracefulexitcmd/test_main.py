@@ -110,6 +110,21 @@ def test_command_that_cannot_be_run(argv: list[str], status: int, message: str) 
     assert (ended.returncode, ended.stderr) == (status, f"gracefulexitcmd: cannot run {message}\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there orphans come to it, and proc(5) tells of its handlers")
+def test_orphans_are_reaped_without_a_handler_that_many_of_them_could_interrupt() -> None:
+    """The command is its child, and waits until an orphan that has ended is none of its children any more."""
+    waits = """
+        (setsid sh -c 'exit 0' & echo $! >&3) 3>&1 | { read orphan
+        while [ -e /proc/$orphan ]; do :; done; }
+        grep SigCgt "/proc/$PPID/status"
+    """
+    ended = _run("--", "sh", "-c", waits)
+    assert ended.returncode == 0
+    caught = int(ended.stdout.split()[1], 16)
+    assert caught & 1 << (signal.SIGTERM - 1)
+    assert not caught & 1 << (signal.SIGCHLD - 1)
+
+
 def test_file_that_is_no_program_cannot_be_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\0")
     (tmp_path / "file").chmod(0o755)

@@ -25,6 +25,9 @@ _lock = threading.RLock()
 _containers: set[Container] = set()
 _starting: set[object] = set()
 
+REAP_WITHIN = 0.1
+"""Seconds that an orphan may stay a zombie."""
+
 when_opened: set[Callable[[], object]] = set()
 """What is to be called, in any thread, when a container was opened."""
 
@@ -224,6 +227,20 @@ def reap_orphans() -> None:
     """Reap the orphans that came to this process and have ended; nobody else waits for them."""
     with contextlib.suppress(OSError):  # no descriptor is free: they can be reaped later
         _adopted()
+
+
+def reap_forever() -> None:
+    """Reap orphans as they end, in a thread of its own.
+
+    A handler for SIGCHLD would do so as well, until children end faster than it returns, and it interrupts itself.
+    """
+    pause = threading.Event()
+    while True:
+        with contextlib.suppress(ChildProcessError):  # there is no child yet
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        reap_orphans()
+        # What has ended may be a command, whose status somebody else is about to take.
+        pause.wait(REAP_WITHIN)
 
 
 def any_open() -> bool:

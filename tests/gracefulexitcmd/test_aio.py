@@ -254,7 +254,7 @@ async def main():
     subreaper.become()
     with OrphanReaper():
         container = Container()
-        script = "setsid sh -c 'read line' >/dev/null <fifo & echo $!"
+        script = "{ exec >/dev/null; exec setsid sh -c 'read line' <fifo; } & echo $!"
         command = AsyncCmd(["sh", "-c", script], container=container, stdout=-1)
         orphan = int((await command.run()).stdout.split()[0])
         with open("fifo", "w") as fifo:

@@ -97,9 +97,9 @@ class AsyncRoundup(AsyncWaitable):
 class OrphanReaper:
     """Reaps, while the block runs, the orphans that come to this process and end; it must be a subreaper.
 
-    It looks ten times a second as long as there is a container, and has no handler for SIGCHLD: a loop's wake-up pipe
-    cannot hold as many as may come at once, and then Python's handler waits for a lock that the thread which it has
-    interrupted may hold. On Windows, where no process has to be reaped, it does nothing.
+    It looks ten times a second as long as there is a container or an orphan, and has no handler for SIGCHLD: a loop's
+    wake-up pipe cannot hold as many as may come at once, and then Python's handler waits for a lock that the thread
+    which it has interrupted may hold. On Windows, where no process has to be reaped, it does nothing.
     """
 
     def __enter__(self) -> None:
@@ -125,8 +125,8 @@ class OrphanReaper:
     def _look(self) -> None:
         self._due = None
         if sys.platform != "win32":
-            reap_orphans()
-            if any_open():
+            left = reap_orphans()
+            if left or any_open():
                 self._look_later()
 
 

@@ -223,10 +223,12 @@ class Container:
         }
 
 
-def reap_orphans() -> None:
-    """Reap the orphans that came to this process and have ended; nobody else waits for them."""
-    with contextlib.suppress(OSError):  # no descriptor is free: they can be reaped later
-        _adopted()
+def reap_orphans() -> bool:
+    """Reap the orphans that came to this process and have ended, for whom nobody waits; False when none is left."""
+    try:
+        return bool(_adopted())
+    except OSError:  # no descriptor is free: they can be reaped later
+        return True
 
 
 def reap_forever() -> None:

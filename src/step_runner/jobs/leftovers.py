@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncRoundup
 from gracefulexitcmd.posix.remains import remains
-from step_runner.jobs.workspace import LEDGER, PREFIX
+from step_runner.jobs.workspace import LEDGER, PREFIX, REMOVED
 from step_runner.removal import remove
 from step_runner.runner import notices
 
@@ -37,7 +37,9 @@ class Leftovers:
     async def finish(self) -> None:
         """End and remove everything that is left; a job's own graceful exit delay applies."""
         at_once = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(self._finish(directory, at_once) for directory in _directories()))
+        await asyncio.gather(*(self._finish(directory, at_once) for directory in _directories(PREFIX)))
+        for directory in _directories(REMOVED):
+            await asyncio.to_thread(remove, directory)
 
     def kill(self) -> None:
         """End what is left without any more delay."""
@@ -81,17 +83,19 @@ class Leftovers:
 
 def remove_own() -> None:
     """Remove what was left by workers that this process watched; their processes have ended."""
-    for directory in _directories():
+    for directory in _directories(REMOVED):
+        remove(directory)
+    for directory in _directories(PREFIX):
         with remains(os.path.join(directory, LEDGER), watched_here=True) as left:
             if left is not None:
                 remove(directory)
 
 
-def _directories() -> Iterator[str]:
-    """The directories of this user's jobs, whether they are left over or not."""
+def _directories(prefix: str) -> Iterator[str]:
+    """The directories of this user's jobs whose names begin so, whether they are left over or not."""
     with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
-            if entry.name.startswith(PREFIX) and _is_own_directory(entry):
+            if entry.name.startswith(prefix) and _is_own_directory(entry):
                 yield entry.path
 
 

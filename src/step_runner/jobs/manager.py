@@ -101,9 +101,11 @@ class JobManager:
 
         An unknown one has nothing to remove.
         """
-        if job_id in self._jobs or job_id in self._starting:
+        if job_id in self._jobs:
+            await asyncio.shield(self._remove(job_id, self._jobs[job_id]))
+        elif job_id in self._starting:
             self.cancel(job_id)
-            await asyncio.shield(self._remove(job_id))
+            await asyncio.shield(self._remove_started(job_id, self._starting[job_id]))
 
     async def shut_down(self) -> None:
         """Close all jobs at once, and the manager, which takes no more. Raises what one of them raised, in the end."""
@@ -123,11 +125,12 @@ class JobManager:
         for job in self._jobs.values():
             job.kill()
 
-    async def _remove(self, job_id: str) -> None:
-        await self._until_started(job_id)
-        job = self._jobs.get(job_id)
-        if job is None:  # it could not be started
-            return
+    async def _remove_started(self, job_id: str, start: _Start) -> None:
+        await start.over.wait()
+        if job_id in self._jobs:  # else it could not be started
+            await self._remove(job_id, self._jobs[job_id])
+
+    async def _remove(self, job_id: str, job: Job[JobLog]) -> None:
         try:
             await job.close()
         finally:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PREFIX = "step-runner-output-"
 """What the names of all jobs' directories begin with."""
 
+REMOVED = "step-runner-removed-"
+"""What the names of directories begin with that are being removed, and of which nothing is needed any more."""
+
 LEDGER = "ledger"
 """The file in a job's directory that names what it has started, for when the step runner is killed."""
 
@@ -61,7 +64,16 @@ class Workspace:
             raise StepRunnerError(f"initializing request: writing {path}: {error.strerror}") from error
 
     def remove(self) -> bool:
-        """Remove everything, as far as that is possible now; returns whether it is gone."""
+        """Remove everything, as far as that is possible now; returns whether it is gone.
+
+        It has another name meanwhile: without its ledger nobody else could tell that it is left over.
+        """
+        parent, name = os.path.split(self.directory)
+        if not name.startswith(REMOVED):
+            with contextlib.suppress(OSError):  # it is gone, or its parent has gone with it
+                removed = os.path.join(parent, f"{REMOVED}{os.urandom(8).hex()}")
+                os.rename(self.directory, removed)
+                self.directory = removed
         return remove(self.directory)
 
     def _value(self, variable: Variable) -> str:

@@ -1,4 +1,4 @@
-"""For every Python of the tests under Wine: what Microsoft's C runtime does with console events, and Wine's does not.
+"""For every Python of the tests under Wine: what Windows does and Wine does not.
 
 `.ci/windows` puts it into that Python; nothing of the product knows of it.
 """
@@ -6,6 +6,7 @@
 import sys
 
 if sys.platform == "win32":
+    import _winapi
     import ctypes
     import signal
 
@@ -30,3 +31,17 @@ if sys.platform == "win32":
     if hasattr(ctypes.WinDLL("ntdll"), "wine_get_version"):
         sys._wine_console_bridge = _on_event  # kept alive
         ctypes.windll.kernel32.SetConsoleCtrlHandler(_on_event, 1)
+
+    INTERNAL_ERROR = 1359  # ERROR_INTERNAL_ERROR, winerror.h
+    _really_create_process = _winapi.CreateProcess
+
+    def _create_process(*arguments):
+        """Wine cannot start one process in many hundreds, and can a moment later."""
+        try:
+            return _really_create_process(*arguments)
+        except OSError as error:
+            if error.winerror != INTERNAL_ERROR:
+                raise
+            return _really_create_process(*arguments)
+
+    _winapi.CreateProcess = _create_process

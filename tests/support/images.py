@@ -55,10 +55,9 @@ def archive(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def files(**contents: str) -> bytes:
-    """A layer in gzip with these files; a name's double underscore is its dot."""
-    return gzip.compress(
-        archive(*(member(name.replace("__", "."), text.encode()) for name, text in contents.items())), 1
-    )
+    """A layer in gzip with these files, the same bytes at any time; a name's double underscore is its dot."""
+    members = (member(name.replace("__", "."), text.encode()) for name, text in contents.items())
+    return gzip.compress(archive(*members), 1, mtime=0)
 
 
 def descriptor(content: bytes, media_type: str, **more: Any) -> dict[str, Any]:

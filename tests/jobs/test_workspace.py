@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step_runner.errors import StepRunnerError
-from step_runner.jobs import leftovers
 from step_runner.jobs.workspace import REMOVED, Workspace, encoded
 from step_runner.model import Variable
 
@@ -92,18 +91,7 @@ def test_workspace_is_removed_with_what_steps_left_in_it(temporary: str) -> None
     assert os.listdir(temporary) == []
 
 
-async def test_what_was_being_removed_by_a_step_runner_that_was_killed_is_removed_by_the_next(temporary: str) -> None:
-    """Its ledger may have gone first, so its name alone tells that nobody needs it."""
-    for finish in (leftovers.Leftovers(print).finish, leftovers.remove_own):
-        workspace = Workspace("1")
-        os.rename(workspace.directory, f"{temporary}/{REMOVED}x")
-        finished = finish()
-        if finished is not None:
-            await finished
-        assert os.listdir(temporary) == []
-
-
-def test_it_has_that_name_while_it_is_removed(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workspace_that_is_being_removed_is_named_so(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace("1")
     with monkeypatch.context() as patch:
         patch.setattr("step_runner.jobs.workspace.remove", lambda directory: not os.path.lexists(directory))

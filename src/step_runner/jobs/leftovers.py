@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncRoundup
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = 8
-"""How many jobs are finished at the same time."""
+"""How many jobs are looked into at the same time; those whose processes have been sent a signal do not count."""
 
 
 class Leftovers:
@@ -48,33 +47,37 @@ class Leftovers:
             roundup.cancel(grace=0)
 
     async def _finish(self, directory: str, at_once: asyncio.Semaphore) -> None:
-        try:
-            async with at_once:
-                await asyncio.sleep(0)  # others are served in between
-                await self._finish_one(directory)
-        except OSError as error:  # no descriptor is free, say; the others go on, and the next server finds this one
-            self._say(f"what a killed step runner has left in {directory} cannot be ended: {error.strerror}")
+        await at_once.acquire()
+        with contextlib.ExitStack() as place:
+            place.callback(at_once.release)
+            await asyncio.sleep(0)  # others are served in between
+            try:
+                await self._finish_one(directory, place.close)
+            except OSError as error:  # no descriptor is free, say; the others go on, and the next server finds this one
+                self._say(f"what a killed step runner has left in {directory} cannot be ended: {error.strerror}")
 
-    async def _finish_one(self, directory: str) -> None:
+    async def _finish_one(self, directory: str, give_place: Callable[[], None]) -> None:
         with remains(os.path.join(directory, LEDGER)) as left:
             if left is not None:
-                self._tell(await self._round_up(left), left)
+                self._tell(await self._round_up(left, give_place), left)
                 await asyncio.to_thread(remove, directory)
                 self._say(f'removed what job "{left.name}" of a killed step runner has left in {directory}')
 
-    async def _round_up(self, left: Remains) -> Exit:
-        grace = 0 if self._killed else left.grace
-        roundup = AsyncRoundup(left, grace, stopping=partial(self._tell_stop, left.name))
-        roundup.begin()
+    async def _round_up(self, left: Remains, give_place: Callable[[], None]) -> Exit:
+        def stopping(sent: SignalSent, grace: float) -> None:
+            if sent.processes:
+                give_place()
+                self._say(
+                    notices.stopping(f'what job "{left.name}" of a killed step runner has left behind', sent, grace)
+                )
+
+        roundup = AsyncRoundup(left, 0 if self._killed else left.grace, stopping=stopping)
         self._roundups.add(roundup)
         try:
+            roundup.begin()
             return await roundup.wait()
         finally:
             self._roundups.discard(roundup)
-
-    def _tell_stop(self, name: str, sent: SignalSent, grace: float) -> None:
-        if sent.processes:
-            self._say(notices.stopping(f'what job "{name}" of a killed step runner has left behind', sent, grace))
 
     def _tell(self, ended: Exit, left: Remains) -> None:
         for line in notices.ended(ended):

@@ -22,10 +22,6 @@ NO_STEP = "no step specified: name a step file, a directory or another reference
 WRITTEN_AS_YAML = ("func:", "step:")
 """How a reference begins that is not a path or an address, but an item of a run list."""
 
-
-ENDINGS = (".yml", ".yaml")
-"""Of the names of step files."""
-
 LIKE_A_PATH = re.compile(r"[\w./-]+")
 """Neither a scheme nor a tag, digest or revision."""
 
@@ -81,10 +77,10 @@ def called(text_proto: str | None, reference: str | None, git: GitOptions, oci: 
 
 def _tell_what_it_is_taken_for(text: str) -> None:
     """Say that a text which may have been meant for a directory is taken for an image."""
-    from step_runner.functions.reference import REGISTRY
+    from step_runner.functions.reference import REGISTRY, names_step_file
 
     could_be_path = LIKE_A_PATH.fullmatch(text) and "/" in text and "." not in text.partition("/")[0]
-    if could_be_path and not os.path.exists(text) and not text.endswith(ENDINGS):
+    if could_be_path and not os.path.exists(text) and not names_step_file(text):
         click.echo(f"note: there is no directory {text} here, so it is taken for an image of {REGISTRY}", err=True)
 
 
@@ -150,13 +146,17 @@ def _step(name: str, call: Reference) -> Step:
 
 def refuse_other_files(path: str) -> None:
     """Raise InputError for a file that no reference can name: it would be taken for a directory."""
-    if os.path.isfile(path) and not path.endswith(ENDINGS):
+    from step_runner.functions.reference import names_step_file
+
+    if os.path.isfile(path) and not names_step_file(path):
         raise InputError(f"{path}: the name of a step file must end in .yml or .yaml: rename it")
 
 
 def _as_path(text: str) -> str:
     """A reference that is the path of a file or directory needs no `./` in front."""
-    looks_like_file = text.endswith(ENDINGS) and not re.search(r"@|\s|://", text)
+    from step_runner.functions.reference import names_step_file
+
+    looks_like_file = names_step_file(text) and not re.search(r"@|\s|://", text)
     is_path = os.path.exists(text) or looks_like_file or (LIKE_A_PATH.fullmatch(text) and "/" not in text)
     return f"./{text}" if is_path and not (text.startswith(".") or os.path.isabs(text)) else text
 

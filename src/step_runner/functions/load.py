@@ -14,7 +14,7 @@ from step_runner.errors import FunctionFileError
 from step_runner.functions.decode import Decoder, Report
 from step_runner.functions.document import read_documents
 from step_runner.functions.nodes import Listing, Mapping, Node, Scalar, find, is_null, place_of
-from step_runner.functions.reference import parse_reference
+from step_runner.functions.reference import names_step_file, parse_reference
 from step_runner.functions.schema import (
     Definition,
     ParameterMapping,
@@ -23,7 +23,7 @@ from step_runner.functions.schema import (
     Specification,
     StopMapping,
 )
-from step_runner.functions.source import ENDINGS, find_file, read_text
+from step_runner.functions.source import find_file, read_text
 from step_runner.model import (
     Exec,
     Function,
@@ -93,7 +93,7 @@ def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Read
     """Reads a step file, or the one in a directory. Raises as `load_file`, but only for what is no YAML."""
     name = os.fspath(path)
     shown = shown_as or name
-    is_directory = os.path.isdir(name) or not (name.endswith(ENDINGS) or os.path.lexists(name))
+    is_directory = os.path.isdir(name) or not (names_step_file(name) or os.path.lexists(name))
     if is_directory:
         name = find_file(Path(name).as_posix(), None, shown)
         shown = posixpath.join(shown, posixpath.basename(name))

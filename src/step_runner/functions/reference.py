@@ -54,6 +54,11 @@ def with_slashes(path: str) -> str:
     return path.replace("\\", "/") if sys.platform == "win32" and not has_expression(path) else path
 
 
+def names_step_file(path: str) -> bool:
+    """Whether a path is that of a step file, which its ending alone tells."""
+    return path.endswith((".yml", ".yaml"))
+
+
 def is_on_drive(path: str) -> bool:
     """Whether a path begins with a drive of Windows, as in `C:/functions`."""
     return sys.platform == "win32" and DRIVE.match(path) is not None
@@ -84,7 +89,7 @@ def oci_reference(registry: str, repository: str, tag: str, directory: str = "",
 
 def _local(text: str) -> Local:
     head, tail = posixpath.split(text)
-    if _is_file(tail):
+    if names_step_file(tail):
         return Local(path=head or ".", file=tail)
     return Local(path=text.rstrip("/") or "/")
 
@@ -118,7 +123,7 @@ def _oci(text: str) -> Oci:
     location, tag = _split_tag(image)
     first, _, remaining = location.partition("/")
     registry, repository = (first, remaining) if remaining and HOST.fullmatch(first) else (REGISTRY, location)
-    if _is_file(repository) or (registry == REGISTRY and "/" not in repository):
+    if names_step_file(repository) or (registry == REGISTRY and "/" not in repository):
         raise InputError(f'"{text}" is no known form of a reference; {_local_advice(text)}')
     directory, file = _split_file(rest[0] if rest else "")
     return Oci(
@@ -149,11 +154,7 @@ def _split_tag(image: str) -> tuple[str, str]:
 
 def _split_file(path: str) -> tuple[str, str | None]:
     head, tail = posixpath.split(path.strip())
-    return (head, tail) if _is_file(tail) else (path.strip(), None)
-
-
-def _is_file(name: str) -> bool:
-    return name.endswith((".yml", ".yaml"))
+    return (head, tail) if names_step_file(tail) else (path.strip(), None)
 
 
 def _url(text: str) -> str:

@@ -9,10 +9,10 @@ import stat
 from pathlib import Path
 
 from step_runner.errors import FetchError, FunctionFileError
+from step_runner.functions.reference import names_step_file
 from step_runner.model import Place, Problem
 
 FILES = ("func.yml", "step.yml")
-ENDINGS = (".yml", ".yaml")
 MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -116,4 +116,4 @@ def _names(directory: str, *, directories: bool) -> list[str]:
 
 
 def _fits(entry: os.DirEntry[str], *, directories: bool) -> bool:
-    return entry.is_dir() if directories else entry.name.endswith(ENDINGS)
+    return entry.is_dir() if directories else names_step_file(entry.name)

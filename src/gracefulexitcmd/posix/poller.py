@@ -8,6 +8,8 @@ import selectors
 from collections.abc import Callable
 from typing import TypeAlias
 
+from gracefulexitcmd.attendance import Attended
+
 Reaction: TypeAlias = Callable[[], object]
 Ready: TypeAlias = list[tuple[selectors.SelectorKey, int]]
 
@@ -15,21 +17,16 @@ LONGEST_WAIT = 86_400.0
 """Seconds; epoll_wait(2) takes no more milliseconds than fit into an int, 24 days."""
 
 
-class Poller:
-    """Descriptors, and what to call when one of them is ready.
-
-    It stays open until `close` was called and everybody who entered has left, so that a thread that waits in it
-    always wakes. The caller serialises all calls but `wait`.
-    """
+class Poller(Attended):
+    """Descriptors, and what to call when one of them is ready. The caller serialises all calls but `wait`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = os.pipe()
         # Of several that were woken only one finds something to read.
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
-        self._inside = 0
-        self._closing = False
         try:
             self.watch(self._wake_reader, self._woken)
         except OSError:
@@ -65,30 +62,7 @@ class Poller:
             if not self._closing and watched.get(key.fd) is key:
                 key.data()
 
-    def wake(self) -> None:
-        """Make the poller ready for everybody who waits for it; does nothing after the end."""
-        if not self._closing:
-            self._write()
-
-    def enter(self) -> None:
-        """Say that somebody is going to wait."""
-        self._inside += 1
-
-    def leave(self) -> None:
-        """Say that one of those who waited has gone; the others are woken, as nobody but him may know the time."""
-        self._inside -= 1
-        if self._inside:
-            self.wake()
-        self._close_when_empty()
-
-    def close(self) -> None:
-        """Wake everybody for the last time, and close when the last has left."""
-        self._closing = True
-        if self._inside:
-            self._write()
-        self._close_when_empty()
-
-    def _write(self) -> None:
+    def _ring(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: everybody is being woken
             os.write(self._wake_writer, b"w")
 
@@ -98,8 +72,7 @@ class Poller:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_reader, 4096)
 
-    def _close_when_empty(self) -> None:
-        if self._closing and self._inside == 0:
-            self._selector.close()
-            os.close(self._wake_reader)
-            os.close(self._wake_writer)
+    def _release(self) -> None:
+        self._selector.close()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ctypes import wintypes
 from typing import TypeAlias
 
+from gracefulexitcmd.attendance import Attended
 from gracefulexitcmd.windows import calls
 from gracefulexitcmd.windows.process import has_exited as is_signalled
 
@@ -26,19 +27,14 @@ LONGEST_WAIT = 86_400.0
 """Seconds, as elsewhere; WaitForMultipleObjects takes up to 49 days."""
 
 
-class Poller:
-    """Handles, and what to call while one of them is signalled.
-
-    It stays open until `close` was called and everybody who entered has left, so that a thread that waits in it
-    always wakes. The caller serialises all calls but `wait`.
-    """
+class Poller(Attended):
+    """Handles, and what to call while one of them is signalled. The caller serialises all calls but `wait`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._wake: int = calls.create_event(None, True, False, None)
         # Replaced as a whole, because others wait for them meanwhile.
         self._watched: dict[int, Reaction] = {}
-        self._inside = 0
-        self._closing = False
 
     @property
     def room(self) -> int:
@@ -77,28 +73,8 @@ class Poller:
             if not self._closing and self._watched.get(handle) is then and is_signalled(handle):
                 then()
 
-    def wake(self) -> None:
-        """Make the poller ready for everybody who waits for it; does nothing after the end."""
-        if not self._closing:
-            calls.set_event(self._wake)
-
-    def enter(self) -> None:
-        """Say that somebody is going to wait."""
-        self._inside += 1
-
-    def leave(self) -> None:
-        """Say that one of those who waited has gone; the others are woken, as nobody but him may know the time."""
-        self._inside -= 1
-        if self._inside:
-            self.wake()
-        self._close_when_empty()
-
-    def close(self) -> None:
-        """Wake everybody for the last time, and close when the last has left."""
-        self._closing = True
+    def _ring(self) -> None:
         calls.set_event(self._wake)
-        self._close_when_empty()
 
-    def _close_when_empty(self) -> None:
-        if self._closing and self._inside == 0:
-            calls.close_handle(self._wake)
+    def _release(self) -> None:
+        calls.close_handle(self._wake)

@@ -7,6 +7,7 @@ the tests themselves deliver CTRL_BREAK, and only a run on Windows proves that i
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     Actors = Callable[..., tuple[BaseCmd, list[psutil.Process]]]
     Wait = Callable[[BaseCmd], Exit]
     Start = Callable[..., BaseCmd]
+
+SOME = 10
+"""Handles that may come and go with threads that are about to end, and commands of which each would leave one."""
 
 LONG = 60.0
 """Seconds that are never waited for."""
@@ -311,6 +315,33 @@ async def test_no_handle_is_left_open(handles: Callable[[], int]) -> None:
 
     await batch()
     before = handles()
+    assert before > 0
     for _ in range(20):
         await batch()
-    assert handles() <= before
+    assert handles() < before + SOME
+
+
+def test_no_handle_of_a_command_waits_for_the_garbage_collector(handles: Callable[[], int]) -> None:
+    """Proves Windows: also where a command cannot be started."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = handles()
+        for _ in range(SOME):
+            assert Cmd(["hostname"], input=b"x", stdout=subprocess.PIPE).run().ok
+            with pytest.raises(FileNotFoundError):
+                Cmd(["no-such-program"], input=b"x", stdout=subprocess.PIPE).run()
+        assert handles() < before + SOME
+    finally:
+        gc.enable()
+
+
+def test_nobody_can_leave_a_job(wait: Wait, start: Start) -> None:
+    """Proves Windows: a child that is to be born outside of it is not born at all."""
+    break_away = 0x01000000
+    program = (
+        "import subprocess, sys\n"
+        f"try:\n    subprocess.Popen([sys.executable, '-c', ''], creationflags={break_away})\n"
+        "except PermissionError:\n    sys.exit(5)\n"
+    )
+    assert wait(start(_python(program))).status == 5

@@ -15,6 +15,7 @@ from gracefulexitcmd.windows.job import JobObject
 from gracefulexitcmd.windows.members import Members
 from gracefulexitcmd.windows.pipes import Ends, Feed, Pipe, pipe_to_read, pipe_to_write
 from gracefulexitcmd.windows.poller import Poller
+from gracefulexitcmd.windows.program import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,7 @@ class CommandRun:
             self._job.release()
         self._job.close()
         self._process.poll()
+        del self._process  # else the handle that it has stays open until the garbage collector comes
         calls.close_handle(self._handle)
 
     def _enclose(self) -> None:
@@ -105,7 +107,7 @@ def _spawn(request: Request) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
             if stream == subprocess.PIPE:
                 made[name] = pipe_to_read()
         started = subprocess.Popen(
-            [os.fspath(word) for word in request.argv],
+            command_line(request.argv, request.cwd, request.env),
             env=request.env,
             cwd=request.cwd,
             stdin=made["stdin"].theirs if "stdin" in made else request.stdin,

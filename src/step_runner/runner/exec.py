@@ -19,6 +19,8 @@ from step_runner.runner import notices
 
 if sys.platform == "linux":
     from step_runner.runner import limits
+if sys.platform == "win32":
+    from gracefulexitcmd.windows.program import find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,9 +80,12 @@ async def run_command(
 
 def _program(name: str) -> str:
     """The program's path; a bare name is searched where the step runner's own PATH says."""
-    if "/" in name or os.path.dirname(name):
+    if os.path.dirname(name):
         return name
-    found = shutil.which(name)
+    if sys.platform == "win32":
+        found = find(name, None, os.environ)
+    else:
+        found = shutil.which(name)
     if found is None:
         raise CommandError(f'exec: exec: "{name}": executable file not found in $PATH')
     return found

@@ -24,13 +24,15 @@ BELOW: dict[str, set[str]] = {
     "bootstrap": {"gracefulexitcmd"},
     "expression": set(),
     "gracefulexitcmd": set(),
+    "paths": set(),
     "removal": set(),
+    "windows_file": set(),
     "model": set(),
     "errors": set(),
 }
 """The rooms that each room may import directly; it may import what these may, too."""
 
-FOR_ALL = {"model", "errors", "removal"}
+FOR_ALL = {"model", "errors", "paths", "removal", "windows_file"}
 
 VALUES = {
     "model": {"gracefulexitcmd", "errors"},

@@ -62,6 +62,15 @@ async def test_owner_is_answered(tmp_path: Path) -> None:
                 await asyncio.to_thread(list, StepRunnerStub(own).FollowLogs(pb.FollowLogsRequest(id="1")))
 
 
+async def test_no_proxy_is_asked_for_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with serving(path := tmp_path / "sock"):
+        with channel(str(path)) as own:
+            assert await asyncio.to_thread(_jobs, own) == []
+
+
 @pytest.mark.parametrize("follow", [False, True], ids=["call", "stream"])
 async def test_others_are_refused(tmp_path: Path, follow: bool) -> None:
     async with serving(path := tmp_path / "sock"):

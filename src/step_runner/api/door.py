@@ -27,6 +27,9 @@ HOST = "127.0.0.1"
 KEY = "authorization"
 ADMIT = "/step_runner.Door/Admit"
 
+DIRECTLY = (("grpc.enable_http_proxy", 0),)
+"""For channels: a proxy of the environment reaches no port of this machine, and must not see the token."""
+
 LONGEST_FILE = 256
 """Bytes that are read of a file that should be an address."""
 
@@ -84,6 +87,12 @@ def make_free(path: str) -> None:
     os.unlink(path)
 
 
+def _remove(path: str) -> None:
+    """Remove an address; one that a client on Windows is reading stays, and the next server sees that it is stale."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        os.unlink(path)
+
+
 class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Lets in the calls that have the token, and those of connections that were admitted with it."""
 
@@ -103,8 +112,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         try:
             yield
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            _remove(path)
 
     async def intercept_service(
         self,
@@ -179,7 +187,7 @@ def channel(path: str) -> grpc.Channel:
     address = read_address(path)
     if address is None:  # calls say that nobody listens
         return grpc.insecure_channel(f"{HOST}:0")
-    return grpc.intercept_channel(grpc.insecure_channel(f"{HOST}:{address.port}"), WithToken(address))
+    return grpc.intercept_channel(grpc.insecure_channel(f"{HOST}:{address.port}", DIRECTLY), WithToken(address))
 
 
 @contextlib.contextmanager
@@ -188,7 +196,7 @@ def admitted(path: str) -> Iterator[socket.socket]:
     address = read_address(path)
     if address is None:
         raise FileNotFoundError(2, "no such file or directory", path)
-    with connect(address) as connection, grpc.insecure_channel(f"{HOST}:{address.port}") as own:
+    with connect(address) as connection, grpc.insecure_channel(f"{HOST}:{address.port}", DIRECTLY) as own:
         port = connection.getsockname()[1]
         admission = own.unary_stream(ADMIT)(b"%d" % port, metadata=address.metadata)
         try:

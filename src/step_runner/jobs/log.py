@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
 import sys
 from typing import TYPE_CHECKING
+
+from step_runner.jobs.reader import Reader
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,7 +78,7 @@ class JobLog:
         One empty chunk stands where the log ended at the time of the call, for those who want no more than that.
         """
         try:
-            reader = _Reader(self.path)
+            reader = Reader(self.path)
         except FileNotFoundError:  # the job is being closed, or a step has taken its log away
             return
         with reader, self._changes.of(self.path) as changed:
@@ -89,7 +89,7 @@ class JobLog:
             finally:
                 self._followers.discard(changed)
 
-    async def _read(self, reader: _Reader, offset: int, changed: asyncio.Event) -> AsyncIterator[bytes]:
+    async def _read(self, reader: Reader, offset: int, changed: asyncio.Event) -> AsyncIterator[bytes]:
         there_now = reader.size() if self._final_size is None else self._final_size
         while offset < there_now and (chunk := reader.read(min(LARGEST_CHUNK, there_now - offset), offset)):
             offset += len(chunk)
@@ -110,64 +110,6 @@ class JobLog:
 
     def _last_byte(self, size: int) -> bytes:
         if sys.platform == "win32":  # where to read here would move the position at which others write
-            return _Reader(self.path).read(1, size - 1)
+            with Reader(self.path) as reader:
+                return reader.read(1, size - 1)
         return os.pread(self.stdout, 1, size - 1)
-
-
-if sys.platform == "win32":
-
-    class _Reader:
-        """Reads a file that somebody may want to remove meanwhile: it is open only while it is read."""
-
-        def __init__(self, path: str) -> None:
-            self._path = path
-            self.size()
-
-        def __enter__(self) -> _Reader:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            """Nothing is open."""
-
-        def size(self) -> int:
-            return os.stat(self._path).st_size
-
-        def read(self, size: int, offset: int) -> bytes:
-            """At most so many bytes from an offset on; none when the file was removed."""
-            try:
-                with open(self._path, "rb", buffering=0) as file:
-                    # Not every file system can go to an offset that is far behind the end.
-                    file.seek(min(offset, os.fstat(file.fileno()).st_size))
-                    return file.read(size)
-            except FileNotFoundError:
-                return b""
-
-else:
-
-    class _Reader:
-        """Reads a file, also after it was removed. FileNotFoundError: a step has put something else in its place."""
-
-        def __init__(self, path: str) -> None:
-            # The opening of a pipe would wait for somebody who writes, a link can lead anywhere.
-            try:
-                self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except OSError as error:
-                if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, a link
-                    raise FileNotFoundError(path) from None
-                raise
-            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-                os.close(self._descriptor)
-                raise FileNotFoundError(path)
-
-        def __enter__(self) -> _Reader:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            os.close(self._descriptor)
-
-        def size(self) -> int:
-            return os.fstat(self._descriptor).st_size
-
-        def read(self, size: int, offset: int) -> bytes:
-            """At most so many bytes from an offset on."""
-            return os.pread(self._descriptor, size, offset)

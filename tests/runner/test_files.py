@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.steps import run_list, script, shell
 
+from step_runner.runner.files import read_lines
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -172,6 +174,12 @@ async def test_delegated_file_must_be_one_step_result(workshop: Workshop, conten
 
 
 # Scripts
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_powershell_has_written_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "output").write_text('{"name": "a", "value": "ü"}\r\n', encoding=encoding, newline="")
+    assert read_lines(str(tmp_path / "output"), show_lines=False) == {"a": "ü"}
 
 
 async def test_script_hands_on_outputs_of_any_name_and_exports(workshop: Workshop) -> None:

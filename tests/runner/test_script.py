@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+import ntpath
+
 import pytest
 
 from step_runner.errors import CommandError
 from step_runner.runner.script import is_powershell, powershell_command, powershell_text, windows_shell
 
-ENVIRONMENT = {"SYSTEMROOT": r"C:\Windows", "PROGRAMFILES": r"C:\Program Files"}
-
 OF_GIT = r"C:\Program Files\Git\bin\bash.exe"
-OF_MSYS = r"C:\msys64\usr\bin\bash.EXE"
+OF_MSYS = r"C:\msys64\usr\bin\bash.exe"
 OF_ANOTHER_SYSTEM = r"C:\WINDOWS\System32\bash.exe"
-PWSH = r"C:\Program Files\PowerShell\7\pwsh.EXE"
-POWERSHELL = r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.EXE"
+OF_THE_STORE = r"C:\Users\ada\AppData\Local\Microsoft\WindowsApps\bash.exe"
+BESIDE_THE_SYSTEM = r"C:\WindowsTools\bash.exe"
+PWSH = r"C:\Program Files\PowerShell\7\pwsh.exe"
+POWERSHELL = r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe"
+
+
+def _shell(*there: str) -> str:
+    """The shell where these files are there, all but that of git in folders of the PATH, in this order."""
+    folders = ";".join(f'"{ntpath.dirname(path)}"' for path in there if path != OF_GIT)
+    environment = {"SYSTEMROOT": r"C:\Windows", "PROGRAMFILES": r"C:\Program Files", "PATH": f";{folders};"}
+    return windows_shell(set(there).__contains__, environment)
 
 
 @pytest.mark.parametrize(
-    ("found", "shell"),
+    ("there", "shell"),
     [
-        ({"bash": OF_MSYS, OF_GIT: OF_GIT, "pwsh": PWSH}, OF_MSYS),
-        ({"bash": OF_ANOTHER_SYSTEM, OF_GIT: OF_GIT, "pwsh": PWSH}, OF_GIT),
-        ({"bash": OF_ANOTHER_SYSTEM, "pwsh": PWSH, "powershell": POWERSHELL}, PWSH),
-        ({"powershell": POWERSHELL}, POWERSHELL),
-        ({"bash": r"C:\WindowsTools\bash.exe"}, r"C:\WindowsTools\bash.exe"),
+        ([PWSH, OF_GIT, OF_MSYS], OF_MSYS),
+        ([OF_ANOTHER_SYSTEM, OF_THE_STORE, OF_MSYS, OF_GIT], OF_MSYS),
+        ([OF_ANOTHER_SYSTEM, OF_THE_STORE, OF_GIT, PWSH], OF_GIT),
+        ([OF_ANOTHER_SYSTEM, POWERSHELL, PWSH], PWSH),
+        ([OF_THE_STORE, POWERSHELL], POWERSHELL),
+        ([BESIDE_THE_SYSTEM], BESIDE_THE_SYSTEM),
     ],
-    ids=["bash", "bash of git", "pwsh", "powershell", "bash beside the system"],
+    ids=["bash", "second bash", "bash of git", "pwsh", "powershell", "bash beside the system"],
 )
-def test_shell_of_windows(found: dict[str, str], shell: str) -> None:
-    assert windows_shell(found.get, ENVIRONMENT) == shell
+def test_shell_of_windows(there: list[str], shell: str) -> None:
+    assert _shell(*there) == shell
 
 
 def test_no_shell_of_windows() -> None:
     with pytest.raises(
         CommandError, match=r"^exec: shell not found: script needs bash, pwsh or powershell in the PATH"
     ):
-        windows_shell({"bash": OF_ANOTHER_SYSTEM}.get, ENVIRONMENT)
+        _shell(OF_ANOTHER_SYSTEM, OF_THE_STORE)
 
 
 @pytest.mark.parametrize(

@@ -94,12 +94,14 @@ def test_function_runs_end_to_end(tmp_path: Path) -> None:
     program.write_text(
         "import json, sys\n"
         "print('hello', sys.argv[1])\n"
+        "assert '\\\\' not in ''.join(sys.argv[2:]), 'bash would take it for a quote'\n"
         "open(sys.argv[2], 'a').write(json.dumps({'name': 'said', 'value': sys.argv[1]}) + '\\n')\n"
     )
+    words = ("${{inputs.name}}", "${{output_file}}", "${{work_dir}}")
     (tmp_path / "hello").mkdir()
     (tmp_path / "hello" / "func.yml").write_text(
         "spec:\n  inputs:\n    name: {type: string}\n  outputs:\n    said: {type: string}\n---\nexec:\n"
-        f"  command: {json.dumps([sys.executable, str(program), '${{inputs.name}}', '${{output_file}}'])}\n"
+        f"  command: {json.dumps([sys.executable, str(program), *words])}\n"
     )
     end = _step_file(tmp_path / "end.yml", "-c", "import sys; sys.exit(7)")
     (tmp_path / "all.yml").write_text(

@@ -70,6 +70,6 @@ def _split(arguments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
         raise StepRunnerError("invalid empty socket dir")
     if os.path.isdir(first):
         return first, arguments[1:]
-    if len(arguments) == 1 and "/" in first and not os.path.exists(first):
+    if len(arguments) == 1 and os.path.dirname(first) and not os.path.exists(first):
         raise StepRunnerError(f"invalid socket dir {first}: there is no such directory")
     return None, arguments

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from step_runner.errors import FunctionFileError, InputError
+from step_runner.paths import with_slashes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,8 +164,6 @@ def _as_path(text: str) -> str:
 
 def _name(text: str) -> str:
     """A name for the step, from the file, directory or repository that it calls."""
-    from step_runner.functions.reference import with_slashes
-
     return named_after(re.sub(r"(?<=.)@[^/@]*$|(?<=.):[^/:]*$", "", with_slashes(text).rstrip("/")))
 
 

@@ -36,8 +36,10 @@ Make: TypeAlias = "Callable[[Path, Path], None]"
 """Fills the first directory, which is empty; the second is for its temporary files and is thrown away."""
 
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-.")
-_LONGEST_NAME = 200  # file systems allow 255 bytes
+_LONGEST_NAME = 80 if sys.platform == "win32" else 200  # file systems allow 255 bytes, Windows a path of 259
 _PAUSE = 0.02  # seconds
+_MODE = 0o700 if sys.platform == "win32" else 0o750
+"""Of the cache's directory. Python makes it private on Windows for this mode alone, in its newer versions."""
 
 
 class Cache:
@@ -86,7 +88,7 @@ class Cache:
 
     def _create(self) -> None:
         with _explained(self._root):
-            self._root.mkdir(0o750, parents=True, exist_ok=True)
+            self._root.mkdir(_MODE, parents=True, exist_ok=True)
             self._check_root()
             for name in ("entries", "partial", "locks"):
                 (self._root / name).mkdir(0o750, exist_ok=True)
@@ -133,7 +135,7 @@ class Cache:
 
 
 def encoded(key: Key) -> str:
-    """A file name for `key`, another one for each: no slash, no upper case, no leading dot, at most 200 characters."""
+    """A file name for `key`, another one for each: no slash, upper case or leading dot, not longer than it may be."""
     name = "@".join(map(_encoded_part, key))
     if len(name) <= _LONGEST_NAME:
         return name

@@ -13,6 +13,8 @@ from dulwich.config import ConfigFile, parse_submodules
 from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
 from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, Tree
 
+from step_runner.paths import is_plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -106,11 +108,11 @@ def submodule_urls(store: BaseObjectStore, commit: str, below: PurePosixPath = R
 
 
 def _checked(name: bytes, directory: PurePosixPath) -> str:
-    """`name`, unless it is another way to write `..`, `.git` or a path, on any file system."""
+    """`name`, unless it is another way to write `..`, `.git` or a path on any file system, or no plain name on this."""
     fine = name and b"/" not in name and validate_path_element_ntfs(name)
     if fine and _is_utf8(name):
         fine = validate_path_element_hfs(name)
-    if not fine:
+    if not fine or not is_plain(os.fsdecode(name)):
         raise TreeError(f"{_shown(os.fsdecode(name))} in {_shown(directory)} is a forbidden name")
     return os.fsdecode(name)
 

@@ -9,6 +9,8 @@ import stat
 from collections import deque
 from typing import IO, TYPE_CHECKING, TypeAlias
 
+from step_runner.paths import is_plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -104,7 +106,7 @@ class Tree:
     def finish(self) -> None:
         """Make the symbolic links, each of which leads to where it led in the image, inside of the root.
 
-        Links in a circle, which lead nowhere, are left out.
+        Those that lead nowhere are left out: links in a circle, and to what no file of this system can be called.
         """
         for directory, links in self._links.items():
             for name, target in links.items():
@@ -119,6 +121,7 @@ class Tree:
             parents, name = target, ""
         try:
             place = self._resolve(parents.split("/"), () if target.startswith("/") else directory)
+            _plain(name)
         except LayerError:
             return None
         place = (*place, name) if name else place
@@ -148,7 +151,7 @@ class Tree:
                 place = [] if target.startswith("/") else place
                 pending.extendleft(reversed(target.split("/")))
             elif part not in ("", "."):
-                place.append(part)
+                place.append(_plain(part))
                 if len(place) > _DEEPEST:
                     raise LayerError(f"has more than {_DEEPEST} directories in one another, {_shown(part)} the last")
         return tuple(place)
@@ -239,7 +242,14 @@ def _parts(path: str) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in path:
         raise LayerError(f"has the path {_shown(path)}, which leads out of the image")
-    return parts
+    return list(map(_plain, parts))
+
+
+def _plain(name: str) -> str:
+    """A name. LayerError: it would mean something else here."""
+    if not is_plain(name):
+        raise LayerError(f"has the name {_shown(name)}, which no file of this system can have")
+    return name
 
 
 def _shown(path: str) -> str:

@@ -9,6 +9,7 @@ import sys
 from step_runner.errors import InputError
 from step_runner.expression import has_expression
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Reference
+from step_runner.paths import with_slashes
 
 REGISTRY = "registry.gitlab.com"
 FOLDER_OF_FUNCTIONS = "steps"
@@ -31,11 +32,11 @@ def parse_reference(text: str) -> Reference:
 
     Raises InputError with what to write instead.
     """
+    if has_expression(text):
+        return Dynamic(template=text)
     reference = with_slashes(text.strip())
     if not reference:
         raise InputError(f"the reference is empty; {FORMS}")
-    if has_expression(reference):
-        return Dynamic(template=text)
     if len(reference) > LONGEST:
         raise InputError(f"the reference is longer than {LONGEST} characters; shorten it")
     if not reference.isprintable():
@@ -47,11 +48,6 @@ def parse_reference(text: str) -> Reference:
     if "@" in reference and "@sha256:" not in reference:
         return _git(reference)
     return _oci(reference)
-
-
-def with_slashes(path: str) -> str:
-    """A path with `/` between its parts, which Windows can write in two ways; elsewhere a `\\` is part of a name."""
-    return path.replace("\\", "/") if sys.platform == "win32" and not has_expression(path) else path
 
 
 def names_step_file(path: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from step_runner.expression import Secret, reveal
 from step_runner.model import Function, Reference, Value
+from step_runner.paths import with_slashes
+from step_runner.runner.environment import merged
 from step_runner.runner.files import StepFiles
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class GlobalContext:
     def step_files(self) -> Iterator[StepFiles]:
         """The output file and the export file of one step; whoever runs a command makes them, this removes them."""
         number = next(self._numbers)
-        output, export = (os.path.join(self.scratch, f"{kind}-{number}") for kind in ("output", "export"))
+        output, export = (with_slashes(f"{self.scratch}/{kind}-{number}") for kind in ("output", "export"))
         files = StepFiles(output, export)
         try:
             yield files
@@ -105,13 +106,13 @@ class StepsContext:
 
     def environment(self) -> dict[str, str | Secret]:
         """The environment at this moment: what steps have exported wins over all but what was set on the way."""
-        return {**self.job.env, **self.job.exports, **self.overrides}
+        return merged(self.job.env, self.job.exports, self.overrides)
 
     def plain_environment(self) -> dict[str, str]:
         """The environment as a process gets it, with what is sensitive."""
         # All but the overrides is plain already, and this is asked for twice a step.
         overrides = {name: str(reveal(value)) for name, value in self.overrides.items()}
-        return {**self.job.env, **self.job.exports, **overrides}
+        return merged(self.job.env, self.job.exports, overrides)
 
     def scope(self, files: StepFiles | None = None) -> dict[str, object]:
         """The names that an expression can use, with the function's own files unless others are given."""
@@ -122,7 +123,7 @@ class StepsContext:
             "vars": self.job.variables,
             "job": self.job.variables,
             "steps": self.steps,
-            "work_dir": self.job.work_dir,
+            "work_dir": with_slashes(self.job.work_dir),
             "func_dir": self.directory,
             "step_dir": self.directory,
             "output_file": files.output,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import stat
@@ -147,7 +148,14 @@ def _content(path: str) -> bytes:
         raise OutputError(f"{error.strerror}: the step must append to {path}, not remove or replace it") from None
     if not regular:
         raise OutputError(f"no regular file: the step must append to {path}, not remove or replace it")
-    return content
+    return _as_utf8(content)
+
+
+def _as_utf8(content: bytes) -> bytes:
+    """What PowerShell has written: where nothing else is asked of it, it marks what it writes as UTF-16 or UTF-8."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace").encode()
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _exported(name: str, value: Value) -> str:

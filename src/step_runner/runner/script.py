@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import ntpath
 import os
-import shutil
 import sys
 import tempfile
 from typing import TYPE_CHECKING
 
 from step_runner.errors import CommandError
+from step_runner.paths import with_slashes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,16 +20,18 @@ SHELLS = tuple(f"{folder}/{shell}" for shell in ("bash", "sh") for folder in ("/
 
 POWERSHELLS = ("pwsh", "powershell")
 
-LONGEST_ARGUMENT = 16_000 if sys.platform == "win32" else 128 * 1024 - 1
-"""Bytes that one argument may have.
+STORE = "\\microsoft\\windowsapps\\"
+"""The end of the folder in which the programs of the store stand."""
 
-On Linux MAX_ARG_STRLEN of execve(2), less the final NUL. On Windows a command line has 32,767 characters, and every
-quote in an argument takes two.
-"""
+LONGEST_ARGUMENT = 128 * 1024 - 1
+"""Bytes that one argument may have: MAX_ARG_STRLEN of execve(2), less the final NUL."""
 
 
 def command(text: str, scratch: str) -> tuple[str, ...]:
     """The command that runs a script; a text too long for an argument is put into a file in `scratch`.
+
+    On Windows every script is. There a program gets its arguments as one text, which bash takes apart by rules of its
+    own: a script would end at its first line, and lose some of its quotes.
 
     Raises CommandError where there is no shell.
     """
@@ -38,9 +40,9 @@ def command(text: str, scratch: str) -> tuple[str, ...]:
         raise CommandError("exec: the script holds a NUL character, which no shell can take")
     if is_powershell(shell()):
         return powershell_command(shell(), _stored(powershell_text(text), scratch, ".ps1"))
-    if len(script) <= LONGEST_ARGUMENT:
+    if len(script) <= LONGEST_ARGUMENT and sys.platform != "win32":
         return (shell(), "-c", text)
-    return (shell(), _stored(script, scratch))
+    return (shell(), with_slashes(_stored(script, scratch)))
 
 
 def powershell_text(text: str) -> bytes:
@@ -75,22 +77,30 @@ def _stored(script: bytes, scratch: str, ending: str = "") -> str:
 def shell() -> str:
     """The shell that runs scripts. Raises CommandError where there is none."""
     if sys.platform == "win32":
-        return windows_shell(shutil.which, os.environ)
+        return windows_shell(os.path.isfile, os.environ)
     for path in (*SHELLS, "/busybox/sh"):
         if os.access(path, os.X_OK):
             return path
     raise CommandError("exec: shell not found: script needs bash or sh in /usr/local/bin, /usr/bin or /bin", 1)
 
 
-def windows_shell(find: Callable[[str], str | None], environment: Mapping[str, str]) -> str:
+def windows_shell(is_file: Callable[[str], bool], environment: Mapping[str, str]) -> str:
     """The shell of Windows: bash, else pwsh, else powershell. Raises CommandError where there is none.
 
-    The bash of the system itself is left out: it runs in another system, out of reach of a stop, with other paths.
+    A bash that belongs to the system or comes from its store is passed over: it runs in another system, Linux, out of
+    reach of a stop, with other paths. That of Git for Windows is also found where the PATH does not lead to it.
     """
+    folders = [folder.strip('"') for folder in environment.get("PATH", "").split(";") if folder]
+    git = ntpath.join(environment.get("PROGRAMFILES", r"C:\Program Files"), "Git", "bin")
     system = ntpath.normcase(ntpath.join(environment.get("SYSTEMROOT", r"C:\Windows"), ""))
-    git = ntpath.join(environment.get("PROGRAMFILES", r"C:\Program Files"), "Git", "bin", "bash.exe")
-    for name in ("bash", git, *POWERSHELLS):
-        path = find(name)
-        if path is not None and (is_powershell(path) or not ntpath.normcase(path).startswith(system)):
-            return path
+    bashes = [folder for folder in (*folders, git) if not _leads_to_linux(folder, system)]
+    for name, places in (("bash", bashes), *((shell, folders) for shell in POWERSHELLS)):
+        for place in places:
+            if is_file(path := ntpath.join(place, f"{name}.exe")):
+                return path
     raise CommandError("exec: shell not found: script needs bash, pwsh or powershell in the PATH", 1)
+
+
+def _leads_to_linux(folder: str, system: str) -> bool:
+    place = ntpath.normcase(ntpath.join(folder, ""))
+    return place.startswith(system) or place.endswith(STORE)

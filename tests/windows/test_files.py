@@ -1,0 +1,69 @@
+"""Files on Windows: their names, who may read them, and what is left of one that was removed."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+if sys.platform != "win32":
+    pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
+
+from step_runner.fetch.checkout import TreeError, _checked
+from step_runner.fetch.tree import LayerError, Tree
+from step_runner.jobs.changes import Changes
+from step_runner.jobs.log import LARGEST_CHUNK, JobLog
+from step_runner.removal import remove
+from step_runner.runner.environment import merged
+
+NAMES = (r"..\..\evil", r"C:\evil", "x:stream", "nul", "COM1.txt", "a.", "a ", "a?", r"D\..\..\evil")
+"""They lead out of the directory, to a device, to a stream of a file, or to another file."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_of_an_image_has_a_name_of_windows(tmp_path: Path, name: str) -> None:
+    """Proves Windows."""
+    root = tmp_path / "above" / "root"
+    root.mkdir(parents=True)
+    tree = Tree(root)
+    with pytest.raises(LayerError, match="which no file of this system can have"):
+        tree.add_file(f"folder/{name}", 0o644, io.BytesIO(b"x"), 1)
+    tree.add_link("link", f"/{name}/..")
+    with pytest.raises(LayerError, match="which no file of this system can have"):
+        tree.add_file("link/file", 0o644, io.BytesIO(b"x"), 1)
+    tree.add_link("link", name)
+    tree.finish()
+    assert [path.name for path in tmp_path.rglob("*")] == ["above", "root"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_of_a_repository_has_a_name_of_windows(name: str) -> None:
+    """Proves Windows."""
+    with pytest.raises(TreeError, match="is a forbidden name"):
+        _checked(name.encode(), PurePosixPath())
+
+
+async def test_follower_gets_the_end_of_a_log_that_was_removed(tmp_path: Path) -> None:
+    """Proves Windows: the file of a log that is followed can be removed, and is read to its end nevertheless."""
+    directory = str(tmp_path / "job")
+    os.mkdir(directory)
+    log = JobLog(os.path.join(directory, "logs"), Changes())
+    line = "x" * (LARGEST_CHUNK - 1)
+    for _ in range(5):
+        log.notice(line)
+    following = log.follow(0)
+    first = await anext(following)
+    log.end()
+    remove(directory)
+    rest = [chunk async for chunk in following]
+    assert len(first) + sum(map(len, rest)) == 5 * LARGEST_CHUNK
+    assert remove(directory)
+
+
+def test_variables_whose_names_differ_in_case_are_one() -> None:
+    """Proves Windows, which gives a program only one of them."""
+    environment = merged({"PATH": "1", "HOME": "x"}, {"Path": "2"}, {"path": "3", "B": "y"})
+    assert environment == {"HOME": "x", "path": "3", "B": "y"}

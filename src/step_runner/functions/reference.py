@@ -32,11 +32,11 @@ def parse_reference(text: str) -> Reference:
 
     Raises InputError with what to write instead.
     """
-    if has_expression(text):
-        return Dynamic(template=text)
     reference = with_slashes(text.strip())
     if not reference:
         raise InputError(f"the reference is empty; {FORMS}")
+    if has_expression(reference):
+        return Dynamic(template=text)
     if len(reference) > LONGEST:
         raise InputError(f"the reference is longer than {LONGEST} characters; shorten it")
     if not reference.isprintable():

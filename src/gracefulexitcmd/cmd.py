@@ -87,7 +87,8 @@ class BaseCmd(Stoppable):
     command's own end; a command that runs longer than `timeout` seconds is stopped in the same way. `env`,
     `cwd`, `stdin`, `stdout` and `stderr` are as in `subprocess`; what goes to a PIPE is in the `Exit`. `input`
     is written to the command's stdin. The command and all that it starts belong to `container`, by default to one of
-    its own, which marks them by a cookie in their environment. `stopping` is called just before the stop signal is
+    its own, which marks them by a cookie in their environment. A stop is for everybody in it; with `alone` it is for
+    the command's own group and descendants, as on Windows always. `stopping` is called just before the stop signal is
     sent, with the signal and the seconds until SIGKILL, by whoever sends it, so it must not wait.
 
     Raises TypeError or ValueError where the arguments make no sense.
@@ -107,10 +108,11 @@ class BaseCmd(Stoppable):
         input: bytes | None = None,  # noqa: A002 - the name it has in subprocess
         stop_signal: signal.Signals = signal.SIGTERM,
         container: Container | None = None,
+        alone: bool = False,
         stopping: Stopping | None = None,
     ) -> None:
         sign = signal.Signals(stop_signal)
-        request = Request(argv, grace, timeout, env, cwd, stdin, stdout, stderr, input, sign, container)
+        request = Request(argv, grace, timeout, env, cwd, stdin, stdout, stderr, input, sign, container, alone)
         ladder = Ladder(grace=grace, timeout=timeout)
         self._execution = Execution(ladder, partial(CommandRun, request), stopping=stopping)
 
@@ -118,6 +120,15 @@ class BaseCmd(Stoppable):
     def pid(self) -> int | None:
         """The number of the process that was started, and of its process group; None before the start."""
         return self._execution.pid
+
+    def send_signal(self, number: int) -> bool:
+        """Send the command's process group a signal that does not ask it to stop, such as SIGUSR1; see `cancel`.
+
+        May be called from any thread or signal handler, and never waits. False where it was not sent: the command
+        does not run, another thread is looking after it at this moment, or this is Windows, which has no signals.
+        """
+        with HandlersHeldBack():
+            return self._execution.send(number)
 
 
 class Cmd(BaseCmd, Waitable):

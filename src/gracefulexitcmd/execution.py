@@ -89,6 +89,19 @@ class Execution:
         self._stops.append(self._grace if grace is None else grace)
         self._serve_stops()
 
+    def send(self, number: int) -> bool:
+        """Send a signal to the command's group, whatever it means; False where nobody is there to be sent it.
+
+        It never waits, so it is also False where another thread looks after the command at this moment.
+        """
+        with self._afterwards:
+            if not self._lock.acquire(blocking=False):
+                return False
+            try:
+                return self._run is not None and self.exit is None and self._run.send(number)
+            finally:
+                self._lock.release()
+
     def round_up(self) -> None:
         """Start and stop what has no leader to wait for: it ends as soon as nobody is left."""
         if self._run is None:
@@ -169,7 +182,9 @@ class Execution:
         assert self._run is not None
         match action:
             case Action.TERMINATE:
+                began = time.monotonic()
                 self._terminate(self._run)
+                self._ladder = self._ladder.told_late(time.monotonic() - began)
             case Action.KILL:
                 self._run.members.kill()
             case Action.LOOK:
@@ -226,6 +241,9 @@ class Run(Protocol):
     @property
     def status(self) -> int | None:
         """The leader's status, once it has exited and nobody else has taken it."""
+
+    def send(self, number: int) -> bool:
+        """Send a signal to the group; False where nobody is left in it, or the system has no such signal."""
 
     def holders(self) -> tuple[Holder, ...]:
         """Those who could still write to the pipes; what they wrote so far is taken."""

@@ -42,6 +42,7 @@ class Request:
     input: bytes | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     container: Container | None = None
+    alone: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.argv, str | bytes):

@@ -73,6 +73,9 @@ class _ContainerRun:
         self.members = members_of(container, self.poller, tell)
         self.streams = Streams(self.poller, tell)
 
+    def send(self, _number: int) -> bool:
+        return False
+
     def holders(self) -> tuple[Holder, ...]:
         return ()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.steps import command, run_list, script
 
-from gracefulexitcmd import Cause
+from gracefulexitcmd import Cause, Roundup
 from step_runner.runner import script as scripts
 
 if TYPE_CHECKING:
@@ -160,6 +160,21 @@ async def test_a_command_gets_no_more_time_than_it_asks_for(workshop: Workshop) 
     assert "0.1 s to finish" in workshop.log()
     kill = next(sent for sent in ended.signals if sent.name == signal.SIGKILL.name)
     assert kill.after - ended.signals[0].after < workshop.proc.graceful_exit_delay / 2
+
+
+async def test_how_a_command_is_stopped_is_no_business_of_what_earlier_steps_have_left(workshop: Workshop) -> None:
+    """That is stopped when the job ends, by the signal and with the delay that are the job's."""
+    pipe = str(workshop.work_dir / "service")
+    os.mkfifo(pipe)
+    service = "trap 'echo service cleaned; exit' TERM; echo $$ > \"$0\"; while :; do sleep 0.01; done"
+    await workshop.run(command("sh", "-c", 'setsid sh -c "$1" "$0" & read pid < "$0"; echo $pid', pipe, service))
+    pid = int(workshop.log().split()[-1])
+    ended = await stopped(workshop, IGNORES, {"signal": "SIGINT", "grace": "100ms"})
+    assert ended.forced
+    assert pid not in [process.pid for process in ended.census]
+    assert "service" not in workshop.log()
+    await asyncio.to_thread(Roundup(workshop.container, 20).run)
+    assert "service cleaned\n" in workshop.log()
 
 
 async def test_a_command_gets_no_more_time_than_the_job_has(workshop: Workshop) -> None:

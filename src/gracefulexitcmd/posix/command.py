@@ -15,6 +15,7 @@ from gracefulexitcmd.posix import linux, process_group
 from gracefulexitcmd.posix.container import Container
 from gracefulexitcmd.posix.members import Members
 from gracefulexitcmd.posix.output import Feed, Pipe
+from gracefulexitcmd.posix.own_tree import OwnTree
 from gracefulexitcmd.posix.poller import Poller
 from gracefulexitcmd.posix.targets import Targets
 from gracefulexitcmd.streams import Streams
@@ -47,7 +48,8 @@ class CommandRun:
             self._group = process_group.open_group(process)
             undo.callback(self._group.close)
             self.pid = process.pid
-            self.members = Members(Targets(self._container, self._group), self.poller, tell)
+            stopped = OwnTree(self._container, self.pid) if request.alone else self._container
+            self.members = Members(Targets(stopped, self._group), self.poller, tell)
             self.poller.watch(self._group.exit_descriptor, self._leader_exited)
             self.streams = self._streams(ours, request.input)
             self._container.started(self.pid)
@@ -59,6 +61,10 @@ class CommandRun:
         # has a copy of this, and what it would read or unregister is its parent's.
         if self._running:
             _close((*self.streams.held, *self.members.held, *self.poller.held, self._group.exit_descriptor))
+
+    def send(self, number: int) -> bool:
+        """Send a signal to the group; False where nobody is left in it."""
+        return self._group.signal(number)
 
     def holders(self) -> tuple[Holder, ...]:
         """Those who could still write to the pipes; what they wrote so far is taken."""

@@ -63,6 +63,10 @@ class CommandRun:
             self.poller.close()
             calls.close_handle(self._handle)
 
+    def send(self, number: int) -> bool:
+        """Nothing can be sent but a break, which asks to stop."""
+        return False
+
     def holders(self) -> tuple[Holder, ...]:
         """Those who are left, one of whom could still write to the pipes; what they wrote so far is taken."""
         return tuple(Holder(pid, argv) for pid, argv in self.members.left()) if self.streams.read() else ()

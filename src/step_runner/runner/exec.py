@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import AsyncCmd, Cause, Exit
 from step_runner.errors import CommandError, StoppedError
-from step_runner.model import ExecResult
+from step_runner.model import ExecResult, Stop
 from step_runner.runner import notices
 
 if sys.platform == "linux":
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gracefulexitcmd import SignalSent
-    from step_runner.model import Stop
     from step_runner.runner.context import GlobalContext
 
 
@@ -46,7 +45,9 @@ async def run_command(
     """Run the command of the step `path` to its end; returns what it did, and what went wrong.
 
     When the job is cancelled meanwhile, the command is stopped gracefully and the error is a group: that it was
-    stopped, and the command's own error if it had one. Raises CommandError when it cannot be started.
+    stopped, and the command's own error if it had one. What earlier steps have left in the background is stopped with
+    it, but where the step says how it is to be stopped itself, that is no business of others: they are then stopped
+    when the job ends. Raises CommandError when it cannot be started.
     """
     process = AsyncCmd(
         (_program(command.argv[0]), *command.argv[1:]),
@@ -59,6 +60,7 @@ async def run_command(
         stderr=job.sink.stderr,
         stop_signal=_stop_signal(command.stop.signal),
         container=job.container,
+        alone=command.stop != Stop(),
         stopping=partial(_tell_stop, path, job),
     )
     with job.proc.listening(partial(_stop, process, path, job, command.stop.grace)):

@@ -1,0 +1,55 @@
+"""A command's own processes, where the others of its container are to be left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gracefulexitcmd.posix.linux import Identity, Process
+    from gracefulexitcmd.posix.targets import Membership
+
+
+class OwnTree:
+    """Of the members of a container those that are in a command's group, or descend from it by parents that live.
+
+    Who has lost its parents outside of the group belongs to the container alone, unless it was seen before.
+    """
+
+    ending = False
+
+    def __init__(self, container: Membership, leader: int) -> None:
+        self._container = container
+        self._leader = leader
+        self._known: set[Identity] = set()
+
+    def glance(self) -> list[Process]:
+        """Those that are quickly found."""
+        return self._own(self._container.glance())
+
+    def members(self) -> list[Process]:
+        """Those that are alive."""
+        return self._own(self._container.members())
+
+    def how(self, process: Process) -> str:
+        """How a process is known to belong."""
+        return self._container.how(process)
+
+    def may_end(self, process: Process) -> bool:
+        """Whether a member can be ended by this user."""
+        return self._container.may_end(process)
+
+    def kill(self) -> None:
+        """Nobody can be reached all at once: others share the control group."""
+
+    def _own(self, members: Iterable[Process]) -> list[Process]:
+        left = {process.pid: process for process in members}
+        own: dict[int, Process] = {}
+        while found := [process for process in left.values() if self._is_own(process, own)]:
+            own.update((process.pid, left.pop(process.pid)) for process in found)
+        self._known.update(process.identity for process in own.values())
+        return list(own.values())
+
+    def _is_own(self, process: Process, own: dict[int, Process]) -> bool:
+        return process.group == self._leader or process.parent in own or process.identity in self._known

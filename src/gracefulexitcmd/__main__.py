@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -31,14 +30,17 @@ if TYPE_CHECKING:
 
 if sys.platform == "win32":
     STOP_SIGNALS = (signal.SIGINT, signal.SIGBREAK, signal.SIGTERM)
+    OTHER_SIGNALS: tuple[signal.Signals, ...] = ()
 else:
     STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    OTHER_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH)
 
 EPILOG = """\
 example:
   python -m gracefulexitcmd --grace 5 --timeout 1m -- make deploy
 
-SIGINT, SIGTERM, SIGHUP and SIGQUIT stop the command, a second one kills it at once. When the command has ended,
+SIGINT, SIGTERM, SIGHUP and SIGQUIT stop the command, which gets SIGTERM; a second one kills it at once. SIGUSR1,
+SIGUSR2, SIGALRM and SIGWINCH are passed on to it. When the command has ended,
 what it left in the background is stopped in the same way; on Linux nothing can hide from that, and zombies are
 reaped, so it can be the first process of a container. On a terminal the command's stdin is empty, because it does
 not run in the terminal's foreground. On Windows Ctrl-C and Ctrl-Break stop the command, which gets CTRL_BREAK.
@@ -99,10 +101,11 @@ class _Session:
         return ended.exit_status
 
     def _listen(self) -> None:
-        for number in STOP_SIGNALS:
-            # What was ignored from the start, as nohup(1) has it, stays ignored, here and in the command.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._stop)
+        for numbers, handler in ((STOP_SIGNALS, self._stop), (OTHER_SIGNALS, self._pass_on)):
+            for number in numbers:
+                # What was ignored from the start, as nohup(1) has it, stays ignored, here and in the command.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, handler)
         if sys.platform != "win32":
             with contextlib.suppress(RuntimeError):  # no thread can be started: they are reaped at the end
                 threading.Thread(target=reap_forever, name="reap", daemon=True).start()
@@ -111,14 +114,17 @@ class _Session:
         self._received.append(number)
         self._running.cancel(grace=None if len(self._received) == 1 else 0)
 
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        self._command.send_signal(number)
+
 
 def _report(ended: Exit) -> None:
     for process in ended.census:
         if process.killed or process.ended_by is None:
             how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"
-            print(f"gracefulexitcmd: {how}: {shlex.join(process.argv)} (pid {process.pid})", file=sys.stderr)
+            print(f"gracefulexitcmd: {how}: {process.command} (pid {process.pid})", file=sys.stderr)
     for holder in ended.holders:
-        print(f"gracefulexitcmd: holds the output: {shlex.join(holder.argv)} (pid {holder.pid})", file=sys.stderr)
+        print(f"gracefulexitcmd: holds the output: {holder.command} (pid {holder.pid})", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

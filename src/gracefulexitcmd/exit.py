@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import os
+import shlex
 import signal
 from dataclasses import dataclass
 
@@ -48,6 +50,16 @@ class EndedProcess:
     ended_by: str | None
 
     @property
+    def program(self) -> str:
+        """The name of its program, as it can be shown."""
+        return printable(os.path.basename(self.argv[0])) if self.argv else "unknown"
+
+    @property
+    def command(self) -> str:
+        """Its command line, as it can be shown."""
+        return printable(shlex.join(self.argv))
+
+    @property
     def killed(self) -> bool:
         """Whether it was ended by what nobody can ignore."""
         return self.ended_by in FORCE
@@ -59,6 +71,11 @@ class Holder:
 
     pid: int
     argv: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """Its command line, as it can be shown."""
+        return printable(shlex.join(self.argv))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,14 @@ class Exit:
         if self.status is None:
             return 255
         return self.status if self.status >= 0 else 128 - self.status
+
+
+def printable(text: str) -> str:
+    """A text on one line: what would break it, or mean something to a terminal, is written with a backslash.
+
+    A process may call itself anything.
+    """
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _number(sent: tuple[SignalSent, ...]) -> int:

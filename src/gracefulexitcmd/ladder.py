@@ -90,6 +90,10 @@ class Ladder(NamedTuple):
             case _:
                 assert_never(self.phase)
 
+    def told_late(self, seconds: float) -> Ladder:
+        """The ladder when it took so long to send the stop signal: the grace begins when it has been sent."""
+        return self if self.deadline is None else self._replace(deadline=self.deadline + seconds)
+
     def after(self, event: Event, now: float) -> Step:
         """The ladder after an event, and what to do; an event that means nothing here changes nothing."""
         match event:

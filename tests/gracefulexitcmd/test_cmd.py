@@ -212,6 +212,37 @@ def test_who_wants_to_know_is_told_just_before_the_first_signal_is_sent(program:
     assert told == [("SIGTERM", 1, 100), True]
 
 
+def test_grace_is_not_shorter_for_the_time_that_it_takes_to_tell(program: Program) -> None:
+    argv = program("ignore_term.py")
+    reader, writer = os.pipe()
+    command = Cmd(argv, grace=0.2, stderr=writer, stopping=lambda _sent, _grace: time.sleep(0.3))
+    with open(reader) as lines, command:
+        os.close(writer)
+        assert lines.readline() == "ready\n"
+        command.cancel()
+        ended = command.wait()
+    term, *_, kill = ended.signals
+    assert (term.name, kill.name) == ("SIGTERM", "SIGKILL")
+    assert kill.after - term.after >= 0.2
+
+
+def test_other_signals_are_for_the_whole_group() -> None:
+    waiting = "trap '{} exit 7' USR1; echo; while :; do :; done"
+    script = f"({waiting.format('echo child;')}) & {waiting.format('wait; echo leader;')}"
+    reader, writer = os.pipe()
+    with Cmd(["sh", "-c", script], stdout=writer) as command, open(reader) as lines:
+        os.close(writer)
+        assert [lines.readline(), lines.readline()] == ["\n", "\n"]
+        assert command.send_signal(signal.SIGUSR1)
+        assert command.wait().status == 7
+        assert lines.read() == "child\nleader\n"
+        assert not command.send_signal(signal.SIGUSR1)
+
+
+def test_nothing_is_sent_to_a_command_that_was_not_started() -> None:
+    assert not Cmd(["true"]).send_signal(signal.SIGUSR1)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it costs a process to ask for a name")
 def test_who_is_killed_is_named_by_the_program_that_it_is_then(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"

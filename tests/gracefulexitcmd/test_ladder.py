@@ -46,6 +46,13 @@ def test_stop_before_the_start_ends() -> None:
     assert (ladder.phase, ladder.cause, actions) == (Phase.ENDED, Cause.CANCELLED, ())
 
 
+def test_grace_begins_when_the_signal_has_been_sent() -> None:
+    stopping, _ = RUNNING.stopped(5, 10)
+    assert stopping.told_late(0.5).deadline == 15.5
+    ended = Ladder(grace=10).stopped(0, 10)[0]
+    assert ended.told_late(0.5) == ended
+
+
 def test_stop_asks_for_the_stop_signal_and_gives_the_grace() -> None:
     ladder, actions = RUNNING.stopped(5, 10)
     assert (ladder.phase, ladder.cause, ladder.deadline) == (Phase.STOPPING, Cause.CANCELLED, 15)

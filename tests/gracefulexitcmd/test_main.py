@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from gracefulexitcmd import __main__ as main_module
@@ -65,6 +66,38 @@ def test_signal_stops_the_command_gracefully(program: Callable[..., list[str]], 
         process.send_signal(number)
         output, errors = process.communicate()
     assert (process.returncode, output, errors) == (128 + number, "trapped\n", "")
+
+
+@pytest.mark.parametrize("number", main_module.OTHER_SIGNALS, ids=lambda number: number.name)
+def test_other_signals_are_passed_on(number: signal.Signals) -> None:
+    script = f"trap 'echo got; exit 7' {number.name[3:]}; echo ready >&2; while :; do :; done"
+    with _started("--", "sh", "-c", script) as process:
+        process.send_signal(number)
+        output, errors = process.communicate()
+    assert (process.returncode, output, errors) == (7, "got\n", "")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.getuid() != 0, reason="only root makes PID namespaces, and Linux alone"
+)
+def test_first_process_of_a_container_reaps_and_passes_signals_on() -> None:
+    """No zombie is left of an orphan that has ended, and a signal for it is one for the command."""
+    script = (
+        "trap 'echo got; exit 7' USR1; (setsid sh -c 'sleep 1000 & echo $! >&2; exec true' &); "
+        "read pid; kill $pid; while [ -e /proc/$pid ]; do :; done; echo ready >&2; while :; do :; done"
+    )
+    inside = ["unshare", "--pid", "--fork", "--mount-proc", *MODULE, "--", "sh", "-c", script]
+    with subprocess.Popen(
+        inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(process.stderr.readline())
+        process.stdin.close()
+        assert process.stderr.readline() == "ready\n"
+        (first,) = psutil.Process(process.pid).children()
+        first.send_signal(signal.SIGUSR1)
+        assert process.wait() == 7
 
 
 def test_second_signal_kills(program: Callable[..., list[str]]) -> None:

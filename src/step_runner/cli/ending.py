@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +56,6 @@ def _force(ended: Exit) -> Iterator[str]:
 
 
 def _named(process: EndedProcess) -> str:
-    text = " ".join(shlex.join(process.argv).split()) or "a process without a name"
+    text = " ".join(process.command.split()) or "a process without a name"
     shortened = text if len(text) <= LONGEST_COMMAND else f"{text[: LONGEST_COMMAND - 3]}..."
     return f"{shortened} (pid {process.pid})"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -42,5 +40,4 @@ def _tell(number: int, left: Exit | None) -> None:
     click.echo(f"Error: {name} killed the process that ran the jobs: all of them have ended", err=True)
     for process in left.census if left is not None else ():
         how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"
-        program = os.path.basename(process.argv[0]) if process.argv else "unknown"
-        click.echo(f"{how}: {program} (pid {process.pid}): {shlex.join(process.argv)}", err=True)
+        click.echo(f"{how}: {process.program} (pid {process.pid}): {process.command}", err=True)

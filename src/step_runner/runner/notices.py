@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,6 +40,5 @@ def _names(processes: Sequence[EndedProcess]) -> str:
 
 def _name(process: EndedProcess) -> str:
     """A program and its pid, and whether it had left its command's group; one gone too soon has no name."""
-    program = os.path.basename(process.argv[0]) if process.argv else "unknown"
     detached = "" if process.found in ("leader", "group", "job") else ", detached"
-    return f"{program} (pid {process.pid}{detached})"
+    return f"{process.program} (pid {process.pid}{detached})"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.support import steps
 from tests.support.here import Ended, step_runner
 
 if TYPE_CHECKING:
@@ -308,6 +309,20 @@ def test_a_second_signal_kills_the_step_at_once(tmp_path: Path) -> None:
         assert process.stdout.readline() == "ignored\n"
         process.terminate()
         assert process.stdout.read() == ""
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_step_can_ask_for_a_signal_that_the_shell_has_set_to_be_ignored(tmp_path: Path) -> None:
+    """As it does for what runs in the background of a script; the runner itself goes on ignoring it."""
+    trap = "trap 'echo interrupted; exit' INT; echo ready; while :; do sleep 0.01; done"
+    stop = {"signal": "SIGINT"}
+    (tmp_path / "a.yml").write_text(steps.command("sh", "-c", trap, stop=stop))
+    with started(tmp_path, "a.yml", before=("sh", "-c", 'trap "" INT; exec "$@"', "")) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        process.terminate()
+        assert process.stdout.read() == "interrupted\n"
     assert process.returncode == 128 + signal.SIGTERM
 
 

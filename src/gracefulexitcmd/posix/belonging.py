@@ -5,7 +5,7 @@ A process belongs to a container by what it cannot easily shed all at once:
 - it was seen to belong before (pid and start time);
 - it is in the process group of a command of the container;
 - it is in the container's control group, where there is one: who is born there cannot shed that;
-- its parent belongs, or it is in a session that one of the others has made;
+- its parent belongs, or it is in a session with one that does, unless somebody else leads it;
 - it carries the container's cookie in the environment that it was started with.
 
 A process that shed all of these, and was adopted by the subreaper, is suspected of every container that was there
@@ -122,11 +122,15 @@ def _ancestors(pid: int, table: Mapping[int, Process]) -> set[int]:
 
 
 def _follow(found: dict[int, str], young: list[Process], table: Mapping[int, Process], reaper: Reaper) -> None:
-    """Add the children of those found, and the sessions that they lead, until nobody new is found."""
+    """Add the children of those found, and who is in the sessions that they have made, until nobody new is found.
+
+    Nobody but its leader has made a session: one whose leader lives, and does not belong, is somebody else's.
+    """
     grown = True
     while grown:
         before = len(found)
         sessions = {table[pid].session for pid in found} - {reaper.session, UNKNOWN_SESSION}
+        sessions = {leader for leader in sessions if leader in found or leader not in table}
         for process in young:
             if process.pid in found:
                 continue

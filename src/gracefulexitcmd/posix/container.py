@@ -54,6 +54,10 @@ class Container:
         self.cookie = os.urandom(8).hex()
         self.ending = False
         """Whether it is being emptied: what could be its own or another's need not be spared for it any more."""
+        self.suspicious = True
+        """Whether an orphan that nothing explains may be its own."""
+        self.spared_session: int | None = None
+        """A session in which nobody is its own."""
         self._since = process_table.now()
         self._running: set[int] = set()
         self._left: set[int] = set()
@@ -209,7 +213,7 @@ class Container:
         reaper: belonging.Reaper,
     ) -> dict[linux.Identity, str]:
         """The orphans that nothing explains and that are to be ended with this container."""
-        if not subreaper.active:
+        if not subreaper.active or not self.suspicious:
             return {}
         orphans = belonging.orphans(table, reaper, found, _leaders())
         others = [other for other in _open_containers() if other is not self] if orphans else []
@@ -219,7 +223,9 @@ class Container:
         return {
             orphan.identity: "suspected"
             for orphan in orphans
-            if orphan.pid not in explained and belonging.suspected_of(claim, rivals, orphan)
+            if orphan.pid not in explained
+            and orphan.session != self.spared_session
+            and belonging.suspected_of(claim, rivals, orphan)
         }
 
 

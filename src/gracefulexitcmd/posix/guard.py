@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from gracefulexitcmd.posix import linux, subreaper
-from gracefulexitcmd.posix.container import Container
+from gracefulexitcmd.posix import linux, process_table, subreaper
+from gracefulexitcmd.posix.container import COOKIE, Container
 from gracefulexitcmd.roundup import Roundup
 
 if TYPE_CHECKING:
@@ -60,15 +60,18 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
     """Do the work in a second process; returns, in either process, the exit status of the work.
 
     It must be called before there are threads. When the worker is killed, what it leaves behind gets SIGTERM,
-    `grace` seconds, then SIGKILL; the status is 128 plus the signal that killed it. Where the system has no
-    subreapers there is one process, and nobody watches.
+    `grace` seconds, then SIGKILL; the status is 128 plus the signal that killed it. When the worker has ended by
+    itself, only what is known to come from it is ended, as it has looked after the rest. Where the system has no
+    subreapers or no pidfds there is one process, and nobody watches.
     """
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         # Inherited, it has the system reap every child, wait(2), and nobody would know how the worker ended.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if not subreaper.become():
+    if process_table.portable or not subreaper.become():
         return work(None)
     left_behind = Container()
+    # A process can leave a session, but never enter one, setsid(2): nobody in this one comes from the worker.
+    left_behind.spared_session = os.getsid(0)
     front_is_gone, front_is_here = os.pipe()
     # A signal that comes before the handlers are there would end the front alone.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
@@ -77,6 +80,7 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
         os.close(front_is_gone)
         return _Front(worker, left_behind, grace).watch(before, killed)
     os.close(front_is_here)
+    os.environ.update({COOKIE: left_behind.environment(None)[COOKIE]})
     left_behind.close()
     os.setsid()
     _note_front(os.getppid())
@@ -102,6 +106,8 @@ class _Front:
         self._left_behind = left_behind
         self._roundup = Roundup(left_behind, grace)
         self._worker_is_gone = False
+        self._reaping = False
+        self._ended = False
 
     def watch(self, mask: set[signal.Signals | int], killed: Killed) -> int:
         """Wait for the worker's end, end what it left behind, and return its exit status."""
@@ -109,19 +115,36 @@ class _Front:
             # What was ignored from the start, as nohup(1) has it, stays so; SIGTERM is how CI cancels a job.
             if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._hand_on)
+        signal.signal(signal.SIGCHLD, self._reap)
+        self._reap()  # those that have ended before
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         poll = select.poll()  # not select(2), which takes no descriptor above 1023
         poll.register(self._pidfd, select.POLLIN)
         poll.poll()
         self._worker_is_gone = True
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _, status = os.waitpid(self._worker, 0)
-        left = None if self._left_behind.surely_empty() else self._roundup.run()
         code = os.waitstatus_to_exitcode(status)
+        self._left_behind.suspicious = code < 0
+        left = None if self._left_behind.surely_empty() else self._roundup.run()
         if code >= 0:
             return code
         killer = HANDED_BACK.get(-code, -code)
         killed(killer, left)
         return 128 + killer
+
+    def _reap(self, *_: object) -> None:
+        """Take the status of orphans and of what this process has started before it became the front.
+
+        A handler may interrupt itself, as often as children end: then the first one looks once more.
+        """
+        self._ended = True
+        while self._ended and not self._reaping:
+            self._ended, self._reaping = False, True
+            for child in subreaper.children():
+                if child != self._worker:
+                    subreaper.reap(child)
+            self._reaping = False
 
     def _hand_on(self, number: int, _frame: FrameType | None) -> None:
         """A signal is for the worker; when that is gone, it hurries the end of what is left."""

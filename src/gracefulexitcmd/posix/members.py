@@ -15,7 +15,7 @@ from gracefulexitcmd.posix import linux, process_table
 from gracefulexitcmd.posix.targets import Targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from gracefulexitcmd.posix.poller import Poller
     from gracefulexitcmd.posix.targets import Membership
@@ -47,6 +47,7 @@ class Members:
         self._found: dict[int, _Found] = {}
         self._last_signal: dict[int, str] = {}
         self._stop_signal: signal.Signals | None = None
+        self._told_at = 0
         self._alive: set[int] = set()
         self._pidfds: set[int] = set()
 
@@ -70,6 +71,7 @@ class Members:
     def terminate(self, stop_signal: signal.Signals) -> None:
         """Send the stop signal to everybody, then SIGCONT: a stopped process must be able to act."""
         self._stop_signal = stop_signal
+        self._told_at = process_table.now()
         sent_at = time.monotonic()
         counted = [found.process for found in self._found.values()]
         for number in (stop_signal, signal.SIGCONT):
@@ -103,7 +105,7 @@ class Members:
                 self._targets.kill(members or ())
                 self._last_signal.update(dict.fromkeys(self._alive, "SIGKILL"))
             else:
-                self._terminate_orphans(members or ())
+                self._terminate_late(members or ())
             if self._wait_for(members):
                 return True
         self.look_at = time.monotonic() + LOOK_AGAIN
@@ -138,16 +140,26 @@ class Members:
         for number in (stop_signal, signal.SIGCONT):
             self._targets.signal_each(number, uncounted)
 
-    def _terminate_orphans(self, members: Iterable[linux.Process]) -> None:
-        """Send the stop signal to those who were spared for the sake of another container that has ended since.
+    def _terminate_late(self, members: Sequence[linux.Process]) -> None:
+        """Send the stop signal to those who should have had it, but were found only now.
 
-        Others who are found late were born late, to clean up.
+        Some were spared for the sake of another container that has ended since, some born while the others were told.
         """
-        spared = [one for one in members if one.pid not in self._last_signal and self._targets.how(one) == "suspected"]
-        if self._stop_signal is not None and spared:
+        living = {one.pid for one in members}
+        late = [one for one in members if one.pid not in self._last_signal and self._missed(one, living)]
+        if self._stop_signal is not None and late:
             for number in (self._stop_signal, signal.SIGCONT):
-                self._targets.signal_each(number, spared)
-            self._last_signal.update({one.pid: self._stop_signal.name for one in spared})
+                self._targets.signal_each(number, late)
+            self._last_signal.update({one.pid: self._stop_signal.name for one in late})
+
+    def _missed(self, found: linux.Process, living: Collection[int]) -> bool:
+        """Whether it was there before the stop signal, as far as the clock of start times can tell.
+
+        Of those born at that moment only who has lost its parent was: who is told and starts something to clean up
+        waits for it. Whatever was born later is there to clean up.
+        """
+        at_the_moment = found.start_time == self._told_at and found.parent not in living
+        return self._targets.how(found) == "suspected" or found.start_time < self._told_at or at_the_moment
 
     def _look(self) -> list[linux.Process] | None:
         """Who is left, None where that cannot be told.

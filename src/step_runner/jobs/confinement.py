@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from gracefulexitcmd import Container
 
 CONFINED_AFTER = 1.0
-"""Seconds that a step runs before it is moved: most steps need not wait for the kernel to do it."""
+"""Seconds from the start of a step until all that is there is moved: most jobs are over then, and need not wait."""
 
 _mover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="confine")
 """Moves one job after another: the kernel does it no faster, and other work needs threads as well."""
 
 
 class Confinement:
-    """Moves what is in a container, and what every further step starts there; it must be ended."""
+    """Moves what is in a container, and what further steps start there; it must be ended."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -26,10 +26,9 @@ class Confinement:
         self._moves: set[asyncio.Task[None]] = set()
 
     def step_started(self) -> None:
-        """Move everything when the step that has just begun has run for CONFINED_AFTER."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(CONFINED_AFTER, self._begin)
+        """Move everything soon: no later, however many short steps follow."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(CONFINED_AFTER, self._begin)
 
     async def end(self) -> None:
         """Move nothing any more, and wait for what is being moved."""
@@ -38,6 +37,7 @@ class Confinement:
         await asyncio.gather(*self._moves)
 
     def _begin(self) -> None:
+        self._timer = None
         move = asyncio.get_running_loop().create_task(self._move())
         self._moves.add(move)
         move.add_done_callback(self._moves.discard)

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 if sys.platform == "win32":
     STOP_SIGNALS = (signal.SIGINT, signal.SIGBREAK)
+    OF_THE_BACKGROUND: tuple[signal.Signals, ...] = ()
     HANDED_ON: dict[int, int] = {}
 else:
     from gracefulexitcmd.posix.guard import HANDED_ON
 
     STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    OF_THE_BACKGROUND = (signal.SIGINT, signal.SIGQUIT)
 
 
 def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[], object]) -> None:
@@ -29,6 +31,7 @@ def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[], object
     a job, which must work even below a shell that ignores it.
     """
     asked: Counter[bool] = Counter()
+    _ignore_alone()
 
     def receive(number: signal.Signals, handed_on: bool) -> None:
         asked[handed_on] += 1
@@ -38,10 +41,25 @@ def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[], object
             hurry()
 
     for number in STOP_SIGNALS:
-        if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+        if number is signal.SIGTERM or signal.getsignal(number) not in (signal.SIG_IGN, _nothing):
             _on_signal(number, number, False, receive)
             if number in HANDED_ON:
                 _on_signal(HANDED_ON[number], number, True, receive)
+
+
+def _ignore_alone() -> None:
+    """Ignore here what a shell without job control has set to be ignored, but not in the steps that are started.
+
+    execve(2) leaves ignored signals ignored, and sets those with a handler back: a step can then ask for SIGINT as the
+    signal that stops it. What nohup(1) ignores, SIGHUP, steps ignore as well.
+    """
+    for number in OF_THE_BACKGROUND:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, _nothing)
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    pass
 
 
 def _on_signal(

@@ -119,6 +119,14 @@ def test_a_session_that_no_member_can_have_made_proves_nothing(session: int) -> 
     assert found(member, process(300, 1, 300, session)) == {LEADER: "leader"}
 
 
+def test_a_session_whose_leader_lives_and_does_not_belong_proves_nothing() -> None:
+    """It is that of a terminal in which the runner was started, say, asked for from another one."""
+    user, other = process(300, 1, 300, 300, start_time=5), process(301, 300, 301, 300)
+    member = process(LEADER, 1, LEADER, 300)
+    assert found(member, user, other) == {LEADER: "leader"}
+    assert found(member, other) == {LEADER: "leader", 301: "session"}, "its leader, who may have belonged, is gone"
+
+
 def test_a_command_of_another_container_is_not_claimed_by_an_inherited_cookie() -> None:
     """The environment of a container's command may have been taken over for another's."""
     claim = CLAIM._replace(foreign={300})

@@ -173,3 +173,48 @@ def test_a_worker_that_is_killed_without_having_started_anything_is_told_of(guar
     process.worker.kill()
     assert process.end() == 128 + signal.SIGKILL
     assert process.line() == f"killed {int(signal.SIGKILL)} []"
+
+
+def test_without_pidfds_there_is_one_process() -> None:
+    """As where a container engine forbids them: nobody could watch the worker."""
+    program = (
+        "import sys\nfrom gracefulexitcmd.posix import guard, process_table\n"
+        "process_table.portable = True\n"
+        "sys.exit(guard.guarded(lambda front_is_gone: 7 if front_is_gone is None else 0, 1.0, print))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 7
+
+
+LEAVES_AN_ORPHAN = """
+import os, subprocess, sys
+if os.fork() == 0:
+    os.setpgid(0, 0)
+    open(sys.argv[1]).read()
+    child = subprocess.Popen(["sleep", "1000"])
+    open(sys.argv[1], "w").write(str(child.pid))
+    os._exit(0)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes the front, and has a child that starts a process, when it is told to, and ends."""
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["worker ends", "worker is killed"])
+def test_what_the_front_has_started_before_it_became_one_is_left_alone(
+    guarded: Callable[..., Guarded], tmp_path: Path, kill: bool
+) -> None:
+    """Its orphans come to the front as well; those that have ended are reaped."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = guarded("receives", prefix=(sys.executable, "-c", LEAVES_AN_ORPHAN, str(fifo)))
+    assert process.line() == "ready"
+    fifo.write_text("start")
+    orphan = psutil.Process(int(fifo.read_text()))
+    try:
+        front = psutil.Process(process.front.pid)
+        while set(front.children()) != {process.worker, orphan}:
+            pass
+        process.worker.kill() if kill else process.front.terminate()
+        process.end()
+        assert orphan.status() == psutil.STATUS_SLEEPING
+    finally:
+        orphan.kill()

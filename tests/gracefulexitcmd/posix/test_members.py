@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 LEADER = linux.Process(100, "S", 1, 100, 100, start_time=5)
 CHILD = linux.Process(101, "S", 100, 100, 100, start_time=6)
-HELPER = linux.Process(102, "S", 100, 100, 100, start_time=7)
+
+NOW = 7
+"""On the clock of start times, when the stop signal is sent."""
+
+HELPER = linux.Process(102, "S", 100, 100, 100, start_time=NOW + 1)
 
 
 class Crowd:
@@ -61,6 +65,7 @@ class Crowd:
 def group(monkeypatch: pytest.MonkeyPatch) -> Crowd:
     monkeypatch.setattr(process_table, "argv", lambda pid: (f"program-{pid}",))
     monkeypatch.setattr(process_table, "portable", True)
+    monkeypatch.setattr(process_table, "now", lambda: NOW)
     return Crowd()
 
 
@@ -106,6 +111,23 @@ def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Crowd
     assert members.watch(kill=False)
     assert not members.watch(kill=False)
     assert _ended(members) == {100: "SIGTERM"}
+
+
+@pytest.mark.parametrize(
+    ("start_time", "parent", "told"),
+    [(NOW - 1, 100, True), (NOW, 1, True), (NOW, 100, False), (NOW + 1, 1, False)],
+    ids=["before", "at that moment, an orphan", "at that moment, a child", "afterwards"],
+)
+def test_who_was_born_before_the_signal_and_found_after_it_is_told(
+    group: Crowd, members: Members, start_time: int, parent: int, told: bool
+) -> None:
+    """Who was born afterwards is there to clean up; so may be who was born at that moment of a parent that lives."""
+    late = linux.Process(102, "S", parent, 102, 100, start_time=start_time)
+    group.answers = [[LEADER], [LEADER, late], []]
+    members.terminate(signal.SIGTERM)
+    assert members.watch(kill=False)
+    assert not members.watch(kill=False)
+    assert _ended(members) == ({100: "SIGTERM", 102: "SIGTERM"} if told else {100: "SIGTERM"})
 
 
 def test_who_obeyed_is_not_counted_among_the_killed(group: Crowd, members: Members) -> None:

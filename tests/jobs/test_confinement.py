@@ -1,0 +1,45 @@
+"""When a job's processes are moved into a control group."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from step_runner.jobs import confinement
+from step_runner.jobs.confinement import Confinement
+
+if TYPE_CHECKING:
+    import pytest
+
+    from gracefulexitcmd import Container
+
+
+class Confined:
+    """A container that is told to confine what is in it."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def confine(self) -> bool:
+        self.times += 1
+        return True
+
+
+async def test_short_steps_in_a_row_put_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first one has left in the background may go into hiding as well as that of a long one."""
+    monkeypatch.setattr(confinement, "CONFINED_AFTER", 0.05)
+    container = Confined()
+    moving = Confinement(cast("Container", container))
+    for times in (1, 2):
+        while container.times < times:
+            moving.step_started()
+            await asyncio.sleep(0.001)
+    await moving.end()
+
+
+async def test_a_job_that_is_over_soon_is_not_moved() -> None:
+    container = Confined()
+    moving = Confinement(cast("Container", container))
+    moving.step_started()
+    await moving.end()
+    assert container.times == 0

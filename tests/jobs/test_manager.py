@@ -194,7 +194,7 @@ async def test_stop_reaches_the_command_although_the_disk_is_full(manager: JobMa
     os.dup2(full, manager._jobs["1"].log.stdout, inheritable=False)
     os.close(full)
     manager.cancel("1")
-    await log(manager)
+    await manager._jobs["1"].finished.wait()
     assert manager.status("1").status is Status.CANCELLED
 
 
@@ -334,6 +334,23 @@ async def test_lines_of_the_runners_own_begin_on_a_new_line(temporary: str, mana
     assert b"".join([chunk async for chunk in own.follow(0)]) == b"first\npartial\nsecond\n"
 
 
+async def test_log_of_a_running_job_is_followed_although_its_file_was_taken_away(
+    temporary: str, manager: JobManager
+) -> None:
+    """By somebody who has cleaned up the directory for temporary files, say."""
+    own = JobLog(f"{temporary}/log", manager._changes)
+    own.notice("first")
+    os.unlink(f"{temporary}/log")
+    following = own.follow(0)
+    assert await anext(following) == b"first\n"
+    assert await anext(following) == b""
+    waiting = asyncio.gather(anext(following))
+    own.notice("second")
+    assert tuple(await waiting) == (b"second\n",)
+    own.end()
+    assert [chunk async for chunk in following] == []
+
+
 async def test_follower_is_woken_by_each_write_and_by_the_end(temporary: str, manager: JobManager) -> None:
     own = JobLog(f"{temporary}/log", manager._changes)
     seen: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -367,7 +384,7 @@ async def test_lost_events_wake_everybody(temporary: str, manager: JobManager, m
     """inotify(7) tells with IN_Q_OVERFLOW that it has dropped some."""
     changes = manager._changes
     own = JobLog(f"{temporary}/log", changes)
-    with changes.of(own.path) as grown:
+    with changes.of(own.stdout) as grown:
         lost = EVENT.pack(-1, IN_Q_OVERFLOW, 0, 0)
         monkeypatch.setattr("step_runner.jobs.changes.os.read", lambda *_: lost)
         changes._read()

@@ -40,12 +40,14 @@ def make_free(path: str) -> None:
 
 
 def is_listening(path: str) -> bool:
-    """Whether a process accepts connections on a socket."""
+    """Whether a process accepts connections on a socket; also where this user may not connect to it."""
     with socket.socket(socket.AF_UNIX) as client:
         try:
             client.connect(path)
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
+        except OSError:
+            return True
     return True
 
 
@@ -53,3 +55,5 @@ def _check_directory(path: str) -> None:
     directory = os.path.dirname(path) or "."
     if not os.path.isdir(directory):
         raise StepRunnerError(f"opening socket: there is no directory {directory}: make it, or choose another --socket")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StepRunnerError(f"opening socket: {directory}: permission denied: choose another --socket")

@@ -33,10 +33,10 @@ class Changes:
             asyncio.get_running_loop().add_reader(self._descriptor, self._read)
 
     @contextlib.contextmanager
-    def of(self, path: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the file has grown, for as long as the block lasts."""
+    def of(self, descriptor: int) -> Iterator[asyncio.Event]:
+        """An event that is set whenever an open file has grown, for as long as the block lasts."""
         grown = asyncio.Event()
-        watch = self._watch(path)
+        watch = self._watch(descriptor)
         if watch is None:
             ticking = asyncio.get_running_loop().create_task(_tick(grown))
             try:
@@ -57,11 +57,12 @@ class Changes:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _watch(self, path: str) -> int | None:
+    def _watch(self, descriptor: int) -> int | None:
         if self._descriptor is None:
             return None
         # The same number comes back for a file that is watched already.
-        watch: int = _libc().inotify_add_watch(self._descriptor, os.fsencode(path), IN_MODIFY)
+        path = b"/proc/self/fd/%d" % descriptor  # proc(5): leads to the file itself, whatever became of its name
+        watch: int = _libc().inotify_add_watch(self._descriptor, path, IN_MODIFY)
         return watch if watch >= 0 else None
 
     def _unwatch(self, watch: int, grown: asyncio.Event) -> None:

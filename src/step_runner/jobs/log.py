@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from step_runner.jobs.reader import Reader
+from step_runner.jobs.reader import Reader, opened
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,10 +78,10 @@ class JobLog:
         One empty chunk stands where the log ended at the time of the call, for those who want no more than that.
         """
         try:
-            reader = Reader(self.path)
-        except FileNotFoundError:  # the job is being closed, or a step has taken its log away
+            reader = self._reader()
+        except FileNotFoundError:  # the job is being closed, or somebody has taken the log of one that has ended
             return
-        with reader, self._changes.of(self.path) as changed:
+        with reader, self._changes.of(reader.descriptor) as changed:
             self._followers.add(changed)
             try:
                 async for chunk in self._read(reader, min(offset, FARTHEST), changed):
@@ -108,8 +108,14 @@ class JobLog:
             else:
                 await changed.wait()
 
+    def _reader(self) -> Reader:
+        """As long as steps write there is no need of the file's name, which somebody may have taken away."""
+        if self._final_size is None and sys.platform != "win32":
+            return Reader(os.dup(self.stdout))
+        return opened(self.path)
+
     def _last_byte(self, size: int) -> bytes:
         if sys.platform == "win32":  # where to read here would move the position at which others write
-            with Reader(self.path) as reader:
+            with opened(self.path) as reader:
                 return reader.read(1, size - 1)
         return os.pread(self.stdout, 1, size - 1)

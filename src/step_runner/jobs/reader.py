@@ -16,32 +16,37 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """Reads a file to its end, also after it was removed."""
+    """Reads a file to its end, also after it was removed; the descriptor is its own from now on."""
 
-    def __init__(self, path: str) -> None:
-        """Raises FileNotFoundError where a step has put something else in its place."""
-        self._descriptor = _open(path)
-        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-            os.close(self._descriptor)
-            raise FileNotFoundError(path)
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
     def size(self) -> int:
         """Bytes that there are now."""
-        return os.fstat(self._descriptor).st_size
+        return os.fstat(self.descriptor).st_size
 
     def read(self, size: int, offset: int) -> bytes:
         """At most so many bytes from an offset on."""
         if sys.platform == "win32":
             # Not every file system can go to an offset that is far behind the end.
-            os.lseek(self._descriptor, min(offset, self.size()), os.SEEK_SET)
-            return os.read(self._descriptor, size)
-        return os.pread(self._descriptor, size, offset)
+            os.lseek(self.descriptor, min(offset, self.size()), os.SEEK_SET)
+            return os.read(self.descriptor, size)
+        return os.pread(self.descriptor, size, offset)
+
+
+def opened(path: str) -> Reader:
+    """A reader of the file at a path. Raises FileNotFoundError where a step has put something else in its place."""
+    descriptor = _open(path)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    return Reader(descriptor)
 
 
 def _open(path: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -127,6 +128,33 @@ def test_the_limit_of_open_files(serve: Callable[..., Server]) -> None:
     for job_id in running:
         server.client.close(job_id)
     assert goes_on(server)
+
+
+NO_PROCESS = "the step runner cannot work: the limit of processes is reached"
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("limit", "arguments", "sentence"),
+    [
+        ("--nofile=20", ["serve"], "starting the server: too few open files are allowed (ulimit -n is 20): "),
+        ("--nproc=8", ["serve"], "starting the server: no more processes and threads can be started (ulimit -u is 8)"),
+        ("--nproc=1", ["serve"], NO_PROCESS),
+        ("--nproc=1", ["run", "."], NO_PROCESS),
+        ("--nproc=2", ["run", "."], NO_PROCESS),
+    ],
+    ids=["files for serve", "threads for serve", "process for serve", "process for run", "thread for run"],
+)
+def test_limits_that_leave_no_room_are_named(tmp_path: Path, limit: str, arguments: list[str], sentence: str) -> None:
+    if shutil.which("setpriv") is None:
+        absent("util-linux is needed to become another user")
+    (tmp_path / "func.yml").write_text("{}\n---\nexec:\n  command: ['true']\n")
+    identity = ("setpriv", f"--reuid={USER + 4000}", f"--regid={USER}", "--clear-groups")
+    capable = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    command = ("prlimit", limit, *identity, *capable, sys.executable, "-m", "step_runner", *arguments)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert f"Error: {sentence}" in ended.stderr
+    assert ended.returncode == 1
 
 
 @needs_root

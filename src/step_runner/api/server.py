@@ -22,6 +22,7 @@ if sys.platform == "win32":
     from step_runner.api.door import Door
 else:
     from step_runner.api import socket
+    from step_runner.api.headroom import check_headroom
     from step_runner.jobs.leftovers import Leftovers
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ else:
     @contextlib.contextmanager
     def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
         """A server that listens, not yet started; it removes the socket itself."""
+        check_headroom()
         server = grpc.aio.server()
         add_StepRunnerServicer_to_server(service, server)
         socket.make_free(path)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from step_runner.errors import StepRunnerError
+
 if TYPE_CHECKING:
     from gracefulexitcmd import Exit
     from gracefulexitcmd.posix.guard import Work
+
+
+NO_THREAD = "can't start new thread"
+"""What Python says, in a RuntimeError, where the system refuses another thread."""
 
 
 def guarded(work: Work, grace: float) -> int:
@@ -23,7 +30,23 @@ def guarded(work: Work, grace: float) -> int:
         return work(None)
     from gracefulexitcmd.posix.guard import guarded
 
-    return guarded(work, grace, _killed)
+    try:
+        return guarded(work, grace, _killed)
+    except (OSError, RuntimeError) as error:
+        limit = _limit(error)
+        if limit is None:
+            raise
+        raise StepRunnerError(f"the step runner cannot work: {limit}") from error
+
+
+def _limit(error: OSError | RuntimeError) -> str | None:
+    """The limit of the user that was reached; None where it was none."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "the limit of open files is reached (ulimit -n)"
+    no_process = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)
+    if no_process or str(error) == NO_THREAD:
+        return "the limit of processes is reached, or that of memory (ulimit -u, ulimit -v)"
+    return None
 
 
 def _killed(number: int, left: Exit | None) -> None:

@@ -1,0 +1,49 @@
+"""Whether the limits of the user leave room for a server: where they do not, gRPC ends the whole process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import threading
+
+from step_runner.errors import StepRunnerError
+
+DESCRIPTORS = 32
+THREADS = 12 + (os.cpu_count() or 1)
+"""What a server that answers has open and runs, and some more: gRPC alone has a few threads for each processor."""
+
+
+def check_headroom() -> None:
+    """Raise StepRunnerError where not as many descriptors or threads can be had as a server needs."""
+    _check_descriptors()
+    _check_threads()
+
+
+def _check_descriptors() -> None:
+    with contextlib.ExitStack() as held:
+        try:
+            for _ in range(DESCRIPTORS):
+                held.callback(os.close, os.dup(0))
+        except OSError as error:
+            most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            raise StepRunnerError(
+                f"starting the server: too few open files are allowed (ulimit -n is {most}): allow 256 or more"
+            ) from error
+
+
+def _check_threads() -> None:
+    enough = threading.Event()
+    with contextlib.ExitStack() as started:
+        try:
+            for _ in range(THREADS):
+                thread = threading.Thread(target=enough.wait)
+                thread.start()
+                started.callback(thread.join)
+        except RuntimeError as error:
+            most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+            raise StepRunnerError(
+                f"starting the server: no more processes and threads can be started (ulimit -u is {most}): allow more"
+            ) from error
+        finally:
+            enough.set()

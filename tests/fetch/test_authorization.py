@@ -104,7 +104,7 @@ def test_challenge_that_is_not_answered(challenges: Mapping[str, Mapping[str, st
 
 @pytest.mark.parametrize("content", [b'{"token": "abc"}', b'{"access_token": "abc"}'])
 def test_token_is_read(content: bytes) -> None:
-    assert parse_token(content) == "Bearer abc"
+    assert parse_token(content) == "abc"
 
 
 @pytest.mark.parametrize(

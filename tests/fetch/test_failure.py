@@ -129,6 +129,23 @@ def test_answer_of_a_broken_server_is_explained(
     assert cache.entries() == []
 
 
+def test_words_of_a_git_server_are_told_without_secrets(server: GitServer, cache: FetchCache) -> None:
+    password = "hunter2" * 6
+
+    def echo(request: BaseHTTPRequestHandler) -> None:
+        said = f"ERR {request.headers['Authorization']} {'z' * 170} {password}"
+        request.send_response(200)
+        request.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
+        request.end_headers()
+        request.wfile.write(f"{len(said) + 4:04x}{said}".encode())
+
+    server.answer = echo
+    with pytest.raises(FetchError) as caught:
+        cache.fetch(server.url("project", f"ada:{password}"), "main")
+
+    assert f'said "Basic *** {"z" * 170} ***"' in str(caught.value)
+
+
 def test_git_answer_that_makes_no_sense_is_explained(server: GitServer, cache: FetchCache) -> None:
     server.answer = git_garbage
 

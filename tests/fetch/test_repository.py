@@ -112,7 +112,14 @@ def test_credentials_stay_with_scheme_host_and_port(url: str, user: str | None) 
     assert submodule.user == user
 
 
-def test_password_is_struck_out_of_a_text() -> None:
-    repository = Repository.parse("https://ada:s%2Ft@h/x")
-
-    assert repository.without_secrets("s/t and s%2Ft") == "*** and ***"
+@pytest.mark.parametrize(
+    ("login", "secrets"),
+    [
+        ("", set()),
+        ("ada:s%2Ft@", {"s/t", "YWRhOnMvdA==", "YWRhOnMvdA"}),
+        ("token@", {"token", "dG9rZW46"}),
+    ],
+    ids=["nobody", "password", "token alone"],
+)
+def test_secrets_are_what_is_sent(login: str, secrets: set[str]) -> None:
+    assert Repository.parse(f"https://{login}h/x").secrets == secrets

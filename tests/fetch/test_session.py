@@ -16,6 +16,7 @@ from step_runner.errors import FetchError
 from step_runner.fetch.credentials import Credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
@@ -268,3 +269,46 @@ def test_words_of_a_registry_are_told_without_secrets(odd_registry: OddRegistry,
 
     reason = cache.refusal(odd_registry.host, config_of(odd_registry.host))
     assert reason == 'the registry answered with HTTP status 418, "Bearer *** ***"; try again later'
+
+
+def refuse_token(odd_registry: OddRegistry, said: Callable[[BaseHTTPRequestHandler], str]) -> None:
+    """Have the server of tokens refuse every request in these words."""
+    odd_registry.login = "nobody"
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        send(request, 400, json.dumps({"errors": [{"message": said(request)}]}).encode())
+
+    odd_registry.answer = first(99, answer, "/token")
+
+
+def test_words_of_a_server_of_tokens_are_told_without_the_login(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    refuse_token(odd_registry, lambda request: f"bad header {request.headers['Authorization']}")
+
+    assert '"bad header Basic ***"' in cache.refusal(odd_registry.host, config_of(odd_registry.host))
+
+
+def test_words_of_a_server_of_tokens_are_told_without_the_identity_token(
+    odd_registry: OddRegistry, cache: FetchCache
+) -> None:
+    refuse_token(odd_registry, lambda request: odd_registry.asked[-1].body.decode())
+
+    reason = cache.refusal(odd_registry.host, config_of(odd_registry.host, identitytoken="ab/cd+ef=="))
+    assert "refresh_token=***&client_id" in reason
+
+
+def test_secret_at_the_end_of_what_is_shown_is_struck_out_as_a_whole(
+    odd_registry: OddRegistry, cache: FetchCache
+) -> None:
+    password = "hunter2" * 6
+    said = json.dumps({"errors": [{"message": f"{'z' * 170} {password}"}]}).encode()
+    odd_registry.answer = first(99, lambda request: send(request, 418, said), "")
+
+    reason = cache.refusal(odd_registry.host, config_of(odd_registry.host, username="ada", password=password))
+    assert f'"{"z" * 170} ***"' in reason
+
+
+def test_short_password_leaves_the_rest_of_the_sentence_alone(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    odd_registry.answer = first(99, lambda request: send(request, 418, b'{"errors": [{"message": "stop"}]}'), "")
+
+    reason = cache.refusal(odd_registry.host, config_of(odd_registry.host, username="ada", password="t"))
+    assert reason == 'the registry answered with HTTP status 418, "s***op"; try again later'

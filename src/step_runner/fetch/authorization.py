@@ -5,7 +5,6 @@ The rules are those of the distribution project's token authentication and of RF
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from dataclasses import dataclass, field
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 from step_runner.fetch.host import is_plain
+from step_runner.fetch.words import one_line, struck_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from step_runner.fetch.credentials import Credentials
 
@@ -67,7 +67,7 @@ def answer(challenges: Challenges, credentials: Credentials, scope: str) -> Toke
 
 
 def parse_token(content: bytes) -> str:
-    """The header that holds the token of a server's answer. AuthorizationError: there is none in it."""
+    """The token of a server's answer. AuthorizationError: there is none in it."""
     try:
         document = json.loads(content)
         token = document.get("token") or document.get("access_token")
@@ -75,11 +75,11 @@ def parse_token(content: bytes) -> str:
         token = None
     if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
         raise AuthorizationError("its server of tokens sent none; try again later")
-    return f"Bearer {token}"
+    return token
 
 
 def _token_request(challenge: Mapping[str, str], credentials: Credentials, scope: str) -> TokenRequest:
-    realm = _checked_realm(challenge.get("realm", ""))
+    realm = _checked_realm(challenge.get("realm", ""), credentials.secrets)
     query = {"service": challenge.get("service", ""), "scope": challenge.get("scope") or scope}
     if credentials.identity_token:
         secret = {"grant_type": "refresh_token", "refresh_token": credentials.identity_token, "client_id": _CLIENT}
@@ -88,7 +88,7 @@ def _token_request(challenge: Mapping[str, str], credentials: Credentials, scope
     return TokenRequest(f"{realm}{separator}{urlencode(query)}", _basic(credentials))
 
 
-def _checked_realm(realm: str) -> str:
+def _checked_realm(realm: str, secrets: Iterable[str]) -> str:
     """The address of the server of tokens, to which a password goes: it is encrypted, or on this machine."""
     try:
         scheme, host = urlsplit(realm).scheme, urlsplit(realm).hostname
@@ -98,11 +98,10 @@ def _checked_realm(realm: str) -> str:
     if not host:
         raise AuthorizationError("it names no server of tokens; tell who runs it")
     if scheme != "https" and not (scheme == "http" and is_plain(host)):
-        raise AuthorizationError(f"it wants a password to be sent to {host} without encryption; tell who runs it")
+        shown = one_line(struck_out(host, secrets))
+        raise AuthorizationError(f"it wants a password to be sent to {shown} without encryption; tell who runs it")
     return realm
 
 
 def _basic(credentials: Credentials) -> str | None:
-    if not credentials.user and not credentials.password:
-        return None
-    return f"Basic {base64.b64encode(f'{credentials.user}:{credentials.password}'.encode()).decode()}"
+    return f"Basic {credentials.basic}" if credentials.basic else None

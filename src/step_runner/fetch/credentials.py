@@ -54,11 +54,17 @@ class Credentials:
     def __bool__(self) -> bool:
         return bool(self.user or self.password or self.identity_token or self.registry_token)
 
-    def without_secrets(self, text: str) -> str:
-        """The text, from elsewhere, with the secrets struck out."""
-        for secret in {self.password, self.identity_token, self.registry_token} - {""}:
-            text = text.replace(secret, "***")
-        return text
+    @property
+    def basic(self) -> str:
+        """User and password as they are sent, RFC 7617; empty without them."""
+        login = f"{self.user}:{self.password}" if self.user or self.password else ""
+        return base64.b64encode(login.encode()).decode()
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What must not be shown, in each form in which it is sent."""
+        basic = {self.basic, self.basic.rstrip("=")} if self.password else set()
+        return frozenset({self.password, self.identity_token, self.registry_token, *basic} - {""})
 
 
 def find_credentials(

@@ -10,8 +10,9 @@ from urllib3.exceptions import HTTPError
 
 from step_runner.errors import FetchError, StepRunnerError
 from step_runner.fetch.checkout import TreeError
-from step_runner.fetch.line import CLOSED, line_reason, one_line
+from step_runner.fetch.line import CLOSED, line_reason
 from step_runner.fetch.remote import CommitMissingError, NotGitServerError, RefusalError, StatusError
+from step_runner.fetch.words import one_line, struck_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,7 @@ def explained(repository: Repository, revision: str, cancellation: Cancellation)
         cancellation.check()
         if isinstance(error, StepRunnerError):
             raise
-        reason = repository.without_secrets(_reason(error, repository))
-        raise FetchError(f'cannot fetch "{revision}" of {repository}: {reason}') from error
+        raise FetchError(f'cannot fetch "{revision}" of {repository}: {_reason(error, repository)}') from error
 
 
 def _reason(error: Exception, repository: Repository) -> str:
@@ -43,7 +43,7 @@ def _reason(error: Exception, repository: Repository) -> str:
         case StatusError(status=status):
             return _status_reason(status, repository)
         case RefusalError():
-            return f'the git server said "{_shown(error)}"; check the URL and the revision'
+            return f'the git server said "{_shown(error, repository)}"; check the URL and the revision'
         case NotGitServerError():
             return "the server answers, but not as a git server; check the URL"
         case NotGitRepository():
@@ -55,10 +55,10 @@ def _reason(error: Exception, repository: Repository) -> str:
         case HTTPError():
             return line_reason(error, repository.host)
         case OSError():
-            reason = str(error.strerror or _shown(error)).lower()
+            reason = str(error.strerror or _shown(error, repository)).lower()
             return f"it cannot be written: {reason}; make room, or set TMPDIR to another directory"
         case _:
-            return f"the answer is not understood ({_shown(error)}); check that this is a git repository"
+            return f"the answer is not understood ({_shown(error, repository)}); check that this is a git repository"
 
 
 def _status_reason(status: int, repository: Repository) -> str:
@@ -73,5 +73,5 @@ def _status_reason(status: int, repository: Repository) -> str:
     return f"the server answered with HTTP status {status}; try again later"
 
 
-def _shown(error: Exception) -> str:
-    return one_line(str(error)) or type(error).__name__
+def _shown(error: Exception, repository: Repository) -> str:
+    return one_line(struck_out(str(error), repository.secrets)) or type(error).__name__

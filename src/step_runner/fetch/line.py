@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from typing import TYPE_CHECKING
 
@@ -42,11 +41,6 @@ def line_reason(error: HTTPError, host: str) -> str:
             return f"no secure connection ({_tls_text(cause)}); for a private authority, name its file in SSL_CERT_FILE"
         case _:
             return CLOSED
-
-
-def one_line(text: str) -> str:
-    """At most 200 characters of a text from elsewhere, without what would move the cursor of a terminal."""
-    return " ".join(re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]", " ", text).split())[:200]
 
 
 def _system_text(error: Exception) -> str:

@@ -172,9 +172,8 @@ class ImageRepository:
             raise
         except (HTTPError, AnswerError, AuthorizationError, StatusError) as error:
             self._cancellation.check()
-            reason = self._session.without_secrets(_reason(error, self._session))
             # The cause stays out: a library's words about a request may show its headers.
-            raise FetchError(f"{name}: {reason}") from None
+            raise FetchError(f"{name}: {_reason(error, self._session)}") from None
 
 
 def _tags(content: bytes) -> list[str]:
@@ -193,7 +192,7 @@ def _next_page(response: Response) -> str:
 def _reason(error: Exception, session: Session) -> str:
     match error:
         case StatusError(status=status):
-            return _status_reason(status, error.said, session.credentials)
+            return _status_reason(status, session.shown(error.said), session.credentials)
         case HTTPError():
             return line_reason(error, session.host)
         case AuthorizationError():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import posixpath
 import re
 from dataclasses import dataclass, field, replace
@@ -72,11 +73,13 @@ class Repository:
             return other
         return replace(other, user=self.user, password=self.password)
 
-    def without_secrets(self, text: str) -> str:
-        """The text, from elsewhere, with the password struck out."""
-        for secret in {self.password, quote(self.password or "", safe="")} - {None, ""}:
-            text = text.replace(str(secret), "***")
-        return text
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What must not be shown, in each form in which it is sent; a user without a password is a token."""
+        if not (secret := self.password or self.user):
+            return frozenset()
+        basic = base64.b64encode(f"{self.user or ''}:{self.password or ''}".encode()).decode()
+        return frozenset({secret, basic, basic.rstrip("=")})
 
 
 def _host(parts: SplitResult) -> str:

@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from step_runner.fetch.authorization import TokenRequest, answer, parse_challenges, parse_token
-from step_runner.fetch.line import one_line
 from step_runner.fetch.transport import AnswerError, Request, joined, origin
+from step_runner.fetch.words import one_line, struck_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ _LARGEST_DOCUMENT = 4 << 20  # bytes; the specification has registries accept ma
 
 
 class StatusError(Exception):
-    """The registry answered with this HTTP status, and perhaps said why."""
+    """The registry answered with this HTTP status, and perhaps said why: in its own words, secrets and all."""
 
     def __init__(self, status: int, said: str = "") -> None:
         super().__init__(f"HTTP {status}")
@@ -40,6 +40,7 @@ class Session:
         self._repository = repository
         self._transport = transport
         self._authorization: str | None = None
+        self._tokens: set[str] = set()
         self._scheme_is_known = url.startswith("https:")
 
     @property
@@ -65,10 +66,9 @@ class Session:
             raise StatusError(401)
         return self._send(request)
 
-    def without_secrets(self, text: str) -> str:
-        """The text, from elsewhere, with credentials and tokens struck out."""
-        token = (self._authorization or "").partition(" ")[2]
-        return self.credentials.without_secrets(text.replace(token, "***") if token else text)
+    def shown(self, text: str) -> str:
+        """A text from elsewhere on one line, with credentials and tokens struck out."""
+        return one_line(struck_out(text, self.credentials.secrets | self._tokens))
 
     def _send(self, request: Request) -> Response:
         """One answer; the first one tells whether a registry nearby speaks https after all.
@@ -99,7 +99,9 @@ class Session:
         if asked.form is not None:
             headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(asked.form))}
             request = Request("POST", asked.url, headers, body=io.BytesIO(asked.form))
-        return parse_token(document(self._transport.send(request), 200))
+        token = parse_token(document(self._transport.send(request), 200))
+        self._tokens.add(token)
+        return f"Bearer {token}"
 
 
 def document(response: Response, status: int) -> bytes:
@@ -123,6 +125,6 @@ def location(response: Response) -> str:
 def _said(content: bytes) -> str:
     """The first reason in an answer of the form that the specification gives to errors."""
     try:
-        return one_line(str(json.loads(content)["errors"][0]["message"]))
+        return str(json.loads(content)["errors"][0]["message"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return ""

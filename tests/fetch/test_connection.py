@@ -5,18 +5,26 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from tests.support.images import HERE, files
+from tests.support.odd_registry import OddRegistry, send
 
 from step_runner.errors import StoppedError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.connection import _abandonable, open_manager
+from step_runner.fetch.connection import _abandonable, open_manager, proxy_for
 from step_runner.fetch.git import fetch_git
+from step_runner.fetch.transport import Request, open_transport
 from step_runner.model import Git
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from http.server import BaseHTTPRequestHandler
+
     from tests.fetch.conftest import FetchCache, GitServer, Project, SilentServer
+
+Status: TypeAlias = "Callable[[str, Cancellation], int]"
 
 
 def test_connecting_is_left_behind_on_cancel_and_what_it_opens_is_closed(cancellation: Cancellation) -> None:
@@ -60,11 +68,25 @@ def test_error_of_connecting_is_passed_on(cancellation: Cancellation) -> None:
         ({"http_proxy": "http://proxy:1"}, "https://example.com/x", None),
         ({"all_proxy": "http://proxy:1"}, "https://example.com/x", "http://proxy:1"),
         ({"http_proxy": "http://proxy:1", "no_proxy": "example.com"}, "http://example.com/x", None),
+        ({"http_proxy": "http://proxy:1"}, "http://localhost:5000/x", None),
+        ({"all_proxy": "http://proxy:1"}, "https://127.0.0.2/x", None),
+        ({"all_proxy": "http://proxy:1"}, "https://[::1]:5000/x", None),
+        ({"http_proxy": "http://proxy:1"}, "http://nas.local/x", "http://proxy:1"),
     ],
-    ids=["none", "upper case", "without scheme", "other scheme", "all", "excepted"],
+    ids=[
+        "none",
+        "upper case",
+        "without scheme",
+        "other scheme",
+        "all",
+        "excepted",
+        "localhost",
+        "loopback",
+        "IPv6 loopback",
+        "nearby",
+    ],
 )
 def test_proxy_is_taken_from_the_environment(
-    cancellation: Cancellation,
     monkeypatch: pytest.MonkeyPatch,
     environment: dict[str, str],
     url: str,
@@ -73,8 +95,78 @@ def test_proxy_is_taken_from_the_environment(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    with open_manager(url, cancellation, 1.0) as manager:
-        assert (str(manager.proxy) if manager.proxy else None) == proxy
+    assert proxy_for(url) == proxy
+
+
+def status_by_manager(url: str, cancellation: Cancellation) -> int:
+    """What a git server answers: the manager follows its redirects."""
+    with open_manager(cancellation, 5.0) as manager:
+        return manager.request("GET", url).status
+
+
+def status_by_transport(url: str, cancellation: Cancellation) -> int:
+    """What a registry answers: the transport follows its redirects."""
+    with open_transport(cancellation, 5.0) as transport:
+        response = transport.send(Request("GET", url))
+        response.close()
+        return response.status
+
+
+def redirect(request: BaseHTTPRequestHandler, to: str) -> bool:
+    send(request, 302, b"", {"Location": to})
+    return True
+
+
+@pytest.fixture
+def proxy(other_registry: OddRegistry, monkeypatch: pytest.MonkeyPatch) -> OddRegistry:
+    """What all requests by http go through; it answers them itself."""
+    monkeypatch.setenv("http_proxy", f"http://{other_registry.host}")
+    return other_registry
+
+
+def test_registry_on_this_machine_is_asked_without_the_proxy(
+    odd_registry: OddRegistry, proxy: OddRegistry, cache: FetchCache
+) -> None:
+    odd_registry.offer("x", "1", {HERE: [files(a="x")]})
+
+    assert (cache.fetch_image(odd_registry.host, "x", "1") / "a").read_text() == "x"
+    assert proxy.asked == []
+
+
+def test_git_server_on_this_machine_is_asked_without_the_proxy(
+    server: GitServer, project: Project, proxy: OddRegistry, cache: FetchCache
+) -> None:
+    assert cache.fetch_step(server.url("project"), "main") == "one"
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize("status", [status_by_manager, status_by_transport], ids=["git", "registry"])
+def test_redirect_to_this_machine_leaves_the_proxy(
+    odd_registry: OddRegistry, proxy: OddRegistry, cancellation: Cancellation, status: Status
+) -> None:
+    proxy.answer = lambda request: redirect(request, f"http://{odd_registry.host}/v2/")
+    hosts: list[str] = []
+
+    def note(request: BaseHTTPRequestHandler) -> bool:
+        hosts.append(request.headers["Host"])
+        return False
+
+    odd_registry.answer = note
+
+    assert status("http://r.example/v2/", cancellation) == 404
+    assert [asked.path for asked in proxy.asked] == ["http://r.example/v2/"]
+    assert [asked.path for asked in odd_registry.asked] == ["/v2/"]
+    assert hosts == [odd_registry.host]
+
+
+@pytest.mark.parametrize("status", [status_by_manager, status_by_transport], ids=["git", "registry"])
+def test_redirect_from_this_machine_goes_through_the_proxy(
+    odd_registry: OddRegistry, proxy: OddRegistry, cancellation: Cancellation, status: Status
+) -> None:
+    odd_registry.answer = lambda request: redirect(request, "http://r.example/v2/")
+
+    assert status(f"http://{odd_registry.host}/v2/", cancellation) == 404
+    assert [asked.path for asked in proxy.asked] == ["http://r.example/v2/"]
 
 
 def stopped(url: str, revision: str, cache: FetchCache, ready: threading.Event) -> float:

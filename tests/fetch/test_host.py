@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from step_runner.fetch.host import is_plain, registry_url, repository_on
+from step_runner.fetch.host import is_here, is_plain, registry_url, repository_on
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,11 @@ from step_runner.fetch.host import is_plain, registry_url, repository_on
 )
 def test_host_nearby_is_spoken_to_in_plain_http(host: str) -> None:
     assert is_plain(host)
+
+
+def test_host_in_the_local_network_is_not_this_machine() -> None:
+    assert is_here("localhost")
+    assert not is_here("nas.local")
 
 
 @pytest.mark.parametrize("host", ["local", "notlocalhost", "10.0.0.1", "192.168.1.1", "r.example", "localhost.example"])

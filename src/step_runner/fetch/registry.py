@@ -67,9 +67,8 @@ def open_repository(
 
     Nothing is sent yet. `timeout`, in seconds, bounds each connect and each silence.
     """
-    url = registry_url(registry)
-    with open_transport(url, cancellation, timeout) as transport:
-        session = Session(url, repository_on(registry, repository), credentials, transport)
+    with open_transport(cancellation, timeout) as transport:
+        session = Session(registry_url(registry), repository_on(registry, repository), credentials, transport)
         yield ImageRepository(f"{registry}/{repository}", session, cancellation)
 
 

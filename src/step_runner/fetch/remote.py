@@ -71,7 +71,7 @@ def open_remote(
         with closing(Repo(repository.local_path)) as repo:
             yield _LocalRemote(repo)
         return
-    with open_manager(str(repository), cancellation, timeout) as manager:
+    with open_manager(cancellation, timeout) as manager:
         client = _Client(
             str(repository),
             pool_manager=manager,

@@ -158,9 +158,9 @@ class Transport:
 
 
 @contextmanager
-def open_transport(url: str, cancellation: Cancellation, timeout: float) -> Iterator[Transport]:
-    """Connections for requests to `url` and to where it redirects; see `open_manager`."""
-    with open_manager(url, cancellation, timeout) as manager:
+def open_transport(cancellation: Cancellation, timeout: float) -> Iterator[Transport]:
+    """Connections for requests; see `open_manager`."""
+    with open_manager(cancellation, timeout) as manager:
         yield Transport(manager, cancellation)
 
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from step_runner.errors import InputError
-from step_runner.fetch.platform import GENERIC, Platform, choose, running_platform
+from step_runner.fetch.platform import GENERIC, Platform, choose, listed, running_platform
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,20 @@ def test_closest_platform_wins_in_any_order(running: str, offered: list[str], ch
 
 def test_first_of_two_equal_ones_wins() -> None:
     assert choose([GENERIC, running_platform(), running_platform()], running_platform()) == 1
+
+
+@pytest.mark.parametrize(
+    ("platforms", "names"),
+    [
+        ([], "none"),
+        ([Platform("linux", "arm64"), GENERIC, Platform("linux", "arm64")], "generic, linux/arm64/v8"),
+        ([Platform("\x1b[31mevil\nsecond line\x1b]0;pwn\x07", "mips")], "[31mevil second line ]0;pwn /mips"),
+        (
+            [Platform("os", str(number)) for number in range(12)],
+            "os/0, os/1, os/10, os/11, os/2, os/3, os/4, os/5, os/6, os/7 and 2 more",
+        ),
+    ],
+    ids=["none", "each once", "what commands a terminal", "many"],
+)
+def test_platforms_are_listed_for_a_person(platforms: list[Platform], names: str) -> None:
+    assert listed(platforms) == names

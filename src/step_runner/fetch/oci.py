@@ -29,7 +29,7 @@ from step_runner.fetch.image import (
     parse_manifest,
     parse_platform,
 )
-from step_runner.fetch.platform import Platform, choose, running_platform
+from step_runner.fetch.platform import Platform, choose, listed, running_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -118,12 +118,12 @@ class _Fetch:
     def _choose(self, index: Index) -> Descriptor:
         position = choose([platform for platform, _ in index.images], self.platform)
         if position is None:
-            offered = ", ".join(sorted({str(platform) for platform, _ in index.images})) or "none"
-            raise ImageError(self._unfit(offered))
+            raise ImageError(self._unfit(*(platform for platform, _ in index.images)))
         return index.images[position][1]
 
-    def _unfit(self, offered: str) -> str:
-        return f"didn't find an image matching platform {self.platform} or generic; build one, there is {offered}"
+    def _unfit(self, *offered: Platform) -> str:
+        there = listed(offered)
+        return f"didn't find an image matching platform {self.platform} or generic; build one, there is {there}"
 
     def _get(self, repository: ImageRepository, chosen: Descriptor) -> Path:
         make = partial(self._make_chosen, repository, chosen)
@@ -138,7 +138,7 @@ class _Fetch:
     def _make_single(self, repository: ImageRepository, image: Image, directory: Path, scratch: Path) -> None:
         offered = parse_platform(_content(repository, image.config))
         if choose([offered], self.platform) is None:
-            raise ImageError(self._unfit(str(offered)))
+            raise ImageError(self._unfit(offered))
         self._unpack(repository, image, directory)
 
     def _make_chosen(self, repository: ImageRepository, chosen: Descriptor, directory: Path, scratch: Path) -> None:

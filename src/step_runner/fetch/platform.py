@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from step_runner.errors import InputError
+from step_runner.fetch.words import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 _SYSTEMS = {"macos": "darwin"}
 _ARCHITECTURES = {
@@ -29,6 +30,7 @@ _ARCHITECTURES = {
 }
 _USUAL_VARIANTS = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
 _ANY = "generic"
+_MOST_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,13 @@ def choose(offered: Sequence[Platform], running: Platform) -> int | None:
         if wanted in offered:
             return offered.index(wanted)
     return None
+
+
+def listed(platforms: Iterable[Platform]) -> str:
+    """The names of platforms, which may come from elsewhere, for a person: ten of them at most."""
+    names = sorted({one_line(str(platform)) for platform in platforms}) or ["none"]
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def _fitting(running: Platform) -> Iterator[Platform]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -52,8 +53,30 @@ def test_index_has_images_with_platforms() -> None:
     ]
 
 
-def test_index_in_an_index_is_left_out() -> None:
-    assert parse(manifests=[{**ENTRY, "mediaType": INDEX}]) == Index(())
+@pytest.mark.parametrize("more", [{"mediaType": INDEX}, {"artifactType": "a/b"}], ids=["index", "artifact"])
+def test_what_is_no_image_is_left_out_of_an_index(more: dict[str, str]) -> None:
+    assert parse(manifests=[{**ENTRY, **more}]) == Index(())
+
+
+@pytest.mark.parametrize("platform", [None, {}, {"os": None, "architecture": ""}], ids=["none", "empty", "no names"])
+def test_image_that_is_named_generic_comes_before_one_without_platform(platform: dict[str, str] | None) -> None:
+    other = f"sha256:{'b' * 64}"
+    named = {"os": "generic", "architecture": "generic"}
+    found = parse(manifests=[{**ENTRY, "platform": platform}, {**ENTRY, "digest": other, "platform": named}])
+
+    assert found == Index(((GENERIC, Descriptor(other, 3)), (GENERIC, Descriptor(DIGEST, 3))))
+
+
+def test_index_of_nothing_costs_little_memory() -> None:
+    """An object for each of these would be a hundred million bytes."""
+    content = b'{"manifests":[{}' + b",{}" * 1_000_000 + b"]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match=r"^its manifest is not understood; check how it was built$"):
+            parse_manifest(content)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +87,12 @@ def test_index_in_an_index_is_left_out() -> None:
         ({"layers": [{"digest": DIGEST, "size": -1}], "config": ENTRY}, "its manifest is not understood; check how it"),
         ({"layers": [{"digest": DIGEST, "size": "1"}], "config": ENTRY}, "its manifest is not understood; check how"),
         ({"layers": [{"digest": DIGEST, "size": 1 << 60}], "config": ENTRY}, "its manifest is not understood; check"),
-        ({"layers": [ENTRY]}, "its manifest is not understood; check how it was built"),
+        ({"layers": [ENTRY]}, "its manifest names no config; build the image anew"),
+        ({"manifests": [ENTRY] * 100_001}, "it has more than 100000 images; build it with fewer"),
+        (
+            {"layers": [{**ENTRY, "digest": f"\x1b[31m\n{'x' * 100}"}], "config": ENTRY},
+            f'the digest "[31m {"x" * 75}" is not understood; push the image again with sha256 digests',
+        ),
         ({"layers": [ENTRY] * 100_001, "config": ENTRY}, "it has more than 100000 layers; build it with fewer"),
         ({"manifests": 1}, "its manifest is not understood; check how it was built"),
         ({"manifests": ["x"]}, "its manifest is not understood; check how it was built"),
@@ -88,6 +116,11 @@ def test_manifest_that_makes_no_sense_is_refused(document: dict[str, Any], reaso
 )
 def test_config_names_a_platform_or_none(config: bytes, platform: Platform) -> None:
     assert parse_platform(config) == platform
+
+
+def test_config_with_a_strange_platform_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"^its config is not understood; build the image anew$"):
+        parse_platform(b'{"os": ["linux"]}')
 
 
 @pytest.mark.parametrize("config", [b"", b"[]", b"\xff", b"[" * 100_000], ids=["empty", "list", "bytes", "deep"])

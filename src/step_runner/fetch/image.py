@@ -6,12 +6,14 @@ OCI image specification 1.1: image-index.md, manifest.md, config.md; Docker's do
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Annotated, TypeVar
+
+import msgspec
 
 from step_runner.fetch.platform import GENERIC, Platform
+from step_runner.fetch.words import one_line
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -21,10 +23,10 @@ DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-_MOST_LAYERS = 100_000
+_MOST = 100_000  # layers, or images of an index
 _MOST_BYTES = 1 << 50
 
-_Json: TypeAlias = dict[str, Any]
+_Document = TypeVar("_Document", bound=msgspec.Struct)
 
 
 class ImageError(Exception):
@@ -73,58 +75,90 @@ def is_digest(text: str) -> bool:
 
 def parse_manifest(content: bytes) -> Index | Image:
     """The index or the image that a manifest describes. ImageError: it describes neither."""
-    document = _object(content, "the registry's answer is no manifest; check that there is a registry at this address")
-    if document.get("schemaVersion") == 1:
+    document = _decoded(
+        content,
+        _Manifest,
+        no_object="the registry's answer is no manifest; check that there is a registry at this address",
+        otherwise="its manifest is not understood; check how it was built",
+    )
+    if document.schema_version == 1:
         raise ImageError("it is in the format of Docker before 2016; push the image again with a current tool")
-    try:
-        if "manifests" in document:
-            return Index(tuple(_entry(entry) for entry in document["manifests"] if _is_image(entry)))
-        if "layers" in document:
-            return _image(document)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise ImageError("its manifest is not understood; check how it was built") from None
+    if document.manifests is not None:
+        return _index(document.manifests)
+    if document.layers is not None:
+        return _image(document.config, document.layers)
     raise ImageError("it is neither an image nor an index of images; check what was pushed there")
 
 
 def parse_platform(config: bytes) -> Platform:
     """The platform that the config of an image names; GENERIC if it names none. ImageError: it cannot be read."""
-    return _platform(_object(config, "its config is not a JSON object; build the image anew"))
+    no_object = "its config is not a JSON object; build the image anew"
+    return _platform(_decoded(config, _Platform, no_object, "its config is not understood; build the image anew"))
 
 
-def _image(document: _Json) -> Image:
-    layers = tuple(map(_descriptor, document["layers"]))
-    if len(layers) > _MOST_LAYERS:
-        raise ImageError(f"it has more than {_MOST_LAYERS} layers; build it with fewer")
-    return Image(_descriptor(document["config"]), layers)
+class _Platform(msgspec.Struct):
+    os: str | None = None
+    architecture: str | None = None
+    variant: str | None = None
 
 
-def _entry(entry: _Json) -> tuple[Platform, Descriptor]:
-    return _platform(entry.get("platform") or {}), _descriptor(entry)
+class _Entry(msgspec.Struct, rename="camel"):
+    digest: str
+    size: Annotated[int, msgspec.Meta(ge=0, le=_MOST_BYTES)]
+    media_type: str | None = None
+    artifact_type: str | None = None
+    platform: _Platform | None = None
 
 
-def _is_image(entry: _Json) -> bool:
-    return entry.get("mediaType", MANIFEST) in (MANIFEST, DOCKER_MANIFEST)
+class _Manifest(msgspec.Struct, rename="camel"):
+    schema_version: int | None = None
+    manifests: list[_Entry] | None = None
+    layers: list[_Entry] | None = None
+    config: _Entry | None = None
 
 
-def _platform(document: _Json) -> Platform:
-    os, architecture, variant = (str(document.get(name) or "") for name in ("os", "architecture", "variant"))
-    return Platform.named(os, architecture, variant) if os or architecture else GENERIC
-
-
-def _descriptor(document: _Json) -> Descriptor:
-    digest, size = document["digest"], document["size"]
-    if not is_digest(digest):
-        raise ImageError(f'the digest "{digest[:80]!s}" is not understood; push the image again with sha256 digests')
-    if not (isinstance(size, int) and 0 <= size <= _MOST_BYTES):
-        raise ValueError(size)
-    return Descriptor(digest, size, str(document.get("mediaType", "")))
-
-
-def _object(content: bytes, otherwise: str) -> _Json:
+def _decoded(content: bytes, kind: type[_Document], no_object: str, otherwise: str) -> _Document:
+    """A document of this kind; of what else it holds nothing is kept, however much that is."""
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise ImageError(otherwise)
-    return document
+        return msgspec.json.decode(content, type=kind)
+    except (ValueError, RecursionError) as error:
+        is_object = isinstance(error, msgspec.ValidationError) and content.lstrip().startswith(b"{")
+        raise ImageError(otherwise if is_object else no_object) from None
+
+
+def _index(entries: list[_Entry]) -> Index:
+    if len(entries) > _MOST:
+        raise ImageError(f"it has more than {_MOST} images; build it with fewer")
+    images = list(filter(_is_image, entries))
+    # What names no platform is perhaps no image for a machine at all, so what is named generic comes before it.
+    images.sort(key=lambda entry: not _names_platform(entry))
+    return Index(tuple((_platform(entry.platform), _descriptor(entry)) for entry in images))
+
+
+def _image(config: _Entry | None, layers: list[_Entry]) -> Image:
+    if config is None:
+        raise ImageError("its manifest names no config; build the image anew")
+    if len(layers) > _MOST:
+        raise ImageError(f"it has more than {_MOST} layers; build it with fewer")
+    return Image(_descriptor(config), tuple(map(_descriptor, layers)))
+
+
+def _is_image(entry: _Entry) -> bool:
+    return entry.media_type in (None, MANIFEST, DOCKER_MANIFEST) and not entry.artifact_type
+
+
+def _names_platform(entry: _Entry) -> bool:
+    return bool(entry.platform and (entry.platform.os or entry.platform.architecture))
+
+
+def _platform(named: _Platform | None) -> Platform:
+    if named is None or not (named.os or named.architecture):
+        return GENERIC
+    return Platform.named(named.os or "", named.architecture or "", named.variant or "")
+
+
+def _descriptor(entry: _Entry) -> Descriptor:
+    if not is_digest(entry.digest):
+        shown = one_line(entry.digest)[:80]
+        raise ImageError(f'the digest "{shown}" is not understood; push the image again with sha256 digests')
+    return Descriptor(entry.digest, entry.size, entry.media_type or "")

@@ -194,6 +194,34 @@ def test_unknown_host_is_explained(cache: FetchCache, monkeypatch: pytest.Monkey
     )
 
 
+def test_host_of_a_redirect_that_is_down_is_named(server: GitServer, cache: FetchCache) -> None:
+    def redirect(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(302)
+        request.send_header("Location", "http://127.0.0.1:1/x")
+        request.end_headers()
+
+    server.answer = redirect
+    with pytest.raises(FetchError, match=r": no connection to 127\.0\.0\.1:1 \(connection refused\); check the URL"):
+        cache.fetch(server.url("project"), "main")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [
+        ("http://127.0.0.1:1", "the proxy cannot be reached or refused; check the proxy settings"),
+        ("socks5://127.0.0.1:1", "the proxy is none for http; check the proxy settings"),
+    ],
+)
+def test_proxy_that_does_not_serve_is_explained(
+    cache: FetchCache, monkeypatch: pytest.MonkeyPatch, proxy: str, reason: str
+) -> None:
+    monkeypatch.setenv("all_proxy", proxy)
+    with pytest.raises(FetchError) as caught:
+        cache.fetch("https://host.invalid/x", "main")
+
+    assert str(caught.value) == f'cannot fetch "main" of https://host.invalid/x: {reason}'
+
+
 def test_certificate_of_an_unknown_authority_is_explained(
     secure_server: GitServer, project: Project, cache: FetchCache
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import subprocess
@@ -13,7 +14,10 @@ from tests.support.images import HERE, files, push
 from tests.support.odd_registry import OddRegistry, first, send
 
 from step_runner.errors import FetchError
+from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.credentials import Credentials
+from step_runner.fetch.image import digest_of
+from step_runner.fetch.registry import open_repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,6 +189,7 @@ def test_registry_that_is_never_content_with_its_own_token_is_asked_twice(
         ("Negotiate", "the registry cannot be used: it asks for credentials in a way that is not supported;"),
         ('Bearer realm="http://evil.example/"', "the registry cannot be used: it wants a password to be sent to evil"),
         ('Bearer realm="what"', "the registry cannot be used: it names no server of tokens;"),
+        ('Bearer realm="https://localhost:99999/"', "the registry cannot be used: it names no server of tokens;"),
     ],
 )
 def test_challenge_that_cannot_be_answered_is_explained(
@@ -195,6 +200,48 @@ def test_challenge_that_cannot_be_answered_is_explained(
     )
 
     assert cache.refusal(odd_registry.host, config_of(odd_registry.host)).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (
+            404,
+            'the registry cannot be used: its server of tokens {host} answered with HTTP status 404, "no";'
+            " check DOCKER_AUTH_CONFIG, or tell who runs the registry",
+        ),
+        (
+            501,
+            'the registry cannot be used: its server of tokens {host} answered with HTTP status 501, "no";'
+            " try again later",
+        ),
+        (403, "the registry refuses the credentials (HTTP 403); check DOCKER_AUTH_CONFIG and what they allow"),
+    ],
+)
+def test_status_of_a_server_of_tokens_is_told_as_its_own(
+    odd_registry: OddRegistry, cache: FetchCache, status: int, reason: str
+) -> None:
+    odd_registry.login = "ada:hunter2"
+    odd_registry.answer = first(99, lambda request: send(request, status, b'{"errors": [{"message": "no"}]}'), "/token")
+
+    told = cache.refusal(odd_registry.host, config_of(odd_registry.host))
+    assert told == reason.format(host=odd_registry.host)
+
+
+def test_server_of_tokens_that_is_down_is_named(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    challenge = {"WWW-Authenticate": 'Bearer realm="http://127.0.0.1:1/token"'}
+    odd_registry.answer = first(99, lambda request: send(request, 401, b"", challenge), "")
+
+    assert cache.refusal(odd_registry.host).startswith("no connection to 127.0.0.1:1 (connection refused); check")
+
+
+def test_registry_nearby_that_does_not_understand_is_told_as_such(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    """It was asked once more by https, which it does not speak."""
+    odd_registry.answer = first(1, lambda request: send(request, 400, b'{"errors": [{"message": "bad name"}]}'), "")
+
+    assert cache.refusal(odd_registry.host) == (
+        'the registry answered with HTTP status 400, "bad name"; try again later'
+    )
 
 
 # Redirects
@@ -243,17 +290,45 @@ def test_host_of_a_redirect_gets_no_credentials_by_asking_for_them(
     ("location", "reason"),
     [
         ("/v2/x/manifests/1", "the server redirects more than 5 times; try again later"),
-        ("file:///etc/passwd", "the server redirects to an address that is no URL; try again later"),
-        ("http://[", "the server redirects to an address that is no URL; try again later"),
+        ("file:///etc/passwd", "the server refers to an address that is no http URL; tell who runs it"),
+        ("http://[", "the server refers to an address that is no http URL; tell who runs it"),
+        ("http://exa mple/", "the server refers to an address that is no http URL; tell who runs it"),
+        ("http://localhost:99999/", "the server refers to an address that is no http URL; tell who runs it"),
+        ("http://127.0.0.1:1/x", "no connection to 127.0.0.1:1 (connection refused); check the URL and the network"),
+        ("http://[::1]:1/x", "no connection to [::1]:1 ("),
     ],
-    ids=["circle", "file", "no URL"],
+    ids=["circle", "file", "no URL", "no host", "no port", "closed", "closed with IPv6"],
 )
 def test_redirect_that_is_not_followed_is_explained(
     odd_registry: OddRegistry, cache: FetchCache, location: str, reason: str
 ) -> None:
     odd_registry.answer = first(99, lambda request: send(request, 302, b"", {"Location": location}), "/manifests/")
 
-    assert cache.refusal(odd_registry.host) == reason
+    assert cache.refusal(odd_registry.host, config_of(odd_registry.host)).startswith(reason)
+
+
+def test_host_that_is_named_like_a_password_is_not_told(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    """The registry's own is, which everybody knows."""
+    odd_registry.answer = first(99, lambda request: send(request, 302, b"", {"Location": "http://127.0.0.1:1/"}), "")
+    config = config_of(odd_registry.host, username="ada", password="127.0.0.1")
+
+    assert cache.refusal(odd_registry.host, config).startswith("no connection to ***:1 (connection refused);")
+
+
+def test_upload_to_an_address_that_is_no_url_is_explained(odd_registry: OddRegistry) -> None:
+    odd_registry.answer = first(99, lambda request: send(request, 202, b"", {"Location": "ftp://127.0.0.1/x"}), "")
+    with (
+        open_repository(odd_registry.host, "x", ADA, Cancellation()) as there,
+        pytest.raises(FetchError, match=r": the server refers to an address that is no http URL; tell who runs it$"),
+    ):
+        there.upload_blob(io.BytesIO(b"x"), 1, digest_of(b"x"))
+
+
+def test_registry_at_an_impossible_port_is_explained(cache: FetchCache) -> None:
+    assert cache.refusal("127.0.0.1:99999") == "the address is no URL; check its host and port"
+
+
+# Words of servers
 
 
 def test_words_of_a_registry_are_told_without_secrets(odd_registry: OddRegistry, cache: FetchCache) -> None:

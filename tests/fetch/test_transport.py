@@ -92,6 +92,15 @@ def test_upload_that_failed_is_sent_again_from_its_start(odd_registry: OddRegist
 # Faults that stay
 
 
+def test_upload_that_is_too_large_for_the_registry_is_explained(odd_registry: OddRegistry) -> None:
+    odd_registry.answer = first(99, lambda request: send(request, 413, b""), "")
+    with (
+        open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there,
+        pytest.raises(FetchError, match=r"takes nothing so large \(HTTP 413\); make the image smaller, or have the"),
+    ):
+        there.upload_blob(io.BytesIO(b"x"), 1, digest_of(b"x"))
+
+
 @pytest.mark.parametrize(
     ("fault", "reason", "attempts"),
     [
@@ -213,8 +222,13 @@ def test_fault_that_stays_is_explained_after_a_few_attempts(
             "the registry answered with HTTP status 500; try again later",
             3,
         ),
+        (
+            lambda request: send(request, 416, b""),
+            "the registry has less of a blob than was promised (HTTP 416); push the image again",
+            1,
+        ),
     ],
-    ids=["breaks off", "shorter", "other byte", "longer", "missing", "500"],
+    ids=["breaks off", "shorter", "other byte", "longer", "missing", "500", "416"],
 )
 def test_blob_that_is_not_what_was_promised_leaves_nothing(
     odd_registry: OddRegistry,

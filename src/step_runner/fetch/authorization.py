@@ -24,6 +24,7 @@ Challenges: TypeAlias = "Mapping[str, Mapping[str, str]]"
 # A word, and behind an equals sign its value: a word without one is the name of a scheme, RFC 9110, section 11.6.1.
 _WORD = re.compile(r'([A-Za-z][\w-]*)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?')
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_HOST = re.compile(r"[\w.:-]+", re.ASCII)
 _CLIENT = "step-runner"
 
 
@@ -91,11 +92,11 @@ def _token_request(challenge: Mapping[str, str], credentials: Credentials, scope
 def _checked_realm(realm: str, secrets: Iterable[str]) -> str:
     """The address of the server of tokens, to which a password goes: it is encrypted, or on this machine."""
     try:
-        scheme, host = urlsplit(realm).scheme, urlsplit(realm).hostname
+        parts = urlsplit(realm)
+        scheme, host, _ = parts.scheme, parts.hostname or "", parts.port
     except ValueError:
-        host = None
-        scheme = ""
-    if not host:
+        scheme = host = ""
+    if not _HOST.fullmatch(host):
         raise AuthorizationError("it names no server of tokens; tell who runs it")
     if scheme != "https" and not (scheme == "http" and is_plain(host)):
         shown = one_line(struck_out(host, secrets))

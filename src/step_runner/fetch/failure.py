@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dulwich.errors import HangupException, NotGitRepository
@@ -43,7 +44,7 @@ def _reason(error: Exception, repository: Repository) -> str:
         case StatusError(status=status):
             return _status_reason(status, repository)
         case RefusalError():
-            return f'the git server said "{_shown(error, repository)}"; check the URL and the revision'
+            return f'the git server said "{_shown(repository, str(error))}"; check the URL and the revision'
         case NotGitServerError():
             return "the server answers, but not as a git server; check the URL"
         case NotGitRepository():
@@ -53,12 +54,13 @@ def _reason(error: Exception, repository: Repository) -> str:
         case HangupException():
             return CLOSED
         case HTTPError():
-            return line_reason(error, repository.host)
+            return line_reason(error, repository.host, partial(_shown, repository))
         case OSError():
-            reason = str(error.strerror or _shown(error, repository)).lower()
+            reason = str(error.strerror or _shown(repository, str(error)) or type(error).__name__).lower()
             return f"it cannot be written: {reason}; make room, or set TMPDIR to another directory"
         case _:
-            return f"the answer is not understood ({_shown(error, repository)}); check that this is a git repository"
+            shown = _shown(repository, str(error)) or type(error).__name__
+            return f"the answer is not understood ({shown}); check that this is a git repository"
 
 
 def _status_reason(status: int, repository: Repository) -> str:
@@ -73,5 +75,5 @@ def _status_reason(status: int, repository: Repository) -> str:
     return f"the server answered with HTTP status {status}; try again later"
 
 
-def _shown(error: Exception, repository: Repository) -> str:
-    return one_line(struck_out(str(error), repository.secrets)) or type(error).__name__
+def _shown(repository: Repository, text: str) -> str:
+    return one_line(struck_out(text, repository.secrets))

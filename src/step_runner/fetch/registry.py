@@ -23,7 +23,7 @@ from step_runner.fetch.blob import Blob
 from step_runner.fetch.host import registry_url, repository_on
 from step_runner.fetch.image import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
 from step_runner.fetch.line import line_reason
-from step_runner.fetch.session import Session, StatusError, document, location
+from step_runner.fetch.session import Session, StatusError, TokenStatusError, document, location
 from step_runner.fetch.transport import AnswerError, joined, open_transport
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ TIMEOUT = 30.0
 
 _MANIFESTS = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 _MOST_PAGES = 1000
+_OF_THE_ASKER = (401, 403, 407, 429)  # what is told the same way, whoever answers it
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +191,23 @@ def _next_page(response: Response) -> str:
 
 def _reason(error: Exception, session: Session) -> str:
     match error:
+        case TokenStatusError(status=status) if status not in _OF_THE_ASKER:
+            return _token_reason(error, session)
         case StatusError(status=status):
             return _status_reason(status, session.shown(error.said), session.credentials)
         case HTTPError():
-            return line_reason(error, session.host)
+            return line_reason(error, session.host, session.shown)
         case AuthorizationError():
             return f"the registry cannot be used: {error}"
         case _:
             return str(error)
+
+
+def _token_reason(error: TokenStatusError, session: Session) -> str:
+    server = f"its server of tokens {session.shown(error.host)}"
+    quoted = f', "{session.shown(error.said)}"' if error.said else ""
+    advice = "try again later" if error.status >= 500 else "check DOCKER_AUTH_CONFIG, or tell who runs the registry"
+    return f"the registry cannot be used: {server} answered with HTTP status {error.status}{quoted}; {advice}"
 
 
 def _status_reason(status: int, said: str, credentials: Credentials) -> str:
@@ -212,6 +222,10 @@ def _status_reason(status: int, said: str, credentials: Credentials) -> str:
             return f"the registry has no such blob or repository (HTTP 404{quoted}); push the image again"
         case 407:
             return "the proxy asks for credentials; write user:password@ in front of its host"
+        case 413:
+            return "the registry takes nothing so large (HTTP 413); make the image smaller, or have the limit raised"
+        case 416:
+            return "the registry has less of a blob than was promised (HTTP 416); push the image again"
         case 429:
             return "the registry has had too many requests (HTTP 429); try again later, or with credentials"
         case _:

@@ -9,7 +9,10 @@ from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from urllib3.exceptions import HTTPError
+
 from step_runner.fetch.authorization import TokenRequest, answer, parse_challenges, parse_token
+from step_runner.fetch.line import speaks_no_tls
 from step_runner.fetch.transport import AnswerError, Request, joined, origin
 from step_runner.fetch.words import one_line, struck_out
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from step_runner.fetch.transport import Response, Transport
 
 _LARGEST_DOCUMENT = 4 << 20  # bytes; the specification has registries accept manifests up to this size
+_LARGEST_REFUSAL = 1 << 16  # bytes; what is longer says nothing to a person
 
 
 class StatusError(Exception):
@@ -29,6 +33,14 @@ class StatusError(Exception):
         super().__init__(f"HTTP {status}")
         self.status = status
         self.said = said
+
+
+class TokenStatusError(StatusError):
+    """The server of tokens at `host`, as the registry names it, answered with this HTTP status."""
+
+    def __init__(self, host: str, status: int, said: str) -> None:
+        super().__init__(status, said)
+        self.host = host
 
 
 class Session:
@@ -79,15 +91,22 @@ class Session:
         settled, self._scheme_is_known = self._scheme_is_known, True
         if settled or response.status != 400:
             return response
-        response.close()
-        self._base = re.sub("^http:", "https:", self._base)
-        return self._transport.send(self._addressed(request))
+        refused, plain = refusal(response), self._base
+        self._base = re.sub("^http:", "https:", plain)
+        try:
+            return self._transport.send(self._addressed(request))
+        except HTTPError as error:
+            if not speaks_no_tls(error):
+                raise
+            self._base = plain
+            raise refused from None
 
     def _addressed(self, request: Request) -> Request:
         # A registry may have uploads and further pages at another host, which must not get the authorization.
-        url = request.url if "://" in request.url else self._base + request.url
-        authorization = self._authorization if origin(url) == origin(self._base) else None
-        return replace(request, url=url, authorization=authorization)
+        if "://" not in request.url:
+            return replace(request, url=self._base + request.url, authorization=self._authorization)
+        authorization = self._authorization if origin(request.url) == origin(self._base) else None
+        return replace(request, authorization=authorization)
 
     def _authorize(self, challenges: Mapping[str, Mapping[str, str]], method: str) -> str | None:
         actions = "pull" if method in ("GET", "HEAD") else "pull,push"
@@ -99,19 +118,27 @@ class Session:
         if asked.form is not None:
             headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(asked.form))}
             request = Request("POST", asked.url, headers, body=io.BytesIO(asked.form))
-        token = parse_token(document(self._transport.send(request), 200))
+        try:
+            token = parse_token(document(self._transport.send(request), 200))
+        except StatusError as error:
+            raise TokenStatusError(urlsplit(asked.url).netloc, error.status, error.said) from None
         self._tokens.add(token)
         return f"Bearer {token}"
 
 
 def document(response: Response, status: int) -> bytes:
     """The body of an answer with this status. StatusError: it has another one. AnswerError: it is too large."""
-    content = response.read(_LARGEST_DOCUMENT)
     if response.status != status:
-        raise StatusError(response.status, _said(content))
+        raise refusal(response)
+    content = response.read(_LARGEST_DOCUMENT)
     if len(content) > _LARGEST_DOCUMENT:
         raise AnswerError(f"the registry's answer is larger than {_LARGEST_DOCUMENT >> 20} MiB; check its address")
     return content
+
+
+def refusal(response: Response) -> StatusError:
+    """What to raise for an answer with a status that was not wanted, which may say why."""
+    return StatusError(response.status, _said(response.read(_LARGEST_REFUSAL)))
 
 
 def location(response: Response) -> str:

@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from urllib3.exceptions import (
     HTTPError,
@@ -16,6 +16,7 @@ from urllib3.exceptions import (
     ProxyError,
     SSLError,
 )
+from urllib3.util import parse_url
 
 from step_runner.fetch.connection import open_manager
 from step_runner.fetch.line import cause_of
@@ -35,7 +36,7 @@ LONGEST_PAUSE = 30.0
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NO_URL = "the server redirects to an address that is no URL; try again later"
+_NO_URL = "the server refers to an address that is no http URL; tell who runs it"
 _FOR_A_WHILE = frozenset({408, 429, 500, 502, 503, 504})
 _FOR_GOOD = (NewConnectionError, ProxyError, SSLError, LocationValueError)
 
@@ -165,28 +166,30 @@ def open_transport(cancellation: Cancellation, timeout: float) -> Iterator[Trans
 
 
 def joined(url: str, relative: str) -> str:
-    """The URL that another one means at `url`. AnswerError: it means none."""
+    """The URL for http that another one means at `url`. AnswerError: it means none."""
     try:
-        return urljoin(url, relative)
+        found = urljoin(url, relative)
     except ValueError:
         raise AnswerError(_NO_URL) from None
+    scheme, host, _ = origin(found)
+    if scheme not in ("http", "https") or not host:
+        raise AnswerError(_NO_URL)
+    return found
 
 
-def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port of a URL. AnswerError: it is none."""
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a URL, as they are connected to. AnswerError: it is none."""
     try:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
+        parts = parse_url(url)
+    except LocationValueError:
         raise AnswerError(_NO_URL) from None
+    scheme = parts.scheme or ""
+    return scheme, parts.host or "", parts.port or {"http": 80, "https": 443}.get(scheme)
 
 
 def _redirected(request: Request, location: str) -> Request:
     url = joined(request.url, location)
-    scheme, host, _ = origin(url)
-    if scheme not in ("http", "https") or not host:
-        raise AnswerError(_NO_URL)
-    if scheme == "http" and origin(request.url)[0] == "https":
+    if origin(url)[0] == "http" and origin(request.url)[0] == "https":
         raise AnswerError("the server redirects from https to http, which is refused; tell who runs it")
     kept = request.authorization if origin(url) == origin(request.url) else None
     return replace(request, url=url, authorization=kept)

@@ -11,6 +11,8 @@ from tests.support.steps import run_list
 
 from step_runner.builtin.docker_auth import docker_auth
 from step_runner.errors import InputError
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.credentials import Credentials, find_credentials
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +70,79 @@ def test_what_is_known_already_is_kept(home: Path, monkeypatch: pytest.MonkeyPat
     }
 
 
+LOGIN = {"auths": {"r.io": ADA_AUTH}}
+HELPER = {"credHelpers": {"r.io": "new"}}
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"credHelpers": {"r.io": "old"}},
+        {"auths": {"r.io": {"auth": "b2xkOm9sZA==", "identitytoken": "OLD"}}},
+        {"auths": {"https://r.io": {"auth": "b2xkOm9sZA=="}, "http://R.io/v1/": {"auth": "b2xkOm9sZA=="}}},
+        {"auths": {"R.IO": {}}, "credHelpers": {"https://r.io/": "old"}},
+    ],
+    ids=["helper", "identity token", "URLs", "helper by URL"],
+)
+@pytest.mark.parametrize(
+    ("inputs", "added"),
+    [(ADA, LOGIN), ({"registry": "r.io", "helper_name": "new"}, HELPER)],
+    ids=["login", "helper"],
+)
+@pytest.mark.parametrize("place", ["file", "variable"])
+def test_new_login_takes_the_place_of_all_that_was_known_of_the_registry(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    known: dict[str, Any],
+    inputs: dict[str, str],
+    added: dict[str, Any],
+) -> None:
+    others: dict[str, dict[str, Any]] = {
+        "auths": {"r.io/group": ADA_AUTH, "https://s.io": ADA_AUTH},
+        "credHelpers": {"s.io:5000": "other"},
+    }
+    everything = {name: {**others[name], **known.get(name, {})} for name in others}
+    if place == "file":
+        write(home, everything)
+    else:
+        monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps(everything))
+
+    made = docker_auth(**inputs).auth
+    assert made == {name: {**others[name], **added.get(name, {})} for name in others}
+
+
+def test_login_of_the_variable_takes_the_place_of_that_in_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry without content, as docker writes it beside a helper, takes the place of nothing."""
+    write(home, {"auths": {"a.io": {"identitytoken": "OLD"}, "b.io": ADA_AUTH}, "credHelpers": {"a.io": "old"}})
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"auths": {"https://a.io/v2/": ADA_AUTH, "b.io": {}}}))
+
+    assert docker_auth().auth == {"auths": {"https://a.io/v2/": ADA_AUTH, "b.io": ADA_AUTH}, "credHelpers": {}}
+
+
+@pytest.mark.parametrize(
+    ("registry", "key"),
+    [
+        (" R.Example.com:5000 ", "r.example.com:5000"),
+        ("https://R.io/v2/", "r.io"),
+        ("r.io/Group/", "r.io/Group"),
+        ("https://docker.io", "https://index.docker.io/v1/"),
+        ("Index.Docker.io", "https://index.docker.io/v1/"),
+    ],
+)
+def test_registry_has_one_name_however_it_is_written(registry: str, key: str) -> None:
+    assert docker_auth(registry, "ada", "pw:1").auth == {"auths": {key: ADA_AUTH}}
+
+
+def test_new_login_is_the_one_that_a_fetch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {"auths": {"https://R.Example.com": {"auth": "b2xkOm9sZA==", "identitytoken": "OLD"}}}
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps(old))
+    environment = {"DOCKER_AUTH_CONFIG": docker_auth("R.Example.com", "ada", "pw:1").DOCKER_AUTH_CONFIG}
+
+    found = find_credentials(environment, "r.example.com", "x", Cancellation())
+    assert found == Credentials("ada", "pw:1")
+
+
 def test_another_file_can_be_named(home: Path) -> None:
     write(home, {"auths": {"a": {"auth": "home"}}})
     (home / "own.json").write_text('{"auths": {"b": {"auth": "own"}}}')
@@ -95,6 +170,11 @@ def test_another_file_can_be_named(home: Path) -> None:
             'the input "helper_name" begins with docker-credential-; give only what follows that',
         ),
         ({"config_file": "~/none"}, "{home}/none: there is no such file; leave out the input config_file or mend it"),
+        (
+            {**ADA, "registry": "https://"},
+            'the input "registry" is missing; give the host that the credentials are for',
+        ),
+        ({"config_file": "~/deep"}, "{home}/deep: is no docker configuration; it must hold a JSON object"),
         ({"config_file": "~/broken"}, "{home}/broken: is no docker configuration; it must hold a JSON object"),
         ({"config_file": "~/list"}, "{home}/list: is no docker configuration; it must hold a JSON object"),
         ({"config_file": "~"}, "{home}: cannot be read: Is a directory"),
@@ -106,6 +186,8 @@ def test_another_file_can_be_named(home: Path) -> None:
         "no password",
         "whole name of a helper",
         "no file",
+        "no host",
+        "deep JSON",
         "no JSON",
         "no object",
         "directory",
@@ -115,6 +197,7 @@ def test_what_cannot_be_used_is_refused_without_showing_a_secret(
     home: Path, inputs: dict[str, str], message: str
 ) -> None:
     (home / "broken").write_text('{"auths": "s3cr3t"')
+    (home / "deep").write_text("[" * 100_000)
     (home / "list").write_text('["s3cr3t"]')
     with pytest.raises(InputError) as raised:
         docker_auth(**inputs)

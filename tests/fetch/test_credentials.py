@@ -69,11 +69,23 @@ def test_without_configuration_there_are_none(environment: dict[str, str]) -> No
         {"https://r.example:5000": auth("ada:hunter2")},
         {"https://r.example:5000/v2/": auth("ada:hunter2")},
         {"http://r.example:5000/v1": auth("ada:hunter2")},
+        {"R.Example:5000": auth("ada:hunter2")},
         {"r.example:5000/group/x": auth("ada:hunter2"), "r.example:5000": auth("bob:other")},
         {"r.example:5000/group/x": {}, "r.example:5000": auth("ada:hunter2")},
         {"r.example:5000/group/y": auth("bob:other"), "r.example:5000": auth("ada:hunter2")},
     ],
-    ids=["auth", "user", "auth first", "https", "v2", "v1", "repository", "empty repository", "other repository"],
+    ids=[
+        "auth",
+        "user",
+        "auth first",
+        "https",
+        "v2",
+        "v1",
+        "case",
+        "repository",
+        "empty repository",
+        "other repository",
+    ],
 )
 def test_entry_is_found(entry: dict[str, Any]) -> None:
     assert find({"auths": entry}) == ADA

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from step_runner.errors import InputError
-from step_runner.fetch.credentials import DOCKER_HUB, VARIABLE, is_docker_hub
+from step_runner.fetch.credentials import DOCKER_HUB, VARIABLE, is_docker_hub, registry_name
 from step_runner.plugin import Exported, Sensitive
 
 CONFIG = "~/.docker/config.json"
 HELPER = "docker-credential-"
+BY_REGISTRY = ("auths", "credHelpers")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def docker_auth(
 ) -> DockerAuth:
     """Adds to the docker configuration: a user's password for a registry, a credential helper for a registry, or a
     credential store for all registries. The rest comes from DOCKER_AUTH_CONFIG and from `config_file`, which is
-    ~/.docker/config.json where none is given; the variable wins. Raises InputError.
+    ~/.docker/config.json where none is given; the variable wins. What is known of a registry is replaced as a whole.
+    Raises InputError.
     """
     _check(registry, username, password, helper_name)
     known = _merged(_of_file(config_file), _read(os.environ.get(VARIABLE, ""), f"the variable {VARIABLE}"))
@@ -44,7 +46,7 @@ def docker_auth(
 
 
 def _check(registry: str, username: str, password: str, helper_name: str) -> None:
-    if (username or helper_name) and not registry:
+    if (username or helper_name) and not registry_name(registry):
         raise InputError('the input "registry" is missing; give the host that the credentials are for')
     if password and not username:
         raise InputError('the input "username" is missing; give the user whose password it is')
@@ -56,7 +58,7 @@ def _check(registry: str, username: str, password: str, helper_name: str) -> Non
 
 def _added(registry: str, username: str, password: str, helper_name: str, store_name: str) -> dict[str, Any]:
     encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
-    key = DOCKER_HUB if is_docker_hub(registry) else registry
+    key = _registry(registry)
     return {
         **({"auths": {key: {"auth": encoded}}} if username else {}),
         **({"credHelpers": {key: helper_name}} if helper_name else {}),
@@ -81,7 +83,7 @@ def _read(text: str, place: str) -> dict[str, Any]:
         return {}
     try:
         config = json.loads(text)
-    except ValueError:  # its message may show a secret
+    except (ValueError, RecursionError):  # its message may show a secret
         config = None
     if not isinstance(config, dict):
         raise InputError(f"{place}: is no docker configuration; it must hold a JSON object")
@@ -89,9 +91,33 @@ def _read(text: str, place: str) -> dict[str, Any]:
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both configurations as one; a registry of which `above` says something has that alone, however it is written."""
+    told = {_registry(key) for name in BY_REGISTRY for key, value in _object(above, name).items() if value}
+    kept = {
+        name: {key: value for key, value in entries.items() if _registry(key) not in told}
+        for name in BY_REGISTRY
+        if (entries := _object(below, name))
+    }
+    return _deeply_merged({**below, **kept}, above)
+
+
+def _deeply_merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Both objects as one; where both have a value that is no object, that of `above` counts."""
     both = {
-        name: _merged(below[name], value) if isinstance(below.get(name), dict) and isinstance(value, dict) else value
+        name: _deeply_merged(below[name], value)
+        if isinstance(below.get(name), dict) and isinstance(value, dict)
+        else value
         for name, value in above.items()
     }
     return {**below, **both}
+
+
+def _object(config: dict[str, Any], name: str) -> dict[str, Any]:
+    entries = config.get(name)
+    return entries if isinstance(entries, dict) else {}
+
+
+def _registry(key: str) -> str:
+    """The same for all ways to write a registry."""
+    name = registry_name(key)
+    return DOCKER_HUB if is_docker_hub(name) else name

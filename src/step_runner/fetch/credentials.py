@@ -79,8 +79,21 @@ def find_credentials(
     if not text.strip():
         return Credentials()
     config = _Config(_parse(text), environment, cancellation)
+    registry = registry.lower()
     found = (config.find(name) for name in _names(registry, repository))
     return next(filter(None, found), None) or config.ask_store(registry)
+
+
+def registry_name(key: str) -> str:
+    """The registry that a key means, and the repository if it has one behind it.
+
+    The scheme and the version, with which older tools write a registry, are left out; a host has lower case.
+    """
+    scheme, _, rest = key.strip().rpartition("://")
+    host, _, path = rest.partition("/")
+    path = path.strip("/")
+    version = scheme and path in ("v1", "v2")
+    return host.lower() if version or not path else f"{host.lower()}/{path}"
 
 
 def is_docker_hub(registry: str) -> bool:
@@ -102,10 +115,10 @@ class _Config:
     def find(self, name: str) -> Credentials:
         """The credentials under one name, by its helper or by its entry."""
         for key, helper in _items(self.document, "credHelpers"):
-            if _plain(key) == name:
+            if registry_name(key) == name:
                 return self._ask(_text(helper, f'the helper of "{key}"'), key)
         for key, entry in _items(self.document, "auths"):
-            if _plain(key) == name and (credentials := _entry(key, entry)):
+            if registry_name(key) == name and (credentials := _entry(key, entry)):
                 return credentials
         return Credentials()
 
@@ -209,12 +222,6 @@ def _text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise _refused(f"{what} is not a string; {_ADVICE}")
     return value
-
-
-def _plain(key: str) -> str:
-    """A key without the scheme and the version with which older tools write the name of a registry."""
-    written_as_url = re.fullmatch(r"https?://([^/]+)(?:/|/v[12]/?)?", key)
-    return written_as_url[1] if written_as_url else key
 
 
 def _refused(reason: str) -> FetchError:

@@ -112,5 +112,25 @@ def test_long_forms_refuse_what_cannot_be() -> None:
         git_reference("gitlab.com/c/s", "v1", "../x")
     with pytest.raises(InputError, match="is no file name; put the directory into dir"):
         git_reference("gitlab.com/c/s", "v1", "", "a/b.yml")
-    with pytest.raises(InputError, match="is no registry"):
-        oci_reference("https://r.io", "a", "")
+
+
+@pytest.mark.parametrize("path", ["group", "group/sub-group"])
+def test_registry_of_the_long_form_may_have_a_path(path: str) -> None:
+    assert oci_reference(f" r.io//{path}/ ", "a", "").registry == f"r.io/{path}"
+
+
+@pytest.mark.parametrize(
+    ("registry", "message"),
+    [
+        ("https://r.io", '"https://r.io" is no registry; write a host such as "registry.gitlab.com"'),
+        ("u:s3cr3t@r.io", '"r.io" is no registry; write a host such as "registry.gitlab.com"'),
+        ("https://u:s3/cr@3t@r.io/x", '"r.io/x" is no registry; write a host such as "registry.gitlab.com"'),
+        ("r.io/../../admin?x=", '"../../admin?x=" is no repository; use lower-case letters and digits with . _ - and'),
+        ("r.io/a b/#frag", '"a b/#frag" is no repository; use lower-case letters and digits with . _ - and / between'),
+    ],
+)
+def test_registry_of_the_long_form_is_checked_and_its_password_not_shown(registry: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        oci_reference(registry, "a", "")
+
+    assert str(caught.value).startswith(message)

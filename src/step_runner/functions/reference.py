@@ -70,13 +70,9 @@ def git_reference(url: str, revision: str, directory: str = "", file: str | None
 
 def oci_reference(registry: str, repository: str, tag: str, directory: str = "", file: str | None = None) -> Oci:
     """The OCI reference of a long form; an empty tag is `latest`. Raises InputError with what to write instead."""
-    host = registry.strip().strip("/")
-    if not re.fullmatch(r"[a-zA-Z0-9.-]+(?::\d+)?(?:/.*)?", host):
-        raise InputError(f'"{registry[:80]}" is no registry; write a host such as "{REGISTRY}"')
-    name = re.sub("/+", "/", repository.strip()).strip("/")
     return Oci(
-        registry=re.sub("/+", "/", host),
-        repository=_repository(name),
+        registry=_registry(registry),
+        repository=_repository(_slashed(repository)),
         tag=_tag(tag.strip() or "latest"),
         directory=_directory(directory),
         file=_file(file),
@@ -186,6 +182,23 @@ def _file(name: str | None) -> str | None:
     if name and ("/" in name or "\\" in name):
         raise InputError(f'"{name[:80]}" is no file name; put the directory into dir')
     return name or None
+
+
+def _slashed(path: str) -> str:
+    """A path with one slash between its parts and none around it."""
+    return re.sub("/+", "/", path.strip()).strip("/")
+
+
+def _registry(registry: str) -> str:
+    """A host, perhaps with the first parts of a repository's path behind it."""
+    name = _slashed(registry)
+    host, _, path = name.partition("/")
+    if not re.fullmatch(r"[a-zA-Z0-9.-]+(?::\d+)?", host):
+        shown = registry.rpartition("@")[2][:80]  # what is in front of the @ of a URL is a login
+        raise InputError(f'"{shown}" is no registry; write a host such as "{REGISTRY}"')
+    if path:
+        _repository(path)
+    return name
 
 
 def _repository(name: str) -> str:

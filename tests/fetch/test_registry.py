@@ -11,6 +11,7 @@ from tests.support.images import files, manifest
 from tests.support.odd_registry import OddRegistry, first, send
 
 from step_runner.errors import FetchError
+from step_runner.fetch import registry as registry_module
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.credentials import Credentials
 from step_runner.fetch.image import Descriptor, digest_of
@@ -95,6 +96,45 @@ def test_pages_of_tags_at_another_host_are_asked_for_without_credentials(
     with open_repository(odd_registry.host, "x", ADA, Cancellation()) as there:
         assert there.tags() == ["a"]
     assert [asked.authorization for asked in other_registry.asked] == [None]
+
+
+def test_page_of_tags_that_leads_back_is_the_last(odd_registry: OddRegistry) -> None:
+    def page(request: BaseHTTPRequestHandler) -> bool:
+        first_one = "last=" not in request.path
+        link = {"Link": '</v2/x/tags/list?last=b>; rel="next"'}
+        send(request, 200, b'{"tags": ["a", "b"]}' if first_one else b'{"tags": ["c"]}', link)
+        return True
+
+    odd_registry.answer = page
+    with open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there:
+        assert there.tags() == ["a", "b", "c"]
+    assert len(odd_registry.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [
+        (40, r"/x: the registry lists more than 100 tags; remove old ones$"),
+        (0, r"/x: the registry's list of tags has no end; tell who runs it$"),
+    ],
+    ids=["tags", "pages"],
+)
+def test_tags_without_end_are_refused(
+    odd_registry: OddRegistry, monkeypatch: pytest.MonkeyPatch, size: int, reason: str
+) -> None:
+    def page(request: BaseHTTPRequestHandler) -> bool:
+        link = {"Link": f'</v2/x/tags/list?last={len(odd_registry.asked)}>; rel="next"'}
+        send(request, 200, json.dumps({"tags": ["a"] * size}).encode(), link)
+        return True
+
+    monkeypatch.setattr(registry_module, "_MOST_TAGS", 100)
+    monkeypatch.setattr(registry_module, "_MOST_PAGES", 5)
+    odd_registry.answer = page
+    with (
+        open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there,
+        pytest.raises(FetchError, match=reason),
+    ):
+        there.tags()
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"<html>"], ids=repr)

@@ -39,6 +39,7 @@ TIMEOUT = 30.0
 
 _MANIFESTS = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 _MOST_PAGES = 1000
+_MOST_TAGS = 100_000
 _OF_THE_ASKER = (401, 403, 407, 429)  # what is told the same way, whoever answers it
 
 
@@ -92,18 +93,26 @@ class ImageRepository:
     def tags(self) -> list[str]:
         """All tags; there are none in a repository that the registry does not know."""
         found: list[str] = []
-        path = "tags/list?n=1000"
         with self._explained(self.name):
-            for _ in range(_MOST_PAGES):
-                response = self._session.send("GET", path)
-                if response.status == 404:
-                    response.close()
-                    break
-                found += _tags(document(response, 200))
-                path = _next_page(response)
-                if not path:
-                    break
+            for page in self._pages("tags/list?n=1000"):
+                found += _tags(page)
+                if len(found) > _MOST_TAGS:
+                    raise AnswerError(f"the registry lists more than {_MOST_TAGS} tags; remove old ones")
         return found
+
+    def _pages(self, path: str) -> Iterator[bytes]:
+        """The parts of a list, each once; none where the registry does not know it."""
+        seen: set[str] = set()
+        while path and path not in seen:
+            response = self._session.send("GET", path)
+            if response.status == 404:
+                response.close()
+                return
+            yield document(response, 200)
+            seen |= {path, response.url}
+            if len(seen) > _MOST_PAGES:
+                raise AnswerError("the registry's list of tags has no end; tell who runs it")
+            path = _next_page(response)
 
     def manifest(self, reference: str) -> Manifest | None:
         """The manifest that a tag or a digest means, None if there is none; it has the digest that was asked for."""

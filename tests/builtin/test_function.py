@@ -130,6 +130,21 @@ def tell() -> None:
     assert await workshop.output(run_list(step)) == told
 
 
+async def test_urls_that_urllib3_tells_when_it_debugs_are_not_in_the_log(
+    workshop: Workshop, install: Callable[..., Path]
+) -> None:
+    tell = """
+import logging
+
+def tell() -> None:
+    for name in ("debug", "info", "warning"):
+        getattr(logging.getLogger("urllib3.connectionpool"), name)(f"GET /token?{name}")
+"""
+    install("demo", tell, {"tell": "tell"})
+    step = {**call("tell"), "env": {"CI_STEPS_LOG_LEVEL": "debug"}}
+    assert await workshop.output(run_list(step)) == ["GET /token?warning"]
+
+
 async def test_exception_fails_the_step_and_the_log_has_its_traceback(
     workshop: Workshop, install: Callable[..., Path]
 ) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.images import HERE, archive, files, manifest, member
 from tests.support.odd_registry import OddRegistry, close, first, send, send_garbage, send_half
 
-from step_runner.errors import FetchError
+from step_runner.errors import FetchError, StoppedError
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.credentials import Credentials
 from step_runner.fetch.image import digest_of
 from step_runner.fetch.registry import open_repository
+from step_runner.fetch.transport import AnswerError, Request, open_transport, pause_after, redirected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +51,78 @@ def test_fault_that_passes_is_waited_for(
     odd_registry.answer = first(2, fault, where)
 
     assert (cache.fetch_image(odd_registry.host, "x", "1") / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "pause"),
+    [
+        (200, "", None),
+        (404, "5", None),
+        (503, "", 0.5),
+        (503, "1", 1.0),
+        (429, " 30 ", 30.0),
+        (429, "31", None),
+        (503, "Thu, 01 Jan 1970 00:16:50 GMT", 10.0),
+        (503, "Thu, 01 Jan 1970 00:17:20 GMT", None),
+        (503, "Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        (503, "soon", 0.5),
+        (503, "Thu, 01 Jan 1970 00:00:00 +99999999999999999999", 0.5),
+    ],
+)
+def test_server_is_given_the_time_that_it_asks_for(status: int, retry_after: str, pause: float | None) -> None:
+    """A thousand seconds after the beginning of 1970, and half a second where it does not ask."""
+    assert pause_after(status, retry_after, 1000.0, 0.5) == pause
+
+
+def test_cancel_ends_the_pause_between_attempts(odd_registry: OddRegistry) -> None:
+    pausing = threading.Event()
+
+    class Told(Cancellation):
+        def wait(self, seconds: float) -> bool:
+            pausing.set()
+            return super().wait(seconds)
+
+    cancellation, ended = Told(), []
+    odd_registry.answer = first(99, lambda request: send(request, 503, b"", {"Retry-After": "30"}), "")
+
+    def ask() -> None:
+        with open_transport(cancellation, 5.0) as transport, pytest.raises(StoppedError) as raised:
+            transport.send(Request("GET", f"http://{odd_registry.host}/v2/"))
+        ended.append(raised.type)
+
+    asker = threading.Thread(target=ask, daemon=True)
+    asker.start()
+    assert pausing.wait(10)
+    cancellation.cancel()
+    asker.join(10)
+    assert ended == [StoppedError]
+    assert len(odd_registry.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "location"),
+    [
+        ("https://r.example/a", "http://r.example/a"),
+        ("https://r.example/a", "http://127.0.0.1/a"),
+        ("https://r.example/a", "HTTP://cdn.example/a"),
+    ],
+)
+def test_redirect_from_https_to_http_is_refused(source: str, location: str) -> None:
+    with pytest.raises(AnswerError, match=r"^the server redirects from https to http, which is refused; tell who runs"):
+        redirected(Request("GET", source), location)
+
+
+@pytest.mark.parametrize(
+    ("source", "location", "url"),
+    [
+        ("http://127.0.0.1:5000/a", "http://127.0.0.1:5001/b", "http://127.0.0.1:5001/b"),
+        ("http://127.0.0.1:5000/a", "https://cdn.example/b", "https://cdn.example/b"),
+        ("https://r.example/a/b", "c", "https://r.example/a/c"),
+        ("https://r.example/a", "//cdn.example/b", "https://cdn.example/b"),
+    ],
+)
+def test_other_redirect_is_followed(source: str, location: str, url: str) -> None:
+    assert redirected(Request("GET", source), location).url == url
 
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["from there", "from the start"])

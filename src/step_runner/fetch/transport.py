@@ -111,12 +111,13 @@ class Transport:
         """
         for pause in PAUSES:
             response = self._follow_unless_broken(request)
-            asked = _asked_pause(response, pause) if response else pause
-            if response and (response.status not in _FOR_A_WHILE or asked > LONGEST_PAUSE):
-                return response
             if response:
+                asked = pause_after(response.status, response.header("Retry-After"), time.time(), pause)
+                if asked is None:
+                    return response
+                pause = asked
                 response.close()
-            self._cancellation.wait(asked)
+            self._cancellation.wait(pause)
         return self._follow(request)
 
     def _follow_unless_broken(self, request: Request) -> Response | None:
@@ -135,7 +136,7 @@ class Transport:
             if response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
                 return response
             response.close()
-            request = _redirected(request, response.header("Location"))
+            request = redirected(request, response.header("Location"))
         raise AnswerError(f"the server redirects more than {_MOST_REDIRECTS} times; try again later")
 
     def _send(self, request: Request) -> Response:
@@ -187,7 +188,8 @@ def origin(url: str) -> tuple[str, str, int | None]:
     return scheme, parts.host or "", parts.port or {"http": 80, "https": 443}.get(scheme)
 
 
-def _redirected(request: Request, location: str) -> Request:
+def redirected(request: Request, location: str) -> Request:
+    """The request to send after a redirect, without secrets to another host. AnswerError: it leads nowhere."""
     url = joined(request.url, location)
     if origin(url)[0] == "http" and origin(request.url)[0] == "https":
         raise AnswerError("the server redirects from https to http, which is refused; tell who runs it")
@@ -195,12 +197,22 @@ def _redirected(request: Request, location: str) -> Request:
     return replace(request, url=url, authorization=kept)
 
 
-def _asked_pause(response: Response, otherwise: float) -> float:
+def pause_after(status: int, retry_after: str, now: float, otherwise: float) -> float | None:
+    """The seconds to wait before a request is sent again, None where this answer stands.
+
+    `retry_after` is the header, empty if there is none, and `now` the time in seconds since 1970.
+    """
+    if status not in _FOR_A_WHILE:
+        return None
+    asked = _asked_pause(retry_after.strip(), now, otherwise)
+    return asked if asked <= LONGEST_PAUSE else None
+
+
+def _asked_pause(text: str, now: float, otherwise: float) -> float:
     """The seconds that the header Retry-After asks for: RFC 9110, section 10.2.3."""
-    text = response.header("Retry-After").strip()
     if text.isdecimal():
         return float(text)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
         return otherwise

@@ -111,6 +111,15 @@ def test_the_socket_of_a_server_that_was_killed_is_taken_over(temporary: str) ->
         server.terminate()
 
 
+def test_the_socket_of_a_worker_that_was_killed_is_removed(temporary: str) -> None:
+    with serve() as server:
+        ready_line(server)
+        (worker,) = psutil.Process(server.pid).children()
+        worker.kill()
+        assert server.wait() == 128 + signal.SIGKILL
+    assert os.listdir(temporary) == []
+
+
 @pytest.mark.parametrize(("script", "status"), [("echo $((1 + 1)); exit 3", 3), ("", 0)], ids=["script", "nothing"])
 def test_a_command_beside_it_gets_stdin_and_gives_the_status(temporary: str, script: str, status: int) -> None:
     with serve(temporary, "sh", stdin=subprocess.PIPE) as server:

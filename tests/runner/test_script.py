@@ -7,7 +7,7 @@ import ntpath
 import pytest
 
 from step_runner.errors import CommandError
-from step_runner.runner.script import is_powershell, powershell_command, powershell_text, windows_shell
+from step_runner.runner.script import is_powershell, powershell_command, powershell_text, told, windows_shell
 
 OF_GIT = r"C:\Program Files\Git\bin\bash.exe"
 OF_MSYS = r"C:\msys64\usr\bin\bash.exe"
@@ -54,6 +54,11 @@ def test_no_shell_of_windows() -> None:
 )
 def test_powershell_is_known_by_its_name(shell: str, expected: bool) -> None:
     assert is_powershell(shell) is expected
+
+
+def test_which_shell_runs_a_script_is_told() -> None:
+    assert told(OF_GIT) == f"the script is run by {OF_GIT}"
+    assert told(PWSH) == f"there is no bash: the script is run by {PWSH}"
 
 
 def test_powershell_stops_at_an_error_and_ends_with_the_status_of_the_last_program() -> None:

@@ -295,7 +295,7 @@ class Live:
         self._kill_processes(len(self._processes))
         self._wait_for_threads()
         self._server.close()
-        assert os.listdir(self._directory) == [os.path.basename(self._server.path)]
+        assert os.listdir(self._directory) == []
         self._server = Server(self._directory)
         self._servers += 1
         self.begin()

@@ -10,6 +10,7 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
 
+from step_runner.fetch.repository import Repository
 from step_runner.functions.reference import parse_reference
 from step_runner.functions.resolve import local_directory
 from step_runner.model import Dynamic, Local, Oci, Reference
@@ -46,3 +47,8 @@ def test_forms(text: str, reference: Reference) -> None:
 def test_directories(path: str, base: str, directory: str) -> None:
     """Proves Windows."""
     assert local_directory(Local(path=path), base) == directory
+
+
+def test_repository_on_a_drive_is_found_by_its_url() -> None:
+    """Proves Windows."""
+    assert Repository.parse("file:///C:/folder%20of/repo").local_path == r"C:\folder of\repo"

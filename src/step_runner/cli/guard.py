@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,8 @@ import click
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gracefulexitcmd import Exit
     from gracefulexitcmd.posix.guard import Work
 
@@ -20,8 +23,11 @@ NO_THREAD = "can't start new thread"
 """What Python says, in a RuntimeError, where the system refuses another thread."""
 
 
-def guarded(work: Work, grace: float) -> int:
+def guarded(work: Work, grace: float, tidy: Callable[[], object] = lambda: None) -> int:
     """Do the work in a worker process, watched by this one; returns the exit status in both.
+
+    `tidy` is called here where the worker was killed and could not do it. Raises StepRunnerError where the limits of
+    the user leave no room for that.
 
     It comes before anything heavy is imported, because this process only watches. On Windows there is one process:
     when that dies, the system ends the jobs that it holds.
@@ -31,7 +37,7 @@ def guarded(work: Work, grace: float) -> int:
     from gracefulexitcmd.posix.guard import guarded
 
     try:
-        return guarded(work, grace, _killed)
+        return guarded(work, grace, partial(_killed, tidy))
     except (OSError, RuntimeError) as error:
         limit = _limit(error)
         if limit is None:
@@ -49,11 +55,12 @@ def _limit(error: OSError | RuntimeError) -> str | None:
     return None
 
 
-def _killed(number: int, left: Exit | None) -> None:
+def _killed(tidy: Callable[[], object], number: int, left: Exit | None) -> None:
     if sys.platform != "win32":
         from step_runner.jobs import leftovers
 
         leftovers.remove_own()
+        tidy()
     _tell(number, left)
 
 

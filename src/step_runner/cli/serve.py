@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from functools import partial
@@ -35,7 +36,21 @@ def command(path: str | None, graceful_exit_delay: float, arguments: tuple[str, 
     DIR is the directory for the socket, by default the one for temporary files. With a COMMAND the server also runs
     that, as soon as there is something on stdin for it to read, and ends with it and with its exit status.
     """
-    return guarded(partial(_serve, path, graceful_exit_delay, arguments), graceful_exit_delay)
+    work = partial(_serve, path, graceful_exit_delay, arguments)
+    return guarded(work, graceful_exit_delay, partial(_remove_socket, path, arguments))
+
+
+def _remove_socket(path: str | None, arguments: tuple[str, ...]) -> None:
+    """Remove the socket of a server that was killed."""
+    if sys.platform != "win32":
+        from step_runner.api.socket import make_free
+
+        with contextlib.suppress(StepRunnerError):  # somebody else's, by now
+            make_free(_socket_path(path, _split(arguments)[0]))
+
+
+def _socket_path(path: str | None, directory: str | None) -> str:
+    return os.path.abspath(options.socket_path(path, directory))
 
 
 def _serve(path: str | None, delay: float, arguments: tuple[str, ...], front_is_gone: int | None) -> int:
@@ -44,7 +59,7 @@ def _serve(path: str | None, delay: float, arguments: tuple[str, ...], front_is_
     from step_runner.api.server import serve
 
     directory, companion = _split(arguments)
-    path = os.path.abspath(options.socket_path(path, directory))
+    path = _socket_path(path, directory)
     # A step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
     return asyncio.run(serve(path, delay, dict(os.environ), _beside(companion), front_is_gone))

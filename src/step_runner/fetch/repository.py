@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import posixpath
 import re
+import sys
 from dataclasses import dataclass, field, replace
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
@@ -49,6 +50,10 @@ class Repository:
     @property
     def local_path(self) -> str:
         """The directory of a repository with the scheme `file`."""
+        if sys.platform == "win32":
+            from urllib.request import url2pathname
+
+            return url2pathname(self.path)
         return unquote(self.path) or "/"
 
     def submodule(self, url: str) -> Repository | None:

@@ -64,6 +64,11 @@ def is_powershell(shell: str) -> bool:
     return ntpath.splitext(ntpath.basename(shell))[0].lower() in POWERSHELLS
 
 
+def told(shell: str) -> str:
+    """Says by which shell a script is run."""
+    return f"{'there is no bash: ' if is_powershell(shell) else ''}the script is run by {shell}"
+
+
 def _stored(script: bytes, scratch: str, ending: str = "") -> str:
     """The path of a file that holds a script."""
     # Every script gets a file of its own: a shell that an earlier one left behind may still be reading.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
@@ -220,8 +221,8 @@ def _with_own_env(function: Function, context: StepsContext) -> StepsContext:
 def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str, ...], str]:
     if function is SCRIPT:
         command = script.command(str(reveal(context.inputs["script"])), context.job.scratch)
-        if script.is_powershell(command[0]):
-            context.job.sink.notice(f"there is no bash: the script is run by {command[0]}")
+        if sys.platform == "win32":  # which comes with no shell for all
+            context.job.sink.notice(script.told(command[0]))
         return command, context.job.work_dir
     scope = context.scope()
     try:

@@ -23,6 +23,15 @@ HERE = running_platform()
 ELSEWHERE = Platform("plan9", "mips")
 
 
+SPARSE_MAP = {
+    "GNU.sparse.major": "1",
+    "GNU.sparse.minor": "0",
+    "GNU.sparse.name": "newer",
+    "GNU.sparse.realsize": "1025",
+}
+"""What says that a map of chunks stands in front of what is in a file."""
+
+
 def member(name: str, content: bytes = b"", **attributes: Any) -> tuple[tarfile.TarInfo, bytes]:
     """An entry of an archive; `attributes` are those of TarInfo."""
     info = tarfile.TarInfo(name)
@@ -52,6 +61,18 @@ def archive(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
         for info, content in members:
             tar.addfile(info, io.BytesIO(content))
     return file.getvalue()
+
+
+def sparse(chunks: bytes, size: int) -> bytes:
+    """The header of a sparse file of this size in GNU tar's older format, with 512 bytes of content."""
+    info = tarfile.TarInfo("sparse")
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[386 : 386 + len(chunks)] = chunks
+    block[483:495] = b"%011o\0" % size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
 
 
 def files(**contents: str) -> bytes:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from step_runner.fetch.tree import Tree
 
 _PIECE = 1 << 20  # bytes
-_LARGEST_HEADER = 1 << 20  # bytes of extended headers, which tarfile reads into memory
+_LARGEST_HEADERS = 2 << 20  # bytes in front of one file, which tarfile keeps in memory
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _GZIP = b"\x1f\x8b"
 _WHITEOUT = ".wh."
@@ -43,11 +43,13 @@ def unpack(layer: io.RawIOBase, tree: Tree, cancellation: Cancellation) -> None:
     with _understood(), closing(ReadAhead(layer)) as ahead, closing(_decompressed(ahead)) as stream:
         if not stream.peek(1):
             return
-        with tarfile.TarFile(fileobj=cast("IO[bytes]", _Forward(stream, cancellation)), tarinfo=_Header) as archive:
+        forward = _Forward(stream, cancellation)
+        with tarfile.TarFile(fileobj=cast("IO[bytes]", forward), tarinfo=_Header) as archive:
             while member := archive.next():
                 # tarfile keeps every member, for random access: a hundred thousand take 100 MB.
                 archive.members.clear()  # type: ignore[attr-defined]
-                _apply(member, archive, tree, cancellation)
+                with forward.content():
+                    _apply(member, archive, tree, cancellation)
 
 
 def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, tree: Tree, cancellation: Cancellation) -> None:
@@ -171,27 +173,47 @@ class _Decompressed(io.RawIOBase):
 
 
 class _Forward:
-    """A stream that tarfile takes for a file: it asks for places in their order, and skips what it does not need."""
+    """A stream that tarfile takes for a file: it asks for places in their order, and skips what it does not need.
+
+    What it reads otherwise are headers, of which it keeps as many as there are in front of one file.
+    """
 
     def __init__(self, stream: io.BufferedReader[Any], cancellation: Cancellation) -> None:
         self._stream = stream
         self._cancellation = cancellation
         self._position = 0
+        self._headers = 0
+        self._in_content = False
 
     def read(self, size: int = -1) -> bytes:
-        # A few bytes from the registry can become gigabytes.
-        self._cancellation.check()
-        content: bytes = self._stream.read(size)
-        self._position += len(content)
-        return content
+        if not self._in_content:
+            self._headers += size
+            if self._headers > _LARGEST_HEADERS:
+                raise LayerError(f"has more than {_LARGEST_HEADERS >> 20} MiB of headers in front of one file")
+        return self._next(size)
 
     def tell(self) -> int:
         return self._position
 
     def seek(self, position: int) -> int:
-        while self._position < position and self.read(min(_PIECE, position - self._position)):
+        while self._position < position and self._next(min(_PIECE, position - self._position)):
             pass
         return self._position
+
+    @contextmanager
+    def content(self) -> Iterator[None]:
+        """Inside of the block a file is read, of any size; behind it come the headers of the next one."""
+        self._in_content = True
+        yield
+        self._in_content = False
+        self._headers = 0
+
+    def _next(self, size: int) -> bytes:
+        # A few bytes from the registry can become gigabytes.
+        self._cancellation.check()
+        content: bytes = self._stream.read(size)
+        self._position += len(content)
+        return content
 
 
 class _Sparse:
@@ -207,14 +229,18 @@ class _Sparse:
 
 
 class _Header(tarfile.TarInfo):
-    """A header that is refused where tarfile would read too much of the archive into memory for it."""
+    """A header that stands for one file alone, and whose size can be read."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
+        # What a global header says of all files behind it, engines for containers ignore; tarfile gathers it.
+        archive.pax_headers.clear()  # type: ignore[attr-defined]
+        return super().fromtarfile(archive)
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0:
-            raise LayerError(f"has a header of {header.size} bytes")
-        if not header.isreg() and not header.isdir() and header.size > _LARGEST_HEADER:
             raise LayerError(f"has a header of {header.size} bytes")
         return header
 

@@ -19,7 +19,11 @@ Place: TypeAlias = tuple[str, ...]
 """A path below the root as the names that lead there, none of which is a symbolic link, `.` or `..`."""
 
 _MOST_LINKS = 40  # that one path may follow, as Linux has it
+_LONGEST_TARGET = 4096  # characters, which no symbolic link can have on Linux, symlink(2)
 _DEEPEST = 256  # directories in one another, of which each takes a frame of the interpreter to be looked through
+_ROOM = 256 << 20  # bytes of memory for the names of an image: about a million
+_ENTRY = 200  # bytes that a file or link takes beside the letters of its path
+_MOST_MADE = 1000
 _PIECE = 1 << 20  # bytes
 
 
@@ -36,9 +40,11 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
-        self._links: dict[Place, dict[str, str]] = {}
-        # What the layer that is being laid has written, with the directories above.
-        self._fresh: set[Place] = set()
+        self._room = _ROOM
+        # By the text of the directory, since a place of many names takes ten times as much memory.
+        self._links: dict[str, dict[str, str]] = {}
+        # The texts of what the layer that is being laid has written, with the directories above.
+        self._fresh: set[str] = set()
         # The directories, by their paths as written, that this layer has files in: most files share one with others.
         self._made: dict[str, Place] = {}
 
@@ -71,9 +77,12 @@ class Tree:
         os.chmod(self._path(place), (mode & 0o755) | 0o400)
 
     def add_link(self, path: str, target: str) -> None:
-        """Remember a symbolic link."""
+        """Remember a symbolic link. LayerError: no system can make it."""
+        if len(target) >= _LONGEST_TARGET:
+            raise LayerError(f"has the symbolic link {_shown(path)} to a path of {len(target)} characters")
         place = self._vacant(path)
-        self._links.setdefault(place[:-1], {})[place[-1]] = target
+        self._take(len(target))
+        self._links.setdefault(_text(place[:-1]), {})[place[-1]] = target
         self._made.clear()
 
     def add_hard_link(self, path: str, target: str) -> None:
@@ -108,11 +117,12 @@ class Tree:
 
         Those that lead nowhere are left out: links in a circle, and to what no file of this system can be called.
         """
-        for directory, links in self._links.items():
+        for text, links in self._links.items():
+            directory = tuple(_parts(text))
             for name, target in links.items():
-                text = self._relative(directory, target)
-                if text is not None:
-                    os.symlink(text, self._path((*directory, name)))
+                leading = self._relative(directory, target)
+                if leading is not None:
+                    os.symlink(leading, self._path((*directory, name)))
 
     def _relative(self, directory: Place, target: str) -> str | None:
         """The text of a link that leads to the target: upwards through real directories, then downwards only."""
@@ -125,7 +135,7 @@ class Tree:
         except LayerError:
             return None
         place = (*place, name) if name else place
-        return posixpath.relpath("/" + "/".join(place), "/" + "/".join(directory))
+        return posixpath.relpath("/" + _text(place), "/" + _text(directory))
 
     # Places.
 
@@ -141,7 +151,7 @@ class Tree:
         pending, place, followed = deque(parts), list(start), 0
         while pending:
             part = pending.popleft()
-            target = self._links.get(tuple(place), {}).get(part)
+            target = self._links.get(_text(place), {}).get(part)
             if part == "..":
                 del place[-1:]
             elif target is not None:
@@ -167,12 +177,20 @@ class Tree:
             parent = self._resolve(parents)
             self._make_directory(parent)
             self._keep(parent)
+            if len(self._made) == _MOST_MADE:
+                self._made.clear()
             self._made[directory] = parent
         place = (*parent, name)
         if place != spare and self._exists(place):
             self._remove(place)
-        self._fresh.add(place)
+        self._take(_ENTRY + len(path))
+        self._fresh.add(_text(place))
         return place
+
+    def _take(self, room: int) -> None:
+        self._room -= room
+        if self._room < 0:
+            raise LayerError(f"has more files than the {_ROOM >> 20} MiB for their names hold, about a million")
 
     def _make_directory(self, place: Place) -> None:
         """Make a directory and those above it; a file or link that is in the way goes."""
@@ -182,28 +200,30 @@ class Tree:
             self._make_directory(place[:-1])
         if self._exists(place):
             self._remove(place)
-        os.mkdir(self._path(place), 0o755)
+        path = self._path(place)
+        self._take(_ENTRY + len(path))
+        os.mkdir(path, 0o755)
 
     def _keep(self, place: Place) -> None:
-        while place and place not in self._fresh:
-            self._fresh.add(place)
+        while place and _text(place) not in self._fresh:
+            self._fresh.add(_text(place))
             place = place[:-1]
 
     def _hide(self, place: Place) -> None:
-        if place not in self._fresh:
+        if _text(place) not in self._fresh:
             self._remove(place)
         elif self._is_directory(place):
             self._hide_content(place)
 
     def _hide_content(self, directory: Place) -> None:
-        names = {*os.listdir(self._path(directory)), *self._links.get(directory, {})}
+        names = {*os.listdir(self._path(directory)), *self._links.get(_text(directory), {})}
         for name in names:
             self._hide((*directory, name))
 
     def _remove(self, place: Place) -> None:
         self._made.clear()
         if self._link(place) is not None:
-            del self._links[place[:-1]][place[-1]]
+            del self._links[_text(place[:-1])][place[-1]]
         elif self._is_directory(place):
             self._remove_directory(place)
         elif self._exists(place):
@@ -213,16 +233,16 @@ class Tree:
         path = self._path(place)
         for directory, _, _ in os.walk(path):
             below = os.path.relpath(directory, path)
-            self._links.pop(place if below == "." else (*place, *below.split(os.sep)), None)
+            self._links.pop(_text(place if below == "." else (*place, *below.split(os.sep))), None)
         shutil.rmtree(path)
 
     # What is there.
 
     def _path(self, place: Place) -> str:
-        return "/".join((self._root, *place))
+        return _text((self._root, *place))
 
     def _link(self, place: Place) -> str | None:
-        return self._links.get(place[:-1], {}).get(place[-1]) if place else None
+        return self._links.get(_text(place[:-1]), {}).get(place[-1]) if place else None
 
     def _exists(self, place: Place) -> bool:
         return self._link(place) is not None or os.path.lexists(self._path(place))
@@ -250,6 +270,10 @@ def _plain(name: str) -> str:
     if not is_plain(name):
         raise LayerError(f"has the name {_shown(name)}, which no file of this system can have")
     return name
+
+
+def _text(place: Iterable[str]) -> str:
+    return "/".join(place)
 
 
 def _shown(path: str) -> str:

@@ -1,0 +1,148 @@
+"""Layers that would take more memory, time or frames of the interpreter than an honest one does."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import tarfile
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from tests.support.images import SPARSE_MAP, archive, directory, member, sparse, symlink
+from tests.support.layers import Raw, lay
+
+from step_runner.errors import StoppedError
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.layers import unpack
+from step_runner.fetch.tree import LayerError, Tree
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "root"
+    path.mkdir()
+    return path
+
+
+def header(kind: bytes, size: int) -> bytes:
+    """The block that says that so many bytes of an extended header follow."""
+    info = tarfile.TarInfo("a")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        header(tarfile.XHDTYPE, 1 << 40) + bytes(10_000),
+        header(tarfile.GNUTYPE_LONGNAME, 1 << 40) + bytes(10_000),
+        (header(tarfile.GNUTYPE_LONGNAME, 1 << 20) + b"n" * (1 << 20)) * 3,
+        sparse(b"\0" * 96 + b"\1", 512) + (b"00000000001\0" * 42 + b"\1" + bytes(7)) * 6_000,
+        archive(member("a", b"9999999\n" + b"1\n" * 1_500_000, pax_headers=SPARSE_MAP)),
+    ],
+    ids=["pax", "gnu", "three of gnu", "chunks of gnu", "chunks of pax"],
+)
+def test_headers_that_would_fill_the_memory_are_refused(root: Path, layer: bytes) -> None:
+    with pytest.raises(LayerError, match=r"^has more than 2 MiB of headers in front of one file$"):
+        lay(root, zstd.compress(layer))
+
+
+def test_files_with_large_headers_may_be_many(root: Path) -> None:
+    attributes = {"SCHILY.xattr.user.x": "x" * 60_000}
+    names = [f"{number:0>150}" for number in range(100)]
+
+    assert len(lay(root, archive(*(member(name, b"1", pax_headers=attributes) for name in names)))) == 100
+
+
+def test_header_for_all_files_is_ignored(root: Path) -> None:
+    """Engines for containers do so, and what many of them say would be gathered."""
+    record = b"13 path=evil\n"
+    layer = header(tarfile.XGLTYPE, len(record)) + record.ljust(512, b"\0") + archive(member("a", b"1"))
+
+    assert lay(root, layer) == {"a": "1"}
+
+
+def headers_in_memory() -> int:
+    gc.collect()
+    return sum(isinstance(each, tarfile.TarInfo) for each in gc.get_objects())
+
+
+def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
+    class Counting(Tree):
+        headers = 0
+
+        def add_directory(self, path: str, mode: int) -> None:
+            self.headers = headers_in_memory() if path == "last" else 0
+
+    content = archive(*(directory(f"d{number}") for number in range(50)), directory("last"))
+    before = headers_in_memory()
+    tree = Counting(root)
+    unpack(Raw(content), tree, Cancellation())
+
+    assert before < tree.headers < before + 10
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda number: directory(f"d{number}"), member, lambda number: symlink(f"l{number}", "x")],
+    ids=["directories", "files", "links"],
+)
+def test_image_of_more_files_than_fit_in_memory_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr("step_runner.fetch.tree._ROOM", 20_000)
+    half = archive(*(made(str(number)) for number in range(60)))
+    lay(root, half)
+
+    with pytest.raises(LayerError, match=r"^has more files than .* for their names hold, about a million$"):
+        lay(root.parent, half, archive(*(made(f"x/{number}") for number in range(60))))
+
+
+def test_link_that_no_system_can_make_is_refused(root: Path) -> None:
+    with pytest.raises(LayerError, match=r"^has the symbolic link 'a' to a path of 5000 characters$"):
+        lay(root, archive(symlink("a", "x" * 5000)))
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
+def test_file_of_a_negative_size_is_refused(root: Path, form: Literal[1, 2]) -> None:
+    """All that follows would be read into memory."""
+    negative = member("a", b"x" * 100, pax_headers={"size": "-1"})
+    if form == tarfile.GNU_FORMAT:
+        negative[0].size = -1
+    with pytest.raises(LayerError, match=r"^has a (header|file) of -1 bytes"):
+        lay(root, negative[0].tobuf(form) + b"x" * 10_000)
+
+
+def test_cancel_ends_it_in_a_hole(root: Path) -> None:
+    """A few bytes of an archive can be a file of a terabyte."""
+    cancellation = Cancellation()
+    hole = member("sparse", pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)})
+    layer = hole[0].tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+
+    def cancel() -> None:
+        while not (root / "sparse").exists() or not (root / "sparse").stat().st_size:
+            """It is not being written yet."""
+        cancellation.cancel()
+
+    cancelling = threading.Thread(target=cancel)
+    cancelling.start()
+    with pytest.raises(StoppedError):
+        unpack(Raw(layer), Tree(root), cancellation)
+    cancelling.join()
+
+
+@pytest.mark.parametrize("made", [directory, member, partial(symlink, target="x")], ids=["directory", "file", "link"])
+def test_tree_of_more_levels_than_can_be_looked_through_is_refused(root: Path, made: Callable[..., Any]) -> None:
+    with pytest.raises(LayerError, match=r"^has more than 256 directories in one another, 'd' the last$"):
+        lay(root, archive(made("/".join(["d"] * 300))))

@@ -6,13 +6,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.fetch.conftest import odd_registry
 from tests.runner.conftest import Workshop, workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Workshop", "install", "workshop"]
+__all__ = ["Workshop", "install", "odd_registry", "workshop"]
 
 
 @pytest.fixture

@@ -281,6 +281,25 @@ def test_layer_that_is_refused_is_named(
     assert cache.entries() == []
 
 
+def test_layer_that_is_refused_is_not_waited_for(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    """However slowly the rest of it would come."""
+    odd_registry.offer("x", "1", {HERE: [b"x" * 4_000_000]})
+
+    def stall(request: BaseHTTPRequestHandler) -> bool:
+        if "/blobs/" not in request.path:
+            return False
+        send(request, 200, odd_registry.content(request.path)[:1_500_000], {"Content-Length": "4000000"})
+        odd_registry.stall()
+        return True
+
+    odd_registry.answer = stall
+    with pytest.raises(FetchError, match="is no tar archive, alone or in zstd or gzip"):
+        cache.fetch_image(odd_registry.host, "x", "1")
+
+    # Who waits gives up after half a minute, and asks again.
+    assert len(odd_registry.blob_requests()) == 1
+
+
 def test_link_that_leads_out_takes_nothing_with_it(
     registry: RegistryServer, repository: str, cache: FetchCache, tmp_path: Path
 ) -> None:

@@ -55,6 +55,38 @@ def test_error_is_raised_where_the_bytes_would_have_come() -> None:
         assert stream.read(1) == b""
 
 
+class Slow(io.RawIOBase):
+    """Gives one piece, and the next when it is told to."""
+
+    def __init__(self) -> None:
+        self.told = threading.Event()
+        self._pieces = iter([b"first", b"second"])
+
+    def read(self, size: int = -1) -> bytes:
+        piece = next(self._pieces, b"")
+        if piece == b"second":
+            self.told.wait()
+        return piece
+
+
+def test_stream_is_told_to_give_up_where_its_reader_fails_before_the_end() -> None:
+    def use(stream: ReadAhead) -> None:
+        assert stream.read(5) == b"first"
+        raise RuntimeError("no use")
+
+    slow = Slow()
+    with pytest.raises(RuntimeError, match="no use"), ReadAhead(slow, slow.told.set) as stream:
+        use(stream)
+
+
+def test_stream_that_has_ended_is_not_told_to_give_up() -> None:
+    told = threading.Event()
+    with pytest.raises(OSError, match="broken"), ReadAhead(Source(0, OSError("broken")), told.set) as stream:
+        stream.read(1)
+
+    assert not told.is_set()
+
+
 def test_closing_ends_the_thread() -> None:
     stream = ReadAhead(Source(20))
     stream.close()

@@ -6,11 +6,13 @@ import logging
 import os
 import posixpath
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
 from step_runner.builtin.contents import Files, PlatformFiles, made
+from step_runner.builtin.interruption import until_exit
 from step_runner.builtin.oci_publish import publish
 from step_runner.builtin.repository import RepositoryName
 from step_runner.builtin.version import Version
@@ -76,13 +78,12 @@ def build(
 def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetched:
     """Fetches an image into the function cache. Raises FetchError."""
     from step_runner.fetch.cache import Cache
-    from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.oci import fetch_oci
     from step_runner.model import Oci
 
     _tell("step/oci/fetch", f'"{registry}/{repository}:{tag}" as the function')
     reference = Oci(registry=registry, repository=repository, tag=tag or "latest")
-    directory = fetch_oci(reference, Cache(), Cancellation(), environment=lambda: os.environ)
+    directory = until_exit(partial(fetch_oci, reference, Cache(), environment=lambda: os.environ))
     separator = "@" if ":" in reference.tag else ":"
     path = posixpath.normpath(posixpath.join(directory, step_path.strip("/")))
     return Fetched(path, f"{registry}/{repository}{separator}{reference.tag}")

@@ -9,7 +9,7 @@ import io
 import sys
 import tarfile
 import zlib
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from step_runner.fetch.read_ahead import ReadAhead
@@ -34,13 +34,17 @@ _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 
 
-def unpack(layer: io.RawIOBase, tree: Tree, cancellation: Cancellation) -> None:
+def unpack(
+    layer: io.RawIOBase, tree: Tree, cancellation: Cancellation, abandon: Callable[[], None] = lambda: None
+) -> None:
     """Lay a layer over what is in the tree. Devices and pipes are left out.
 
     LayerError: it is no archive, or would write outside. StoppedError: cancelled. What reading raises passes through.
+    Where it raises before the layer's end, it calls `abandon`, which has whoever reads the layer give up.
     """
     tree.begin_layer()
-    with _understood(), closing(ReadAhead(layer)) as ahead, closing(_decompressed(ahead)) as stream:
+    with _understood(), ReadAhead(layer, abandon) as ahead:
+        stream = _decompressed(ahead)
         if not stream.peek(1):
             return
         forward = _Forward(stream, cancellation)

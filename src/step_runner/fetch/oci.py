@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from step_runner.errors import FetchError, StepRunnerError
+from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.credentials import find_credentials
 from step_runner.fetch.image import (
     Descriptor,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from step_runner.fetch.cache import Cache, Key
-    from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.registry import ImageRepository
     from step_runner.model import Oci
 
@@ -75,6 +75,8 @@ class _Fetch:
     environment: Callable[[], Mapping[str, str]]
     progress: Callable[[str], None]
     platform: Platform
+    line: Cancellation = field(default_factory=Cancellation)
+    """Ends what comes from the registry, when the fetch is cancelled and when it has failed."""
 
     @property
     def name(self) -> str:
@@ -110,9 +112,9 @@ class _Fetch:
         # Loading urllib3 takes a twentieth of a second; what the cache answers does without.
         from step_runner.fetch.registry import open_repository
 
-        with _explained(self.name, self.cancellation):
+        with _explained(self.name, self.cancellation), self.cancellation.calling(self.line.cancel):
             credentials = find_credentials(self.environment(), self.registry, self.repository, self.cancellation)
-            with open_repository(self.registry, self.repository, credentials, self.cancellation) as repository:
+            with open_repository(self.registry, self.repository, credentials, self.line) as repository:
                 yield repository
 
     def _choose(self, index: Index) -> Descriptor:
@@ -157,7 +159,7 @@ class _Fetch:
         for layer in image.layers:
             try:
                 with repository.blob(layer, received) as blob:
-                    unpack(blob, tree, self.cancellation)
+                    unpack(blob, tree, self.cancellation, self.line.cancel)
                     blob.drain()
             except LayerError as error:
                 raise ImageError(f"the layer {layer.digest} {error}; it is refused, build the image anew") from None

@@ -5,6 +5,11 @@ from __future__ import annotations
 import io
 import threading
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
 
 PIECE = 1 << 20
 """Bytes that are read at once."""
@@ -18,8 +23,10 @@ class ReadAhead(io.RawIOBase):
     Closing it ends the thread, as soon as the stream gives up the piece that it is waiting for, and not the stream.
     """
 
-    def __init__(self, source: io.RawIOBase) -> None:
+    def __init__(self, source: io.RawIOBase, abandon: Callable[[], None] = lambda: None) -> None:
+        """Where a `with` block for it raises before the end, `abandon` is called, which has the stream give up."""
         self._source = source
+        self._abandon = abandon
         self._pieces: SimpleQueue[bytes | Exception] = SimpleQueue()
         self._room = threading.Semaphore(_AHEAD)
         self._stopping = False
@@ -40,6 +47,14 @@ class ReadAhead(io.RawIOBase):
         memoryview(buffer)[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A stream can take any time for a piece that nobody wants any more.
+        if kind and not self._ended:
+            self._abandon()
+        self.close()
 
     def close(self) -> None:
         """End the thread."""

@@ -1,4 +1,4 @@
-"""A cancel of the functions that speak to registries: at once, by themselves, and nothing half made is left."""
+"""A cancel of the functions that speak to registries: at once, by themselves, and nothing half made is kept."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ async def test_cancel_ends_a_function_that_a_registry_keeps_waiting(
     assert outcome.error is not None
     assert message(outcome.error) == 'step "a": stopped on request; exec: exit status 143'
     assert not workshop.stopped[0][1].forced
-    assert left_half_made() == []
+    assert cached() == []
 
 
-def left_half_made() -> list[Path]:
-    return list(Path(os.environ["TMPDIR"]).glob("step-runner-cache/partial/*"))
+def cached() -> list[Path]:
+    return list(Path(os.environ["TMPDIR"]).glob("step-runner-cache/entries/*"))

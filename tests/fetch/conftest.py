@@ -109,7 +109,10 @@ class FetchCache(Cache):
         return (self.fetch(url, revision) / "steps/hello/step.yml").read_text()
 
     def entries(self) -> list[str]:
-        """The names of all that is there, finished and half made."""
+        """The names of all that is there, finished and half made, when what removes the latter aside has ended."""
+        for thread in threading.enumerate():
+            if thread.name == "sweep":
+                thread.join()
         return sorted(path.name for kind in ("entries", "partial") for path in (self.root / kind).glob("*"))
 
 

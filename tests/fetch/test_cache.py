@@ -14,10 +14,13 @@ import pytest
 from step_runner.errors import FetchError, StoppedError
 from step_runner.fetch.cache import Cache, encoded
 from step_runner.fetch.cancellation import Cancellation
+from step_runner.removal import remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.fetch.conftest import FetchCache
 
 KEY = ("kind", "name")
 
@@ -57,6 +60,41 @@ def test_failure_leaves_nothing(cache: Cache, cancellation: Cancellation, tmp_pa
     assert cache.find(KEY) is None
     assert list((tmp_path / "cache/partial").iterdir()) == []
     assert (cache.get(KEY, write_hello, cancellation) / "file").read_text() == "hello"
+
+
+def test_cancel_at_the_end_of_making_leaves_nothing(cache: FetchCache, cancellation: Cancellation) -> None:
+    def make(directory: Path, scratch: Path) -> None:
+        write_hello(directory, scratch)
+        cancellation.cancel()
+
+    with pytest.raises(StoppedError):
+        cache.get(KEY, make, cancellation)
+
+    assert cache.entries() == []
+
+
+def test_cancel_waits_for_no_removal(
+    cache: Cache, cancellation: Cancellation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on aside, and who wants the same directory then waits for it."""
+    go_on = threading.Event()
+
+    def remove_late(directory: str) -> bool:
+        go_on.wait()
+        return remove(directory)
+
+    def make(directory: Path, scratch: Path) -> None:
+        write_hello(directory, scratch)
+        monkeypatch.setattr("step_runner.fetch.cache.remove", remove_late)
+        cancellation.cancel()
+
+    with pytest.raises(StoppedError):
+        cache.get(KEY, make, cancellation)
+
+    assert [path.name for path in (tmp_path / "cache/partial").iterdir()] == [encoded(KEY)]
+    go_on.set()
+    assert [path.name for path in cache.get(KEY, write_hello, Cancellation()).iterdir()] == ["file"]
+    assert list((tmp_path / "cache/partial").iterdir()) == []
 
 
 def test_default_root_is_in_the_directory_for_temporary_files(

@@ -78,6 +78,17 @@ def test_existing_file_is_not_replaced_by_a_link(tmp_path: Path, cancellation: C
         checkout.finish()
 
 
+def test_cancel_ends_the_making_of_links(tmp_path: Path, cancellation: Cancellation) -> None:
+    store, commit = store_with((b"link", 0o120000, b"target"))
+    checkout = Checkout(tmp_path, cancellation)
+    checkout.write(store, commit)
+    cancellation.cancel()
+
+    with pytest.raises(StoppedError):
+        checkout.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_cancel_ends_the_writing(tmp_path: Path, cancellation: Cancellation) -> None:
     store, commit = store_with((b"file", 0o100644, b"new"))
     cancellation.cancel()

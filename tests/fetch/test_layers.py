@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.images import SPARSE_MAP, archive, directory, hard_link, member, sparse, symlink
-from tests.support.layers import Raw, lay, outside
+from tests.support.layers import Raw, lay, outside, shape
 
 from step_runner.errors import StoppedError
 from step_runner.fetch.cancellation import Cancellation
@@ -354,6 +354,16 @@ def test_root_itself_is_no_file(root: Path, name: str) -> None:
 
 def test_root_itself_may_be_a_directory(root: Path) -> None:
     assert lay(root, archive(directory("./", 0o000), member("a", b"1"))) == {"a": "1"}
+
+
+def test_cancel_ends_it_between_two_links(root: Path) -> None:
+    cancellation, tree = Cancellation(), Tree(root)
+    unpack(Raw(archive(symlink("a", "b"))), tree, cancellation)
+    cancellation.cancel()
+
+    with pytest.raises(StoppedError):
+        tree.finish(cancellation)
+    assert shape(root) == {}
 
 
 def test_cancel_ends_it_between_two_files(root: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.tree import LayerError, Tree
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def test_nothing_gets_out(actions: list[Callable[[Tree], None]]) -> None:
             except LayerError:
                 continue
             assert not any(path.is_symlink() for path in root.rglob("*"))
-        tree.finish()
+        tree.finish(Cancellation())
         links = [path for path in root.rglob("*") if path.is_symlink()]
         assert all(Path(os.path.realpath(link)).is_relative_to(root) for link in links)
         assert {path.name for path in (*around.iterdir(), *(around / "b").iterdir())} == {"b", "c", "secret"}

@@ -31,7 +31,7 @@ def lay(root: Path, *layers: bytes) -> dict[str, str]:
     tree = Tree(root)
     for layer in layers:
         unpack(Raw(layer), tree, Cancellation())
-    tree.finish()
+    tree.finish(Cancellation())
     return shape(root)
 
 

@@ -14,11 +14,12 @@ import os
 import stat
 import sys
 import tempfile
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from step_runner.errors import FetchError
+from step_runner.errors import FetchError, StepRunnerError, StoppedError
 from step_runner.removal import remove
 
 if sys.platform == "win32":
@@ -40,6 +41,7 @@ _LONGEST_NAME = 80 if sys.platform == "win32" else 200  # file systems allow 255
 _PAUSE = 0.02  # seconds
 _MODE = 0o700 if sys.platform == "win32" else 0o750
 """Of the cache's directory. Python makes it private on Windows for this mode alone, in its newer versions."""
+_MOMENT = 0.5  # seconds that a cancel may take for what was half made
 
 
 class Cache:
@@ -62,16 +64,20 @@ class Cache:
         """The directory of `key`, made now if it is not there; however many ask, one makes it and the others wait.
 
         What `make` raises passes through, and nothing is kept then. FetchError: the cache cannot be used.
-        StoppedError: cancelled while waiting for another process.
+        StoppedError: cancelled; what was half made may take a while to be removed, and nobody waits for it.
         """
         found = self.find(key)
         if found:
             return found
         self._create()
-        with self._locked(encoded(key), cancellation):
-            return self.find(key) or self._make(encoded(key), make)
+        try:
+            with self._locked(encoded(key), cancellation):
+                return self.find(key) or self._make(encoded(key), make, cancellation)
+        except StoppedError:
+            self._sweep_aside()
+            raise
 
-    def _make(self, name: str, make: Make) -> Path:
+    def _make(self, name: str, make: Make, cancellation: Cancellation) -> Path:
         self._sweep()
         partial, entry = self._root / "partial" / name, self._root / "entries" / name
         remove(os.fspath(partial))
@@ -80,10 +86,15 @@ class Cache:
                 directory.mkdir(0o750)
         try:
             make(partial / "entry", partial / "scratch")
+            cancellation.check()
             with _explained(entry):
                 (partial / "entry").rename(entry)
-        finally:
+        except StoppedError:
+            raise
+        except BaseException:
             remove(os.fspath(partial))
+            raise
+        remove(os.fspath(partial))
         return entry
 
     def _create(self) -> None:
@@ -126,8 +137,18 @@ class Cache:
         finally:
             os.close(lock)
 
+    def _sweep_aside(self) -> None:
+        """Remove what was left half made in a thread, which ends with this process; the next `get` does the rest."""
+        sweeping = threading.Thread(target=self._sweep_quietly, name="sweep", daemon=True)
+        sweeping.start()
+        sweeping.join(_MOMENT)
+
+    def _sweep_quietly(self) -> None:
+        with suppress(StepRunnerError, OSError):
+            self._sweep()
+
     def _sweep(self) -> None:
-        """Remove what dead processes left half made."""
+        """Remove what dead processes and cancelled fetches left half made."""
         for left_over in (self._root / "partial").iterdir():
             with self._lock_file(left_over.name) as lock:
                 if _try_lock(lock):

@@ -65,11 +65,13 @@ class Checkout:
         return submodules
 
     def finish(self) -> None:
-        """Make the symbolic links. TreeError: one leads out of the directory."""
+        """Make the symbolic links. TreeError: one leads out of the directory. StoppedError: cancelled."""
         for path, target in self._links:
+            self._cancellation.check()
             with _once(path):
                 (self._root / path).symlink_to(target)
         for path, target in self._links:
+            self._cancellation.check()
             if PurePath(target).is_absolute() or not self._holds(path):
                 raise TreeError(f"the symbolic link {_shown(path)} leads out of the repository, to {_shown(target)}")
 

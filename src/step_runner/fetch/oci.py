@@ -163,7 +163,7 @@ class _Fetch:
                     blob.drain()
             except LayerError as error:
                 raise ImageError(f"the layer {layer.digest} {error}; it is refused, build the image anew") from None
-        tree.finish()
+        tree.finish(self.cancellation)
 
     def _counter(self, size: int) -> Callable[[int], None]:
         received = 0

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from step_runner.fetch.cancellation import Cancellation
+
 Place: TypeAlias = tuple[str, ...]
 """A path below the root as the names that lead there, none of which is a symbolic link, `.` or `..`."""
 
@@ -112,14 +114,16 @@ class Tree:
         if self._is_directory(place):
             self._hide_content(place)
 
-    def finish(self) -> None:
+    def finish(self, cancellation: Cancellation) -> None:
         """Make the symbolic links, each of which leads to where it led in the image, inside of the root.
 
         Those that lead nowhere are left out: links in a circle, and to what no file of this system can be called.
+        StoppedError: cancelled.
         """
         for text, links in self._links.items():
             directory = tuple(_parts(text))
             for name, target in links.items():
+                cancellation.check()
                 leading = self._relative(directory, target)
                 if leading is not None:
                     os.symlink(leading, self._path((*directory, name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -160,6 +161,75 @@ def test_root_that_cannot_be_made_is_explained(tmp_path: Path, cancellation: Can
         FetchError, match=r"^the function cache cannot use .*/file/cache: not a directory; make room there, or"
     ):
         Cache(tmp_path / "file/cache").get(KEY, write_hello, cancellation)
+
+
+# What cleaners of temporary files leave
+
+
+def write_two(directory: Path, scratch: Path) -> None:
+    (directory / "a").write_text("1")
+    (directory / "b").write_text("2")
+
+
+@pytest.mark.parametrize("lost", ["oldest", "names", "files/a", "files"])
+def test_entry_that_is_not_whole_is_made_once_more_beside_it(
+    cache: Cache, cancellation: Cancellation, lost: str
+) -> None:
+    """A step that is running may use what is left of the older one."""
+    before = cache.get(KEY, write_two, cancellation)
+    removed = before.parent / lost
+    shutil.rmtree(removed) if removed.is_dir() else removed.unlink()
+    left = sorted(before.parent.rglob("*"))
+
+    assert cache.find(KEY) is None
+    with ThreadPoolExecutor(10) as pool:
+        (after,) = set(pool.map(lambda _: cache.get(KEY, write_two, Cancellation()), range(20)))
+    assert sorted(path.name for path in after.iterdir()) == ["a", "b"]
+    assert cache.find(KEY) == after
+    assert sorted(before.parent.rglob("*")) == left
+
+
+def test_mark_of_an_entry_is_older_than_all_in_it(cache: Cache, cancellation: Cancellation) -> None:
+    """So it goes first, and no later use makes it younger."""
+    made = cache.get(KEY, write_two, cancellation)
+    cache.find(KEY)
+    mark = (made.parent / "oldest").stat()
+    ages = [path.stat() for path in made.iterdir()]
+
+    assert max(mark.st_mtime_ns, mark.st_ctime_ns) <= min(age.st_mtime_ns for age in ages)
+    assert mark.st_atime_ns <= min(age.st_atime_ns for age in ages)
+
+
+def test_entry_in_which_a_function_has_written_is_whole(cache: Cache, cancellation: Cancellation) -> None:
+    made = cache.get(KEY, write_two, cancellation)
+    (made / "__pycache__").mkdir()
+
+    assert cache.find(KEY) == made
+
+
+def test_entry_that_is_not_valid_is_made_once_more(cache: Cache, cancellation: Cancellation) -> None:
+    def valid(directory: Path) -> bool:
+        return (directory / "file").read_text() == "hello"
+
+    before = cache.get(KEY, write_hello, cancellation, valid)
+    (before / "file").write_text("")
+    assert cache.find(KEY, valid) is None
+    after = cache.get(KEY, write_hello, cancellation, valid)
+    assert cache.find(KEY, valid) == after != before
+
+
+def test_lock_that_is_taken_is_a_young_file(cache: Cache, cancellation: Cancellation, tmp_path: Path) -> None:
+    """A cleaner that removed it would have two make the same directory."""
+    with pytest.raises(FetchError):
+        cache.get(KEY, fail, cancellation)
+    lock = tmp_path / "cache/locks" / encoded(KEY)
+    os.utime(lock, (0, 0))
+    cache.get(KEY, write_hello, cancellation)
+
+    assert lock.stat().st_mtime > 0
+
+
+# Keys
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,21 @@ def test_tag_and_hash_come_from_the_cache_without_network(
     assert server.requests == []
 
 
+@pytest.mark.parametrize("text", ["", "f" * 39, "\0" * 40], ids=["empty", "short", "zeros"])
+def test_commit_of_a_tag_that_was_spoilt_in_the_cache_is_looked_up_anew(
+    server: GitServer, project: Project, cache: FetchCache, text: str
+) -> None:
+    project.git("tag", "v1")
+    cache.fetch(server.url("project"), "v1")
+    (noted,) = cache.root.glob("entries/git-revision@*/files/commit")
+    noted.write_text(text)
+
+    assert cache.fetch_step(server.url("project"), "v1") == "one"
+    server.requests.clear()
+    assert cache.fetch_step(server.url("project"), "v1") == "one"
+    assert server.requests == []
+
+
 def test_cached_branch_is_not_served_without_network(server: GitServer, project: Project, cache: FetchCache) -> None:
     url = server.url("project")
     cache.fetch(url, "main")

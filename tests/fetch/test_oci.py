@@ -7,8 +7,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,9 +26,8 @@ from tests.support.images import (
     push_all,
     symlink,
 )
-from tests.support.odd_registry import send
 
-from step_runner.errors import FetchError, StoppedError
+from step_runner.errors import FetchError
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.image import CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of
 from step_runner.fetch.oci import fetch_oci
@@ -42,8 +41,7 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from http.server import BaseHTTPRequestHandler
-    from pathlib import Path
+    from collections.abc import Callable
 
     from tests.fetch.conftest import FetchCache
     from tests.support.odd_registry import OddRegistry
@@ -203,6 +201,36 @@ def test_cached_digest_needs_no_registry_and_no_credentials(
     assert cache.fetch_image(NOWHERE, repository, wanted, DOCKER_AUTH_CONFIG="not JSON") == first
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [os.unlink, lambda path: path.write_text(""), lambda path: path.write_text("x" * 71)],
+    ids=["gone", "empty", "something else"],
+)
+def test_index_that_was_spoilt_in_the_cache_is_looked_up_anew(
+    odd_registry: OddRegistry, cache: FetchCache, spoil: Callable[[Path], None]
+) -> None:
+    digest = odd_registry.offer("x", "1", {HERE: [files(a="x")]})
+    first = cache.fetch_image(odd_registry.host, "x", digest)
+    (noted,) = cache.root.glob("entries/oci-index@*/files/digest")
+    spoil(noted)
+
+    assert cache.fetch_image(odd_registry.host, "x", digest) == first
+    assert cache.fetch_image(NOWHERE, "x", digest) == first
+
+
+def test_image_whose_files_were_removed_from_the_cache_is_fetched_anew(
+    odd_registry: OddRegistry, cache: FetchCache
+) -> None:
+    """As a cleaner does that leaves directories alone."""
+    digest = odd_registry.offer("x", "1", {HERE: [archive(member("d/a", b"x"))]})
+    first = cache.fetch_image(odd_registry.host, "x", digest)
+    for path in filter(Path.is_file, cache.root.rglob("*")):
+        path.unlink()
+
+    assert (cache.fetch_image(odd_registry.host, "x", digest) / "d/a").read_text() == "x"
+    assert (first / "d").is_dir()
+
+
 PROGRAM = """
 import sys
 from step_runner.fetch.cache import Cache
@@ -281,25 +309,6 @@ def test_layer_that_is_refused_is_named(
     assert cache.entries() == []
 
 
-def test_layer_that_is_refused_is_not_waited_for(odd_registry: OddRegistry, cache: FetchCache) -> None:
-    """However slowly the rest of it would come."""
-    odd_registry.offer("x", "1", {HERE: [b"x" * 4_000_000]})
-
-    def stall(request: BaseHTTPRequestHandler) -> bool:
-        if "/blobs/" not in request.path:
-            return False
-        send(request, 200, odd_registry.content(request.path)[:1_500_000], {"Content-Length": "4000000"})
-        odd_registry.stall()
-        return True
-
-    odd_registry.answer = stall
-    with pytest.raises(FetchError, match="is no tar archive, alone or in zstd or gzip"):
-        cache.fetch_image(odd_registry.host, "x", "1")
-
-    # Who waits gives up after half a minute, and asks again.
-    assert len(odd_registry.blob_requests()) == 1
-
-
 def test_link_that_leads_out_takes_nothing_with_it(
     registry: RegistryServer, repository: str, cache: FetchCache, tmp_path: Path
 ) -> None:
@@ -364,49 +373,3 @@ def test_file_whose_name_is_too_long_is_told_of(odd_registry: OddRegistry, cache
     with pytest.raises(FetchError, match=r"x:1: it has a file whose name is too long for this system; build the image"):
         cache.fetch_image(odd_registry.host, "x", "1")
     assert cache.entries() == []
-
-
-# Cancelling
-
-
-@pytest.mark.parametrize(("where", "sent"), [("manifest", 100), ("blob", 100), ("blob", 2_500_000)])
-def test_cancel_ends_a_fetch_in_the_middle(odd_registry: OddRegistry, cache: FetchCache, where: str, sent: int) -> None:
-    odd_registry.offer("x", "1", {HERE: [archive(member("a", bytes(5_000_000)))]})
-
-    def stall(request: BaseHTTPRequestHandler) -> bool:
-        if f"/{where}s/" not in request.path:
-            return False
-        send(request, 200, odd_registry.content(request.path)[:sent], {"Content-Length": "5000000"})
-        odd_registry.stall()
-        return True
-
-    odd_registry.answer = stall
-    cancellation = Cancellation()
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            cache.fetch_image(odd_registry.host, "x", "1", cancellation)
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    assert odd_registry.stalled.wait(10)
-    cancellation.cancel()
-    # It is promised within a second, which a busy machine may need some more for; the server says nothing any more.
-    thread.join(5)
-
-    assert not thread.is_alive()
-    assert [type(error) for error in errors] == [StoppedError]
-    assert cache.entries() == []
-
-
-def test_cancelled_fetch_does_not_begin(odd_registry: OddRegistry, cache: FetchCache) -> None:
-    cancellation = Cancellation()
-    cancellation.cancel()
-
-    with pytest.raises(StoppedError):
-        cache.fetch_image(odd_registry.host, "x", "1", cancellation)
-
-    assert odd_registry.asked == []

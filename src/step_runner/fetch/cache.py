@@ -1,15 +1,21 @@
 """Directories that are made once and kept: the function cache.
 
-    <root>/entries/<key>   finished directories, never changed and never removed
+    <root>/entries/<key>   what is finished, never changed and never removed: the directory, and two marks beside it
     <root>/partial/<key>   a directory that is being made, by the process that holds the lock of its key
     <root>/locks/<key>     an empty file, locked while its directory is being made
 
 The kernel releases the locks of a dead process, so what lies under `partial` without a lock is left over.
+
+Cleaners of temporary files remove the oldest ones. So each entry has an empty file, `oldest`, which is older than all
+others and which nobody reads or writes, and a file `names` of as many bytes as there were names in the directory. An
+entry that lacks any of these is thinned out. Running steps may use it all the same, so it stays, and the next one for
+its key, `<key>+1`, is made beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
 import sys
@@ -36,6 +42,9 @@ Key: TypeAlias = tuple[str, ...]
 Make: TypeAlias = "Callable[[Path, Path], None]"
 """Fills the first directory, which is empty; the second is for its temporary files and is thrown away."""
 
+Valid: TypeAlias = "Callable[[Path], bool]"
+"""Whether a directory holds what it should."""
+
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-.")
 _LONGEST_NAME = 80 if sys.platform == "win32" else 200  # file systems allow 255 bytes, Windows a path of 259
 _PAUSE = 0.02  # seconds
@@ -51,43 +60,54 @@ class Cache:
         """Use the cache at `root`; without one, at `step-runner-cache` in the directory for temporary files."""
         self._root = Path(root) if root else Path(tempfile.gettempdir(), "step-runner-cache")
 
-    def find(self, key: Key) -> Path | None:
-        """The directory of `key` if it is there. FetchError: the cache cannot be trusted."""
-        entry = self._root / "entries" / encoded(key)
+    def find(self, key: Key, valid: Valid = lambda directory: True) -> Path | None:
+        """The directory of `key` if it is there, whole and valid. FetchError: the cache cannot be trusted."""
         with _explained(self._root):
             if not os.path.lexists(self._root):
                 return None
             self._check_root()
-            return entry if entry.is_dir() else None
+            entry = next(entry for entry in self._entries(key) if _is_free(entry) or _is_good(entry, valid))
+            return None if _is_free(entry) else entry / "files"
 
-    def get(self, key: Key, make: Make, cancellation: Cancellation) -> Path:
-        """The directory of `key`, made now if it is not there; however many ask, one makes it and the others wait.
+    def get(self, key: Key, make: Make, cancellation: Cancellation, valid: Valid = lambda directory: True) -> Path:
+        """The directory of `key`, made now if `find` gives none; however many ask, one makes it and the others wait.
 
         What `make` raises passes through, and nothing is kept then. FetchError: the cache cannot be used.
         StoppedError: cancelled; what was half made may take a while to be removed, and nobody waits for it.
         """
-        found = self.find(key)
+        found = self.find(key, valid)
         if found:
             return found
         self._create()
         try:
             with self._locked(encoded(key), cancellation):
-                return self.find(key) or self._make(encoded(key), make, cancellation)
+                return self.find(key, valid) or self._make(key, make, cancellation)
         except StoppedError:
             self._sweep_aside()
             raise
 
-    def _make(self, name: str, make: Make, cancellation: Cancellation) -> Path:
+    def _entries(self, key: Key) -> Iterator[Path]:
+        """Where the entries of a key may be, without an end: each but the last one that is there is thinned out."""
+        first = self._root / "entries" / encoded(key)
+        yield first
+        for number in itertools.count(1):
+            yield first.with_name(f"{first.name}+{number}")
+
+    def _make(self, key: Key, make: Make, cancellation: Cancellation) -> Path:
         self._sweep()
-        partial, entry = self._root / "partial" / name, self._root / "entries" / name
+        partial = self._root / "partial" / encoded(key)
+        entry = next(filter(_is_free, self._entries(key)))
         remove(os.fspath(partial))
         with _explained(partial):
             for directory in (partial, partial / "entry", partial / "scratch"):
                 directory.mkdir(0o750)
+            (partial / "entry/oldest").touch()
+            (partial / "entry/files").mkdir(0o750)
         try:
-            make(partial / "entry", partial / "scratch")
+            make(partial / "entry/files", partial / "scratch")
             cancellation.check()
             with _explained(entry):
+                (partial / "entry/names").write_bytes(bytes(len(os.listdir(partial / "entry/files"))))
                 (partial / "entry").rename(entry)
         except StoppedError:
             raise
@@ -95,7 +115,7 @@ class Cache:
             remove(os.fspath(partial))
             raise
         remove(os.fspath(partial))
-        return entry
+        return entry / "files"
 
     def _create(self) -> None:
         with _explained(self._root):
@@ -132,6 +152,8 @@ class Cache:
     def _lock_file(self, name: str) -> Iterator[int]:
         with _explained(self._root / "locks" / name):
             lock = os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT, 0o640)
+            # A cleaner that removes it meanwhile would give the next one another lock.
+            os.utime(self._root / "locks" / name)
         try:
             yield lock
         finally:
@@ -153,6 +175,19 @@ class Cache:
             with self._lock_file(left_over.name) as lock:
                 if _try_lock(lock):
                     remove(os.fspath(left_over))
+
+
+def _is_free(entry: Path) -> bool:
+    return not os.path.lexists(entry)
+
+
+def _is_good(entry: Path, valid: Valid) -> bool:
+    try:
+        found, names = len(os.listdir(entry / "files")), (entry / "names").stat().st_size
+        # Functions may have written more there, such as the bytecode of Python.
+        return found >= names and (entry / "oldest").exists() and valid(entry / "files")
+    except OSError:
+        return False
 
 
 def encoded(key: Key) -> str:

@@ -78,7 +78,7 @@ class _Fetch:
         """The commit of a full hash, or of a tag or short hash seen before."""
         if _FULL_HASH.fullmatch(self.revision):
             return self.revision
-        known = self.cache.find(self._revision_key())
+        known = self.cache.find(self._revision_key(), _holds_commit)
         return (known / "commit").read_text() if known else None
 
     @contextmanager
@@ -120,7 +120,7 @@ class _Fetch:
             self._get(remote, commit)
             (directory / "commit").write_text(commit)
 
-        known = self.cache.get(self._revision_key(), make, self.cancellation)
+        known = self.cache.get(self._revision_key(), make, self.cancellation, _holds_commit)
         return self._get(remote, (known / "commit").read_text())
 
     def _complete(self, remote: Remote, scratch: Path) -> str:
@@ -179,3 +179,7 @@ class _Fetch:
     def _unknown(self, reason: str) -> FetchError:
         shown = "".join(letter if letter.isprintable() else "?" for letter in self.revision)
         return FetchError(f'cannot find "{shown}" in {self.repository}: {reason}; check the revision')
+
+
+def _holds_commit(directory: Path) -> bool:
+    return bool(_FULL_HASH.fullmatch((directory / "commit").read_text(errors="replace")))

@@ -89,7 +89,7 @@ class _Fetch:
         """What the cache has for a digest."""
         if not is_digest(self.tag):
             return None
-        chosen = self.cache.find(self._key("oci-index", self.tag))
+        chosen = self.cache.find(self._key("oci-index", self.tag), _holds_digest)
         return self.cache.find(self._key("oci-image", (chosen / "digest").read_text() if chosen else self.tag))
 
     def _look_up(self) -> Path:
@@ -135,7 +135,7 @@ class _Fetch:
         def make(directory: Path, scratch: Path) -> None:
             (directory / "digest").write_text(chosen.digest)
 
-        self.cache.get(self._key("oci-index", index), make, self.cancellation)
+        self.cache.get(self._key("oci-index", index), make, self.cancellation, _holds_digest)
 
     def _make_single(self, repository: ImageRepository, image: Image, directory: Path, scratch: Path) -> None:
         offered = parse_platform(_content(repository, image.config))
@@ -177,6 +177,10 @@ class _Fetch:
 
     def _key(self, kind: str, digest: str) -> Key:
         return (kind, str(self.platform), digest)
+
+
+def _holds_digest(directory: Path) -> bool:
+    return is_digest((directory / "digest").read_text(errors="replace"))
 
 
 def _content(repository: ImageRepository, config: Descriptor) -> bytes:

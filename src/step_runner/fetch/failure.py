@@ -11,6 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from step_runner.errors import FetchError, StepRunnerError
 from step_runner.fetch.checkout import TreeError
+from step_runner.fetch.disk import disk_reason
 from step_runner.fetch.line import CLOSED, line_reason
 from step_runner.fetch.remote import CommitMissingError, NotGitServerError, RefusalError, StatusError
 from step_runner.fetch.words import one_line, struck_out
@@ -56,8 +57,7 @@ def _reason(error: Exception, repository: Repository) -> str:
         case HTTPError():
             return line_reason(error, repository.host, partial(_shown, repository))
         case OSError():
-            reason = str(error.strerror or _shown(repository, str(error)) or type(error).__name__).lower()
-            return f"it cannot be written: {reason}; make room, or set TMPDIR to another directory"
+            return disk_reason(error)
         case _:
             shown = _shown(repository, str(error)) or type(error).__name__
             return f"the answer is not understood ({shown}); check that this is a git repository"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from step_runner.errors import FetchError, StepRunnerError
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.credentials import find_credentials
+from step_runner.fetch.disk import disk_reason
 from step_runner.fetch.image import (
     Descriptor,
     Image,
@@ -214,7 +215,6 @@ def _reason(error: Exception) -> str:
         case OSError(errno=errno.ENAMETOOLONG):
             return "it has a file whose name is too long for this system; build the image anew"
         case OSError():
-            reason = str(error.strerror or type(error).__name__).lower()
-            return f"it cannot be written: {reason}; make room, or set TMPDIR to another directory"
+            return disk_reason(error)
         case _:
             return f"the image is not understood ({type(error).__name__}); build it anew"

@@ -87,7 +87,7 @@ def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
 
     content = archive(*(directory(f"d{number}") for number in range(50)), directory("last"))
     before = headers_in_memory()
-    tree = Counting(root)
+    tree = Counting(root, Cancellation())
     unpack(Raw(content), tree, Cancellation())
 
     assert before < tree.headers < before + 10
@@ -138,7 +138,7 @@ def test_cancel_ends_it_in_a_hole(root: Path) -> None:
     cancelling = threading.Thread(target=cancel)
     cancelling.start()
     with pytest.raises(StoppedError):
-        unpack(Raw(layer), Tree(root), cancellation)
+        unpack(Raw(layer), Tree(root, cancellation), cancellation)
     cancelling.join()
 
 

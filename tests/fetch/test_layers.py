@@ -357,13 +357,26 @@ def test_root_itself_may_be_a_directory(root: Path) -> None:
 
 
 def test_cancel_ends_it_between_two_links(root: Path) -> None:
-    cancellation, tree = Cancellation(), Tree(root)
+    cancellation = Cancellation()
+    tree = Tree(root, cancellation)
     unpack(Raw(archive(symlink("a", "b"))), tree, cancellation)
     cancellation.cancel()
 
     with pytest.raises(StoppedError):
-        tree.finish(cancellation)
+        tree.finish()
     assert shape(root) == {}
+
+
+def test_cancel_ends_it_between_two_files_that_are_hidden(root: Path) -> None:
+    cancellation = Cancellation()
+    tree = Tree(root, cancellation)
+    unpack(Raw(archive(member("d/a", b"1"), member("d/b", b"2"))), tree, cancellation)
+    tree.begin_layer()
+    cancellation.cancel()
+
+    with pytest.raises(StoppedError):
+        tree.remove("d")
+    assert shape(root) == {"d/a": "1", "d/b": "2"}
 
 
 def test_cancel_ends_it_between_two_files(root: Path) -> None:
@@ -371,4 +384,4 @@ def test_cancel_ends_it_between_two_files(root: Path) -> None:
     cancellation.cancel()
 
     with pytest.raises(StoppedError):
-        unpack(Raw(PLAIN), Tree(root), cancellation)
+        unpack(Raw(PLAIN), Tree(root, cancellation), cancellation)

@@ -40,14 +40,14 @@ def test_nothing_gets_out(actions: list[Callable[[Tree], None]]) -> None:
         root = around / "b" / "c"
         root.mkdir(parents=True)
         (around / "secret").write_text("hunter2")
-        tree = Tree(root)
+        tree = Tree(root, Cancellation())
         for action in actions:
             try:
                 action(tree)
             except LayerError:
                 continue
             assert not any(path.is_symlink() for path in root.rglob("*"))
-        tree.finish(Cancellation())
+        tree.finish()
         links = [path for path in root.rglob("*") if path.is_symlink()]
         assert all(Path(os.path.realpath(link)).is_relative_to(root) for link in links)
         assert {path.name for path in (*around.iterdir(), *(around / "b").iterdir())} == {"b", "c", "secret"}

@@ -28,10 +28,10 @@ class Raw(io.RawIOBase):
 
 def lay(root: Path, *layers: bytes) -> dict[str, str]:
     """Unpack layers into an empty directory, and tell what is there then, as `shape` does."""
-    tree = Tree(root)
+    tree = Tree(root, Cancellation())
     for layer in layers:
         unpack(Raw(layer), tree, Cancellation())
-    tree.finish(Cancellation())
+    tree.finish()
     return shape(root)
 
 

@@ -155,7 +155,7 @@ class _Fetch:
         from step_runner.fetch.layers import unpack
         from step_runner.fetch.tree import LayerError, Tree
 
-        tree = Tree(directory)
+        tree = Tree(directory, self.cancellation)
         received = self._counter(sum(layer.size for layer in image.layers))
         for layer in image.layers:
             try:
@@ -164,7 +164,7 @@ class _Fetch:
                     blob.drain()
             except LayerError as error:
                 raise ImageError(f"the layer {layer.digest} {error}; it is refused, build the image anew") from None
-        tree.finish(self.cancellation)
+        tree.finish()
 
     def _counter(self, size: int) -> Callable[[int], None]:
         received = 0

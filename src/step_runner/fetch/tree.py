@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import shutil
 import stat
 from collections import deque
 from typing import IO, TYPE_CHECKING, TypeAlias
@@ -38,10 +37,12 @@ class Tree:
 
     Symbolic links are kept in memory until `finish`: until then there is none on the disk, so that nothing can be
     written through one. All paths that come in are those of the image, where links are followed inside of the root.
+    What can take long, removals and `finish`, raises StoppedError after a cancel.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cancellation: Cancellation) -> None:
         self._root = str(root)
+        self._cancellation = cancellation
         self._room = _ROOM
         # By the text of the directory, since a place of many names takes ten times as much memory.
         self._links: dict[str, dict[str, str]] = {}
@@ -114,16 +115,15 @@ class Tree:
         if self._is_directory(place):
             self._hide_content(place)
 
-    def finish(self, cancellation: Cancellation) -> None:
+    def finish(self) -> None:
         """Make the symbolic links, each of which leads to where it led in the image, inside of the root.
 
         Those that lead nowhere are left out: links in a circle, and to what no file of this system can be called.
-        StoppedError: cancelled.
         """
         for text, links in self._links.items():
             directory = tuple(_parts(text))
             for name, target in links.items():
-                cancellation.check()
+                self._cancellation.check()
                 leading = self._relative(directory, target)
                 if leading is not None:
                     os.symlink(leading, self._path((*directory, name)))
@@ -235,10 +235,13 @@ class Tree:
 
     def _remove_directory(self, place: Place) -> None:
         path = self._path(place)
-        for directory, _, _ in os.walk(path):
+        for directory, _, files in os.walk(path, topdown=False):
             below = os.path.relpath(directory, path)
             self._links.pop(_text(place if below == "." else (*place, *below.split(os.sep))), None)
-        shutil.rmtree(path)
+            for name in files:
+                self._cancellation.check()
+                os.unlink(os.path.join(directory, name))
+            os.rmdir(directory)
 
     # What is there.
 

@@ -58,6 +58,11 @@ def test_headers_that_would_fill_the_memory_are_refused(root: Path, layer: bytes
         lay(root, zstd.compress(layer))
 
 
+def test_header_that_would_be_searched_without_end_is_refused(root: Path) -> None:
+    with pytest.raises(LayerError, match=r"^has a header with more than 300 digits in a row$"):
+        lay(root, header(tarfile.XHDTYPE, 10_240) + b"1" * 10_240 + bytes(10_240))
+
+
 def test_files_with_large_headers_may_be_many(root: Path) -> None:
     attributes = {"SCHILY.xattr.user.x": "x" * 60_000}
     names = [f"{number:0>150}" for number in range(100)]

@@ -6,6 +6,7 @@ The rules of whiteouts are those of layer.md in the OCI image specification 1.1.
 from __future__ import annotations
 
 import io
+import re
 import sys
 import tarfile
 import zlib
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20  # bytes
 _LARGEST_HEADERS = 2 << 20  # bytes in front of one file, which tarfile keeps in memory
+_MOST_DIGITS = 300  # in a row, more than a name can have
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _GZIP = b"\x1f\x8b"
 _WHITEOUT = ".wh."
@@ -194,7 +196,10 @@ class _Forward:
             self._headers += size
             if self._headers > _LARGEST_HEADERS:
                 raise LayerError(f"has more than {_LARGEST_HEADERS >> 20} MiB of headers in front of one file")
-        return self._next(size)
+        content = self._next(size)
+        if not self._in_content and len(content) > tarfile.BLOCKSIZE:
+            _check_digits(content)
+        return content
 
     def tell(self) -> int:
         return self._position
@@ -247,6 +252,13 @@ class _Header(tarfile.TarInfo):
         if header.size < 0:
             raise LayerError(f"has a header of {header.size} bytes")
         return header
+
+
+def _check_digits(headers: bytes) -> None:
+    """LayerError: tarfile would look for a length in them in a time that grows with the square of the digits."""
+    # So it does up to Python 3.11.9 and 3.12.5, without letting any other thread run.
+    if any(len(digits[0]) > _MOST_DIGITS for digits in re.finditer(rb"\d+", headers)):
+        raise LayerError(f"has a header with more than {_MOST_DIGITS} digits in a row")
 
 
 @contextmanager

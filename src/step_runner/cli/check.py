@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -41,10 +42,15 @@ def command(files: tuple[str, ...], as_format: str) -> int:
     from step_runner.functions.check import check
 
     current_directory()
-    problems = check(files)
+    problems = check([path for file in files for path in _expanded(file)])
     click.echo(_as_json(problems) if as_format == "json" else _as_lines(problems), nl=False)
     _tell_count(problems)
     return int(any(not problem.warning for problem in problems))
+
+
+def _expanded(file: str) -> list[str]:
+    """The files that are meant: no shell of Windows puts the names in the place of a pattern."""
+    return sorted(glob.glob(file)) or [file] if sys.platform == "win32" else [file]
 
 
 def _as_lines(problems: Sequence[Problem]) -> str:

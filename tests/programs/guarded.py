@@ -4,7 +4,7 @@ import os, signal, subprocess, sys
 from gracefulexitcmd.posix.guard import guarded
 
 WORK, *ARGUMENTS = sys.argv[1:]
-GRACE = 1.0
+GRACE = float(os.environ.get("GRACE", "1"))
 
 
 def say(line):
@@ -12,6 +12,8 @@ def say(line):
 
 
 def exits(front_is_gone):
+    """Ends when its stdin does."""
+    sys.stdin.read()
     return int(ARGUMENTS[0])
 
 

@@ -29,7 +29,9 @@ class Guarded:
 
     def __init__(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
         command = [*prefix, sys.executable, str(PROGRAM), *arguments]
-        self.front = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)
+        self.front = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+        )
         word, pid = self.line().split()
         assert word == "worker"
         self.worker = psutil.Process(int(pid))
@@ -39,7 +41,9 @@ class Guarded:
         return self.front.stdout.readline().rstrip("\n")
 
     def end(self) -> int:
-        """Wait for the end of both; returns the status of the front one."""
+        """End their input, and wait for the end of both; returns the status of the front one."""
+        assert self.front.stdin is not None
+        self.front.stdin.close()
         status = self.front.wait(LONG)
         assert psutil.wait_procs([self.worker], timeout=LONG)[1] == []
         return status
@@ -146,10 +150,11 @@ def test_the_worker_is_told_when_the_front_is_killed(guarded: Callable[..., Guar
 
 
 def test_when_the_worker_is_killed_what_it_has_started_can_clean_up(
-    guarded: Callable[..., Guarded], tmp_path: Path
+    guarded: Callable[..., Guarded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The status is 128 plus the signal, and the caller is told of what was ended."""
     cleaned = tmp_path / "cleaned"
+    monkeypatch.setenv("GRACE", str(LONG))
     process = guarded("starts", "sh", "-c", f"trap 'echo done >{cleaned}; exit' TERM; echo ready; while :; do :; done")
     assert process.line() == "ready"
     process.worker.kill()

@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a ledger needs 
 GONE: Identity = (4_194_300, 1)
 """A process that has ended long ago."""
 
+MINE = uuid.uuid4().hex
+"""A cookie that no other process carries: it is looked for in all that the machine runs."""
+
 LONG_AGO = "a boot of the past 4026531836"
 
 
@@ -37,7 +41,7 @@ def identity(pid: int) -> Identity:
     return process.pid, process.start_time
 
 
-def entry(*owners: Identity, place: str | None = None, cookie: str = "cookie", since: int = 0) -> Entry:
+def entry(*owners: Identity, place: str | None = None, cookie: str = MINE, since: int = 0) -> Entry:
     return Entry("job", place or ledger.place(), cookie, since, 2.5, None, owners)
 
 
@@ -230,14 +234,14 @@ def test_who_has_the_number_of_a_leader_is_left_alone(other: subprocess.Popen[by
 def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
     """Its leader has ended; its number may have been given away since, and not by us."""
     member = shlex.join([sys.executable, "-I", "-S", "-c", "import signal; print(flush=True); signal.pause()"])
-    script = f"GRACEFULEXITCMD_COOKIE=cookie {member} & {member} &"
+    script = f"GRACEFULEXITCMD_COOKIE={MINE} {member} & {member} &"
     since = linux.ticks_since_boot()
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, process_group=0) as leader:
         assert leader.stdout is not None
         leader_identity = identity(leader.pid)
         assert [leader.stdout.readline(), leader.stdout.readline()] == [b"\n", b"\n"]
     ways = []
-    for cookie in ("another", "cookie"):
+    for cookie in ("another", MINE):
         left = Remains(entry(GONE, cookie=cookie, since=since), (leader_identity,))
         ways.append(sorted(left.how(process) for process in left.members()))
     os.killpg(leader.pid, 9)
@@ -247,6 +251,6 @@ def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
 def test_a_process_that_belongs_to_it_leaves_it_alone(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step can start a step runner of its own, which carries the cookie of the job that it is in."""
     write(path, entry(GONE))
-    monkeypatch.setenv("GRACEFULEXITCMD_COOKIE", "outer:cookie")
+    monkeypatch.setenv("GRACEFULEXITCMD_COOKIE", f"outer:{MINE}")
     with remains(path) as left:
         assert left is None

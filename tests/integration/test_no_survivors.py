@@ -23,15 +23,12 @@ from tests.support.crowd import ALL, SHAPES, Crowd
 from tests.support.server import DELAY, Runner, Server, started, with_worker
 from tests.support.steps import script
 
-from step_runner.model import Status
+from step_runner.model import ErrorKind, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import psutil
-
-TIMEOUT = 3.0
-"""Seconds that a job may take, enough for its processes to be there."""
 
 PATIENCE = DELAY + 25
 """Seconds after which nothing may be left: many times what it takes, for the machine may be busy."""
@@ -98,19 +95,26 @@ def test_when_a_job_ends_by_itself(server: Server, crowd: Crowd, status: int) ->
     assert server.client.status("1").status is (Status.FAILURE if status else Status.SUCCESS)
 
 
-@pytest.mark.parametrize("ending", ["cancel", "close", "timeout"])
+@pytest.mark.parametrize("ending", ["cancel", "close"])
 def test_when_a_job_is_stopped(server: Server, crowd: Crowd, ending: str) -> None:
-    server.start(crowd.script(), timeout=TIMEOUT if ending == "timeout" else None)
+    server.start(crowd.script())
     server.wait_for("ready")
     assert len(crowd.living()) >= ALL
     since = time.monotonic()
     if ending == "close":
         server.client.close("1")
     else:
-        if ending == "cancel":
-            server.client.cancel("1")
+        server.client.cancel("1")
         server.wait_for_end()
-    nobody_is_left(crowd, since + (TIMEOUT if ending == "timeout" else 0))
+    nobody_is_left(crowd, since)
+
+
+def test_when_the_time_of_a_job_is_over(server: Server, crowd: Crowd) -> None:
+    timeout = server.start_timed({"1": crowd.script()}, "ready")
+    since = time.monotonic() + timeout
+    server.wait_for_end()
+    nobody_is_left(crowd, since)
+    assert server.client.status("1").kind is ErrorKind.TIMEOUT
 
 
 def _terminate(runner: Runner) -> None:

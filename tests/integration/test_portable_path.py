@@ -20,6 +20,8 @@ from tests.support.crowd import SHAPES, Crowd
 from tests.support.server import DELAY, Server, started
 from tests.support.steps import script
 
+from step_runner.model import ErrorKind
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
@@ -59,9 +61,6 @@ Who forks anew every 10 ms can be missed by every look at the list of processes.
 last parent of its own session gets SIGHUP from the kernel, setpgid(2); whether it loses that is for the init process.
 """
 
-TIMEOUT = 5.0
-"""Seconds that a job may take, enough for its processes to be there."""
-
 PATIENCE = DELAY + 20
 """Seconds that the program may take to end."""
 
@@ -70,7 +69,8 @@ class Crowds(dict[str, Crowd]):
     """A crowd for each shape, and one for the step's own process."""
 
     def __init__(self) -> None:
-        super().__init__({name: Crowd() for name in (*SHAPES, LEADER)})
+        self._everybody = Crowd()
+        super().__init__({name: Crowd(f"{self._everybody.mark}-{name}") for name in (*SHAPES, LEADER)})
 
     def script(self, shapes: Collection[str], status: int | None = None) -> str:
         """A script that starts the shapes, writes `all ready`, and waits, or ends with a status."""
@@ -81,7 +81,11 @@ class Crowds(dict[str, Crowd]):
 
     def survivors(self) -> set[str]:
         """The names of those of whom somebody lives."""
-        return {name for name, crowd in self.items() if crowd.living()}
+        told = " ".join(self._everybody.told())
+        return {name for name, crowd in self.items() if crowd.mark in told}
+
+    def kill(self) -> None:
+        self._everybody.kill()
 
 
 @pytest.fixture
@@ -89,8 +93,7 @@ def crowds() -> Iterator[Crowds]:
     """Whoever survives is killed in the end."""
     crowds = Crowds()
     yield crowds
-    for crowd in crowds.values():
-        crowd.kill()
+    crowds.kill()
 
 
 @pytest.fixture
@@ -112,9 +115,9 @@ def judge(ending: str, crowds: Crowds) -> None:
     assert crowds.survivors() - LUCK[ending] == SURVIVORS[ending] - LUCK[ending]
 
 
-def start(server: Server, crowds: Crowds, status: int | None = None, timeout: float | None = None) -> None:
+def start(server: Server, crowds: Crowds, status: int | None = None) -> None:
     for job_id, shapes in JOBS.items():
-        server.start(crowds.script(shapes, status), job_id=job_id, timeout=timeout)
+        server.start(crowds.script(shapes, status), job_id=job_id)
     for job_id in JOBS:
         server.wait_for("all ready", job_id)
 
@@ -127,18 +130,25 @@ def test_when_a_job_ends_by_itself(server: Server, crowds: Crowds, ending: str, 
     judge(ending, crowds)
 
 
-@pytest.mark.parametrize("ending", ["cancel", "close", "timeout"])
+@pytest.mark.parametrize("ending", ["cancel", "close"])
 def test_when_a_job_is_stopped(server: Server, crowds: Crowds, ending: str) -> None:
-    start(server, crowds, timeout=TIMEOUT if ending == "timeout" else None)
+    start(server, crowds)
     assert crowds.survivors() == EVERYBODY
     for job_id in JOBS:
         if ending == "close":
             server.client.close(job_id)
         else:
-            if ending == "cancel":
-                server.client.cancel(job_id)
+            server.client.cancel(job_id)
             server.wait_for_end(job_id)
     judge(ending, crowds)
+
+
+def test_when_the_time_of_a_job_is_over(server: Server, crowds: Crowds) -> None:
+    server.start_timed({job_id: crowds.script(shapes) for job_id, shapes in JOBS.items()}, "all ready")
+    for job_id in JOBS:
+        server.wait_for_end(job_id)
+        assert server.client.status(job_id).kind is ErrorKind.TIMEOUT
+    judge("timeout", crowds)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)

@@ -14,10 +14,13 @@ from step_runner.api.client import Client
 from step_runner.model import RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 DELAY = 1.0
 """Seconds between SIGTERM and SIGKILL."""
+
+TIMEOUTS = (1.0, 4.0, 16.0)
+"""Seconds that jobs get whose time is to be over: the next where the one before was not enough to be ready."""
 
 
 STEP_RUNNER = ("-m", "step_runner")
@@ -69,14 +72,30 @@ class Server:
         """Start a job with these scripts as its steps."""
         self.client.run(RunRequest(id=job_id, steps=script(*scripts), work_dir="/", timeout=timeout))
 
+    def start_timed(self, scripts: Mapping[str, str], ready: str) -> float:
+        """Start a job for each id, which has a time that is over after all are ready; returns it in seconds."""
+        for timeout in TIMEOUTS:
+            for job_id, text in scripts.items():
+                self.start(text, job_id=job_id, timeout=timeout)
+            if all(self._wrote(ready, job_id)[0] for job_id in scripts):
+                return timeout
+            for job_id in scripts:
+                self.client.close(job_id)
+        raise AssertionError("never ready in time")
+
     def wait_for(self, text: str, job_id: str = "1") -> None:
         """Wait until the job's log holds a line."""
+        wrote, log = self._wrote(text, job_id)
+        assert wrote, log
+
+    def _wrote(self, line: str, job_id: str) -> tuple[bool, str]:
+        """Whether the job's log holds a line, as soon as that is known, and the log so far."""
         log = b""
         for data in self.client.follow(job_id):
             log += data
-            if f"\n{text}\n" in f"\n{log.decode()}":
-                return
-        raise AssertionError(log.decode())
+            if f"\n{line}\n" in f"\n{log.decode()}":
+                return True, log.decode()
+        return False, log.decode()
 
     def wait_for_end(self, job_id: str = "1") -> None:
         """Wait until the job's log has ended."""

@@ -275,14 +275,14 @@ def test_a_failure_without_a_command_has_status_1(run: Run, tmp_path: Path) -> N
 
 def test_a_timeout_has_the_status_of_sigterm(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text(script("sleep 60"))
-    ended = run("a.yml", "--timeout", "50ms", "--report", "r.json")
+    ended = run("a.yml", "--timeout", "1s", "--report", "r.json")
     report = json.loads((tmp_path / "r.json").read_text())
     assert (ended.status, report["errorKind"]) == (143, "timeout")
     assert report["termination"]["cause"] == "timeout"
     assert report["termination"]["signals"][0]["name"] == "SIGTERM"
 
 
-TRAP = "trap 'echo cleaning; kill $child; exit 0' TERM; sleep 60 & child=$!; echo ready; wait"
+TRAP = "trap 'echo cleaning; kill -KILL $child; exit 0' TERM; sleep 60 & child=$!; echo ready; wait"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -70,7 +70,7 @@ def test_environment_and_variables_reach_the_steps(
 
 
 def test_the_timeout_stops_the_job(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
-    options = ["--timeout", "100ms", "--graceful-exit-delay", "50ms", "--follow"]
+    options = ["--timeout", "2s", "--graceful-exit-delay", "50ms", "--follow"]
     ended = command("start", str(step_file("trap '' TERM; sleep 60")), *options, "--socket", server.path)
     assert ended.returncode == 1
     assert "stopped because the job's time was over" in ended.stderr

@@ -55,7 +55,7 @@ def test_a_failing_step_fails_the_job_with_its_status(project: Project) -> None:
     assert "name=never" not in ended.stdout
 
 
-CLEANS_UP = "trap 'echo cleaned > cleaned; exit 0' TERM; sleep 600 & echo ready; wait"
+CLEANS_UP = "trap 'echo cleaned > cleaned; kill -KILL $!; exit 0' TERM; sleep 600 & echo ready; wait"
 
 
 @pytest.mark.parametrize("whole_group", [True, False], ids=["process group, as by Ctrl-C", "engine alone"])

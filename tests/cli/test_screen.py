@@ -187,8 +187,8 @@ def test_ctrl_c_stops_the_step_gracefully(console: Callable[..., Console], tmp_p
     shown.read_until(rb"ready\n")
     shown.type(b"\x03")
     assert shown.finish() == 130
-    assert b"Stopping work > s1: 30 s left, Ctrl-C again to kill it" in shown.written
-    assert b'\nStopping step "s1": SIGTERM to 1 process, 30 s to finish\n' in shown.output
+    assert re.search(rb"Stopping work > s1: [123]\d s left, Ctrl-C again to kill it", shown.written)
+    assert re.search(rb'\nStopping step "s1": SIGTERM to 1 process, [123]\d(\.\d)? s to finish\n', shown.output)
     assert b"\ncleaning\n" in shown.output
     assert shown.output.endswith(b"stopped on request\n")
 
@@ -292,7 +292,7 @@ def test_the_line_tells_what_is_fetched_until_ctrl_c_ends_that(tmp_path: Path, s
         shown.read_until(rb"\r\x1b\[KFetching " + re.escape(fetched.encode()))
         shown.type(b"\x03")
         assert shown.finish() == 130
-        assert b"Stopping: 30 s left, Ctrl-C again to kill it" in shown.written
+        assert re.search(rb"Stopping: [123]\d s left, Ctrl-C again to kill it", shown.written)
     finally:
         shown.close()
 

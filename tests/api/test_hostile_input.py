@@ -89,7 +89,7 @@ def test_other_calls_are_answered_while_a_large_text_is_read(server: Server) -> 
         server.stub.Status(pb.StatusRequest())
         answered += 1
     assert call.exception() is not None
-    assert answered > 5
+    assert answered > 1
 
 
 def test_request_of_five_mebibytes_is_refused(server: Server) -> None:

@@ -84,7 +84,7 @@ class FetchCache(Cache):
         super().__init__(root)
         self.root = root
 
-    def fetch(self, url: str, revision: str, timeout: float = 5.0) -> Path:
+    def fetch(self, url: str, revision: str, timeout: float = 30.0) -> Path:
         return Path(fetch_git(Git(url=url, revision=revision), self, Cancellation(), timeout=timeout))
 
     def fetch_image(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Status: TypeAlias = "Callable[[str, Cancellation], int]"
 
+SOON = 15.0
+"""Seconds in which a cancel ends a fetch, also where the machine is busy; no answer comes in any time."""
+
 
 def test_connecting_is_left_behind_on_cancel_and_what_it_opens_is_closed(cancellation: Cancellation) -> None:
     began, go_on = threading.Event(), threading.Event()
@@ -194,14 +197,14 @@ def stopped(url: str, revision: str, cache: FetchCache, ready: threading.Event) 
 def test_cancel_ends_a_fetch_from_a_silent_server(silent_server: SilentServer, cache: FetchCache) -> None:
     url = f"http://127.0.0.1:{silent_server.port}/x"
 
-    assert stopped(url, "main", cache, silent_server.accepted) < 1
+    assert stopped(url, "main", cache, silent_server.accepted) < SOON
     assert cache.entries() == []
 
 
 def test_cancel_ends_a_tls_handshake_with_a_silent_server(silent_server: SilentServer, cache: FetchCache) -> None:
     url = f"https://127.0.0.1:{silent_server.port}/x"
 
-    assert stopped(url, "main", cache, silent_server.accepted) < 1
+    assert stopped(url, "main", cache, silent_server.accepted) < SOON
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -214,7 +217,7 @@ def test_cancel_ends_a_fetch_in_the_middle_of_a_pack(
     server.cut = 100
     server.after_cut = server.stall  # type: ignore[method-assign]
 
-    assert stopped(server.url("project"), project.git("rev-parse", "HEAD"), cache, server.stalled) < 1
+    assert stopped(server.url("project"), project.git("rev-parse", "HEAD"), cache, server.stalled) < SOON
     assert cache.entries() == []
 
 

@@ -129,7 +129,7 @@ async def test_a_fetch_that_takes_the_job_too_long_is_stopped_for_that_reason(
     manager: JobManager, silent_server: tuple[str, asyncio.Event], temporary: str
 ) -> None:
     steps = run_list({"name": "greet", "func": f"{silent_server[0]}/group/x:1"})
-    await manager.run(RunRequest(id="1", steps=steps, work_dir=temporary, timeout=0.1))
+    await manager.run(RunRequest(id="1", steps=steps, work_dir=temporary, timeout=2))
     assert [chunk async for chunk in manager.follow("1", 0)] == [b""]
     job = manager.status("1")
     assert (job.status, job.kind) == (Status.CANCELLED, ErrorKind.TIMEOUT)

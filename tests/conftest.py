@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import sys
 import tempfile
+import time
 import uuid
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.support.living import lives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 STARTS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty"})
 """Audit events that tell of a new process."""
 
-DYING = 2.0
-"""Seconds that a process which was sent SIGKILL may take until the system has removed it."""
+DYING = 20.0
+"""Seconds that a process which was sent SIGKILL may take until the system has removed it, be it ever so busy."""
 
 LIVE_PATIENCE = 120.0
 """Seconds that the test of a live server may take in addition to those that it was given."""
@@ -108,10 +111,15 @@ def _belongs(process: psutil.Process, temporary: str) -> bool:
 
 
 def _end(left: list[psutil.Process]) -> None:
-    _, left = psutil.wait_procs(left, timeout=DYING)
-    told = [f"{process.pid} {process.name()}" for process in left]
+    """Wait for their end; who waits as a zombie for a parent of its own has ended."""
+    deadline = time.monotonic() + DYING
+    while left and time.monotonic() < deadline:
+        _, left = psutil.wait_procs(left, timeout=0.05)
+        left = [process for process in left if lives(process)]
+    told = [str(process) for process in left]
     for process in left:
-        process.kill()
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     assert told == [], "processes outlived the test"
 
 

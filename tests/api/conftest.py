@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import psutil
 import pytest
+from tests.support.living import lives
 from tests.support.steps import script
 
 from step_runner.api.client import Client
@@ -113,8 +114,7 @@ class Server:
 
     def jobs_processes(self) -> list[psutil.Process]:
         """Everything that the worker has started and that still runs; who has ended is reaped a moment later."""
-        found = self.worker.children(recursive=True)
-        return [process for process in found if not _is_zombie(process)]
+        return [process for process in self.worker.children(recursive=True) if lives(process)]
 
     def descriptors(self) -> int:
         """How many descriptors the server holds."""
@@ -143,13 +143,6 @@ class Server:
         for job in self.client.jobs():
             self.client.close(job.id)
         assert (self.jobs_processes(), os.listdir(self.temporary)) == ([], [])
-
-
-def _is_zombie(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.fixture(scope="session")

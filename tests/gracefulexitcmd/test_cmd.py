@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from tests.support.living import lives
 
 from gracefulexitcmd import Cause, Cmd, Exit, SignalSent
 from gracefulexitcmd.ladder import Phase
@@ -118,7 +119,7 @@ def test_process_that_holds_the_output_is_waited_for_and_named(launch: Launch, w
     ended = wait(command)
     os.kill(int(holder), signal.SIGKILL)
     assert (ended.cause, ended.status) == (Cause.EXITED, 0)
-    assert 0.2 <= ended.duration < 5
+    assert 0.2 <= ended.duration < 30
     assert ended.stdout == b"x" * 60_000 + b"end"
     assert [process.pid for process in ended.holders] == [int(holder)]
     assert ended.holders[0].argv[-1] == where
@@ -187,8 +188,11 @@ def test_who_ignores_the_stop_signal_is_killed_when_the_grace_is_over(launch: La
 
 @on_every_path
 def test_child_that_outlives_the_leader_is_killed_when_the_grace_is_over(launch: Launch, wait: Wait) -> None:
-    command, _ = launch("leader_obeys.sh", grace=0.15)
+    command, _ = launch("leader_obeys.sh", grace=1000)
     command.cancel()
+    assert command.pid is not None
+    os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
+    command.cancel(grace=0.15)
     ended = wait(command)
     assert (ended.cause, ended.status, ended.forced) == (Cause.CANCELLED, -signal.SIGTERM, True)
     assert ended.signals[-1].after - ended.signals[0].after >= 0.15
@@ -273,11 +277,7 @@ def test_whoever_is_in_the_group_is_gone_when_the_command_has_ended(
     ended = wait(command)
     assert ended.forced
     assert all(process.ended_by is not None for process in ended.census)
-    assert not [
-        process
-        for process in psutil.process_iter()
-        if _group(process.pid) == command.pid and process.status() != psutil.STATUS_ZOMBIE
-    ]
+    assert not [process for process in psutil.process_iter() if _group(process.pid) == command.pid and lives(process)]
 
 
 def test_background_process_of_a_command_that_has_ended_by_itself_lives_on() -> None:
@@ -301,11 +301,15 @@ def test_who_ended_before_the_kill_is_not_said_to_be_killed(start: Start, wait: 
     """The leader stays while its child obeys: SIGKILL was for the leader alone."""
     reader, writer = os.pipe()
     script = "import signal, subprocess, sys; subprocess.Popen(['sleep', '1000']); exec(open(sys.argv[1]).read())"
-    command = start([sys.executable, "-c", script, program("ignore_term.py")[-1]], stderr=writer, grace=0.15)
+    command = start([sys.executable, "-c", script, program("ignore_term.py")[-1]], stderr=writer, grace=1000)
     os.close(writer)
     with open(reader) as lines:
         lines.readline()
+    (child,) = psutil.Process(command.pid).children()
     command.cancel()
+    while lives(child):
+        """It obeys."""
+    command.cancel(grace=0)
     ended = wait(command)
     # Between its start and its arguments being there, the kernel has a name for the program only: [sleep].
     assert {process.argv[0].strip("[]"): process.ended_by for process in ended.census} == {
@@ -755,7 +759,7 @@ OUT_OF_DESCRIPTORS = """\
 import os, resource, subprocess, sys
 from gracefulexitcmd import Cmd
 reader, writer = os.pipe()
-command = Cmd(sys.argv[1:], grace=0.2, stderr=writer)
+command = Cmd(sys.argv[1:], grace=1000, stderr=writer)
 command.start()
 os.close(writer)
 open(reader).readline()
@@ -768,6 +772,8 @@ try:
 except OSError:
     pass
 command.cancel()
+os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
+command.cancel(grace=0.2)
 exit = command.wait()
 print(exit.status, exit.forced)
 """
@@ -891,8 +897,8 @@ def test_command_that_nobody_waited_for_leaves_no_descriptors(descriptors: Calla
     command.start()
     pid = command.pid
     assert pid is not None
-    del command
-    with pytest.warns(ResourceWarning, match=f"subprocess {pid} is still running"):
+    with pytest.warns(ResourceWarning, match=f"subprocess {pid} is still running"):  # noqa: PT031 - at either of both
+        del command
         gc.collect()
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from tests.support.living import lives
 
 from gracefulexitcmd import __main__ as main_module
 
@@ -110,7 +111,11 @@ def test_second_signal_kills(program: Callable[..., list[str]]) -> None:
 
 
 def test_who_had_to_be_killed_is_named(program: Callable[..., list[str]]) -> None:
-    with _started("--grace", "100ms", "--", *program("leader_obeys.sh")) as process:
+    with _started("--grace", "1h", "--", *program("leader_obeys.sh")) as process:
+        (leader,) = psutil.Process(process.pid).children()
+        process.terminate()
+        while lives(leader):
+            """It obeys."""
         process.terminate()
         _, errors = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM

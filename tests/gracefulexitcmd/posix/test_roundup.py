@@ -164,7 +164,11 @@ def interrupted(members):
 Members.kill = interrupted
 try:
     if MODE == "command":
-        Cmd([*PYTHON, CHILD.format(at_term=IGNORE), sys.argv[1]], stdout=-3, grace=0, timeout=0.5).run()
+        reader, writer = os.pipe()
+        with Cmd([*PYTHON, CHILD.format(at_term=IGNORE), sys.argv[1]], stdout=writer) as command:
+            os.read(reader, 1)
+            command.cancel(grace=0)
+            command.wait()
     else:
         with contain(grace=0) as container:
             leave(container, IGNORE)

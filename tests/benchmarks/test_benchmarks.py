@@ -68,6 +68,7 @@ def _run(directory: str, module: str) -> tuple[str, list[dict[str, Any]]]:
     return done.stdout, json.loads(file.read_text(encoding="utf-8"))
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("module", "measures"),
     [

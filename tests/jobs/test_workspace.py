@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from step_runner.errors import StepRunnerError
@@ -15,6 +15,7 @@ from step_runner.jobs.workspace import REMOVED, Workspace, encoded
 from step_runner.model import Variable
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_encoded_name_is_one_harmless_part_of_a_path(name: str) -> None:
     part = encoded(name)
@@ -24,6 +25,7 @@ def test_encoded_name_is_one_harmless_part_of_a_path(name: str) -> None:
     assert len(f"step-runner-output-{part}".encode()) <= 255
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_different_names_have_different_encodings(one: str, other: str) -> None:
     assert (encoded(one) == encoded(other)) == (one == other)

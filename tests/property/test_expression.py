@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 Nodes: TypeAlias = "st.SearchStrategy[Node]"
 
-FAST = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 WORDS = st.sampled_from(["a", "b", "env", "größe", "_x1", "str", "num", "bool"])
 ATTRIBUTES = WORDS | st.sampled_from(sorted(RESERVED))

@@ -85,7 +85,7 @@ def is_beyond_schema(value: object) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(specifications | anything)
 def test_decoder_and_schema_accept_the_same_specifications(value: object) -> None:
     expected = value is None or accepted_by_schema(value, "Specification")
@@ -93,7 +93,7 @@ def test_decoder_and_schema_accept_the_same_specifications(value: object) -> Non
     assert accepted_by_decoder(value, SPECIFICATION) == expected
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 @given(definitions | anything)
 def test_decoder_and_schema_accept_the_same_definitions(value: object) -> None:
     accepted = accepted_by_decoder(value, DEFINITION)
@@ -109,7 +109,7 @@ pieces = st.sampled_from([*MARKS, *RARE, *WORDS])
 texts_near_yaml = st.lists(pieces, max_size=40).map("".join)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(texts_near_yaml | st.text(max_size=60))
 def test_no_text_gives_another_error_than_problems_with_places(text: str) -> None:
     lines = len(text.splitlines()) + 1
@@ -127,7 +127,7 @@ def problems_of(load: Callable[..., tuple[object, tuple[Problem, ...]]], text: s
         return error.problems
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(texts_near_yaml.map(lambda text: "{}\n---\nrun:\n- name: a\n  script: |\n    " + text.replace("\n", " ")))
 def test_checking_never_fails(text: str) -> None:
     check_text(text, file="step.yml")

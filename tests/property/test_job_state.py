@@ -109,7 +109,7 @@ requests = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(requests)
 def test_manager_leaves_nothing(asked: list[tuple[str, str, str]]) -> None:
     """No process, no descriptor, no temporary file."""

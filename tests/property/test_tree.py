@@ -32,7 +32,7 @@ ACTIONS: st.SearchStrategy[Callable[[Tree], None]] = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(ACTIONS, max_size=25))
 def test_nothing_gets_out(actions: list[Callable[[Tree], None]]) -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -217,6 +217,17 @@ def test_socket_of_a_living_server_is_refused(serve: Callable[..., Server]) -> N
     assert server.client.jobs() == []
 
 
+def test_server_that_stops_leaves_the_socket_of_another_one_alone(serve: Callable[..., Server]) -> None:
+    """Somebody has removed the first one's, and started the second."""
+    first = serve()
+    os.unlink(first.path)
+    second = serve()
+    assert second.path == first.path
+    first.process.terminate()
+    assert first.process.wait() == 0
+    assert second.client.jobs() == []
+
+
 def test_socket_of_a_dead_server_is_replaced(serve: Callable[..., Server], temporary: str) -> None:
     with sockets.socket(sockets.AF_UNIX) as dead:
         dead.bind(f"{temporary}/s.sock")

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
@@ -117,11 +118,14 @@ else:
 
     @contextlib.contextmanager
     def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
-        """A server that listens, not yet started; it removes the socket itself."""
+        """A server that listens, not yet started."""
         check_headroom()
         server = grpc.aio.server()
         add_StepRunnerServicer_to_server(service, server)
-        socket.make_free(path)
+        with socket.placed(path, partial(_bind, server)):
+            yield server
+
+    def _bind(server: grpc.aio.Server, path: str) -> None:
         # The socket lets in whoever may write to it, and a call can run anything: from the start it is its owner's.
         before = os.umask(0o177)
         try:
@@ -130,7 +134,6 @@ else:
             raise StepRunnerError(f"opening socket: {path}: {error}") from error
         finally:
             os.umask(before)
-        yield server
 
 
 def _stop_on_signals(running: Sequence[Running]) -> asyncio.Event:

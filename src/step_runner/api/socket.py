@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+from typing import TYPE_CHECKING
 
 from step_runner.errors import StepRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 LONGEST_PATH = 107
 """Bytes of a socket's path on Linux: `sun_path` of unix(7) less the final NUL; macOS has 103."""
@@ -16,6 +21,27 @@ def check_length(path: str) -> None:
     """Raise StepRunnerError for a path that cannot be a socket's."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise StepRunnerError(f"opening socket: {path} is longer than {LONGEST_PATH} bytes: choose a shorter --socket")
+
+
+@contextlib.contextmanager
+def placed(path: str, bind: Callable[[str], None]) -> Iterator[None]:
+    """Have `bind` make a socket, which is at `path` while the block runs; raises what `make_free` does.
+
+    It is made under another name: gRPC removes what has that name when it stops, and at `path` there may be the socket
+    of another server by then.
+    """
+    make_free(path)
+    made = os.path.join(os.path.dirname(path), f".{os.getpid()}")
+    make_free(made)
+    bind(made)
+    own = os.lstat(made).st_ino
+    os.rename(made, path)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if os.lstat(path).st_ino == own:
+                os.unlink(path)
 
 
 def make_free(path: str) -> None:

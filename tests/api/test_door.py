@@ -122,11 +122,11 @@ def _relay_one(listener: socket.socket, connection: socket.socket) -> None:
 
 async def test_second_server_is_told_of_the_first(tmp_path: Path) -> None:
     async with serving(path := tmp_path / "sock"):
-        assert is_listening(str(path))
+        assert await asyncio.to_thread(is_listening, str(path))
         with pytest.raises(StepRunnerError, match="address already in use: another server listens there"):
             async with serving(path):
                 pass
-    assert not is_listening(str(path))
+    assert not await asyncio.to_thread(is_listening, str(path))
 
 
 async def test_address_of_a_dead_server_is_replaced(tmp_path: Path) -> None:
@@ -135,7 +135,16 @@ async def test_address_of_a_dead_server_is_replaced(tmp_path: Path) -> None:
         port = listener.getsockname()[1]
     path.write_text(f"127.0.0.1:{port} token\n")
     async with serving(path):
-        assert is_listening(str(path))
+        assert await asyncio.to_thread(is_listening, str(path))
+
+
+async def test_address_whose_port_another_server_has_now_is_replaced(tmp_path: Path) -> None:
+    """As after a restart of the machine."""
+    async with serving(tmp_path / "other"):
+        address = read_address(str(tmp_path / "other"))
+        assert address is not None
+        (tmp_path / "sock").write_text(f"127.0.0.1:{address.port} {'0' * 64}\n")
+        assert not await asyncio.to_thread(is_listening, str(tmp_path / "sock"))
 
 
 async def test_another_file_is_left_alone(tmp_path: Path) -> None:

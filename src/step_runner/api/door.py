@@ -65,7 +65,7 @@ def connect(address: Address) -> socket.socket:
 
 
 def is_listening(path: str) -> bool:
-    """Whether a process accepts connections at the address in a file."""
+    """Whether the server whose address stands in a file listens there, and not another one that has its port now."""
     address = read_address(path)
     if address is None:
         return False
@@ -73,6 +73,11 @@ def is_listening(path: str) -> bool:
         connect(address).close()
     except OSError:
         return False
+    with grpc.insecure_channel(f"{HOST}:{address.port}", DIRECTLY) as own:
+        try:
+            next(own.unary_stream(ADMIT)(b"0", metadata=address.metadata, timeout=TRY))
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # it is busy
     return True
 
 

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.cells import CELLS, Cell, entered
 from tests.support.crowd import ALL, SHAPES, Crowd
+from tests.support.neighbour import ENDINGS, Neighbour
 from tests.support.server import DELAY, Runner, Server, started, with_worker
 from tests.support.steps import script
 
 from step_runner.model import ErrorKind, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     import psutil
 
@@ -216,19 +217,32 @@ def test_when_a_local_run_ends(
         nobody_is_left(crowd, since)
 
 
-def test_ending_one_job_leaves_the_processes_of_another_alone(server: Server, crowds: Callable[[], Crowd]) -> None:
-    """A hidden process that came while both ran is ended with the last of them."""
-    shapes = [shape for shape in SHAPES if shape not in ("forks_anew", "hidden")]
-    ours, theirs = crowds(), crowds()
-    for job_id, crowd in (("1", ours), ("2", theirs)):
-        server.start(crowd.script(*shapes, status=0), "echo background; sleep 1000", job_id=job_id)
-        server.wait_for("background", job_id)
-    before = set(theirs.living())
-    server.client.close("1")
-    assert ours.told() == []
-    assert set(theirs.living()) == before
-    server.client.close("2")
-    assert theirs.told() == []
+def test_ending_one_job_leaves_the_processes_of_another_alone(
+    cell: Cell, server: Server, crowds: Callable[[], Crowd], temporary: str
+) -> None:
+    """Job after job ends. Without a control group who hides could be any job's, and is ended with the last."""
+
+    def neighbour(job_id: str, crowd: Crowd, shapes: Collection[str], and_then: str = "") -> Neighbour:
+        script = crowd.script(*shapes, status=0, in_cgroup=cell.cgroup)
+        return Neighbour(server, temporary, job_id, crowd, f"{script}\n{and_then}")
+
+    anew = crowds()
+    lasting = [shape for shape in SHAPES if shape != "forks_anew"]
+    few = [shape for shape in lasting if shape != "many"]
+    jobs = [neighbour("last", crowds(), lasting, anew.script("forks_anew", status=0))]
+    jobs += [neighbour(ending, crowds(), few) for ending in ENDINGS]
+    for job in jobs:
+        job.start()
+    assert [job.is_ready() for job in jobs] == [True] * len(jobs)
+    for number, ending in reversed(list(enumerate(jobs))[1:]):
+        ending.end()
+        assert ending.left() == (set() if cell.cgroup else {"hidden"})
+        assert [job.job_id for job in jobs[:number] if not job.is_untouched()] == []
+        while not anew.lives():
+            """Each of them lives for 10 ms."""
+    jobs[0].end()
+    assert [job.left() for job in jobs] == [set()] * len(jobs)
+    assert anew.told() == []
 
 
 def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(

@@ -62,6 +62,10 @@ class Crowd:
         """Those that live, or lived a moment ago and may have left another one in their place."""
         return [process for process, _ in self._found()]
 
+    def lives(self) -> bool:
+        """Whether one of them was seen; those that fork anew all the time can be missed by every look."""
+        return next(self._found(), None) is not None
+
     def told(self) -> list[str]:
         """What those that live were called with, also one that has ended since it was seen."""
         return [" ".join(arguments[-3:]) for _, arguments in self._found()]

@@ -68,9 +68,10 @@ class Server:
         self.runner = with_worker(front)
         self.client = Client(path)
 
-    def start(self, *scripts: str, job_id: str = "1", timeout: float | None = None) -> None:
-        """Start a job with these scripts as its steps."""
-        self.client.run(RunRequest(id=job_id, steps=script(*scripts), work_dir="/", timeout=timeout))
+    def start(self, *scripts: str, job_id: str = "1", timeout: float | None = None, delay: float | None = None) -> None:
+        """Start a job with these scripts as its steps; `delay` are the seconds between SIGTERM and SIGKILL."""
+        steps = script(*scripts)
+        self.client.run(RunRequest(id=job_id, steps=steps, work_dir="/", timeout=timeout, graceful_exit_delay=delay))
 
     def start_timed(self, scripts: Mapping[str, str], ready: str) -> float:
         """Start a job for each id, which has a time that is over after all are ready; returns it in seconds."""

@@ -1,0 +1,83 @@
+"""A job beside others, with processes in the background."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from tests.support.crowd import Crowd
+    from tests.support.server import Server
+
+ENDINGS = ("success", "failure", "cancel", "close", "timeout")
+"""The jobs that end in one of these ways have its name as their id."""
+
+DELAY = 0.2
+"""Seconds between SIGTERM and SIGKILL, which always pass, because some processes ignore SIGTERM."""
+
+TIMEOUT = 2.0
+"""Seconds that a job may take whose time is to be over, if its processes are there by then."""
+
+
+class Neighbour:
+    """A job whose first step starts what a script says, and whose second one waits until the job is ended."""
+
+    def __init__(self, server: Server, directory: str, job_id: str, crowd: Crowd, leaves: str) -> None:
+        """`crowd` are those of its processes that are to be looked at."""
+        self.job_id = job_id
+        self._server = server
+        self._crowd = crowd
+        self._leaves = leaves
+        self._living: list[psutil.Process] = []
+        self._gate = os.path.join(directory, job_id)
+        os.mkfifo(self._gate)
+
+    def start(self) -> None:
+        """Start it. One whose time is to be over is left as much as it takes until its processes are there."""
+        if self.job_id != "timeout":
+            self._start(None)
+            return
+        timeout = TIMEOUT
+        self._start(timeout)
+        while not self.is_ready():
+            self._server.client.close(self.job_id)
+            timeout *= 2
+            self._start(timeout)
+
+    def is_ready(self) -> bool:
+        """Wait until its processes are there; False where it has ended before."""
+        log = accumulate(self._server.client.follow(self.job_id))
+        ready = any(b"\nbackground\n" in text for text in log)
+        self._living = self._crowd.living()
+        return ready
+
+    def end(self) -> None:
+        """Have it end as its id says, and wait for that."""
+        if self.job_id == "cancel":
+            self._server.client.cancel(self.job_id)
+        if self.job_id in ("success", "failure"):
+            with open(self._gate, "w") as gate:
+                gate.write("go on\n")
+        if self.job_id in ENDINGS and self.job_id != "close":
+            self._server.wait_for_end(self.job_id)
+        self._server.client.close(self.job_id)
+
+    def left(self) -> set[str]:
+        """The shapes of its processes that live."""
+        return {told.split()[-1] for told in self._crowd.told()}
+
+    def is_untouched(self) -> bool:
+        """Whether all of its processes live that were there in the beginning."""
+        return all(map(_lives, self._living))
+
+    def _start(self, timeout: float | None) -> None:
+        wait = f"echo background; read -r line <{shlex.quote(self._gate)}; exit {int(self.job_id != 'success')}"
+        self._server.start(self._leaves, wait, job_id=self.job_id, timeout=timeout, delay=DELAY)
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
+from tests.support.crowd import Crowd
 from tests.support.server import Server, started
 from tests.support.steps import script
 
@@ -17,13 +19,22 @@ from step_runner.jobs.workspace import REMOVED, Workspace
 from step_runner.model import RunRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 STUBBORN = leftovers.AT_ONCE + 2
 """How many jobs are left whose processes ignore SIGTERM."""
 
 NEVER = 1000.0
 """Seconds of grace that no test waits for."""
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no front to kill")
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    crowd = Crowd()
+    yield crowd
+    crowd.kill()
 
 
 def _kill(server: Server) -> None:
@@ -46,7 +57,7 @@ def _lines(told: Iterable[bytes], beginning: str, number: int) -> list[str]:
     raise AssertionError(lines)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no front to kill")
+@on_linux
 def test_jobs_whose_processes_ignore_the_signal_keep_no_other_waiting(temporary: str) -> None:
     """Every job's delay begins at once, not when an earlier one's is over; a second signal then ends them all."""
     killed = Server(temporary)
@@ -65,6 +76,46 @@ def test_jobs_whose_processes_ignore_the_signal_keep_no_other_waiting(temporary:
         _lines(following.stderr, "removed what job", STUBBORN)
     assert not any("removed" in line for line in told)
     assert os.listdir(temporary) == []
+
+
+@on_linux
+def test_what_a_job_has_left_has_the_jobs_own_delay(temporary: str) -> None:
+    """Not that of the server which ends it."""
+    killed = Server(temporary)
+    killed.start("trap '' TERM; echo ready; sleep 1000", delay=0)
+    killed.wait_for("ready")
+    _kill(killed)
+    serve = ("serve", "--socket", killed.path)
+    with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
+        assert following.stderr is not None
+        told = _lines(following.stderr, "removed what job", 1)
+        following.terminate()
+    (stopping,) = (line for line in told if line.startswith("Stopping what job"))
+    assert stopping.endswith(", 0 s to finish\n")
+
+
+@on_linux
+def test_the_jobs_of_a_killed_worker_are_left_to_its_front(temporary: str, crowd: Crowd) -> None:
+    """As long as that lives it ends them: here when it goes on. A server that is stopped first looks everywhere."""
+    killed = Server(temporary)
+    killed.start(crowd.script("in_group", "setsid", "hidden", "closed"))
+    killed.wait_for("ready")
+    before = set(crowd.living())
+    front = psutil.Process(killed.runner.front.pid)
+    front.suspend()
+    killed.runner.worker.kill()
+    serve = ("serve", "--socket", f"{temporary}/t.sock")
+    with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as beside:
+        assert beside.stderr is not None
+        assert b"listening" in beside.stderr.readline()
+        beside.terminate()
+        assert beside.stderr.readlines() == [b"received SIGTERM: stopping all jobs\n"]
+    assert set(crowd.living()) == before
+    front.resume()
+    assert killed.runner.front.wait() == 128 + signal.SIGKILL
+    killed.close()
+    assert crowd.told() == []
+    assert os.listdir(temporary) == [os.path.basename(killed.path)]
 
 
 async def test_what_was_being_removed_by_a_step_runner_that_was_killed_is_removed_by_the_next(temporary: str) -> None:

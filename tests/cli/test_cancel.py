@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +15,6 @@ from step_runner.model import ErrorKind, JobStatus, Status, Termination
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.cli.conftest import Server, Terminal
 
@@ -98,6 +99,28 @@ def test_a_job_that_has_ended_is_left_alone(command: Command, server: Server, st
     list(server.client.follow(job))
     ended = command("cancel", job, "--wait", "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (0, 'job "1" has ended before, there is nothing to stop\n')
+
+
+def test_a_job_can_be_stopped_and_followed_although_its_directory_was_removed(
+    command: Command, server: Server, step_file: Callable[..., Path], temporary: str
+) -> None:
+    """By somebody who has cleaned up the directory for temporary files."""
+    job = server.started(step_file(STUBBORN), "1", "--graceful-exit-delay", "200ms")
+    before = server.client.follow(job)
+    log = next(before)
+    (directory,) = Path(temporary).glob("step-runner-*")
+    shutil.rmtree(directory)
+    afterwards = server.client.follow(job)
+    assert next(afterwards) == log
+    ended = command("cancel", job, "--wait", "--socket", server.path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert 'job "1" has ended: cancelled' in ended.stdout.splitlines()
+    rest = b"".join(before)
+    assert b"Stopping step" in rest
+    assert b"that ignored SIGTERM" in rest
+    assert b"".join(afterwards) == rest
+    server.client.close(job)
+    assert server.client.jobs() == []
 
 
 @pytest.mark.parametrize("options", [[], ["--wait"]], ids=["at once", "wait"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from tests.support import server as servers
 
 from step_runner.api.client import Client
 
@@ -130,3 +131,36 @@ def test_a_command_beside_it_gets_stdin_and_gives_the_status(temporary: str, scr
 def test_steps_see_the_socket_of_their_server(server: Server, step_file: Callable[..., Path]) -> None:
     server.started(step_file('echo "$STEP_RUNNER_SOCKET"; echo ready'))
     assert f"\n{server.path}\n".encode() in b"".join(server.client.follow("1"))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.getuid() != 0, reason="only root makes PID namespaces, and Linux alone"
+)
+def test_as_the_first_process_of_a_container_it_reaps_and_stops_gracefully(temporary: str) -> None:
+    """Orphans of the program that has become it, and of one that was started beside it, leave no zombie."""
+    earlier, beside = f"{temporary}/earlier", f"{temporary}/beside"
+    for fifo in (earlier, beside):
+        os.mkfifo(fifo)
+    container = ("unshare", "--kill-child", "--pid", "--fork", "--mount-proc")
+    server = servers.Server(temporary, (*container, "sh", "-c", f'read -r line <{earlier} & exec "$@"', ""))
+    try:
+        first = server.runner.worker  # in the eyes of the program that made the container
+        worker = next(child for child in first.children() if child.cmdline()[0] == sys.executable)
+        enter = ("nsenter", f"--target={first.pid}", "--pid")
+        subprocess.run([*enter, "sh", "-c", f"setsid sh -c 'read -r line <{beside}' &"], check=True)
+        assert len(first.children()) == 3
+        for fifo in (earlier, beside):
+            Path(fifo).write_text("end\n")
+        while first.children() != [worker]:
+            """They are ending."""
+        server.start("trap 'echo cleaned up; exit' TERM; setsid sleep 1000 & echo ready; while :; do :; done")
+        server.wait_for("ready")
+        following = server.client.follow("1")
+        log = next(following)
+        first.terminate()
+        assert b"cleaned up\n" in log + b"".join(following)
+        assert server.runner.front.wait() == 0
+        assert not os.path.exists(server.path)
+    finally:
+        server.runner.front.kill()
+        server.close()

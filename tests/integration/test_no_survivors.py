@@ -24,6 +24,7 @@ from tests.support.neighbour import ENDINGS, Neighbour
 from tests.support.server import DELAY, Runner, Server, started, with_worker
 from tests.support.steps import script
 
+from gracefulexitcmd.posix import cgroup
 from step_runner.model import ErrorKind, Status
 
 if TYPE_CHECKING:
@@ -146,6 +147,27 @@ def test_when_the_server_ends(server: Server, crowd: Crowd, end: Callable[[Runne
     nobody_is_left(crowd, since)
 
 
+def _kill_both(runner: Runner) -> None:
+    runner.worker.suspend()  # so that it cannot act on the death of the other
+    runner.front.kill()
+    runner.worker.kill()
+    runner.front.wait(PATIENCE)
+    gone(runner.worker)
+
+
+def _told_by_the_next(cell: Cell, temporary: str) -> list[bytes]:
+    """What a server tells that has the same directory for temporary files, until what was left of a job is removed."""
+    serve = ("serve", "--socket", f"{temporary}/t.sock")
+    with started(cell.prefix, *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
+        assert following.stderr is not None
+        told: list[bytes] = []
+        while not any(line.startswith(b'removed what job "1"') for line in told):
+            told.append(following.stderr.readline())
+            assert told[-1], told
+        following.terminate()
+    return told
+
+
 def test_when_both_processes_of_the_server_are_killed_the_next_one_ends_what_is_left(
     cell: Cell, server: Server, crowd: Crowd, temporary: str
 ) -> None:
@@ -156,24 +178,64 @@ def test_when_both_processes_of_the_server_are_killed_the_next_one_ends_what_is_
     shapes = [shape for shape in SHAPES if cell.cgroup or shape != "forks_anew"]
     server.start(crowd.script(*shapes, in_cgroup=cell.cgroup))
     server.wait_for("ready")
-    server.runner.worker.suspend()  # so that it cannot act on the death of the other
-    server.runner.front.kill()
-    server.runner.worker.kill()
-    server.runner.front.wait(PATIENCE)
-    gone(server.runner.worker)
-    path = f"{temporary}/t.sock"
-    with started(
-        cell.prefix, "serve", "--socket", path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as following:
-        assert following.stderr is not None
-        told: list[bytes] = []
-        while not any(line.startswith(b'removed what job "1"') for line in told):
-            told.append(following.stderr.readline())
-            assert told[-1], told
-        following.terminate()
+    _kill_both(server.runner)
+    told = _told_by_the_next(cell, temporary)
     assert any(line.startswith(b'Stopping what job "1" of a killed step runner has left behind') for line in told)
     assert [name.split()[-1] for name in crowd.told()] == ([] if cell.cgroup else ["hidden"])
     assert glob(f"{temporary}/step-runner-output-*") == []
+
+
+@pytest.fixture
+def protected(crowd: Crowd) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Puts into the control group of the crowd a process that the user of the step runner may not signal."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        (member,) = crowd.living()
+        groups, mounts = Path(f"/proc/{member.pid}/cgroup"), Path("/proc/self/mountinfo")
+        path = cgroup.directory(groups.read_text(), mounts.read_text())
+        assert path is not None
+        started.append(subprocess.Popen(["sleep", "1000"]))
+        assert cgroup.Cgroup(path).add(started[0].pid)
+        return started[0]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+by_another_user = pytest.mark.parametrize(
+    "cell",
+    [pytest.param("user, cgroup", marks=pytest.mark.skipif(os.getuid() != 0, reason="only root has two users"))],
+    indirect=True,
+)
+
+
+@by_another_user
+def test_who_may_not_be_signalled_ends_with_the_control_group(
+    server: Server, crowd: Crowd, protected: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    server.start(crowd.script("in_group", status=0, in_cgroup=True), "echo background; sleep 1000")
+    server.wait_for("background")
+    process = protected()
+    server.client.cancel("1")
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+    server.wait_for_end()
+    assert crowd.told() == []
+
+
+@by_another_user
+def test_who_may_not_be_signalled_and_was_left_behind_ends_with_the_control_group(
+    cell: Cell, server: Server, crowd: Crowd, protected: Callable[[], subprocess.Popen[bytes]], temporary: str
+) -> None:
+    server.start(crowd.script("in_group", status=0, in_cgroup=True), "echo background; sleep 1000")
+    server.wait_for("background")
+    process = protected()
+    _kill_both(server.runner)
+    _told_by_the_next(cell, temporary)
+    assert process.wait(PATIENCE) == -signal.SIGKILL
+    assert crowd.told() == []
 
 
 def _interrupt(runner: Runner) -> None:

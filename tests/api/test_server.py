@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING
 import grpc
 import psutil
 import pytest
+from tests.support import server as servers
+from tests.support.absent import absent
+from tests.support.cells import AS_NOBODY, NOBODY
 from tests.support.steps import command
 
 from step_runner.api.pb import step_pb2 as pb
@@ -197,9 +201,9 @@ def test_commands_get_no_descriptor_of_the_server(server: Server) -> None:
 # Where it can listen
 
 
-def start(path: str) -> subprocess.CompletedProcess[str]:
+def start(path: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "step_runner", "serve", "--socket", path],
+        [*prefix, sys.executable, "-m", "step_runner", "serve", "--socket", path],
         capture_output=True,
         text=True,
         timeout=30,
@@ -226,6 +230,38 @@ def test_server_that_stops_leaves_the_socket_of_another_one_alone(serve: Callabl
     first.process.terminate()
     assert first.process.wait() == 0
     assert second.client.jobs() == []
+
+
+@pytest.fixture
+def ordinary(temporary: str) -> tuple[str, ...]:
+    """What is put before a command so that an ordinary user starts it, who has the directory for temporary files."""
+    if os.getuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        absent("util-linux is needed to become another user")
+    os.chown(temporary, NOBODY, NOBODY)
+    return AS_NOBODY
+
+
+def test_socket_that_may_not_be_connected_to_is_refused(temporary: str, ordinary: tuple[str, ...]) -> None:
+    """A server may listen there."""
+    with contextlib.closing(servers.Server(temporary, ordinary)) as living:
+        os.chmod(living.path, 0)
+        second = start(living.path, ordinary)
+        os.chmod(living.path, 0o600)
+        assert (second.returncode, second.stdout) == (1, "")
+        assert second.stderr == (
+            f"Error: opening socket: {living.path}: address already in use: another server listens there\n"
+        )
+        assert living.client.jobs() == []
+
+
+def test_directory_in_which_no_socket_may_be_made_is_named(temporary: str, ordinary: tuple[str, ...]) -> None:
+    directory = f"{temporary}/theirs"
+    os.mkdir(directory, 0o555)
+    refused = start(f"{directory}/s.sock", ordinary)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == f"Error: opening socket: {directory}: permission denied: choose another --socket\n"
 
 
 def test_socket_of_a_dead_server_is_replaced(serve: Callable[..., Server], temporary: str) -> None:

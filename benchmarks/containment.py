@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import itertools
 import os
 import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from benchmarks.jobs import Pair
 from benchmarks.measure import Bound, Figure, Measure, machine, seconds, table, write_json
 
+from benchmarks import jobs
 from gracefulexitcmd import Cmd, contain
 
 if TYPE_CHECKING:
@@ -19,8 +22,10 @@ if TYPE_CHECKING:
 COMMANDS = 20
 PROCESSES = 100
 
-MANY_STEPS = Measure(f"{COMMANDS} script commands, contained", "ms", None, Bound(1.1, "x"))
-EMPTY_JOB = Measure("what it adds to one script command", "ms", None, Bound(0.5, "ms"))
+MANY_STEPS = Measure(f"job of {COMMANDS} script steps, contained", "ms", None, Bound(1.1, "x"))
+EMPTY_JOB = Measure("what it adds to an empty script job", "ms", None, Bound(0.5, "ms"))
+MANY_COMMANDS = Measure(f"{COMMANDS} script commands, contained", "ms", None, Bound(1.1, "x"))
+ONE_COMMAND = Measure("what it adds to one script command", "ms", None, Bound(0.5, "ms"))
 OBEYED = Measure(f"cancel of {PROCESSES} processes that obey, until all are gone", "ms", None, Bound(100, "ms"))
 KILLED = Measure(f"SIGKILL to {PROCESSES} that do not, until all are gone", "ms", None, Bound(50, "ms"))
 
@@ -43,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     few, many = (3, 20) if options.short else (20, 300)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         figures = [
-            _compared(directory, few),
-            _added(directory, many),
+            _compared(MANY_STEPS, asyncio.run(jobs.pairs(COMMANDS, few))),
+            _added(EMPTY_JOB, asyncio.run(jobs.pairs(1, many))),
+            _compared(MANY_COMMANDS, _pairs(directory, COMMANDS, few)),
+            _added(ONE_COMMAND, _pairs(directory, 1, many)),
             Figure(OBEYED, [_until_gone(OBEDIENT) for _ in range(few)]),
             Figure(KILLED, [_until_gone(STUBBORN) for _ in range(few)]),
         ]
@@ -61,19 +68,22 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _compared(directory: str, times: int) -> Figure:
+def _compared(measure: Measure, pairs: Sequence[Pair]) -> Figure:
+    reference = Figure(measure, [pair.bare for pair in pairs]).median
+    return Figure(replace(measure, reference=reference), [pair.contained for pair in pairs])
+
+
+def _added(measure: Measure, pairs: Sequence[Pair]) -> Figure:
+    return Figure(measure, [pair.contained - pair.bare for pair in pairs])
+
+
+def _pairs(directory: str, commands: int, times: int) -> list[Pair]:
     """In turns, so that a machine that is slower for a while is slower for both; the first pair is a warm-up."""
-    pairs = [(_contained(directory, COMMANDS), _bare(COMMANDS)) for _ in range(times + 1)][1:]
-    ours, references = zip(*pairs, strict=True)
-    return Figure(replace(MANY_STEPS, reference=Figure(MANY_STEPS, references).median), ours)
-
-
-def _added(directory: str, times: int) -> Figure:
-    return Figure(EMPTY_JOB, [_contained(directory, 1) - _bare(1) for _ in range(times + 1)][1:])
+    return [Pair(_contained(directory, commands), _bare(commands)) for _ in range(times + 1)][1:]
 
 
 def _contained(directory: str, commands: int) -> float:
-    """Milliseconds for a job with all that it has: control group, ledger, cookies, the look for who is left."""
+    """Milliseconds for commands with all that those of a job have: ledger, cookies, the look for who is left."""
 
     def job() -> None:
         path = os.path.join(directory, f"ledger-{next(_numbers)}")

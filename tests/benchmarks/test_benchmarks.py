@@ -52,6 +52,8 @@ REGISTRY = {
 }
 
 CONTAINMENT = {
+    "job of 20 script steps, contained",
+    "what it adds to an empty script job",
     "20 script commands, contained",
     "what it adds to one script command",
     "cancel of 100 processes that obey, until all are gone",

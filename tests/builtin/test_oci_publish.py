@@ -274,6 +274,23 @@ async def test_older_build_pushes_at_once_and_older_fetch_brings_it(
     assert workshop.log().endswith(f"image already published: {ref}\n")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"repository": "../../admin?x="}, "is no repository"),
+        ({"registry": "{host}/.."}, "is no repository"),
+        ({"tag": "../../x"}, "is neither a tag nor a digest"),
+    ],
+)
+async def test_older_fetch_asks_a_registry_for_images_only(
+    workshop: Workshop, registry: RegistryServer, wrong: dict[str, str], reason: str
+) -> None:
+    where = {"registry": registry.host, "repository": "x", "tag": "1"}
+    wrong = {name: text.format(host=registry.host) for name, text in wrong.items()}
+    await workshop.error(run_list(call("step/oci/fetch", **{**where, **wrong})))
+    assert reason in workshop.log()
+
+
 async def test_older_promote_copies_an_image_with_its_digest(
     workshop: Workshop, project: Path, registry: RegistryServer
 ) -> None:

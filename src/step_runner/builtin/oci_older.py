@@ -14,7 +14,7 @@ import msgspec
 from step_runner.builtin.contents import Files, PlatformFiles, made
 from step_runner.builtin.interruption import until_exit
 from step_runner.builtin.oci_publish import publish
-from step_runner.builtin.repository import RepositoryName
+from step_runner.builtin.repository import RepositoryName, checked_tag
 from step_runner.builtin.version import Version
 from step_runner.errors import InputError
 
@@ -65,7 +65,7 @@ def build(
     _tell("step/oci/build", "function/oci/build and function/oci/publish")
     target = RepositoryName.parse(f"{registry}/{repository}")
     with target.open() as there:
-        if there.manifest(tag) is not None:
+        if there.manifest(checked_tag(tag)) is not None:
             raise InputError(f"image already published: {target}:{tag}")
         turned = {name: msgspec.structs.replace(one, files=_turned(one.files)) for name, one in platforms.items()}
         with made(Files(_turned(common.files)), turned) as (layout, index):
@@ -76,13 +76,14 @@ def build(
 
 
 def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetched:
-    """Fetches an image into the function cache. Raises FetchError."""
+    """Fetches an image into the function cache. Raises InputError, FetchError."""
     from step_runner.fetch.cache import Cache
     from step_runner.fetch.oci import fetch_oci
     from step_runner.model import Oci
 
     _tell("step/oci/fetch", f'"{registry}/{repository}:{tag}" as the function')
-    reference = Oci(registry=registry, repository=repository, tag=tag or "latest")
+    image = RepositoryName.parse(f"{registry}/{repository}")
+    reference = Oci(registry=image.registry, repository=image.path, tag=checked_tag(tag or "latest"))
     directory = until_exit(partial(fetch_oci, reference, Cache(), environment=lambda: os.environ))
     separator = "@" if ":" in reference.tag else ":"
     path = posixpath.normpath(posixpath.join(directory, step_path.strip("/")))

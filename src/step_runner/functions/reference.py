@@ -8,6 +8,7 @@ import sys
 
 from step_runner.errors import InputError
 from step_runner.expression import has_expression
+from step_runner.fetch.names import DIGEST, HOST, REPOSITORY, TAG
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Reference
 from step_runner.paths import with_slashes
 
@@ -17,12 +18,7 @@ BUILTIN = re.compile(r"(?:builtin|dist)://(?P<name>.*)", re.DOTALL)
 SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 DRIVE = re.compile(r"[a-zA-Z]:[/\\]")
 OVER_SSH = re.compile(r"(?:ssh://|[\w.-]+@[\w.-]+:(?!\d+/))")
-PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-REPOSITORY = re.compile(rf"{PART}(?:/{PART})*")
-HOST = re.compile(r"(?:localhost|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|[a-zA-Z0-9-]+(?=:\d))(?::\d+)?")
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 TAGGED = re.compile(r"/[^/:]*:[^/:]+$")
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 LONGEST = 4096
 FORMS = 'write "./directory", "URL@REVISION", "builtin://NAME" or "REGISTRY/REPOSITORY:TAG"'
 

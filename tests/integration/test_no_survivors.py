@@ -307,6 +307,19 @@ def test_ending_one_job_leaves_the_processes_of_another_alone(
     assert anew.told() == []
 
 
+def test_who_forks_anew_all_the_time_ends_with_its_job_although_another_one_has_many_processes(
+    cell: Cell, server: Server, crowds: Callable[[], Crowd]
+) -> None:
+    many, anew = crowds(), crowds()
+    server.start(many.script("many", status=0), "echo background; sleep 1000", job_id="other")
+    server.wait_for("background", "other")
+    server.start(anew.script("forks_anew", status=0, in_cgroup=cell.cgroup), "echo background; sleep 1000")
+    server.wait_for("background")
+    server.client.cancel("1")
+    server.wait_for_end()
+    assert anew.told() == []
+
+
 def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(
     cell: Cell, server: Server, crowds: Callable[[], Crowd]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from itertools import accumulate
@@ -21,6 +22,9 @@ DELAY = 0.2
 
 TIMEOUT = 2.0
 """Seconds that a job may take whose time is to be over, if its processes are there by then."""
+
+DYING = 20.0
+"""Seconds after which who was to end will not."""
 
 
 class Neighbour:
@@ -56,7 +60,8 @@ class Neighbour:
         return ready
 
     def end(self) -> None:
-        """Have it end as its id says, and wait for that."""
+        """Have it end as its id says, and wait for that; those that hide may live on."""
+        dying = [process for process in self._living if not _hides(process)]
         if self.job_id == "cancel":
             self._server.client.cancel(self.job_id)
         if self.job_id in ("success", "failure"):
@@ -65,6 +70,7 @@ class Neighbour:
         if self.job_id in ENDINGS and self.job_id != "close":
             self._server.wait_for_end(self.job_id)
         self._server.client.close(self.job_id)
+        psutil.wait_procs(dying, timeout=DYING)  # Close waits for half a second after SIGKILL, and no longer
 
     def left(self) -> set[str]:
         """The shapes of its processes that live."""
@@ -77,6 +83,12 @@ class Neighbour:
     def _start(self, timeout: float | None) -> None:
         wait = f"echo background; read -r line <{shlex.quote(self._gate)}; exit {int(self.job_id != 'success')}"
         self._server.start(self._leaves, wait, job_id=self.job_id, timeout=timeout, delay=DELAY)
+
+
+def _hides(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.cmdline()[-1:] == ["hidden"]
+    return False
 
 
 def _lives(process: psutil.Process) -> bool:

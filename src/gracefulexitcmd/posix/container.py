@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix import belonging, cgroup, linux, process_table, subreaper
@@ -145,7 +147,7 @@ class Container:
         processes, has_cookie = self._look(self._candidates())
         left = frozenset(self._left)
         self._left -= left - belonging.still_left(left, processes)
-        return self._found_in(processes, has_cookie)
+        return self._found_in(processes, has_cookie) or list(self._fleeting())
 
     def _look(self, candidates: Iterable[linux.Process]) -> tuple[list[linux.Process], belonging.HasCookie]:
         """All candidates, and which cookies they have; with a subreaper cookies are seldom asked for."""
@@ -175,9 +177,15 @@ class Container:
         return process_table.may_signal(process) or (self._cgroup is not None and process.pid in self._cgroup.pids())
 
     def kill(self) -> None:
-        """Send SIGKILL to everybody in the control group, if there is one; the others are to be signalled."""
+        """Send SIGKILL to everybody in the control group, if there is one, and to who fork faster than they are found.
+
+        The others are to be signalled.
+        """
         if self._cgroup is not None:
             self._cgroup.kill()
+        with contextlib.suppress(OSError):
+            for process in self._fleeting():
+                process_table.signal_process(process, signal.SIGKILL)
 
     def close(self) -> None:
         """Forget everything; the control group goes when nobody is in it."""
@@ -190,6 +198,19 @@ class Container:
             self._closed = True
             if self._cgroup is not None:
                 self._cgroup.remove()
+
+    def _fleeting(self) -> Iterator[linux.Process]:
+        """Those that would be gone when all others have been looked at, because they fork and exit all the time.
+
+        Each is given as soon as it is seen, of the orphans the youngest first. Raises OSError.
+        """
+        explained = {pid for each in _open_containers() for pid, _ in tuple(each._known)} | _leaders()
+        orphans = (pid for pid in reversed(subreaper.children() if subreaper.active else ()) if pid not in explained)
+        own = (pid for pid in orphans if carries(pid, self.cookie))
+        for process in map(linux.process, chain(self._inside(), own)):
+            if process is not None and process.alive:
+                self._known[process.identity] = "cookie"
+                yield process
 
     def _claim(self, table: Mapping[int, linux.Process]) -> belonging.Claim:
         left = belonging.still_left(frozenset(self._left), table.values())

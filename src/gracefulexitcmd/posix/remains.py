@@ -45,7 +45,7 @@ class Remains:
         table = living(processes)
         found = self._found_in(table, has_cookie)
         self._known.update({table[pid].identity: how for pid, how in found.items()})
-        return [table[pid] for pid in found]
+        return [table[pid] for pid in found] or self._left_inside()
 
     def how(self, process: linux.Process) -> str:
         """How a process is known to belong: leader, group, cgroup, session, descendant or cookie."""
@@ -72,6 +72,10 @@ class Remains:
         # A group's number is not given away while somebody is in it: who shares it with a member is in the same one.
         groups = {table[pid].group for pid in found} & {pid for pid, _ in self._leaders}
         return belonging.members(claim._replace(groups=groups), table, subreaper.reaper(), has_cookie) | found
+
+    def _left_inside(self) -> list[linux.Process]:
+        """Who is in the control group, and was born after the others had been looked at."""
+        return [process for process in map(linux.process, self._inside()) if process is not None and process.alive]
 
     def _inside(self) -> frozenset[int]:
         return frozenset() if self._cgroup is None else self._cgroup.pids()

@@ -6,7 +6,7 @@ import enum
 import os
 import shlex
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class Cause(enum.StrEnum):
@@ -96,6 +96,16 @@ class Exit:
     holders: tuple[Holder, ...] = ()
     stdout: bytes | None = None
     stderr: bytes | None = None
+
+    def beside(self, others: Exit, after: float) -> Exit:
+        """The same, with others who were ended as well, from `after` seconds after the command's start on."""
+        sent = tuple(replace(one, after=one.after + after) for one in others.signals)
+        return replace(
+            self,
+            forced=self.forced or others.forced,
+            signals=self.signals + sent,
+            census=self.census + others.census,
+        )
 
     @property
     def ok(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.steps import command, run_list, script
 
-from gracefulexitcmd import Cause, Roundup
+from gracefulexitcmd import Cause
 from step_runner.runner import script as scripts
 
 if TYPE_CHECKING:
@@ -164,18 +164,20 @@ async def test_a_command_gets_no_more_time_than_it_asks_for(workshop: Workshop) 
 
 
 async def test_how_a_command_is_stopped_is_no_business_of_what_earlier_steps_have_left(workshop: Workshop) -> None:
-    """That is stopped when the job ends, by the signal and with the delay that are the job's."""
+    """That is stopped at the same time, by the signal and with the delay that are the job's."""
     pipe = str(workshop.work_dir / "service")
     os.mkfifo(pipe)
     service = "trap 'echo service cleaned; exit' TERM; echo $$ > \"$0\"; while :; do sleep 0.01; done"
     await workshop.run(command("sh", "-c", 'setsid sh -c "$1" "$0" & read pid < "$0"; echo $pid', pipe, service))
     pid = int(workshop.log().split()[-1])
     ended = await stopped(workshop, IGNORES, {"signal": "SIGINT", "grace": "100ms"})
-    assert ended.forced
-    assert pid not in [process.pid for process in ended.census]
-    assert "service" not in workshop.log()
-    await asyncio.to_thread(Roundup(workshop.container, 20).run)
+    assert re.search(
+        r"Stopping what steps have left behind: SIGTERM to [12] process.*, 20 s to finish\n", workshop.log()
+    )
     assert "service cleaned\n" in workshop.log()
+    assert [process.ended_by for process in ended.census if process.pid == pid] == ["SIGTERM"]
+    assert "SIGKILL" in [process.ended_by for process in ended.census]
+    assert {sent.name for sent in ended.signals} == {"SIGINT", "SIGTERM", "SIGCONT", "SIGKILL"}
 
 
 async def test_a_command_gets_no_more_time_than_the_job_has(workshop: Workshop) -> None:

@@ -1,4 +1,4 @@
-"""A command's own processes, where the others of its container are to be left alone."""
+"""A command's own processes, and the others of its container, where each are to be stopped in their own way."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class OwnTree:
 
     def glance(self) -> list[Process]:
         """Those that are quickly found."""
-        return self._own(self._container.glance())
+        return self.own(self._container.glance())
 
     def members(self) -> list[Process]:
         """Those that are alive."""
-        return self._own(self._container.members())
+        return self.own(self._container.members())
 
     def how(self, process: Process) -> str:
         """How a process is known to belong."""
@@ -43,7 +43,8 @@ class OwnTree:
     def kill(self) -> None:
         """Nobody can be reached all at once: others share the control group."""
 
-    def _own(self, members: Iterable[Process]) -> list[Process]:
+    def own(self, members: Iterable[Process]) -> list[Process]:
+        """Those of the members that are in the tree."""
         left = {process.pid: process for process in members}
         own: dict[int, Process] = {}
         while found := [process for process in left.values() if self._is_own(process, own)]:
@@ -53,3 +54,34 @@ class OwnTree:
 
     def _is_own(self, process: Process, own: dict[int, Process]) -> bool:
         return process.group == self._leader or process.parent in own or process.identity in self._known
+
+
+class Others:
+    """Of the members of a container those who are not in a command's own tree."""
+
+    ending = False
+
+    def __init__(self, container: Membership, leader: int) -> None:
+        self._container = container
+        self._tree = OwnTree(container, leader)
+
+    def glance(self) -> list[Process]:
+        """Those that are alive: there is no quicker way to know who is not in the tree."""
+        return self.members()
+
+    def members(self) -> list[Process]:
+        """Those that are alive."""
+        members = self._container.members()
+        own = {process.pid for process in self._tree.own(members)}
+        return [process for process in members if process.pid not in own]
+
+    def how(self, process: Process) -> str:
+        """How a process is known to belong."""
+        return self._container.how(process)
+
+    def may_end(self, process: Process) -> bool:
+        """Whether a member can be ended by this user."""
+        return self._container.may_end(process)
+
+    def kill(self) -> None:
+        """Nobody can be reached all at once: the tree shares the control group."""

@@ -135,10 +135,15 @@ class Job(Generic[Log]):
     def _tell_end(self, ended: Exit) -> None:
         for line in notices.ended(ended):
             self.log.notice(line)
-        if ended.census and self.status.termination is None:
-            cause = self._proc.cause or Cause.EXITED
-            termination = Termination(step="", ended=dataclasses.replace(ended, cause=cause))
-            self.status = state.stopped_step(self.status, termination)
+        if ended.census:
+            self.status = state.stopped_step(self.status, self._termination(ended))
+
+    def _termination(self, ended: Exit) -> Termination:
+        """The record of what was left in the end, added to that of the step that was stopped, if one was."""
+        before = self.status.termination
+        if before is None:
+            return Termination(step="", ended=dataclasses.replace(ended, cause=self._proc.cause or Cause.EXITED))
+        return Termination(step=before.step, ended=before.ended.beside(ended, before.ended.duration))
 
     def _finish(self, error: Exception | None) -> None:
         """The final status first, then the end of the log: who has followed it to its end asks for the status."""

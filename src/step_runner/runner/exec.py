@@ -12,7 +12,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gracefulexitcmd import AsyncCmd, Cause, Exit
+from gracefulexitcmd import AsyncCmd, AsyncRoundup, Cause, Exit
 from step_runner.errors import CommandError, StoppedError
 from step_runner.model import ExecResult, Stop
 from step_runner.runner import notices
@@ -21,6 +21,8 @@ if sys.platform == "linux":
     from step_runner.runner import limits
 if sys.platform == "win32":
     from gracefulexitcmd.windows.program import find
+else:
+    from gracefulexitcmd.posix.own_tree import Others
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,8 +48,7 @@ async def run_command(
 
     When the job is cancelled meanwhile, the command is stopped gracefully and the error is a group: that it was
     stopped, and the command's own error if it had one. What earlier steps have left in the background is stopped with
-    it, but where the step says how it is to be stopped itself, that is no business of others: they are then stopped
-    when the job ends. Raises CommandError when it cannot be started.
+    it, but not in the way that the step asks for itself. Raises CommandError when it cannot be started.
     """
     process = AsyncCmd(
         (_program(command.argv[0]), *command.argv[1:]),
@@ -61,9 +62,10 @@ async def run_command(
         stop_signal=_stop_signal(command.stop.signal),
         container=job.container,
         alone=command.stop != Stop(),
-        stopping=partial(_tell_stop, path, job),
+        stopping=partial(_tell_stop, f'step "{path[-1] if path else ""}"', job),
     )
-    with job.proc.listening(partial(_stop, process, path, job, command.stop.grace)):
+    others = _Others(process, job) if command.stop != Stop() else None
+    with job.proc.listening(partial(_stop, process, others, path, job, command.stop.grace)):
         job.observer.step_started(path)
         try:
             await process.start()
@@ -74,8 +76,9 @@ async def run_command(
         if process.pid is not None and sys.platform == "linux":
             limits.reserve(process.pid)
         ended = await process.wait()
+        beside = None if others is None else await others.ended()
     if ended.cause is not Cause.EXITED:
-        _tell_end(ended, path, job)
+        _tell_end(ended, beside, path, job)
     code = ended.status if ended.status is not None else -1
     return ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code), _error(ended, job)
 
@@ -98,20 +101,60 @@ def _stop_signal(name: str) -> signal.Signals:
     return signal.SIGTERM if sys.platform == "win32" else signal.Signals[name]
 
 
-def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: float | None, left: float) -> None:
+class _Others:
+    """What earlier steps have left in the background, where a command is stopped in a way of its own.
+
+    It is stopped at the same time as that, by the signal and with the delay that are the job's.
+    """
+
+    def __init__(self, process: AsyncCmd, job: GlobalContext) -> None:
+        self._process = process
+        self._job = job
+        self._roundup: AsyncRoundup | None = None
+
+    def stop(self, left: float) -> None:
+        """Stop it within the seconds that are left; again, to shorten them."""
+        if self._roundup is not None:
+            self._roundup.cancel(grace=left)
+        elif self._process.pid is not None and sys.platform != "win32":  # where a command never stops others
+            others = Others(self._job.container, self._process.pid)
+            self._roundup = AsyncRoundup(others, left, stopping=self._tell_stop)
+            self._roundup.begin()
+
+    def _tell_stop(self, sent: SignalSent, grace: float) -> None:
+        if sent.processes:
+            _tell_stop("what steps have left behind", self._job, sent, grace)
+
+    async def ended(self) -> Exit | None:
+        """How they have ended, once they have; None where they were not stopped."""
+        return None if self._roundup is None else await self._roundup.wait()
+
+
+def _stop(
+    process: AsyncCmd,
+    others: _Others | None,
+    path: tuple[str, ...],
+    job: GlobalContext,
+    own: float | None,
+    left: float,
+) -> None:
     """Stop the process; its own grace can only be shorter than what is left of the job's."""
     grace = left if own is None else min(own, left)
     job.observer.step_stopping(path, grace)
     process.cancel(grace=grace)
+    if others is not None:
+        others.stop(left)
 
 
-def _tell_stop(path: tuple[str, ...], job: GlobalContext, sent: SignalSent, grace: float) -> None:
-    job.sink.notice(notices.stopping(f'step "{path[-1] if path else ""}"', sent, grace))
+def _tell_stop(what: str, job: GlobalContext, sent: SignalSent, grace: float) -> None:
+    job.sink.notice(notices.stopping(what, sent, grace))
 
 
-def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
-    for line in notices.ended(ended):
+def _tell_end(ended: Exit, beside: Exit | None, path: tuple[str, ...], job: GlobalContext) -> None:
+    for line in (*notices.ended(ended), *(() if beside is None else notices.ended(beside))):
         job.sink.notice(line)
+    if beside is not None:
+        ended = ended.beside(beside, ended.signals[0].after if ended.signals else ended.duration)
     # The process knows only that it was cancelled; why, the job knows.
     job.observer.step_stopped(path, dataclasses.replace(ended, cause=job.proc.cause or ended.cause))
 

@@ -127,10 +127,17 @@ def test_inputs_env_and_job_variables(run: Run) -> None:
 def test_leftovers_of_a_job_are_not_in_the_environment(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("CI_A", "GITLAB_A", "FF_A", "DOCKER_ENV_A", "DOCKER_A", "KEPT"):
+    for name in ("CI_A", "GITLAB_A", "FF_A", "DOCKER_ENV_A", "GRACEFULEXITCMD_A", "DOCKER_A", "KEPT"):
         monkeypatch.setenv(name, "1")
     (tmp_path / "a.yml").write_text(script("env | grep -E '_A=|KEPT' | sort"))
     assert run("a.yml").stdout == "DOCKER_A=1\nKEPT=1\n"
+
+
+def test_what_watches_over_the_run_is_in_no_record(run: Run, tmp_path: Path) -> None:
+    """Two runs of the same have the same records."""
+    (tmp_path / "a.yml").write_text(script("true"))
+    run("a.yml", "--report", "r.json")
+    assert "GRACEFULEXITCMD" not in (tmp_path / "r.json").read_text()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ worker is told, and can stop gracefully.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -141,9 +142,10 @@ class _Front:
         self._ended = True
         while self._ended and not self._reaping:
             self._ended, self._reaping = False, True
-            for child in subreaper.children():
-                if child != self._worker:
-                    subreaper.reap(child)
+            with contextlib.suppress(OSError):  # no descriptor is free: they are reaped when the next one ends
+                for child in subreaper.children():
+                    if child != self._worker:
+                        subreaper.reap(child)
             self._reaping = False
 
     def _hand_on(self, number: int, _frame: FrameType | None) -> None:

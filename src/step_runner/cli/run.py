@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from step_runner.cli.source import Called
     from step_runner.model import Function, Step
 
-HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_")
-"""What the names of variables begin with that steps do not see: on a laptop they would be leftovers of a job."""
+HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", "GRACEFULEXITCMD_")
+"""What the names of variables begin with that steps do not see: on a laptop they would be leftovers of a job.
+
+The last is of what watches over this process; each command gets one of its own.
+"""
 
 EPILOG = """\b
 Examples:

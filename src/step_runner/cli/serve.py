@@ -62,7 +62,8 @@ def _serve(path: str | None, delay: float, arguments: tuple[str, ...], front_is_
     path = _socket_path(path, directory)
     # A step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
-    return asyncio.run(serve(path, delay, dict(os.environ), _beside(companion), front_is_gone))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRACEFULEXITCMD_")}
+    return asyncio.run(serve(path, delay, environment, _beside(companion), front_is_gone))
 
 
 def _beside(command: tuple[str, ...]) -> Companion | None:

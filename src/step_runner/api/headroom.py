@@ -24,7 +24,7 @@ def _check_descriptors() -> None:
     with contextlib.ExitStack() as held:
         try:
             for _ in range(DESCRIPTORS):
-                held.callback(os.close, os.dup(0))
+                held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
         except OSError as error:
             most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             raise StepRunnerError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import stat
 from typing import TYPE_CHECKING
@@ -31,17 +32,31 @@ def placed(path: str, bind: Callable[[str], None]) -> Iterator[None]:
     of another server by then.
     """
     make_free(path)
-    made = os.path.join(os.path.dirname(path), f".{os.getpid()}")
-    make_free(made)
+    directory = os.path.dirname(path)
+    made = os.path.join(directory, secrets.token_hex(8)[: LONGEST_PATH - len(os.fsencode(directory)) - 1])
     bind(made)
     own = os.lstat(made).st_ino
-    os.rename(made, path)
+    _move(made, path)
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
             if os.lstat(path).st_ino == own:
                 os.unlink(path)
+
+
+def _move(made: str, path: str) -> None:
+    """Give a socket its name, unless another server has been faster. Raises StepRunnerError."""
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        raise StepRunnerError(_in_use(path)) from None
+    finally:
+        os.unlink(made)
+
+
+def _in_use(path: str) -> str:
+    return f"opening socket: {path}: address already in use: another server listens there"
 
 
 def make_free(path: str) -> None:
@@ -61,7 +76,7 @@ def make_free(path: str) -> None:
     if found.st_uid != os.getuid():
         raise StepRunnerError(f"opening socket: {path} belongs to another user: choose another --socket")
     if is_listening(path):
-        raise StepRunnerError(f"opening socket: {path}: address already in use: another server listens there")
+        raise StepRunnerError(_in_use(path))
     os.unlink(path)
 
 

@@ -187,6 +187,8 @@ def test_entry_that_is_not_whole_is_made_once_more_beside_it(
     assert sorted(path.name for path in after.iterdir()) == ["a", "b"]
     assert cache.find(KEY) == after
     assert sorted(before.parent.rglob("*")) == left
+    shutil.rmtree(before.parent)
+    assert cache.find(KEY) == after, "whose name is that of a second one"
 
 
 def test_mark_of_an_entry_is_older_than_all_in_it(cache: Cache, cancellation: Cancellation) -> None:

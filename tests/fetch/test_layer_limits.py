@@ -129,6 +129,16 @@ def test_file_of_a_negative_size_is_refused(root: Path, form: Literal[1, 2]) -> 
         lay(root, negative[0].tobuf(form) + b"x" * 10_000)
 
 
+def test_names_are_counted_as_they_are_kept_and_not_as_they_are_written(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path of three letters can lead through a link to one of thousands."""
+    monkeypatch.setattr("step_runner.fetch.tree._ROOM", 100_000)
+    deep = "/".join(["d" * 200] * 10)
+    with pytest.raises(LayerError, match=r"^has more files than "):
+        lay(root, archive(directory(deep), symlink("a", deep), *(symlink(f"a/{number}", "x") for number in range(100))))
+
+
 def test_cancel_ends_it_in_a_hole(root: Path) -> None:
     """A few bytes of an archive can be a file of a terabyte."""
     cancellation = Cancellation()

@@ -66,8 +66,8 @@ class Cache:
             if not os.path.lexists(self._root):
                 return None
             self._check_root()
-            entry = next(entry for entry in self._entries(key) if _is_free(entry) or _is_good(entry, valid))
-            return None if _is_free(entry) else entry / "files"
+            good = (entry / "files" for entry in self._present(key) if _is_good(entry, valid))
+            return next(good, None)
 
     def get(self, key: Key, make: Make, cancellation: Cancellation, valid: Valid = lambda directory: True) -> Path:
         """The directory of `key`, made now if `find` gives none; however many ask, one makes it and the others wait.
@@ -85,6 +85,11 @@ class Cache:
         except StoppedError:
             self._sweep_aside()
             raise
+
+    def _present(self, key: Key) -> list[Path]:
+        """The entries of a key that are there: a cleaner may have removed the first ones, and left the last."""
+        present = itertools.takewhile(lambda entry: not _is_free(entry), self._entries(key))
+        return list(present) or sorted(self._root.glob(f"entries/{encoded(key)}+*"))
 
     def _entries(self, key: Key) -> Iterator[Path]:
         """Where the entries of a key may be, without an end: each but the last one that is there is thinned out."""

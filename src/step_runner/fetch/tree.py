@@ -187,8 +187,9 @@ class Tree:
         place = (*parent, name)
         if place != spare and self._exists(place):
             self._remove(place)
-        self._take(_ENTRY + len(path))
-        self._fresh.add(_text(place))
+        text = _text(place)
+        self._take(_ENTRY + len(text))
+        self._fresh.add(text)
         return place
 
     def _take(self, room: int) -> None:

@@ -29,7 +29,7 @@ def command_line(argv: Sequence[StrPath], cwd: StrPath | None, env: Mapping[str,
     path = find(name, cwd, os.environ if env is None else env)
     if path is None:
         return [name, *arguments]
-    if path.lower().endswith(BATCH):
+    if path.rstrip(". ").lower().endswith(BATCH):  # Windows leaves out dots and blanks at the end of a name
         for argument in arguments:
             _refuse_special(path, argument)
     return [path, *arguments]
@@ -46,7 +46,7 @@ def _candidates(name: str, cwd: StrPath | None, env: Mapping[str, str]) -> Itera
     known = [ending for ending in (variables.get("PATHEXT") or ENDINGS).split(";") if ending]
     has_ending = name.lower().endswith(tuple(map(str.lower, known)))
     own_path = bool(os.path.dirname(name) or os.path.splitdrive(name)[0])
-    places = [os.fspath(cwd or "")] if own_path else variables.get("PATH", "").split(";")
+    places = [os.fspath(cwd or "")] if own_path else [place for place in variables.get("PATH", "").split(";") if place]
     for place in places:
         path = os.path.join(place.strip('"'), name)
         yield from [path] if has_ending else [path + ending for ending in known]

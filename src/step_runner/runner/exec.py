@@ -118,8 +118,10 @@ class _Others:
             self._roundup.cancel(grace=left)
         elif self._process.pid is not None and sys.platform != "win32":  # where a command never stops others
             others = Others(self._job.container, self._process.pid)
-            self._roundup = AsyncRoundup(others, left, stopping=self._tell_stop)
-            self._roundup.begin()
+            roundup = AsyncRoundup(others, left, stopping=self._tell_stop)
+            with contextlib.suppress(OSError):  # no descriptor is free: they are stopped when the job ends
+                roundup.begin()
+                self._roundup = roundup
 
     def _tell_stop(self, sent: SignalSent, grace: float) -> None:
         if sent.processes:

@@ -14,9 +14,10 @@ import msgspec
 from step_runner.builtin.contents import Files, PlatformFiles, made
 from step_runner.builtin.interruption import until_exit
 from step_runner.builtin.oci_publish import publish
-from step_runner.builtin.repository import RepositoryName, checked_tag
+from step_runner.builtin.repository import RepositoryName
 from step_runner.builtin.version import Version
 from step_runner.errors import InputError
+from step_runner.fetch.names import checked_tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

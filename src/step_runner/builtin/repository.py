@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from step_runner.errors import InputError
-from step_runner.fetch.names import DIGEST, HOST, REPOSITORY, TAG
+from step_runner.fetch.names import HOST, checked_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +28,7 @@ class RepositoryName(NamedTuple):
         registry, _, path = re.sub("/+", "/", text.strip()).strip("/").partition("/")
         if not HOST.fullmatch(registry):
             raise InputError(f'"{text[:80]}" names no registry; write HOST/PATH, such as registry.example.com/name')
-        if not REPOSITORY.fullmatch(path):
-            raise InputError(
-                f'"{path[:80]}" is no repository; use lower-case letters and digits with . _ - and / between them'
-            )
-        return cls(registry, path)
+        return cls(registry, checked_repository(path))
 
     def __str__(self) -> str:
         return f"{self.registry}/{self.path}"
@@ -49,10 +45,3 @@ class RepositoryName(NamedTuple):
         credentials = find_credentials(os.environ, self.registry, self.path, cancellation)
         with open_repository(self.registry, self.path, credentials, cancellation) as repository:
             yield repository
-
-
-def checked_tag(tag: str) -> str:
-    """A tag or a digest. Raises InputError for anything else."""
-    if not (TAG.fullmatch(tag) or DIGEST.fullmatch(tag)):
-        raise InputError(f'"{tag[:80]}" is neither a tag nor a digest; write a tag such as "1.0"')
-    return tag

@@ -8,7 +8,7 @@ import sys
 
 from step_runner.errors import InputError
 from step_runner.expression import has_expression
-from step_runner.fetch.names import DIGEST, HOST, REPOSITORY, TAG
+from step_runner.fetch.names import HOST, checked_repository, checked_tag
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Reference
 from step_runner.paths import with_slashes
 
@@ -68,8 +68,8 @@ def oci_reference(registry: str, repository: str, tag: str, directory: str = "",
     """The OCI reference of a long form; an empty tag is `latest`. Raises InputError with what to write instead."""
     return Oci(
         registry=_registry(registry),
-        repository=_repository(_slashed(repository)),
-        tag=_tag(tag.strip() or "latest"),
+        repository=checked_repository(_slashed(repository)),
+        tag=checked_tag(tag.strip() or "latest"),
         directory=_directory(directory),
         file=_file(file),
     )
@@ -108,14 +108,18 @@ def _oci(text: str) -> Oci:
     image, *rest = text.split(maxsplit=1)
     if scheme := _scheme(image):
         raise InputError(_scheme_advice(image, scheme))
-    location, tag = _split_tag(image)
+    location, tag = _splitchecked_tag(image)
     first, _, remaining = location.partition("/")
     registry, repository = (first, remaining) if remaining and HOST.fullmatch(first) else (REGISTRY, location)
     if names_step_file(repository) or (registry == REGISTRY and "/" not in repository):
         raise InputError(f'"{text}" is no known form of a reference; {_local_advice(text)}')
     directory, file = _split_file(rest[0] if rest else "")
     return Oci(
-        registry=registry, repository=_repository(repository), tag=_tag(tag), directory=_directory(directory), file=file
+        registry=registry,
+        repository=checked_repository(repository),
+        tag=checked_tag(tag),
+        directory=_directory(directory),
+        file=file,
     )
 
 
@@ -132,7 +136,7 @@ def _local_advice(text: str) -> str:
     return f'for a function on this machine write "./{text}"' if re.fullmatch(r"[\w./-]+", text) else FORMS
 
 
-def _split_tag(image: str) -> tuple[str, str]:
+def _splitchecked_tag(image: str) -> tuple[str, str]:
     location, digest, tag = image.partition("@")
     if digest:
         return re.sub(r":[^/:]*$", "", location), tag
@@ -193,24 +197,8 @@ def _registry(registry: str) -> str:
         shown = registry.rpartition("@")[2][:80]  # what is in front of the @ of a URL is a login
         raise InputError(f'"{shown}" is no registry; write a host such as "{REGISTRY}"')
     if path:
-        _repository(path)
+        checked_repository(path)
     return name
-
-
-def _repository(name: str) -> str:
-    if not REPOSITORY.fullmatch(name):
-        raise InputError(
-            f'"{name[:80]}" is no repository; use lower-case letters and digits with . _ - and / between them'
-        )
-    return name
-
-
-def _tag(tag: str) -> str:
-    if not (TAG.fullmatch(tag) or DIGEST.fullmatch(tag)):
-        raise InputError(
-            f'"{tag[:80]}" is neither a tag nor a digest; write a tag such as "1.0" or "sha256:" and 64 digits'
-        )
-    return tag
 
 
 def _without_password(url: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 
-class Attended:
+
+class Attended(ABC):
     """Stays open until `close` was called and everybody who entered has left, so that who waits in it always wakes.
 
     The caller serialises all calls.
@@ -40,10 +42,10 @@ class Attended:
         if self._closing and self._inside == 0:
             self._release()
 
+    @abstractmethod
     def _ring(self) -> None:
         """Make it ready for everybody who waits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _release(self) -> None:
         """Give back what it holds; nobody waits any more."""
-        raise NotImplementedError

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gracefulexitcmd.posix.linux import Identity, Process
     from gracefulexitcmd.posix.targets import Membership
 
 
-class OwnTree:
-    """Of the members of a container those that are in a command's group, or descend from it by parents that live.
-
-    Who has lost its parents outside of the group belongs to the container alone, unless it was seen before.
-    """
+class _Part(ABC):
+    """Some of the members of a container."""
 
     ending = False
 
-    def __init__(self, container: Membership, leader: int) -> None:
+    def __init__(self, container: Membership) -> None:
         self._container = container
-        self._leader = leader
-        self._known: set[Identity] = set()
+
+    @abstractmethod
+    def chosen(self, members: list[Process]) -> list[Process]:
+        """Those of the members that belong to the part."""
 
     def glance(self) -> list[Process]:
         """Those that are quickly found."""
-        return self.own(self._container.glance())
+        return self.chosen(self._container.glance())
 
     def members(self) -> list[Process]:
         """Those that are alive."""
-        return self.own(self._container.members())
+        return self.chosen(self._container.members())
 
     def how(self, process: Process) -> str:
         """How a process is known to belong."""
@@ -40,10 +38,22 @@ class OwnTree:
         """Whether a member can be ended by this user."""
         return self._container.may_end(process)
 
-    def kill(self) -> None:
+    def kill(self) -> None:  # noqa: B027 - no part needs another one
         """Nobody can be reached all at once: others share the control group."""
 
-    def own(self, members: Iterable[Process]) -> list[Process]:
+
+class OwnTree(_Part):
+    """Of the members of a container those that are in a command's group, or descend from it by parents that live.
+
+    Who has lost its parents outside of the group belongs to the container alone, unless it was seen before.
+    """
+
+    def __init__(self, container: Membership, leader: int) -> None:
+        super().__init__(container)
+        self._leader = leader
+        self._known: set[Identity] = set()
+
+    def chosen(self, members: list[Process]) -> list[Process]:
         """Those of the members that are in the tree."""
         left = {process.pid: process for process in members}
         own: dict[int, Process] = {}
@@ -56,32 +66,18 @@ class OwnTree:
         return process.group == self._leader or process.parent in own or process.identity in self._known
 
 
-class Others:
+class Others(_Part):
     """Of the members of a container those who are not in a command's own tree."""
 
-    ending = False
-
     def __init__(self, container: Membership, leader: int) -> None:
-        self._container = container
+        super().__init__(container)
         self._tree = OwnTree(container, leader)
 
     def glance(self) -> list[Process]:
         """Those that are alive: there is no quicker way to know who is not in the tree."""
         return self.members()
 
-    def members(self) -> list[Process]:
-        """Those that are alive."""
-        members = self._container.members()
-        own = {process.pid for process in self._tree.own(members)}
+    def chosen(self, members: list[Process]) -> list[Process]:
+        """Those of the members that are outside of the tree."""
+        own = {process.pid for process in self._tree.chosen(members)}
         return [process for process in members if process.pid not in own]
-
-    def how(self, process: Process) -> str:
-        """How a process is known to belong."""
-        return self._container.how(process)
-
-    def may_end(self, process: Process) -> bool:
-        """Whether a member can be ended by this user."""
-        return self._container.may_end(process)
-
-    def kill(self) -> None:
-        """Nobody can be reached all at once: the tree shares the control group."""

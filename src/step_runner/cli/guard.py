@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.guard import Work
 
 
+OF_THE_WATCH = "GRACEFULEXITCMD_"
+"""What the names of variables begin with that mark a worker for its front; each command gets marks of its own."""
+
 NO_THREAD = "can't start new thread"
 """What Python says, in a RuntimeError, where the system refuses another thread."""
 

@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from step_runner.cli import options, records
-from step_runner.cli.guard import guarded
+from step_runner.cli.guard import OF_THE_WATCH, guarded
 from step_runner.cli.source import GitOptions, OciOptions
 
 if TYPE_CHECKING:
     from step_runner.cli.source import Called
     from step_runner.model import Function, Step
 
-HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", "GRACEFULEXITCMD_")
-"""What the names of variables begin with that steps do not see: on a laptop they would be leftovers of a job.
-
-The last is of what watches over this process; each command gets one of its own.
-"""
+HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", OF_THE_WATCH)
+"""What the names of variables begin with that steps do not see: on a laptop they would be leftovers of a job."""
 
 EPILOG = """\b
 Examples:

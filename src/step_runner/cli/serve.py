@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from step_runner.cli import options
-from step_runner.cli.guard import guarded
+from step_runner.cli.guard import OF_THE_WATCH, guarded
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _serve(path: str | None, delay: float, arguments: tuple[str, ...], front_is_
     path = _socket_path(path, directory)
     # A step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRACEFULEXITCMD_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_THE_WATCH)}
     return asyncio.run(serve(path, delay, environment, _beside(companion), front_is_gone))
 
 

@@ -135,7 +135,7 @@ class Cache:
         advice = "remove it, or set TMPDIR to a directory of your own"
         if not stat.S_ISDIR(status.st_mode):
             raise FetchError(f"the function cache {self._root} is not a directory; {advice}")
-        if sys.platform == "win32":  # whose temporary files nobody else can write
+        if sys.platform == "win32":  # where the directory for temporary files is the user's own: docs/windows.md
             return
         if status.st_uid != os.geteuid():
             raise FetchError(

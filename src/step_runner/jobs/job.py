@@ -129,8 +129,8 @@ class Job(Generic[Log]):
                 self._tell_end(await roundup.wait())
 
     def _tell_stop(self, sent: SignalSent, grace: float) -> None:
-        if sent.processes:
-            self.log.notice(notices.stopping("what steps have left behind", sent, grace))
+        for line in notices.stopping_left_behind(sent, grace):
+            self.log.notice(line)
 
     def _tell_end(self, ended: Exit) -> None:
         for line in notices.ended(ended):

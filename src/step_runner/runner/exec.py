@@ -50,6 +50,7 @@ async def run_command(
     stopped, and the command's own error if it had one. What earlier steps have left in the background is stopped with
     it, but not in the way that the step asks for itself. Raises CommandError when it cannot be started.
     """
+    alone = command.stop != Stop()
     process = AsyncCmd(
         (_program(command.argv[0]), *command.argv[1:]),
         grace=job.proc.graceful_exit_delay,
@@ -61,10 +62,10 @@ async def run_command(
         stderr=job.sink.stderr,
         stop_signal=_stop_signal(command.stop.signal),
         container=job.container,
-        alone=command.stop != Stop(),
-        stopping=partial(_tell_stop, f'step "{path[-1] if path else ""}"', job),
+        alone=alone,
+        stopping=partial(_tell_stop, path, job),
     )
-    others = _Others(process, job) if command.stop != Stop() else None
+    others = _Others(process, job) if alone else None
     with job.proc.listening(partial(_stop, process, others, path, job, command.stop.grace)):
         job.observer.step_started(path)
         try:
@@ -124,8 +125,8 @@ class _Others:
                 self._roundup = roundup
 
     def _tell_stop(self, sent: SignalSent, grace: float) -> None:
-        if sent.processes:
-            _tell_stop("what steps have left behind", self._job, sent, grace)
+        for line in notices.stopping_left_behind(sent, grace):
+            self._job.sink.notice(line)
 
     async def ended(self) -> Exit | None:
         """How they have ended, once they have; None where they were not stopped."""
@@ -148,8 +149,8 @@ def _stop(
         others.stop(left)
 
 
-def _tell_stop(what: str, job: GlobalContext, sent: SignalSent, grace: float) -> None:
-    job.sink.notice(notices.stopping(what, sent, grace))
+def _tell_stop(path: tuple[str, ...], job: GlobalContext, sent: SignalSent, grace: float) -> None:
+    job.sink.notice(notices.stopping(f'step "{path[-1] if path else ""}"', sent, grace))
 
 
 def _tell_end(ended: Exit, beside: Exit | None, path: tuple[str, ...], job: GlobalContext) -> None:

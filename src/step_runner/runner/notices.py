@@ -18,6 +18,11 @@ def stopping(what: str, sent: SignalSent, grace: float) -> str:
     return f"Stopping {what}: {sent.name} to {_count(sent.processes)}, {round(grace, 1):g} s to finish"
 
 
+def stopping_left_behind(sent: SignalSent, grace: float) -> tuple[str, ...]:
+    """The line for the moment when what steps have left behind gets its first signal; none where it is nobody."""
+    return (stopping("what steps have left behind", sent, grace),) if sent.processes else ()
+
+
 def ended(exit_: Exit) -> tuple[str, ...]:
     """The lines for the end: who needed force, and who could not be ended at all."""
     signal = exit_.signals[0].name if exit_.signals else "SIGTERM"

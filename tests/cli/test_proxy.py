@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -201,12 +202,69 @@ def test_the_descriptors_stay_blocking(connected: Connected) -> None:
         assert not flags & os.O_NONBLOCK
 
 
-def test_without_a_server_it_says_so_with_status_1(command: Command, temporary: str) -> None:
+@pytest.fixture
+def waiting(temporary: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A proxy that was started before its server, as GitLab Runner 17.11 to 18.5 starts it."""
+    with subprocess.Popen(PROXY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as proxy:
+        yield proxy
+        proxy.kill()
+
+
+def test_proxy_waits_for_server_and_loses_no_byte(waiting: subprocess.Popen[bytes], temporary: str) -> None:
+    """What is written to it meanwhile reaches the server first, also more than it reads ahead."""
+    sent = MEBIBYTE[: 200 * 1024]
+    sender = threading.Thread(target=exactly_written, args=(pipes(waiting)[0], sent))
+    sender.start()
+    until_idle(waiting)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.join(temporary, "step-runner.sock"))
+        until_idle(waiting)  # it is refused: nobody listens yet
+        assert waiting.poll() is None
+        listener.listen()
+        connection, _ = listener.accept()
+        with connection:
+            assert exactly(connection.recv, len(sent)) == sent
+            connection.sendall(b"answer")
+            assert exactly(lambda count: os.read(pipes(waiting)[1], count), 6) == b"answer"
+    sender.join()
+    assert waiting.wait() == 0
+
+
+@pytest.mark.parametrize("sent", [b"", MEBIBYTE[:100], MEBIBYTE[: 64 * 1024]], ids=len)
+def test_end_of_stdin_ends_waiting_with_status_1(waiting: subprocess.Popen[bytes], temporary: str, sent: bytes) -> None:
+    exactly_written(pipes(waiting)[0], sent)
+    until_idle(waiting)
+    out, errors = waiting.communicate()
+    path = os.path.join(temporary, "step-runner.sock")
+    advice = f"start a server with: step-runner serve --socket {path}"
+    assert (waiting.returncode, out) == (1, b"")
+    assert errors.decode() == f"Error: dialing: {path}: no such file or directory: {advice}\n"
+
+
+def test_every_name_of_the_socket_is_waited_for(command: Command, temporary: str) -> None:
+    """Its stdin is empty here, so it waits no time."""
     path = os.path.join(temporary, "step-runner.sock")
     for arguments in ([], ["--socket", path], [temporary]):
         ended = command("proxy", *arguments)
         assert (ended.returncode, ended.stdout) == (1, "")
         assert ended.stderr.startswith(f"Error: dialing: {path}: no such file or directory: ")
+
+
+def test_proxy_waits_for_no_file_that_is_not_a_socket(command: Command, temporary: str) -> None:
+    path = Path(temporary, "file")
+    path.touch()
+    ended = command("proxy", "--socket", str(path), stdin=subprocess.PIPE)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"Error: dialing: {path}: it is not a socket: ")
+
+
+def test_end_of_stdin_ends_proxy_of_a_silent_server(connected: Connected) -> None:
+    """The server is told of the end, and need not end the connection."""
+    proxy, connection = connected
+    assert proxy.stdin is not None
+    proxy.stdin.close()
+    assert connection.recv(1) == b""
+    assert proxy.wait() == 0
 
 
 def test_a_socket_and_a_directory_are_one_too_many(command: Command) -> None:

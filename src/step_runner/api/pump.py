@@ -3,74 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
-import time
+import stat
+import sys
 from typing import TYPE_CHECKING
 
-from step_runner.errors import StepRunnerError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-MOST_AT_ONCE = 256 * 1024
-"""Bytes that are read at once, and held for as long as the other side does not take them."""
+MOST_AT_ONCE = 1024 * 1024
+"""Bytes that are moved at once, and held for as long as the other side does not take them."""
 
-LAST_WORDS = 1.0
-"""Seconds that the server has to end the connection after the other side has ended its own."""
+SILENCE = 0.1
+"""Seconds without a byte of the server, after stdin has ended, that end the connection."""
 
 BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-def dial(path: str) -> socket.socket:
-    """A connection to a server's socket. Raises StepRunnerError where nobody listens."""
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.connect(path)
-    except OSError as error:
-        connection.close()
-        reason = (error.strerror or str(error)).lower()
-        advice = f"start a server with: step-runner serve --socket {path}"
-        raise StepRunnerError(f"dialing: {path}: {reason}: {advice}") from error
-    return connection
-
-
-def pump(source: int, sink: int, connection: socket.socket) -> None:
+def pump(source: int, sink: int, connection: socket.socket, held: bytes = b"") -> None:
     """Pass bytes from `source` to the connection and from the connection to `sink` until either has ended.
 
-    Every byte is passed on as soon as it can be, and nothing is read before the last bytes could be handed on, so
-    who is slow slows the other side down. What was read before an end is still delivered. When `source` has ended
-    the server is told so, and has LAST_WORDS to end the connection. The two descriptors stay blocking, because
-    others may share them.
+    `held` was read from `source` before. Every byte is passed on as soon as it can be, and nothing is read before the
+    last bytes could be delivered, so a slow reader slows the other side down. What was read before an end is still
+    delivered. The server is told at once when `source` has ended, and may go on sending until it is silent for
+    SILENCE. The two descriptors stay blocking, because other processes may share them.
     """
     connection.setblocking(False)
-    there = _Direction(source, connection.fileno(), MOST_AT_ONCE)
-    # A pipe that is ready for writing takes PIPE_BUF bytes without blocking, and perhaps no more.
-    back = _Direction(connection.fileno(), sink, select.PIPE_BUF)
-    last_moment: float | None = None
+    there = _Direction(source, connection.fileno(), held)
+    back = _Direction(connection.fileno(), sink)
+    closed = False
     while not back.ended:
         running = [direction for direction in (there, back) if not direction.ended]
-        ready = _wait(running, sink, last_moment)
+        ready = _wait(running, sink, SILENCE if closed else None)
         if not ready or ready.get(sink, 0) & BROKEN:
             return
         for direction in running:
             direction.step(ready)
-        if there.source_ended and last_moment is None:
-            last_moment = time.monotonic() + LAST_WORDS
+        if there.source_ended and not closed:
+            closed = True
             _half_close(connection)
 
 
 class _Direction:
     """Bytes on their way from one descriptor to another: read only when the last ones are gone."""
 
-    def __init__(self, source: int, sink: int, largest_write: int) -> None:
+    def __init__(self, source: int, sink: int, held: bytes = b"") -> None:
         self.source_ended = False
         self.sink_broken = False
         self._source = source
         self._sink = sink
-        self._largest_write = largest_write
-        self._held = memoryview(b"")
+        self._send = _sender(sink)
+        self._held = memoryview(held)
+        self._splices = sys.platform == "linux" and (_is_kind(source, stat.S_ISFIFO) or _is_kind(sink, stat.S_ISFIFO))
+        self._sink_is_full = False
 
     @property
     def ended(self) -> bool:
@@ -79,36 +67,72 @@ class _Direction:
     @property
     def waits_for(self) -> tuple[int, int]:
         """The descriptor that has to be ready before the next step, and the event of poll(2)."""
-        return (self._sink, select.POLLOUT) if self._held else (self._source, select.POLLIN)
+        to_write = self._held or self._sink_is_full
+        return (self._sink, select.POLLOUT) if to_write else (self._source, select.POLLIN)
 
     def step(self, ready: Mapping[int, int]) -> None:
-        """Read or write once, where that is possible without waiting."""
+        """Move bytes once, where that is possible without waiting."""
         descriptor, event = self.waits_for
         if not ready.get(descriptor, 0) & (event | BROKEN):
             return
-        with contextlib.suppress(BlockingIOError):
-            self._write() if self._held else self._read()
+        if self._held:
+            self._write()
+        elif self._splices:
+            self._splice()
+        else:
+            self._read()
+
+    def _splice(self) -> None:
+        """Move bytes within the kernel: splice(2), which needs a pipe on either side."""
+        assert sys.platform == "linux"
+        try:
+            moved = os.splice(self._source, self._sink, MOST_AT_ONCE, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
+        except BlockingIOError:  # the side that was not waited for is the one that is not ready
+            self._sink_is_full = not self._sink_is_full
+        except OSError as error:
+            self._splices = self._sink_is_full = False
+            # EINVAL: a file of the other side knows no splice, or appends. Else a side is broken: read says which.
+            self.sink_broken = error.errno in (errno.EPIPE, errno.ECONNRESET)
+        else:
+            self._sink_is_full = False
+            self.source_ended = moved == 0
 
     def _read(self) -> None:
         try:
             self._held = memoryview(os.read(self._source, MOST_AT_ONCE))
         except BlockingIOError:
-            raise
+            return
         except OSError:  # a reset connection, a terminal that hung up, a descriptor that was closed from the start
             self._held = memoryview(b"")
         self.source_ended = not self._held
 
     def _write(self) -> None:
         try:
-            written = os.write(self._sink, self._held[: self._largest_write])
+            self._held = self._held[self._send(self._held) :]
+        except BlockingIOError:
+            return
         except (BrokenPipeError, ConnectionResetError):
             self.sink_broken = True
-        else:
-            self._held = self._held[written:]
 
 
-def _wait(running: Iterable[_Direction], sink: int, last_moment: float | None) -> dict[int, int]:
-    """The descriptors that are ready, with their events; none when the last moment has come."""
+def _sender(sink: int) -> Callable[[memoryview], int]:
+    """Writes what a descriptor that is ready for writing takes without blocking; returns how many bytes that were."""
+    if _is_kind(sink, stat.S_ISSOCK):
+        sending = socket.socket(fileno=os.dup(sink))
+        return lambda held: sending.send(held, socket.MSG_DONTWAIT)
+    # A pipe that is ready for writing takes PIPE_BUF bytes without blocking, and perhaps no more.
+    return lambda held: os.write(sink, held[: select.PIPE_BUF])
+
+
+def _is_kind(descriptor: int, kind: Callable[[int], bool]) -> bool:
+    try:
+        return kind(os.fstat(descriptor).st_mode)
+    except OSError:  # closed from the start
+        return False
+
+
+def _wait(running: Iterable[_Direction], sink: int, most: float | None) -> dict[int, int]:
+    """The descriptors that are ready, with their events; none after `most` seconds."""
     # An end of the sink alone is told without being asked for; another descriptor that nothing waits for must not
     # be looked at, or its end would be told again and again.
     events = {sink: 0}
@@ -118,8 +142,7 @@ def _wait(running: Iterable[_Direction], sink: int, last_moment: float | None) -
     poll = select.poll()
     for descriptor, mask in events.items():
         poll.register(descriptor, mask)
-    left = None if last_moment is None else max(0.0, last_moment - time.monotonic()) * 1000
-    return dict(poll.poll(left))
+    return dict(poll.poll(None if most is None else most * 1000))
 
 
 def _half_close(connection: socket.socket) -> None:

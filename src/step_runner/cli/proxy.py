@@ -24,6 +24,8 @@ STDIN, STDOUT = 0, 1
 def command(path: str | None, directory: str | None) -> None:
     """Pass bytes between stdin, stdout and a server's socket, until either side ends.
 
+    Where no server listens on the socket yet, wait for one; the end of stdin ends the waiting, with status 1.
+
     DIR is the directory of the socket, by default the one for temporary files.
     """
     if path is None and directory is None:
@@ -49,7 +51,11 @@ if sys.platform == "win32":
 else:
 
     def _proxy(path: str) -> None:
-        from step_runner.api.pump import dial, pump
+        from step_runner.api.dial import dial
+        from step_runner.api.pump import pump
 
-        with dial(path) as connection:
-            pump(STDIN, STDOUT, connection)
+        if os.isatty(STDIN) and not os.path.exists(path):
+            click.echo(f"waiting for a server on {path}; end this with Ctrl-C", err=True)
+        connection, held = dial(path, STDIN)
+        with connection:
+            pump(STDIN, STDOUT, connection, held)

@@ -1,0 +1,79 @@
+"""Connects to the socket of a server as soon as there is one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import stat
+
+from step_runner.errors import StepRunnerError
+
+FIRST_PAUSE = 0.01
+LONGEST_PAUSE = 0.1
+"""Seconds between two attempts: each pause is half as long again as the one before."""
+
+MOST_HELD = 64 * 1024
+"""Bytes of stdin that are read ahead: an HTTP/2 client sends less before it has heard from the server."""
+
+NOT_YET = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
+"""connect(2): there is no socket yet, no server listens on it, or its queue of connections is full."""
+
+ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+
+def dial(path: str, source: int) -> tuple[socket.socket, bytes]:
+    """Wait until a server accepts on the socket `path`; return the connection, and what was read from `source`.
+
+    Raises StepRunnerError when `source` ends before, and where no server can listen.
+    """
+    held = b""
+    pause = FIRST_PAUSE
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    while isinstance(connected := _connected(path), OSError):
+        for _, events in poll.poll(pause * 1000):
+            chunk = _read(source, MOST_HELD - len(held)) if events & select.POLLIN else b""
+            held += chunk
+            if not chunk or events & ENDED:
+                raise _failed(path, connected)
+        if len(held) == MOST_HELD:
+            poll.modify(source, 0)  # poll(2) tells of its end all the same
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+    return connected, held
+
+
+def _connected(path: str) -> socket.socket | OSError:
+    """A connection, or why there is none yet. Raises StepRunnerError where there will be none."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.setblocking(False)
+    try:
+        connection.connect(path)
+    except OSError as error:
+        connection.close()
+        if error.errno not in NOT_YET:
+            raise _failed(path, error) from error
+        if error.errno == errno.ECONNREFUSED and not _is_socket(path):
+            raise _failed(path, OSError(errno.ENOTSOCK, "it is not a socket")) from error
+        return error
+    return connection
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:  # it was removed meanwhile: the next attempt says so
+        return True
+
+
+def _read(source: int, most: int) -> bytes:
+    try:
+        return os.read(source, most)
+    except OSError:  # a terminal that hung up
+        return b""
+
+
+def _failed(path: str, error: OSError) -> StepRunnerError:
+    reason = (error.strerror or str(error)).lower()
+    return StepRunnerError(f"dialing: {path}: {reason}: start a server with: step-runner serve --socket {path}")

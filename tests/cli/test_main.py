@@ -27,11 +27,13 @@ def test_help_of_every_command_has_an_example_that_calls_it(command: Command, na
     assert ended.stderr == ""
 
 
-def test_without_a_command_the_usage_is_printed_and_the_status_is_0(command: Command) -> None:
-    ended = command()
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith("Usage: step-runner")
-    assert all(name in ended.stdout for name in COMMANDS)
+@pytest.mark.parametrize("names", [(), ("steps",)], ids=" ".join)
+def test_no_command_prints_usage_on_stderr_with_status_2(command: Command, names: tuple[str, ...]) -> None:
+    """GitLab Runner takes status 0 for a job that has done its work."""
+    ended = command(*names)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"Usage: {' '.join(('step-runner', *names))} ")
+    assert all(name in ended.stderr for name in (SERVER if names else COMMANDS))
 
 
 def test_the_version_is_printed(command: Command) -> None:

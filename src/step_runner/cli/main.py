@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from step_runner import __version__
+from step_runner.cli.arguments import effective
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ COMMANDS = {
     "cancel": Entry("cancel", "Ask a job to stop gracefully"),
     "close": Entry("close", "Stop a job and remove everything of it"),
 }
+
+NO_COMMAND = 2
+"""The exit status where no command is given."""
 
 EPILOG = """\b
 Examples:
@@ -72,13 +77,15 @@ class Commands(click.Group):
 def run(arguments: Sequence[str]) -> int:
     """Run the command that the arguments name; returns the exit status.
 
-    A command returns its own status, None for 0. Usage errors have status 1, as callers of the peer expect.
+    A command returns its own status, None for 0. Usage errors have status 1, as callers of the peer expect; a start
+    without any command has NO_COMMAND, so that a container that lost its arguments is not taken for a success.
     """
     try:
-        status = commands.main(list(arguments), prog_name="step-runner", standalone_mode=False)
+        words = effective(arguments, os.environ, {*COMMANDS, "steps"})
+        status = commands.main(list(words), prog_name="step-runner", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 0
+        click.echo(error.format_message(), err=True)
+        return NO_COMMAND
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "step-runner"
         click.echo(f"Error: {error.format_message()}\nTry '{path} --help'", err=True)

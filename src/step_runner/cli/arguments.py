@@ -1,0 +1,50 @@
+"""The arguments of this program: its own, or those in a variable where a container's entry point dropped them.
+
+GitLab Runner 19 starts `steps serve` as the command of a container. An image whose ENTRYPOINT is `["sh", "-c"]` starts
+the program alone: its arguments become those of the shell.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, MutableMapping, Sequence
+
+VARIABLE = "_GITLAB_RUNNER_HELPER_NATIVE_STEPS_ARGV"
+"""base64 of a JSON list of arguments, for a program that was started without any."""
+
+
+def effective(
+    arguments: Sequence[str], environment: MutableMapping[str, str], commands: Collection[str]
+) -> Sequence[str]:
+    """Return the arguments, or those of VARIABLE where there are none; remove VARIABLE from the environment.
+
+    A list that begins with the name of a program, and not with one of the `commands` or an option, is taken without
+    that name. Raises InputError for a value that is not such a list.
+    """
+    value = environment.pop(VARIABLE, "")  # steps must not see it: a step runner that they start would take it
+    if arguments or not value:
+        return arguments
+    listed = _decoded(value)
+    names_program = listed[:1] and not listed[0].startswith("-") and listed[0] not in commands
+    return listed[1:] if names_program else listed
+
+
+def _decoded(value: str) -> list[str]:
+    import base64
+    import json
+
+    try:
+        listed = json.loads(base64.b64decode(value, validate=True))
+    except ValueError as error:  # of either of them
+        raise _invalid(str(error)) from error
+    if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
+        raise _invalid("it is not a list of strings")
+    return listed
+
+
+def _invalid(reason: str) -> InputError:
+    return InputError(f"{VARIABLE} is not base64 of a JSON list of arguments: {reason}: give arguments, or correct it")

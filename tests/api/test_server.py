@@ -53,7 +53,7 @@ def test_socket_is_the_owners_alone(serve: Callable[..., Server]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_stopped_server_leaves_nothing(serve: Callable[..., Server], number: signal.Signals) -> None:
     """Jobs are cancelled gracefully, their followers get the end, and the exit status is 0."""
-    server = serve()
+    server = serve("--verbose")
     finished = server.start("true")
     server.log(finished)
     job = server.start_ready(TRAP)
@@ -125,7 +125,7 @@ def test_a_signal_for_both_processes_is_one_request(serve: Callable[..., Server]
     server.worker.terminate()
     server.process.terminate()
     assert b"cleaned up\n" in b"".join(chunks)
-    assert (server.wait(), server.rest) == (0, b"received SIGTERM: stopping all jobs\n")
+    assert (server.wait(), server.rest) == (0, b"")
 
 
 async def test_the_end_of_the_front_is_heard_once() -> None:
@@ -169,7 +169,17 @@ def test_faults_go_to_stderr_and_the_server_lives_on(serve: Callable[..., Server
     server = serve()
     server.run("exit 1")
     assert server.stop() == 0
-    assert server.rest == b"received SIGTERM: stopping all jobs\n"
+    assert server.rest == b""
+
+
+@pytest.mark.parametrize("level", ["debug", " Debug", "info", ""])
+def test_server_says_more_at_level_debug_alone(serve: Callable[..., Server], level: str) -> None:
+    """Its stderr is the job's output with GitLab Runner's instance executor."""
+    server = serve(env={"CI_STEPS_LOG_LEVEL": level})
+    assert server.first_line == f"step-runner is listening on socket {server.path}\n"
+    server.start_ready(TRAP)
+    assert server.stop() == 0
+    assert server.rest == (b"received SIGTERM: stopping all jobs\n" if "ebug" in level else b"")
 
 
 def test_two_servers_share_a_directory_for_temporary_files(serve: Callable[..., Server]) -> None:

@@ -157,7 +157,7 @@ def _kill_both(runner: Runner) -> None:
 
 def _told_by_the_next(cell: Cell, temporary: str) -> list[bytes]:
     """What a server tells that has the same directory for temporary files, until what was left of a job is removed."""
-    serve = ("serve", "--socket", f"{temporary}/t.sock")
+    serve = ("serve", "--verbose", "--socket", f"{temporary}/t.sock")
     with started(cell.prefix, *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
         assert following.stderr is not None
         told: list[bytes] = []

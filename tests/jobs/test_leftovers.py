@@ -67,7 +67,7 @@ def test_jobs_whose_processes_ignore_the_signal_keep_no_other_waiting(temporary:
         killed.wait_for("ready", str(number))
     _kill(killed)
 
-    serve = ("serve", "--socket", killed.path)
+    serve = ("serve", "--verbose", "--socket", killed.path)
     with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
         assert following.stderr is not None
         told = _lines(following.stderr, "Stopping what job", STUBBORN)
@@ -85,7 +85,7 @@ def test_what_a_job_has_left_has_the_jobs_own_delay(temporary: str) -> None:
     killed.start("trap '' TERM; echo ready; sleep 1000", delay=0)
     killed.wait_for("ready")
     _kill(killed)
-    serve = ("serve", "--socket", killed.path)
+    serve = ("serve", "--verbose", "--socket", killed.path)
     with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
         assert following.stderr is not None
         told = _lines(following.stderr, "removed what job", 1)
@@ -104,7 +104,7 @@ def test_the_jobs_of_a_killed_worker_are_left_to_its_front(temporary: str, crowd
     front = psutil.Process(killed.runner.front.pid)
     front.suspend()
     killed.runner.worker.kill()
-    serve = ("serve", "--socket", f"{temporary}/t.sock")
+    serve = ("serve", "--verbose", "--socket", f"{temporary}/t.sock")
     with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as beside:
         assert beside.stderr is not None
         assert b"listening" in beside.stderr.readline()
@@ -120,7 +120,7 @@ def test_the_jobs_of_a_killed_worker_are_left_to_its_front(temporary: str, crowd
 
 async def test_what_was_being_removed_by_a_step_runner_that_was_killed_is_removed_by_the_next(temporary: str) -> None:
     """Its ledger may have gone first, so its name alone tells that nobody needs it."""
-    for finish in (leftovers.Leftovers(print).finish, leftovers.remove_own):
+    for finish in (leftovers.Leftovers(print, print).finish, leftovers.remove_own):
         workspace = Workspace("1")
         os.rename(workspace.directory, f"{temporary}/{REMOVED}x")
         finished = finish()

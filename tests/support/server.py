@@ -60,7 +60,7 @@ class Server:
 
     def __init__(self, directory: str, prefix: Sequence[str] = (), program: Sequence[str] = STEP_RUNNER) -> None:
         self.path = path = os.path.join(directory, "s.sock")
-        serve = ("serve", "--socket", path)
+        serve = ("serve", "--verbose", "--socket", path)
         front = started(prefix, *serve, program=program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert front.stderr is not None
         self.told = front.stderr

@@ -217,7 +217,7 @@ class Server(NamedTuple):
 def server(tmp_path: Path) -> Iterator[Server]:
     """A server that ends with the test."""
     path = tmp_path / "runner.sock"
-    process = _start("step_runner", "serve", "--socket", str(path))
+    process = _start("step_runner", "serve", "--verbose", "--socket", str(path))
     _read_until(process, f"step-runner is listening on socket {path}")
     yield Server(process, path)
     process.kill()

@@ -28,7 +28,7 @@ else:
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 STDERR = 2
 
@@ -59,6 +59,8 @@ async def serve(
     environment: Mapping[str, str],
     companion: Companion | None = None,
     front_is_gone: int | None = None,
+    *,
+    verbose: bool = False,
 ) -> int:
     """Serve on the socket `path` until SIGTERM, SIGINT or SIGHUP, on Windows Ctrl-C or Ctrl-Break; returns the status.
 
@@ -67,12 +69,13 @@ async def serve(
     What jobs of a step runner that was killed have left in the directory for temporary files is ended meanwhile.
     It also ends when the descriptor `front_is_gone` becomes readable. Then no new calls are taken, all jobs are
     cancelled gracefully, followers get the end of their logs, and the socket and all temporary files are removed; a
-    second signal kills what is left at once. Raises StepRunnerError where the socket cannot be had.
+    second signal kills what is left at once. stderr gets the ready line and errors, if `verbose` also what the server
+    does by itself. Raises StepRunnerError where the socket cannot be had.
     """
     jobs = JobManager(delay, environment)
     with _listening(path, Service(jobs)) as server:
         await server.start()
-        return await _serve(server, jobs, path, companion, front_is_gone)
+        return await _serve(server, jobs, path, companion, front_is_gone, _say if verbose else _keep_quiet)
 
 
 async def _serve(
@@ -81,14 +84,15 @@ async def _serve(
     path: str,
     companion: Companion | None,
     front_is_gone: int | None,
+    tell: Callable[[str], None],
 ) -> int:
     running: list[Running] = [jobs, *([companion] if companion is not None else [])]
     finishing: asyncio.Task[None] | None = None
     if sys.platform != "win32":  # there the system has ended everything
-        leftovers = Leftovers(_say)
+        leftovers = Leftovers(tell, _say)
         running.append(leftovers)
         finishing = asyncio.get_running_loop().create_task(leftovers.finish())
-    stopping = _stop_on_signals(running)
+    stopping = _stop_on_signals(running, tell)
     if front_is_gone is not None:
         _stop_when_gone(front_is_gone, stopping)
     # What was made for the start stays as long as the server: the collector need not look through it ever again.
@@ -136,12 +140,12 @@ else:
             os.umask(before)
 
 
-def _stop_on_signals(running: Sequence[Running]) -> asyncio.Event:
+def _stop_on_signals(running: Sequence[Running], tell: Callable[[str], None]) -> asyncio.Event:
     stopping = asyncio.Event()
 
     def stop(number: signal.Signals) -> None:
         stopping.set()
-        _say(f"received {number.name}: stopping all jobs")
+        tell(f"received {number.name}: stopping all jobs")
 
     def kill() -> None:
         for each in running:
@@ -165,6 +169,10 @@ def _say(line: str) -> None:
     """Write to stderr, if anybody still reads it."""
     with contextlib.suppress(OSError):
         os.write(STDERR, f"{line}\n".encode(errors="surrogateescape"))
+
+
+def _keep_quiet(_line: str) -> None:
+    """GitLab Runner's instance executor shows stderr as the output of the job."""
 
 
 async def _until_stopped(stopping: asyncio.Event, companion: Companion | None) -> int:

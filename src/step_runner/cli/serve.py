@@ -29,14 +29,18 @@ Examples:
 )
 @click.option("--socket", "path", metavar="PATH", help="The socket to serve on (default: step-runner.sock in DIR).")
 @options.graceful_exit_delay
+@click.option("--verbose", is_flag=True, help="Say on stderr what the server does, and not only errors.")
 @click.argument("arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=click.UNPROCESSED)
-def command(path: str | None, graceful_exit_delay: float, arguments: tuple[str, ...]) -> int:
+def command(path: str | None, graceful_exit_delay: float, verbose: bool, arguments: tuple[str, ...]) -> int:
     """Serve the API on a unix socket until SIGTERM or SIGINT, then stop all jobs gracefully.
 
     DIR is the directory for the socket, by default the one for temporary files. With a COMMAND the server also runs
     that, as soon as there is something on stdin for it to read, and ends with it and with its exit status.
+
+    stderr gets the line that names the socket, and errors; more with --verbose or CI_STEPS_LOG_LEVEL=debug.
     """
-    work = partial(_serve, path, graceful_exit_delay, arguments)
+    verbose = verbose or os.environ.get("CI_STEPS_LOG_LEVEL", "").strip().lower() == "debug"
+    work = partial(_serve, path, graceful_exit_delay, verbose, arguments)
     return guarded(work, graceful_exit_delay, partial(_remove_socket, path, arguments))
 
 
@@ -53,7 +57,7 @@ def _socket_path(path: str | None, directory: str | None) -> str:
     return os.path.abspath(options.socket_path(path, directory))
 
 
-def _serve(path: str | None, delay: float, arguments: tuple[str, ...], front_is_gone: int | None) -> int:
+def _serve(path: str | None, delay: float, verbose: bool, arguments: tuple[str, ...], front_is_gone: int | None) -> int:
     import asyncio
 
     from step_runner.api.server import serve
@@ -63,7 +67,8 @@ def _serve(path: str | None, delay: float, arguments: tuple[str, ...], front_is_
     # A step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_THE_WATCH)}
-    return asyncio.run(serve(path, delay, environment, _beside(companion), front_is_gone))
+    beside = _beside(companion)
+    return asyncio.run(serve(path, delay, environment, beside, front_is_gone, verbose=verbose))
 
 
 def _beside(command: tuple[str, ...]) -> Companion | None:

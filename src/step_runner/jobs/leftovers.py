@@ -26,10 +26,14 @@ AT_ONCE = 8
 
 
 class Leftovers:
-    """Ends gracefully what was left in the directory for temporary files, and removes it; `say` is told of it."""
+    """Ends gracefully what was left in the directory for temporary files, and removes it.
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    `say` is called with what it does, `complain` with what it cannot do.
+    """
+
+    def __init__(self, say: Callable[[str], None], complain: Callable[[str], None]) -> None:
         self._say = say
+        self._complain = complain
         self._roundups: set[AsyncRoundup] = set()
         self._killed = False
 
@@ -54,7 +58,7 @@ class Leftovers:
             try:
                 await self._finish_one(directory, place.close)
             except OSError as error:  # no descriptor is free, say; the others go on, and the next server finds this one
-                self._say(f"what a killed step runner has left in {directory} cannot be ended: {error.strerror}")
+                self._complain(f"what a killed step runner has left in {directory} cannot be ended: {error.strerror}")
 
     async def _finish_one(self, directory: str, give_place: Callable[[], None]) -> None:
         with remains(os.path.join(directory, LEDGER)) as left:

@@ -33,6 +33,8 @@ OBEDIENT = f"for n in $(seq {PROCESSES - 1}); do sleep 1000 & done; echo ready; 
 STUBBORN = f"trap '' TERM; {OBEDIENT}"
 
 GRACE = 0.3
+
+KEY = b"no secret"
 """Seconds between SIGTERM and SIGKILL for those who do not obey."""
 
 ENV = dict(os.environ)
@@ -88,7 +90,7 @@ def _contained(directory: str, commands: int) -> float:
     def job() -> None:
         path = os.path.join(directory, f"ledger-{next(_numbers)}")
         with contain() as container:
-            container.keep_ledger(path, "job", GRACE)
+            container.keep_ledger(path, "job", GRACE, KEY)
             for _ in range(commands):
                 Cmd(["bash", "-c", ":"], env=ENV, container=container).run()
         os.unlink(path)

@@ -193,10 +193,10 @@ def protected(crowd: Crowd) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     def start() -> subprocess.Popen[bytes]:
         (member,) = crowd.living()
         groups, mounts = Path(f"/proc/{member.pid}/cgroup"), Path("/proc/self/mountinfo")
-        path = cgroup.directory(groups.read_text(), mounts.read_text())
-        assert path is not None
+        place = cgroup.mounted(groups.read_text(), mounts.read_text())
+        assert place is not None
         started.append(subprocess.Popen(["sleep", "1000"]))
-        assert cgroup.Cgroup(path).add(started[0].pid)
+        assert cgroup.Cgroup(place.directory).add(started[0].pid)
         return started[0]
 
     yield start

@@ -14,6 +14,8 @@ from tests.support.crowd import Crowd
 from tests.support.server import Server, started
 from tests.support.steps import script
 
+from gracefulexitcmd.posix import ledger
+from gracefulexitcmd.posix.ledger import Entry, Ledger
 from step_runner.jobs import leftovers
 from step_runner.jobs.workspace import REMOVED, Workspace
 from step_runner.model import RunRequest
@@ -116,6 +118,41 @@ def test_the_jobs_of_a_killed_worker_are_left_to_its_front(temporary: str, crowd
     killed.close()
     assert crowd.told() == []
     assert os.listdir(temporary) == []
+
+
+def _forged(temporary: str, leader: psutil.Process) -> str:
+    """A job's directory with a ledger that names a process, sealed as well as one can who has not our key."""
+    directory = f"{temporary}/step-runner-output-forged"
+    os.mkdir(directory, 0o700)
+    gone = (4_194_300, 1)
+    entry = Entry("forged", ledger.place(), "0123456789abcdef", 1, 0.0, None, (gone,))
+    written = Ledger(f"{directory}/ledger", entry, b"another key")
+    written.started(leader.pid)
+    written.close()
+    return directory
+
+
+@on_linux
+def test_forged_ledger_ends_no_process_and_removes_nothing(temporary: str) -> None:
+    """Root in a container that shares TMPDIR can write one, as the same user as ours."""
+    with subprocess.Popen(["sleep", "1000"], env={}) as bystander:
+        directory = _forged(temporary, psutil.Process(bystander.pid))
+        # What was really left is ended after that: then both have been looked into.
+        killed = Server(temporary)
+        killed.start("echo ready; sleep 1000")
+        killed.wait_for("ready")
+        _kill(killed)
+        serve = ("serve", "--socket", killed.path)
+        with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
+            assert following.stderr is not None
+            _lines(following.stderr, 'removed what job "1"', 1)
+            following.terminate()
+            told = following.stderr.read()
+        left = bystander.poll()
+        bystander.kill()
+    assert left is None
+    assert b"forged" not in told
+    assert os.listdir(directory) == ["ledger"]
 
 
 async def test_what_was_being_removed_by_a_step_runner_that_was_killed_is_removed_by_the_next(temporary: str) -> None:

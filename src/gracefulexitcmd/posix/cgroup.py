@@ -9,10 +9,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from gracefulexitcmd.posix import linux
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+CGROUP2_SUPER_MAGIC = 0x63677270
+"""What fstatfs(2) says of version 2; that it is mounted at a path is no proof for what lies there."""
 
 PREFIX = "gracefulexitcmd-"
 """What the name of a group begins with; the number of the process that made it and a name of its own follow."""
@@ -62,10 +67,27 @@ class Cgroup:
         return (directory for directory, _, _ in os.walk(self.path))
 
 
+def existing(path: str) -> Cgroup | None:
+    """The group at a path; None where there is none, or the file system there is another one."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return Cgroup(path) if linux.file_system(descriptor) == CGROUP2_SUPER_MAGIC else None
+    finally:
+        os.close(descriptor)
+
+
+def group_name(maker: int, name: str) -> str:
+    """How the group is called that a process makes."""
+    return f"{PREFIX}{maker}-{name}"
+
+
 def planned(name: str) -> Cgroup | None:
     """The group that `make` makes; None where there can be none."""
     own = _own_directory_swept()
-    return None if own is None else Cgroup(f"{own}/{PREFIX}{os.getpid()}-{name}")
+    return None if own is None else Cgroup(f"{own}/{group_name(os.getpid(), name)}")
 
 
 def make(name: str) -> Cgroup | None:
@@ -86,17 +108,36 @@ def own() -> Cgroup | None:
     return None if directory is None else Cgroup(directory)
 
 
+class Mounted(NamedTuple):
+    """Where control groups of version 2 are mounted, and the directory of the group that this process is in."""
+
+    point: str
+    directory: str
+
+
 @functools.cache
-def own_directory() -> str | None:
-    """The directory of the group that this process is in; None where there is no version 2, or it is not shown."""
+def _mounted() -> Mounted | None:
+    """None where there is no version 2, or it is not shown."""
     try:
         with (
             open("/proc/self/cgroup", encoding="utf-8") as groups,
             open("/proc/self/mountinfo", encoding="utf-8") as mounts,
         ):
-            return directory(groups.read(), mounts.read())
+            return mounted(groups.read(), mounts.read())
     except OSError:
         return None
+
+
+def own_directory() -> str | None:
+    """The directory of the group that this process is in; None where there is none of version 2."""
+    found = _mounted()
+    return None if found is None else found.directory
+
+
+def mount_point() -> str | None:
+    """The directory below which all groups are that this process can see; None where there are none of version 2."""
+    found = _mounted()
+    return None if found is None else found.point
 
 
 @functools.cache
@@ -111,16 +152,16 @@ def _own_directory_swept() -> str | None:
     return own
 
 
-def directory(groups: str, mounts: str) -> str | None:
-    """The directory that the texts of `/proc/self/cgroup` and `/proc/self/mountinfo` name."""
+def mounted(groups: str, mounts: str) -> Mounted | None:
+    """What the texts of `/proc/self/cgroup` and `/proc/self/mountinfo` say."""
     group = next((line[3:] for line in groups.splitlines() if line.startswith("0::/")), None)
     if group is None:
         return None
     for line in mounts.splitlines():
-        mounted, _, system = line.partition(" - ")
-        root, mount_point = mounted.split()[3:5]
+        place, _, system = line.partition(" - ")
+        root, point = place.split()[3:5]
         if system.startswith("cgroup2 ") and f"{group}/".startswith(f"{root.rstrip('/')}/"):
-            return f"{mount_point}/{group.removeprefix(root).strip('/')}".rstrip("/")
+            return Mounted(point, f"{point}/{group.removeprefix(root).strip('/')}".rstrip("/"))
     return None
 
 

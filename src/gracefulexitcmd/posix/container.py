@@ -73,11 +73,11 @@ class Container:
         for listener in tuple(when_opened):
             listener()
 
-    def keep_ledger(self, path: str, name: str, grace: float) -> None:
+    def keep_ledger(self, path: str, name: str, grace: float, key: bytes) -> None:
         """Write down, in a new file, what it takes to empty this container when this program was killed.
 
-        `remains` reads it; `grace` is the time between SIGTERM and SIGKILL then, in seconds. Without `/proc` nothing
-        is written. Raises OSError where the file cannot be made.
+        `remains` reads it and believes what was sealed with the same key; `grace` is the time between SIGTERM and
+        SIGKILL then, in seconds. Without `/proc` nothing is written. Raises OSError where the file cannot be made.
         """
         from gracefulexitcmd.posix import ledger  # json costs milliseconds, which a plain command should not pay
 
@@ -85,7 +85,7 @@ class Container:
             group = cgroup.planned(self.cookie)
             directory = None if group is None else group.path
             entry = ledger.Entry(name, ledger.place(), self.cookie, self._since, grace, directory, ledger.owners())
-            self._ledger = ledger.Ledger(path, entry)
+            self._ledger = ledger.Ledger(path, entry, key)
 
     def environment(self, env: Mapping[str, str] | None) -> dict[str, str]:
         """An environment, by default this process's own, with the cookie in it."""

@@ -2,6 +2,9 @@
 
 A ledger is a file of one JSON value a line: an `Entry`, then the pid and start time of each command's leader. It is
 abandoned when all its owners have ended. It needs `/proc`.
+
+Root in a container that shares the directory can write there what it likes. So each line begins with a seal, made with
+a key that the container does not have, and an entry is believed only if it could be one of ours.
 """
 
 from __future__ import annotations
@@ -12,15 +15,19 @@ import fcntl
 import functools
 import json
 import os
+import re
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from gracefulexitcmd.posix import linux
+from gracefulexitcmd.posix import cgroup, linux
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gracefulexitcmd.posix.linux import Identity
+
+COOKIE_FORM = re.compile(r"[0-9a-f]{16}")
+"""What `Container` makes of 8 random bytes."""
 
 front: Identity | None = None
 """The process that watches this one and ends what it leaves behind; `guarded` sets it in the worker."""
@@ -43,16 +50,26 @@ class Entry(NamedTuple):
     owners: tuple[Identity, ...]
 
 
+class Found(NamedTuple):
+    """What a ledger says; the leaders are those of sealed lines, and `sealed` tells whether the entry is one."""
+
+    entry: Entry
+    leaders: tuple[Identity, ...]
+    sealed: bool
+
+
 class Ledger:
     """A ledger that is being written, until `close`."""
 
-    def __init__(self, path: str, entry: Entry) -> None:
+    def __init__(self, path: str, entry: Entry, key: bytes) -> None:
         """Make the file, which must not exist. Raises OSError where that is not possible."""
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
+        self._key = key
+        self._first = b""
         self._torn = False
         try:
-            self._write(entry)
+            self._first = self._write(entry)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -67,13 +84,23 @@ class Ledger:
         """Let go of it; the file stays."""
         os.close(self._descriptor)
 
-    def _write(self, line: Entry | Identity) -> None:
-        """Raises OSError where it cannot be written as a whole; the next line then begins a new one."""
-        text = ("\n" if self._torn else "") + json.dumps(line) + "\n"
+    def _write(self, line: Entry | Identity) -> bytes:
+        """Return the line. Raises OSError where it cannot be written as a whole; the next one begins a new line."""
+        content = json.dumps(line).encode()
+        sealed = _seal(self._key, self._first, content) + b" " + content
+        text = (b"\n" if self._torn else b"") + sealed + b"\n"
         self._torn = True
-        if os.write(self._descriptor, text.encode()) < len(text):
+        if os.write(self._descriptor, text) < len(text):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._torn = False
+        return sealed
+
+
+def _seal(key: bytes, first: bytes, content: bytes) -> bytes:
+    """The HMAC of a line; it is good in the ledger with this first line only, and `first` is empty for that itself."""
+    import hmac  # it takes milliseconds, which a front that is left alone should not pay
+
+    return hmac.digest(key, first + b"\n" + content, "sha256").hex().encode()
 
 
 def owners() -> tuple[Identity, ...]:
@@ -84,10 +111,11 @@ def owners() -> tuple[Identity, ...]:
 
 
 @contextlib.contextmanager
-def abandoned(path: str, *, watched_here: bool = False) -> Iterator[tuple[Entry, tuple[Identity, ...]] | None]:
-    """What a ledger says, with the leaders, while nobody else can have it; None where it is not abandoned.
+def abandoned(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> Iterator[Found | None]:
+    """What a ledger says, while nobody else can have it; None where it is not abandoned, or not to be believed.
 
     In another PID namespace that cannot be told. With `watched_here` it is one whose only owner left is this process.
+    After a new start of the system no seal is needed: its processes are gone with the old one.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -95,20 +123,52 @@ def abandoned(path: str, *, watched_here: bool = False) -> Iterator[tuple[Entry,
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             held.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            read = parse(_content(descriptor)) if _is_own_file(descriptor) else None
+            found = parse(_content(descriptor), keys) if _is_own_file(descriptor) else None
         except OSError:
-            read = None
-        yield read if read is not None and _is_abandoned(read[0], watched_here=watched_here) else None
+            found = None
+        yield found if found is not None and _is_abandoned(found, watched_here=watched_here) else None
 
 
-def parse(text: str) -> tuple[Entry, tuple[Identity, ...]] | None:
-    """The entry and the leaders; lines that were not written to their end are left out, None without an entry."""
-    first, *others = map(_value, text.split("\n")[:-1] or [""])
-    entry = _entry(first)
-    return None if entry is None else (entry, tuple(filter(None, map(_identity, others))))
+def parse(text: bytes, keys: Sequence[bytes]) -> Found | None:
+    """The entry, and the leaders of sealed lines; None without an entry. A line without an end is left out."""
+    first, *others = text.split(b"\n")[:-1] or [b""]
+    entry = _entry(_value(first.partition(b" ")[2]))
+    if entry is None:
+        return None
+    key = next((key for key in keys if _is_sealed(key, b"", first)), None)
+    sealed = [line for line in others if key is not None and _is_sealed(key, first, line)]
+    leaders = (_identity(_value(line.partition(b" ")[2])) for line in sealed)
+    return Found(entry, tuple(filter(None, leaders)), sealed=key is not None)
 
 
-def _value(line: str) -> object:
+def plausible(entry: Entry, now: int, mount: str | None) -> bool:
+    """Whether an entry of this boot can be one of ours.
+
+    `now` is in clock ticks since boot, `mount` the directory where control groups of version 2 are mounted.
+    """
+    return (
+        COOKIE_FORM.fullmatch(entry.cookie) is not None
+        and 0 < entry.since <= now
+        and bool(entry.owners)
+        and all(pid > 1 and 0 < start <= now for pid, start in entry.owners)
+        and (entry.cgroup is None or _is_own_group(entry.cgroup, entry, mount))
+    )
+
+
+def _is_own_group(path: str, entry: Entry, mount: str | None) -> bool:
+    if mount is None or os.path.normpath(path) != path or not path.startswith(f"{mount.rstrip('/')}/"):
+        return False
+    return os.path.basename(path) == cgroup.group_name(entry.owners[0][0], entry.cookie)
+
+
+def _is_sealed(key: bytes, first: bytes, line: bytes) -> bool:
+    import hmac
+
+    seal, _, content = line.partition(b" ")
+    return hmac.compare_digest(seal, _seal(key, first, content))
+
+
+def _value(line: bytes) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -147,9 +207,12 @@ def same_boot(entry: Entry) -> bool:
     return entry.place.split()[:1] == place().split()[:1]
 
 
-def _is_abandoned(entry: Entry, *, watched_here: bool) -> bool:
+def _is_abandoned(found: Found, *, watched_here: bool) -> bool:
+    entry = found.entry
     if not same_boot(entry):
         return not watched_here
+    if not found.sealed or not plausible(entry, linux.ticks_since_boot(), cgroup.mount_point()):
+        return False
     living = {owner.pid for owner in map(linux.again, entry.owners) if owner is not None and owner.alive}
     return entry.place == place() and living == ({os.getpid()} if watched_here else set())
 
@@ -159,6 +222,6 @@ def _is_own_file(descriptor: int) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
 
 
-def _content(descriptor: int) -> str:
-    with open(descriptor, encoding="utf-8", errors="surrogateescape", closefd=False) as file:
+def _content(descriptor: int) -> bytes:
+    with open(descriptor, "rb", closefd=False) as file:
         return file.read()

@@ -226,3 +226,23 @@ def variable(pid: int, name: str) -> str | None:
 def ticks_since_boot() -> int:
     """Now, on the clock of a process's start time."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def owner(pid: int) -> int | None:
+    """The real user of a process, None where it is gone or hidden. Raises OSError where no descriptor is free."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith(b"Uid:")), None)
+    except GONE:
+        return None
+
+
+def file_system(descriptor: int) -> int:
+    """The magic number of the file system that a file lies in, statfs(2). Raises OSError."""
+    import ctypes
+
+    status = (ctypes.c_uint32 * 128)()  # larger than struct statfs on every machine; f_type comes first
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.fstatfs(descriptor, status) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(status[0])

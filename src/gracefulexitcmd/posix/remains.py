@@ -10,7 +10,7 @@ from gracefulexitcmd.posix import belonging, cgroup, ledger, linux, process_tabl
 from gracefulexitcmd.posix.container import COOKIE, living, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gracefulexitcmd.posix.linux import Identity
 
@@ -19,7 +19,8 @@ class Remains:
     """Knows who is left, as far as that can be told from outside: no orphans come to this process.
 
     A process is known by the control group, by the cookie, as a leader or what descends from one, and by a group or
-    session that it shares with one of these. `name` and `grace`, in seconds, are those of the ledger.
+    session that it shares with one of these. Only this user's own processes, and those in the control group, are
+    touched, and none that is older than the container. `name` and `grace`, in seconds, are those of the ledger.
     """
 
     ending = True
@@ -31,7 +32,7 @@ class Remains:
         self._leaders = frozenset(leaders)
         self._known: dict[Identity, str] = {}
         self._gone = not ledger.same_boot(entry)
-        self._cgroup = cgroup.Cgroup(entry.cgroup) if entry.cgroup and not self._gone else None
+        self._cgroup = cgroup.existing(entry.cgroup) if entry.cgroup and not self._gone else None
 
     def glance(self) -> list[linux.Process]:
         """Who belongs to it and is alive; there is no quicker way to know."""
@@ -43,7 +44,7 @@ class Remains:
             return []
         processes, has_cookie = look(process_table.processes(), self._entry.since)
         table = living(processes)
-        found = self._found_in(table, has_cookie)
+        found = self._touchable(self._found_in(table, has_cookie))
         self._known.update({table[pid].identity: how for pid, how in found.items()})
         return [table[pid] for pid in found] or self._left_inside()
 
@@ -73,24 +74,31 @@ class Remains:
         groups = {table[pid].group for pid in found} & {pid for pid, _ in self._leaders}
         return belonging.members(claim._replace(groups=groups), table, subreaper.reaper(), has_cookie) | found
 
+    def _touchable(self, found: Mapping[int, str]) -> dict[int, str]:
+        """Those of this user, and those in the control group, which nobody enters by what he writes somewhere."""
+        inside = self._inside()
+        return {pid: how for pid, how in found.items() if pid in inside or linux.owner(pid) == os.getuid()}
+
     def _left_inside(self) -> list[linux.Process]:
         """Who is in the control group, and was born after the others had been looked at."""
-        return [process for process in map(linux.process, self._inside()) if process is not None and process.alive]
+        inside = filter(None, map(linux.process, self._inside()))
+        return [process for process in inside if process.alive and process.start_time >= self._entry.since]
 
     def _inside(self) -> frozenset[int]:
         return frozenset() if self._cgroup is None else self._cgroup.pids()
 
 
 @contextlib.contextmanager
-def remains(path: str, *, watched_here: bool = False) -> Iterator[Remains | None]:
+def remains(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> Iterator[Remains | None]:
     """What the container of an abandoned ledger has left; None where it is not abandoned, or this process is in it.
 
-    With `watched_here` it is that of a worker which this process has watched.
+    It is believed only where one of the keys has sealed it. With `watched_here` it is that of a worker which this
+    process has watched.
     """
-    with ledger.abandoned(path, watched_here=watched_here) as found:
-        if found is None or found[0].cookie in os.environ.get(COOKIE, "").split(":"):
+    with ledger.abandoned(path, keys, watched_here=watched_here) as found:
+        if found is None or found.entry.cookie in os.environ.get(COOKIE, "").split(":"):
             yield None
             return
-        left = Remains(*found)
+        left = Remains(found.entry, found.leaders)
         yield left
         left.close()

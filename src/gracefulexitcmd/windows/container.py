@@ -23,7 +23,7 @@ class Container:
     def __del__(self) -> None:
         self.close()
 
-    def keep_ledger(self, path: str, name: str, grace: float) -> None:
+    def keep_ledger(self, path: str, name: str, grace: float, key: bytes) -> None:
         """Nothing has to be written down: when this program is killed, the system empties the job."""
 
     def confine(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncRoundup
 from gracefulexitcmd.posix.remains import remains
+from step_runner.jobs import ledger_key
 from step_runner.jobs.workspace import LEDGER, PREFIX, REMOVED
 from step_runner.removal import remove
 from step_runner.runner import notices
@@ -61,7 +62,7 @@ class Leftovers:
                 self._complain(f"what a killed step runner has left in {directory} cannot be ended: {error.strerror}")
 
     async def _finish_one(self, directory: str, give_place: Callable[[], None]) -> None:
-        with remains(os.path.join(directory, LEDGER)) as left:
+        with remains(os.path.join(directory, LEDGER), ledger_key.usable()) as left:
             if left is not None:
                 self._tell(await self._round_up(left, give_place), left)
                 await asyncio.to_thread(remove, directory)
@@ -93,7 +94,7 @@ def remove_own() -> None:
     for directory in _directories(REMOVED):
         remove(directory)
     for directory in _directories(PREFIX):
-        with remains(os.path.join(directory, LEDGER), watched_here=True) as left:
+        with remains(os.path.join(directory, LEDGER), ledger_key.usable(), watched_here=True) as left:
             if left is not None:
                 remove(directory)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from step_runner.errors import StepRunnerError
+from step_runner.jobs import ledger_key
 from step_runner.removal import remove
 
 if TYPE_CHECKING:
@@ -59,9 +60,11 @@ class Workspace:
         """
         path = os.path.join(self.directory, LEDGER)
         try:
-            container.keep_ledger(path, job_id, grace)
+            container.keep_ledger(path, job_id, grace, ledger_key.usable()[0])
         except OSError as error:
-            raise StepRunnerError(f"initializing request: writing {path}: {error.strerror}") from error
+            raise StepRunnerError(
+                f"initializing request: writing {error.filename or path}: {error.strerror}"
+            ) from error
 
     def remove(self) -> bool:
         """Remove everything, as far as that is possible now; returns whether it is gone.

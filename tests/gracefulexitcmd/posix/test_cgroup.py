@@ -51,11 +51,13 @@ MOUNTS = """\
     ],
 )
 def test_the_directory_of_the_own_group(groups: str, mount: str, directory: str | None) -> None:
-    assert cgroup.directory(groups, MOUNTS.format(mount=mount)) == directory
+    found = cgroup.mounted(groups, MOUNTS.format(mount=mount))
+    assert (None if found is None else found.directory) == directory
+    assert found is None or found.point == mount.split()[4]
 
 
 def test_without_version_2_there_is_no_directory() -> None:
-    assert cgroup.directory("0::/\n", "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n") is None
+    assert cgroup.mounted("0::/\n", "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n") is None
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hmac
 import json
 import os
 import shlex
@@ -12,10 +13,11 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.cgroups import needs_cgroup
 
 from gracefulexitcmd import Cmd, Container
-from gracefulexitcmd.posix import ledger, linux
-from gracefulexitcmd.posix.ledger import Entry, Ledger, abandoned
+from gracefulexitcmd.posix import cgroup, ledger, linux
+from gracefulexitcmd.posix.ledger import Entry, Found, Ledger, abandoned
 from gracefulexitcmd.posix.remains import Remains, remains
 
 if TYPE_CHECKING:
@@ -29,8 +31,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a ledger needs 
 GONE: Identity = (4_194_300, 1)
 """A process that has ended long ago."""
 
-MINE = uuid.uuid4().hex
+MINE = uuid.uuid4().hex[:16]
 """A cookie that no other process carries: it is looked for in all that the machine runs."""
+
+KEY = b"a key of this test"
 
 LONG_AGO = "a boot of the past 4026531836"
 
@@ -41,7 +45,7 @@ def identity(pid: int) -> Identity:
     return process.pid, process.start_time
 
 
-def entry(*owners: Identity, place: str | None = None, cookie: str = MINE, since: int = 0) -> Entry:
+def entry(*owners: Identity, place: str | None = None, cookie: str = MINE, since: int = 1) -> Entry:
     return Entry("job", place or ledger.place(), cookie, since, 2.5, None, owners)
 
 
@@ -58,56 +62,78 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def write(path: str, entry: Entry, *leaders: int) -> None:
-    written = Ledger(path, entry)
+def write(path: str, entry: Entry, *leaders: int, key: bytes = KEY) -> None:
+    written = Ledger(path, entry, key)
     for leader in leaders:
         written.started(leader)
     written.close()
 
 
-def found(path: str, *, watched_here: bool = False) -> tuple[Entry, tuple[Identity, ...]] | None:
-    with abandoned(path, watched_here=watched_here) as read:
+def found(path: str, *keys: bytes, watched_here: bool = False) -> Found | None:
+    with abandoned(path, keys or (KEY,), watched_here=watched_here) as read:
         return read
+
+
+def sealed(first: object, *others: object) -> list[bytes]:
+    """The lines of a ledger, as `Ledger` writes them."""
+    lines = [_sealed(b"", first)]
+    return lines + [_sealed(lines[0], other) for other in others]
+
+
+def _sealed(first: bytes, line: object) -> bytes:
+    content = json.dumps(line).encode()
+    return hmac.digest(KEY, first + b"\n" + content, "sha256").hex().encode() + b" " + content
+
+
+def content(path: str) -> Found | None:
+    with open(path, "rb") as file:
+        return ledger.parse(file.read(), (KEY,))
+
+
+def read(*lines: bytes) -> Found | None:
+    return ledger.parse(b"\n".join((*lines, b"")), (KEY,))
 
 
 def test_what_was_written_is_read(path: str, other: subprocess.Popen[bytes]) -> None:
     write(path, entry(GONE), other.pid)
-    assert found(path) == (entry(GONE), (identity(other.pid),))
+    assert found(path) == Found(entry(GONE), (identity(other.pid),), sealed=True)
 
 
 def test_a_container_writes_its_ledger_before_its_first_command(path: str) -> None:
     container = Container()
-    container.keep_ledger(path, "job", 2.5)
-    with open(path) as file:
-        read = ledger.parse(file.read())
-        assert read is not None
-        assert (read[0].cookie, read[0].owners, read[1]) == (container.cookie, (identity(os.getpid()),), ())
-        command = Cmd(["cat"], input=b"", container=container)
-        command.start()
-        leaders = [json.loads(line) for line in file.read().splitlines()]
-    assert [pid for pid, _ in leaders] == [command.pid]
+    container.keep_ledger(path, "job", 2.5, KEY)
+    before = content(path)
+    assert before is not None
+    assert (before.entry.cookie, before.entry.owners) == (container.cookie, (identity(os.getpid()),))
+    assert (before.leaders, before.sealed) == ((), True)
+    command = Cmd(["cat"], input=b"", container=container)
+    command.start()
+    after = content(path)
+    assert after is not None
+    assert [pid for pid, _ in after.leaders] == [command.pid]
     command.wait()
     container.close()
 
 
-@pytest.mark.parametrize(
-    ("text", "leaders"),
-    [("[12, 34]\n[56, 78]\n", 2), ("[12, 34]\n[56, 7", 1), ("[12, 34]\n[56,", 1), ("", 0)],
-    ids=["whole", "cut in a number", "cut at a comma", "no leaders"],
-)
-def test_a_line_that_was_not_written_to_its_end_is_left_out(text: str, leaders: int) -> None:
-    read = ledger.parse(f"{json.dumps(entry())}\n{text}")
-    assert read is not None
-    assert len(read[1]) == leaders
+@pytest.mark.parametrize(("cut", "leaders"), [(0, 2), (1, 1), (4, 1), (60, 1)], ids=str)
+def test_a_line_that_was_not_written_to_its_end_is_left_out(cut: int, leaders: int) -> None:
+    text = b"\n".join((*sealed(entry(), (12, 34), (56, 78)), b""))
+    found = ledger.parse(text[: len(text) - cut], (KEY,))
+    assert found is not None
+    assert len(found.leaders) == leaders
 
 
 @pytest.mark.parametrize(
-    "line", ["[12", "nonsense", "{}", "[]", '["12", 34]', "[12, 34, 56]", "[12, 3[4, 5]", "[" * 200_000], ids=range(8)
+    "line",
+    [[12], "nonsense", {}, [], ["12", 34], [12, 34, 56], [12, None], b"[" * 200_000, b"\xff", b""],
+    ids=range(10),
 )
-def test_a_damaged_line_costs_no_other(line: str) -> None:
-    read = ledger.parse(f"{json.dumps(entry())}\n[12, 34]\n{line}\n[56, 78]\n")
-    assert read is not None
-    assert read[1] == ((12, 34), (56, 78))
+def test_a_damaged_line_costs_no_other(line: object) -> None:
+    first, one, other = sealed(entry(), (12, 34), (56, 78))
+    damaged = line if isinstance(line, bytes) else _sealed(first, line)
+    found = read(first, one, damaged, other)
+    assert found is not None
+    assert found.leaders == ((12, 34), (56, 78))
 
 
 def test_a_line_that_did_not_fit_costs_no_other(path: str, other: subprocess.Popen[bytes]) -> None:
@@ -116,7 +142,7 @@ def test_a_line_that_did_not_fit_costs_no_other(path: str, other: subprocess.Pop
         "import os, resource, signal, sys\n"
         "from gracefulexitcmd.posix.ledger import Entry, Ledger\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "ledger = Ledger(sys.argv[1], Entry('job', 'place', 'cookie', 0, 1.0, None, ()))\n"
+        "ledger = Ledger(sys.argv[1], Entry('job', 'place', 'cookie', 1, 1.0, None, ()), sys.argv[2].encode())\n"
         "size = os.stat(sys.argv[1]).st_size\n"
         "for more in (3, 3, -1):\n"
         "    limit = size + more if more > 0 else resource.RLIM_INFINITY\n"
@@ -124,18 +150,17 @@ def test_a_line_that_did_not_fit_costs_no_other(path: str, other: subprocess.Pop
         "    ledger.started(os.getppid())\n"
         "ledger.close()\n"
     )
-    subprocess.run([sys.executable, "-c", program, path], check=True)
-    with open(path) as file:
-        read = ledger.parse(file.read())
+    subprocess.run([sys.executable, "-c", program, path, KEY.decode()], check=True)
+    read = content(path)
     assert read is not None
-    assert read[1] == (identity(os.getpid()),)
+    assert read.leaders == (identity(os.getpid()),)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n", "[1, 2]\n", "nonsense\n", "{}\n", '["job"', "[" * 200_000 + "\n"], ids=range(7)
+    "text", ["", "\n", "s [1, 2]\n", "nonsense\n", "s {}\n", 's ["job"', f"s {'[' * 200_000}\n"], ids=range(7)
 )
 def test_a_ledger_without_an_entry_says_nothing(text: str) -> None:
-    assert ledger.parse(text) is None
+    assert ledger.parse(text.encode(), (KEY,)) is None
 
 
 @pytest.mark.parametrize(
@@ -143,7 +168,7 @@ def test_a_ledger_without_an_entry_says_nothing(text: str) -> None:
     [
         {"name": 5},
         {"place": 5},
-        {"cookie": ""},
+        {"cookie": 5},
         {"since": "x"},
         {"grace": "x"},
         {"grace": -1},
@@ -155,8 +180,7 @@ def test_a_ledger_without_an_entry_says_nothing(text: str) -> None:
     ids=str,
 )
 def test_an_entry_that_was_damaged_is_none(wrong: dict[str, object]) -> None:
-    line = json.dumps(list((entry()._asdict() | wrong).values()))
-    assert ledger.parse(f"{line}\n") is None
+    assert read(*sealed(list((entry()._asdict() | wrong).values()))) is None
 
 
 def test_a_pipe_in_its_place_is_not_waited_for(path: str) -> None:
@@ -191,7 +215,7 @@ def test_what_others_watch_is_not_watched_here(path: str) -> None:
 
 def test_after_a_new_start_of_the_system_it_is_abandoned_and_nobody_is_left(path: str) -> None:
     write(path, entry(identity(os.getpid()), place=LONG_AGO), os.getpid())
-    with remains(path) as left:
+    with remains(path, (KEY,)) as left:
         assert left is not None
         assert (left.name, left.grace, left.members()) == ("job", 2.5, [])
 
@@ -252,5 +276,124 @@ def test_a_process_that_belongs_to_it_leaves_it_alone(path: str, monkeypatch: py
     """A step can start a step runner of its own, which carries the cookie of the job that it is in."""
     write(path, entry(GONE))
     monkeypatch.setenv("GRACEFULEXITCMD_COOKIE", f"outer:{MINE}")
-    with remains(path) as left:
+    with remains(path, (KEY,)) as left:
         assert left is None
+
+
+def test_ledger_without_our_seal_is_not_believed(path: str) -> None:
+    """Who shares the directory with us may write there whatever they like, as the same user even."""
+    write(path, entry(GONE))
+    assert found(path, b"another key") is None
+    assert found(path, b"another key", KEY) is not None
+
+
+def test_line_of_another_ledger_is_not_believed() -> None:
+    """The processes of a job that runs are not to be ended with one that was left behind."""
+    _, foreign = sealed(entry(GONE, cookie="0" * 16), (12, 34))
+    own = sealed(entry(GONE), (56, 78))
+    assert read(*own, foreign) == Found(entry(GONE), ((56, 78),), sealed=True)
+
+
+def test_unsealed_ledger_of_an_earlier_boot_is_abandoned(path: str) -> None:
+    """The key may have gone with that boot, and so have all processes."""
+    write(path, entry(GONE, place=LONG_AGO), os.getpid(), key=b"a key that is lost")
+    with remains(path, (KEY,)) as left:
+        assert left is not None
+        assert left.members() == []
+
+
+NOW = 1000
+OURS = "0123456789abcdef"
+MOUNT = "/sys/fs/cgroup"
+
+
+def group(pid: int, cookie: str = OURS) -> str:
+    return cgroup.group_name(pid, cookie)
+
+
+@pytest.mark.parametrize("path", [None, f"{MOUNT}/{group(7)}", f"{MOUNT}/a.slice/b.scope/{group(7)}"], ids=str)
+def test_entry_of_ours_is_plausible(path: str | None) -> None:
+    written = entry((7, 900), (5, 800), cookie=OURS, since=NOW)._replace(cgroup=path)
+    assert ledger.plausible(written, NOW, MOUNT)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cookie": ""},
+        {"cookie": "no hexadecimal!!"},
+        {"cookie": OURS[:8]},
+        {"cookie": f"{OURS}\n"},
+        {"since": 0},
+        {"since": -5},
+        {"since": NOW + 1},
+        {"owners": ()},
+        {"owners": ((1, 900),)},
+        {"owners": ((7, 0),)},
+        {"owners": ((7, NOW + 1),)},
+        {"cgroup": ""},
+        {"cgroup": MOUNT},
+        {"cgroup": f"{MOUNT}/system.slice"},
+        {"cgroup": f"{MOUNT}/{group(8)}"},
+        {"cgroup": f"{MOUNT}/{group(7, '0' * 16)}"},
+        {"cgroup": f"{MOUNT}/{group(7)}/inner"},
+        {"cgroup": f"{MOUNT}/../../tmp/{group(7)}"},
+        {"cgroup": f"{MOUNT}/a/../{group(7)}"},
+        {"cgroup": f"/tmp/{group(7)}"},
+        {"cgroup": f"{MOUNT}-beside/{group(7)}"},
+        {"cgroup": group(7)},
+    ],
+    ids=str,
+)
+def test_entry_that_cannot_be_ours_is_not_plausible(wrong: dict[str, object]) -> None:
+    values = (entry((7, 900), cookie=OURS, since=NOW)._asdict() | wrong).values()
+    assert not ledger.plausible(Entry(*values), NOW, MOUNT)
+
+
+def test_without_control_groups_none_is_plausible() -> None:
+    assert not ledger.plausible(entry((7, 900), cookie=OURS)._replace(cgroup=f"{MOUNT}/{group(7)}"), NOW, None)
+
+
+def test_sealed_entry_that_is_not_plausible_is_not_abandoned(path: str) -> None:
+    write(path, entry(GONE)._replace(since=linux.ticks_since_boot() + 1_000_000))
+    assert found(path) is None
+
+
+def test_ordinary_directory_is_not_taken_for_a_control_group(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    """Nobody in its list of processes is found there, and nothing is removed."""
+    fake = tmp_path / group(GONE[0], MINE)
+    (fake / "inner").mkdir(parents=True)
+    (fake / "cgroup.procs").write_text(f"{other.pid}\n")
+    left = Remains(entry(GONE)._replace(cgroup=str(fake)), ())
+    assert left.members() == []
+    left.kill()
+    left.close()
+    assert sorted(os.listdir(fake)) == ["cgroup.procs", "inner"]
+    assert other.poll() is None
+
+
+@needs_cgroup
+def test_control_group_is_read_and_removed(other: subprocess.Popen[bytes]) -> None:
+    made = cgroup.make(uuid.uuid4().hex)
+    assert made is not None
+    left = Remains(entry(GONE)._replace(cgroup=made.path), ())
+    assert made.add(other.pid)
+    assert [left.how(process) for process in left.members()] == ["cgroup"]
+    left.kill()
+    other.wait()
+    left.close()
+    assert not os.path.exists(made.path)
+
+
+def test_process_older_than_the_job_is_left_alone(other: subprocess.Popen[bytes]) -> None:
+    since = identity(other.pid)[1] + 1
+    assert Remains(entry(GONE, since=since), (identity(other.pid),)).members() == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
+def test_process_of_another_user_is_left_alone() -> None:
+    env = {**os.environ, "GRACEFULEXITCMD_COOKIE": MINE}
+    with subprocess.Popen(["sleep", "1000"], env=env, user=65534) as process:
+        left = Remains(entry(GONE), (identity(process.pid),)).members()
+        process.kill()
+    assert left == []

@@ -1,0 +1,106 @@
+"""The key that seals the ledgers of jobs: a secret of this user, in a place that no container has a share of.
+
+The directories of jobs lie below TMPDIR, which is often shared with containers: root in one may write there what it
+likes, and is the same user as root here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BYTES = 32
+"""Of a key, as many as SHA-256 gives."""
+
+NAME = "ledger.key"
+"""The file that holds it."""
+
+if sys.platform == "win32":
+
+    def usable() -> tuple[bytes, ...]:
+        """No ledger is kept: when the step runner is killed, the system ends its jobs."""
+        return (b"",)
+
+else:
+    import pwd
+
+    _RUN = "/run"
+    _RUN_OF_USER = f"/run/user/{os.getuid()}"
+
+    def usable() -> tuple[bytes, ...]:
+        """Return the keys that seal this user's ledgers: new ones with the first, which is made where it is missing.
+
+        There can be several: a login session has a directory that a service of the same user knows nothing of. Only
+        where there is no other place the key lies in the directory for temporary files. Raises OSError.
+        """
+        found: list[bytes] = []
+        for directory in _places():
+            with contextlib.suppress(OSError):
+                found.append(_key(directory, make=not found))
+        fallback = os.path.join(tempfile.gettempdir(), f"step-runner-{os.getuid()}")
+        return tuple(found) or (_key(fallback, make=True),)
+
+    def _places() -> Iterator[str]:
+        """The directories in which a key may lie, best first."""
+        home = _home()
+        bases = {
+            os.environ.get("XDG_RUNTIME_DIR", ""): "step-runner",
+            _RUN_OF_USER: "step-runner",
+            _RUN if os.getuid() == 0 else "": "step-runner",
+            home: ".local/state/step-runner",
+        }
+        for base, below in bases.items():
+            with contextlib.suppress(OSError):
+                if os.path.isabs(base) and _is_private(os.stat(base)):
+                    yield os.path.join(base, below)
+
+    def _home() -> str:
+        """The home directory that the system has noted: a job's variables may name another one."""
+        try:
+            return pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            return ""
+
+    def _key(directory: str, *, make: bool) -> bytes:
+        """The key in a directory. Raises OSError where it has none that only this user can have written."""
+        path = os.path.join(directory, NAME)
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            if not make:
+                raise
+        os.makedirs(directory, 0o700, exist_ok=True)
+        _make(path)
+        return _read(path)
+
+    def _make(path: str) -> None:
+        """Make a key, unless somebody else does so first; nobody sees a part of one."""
+        made = f"{path}.{os.urandom(8).hex()}"
+        with open(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(os.urandom(BYTES))
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(made, path)
+        finally:
+            os.unlink(made)
+
+    def _read(path: str) -> bytes:
+        if not _is_private(os.lstat(os.path.dirname(path))):
+            raise PermissionError(path)
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            key = file.read(BYTES + 1) if stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077 else b""
+        if status.st_uid != os.getuid() or len(key) != BYTES:
+            raise PermissionError(path)
+        return key
+
+    def _is_private(status: os.stat_result) -> bool:
+        """Whether only this user can make files in a directory."""
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022

@@ -1,0 +1,104 @@
+"""The key that seals ledgers: where it lies, and which ones are not believed."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from step_runner.jobs import ledger_key
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no ledger is kept there")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home directory that the system has noted, and no directory of a session."""
+    directory = tmp_path / "home"
+    directory.mkdir()
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_dir=str(directory)))
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    return directory
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of a login session."""
+    directory = tmp_path / "session"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    return directory
+
+
+@pytest.fixture
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This user looks for no places that only root has."""
+    uid = os.getuid()
+    monkeypatch.setattr(ledger_key, "_RUN", "/nonexistent")
+    monkeypatch.setattr(ledger_key, "_RUN_OF_USER", f"/nonexistent/{uid}")
+
+
+def test_key_is_made_once_and_is_private(session: Path) -> None:
+    first = ledger_key.usable()[0]
+    path = session / "step-runner/ledger.key"
+    assert ledger_key.usable()[0] == first == path.read_bytes()
+    assert len(first) == 32
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (path, path.parent)] == [0o600, 0o700]
+    assert os.listdir(path.parent) == ["ledger.key"]
+
+
+def test_key_of_a_session_is_not_needed_by_a_service(
+    session: Path, ordinary: None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both read the key of the home directory, whoever of them has sealed with it."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    of_service = ledger_key.usable()
+    assert (home / ".local/state/step-runner/ledger.key").read_bytes() == of_service[0]
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    assert of_service[0] in ledger_key.usable()
+
+
+@pytest.mark.parametrize("spoil", ["mode", "link", "short", "directory", "pipe"])
+def test_key_that_others_may_have_written_is_not_used(session: Path, home: Path, ordinary: None, spoil: str) -> None:
+    path = session / "step-runner/ledger.key"
+    planted = ledger_key.usable()[0]
+    match spoil:
+        case "mode":
+            path.chmod(0o644)
+        case "link":
+            path.rename(session / "elsewhere")
+            path.symlink_to(session / "elsewhere")
+        case "short":
+            path.write_bytes(planted[:-1])
+        case "directory":
+            path.parent.chmod(0o777)
+        case "pipe":
+            path.unlink()
+            os.mkfifo(path, 0o600)
+        case _:
+            raise AssertionError(spoil)
+    keys = ledger_key.usable()
+    assert planted not in keys
+    assert (home / ".local/state/step-runner/ledger.key").read_bytes() == keys[0]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("given", ["", "step-runner", "step-runner/ledger.key"], ids=["session", "directory", "key"])
+def test_key_of_another_user_is_not_used(session: Path, ordinary: None, given: str) -> None:
+    planted = ledger_key.usable()[0]
+    os.chown(session / given, 65534, 65534)
+    assert planted not in ledger_key.usable()
+
+
+def test_key_in_the_temporary_directory_is_the_last_resort(home: Path, ordinary: None, temporary: str) -> None:
+    """Where there is a better place nothing that lies there is believed, even before the first key is made."""
+    home.chmod(0o777)
+    planted = ledger_key.usable()
+    assert (Path(temporary) / f"step-runner-{os.getuid()}/ledger.key").read_bytes() == planted[0]
+    home.chmod(0o755)
+    assert planted[0] not in ledger_key.usable()

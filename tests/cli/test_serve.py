@@ -128,6 +128,25 @@ def test_a_command_beside_it_gets_stdin_and_gives_the_status(temporary: str, scr
     assert (server.returncode, output) == (status, "2\n" if script else "")
 
 
+@pytest.mark.parametrize("directory", [(), (".",), ("./sh",), ("{temporary}/sh",)], ids=str)
+def test_program_named_like_a_directory_is_run(temporary: str, directory: tuple[str, ...]) -> None:
+    """Only a name with a slash, or one that stands alone, is the directory of the socket."""
+    Path(temporary, "sh").mkdir()
+    named = [each.format(temporary=temporary) for each in directory]
+    with serve(*named, "sh", "-c", "cat; exit 3", cwd=temporary, stdin=subprocess.PIPE) as server:
+        output, errors = server.communicate("input")
+    assert (server.returncode, output) == (3, "input")
+    place = os.path.normpath(os.path.join(temporary, *named))
+    assert errors == f"step-runner is listening on socket {place}/step-runner.sock\n"
+
+
+def test_directory_that_stands_alone_holds_socket(temporary: str) -> None:
+    Path(temporary, "sh").mkdir()
+    with serve("sh", cwd=temporary) as server:
+        assert ready_line(server) == f"step-runner is listening on socket {temporary}/sh/step-runner.sock\n"
+        server.terminate()
+
+
 def test_steps_see_the_socket_of_their_server(server: Server, step_file: Callable[..., Path]) -> None:
     server.started(step_file('echo "$STEP_RUNNER_SOCKET"; echo ready'))
     assert f"\n{server.path}\n".encode() in b"".join(server.client.follow("1"))

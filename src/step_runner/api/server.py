@@ -38,6 +38,17 @@ UNTIL_JOBS_END = 10.0**9
 LAST_CALLS = 1.0
 """Seconds that calls still have when all jobs have ended, to hand on the end of a log."""
 
+OPTIONS = (
+    ("grpc.http2.max_ping_strikes", 0),  # as many as a client likes
+    ("grpc.http2.min_ping_interval_without_data_ms", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+"""Of the server: any client may ping as often as it likes, as nobody but the owner can connect.
+
+gRPC's defaults end a connection that pings more than twice within 5 minutes while no data is sent. GitLab Runner pings
+every 10 s, and a step may be silent for hours.
+"""
+
 
 class Running(Protocol):
     """What a second signal ends without any more delay."""
@@ -113,7 +124,7 @@ if sys.platform == "win32":
     def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
         """A server that listens, not yet started."""
         door = Door()
-        server = grpc.aio.server(interceptors=(door,))
+        server = grpc.aio.server(interceptors=(door,), options=OPTIONS)
         add_StepRunnerServicer_to_server(service, server)
         with door.opened(server, path):
             yield server
@@ -124,7 +135,7 @@ else:
     def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
         """A server that listens, not yet started."""
         check_headroom()
-        server = grpc.aio.server()
+        server = grpc.aio.server(options=OPTIONS)
         add_StepRunnerServicer_to_server(service, server)
         with socket.placed(path, partial(_bind, server)):
             yield server

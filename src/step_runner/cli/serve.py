@@ -34,7 +34,8 @@ Examples:
 def command(path: str | None, graceful_exit_delay: float, verbose: bool, arguments: tuple[str, ...]) -> int:
     """Serve the API on a unix socket until SIGTERM or SIGINT, then stop all jobs gracefully.
 
-    DIR is the directory for the socket, by default the one for temporary files. With a COMMAND the server also runs
+    DIR is the directory for the socket, by default the one for temporary files; before a COMMAND it is written with a
+    slash. With a COMMAND the server also runs
     that, as soon as there is something on stdin for it to read, and ends with it and with its exit status.
 
     stderr gets the line that names the socket, and errors; more with --verbose or CI_STEPS_LOG_LEVEL=debug.
@@ -83,14 +84,18 @@ def _beside(command: tuple[str, ...]) -> Companion | None:
 
 
 def _split(arguments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """The directory, if the first argument is one, and the command; one path that is neither is a wrong directory."""
+    """The directory, if the first argument is one, and the command; one path that is neither is a wrong directory.
+
+    A directory has a slash in its name or stands alone: in `serve sh -c ...` the word `sh` is a program, even beside
+    a directory of that name.
+    """
     if not arguments:
         return None, ()
-    first = arguments[0]
+    first, *rest = arguments
     if first == "":
         raise StepRunnerError("invalid empty socket dir")
-    if os.path.isdir(first):
-        return first, arguments[1:]
-    if len(arguments) == 1 and os.path.dirname(first) and not os.path.exists(first):
+    if os.path.isdir(first) and (not rest or "/" in first or first in (os.curdir, os.pardir)):
+        return first, tuple(rest)
+    if not rest and os.path.dirname(first) and not os.path.exists(first):
         raise StepRunnerError(f"invalid socket dir {first}: there is no such directory")
     return None, arguments

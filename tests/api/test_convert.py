@@ -50,6 +50,37 @@ def test_text_that_is_no_unicode_is_sent_with_replacements() -> None:
     assert convert.status_message(status).message == "file ?"
 
 
+CROWD = Exit(
+    cause=Cause.CANCELLED,
+    status=-9,
+    duration=1.0,
+    signals=(SignalSent("SIGTERM", 0.25, 2), SignalSent("SIGKILL", 2.25, 1)),
+    census=(EndedProcess(12, ("/usr/bin/program", "ü" * 1000) * 5, "ancestry", "SIGKILL"),) * 100,
+)
+
+
+@pytest.mark.parametrize(("number", "census"), [(1, 100), (1000, 8), (5000, 0)])
+def test_status_of_many_jobs_fits_into_4_mib(number: int, census: int) -> None:
+    """The more jobs, the less is told of each; the end of a message, which holds the exit status, always is."""
+    text = f"{'ü' * 20_000} exit status 7"
+    job = JobStatus(
+        id="123456789",
+        status=Status.CANCELLED,
+        message=text,
+        kind=ErrorKind.STEP_FAILURE,
+        start_time=1_700_000_000.5,
+        end_time=1_700_000_001.5,
+        termination=Termination(step="s" * 1000, ended=CROWD),
+    )
+    response = convert.status_response([job] * number)
+    assert response.ByteSize() < 4 * 1024 * 1024
+    assert len(response.jobs) == number
+    for told in (response.jobs[0].message, response.jobs[0].error.message):
+        assert told.startswith("üü")
+        assert told.endswith("ü exit status 7")
+    assert len(response.jobs[0].termination.census) == census
+
+
 REQUESTS = {
     "bare": RunRequest(id="", steps=""),
     "full": RunRequest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import Cause, EndedProcess, Exit, SignalSent
 from gracefulexitcmd.exit import exit_code
@@ -11,13 +11,32 @@ from step_runner.errors import InputError
 from step_runner.model import ErrorKind, JobStatus, RunRequest, Status, Termination, Variable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from google.protobuf.duration_pb2 import Duration
     from google.protobuf.timestamp_pb2 import Timestamp
 
-LONGEST_MESSAGE = 16 * 1024
-LONGEST_WORD = 512
-MOST_WORDS = 32
-"""Characters of a message and of an argument, and arguments: the states of all jobs must fit into 4 MiB."""
+LARGEST_REPLY = 4 * 1024 * 1024 - 64 * 1024
+"""Bytes of all states together: a gRPC client refuses a message above 4 MiB."""
+
+
+class Detail(NamedTuple):
+    """How much a state tells: bytes of a message and of a word, words of a command, processes that were ended."""
+
+    message: int
+    word: int
+    words: int
+    processes: int | None
+
+
+FULL = Detail(message=16 * 1024, word=512, words=32, processes=None)
+
+DETAILS = (
+    FULL,
+    Detail(message=1024, word=64, words=2, processes=8),
+    Detail(message=256, word=64, words=0, processes=0),
+)
+"""From the most to the least: 1,000 jobs fit with the second, more than 5,000 with the last."""
 
 
 def run_request(message: pb.RunRequest) -> RunRequest:
@@ -47,10 +66,31 @@ def run_message(request: RunRequest) -> pb.RunRequest:
     return message
 
 
-def status_message(job: JobStatus) -> pb.Status:
+def status_response(jobs: Sequence[JobStatus]) -> pb.StatusResponse:
+    """The message that tells of the states of jobs, in as much detail as fits into LARGEST_REPLY."""
+    for detail in DETAILS[:-1]:
+        if (response := _response(jobs, detail)) is not None:
+            return response
+    return pb.StatusResponse(jobs=[status_message(job, DETAILS[-1]) for job in jobs])
+
+
+def _response(jobs: Sequence[JobStatus], detail: Detail) -> pb.StatusResponse | None:
+    """The states in this detail; None where they are too large together."""
+    messages = []
+    left = LARGEST_REPLY
+    for job in jobs:
+        messages.append(status_message(job, detail))
+        left -= messages[-1].ByteSize() + 6  # its tag and length
+        if left < 0:
+            return None
+    return pb.StatusResponse(jobs=messages)
+
+
+def status_message(job: JobStatus, detail: Detail = FULL) -> pb.Status:
     """The message that tells of a job's state."""
-    text = _shortened(job.message, LONGEST_MESSAGE)
-    message = pb.Status(id=job.id, message=text, status=pb.StepResult.Status.Name(int(job.status)), step=job.step)
+    text = _shortened(job.message, detail.message)
+    step = _shortened(job.step, detail.word)
+    message = pb.Status(id=job.id, message=text, status=pb.StepResult.Status.Name(int(job.status)), step=step)
     if job.start_time is not None:
         _set_time(message.start_time, job.start_time)
     if job.end_time is not None:
@@ -61,7 +101,7 @@ def status_message(job: JobStatus) -> pb.Status:
     if job.kill_time is not None:
         _set_time(message.kill_time, job.kill_time)
     if job.termination is not None:
-        _set_termination(message.termination, job.termination)
+        _set_termination(message.termination, job.termination, detail)
     return message
 
 
@@ -80,17 +120,17 @@ def job_status(message: pb.Status) -> JobStatus:
     )
 
 
-def _set_termination(message: pb.Termination, termination: Termination) -> None:
+def _set_termination(message: pb.Termination, termination: Termination, detail: Detail) -> None:
     ended = termination.ended
     message.cause = ended.cause
-    message.step = termination.step
+    message.step = _shortened(termination.step, detail.word)
     message.forced = ended.forced
     if ended.status is not None:
         message.exit_status = exit_code(ended.status)
     for sent in ended.signals:
         _set_seconds(message.signals.add(name=sent.name, processes=sent.processes).after, sent.after)
-    for process in ended.census:
-        argv = [_shortened(word) for word in process.argv[:MOST_WORDS]]
+    for process in ended.census[: detail.processes]:
+        argv = [_shortened(word, detail.word) for word in process.argv[: detail.words]]
         message.census.add(pid=process.pid, argv=argv, found=process.found, ended_by=process.ended_by or "")
     _set_seconds(message.duration, ended.duration)
 
@@ -114,12 +154,13 @@ def _termination(message: pb.Termination) -> Termination:
     )
 
 
-def _shortened(text: str, longest: int = LONGEST_WORD) -> str:
-    """The text as the wire can take it, the middle left out where it is long: the status stands at the end."""
-    sendable = text.encode(errors="replace").decode()
+def _shortened(text: str, longest: int) -> str:
+    """The text as the wire can take it, in as many bytes, the middle left out: an exit status stands at the end."""
+    sendable = text.encode(errors="replace")
     if len(sendable) <= longest:
-        return sendable
-    return f"{sendable[: longest // 2]} ... {sendable[-longest // 2 :]}"
+        return sendable.decode()
+    first, last = sendable[: longest // 2], sendable[-longest // 2 :]
+    return f"{first.decode(errors='ignore')} ... {last.decode(errors='ignore')}"
 
 
 def _seconds(message: pb.RunRequest, name: str) -> float | None:

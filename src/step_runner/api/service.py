@@ -83,7 +83,7 @@ class Service(StepRunnerServicer):
     @unary
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:  # noqa: N802
         jobs = [self._jobs.status(request.id)] if request.id else self._jobs.all()
-        return pb.StatusResponse(jobs=map(convert.status_message, jobs))
+        return convert.status_response(jobs)
 
     @unary
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:  # noqa: N802

@@ -258,7 +258,7 @@ def test_what_could_be_a_directory_that_is_not_there_is_said_to_be_taken_for_an_
         pytest.param(
             "echo text=hi > ${{ output_file }}",
             1,
-            'Error: step "main": step "a": output file: read output file: failed to unmarshal JSON at line 1: '
+            'Error: step "main": step "a": output file of step "a", line 1: '
             'JSON is malformed: invalid character (byte 4): write {"name": "...", "value": ...}\n',
             id="output in the old form",
         ),

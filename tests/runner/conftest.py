@@ -56,9 +56,8 @@ class Workshop:
             work_dir=str(self.work_dir),
             env={"PATH": os.environ["PATH"], "TMPDIR": os.environ["TMPDIR"], **(env or {})},
             sink=self,
-            scratch=str(self.scratch),
             observer=self,
-            **{"variables": {}, "resolve": partial(resolve, self.proc), **fields},
+            **{"variables": {}, "resolve": partial(resolve, self.proc), "scratch": str(self.scratch), **fields},
         )
         return await run_root(function, job)
 

@@ -44,6 +44,33 @@ async def test_name_with_a_slash_is_relative_to_the_steps_work_dir(workshop: Wor
     assert lines == [f"./tool in {workshop.work_dir}/sub"]
 
 
+CR_LF = ", ends in CR LF: save the file with LF as its line ends"
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "message"),
+    [
+        (command("./tool"), "#!/bin/sh", 'exec: exec: "./tool": no such file or directory'),
+        (command("./tool"), "#!/usr/bin/env sh", "exec: exit status 127"),
+        (script("./tool"), "#!/bin/sh", 'step "s1": exec: exit status 127'),
+        (script("true\n./tool now"), "#!/usr/bin/env sh", 'step "s1": exec: exit status 127'),
+    ],
+    ids=["command", "command by env", "script", "script by env"],
+)
+async def test_first_line_with_cr_lf_is_named(workshop: Workshop, text: str, first: str, message: str) -> None:
+    """An error says that CR LF at the end of a first line keeps the interpreter from being found."""
+    program(workshop.work_dir / "tool", f"{first}\r\necho hello\r\n")
+    shown = await workshop.error(text)
+    assert shown.startswith(message)
+    assert shown.endswith(f': the first line of ./tool, "{first}"{CR_LF}')
+
+
+async def test_status_127_of_sound_script_stays_alone(workshop: Workshop) -> None:
+    """A first line that is right is not blamed."""
+    program(workshop.work_dir / "tool", "#!/bin/sh\nexit 127\n")
+    assert await workshop.error(command("./tool")) == "exec: exit status 127"
+
+
 async def test_work_dir_of_a_command_is_expanded_and_changes_nothing_else(workshop: Workshop) -> None:
     (workshop.work_dir / "sub").mkdir()
     text = command("sh", "-c", "echo $(pwd) ${{ work_dir }}", work_dir="${{ work_dir }}/sub")
@@ -67,7 +94,12 @@ async def test_stdin_is_empty(workshop: Workshop) -> None:
         (("./tool",), 0o644, 'exec: exec: "./tool": permission denied: is it executable?'),
         (("./",), 0o755, 'exec: exec: "./": permission denied: is it executable?'),
         (("./text",), 0o755, 'exec: exec: "./text": exec format error: a script needs a first line such as #!/bin/sh'),
-        (("./interpreter",), 0o755, 'exec: exec: "./interpreter": no such file or directory'),
+        (
+            ("./interpreter",),
+            0o755,
+            'exec: exec: "./interpreter": no such file or directory: the first line of ./interpreter names'
+            " /no/such/interpreter, which does not exist",
+        ),
     ],
     ids=["missing", "not executable", "directory", "no format", "missing interpreter"],
 )

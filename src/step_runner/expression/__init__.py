@@ -2,10 +2,11 @@
 
 from step_runner.expression.parser import parse
 from step_runner.expression.template import escape_template, expand, expand_text, has_expression
-from step_runner.expression.values import Secret, is_secret, reveal, to_text
+from step_runner.expression.values import Secret, Unwritten, is_secret, reveal, to_text
 
 __all__ = [
     "Secret",
+    "Unwritten",
     "escape_template",
     "expand",
     "expand_text",

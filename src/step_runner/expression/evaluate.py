@@ -26,6 +26,7 @@ from step_runner.expression.report import did_you_mean
 from step_runner.expression.values import (
     Budget,
     Secret,
+    Unwritten,
     article,
     conceal,
     is_number,
@@ -169,6 +170,8 @@ def _member(container: Mapping[str, object], name: str, secret: bool) -> object:
 
 def _similar(name: str, container: Mapping[str, object]) -> str:
     """A hint; `steps.a.outputs.x-y` is a subtraction for us and a name for who wrote it."""
+    if isinstance(container, Unwritten):
+        return container.hint
     for known in container:
         if known.startswith(f"{name}-"):
             return f', did you mean ["{known}"]?'

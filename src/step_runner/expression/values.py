@@ -53,6 +53,14 @@ class Secret:
         return Secret, (self.value,)
 
 
+class Unwritten(dict[str, "Value"]):
+    """A map without entries; `hint` tells the reader of an absent one why there are none."""
+
+    def __init__(self, hint: str) -> None:
+        super().__init__()
+        self.hint = hint
+
+
 class Budget:
     """What one expansion may still make, so that no small text becomes an endless one."""
 

@@ -9,6 +9,7 @@ import msgspec
 
 from step_runner.errors import ExpressionError, InputError
 from step_runner.expression import Secret, expand, expand_text, has_expression, is_secret, reveal
+from step_runner.runner import environment
 
 if TYPE_CHECKING:
     from step_runner.model import Parameter, Spec, Step, Value
@@ -36,9 +37,16 @@ def assign(given: Mapping[str, Value | Secret], spec: Spec) -> dict[str, Value |
 
 
 def expand_env(env: Mapping[str, str], scope: Scope, place: str) -> dict[str, str | Secret]:
-    """The variables with their expressions evaluated; `place` stands in the error: `env "KEY": ...`."""
+    """The variables with their expressions evaluated; `place` stands in the error: `env "KEY": ...`.
+
+    Raises InputError for an expression that fails, or a variable that no process can have.
+    """
     named = _expand_keys(place, env, scope)
-    return {name: _expand(f'{place} "{name}"', text, scope) for name, text in named.items()}
+    expanded = {name: _expand(f'{place} "{name}"', text, scope) for name, text in named.items()}
+    for name, value in expanded.items():
+        if (complaint := environment.complaint(name, str(reveal(value)))) is not None:
+            raise InputError(f'{place} "{name}": {complaint}')
+    return expanded
 
 
 def mark(value: Value | Secret, parameter: Parameter) -> Value | Secret:

@@ -58,9 +58,9 @@ class GlobalContext:
     """The job's part: what is the same for all its steps.
 
     `container` knows all processes that they have started.
-    `env` is the environment below everything that steps set, `exports` what steps have exported so far,
-    `scratch` a private directory for output and export files. `debug` adds the lines of output files that cannot
-    be read to the errors.
+    `env` is the environment below everything that steps set, `exports` what steps have exported so far, and
+    `exported_by` the names of these steps. `scratch` is a private directory for output and export files. `debug`
+    adds the lines of output files that cannot be read to the errors.
     """
 
     proc: Proc
@@ -74,7 +74,13 @@ class GlobalContext:
     observer: Observer
     debug: bool = False
     exports: dict[str, str] = field(default_factory=dict)
+    exported_by: dict[str, str] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
+
+    def export(self, variables: Mapping[str, str], path: tuple[str, ...]) -> None:
+        """Add what the step `path` has exported to the environment of all steps that start later."""
+        self.exports.update(variables)
+        self.exported_by.update(dict.fromkeys(variables, path[-1] if path else ""))
 
     @contextlib.contextmanager
     def step_files(self) -> Iterator[StepFiles]:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
+LONGEST_SHOWN = 200
+"""Characters of a name that an error shows."""
+
 
 def merged(*environments: Mapping[str, V]) -> dict[str, V]:
     """One environment, in which the later ones win; on Windows `Path` and `PATH` are one variable."""
@@ -28,3 +31,27 @@ def _replace_whatever_case(result: dict[str, V], environment: Mapping[str, V]) -
         result.pop(spelled.get(name.upper(), name), None)
         result[name] = value
         spelled[name.upper()] = name
+
+
+def complaint(name: str, value: str) -> str | None:
+    """Return what keeps a name and a value from being an environment variable, None if they can be one."""
+    if not name:
+        return "the name of an environment variable is empty: give it one"
+    shown = name[:LONGEST_SHOWN].replace("\0", "\\0")
+    if "=" in name:
+        return f'"{shown}" is not a valid name of an environment variable: use one without "="'
+    for what, text in ((f'the name "{shown}"', name), (f'the value of "{shown}"', value)):
+        if (fault := fault_of(text)) is not None:
+            return f"{what} {fault}"
+    return None
+
+
+def fault_of(text: str) -> str | None:
+    """Return what keeps a text from being an argument or an environment variable, None if it can be one."""
+    if "\0" in text:
+        return "holds a NUL character, which no process can be given: remove it"
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        return f"holds half of a surrogate pair, U+{ord(text[error.start]):04X}: write whole characters"
+    return None

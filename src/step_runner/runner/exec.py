@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import AsyncCmd, AsyncRoundup, Cause, Exit
 from step_runner.errors import CommandError, StoppedError
 from step_runner.model import ExecResult, Stop
-from step_runner.runner import notices
+from step_runner.runner import environment, notices, room, shebang
 
 if sys.platform == "linux":
     from step_runner.runner import limits
@@ -29,6 +31,17 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd import SignalSent
     from step_runner.runner.context import GlobalContext
+
+
+NOT_RUN = (126, 127)
+"""The statuses by which shells and env(1) say that a program could not be run."""
+
+HINTS = {
+    errno.ENOEXEC: ": a script needs a first line such as #!/bin/sh",
+    errno.EACCES: ": is it executable?",
+    errno.EAGAIN: ": the limit of processes is reached (ulimit -u)",
+    errno.EMFILE: ": the limit of open files is reached (ulimit -n)",
+}
 
 
 class Command(NamedTuple):
@@ -71,9 +84,9 @@ async def run_command(
         try:
             await process.start()
         except OSError as error:
-            raise CommandError(f"exec: {_not_started(command, error)}") from error
-        except ValueError as error:  # a NUL or half a surrogate pair in a word, `=` in a variable's name
-            raise CommandError(f"exec: the command or its environment cannot be used: {error}") from error
+            raise CommandError(f"exec: {_not_started(command, error, job)}") from error
+        except ValueError as error:
+            raise CommandError(f"exec: {_unusable(command) or error}") from error
         if process.pid is not None and sys.platform == "linux":
             limits.reserve(process.pid)
         ended = await process.wait()
@@ -81,7 +94,7 @@ async def run_command(
     if ended.cause is not Cause.EXITED:
         _tell_end(ended, beside, path, job)
     code = ended.status if ended.status is not None else -1
-    return ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code), _error(ended, job)
+    return ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code), _error(ended, command, job)
 
 
 def _program(name: str) -> str:
@@ -162,8 +175,8 @@ def _tell_end(ended: Exit, beside: Exit | None, path: tuple[str, ...], job: Glob
     job.observer.step_stopped(path, dataclasses.replace(ended, cause=job.proc.cause or ended.cause))
 
 
-def _error(ended: Exit, job: GlobalContext) -> Exception | None:
-    own = _command_error(ended.status, job.scratch)
+def _error(ended: Exit, command: Command, job: GlobalContext) -> Exception | None:
+    own = _command_error(ended.status, command, job.scratch)
     if ended.cause is Cause.EXITED:
         return own
     timeout = job.proc.cause is Cause.TIMEOUT
@@ -173,11 +186,12 @@ def _error(ended: Exit, job: GlobalContext) -> Exception | None:
     return ExceptionGroup("stopped", [stopped] if own is None else [stopped, own])
 
 
-def _command_error(status: int | None, scratch: str) -> CommandError | None:
+def _command_error(status: int | None, command: Command, scratch: str) -> CommandError | None:
     if not status:
         return None
     if status > 0:
-        return CommandError(f"exec: exit status {status}{_shortage(scratch)}", status)
+        reason = shebang.told(command.argv, command.work_dir) if status in NOT_RUN else _shortage(scratch)
+        return CommandError(f"exec: exit status {status}{reason}", status)
     # The names are those of strsignal(3), in lower case: killed, terminated, segmentation fault.
     name = signal.strsignal(-status) or f"signal {-status}"
     return CommandError(f"exec: signal: {name.lower()}", status)
@@ -191,15 +205,35 @@ def _shortage(scratch: str) -> str:
     return ""
 
 
-def _not_started(command: Command, error: OSError) -> str:
+def _not_started(command: Command, error: OSError, job: GlobalContext) -> str:
     if not os.path.isdir(command.work_dir):
         return f'the work dir "{command.work_dir}" does not exist'
     reason = (error.strerror or str(error)).lower()
-    hint = {
-        "exec format error": ": a script needs a first line such as #!/bin/sh",
-        "permission denied": ": is it executable?",
-        "resource temporarily unavailable": ": the limit of processes is reached (ulimit -u)",
-        "too many open files": ": the limit of open files is reached (ulimit -n)",
-        "argument list too long": ": one argument can hold 128 KiB, all of them and the environment 2 MiB",
-    }.get(reason, "")
+    if error.errno == errno.ENOENT:
+        hint = shebang.told(command.argv[:1], command.work_dir)
+    elif error.errno == errno.E2BIG:
+        hint = _too_long(command, job)
+    else:
+        hint = HINTS.get(error.errno or 0, "")
     return f'exec: "{command.argv[0]}": {reason}{hint}'
+
+
+def _too_long(command: Command, job: GlobalContext) -> str:
+    """Name the limits, and the variable that takes most of the room, unless an argument takes more."""
+    limits = ": one argument can hold 128 KiB, all of them and the environment 2 MiB"
+    if not command.env:
+        return limits
+    name, size = room.largest(command.env)
+    if size < max(map(len, command.argv)):
+        return limits
+    step = job.exported_by.get(name) if job.exports.get(name) == command.env[name] else None
+    by = "" if step is None else f', exported by step "{step}"'
+    return f'{limits}; the largest variable is "{name}" with {size} bytes{by}'
+
+
+def _unusable(command: Command) -> str | None:
+    """Return which word or variable no process can be given, and why."""
+    words = enumerate(command.argv)
+    in_words = (f"argument {number} {fault}" for number, word in words if (fault := environment.fault_of(word)))
+    variables = (environment.complaint(name, value) for name, value in command.env.items())
+    return next(chain(in_words, filter(None, variables)), None)

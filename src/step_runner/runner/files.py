@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import os
+import re
 import stat
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 import msgspec
 
-from step_runner.errors import OutputError
-from step_runner.model import Parameter, Spec, Value, ValueType, type_of
+from step_runner.errors import ExpressionError, OutputError
+from step_runner.expression import Unwritten, reveal
+from step_runner.model import Parameter, Spec, Value, type_of
+from step_runner.runner import environment, room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,8 +24,19 @@ if TYPE_CHECKING:
 WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 """On Windows no pipe can stand in a directory."""
 
-
 ADVICE = 'write {"name": "...", "value": ...}'
+
+MOST_BYTES = 16 * 1024 * 1024
+"""The size that an output or export file may have."""
+
+LONGEST_SHOWN = 200
+"""Characters of a line that an error shows."""
+
+HALF_A_PAIR = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F]..)")
+"""An escape of JSON for one half of a surrogate pair, without the other half."""
+
+TAKEN_APART = re.compile(r"""[\s'"`$&|;<>()*?\[\]{}#!]""")
+"""Characters at which a shell splits a word, or that it puts something else in the place of."""
 
 
 class StepFiles(NamedTuple):
@@ -45,76 +60,140 @@ class StepFiles(NamedTuple):
                 os.unlink(path)
 
 
-def read_outputs(path: str, spec: Spec, *, show_lines: bool) -> dict[str, Value]:
-    """The outputs that a command wrote, checked against its spec.
+class Source(NamedTuple):
+    """One of these files, and its name in errors; `show_lines` adds a line that cannot be read to them."""
 
-    `show_lines` adds a line that cannot be read to the error. Raises OutputError where a line cannot be read or
-    the outputs are not those declared.
+    path: str
+    label: str
+    show_lines: bool = False
+
+    @contextlib.contextmanager
+    def at(self, number: int | None = None) -> Iterator[None]:
+        """Put the name of the file, and the number of the line, in front of an OutputError."""
+        try:
+            yield
+        except OutputError as error:
+            line = "" if number is None else f", line {number}"
+            raise OutputError(f"{self.label}{line}: {error}") from None
+
+    @property
+    def lost(self) -> str:
+        """What probably happened where nothing was written."""
+        if not TAKEN_APART.search(self.path):
+            return ""
+        quoted = '"${{ output_file }}"'
+        return f"; the path {self.path} means something else to a shell unless it is quoted: write > {quoted}"
+
+
+class Line(NamedTuple):
+    """A line of a file: its number, counted from 1, and what it says."""
+
+    number: int
+    name: str
+    value: Value
+
+
+def read_outputs(source: Source, spec: Spec) -> dict[str, Value]:
+    """Return the outputs that a command wrote, with the defaults of those that it did not write.
+
+    Raises OutputError where a line cannot be read or the outputs are not those declared.
     """
     if spec.outputs == "delegate":
-        return _read_delegated(path)
-    return check_outputs(read_lines(path, show_lines=show_lines), spec.outputs)
+        return _read_delegated(source)
+    lines = _last_lines(source)
+    for line in lines.values():
+        with source.at(line.number):
+            check_output(line.name, line.value, spec.outputs)
+    with source.at():
+        return with_defaults(_values(lines), spec.outputs, "" if lines else source.lost)
 
 
-def read_exports(path: str, *, show_lines: bool) -> dict[str, str]:
-    """The variables that a command exported, as the environment holds them. Raises OutputError."""
-    return {name: _exported(name, value) for name, value in read_lines(path, show_lines=show_lines).items()}
+def read_exports(source: Source, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a command exported, as the environment holds them.
+
+    Raises OutputError where they cannot be variables, or where no process can be started with these added to `env`.
+    """
+    exports: dict[str, str] = {}
+    lines = _last_lines(source)
+    for line in lines.values():
+        with source.at(line.number):
+            exports[line.name] = _exported(line.name, line.value)
+    if (complaint := room.complaint(env, exports)) is not None:
+        with source.at(lines[complaint.name].number):
+            raise OutputError(complaint.sentence)
+    return exports
 
 
-def read_lines(path: str, *, show_lines: bool) -> dict[str, Value]:
-    """The values that stand in a file, by name; the last one of a name counts. Raises OutputError."""
-    return dict(_lines(path, show_lines=show_lines))
+def read_any_outputs(source: Source) -> dict[str, Value]:
+    """Return the outputs of a command that may write any. Raises OutputError where a line cannot be read."""
+    return _values(_last_lines(source)) or Unwritten(source.lost)
 
 
 def check_outputs(written: Mapping[str, Value], declared: Mapping[str, Parameter]) -> dict[str, Value]:
-    """The outputs with the defaults of those that were not written.
+    """Return the outputs with the defaults of those that were not written.
 
     Raises OutputError for an undeclared one, one of another type, or a missing one without a default.
     """
     for name, value in written.items():
-        if name not in declared:
-            raise OutputError(
-                f'key "{name}": unexpected output, remove from step outputs or define in step specification'
-            )
-        _check_type(name, declared[name].type, value)
-    return {name: _given(name, written, parameter) for name, parameter in declared.items()}
+        check_output(name, value, declared)
+    return with_defaults(written, declared)
 
 
-def _check_type(name: str, declared: ValueType, value: Value) -> None:
-    received = type_of(value)
-    if received is not declared:
+def check_output(name: str, value: Value, declared: Mapping[str, Parameter]) -> None:
+    """Raise OutputError for an output that is not declared, or with another type."""
+    if name not in declared:
         raise OutputError(
-            f'key "{name}": mismatched types, declared as "{declared}" in step specification'
+            f'key "{_short(name)}": unexpected output, remove from step outputs or define in step specification'
+        )
+    received = type_of(value)
+    if received is not declared[name].type:
+        raise OutputError(
+            f'key "{name}": mismatched types, declared as "{declared[name].type}" in step specification'
             f' and received from step as type "{received or "null"}"'
         )
 
 
-def _given(name: str, written: Mapping[str, Value], parameter: Parameter) -> Value:
+def with_defaults(written: Mapping[str, Value], declared: Mapping[str, Parameter], hint: str = "") -> dict[str, Value]:
+    """Return all declared outputs. Raises OutputError, with the hint, for a missing one without a default."""
+    return {name: _given(name, written, parameter, hint) for name, parameter in declared.items()}
+
+
+def _given(name: str, written: Mapping[str, Value], parameter: Parameter, hint: str) -> Value:
     if name in written:
         return written[name]
     if parameter.default is msgspec.UNSET:
-        raise OutputError(f'key "{name}": missing output, add to step outputs or remove from step specification')
+        advice = "add to step outputs or remove from step specification"
+        raise OutputError(f'key "{name}": missing output, {advice}{hint}')
     return parameter.default
 
 
-def _lines(path: str, *, show_lines: bool) -> Iterator[tuple[str, Value]]:
-    for number, line in enumerate(_content(path).split(b"\n"), start=1):
-        if not line or line == b"\r":
+def _values(lines: Mapping[str, Line]) -> dict[str, Value]:
+    return {name: line.value for name, line in lines.items()}
+
+
+def _last_lines(source: Source) -> dict[str, Line]:
+    """The lines of a file by name; the last one of a name counts."""
+    return {line.name: line for line in _lines(source)}
+
+
+def _lines(source: Source) -> Iterator[Line]:
+    for number, line in enumerate(io.BytesIO(_content(source)), start=1):
+        text = line.removesuffix(b"\n")
+        if text in (b"", b"\r"):
             continue
-        try:
-            yield _name_and_value(line)
-        except (OutputError, RecursionError) as error:
-            shown = f", line: {line.decode(errors='replace')}" if show_lines else ""
-            raise OutputError(f"failed to unmarshal JSON at line {number}: {error}{shown}") from None
+        with source.at(number):
+            try:
+                name, value = _name_and_value(text)
+            except OutputError as error:
+                shown = f", line: {text[:LONGEST_SHOWN].decode(errors='replace')}" if source.show_lines else ""
+                raise OutputError(f"{error}{shown}") from None
+        yield Line(number, name, value)
 
 
 def _name_and_value(line: bytes) -> tuple[str, Value]:
-    try:
-        entry = msgspec.json.decode(line)
-    except msgspec.DecodeError as error:
-        raise OutputError(f"{error}: {ADVICE}") from None
+    entry = _decoded(line)
     if not isinstance(entry, dict):
-        raise OutputError(f"it is no object: {ADVICE}")
+        raise OutputError(f"not a JSON object: {ADVICE}")
     for key in ("name", "value"):
         if key not in entry:
             raise OutputError(f'"{key}" field is missing')
@@ -124,31 +203,73 @@ def _name_and_value(line: bytes) -> tuple[str, Value]:
         raise OutputError('"name" field value is not a string')
     if not entry["name"]:
         raise OutputError('"name" field value is empty')
-    return entry["name"], entry["value"]
+    return entry["name"], _usable(entry["name"], entry["value"])
 
 
-def _read_delegated(path: str) -> dict[str, Value]:
+def _decoded(text: bytes) -> object:
+    """What a JSON text means. Raises OutputError."""
     try:
-        result = msgspec.json.decode(_content(path))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise OutputError(f"the whole file must be one step result as JSON: {error}") from None
-    if not isinstance(result, dict) or not isinstance(result.get("outputs", {}), dict):
-        raise OutputError('the whole file must be one step result: a JSON object with "outputs"')
-    outputs: dict[str, Value] = result.get("outputs", {})
-    return outputs
+        text.decode()
+        return msgspec.json.decode(text)
+    except UnicodeDecodeError as error:
+        fault = f"byte {error.start + 1} is 0x{text[error.start]:02x}, which is not valid UTF-8: write UTF-8"
+    except RecursionError:
+        fault = "the value is nested too deeply: make it flatter"
+    except msgspec.ValidationError:  # no type is asked for, so it can only be about a number
+        fault = "a number is larger than a double can be: write a smaller one, or a string"
+    except msgspec.DecodeError as error:
+        pair = HALF_A_PAIR.search(text)
+        half = "" if pair is None else pair.group().decode(errors="replace")
+        fault = f'"{half}" is half of a surrogate pair: write both halves' if pair else f"{error}: {ADVICE}"
+    raise OutputError(fault)
 
 
-def _content(path: str) -> bytes:
+def _usable(name: str, value: object) -> Value:
+    """The value as expressions know it. Raises OutputError for one that they cannot hold."""
     try:
-        # Who reads from a pipe that the step has put there would wait for somebody to write into it.
-        with open(os.open(path, os.O_RDONLY | WITHOUT_WAITING), "rb") as file:
-            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            content = file.read() if regular else b""
-    except OSError as error:
-        raise OutputError(f"{error.strerror}: the step must append to {path}, not remove or replace it") from None
-    if not regular:
-        raise OutputError(f"no regular file: the step must append to {path}, not remove or replace it")
-    return _as_utf8(content)
+        return reveal(value)
+    except ExpressionError as error:
+        raise OutputError(f'key "{_short(name)}": {error}') from None
+
+
+def _read_delegated(source: Source) -> dict[str, Value]:
+    with source.at():
+        try:
+            result = _decoded(_content(source))
+        except OutputError as error:
+            raise OutputError(f"the whole file must be one step result as JSON: {error}") from None
+        outputs = result.get("outputs", {}) if isinstance(result, dict) else None
+        if not isinstance(outputs, dict):
+            raise OutputError('the whole file must be one step result: a JSON object with "outputs"')
+        return {name: _usable(name, value) for name, value in outputs.items()}
+
+
+def _content(source: Source) -> bytes:
+    with source.at():
+        advice = f"the step must append to {source.path}, not remove or replace it"
+        try:
+            # A pipe that the step has put there would otherwise be waited for until it has a writer.
+            descriptor = os.open(source.path, os.O_RDONLY | WITHOUT_WAITING)
+        except OSError as error:
+            raise OutputError(f"{error.strerror}: {advice}") from None
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OutputError(f"not a regular file: {advice}")
+            return _as_utf8(_read(descriptor))
+        except OSError as error:
+            raise OutputError(f"{error.strerror}: {advice}") from None
+        finally:
+            os.close(descriptor)
+
+
+def _read(descriptor: int) -> bytes:
+    """The content of a file, which may still grow."""
+    if os.fstat(descriptor).st_size <= MOST_BYTES:
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) <= MOST_BYTES:
+            return content
+    raise OutputError(f"larger than {MOST_BYTES // 1024**2} MiB: write large values to files, and their paths here")
 
 
 def _as_utf8(content: bytes) -> bytes:
@@ -159,6 +280,13 @@ def _as_utf8(content: bytes) -> bytes:
 
 
 def _exported(name: str, value: Value) -> str:
+    text = _as_text(name, value)
+    if (complaint := environment.complaint(name, text)) is not None:
+        raise OutputError(complaint)
+    return text
+
+
+def _as_text(name: str, value: Value) -> str:
     match value:
         case str():
             return value
@@ -167,7 +295,7 @@ def _exported(name: str, value: Value) -> str:
         case int() | float():
             return _plain_number(value)
         case None | list() | dict():
-            raise OutputError(f'key "{name}": cannot convert value type "{type_of(value) or "null"}" to string')
+            raise OutputError(f'key "{_short(name)}": cannot convert value type "{type_of(value) or "null"}" to string')
         case _:
             assert_never(value)
 
@@ -176,3 +304,7 @@ def _plain_number(value: float) -> str:
     """The shortest decimal notation without an exponent: 56.99, 5."""
     text = format(Decimal(repr(value)), "f")
     return text.removesuffix(".0")
+
+
+def _short(name: str) -> str:
+    return name[:LONGEST_SHOWN]

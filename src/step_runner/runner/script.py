@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from step_runner.errors import CommandError
 from step_runner.paths import with_slashes
+from step_runner.runner import room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,9 +23,6 @@ POWERSHELLS = ("pwsh", "powershell")
 
 STORE = "\\microsoft\\windowsapps\\"
 """The end of the folder in which the programs of the store stand."""
-
-LONGEST_ARGUMENT = 128 * 1024 - 1
-"""Bytes that one argument may have: MAX_ARG_STRLEN of execve(2), less the final NUL."""
 
 
 def command(text: str, scratch: str) -> tuple[str, ...]:
@@ -40,7 +38,7 @@ def command(text: str, scratch: str) -> tuple[str, ...]:
         raise CommandError("exec: the script holds a NUL character, which no shell can take")
     if is_powershell(shell()):
         return powershell_command(shell(), _stored(powershell_text(text), scratch, ".ps1"))
-    if len(script) <= LONGEST_ARGUMENT and sys.platform != "win32":
+    if len(script) <= room.LONGEST_TEXT and sys.platform != "win32":
         return (shell(), "-c", text)
     return (shell(), with_slashes(_stored(script, scratch)))
 
@@ -70,11 +68,14 @@ def told(shell: str) -> str:
 
 
 def _stored(script: bytes, scratch: str, ending: str = "") -> str:
-    """The path of a file that holds a script."""
+    """Return the path of a file that holds a script. Raises CommandError where none can be written."""
     # Every script gets a file of its own: a shell that an earlier one left behind may still be reading.
-    descriptor, path = tempfile.mkstemp(prefix="script-", suffix=ending, dir=scratch)
-    with open(descriptor, "wb") as file:
-        file.write(script)
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="script-", suffix=ending, dir=scratch)
+        with open(descriptor, "wb") as file:
+            file.write(script)
+    except OSError as error:
+        raise CommandError(f"exec: writing the script to {error.filename or scratch}: {error.strerror}") from error
     return path
 
 

@@ -31,8 +31,9 @@ from step_runner.model import (
 )
 from step_runner.runner import binding, script
 from step_runner.runner.context import GlobalContext, StepsContext
+from step_runner.runner.environment import merged
 from step_runner.runner.exec import Command, run_command
-from step_runner.runner.files import StepFiles, check_outputs, read_exports, read_lines, read_outputs
+from step_runner.runner.files import Source, StepFiles, check_outputs, read_any_outputs, read_exports, read_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,7 +185,7 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
         if error is None:
             outputs = _read_outputs(function, context)
             exports = _read_exports(context)
-            job.exports.update(exports)
+            job.export(exports, context.path)
     except StepRunnerError as raised:
         error = raised
     result = _result(function, context, call, outputs, error, exports=exports, exec_result=exec_result)
@@ -240,20 +241,20 @@ def _expand_input(body: Exec, context: StepsContext) -> bytes | None:
 
 
 def _read_outputs(function: Function, context: StepsContext) -> Outputs:
-    path, show_lines = context.files.output, context.job.debug
-    try:
-        if function is SCRIPT:
-            return read_lines(path, show_lines=show_lines)
-        return _marked(read_outputs(path, function.spec, show_lines=show_lines), function.spec)
-    except OutputError as error:
-        raise OutputError(f"output file: read output file: {error}") from None
+    source = _source("output file", context.files.output, context)
+    if function is SCRIPT:
+        return read_any_outputs(source)
+    return _marked(read_outputs(source, function.spec), function.spec)
 
 
 def _read_exports(context: StepsContext) -> dict[str, str]:
-    try:
-        return read_exports(context.files.export, show_lines=context.job.debug)
-    except OutputError as error:
-        raise OutputError(f"export file: read env file: {error}") from None
+    job = context.job
+    return read_exports(_source("export file", context.files.export, context), merged(job.env, job.exports))
+
+
+def _source(what: str, path: str, context: StepsContext) -> Source:
+    of_step = f' of step "{context.path[-1]}"' if context.path else ""
+    return Source(path, f"{what}{of_step}", context.job.debug)
 
 
 def _sequence_outputs(spec: Spec, body: Sequence, context: StepsContext) -> Outputs:

@@ -19,7 +19,7 @@ from gracefulexitcmd.roundup import Roundup
 from gracefulexitcmd.system import Container
 
 if sys.platform != "win32":
-    from gracefulexitcmd.posix import subreaper
+    from gracefulexitcmd.posix import subreaper, surroundings
     from gracefulexitcmd.posix.container import reap_forever
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not argv:
         _parser().error("no command: put it behind --")
+    if sys.platform != "win32":
+        surroundings.undo_locale_coercion()
+        if (missing := surroundings.complaint()) is not None:
+            print(f"gracefulexitcmd: cannot run {argv[0]}: {missing}", file=sys.stderr)
+            return 126
     container = _container()
     command = Cmd(argv, grace=options.grace, timeout=options.timeout, stdin=_stdin(), container=container)
     try:

@@ -30,15 +30,19 @@ def guarded(work: Work, grace: float, tidy: Callable[[], object] = lambda: None)
     """Do the work in a worker process, watched by this one; returns the exit status in both.
 
     `tidy` is called here where the worker was killed and could not do it. Raises StepRunnerError where the limits of
-    the user leave no room for that.
+    the user leave no room for that, or `/proc` is missing. Steps inherit the LC_CTYPE that this program was given.
 
     It comes before anything heavy is imported, because this process only watches. On Windows there is one process:
     when that dies, the system ends the jobs that it holds.
     """
     if sys.platform == "win32":
         return work(None)
+    from gracefulexitcmd.posix import surroundings
     from gracefulexitcmd.posix.guard import guarded
 
+    surroundings.undo_locale_coercion()
+    if (missing := surroundings.complaint()) is not None:
+        raise StepRunnerError(f"the step runner cannot work: {missing}")
     try:
         return guarded(work, grace, partial(_killed, tidy))
     except (OSError, RuntimeError) as error:

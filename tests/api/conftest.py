@@ -21,6 +21,7 @@ from tests.support.steps import script
 
 from step_runner.api.client import Client
 from step_runner.api.pb.step_pb2_grpc import StepRunnerStub
+from step_runner.api.socket import target
 from step_runner.model import JobStatus, RunRequest, Variable
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ class Server:
             **{"stdin": subprocess.DEVNULL, **options},
         )
         assert self.process.stderr is not None
-        self.first_line = self.process.stderr.readline().decode()
+        self.first_line = os.fsdecode(self.process.stderr.readline())
         self.client = Client(self.path)
-        self.channel = grpc.insecure_channel(f"unix:{self.path}")
+        self.channel = grpc.insecure_channel(target(self.path))
         self.stub = StepRunnerStub(self.channel)
         self.rest: bytes | None = None
 

@@ -182,6 +182,18 @@ def test_server_says_more_at_level_debug_alone(serve: Callable[..., Server], lev
     assert server.rest == (b"received SIGTERM: stopping all jobs\n" if "ebug" in level else b"")
 
 
+@pytest.mark.parametrize("name", ["%41", "a%2Fb", "a?b", "a#b", "a b", "ü", "\udcff", "%", "a;b&c=d"], ids=ascii)
+def test_socket_is_exactly_at_path_asked_for(serve: Callable[..., Server], temporary: str, name: str) -> None:
+    """gRPC takes the path for a part of a URI, and decodes it. So does it with a directory's name."""
+    os.mkdir(f"{temporary}/{name}")
+    server = serve(name=f"{name}/{name}.sock")
+    assert server.first_line == f"step-runner is listening on socket {server.path}\n"
+    assert os.listdir(f"{temporary}/{name}") == [f"{name}.sock"]
+    assert server.client.jobs() == []
+    assert server.stop() == 0
+    assert os.listdir(f"{temporary}/{name}") == []
+
+
 def test_two_servers_share_a_directory_for_temporary_files(serve: Callable[..., Server]) -> None:
     """Their jobs of one id do not meet."""
     first, second = serve(name="1.sock"), serve(name="2.sock")

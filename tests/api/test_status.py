@@ -15,7 +15,7 @@ MANY = 200
 
 def test_status_lists_many_jobs_with_long_messages(server: Server) -> None:
     """All are listed, with a part of each message; that of a single job is longer."""
-    steps = f"{{}}\n---\nrun:\n  - name: work\n    func: ./{'x' * 50_000}\n"
+    steps = f"{{}}\n---\nexec: {{command: [echo], work_dir: /{'x' * 50_000}}}\n"
     ids = {server.start(steps) for _ in range(MANY)}
     for job_id in ids:
         server.log(job_id)

@@ -91,7 +91,7 @@ def _channel(path: str) -> grpc.Channel:
         from step_runner.api.door import channel
 
         return channel(path)
-    from step_runner.api.socket import check_length
+    from step_runner.api.socket import check_length, target
 
     check_length(path)
-    return grpc.insecure_channel(f"unix:{path}")
+    return grpc.insecure_channel(target(path))

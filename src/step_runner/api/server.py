@@ -144,7 +144,7 @@ else:
         # The socket lets in whoever may write to it, and a call can run anything: from the start it is its owner's.
         before = os.umask(0o177)
         try:
-            server.add_insecure_port(f"unix:{path}")
+            server.add_insecure_port(socket.target(path))
         except RuntimeError as error:
             raise StepRunnerError(f"opening socket: {path}: {error}") from error
         finally:

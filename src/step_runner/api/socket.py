@@ -8,6 +8,7 @@ import secrets
 import socket
 import stat
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from step_runner.errors import StepRunnerError
 
@@ -22,6 +23,11 @@ def check_length(path: str) -> None:
     """Raise StepRunnerError for a path that cannot be a socket's."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise StepRunnerError(f"opening socket: {path} is longer than {LONGEST_PATH} bytes: choose a shorter --socket")
+
+
+def target(path: str) -> str:
+    """The name by which gRPC knows the socket at a path: a URI, whose path it decodes."""
+    return f"unix:{quote(os.fsencode(path))}"
 
 
 @contextlib.contextmanager

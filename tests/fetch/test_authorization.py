@@ -14,6 +14,7 @@ from step_runner.fetch.authorization import (
     parse_token,
 )
 from step_runner.fetch.credentials import Credentials
+from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,20 +53,21 @@ def test_challenges_are_read(text: str, challenges: Mapping[str, Mapping[str, st
         (
             {**BEARER, "basic": {}},
             NOBODY,
-            TokenRequest("https://auth.example/token?service=r.example&scope=repository%3Ax%3Apull"),
+            TokenRequest(Url.parse("https://auth.example/token?service=r.example&scope=repository%3Ax%3Apull")),
         ),
         (
             BEARER,
             ADA,
             TokenRequest(
-                "https://auth.example/token?service=r.example&scope=repository%3Ax%3Apull", "Basic YWRhOmh1bnRlcjI="
+                Url.parse("https://auth.example/token?service=r.example&scope=repository%3Ax%3Apull"),
+                "Basic YWRhOmh1bnRlcjI=",
             ),
         ),
         (
             BEARER,
             Credentials(identity_token="a&b"),
             TokenRequest(
-                "https://auth.example/token",
+                Url.parse("https://auth.example/token"),
                 form=b"service=r.example&scope=repository%3Ax%3Apull&grant_type=refresh_token&refresh_token=a%26b"
                 b"&client_id=step-runner",
             ),
@@ -73,7 +75,7 @@ def test_challenges_are_read(text: str, challenges: Mapping[str, Mapping[str, st
         (
             {"bearer": {"realm": "http://127.0.0.1:5/token?a=b"}},
             NOBODY,
-            TokenRequest("http://127.0.0.1:5/token?a=b&service=&scope=ours"),
+            TokenRequest(Url.parse("http://127.0.0.1:5/token?a=b&service=&scope=ours")),
         ),
     ],
     ids=["basic", "basic without", "registry token", "anonymous", "password", "identity token", "no scope"],
@@ -93,6 +95,11 @@ def test_challenge_is_answered(
         ({"bearer": {"realm": "https://[/"}}, "it names no server of tokens; tell who runs it"),
         ({"bearer": {"realm": "https://localhost:99999/"}}, "it names no server of tokens; tell who runs it"),
         ({"bearer": {"realm": "https://exa mple/"}}, "it names no server of tokens; tell who runs it"),
+        ({"bearer": {"realm": "http://evil.example\\@127.0.0.1/"}}, "it names no server of tokens; tell who runs it"),
+        ({"bearer": {"realm": "http://127.0.0.1?@evil.example/"}}, "it names no server of tokens; tell who runs it"),
+        ({"bearer": {"realm": "http://127.0.0.1#@evil.example/"}}, "it names no server of tokens; tell who runs it"),
+        ({"bearer": {"realm": "http://a@127.0.0.1@evil.example/"}}, "it names no server of tokens; tell who runs it"),
+        ({"bearer": {"realm": "http://evil.example\t@127.0.0.1/"}}, "it names no server of tokens; tell who runs it"),
         ({"bearer": {"realm": "http://hunter2.example/"}}, "it wants a password to be sent to ***.example without"),
         ({"bearer": {"realm": "http://evil.example/"}}, "it wants a password to be sent to evil.example without"),
         ({"bearer": {"realm": "ftp://127.0.0.1/"}}, "it wants a password to be sent to 127.0.0.1 without encryption"),

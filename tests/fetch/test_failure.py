@@ -278,3 +278,28 @@ def test_unknown_hash_is_explained(url: str, cache: FetchCache) -> None:
         f'cannot fetch "{"0123456789" * 4}" of {url}: there is no such commit; check the revision'
     )
     assert cache.entries() == []
+
+
+def test_redirect_of_a_git_server_from_https_to_http_is_refused(
+    server: GitServer,
+    secure_server: GitServer,
+    project: Project,
+    cache: FetchCache,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What came without encryption would be in the cache for ever, under the name with https."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    def redirect(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(301)
+        request.send_header("Location", server.url(request.path.removeprefix("/")))
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    secure_server.answer = redirect
+    with pytest.raises(FetchError, match=r": the server redirects from https to http, which is refused; tell who runs"):
+        cache.fetch(secure_server.url("project"), "main")
+
+    assert server.requests == []
+    assert cache.entries() == []

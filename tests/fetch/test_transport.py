@@ -16,6 +16,7 @@ from step_runner.fetch.credentials import Credentials
 from step_runner.fetch.image import digest_of
 from step_runner.fetch.registry import open_repository
 from step_runner.fetch.transport import AnswerError, Request, open_transport, pause_after, redirected
+from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,7 @@ def test_cancel_ends_the_pause_between_attempts(odd_registry: OddRegistry) -> No
 
     def ask() -> None:
         with open_transport(cancellation, 5.0) as transport, pytest.raises(StoppedError) as raised:
-            transport.send(Request("GET", f"http://{odd_registry.host}/v2/"))
+            transport.send(Request("GET", Url.parse(f"http://{odd_registry.host}/v2/")))
         ended.append(raised.type)
 
     asker = threading.Thread(target=ask, daemon=True)
@@ -109,7 +110,7 @@ def test_cancel_ends_the_pause_between_attempts(odd_registry: OddRegistry) -> No
 )
 def test_redirect_from_https_to_http_is_refused(source: str, location: str) -> None:
     with pytest.raises(AnswerError, match=r"^the server redirects from https to http, which is refused; tell who runs"):
-        redirected(Request("GET", source), location)
+        redirected(Request("GET", Url.parse(source)), location)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_redirect_from_https_to_http_is_refused(source: str, location: str) -> N
     ],
 )
 def test_other_redirect_is_followed(source: str, location: str, url: str) -> None:
-    assert redirected(Request("GET", source), location).url == url
+    assert str(redirected(Request("GET", Url.parse(source)), location).url) == url
 
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["from there", "from the start"])

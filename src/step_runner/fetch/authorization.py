@@ -9,9 +9,10 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from step_runner.fetch.host import is_plain
+from step_runner.fetch.url import Url, UrlError
 from step_runner.fetch.words import one_line, struck_out
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ Challenges: TypeAlias = "Mapping[str, Mapping[str, str]]"
 # A word, and behind an equals sign its value: a word without one is the name of a scheme, RFC 9110, section 11.6.1.
 _WORD = re.compile(r'([A-Za-z][\w-]*)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?')
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-_HOST = re.compile(r"[\w.:-]+", re.ASCII)
 _CLIENT = "step-runner"
 
 
@@ -36,7 +36,7 @@ class AuthorizationError(Exception):
 class TokenRequest:
     """What the server of tokens is asked; `authorization` and `form` hold secrets."""
 
-    url: str
+    url: Url
     authorization: str | None = field(default=None, repr=False)
     form: bytes | None = field(default=None, repr=False)
 
@@ -85,23 +85,21 @@ def _token_request(challenge: Mapping[str, str], credentials: Credentials, scope
     if credentials.identity_token:
         secret = {"grant_type": "refresh_token", "refresh_token": credentials.identity_token, "client_id": _CLIENT}
         return TokenRequest(realm, form=urlencode({**query, **secret}).encode())
-    separator = "&" if urlsplit(realm).query else "?"
-    return TokenRequest(f"{realm}{separator}{urlencode(query)}", _basic(credentials))
+    return TokenRequest(realm.asking(query), _basic(credentials))
 
 
-def _checked_realm(realm: str, secrets: Iterable[str]) -> str:
-    """The address of the server of tokens, to which a password goes: it is encrypted, or on this machine."""
+def _checked_realm(realm: str, secrets: Iterable[str]) -> Url:
+    """Return the address of the token server, to which a password goes: it is encrypted, or on this machine."""
     try:
-        parts = urlsplit(realm)
-        scheme, host, _ = parts.scheme, parts.hostname or "", parts.port
-    except ValueError:
-        scheme = host = ""
-    if not _HOST.fullmatch(host):
+        url = Url.parse(realm)
+    except UrlError:
+        url = None
+    if url is None or not url.host:
         raise AuthorizationError("it names no server of tokens; tell who runs it")
-    if scheme != "https" and not (scheme == "http" and is_plain(host)):
-        shown = one_line(struck_out(host, secrets))
+    if url.scheme != "https" and not (url.scheme == "http" and is_plain(url.host)):
+        shown = one_line(struck_out(url.host, secrets))
         raise AuthorizationError(f"it wants a password to be sent to {shown} without encryption; tell who runs it")
-    return realm
+    return url
 
 
 def _basic(credentials: Credentials) -> str | None:

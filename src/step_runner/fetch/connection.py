@@ -7,7 +7,7 @@ import socket
 import threading
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
 from urllib3 import (
@@ -15,7 +15,6 @@ from urllib3 import (
     HTTPSConnectionPool,
     PoolManager,
     ProxyManager,
-    Retry,
     Timeout,
     make_headers,
 )
@@ -25,40 +24,39 @@ from urllib3.util import parse_url
 from step_runner.fetch.host import is_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from urllib3 import BaseHTTPResponse
 
     from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.url import Url
 
-_RETRIES = Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
+Body: TypeAlias = "IO[bytes] | None"
 
 
 @contextmanager
-def open_manager(cancellation: Cancellation, timeout: float) -> Iterator[PoolManager]:
-    """A pool of connections, each through the proxy that the environment names for its host.
+def open_routes(cancellation: Cancellation, timeout: float) -> Iterator[Routes]:
+    """Pools of connections, each through the proxy that the environment names for its host.
 
     While the block lasts, a cancel shuts the connections: whoever reads from one gets an error at once. Connecting
-    and each single read are given `timeout` seconds. Nothing is tried twice; at most five redirects are followed.
-    At its end all connections are closed.
+    and each single read are given `timeout` seconds. At its end all connections are closed.
     """
     sockets = _Sockets(cancellation)
-    routes = _Routes(_pools(sockets), timeout)
+    routes = Routes(_pools(sockets), timeout)
     with contextlib.closing(sockets), cancellation.calling(sockets.shut_down), contextlib.closing(routes):
-        yield routes.manager(None)
+        yield routes
 
 
-def proxy_for(url: str) -> str | None:
+def proxy_for(url: Url) -> str | None:
     """The URL of the proxy that the environment names for `url`; this machine is reached without one, as Go has it."""
-    parts, proxies = parse_url(url), getproxies()
-    host = parts.host or ""
+    proxies, host = getproxies(), url.host.strip("[]")
     if is_here(host) or proxy_bypass(host):
         return None
-    proxy = proxies.get(parts.scheme or "") or proxies.get("all")
+    proxy = proxies.get(url.scheme) or proxies.get("all")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
-class _Routes:
+class Routes:
     """A manager for each proxy, and one for what is reached without any."""
 
     def __init__(self, pools: dict[str, type[HTTPConnectionPool]], timeout: float) -> None:
@@ -66,44 +64,36 @@ class _Routes:
         self._limits = Timeout(connect=timeout, read=timeout)
         self._managers: dict[str | None, PoolManager] = {}
 
-    def manager(self, proxy: str | None) -> PoolManager:
-        """The one for this proxy, or for none."""
+    def request(self, method: str, url: Url, headers: Mapping[str, str], body: Body) -> BaseHTTPResponse:
+        """Send a request once; its answer is still to be read. Raise HTTPError where there is no answer."""
+        return self._manager(proxy_for(url)).request(
+            method,
+            str(url),
+            body=body,
+            headers=headers,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+        )
+
+    def _manager(self, proxy: str | None) -> PoolManager:
         if proxy not in self._managers:
-            made = _Proxied(self, proxy, self._limits) if proxy else _Routed(self, self._limits)
+            made = self._proxied(proxy) if proxy else PoolManager(timeout=self._limits)
             made.pool_classes_by_scheme = self._pools
             self._managers[proxy] = made
         return self._managers[proxy]
 
+    def _proxied(self, proxy: str) -> ProxyManager:
+        login = parse_url(proxy).auth
+        return ProxyManager(
+            proxy, proxy_headers=make_headers(proxy_basic_auth=login) if login else None, timeout=self._limits
+        )
+
     def close(self) -> None:
+        """Close all connections."""
         for manager in self._managers.values():
             manager.clear()
-
-
-class _Routed(PoolManager):
-    """Sends what its route is for, and hands on the rest: a redirect may need another proxy, or none."""
-
-    def __init__(self, routes: _Routes, limits: Timeout, **proxy: Any) -> None:
-        super().__init__(retries=_RETRIES, timeout=limits, **proxy)
-        self._routes = routes
-
-    def urlopen(  # type: ignore[override]
-        self, method: str, url: str, redirect: bool = True, **more: Any
-    ) -> BaseHTTPResponse:
-        right = self._routes.manager(proxy_for(url))
-        if right is self:
-            return super().urlopen(method, url, redirect, **more)
-        # For a proxy urllib3 has put the host into the headers, and leaves it there when it goes on elsewhere.
-        headers = {name: value for name, value in (more.get("headers") or {}).items() if name != "Host"}
-        return right.urlopen(method, url, redirect, **{**more, "headers": headers})
-
-
-class _Proxied(_Routed, ProxyManager):
-    """Sends through a proxy."""
-
-    def __init__(self, routes: _Routes, proxy: str, limits: Timeout) -> None:
-        login = parse_url(proxy).auth
-        headers = make_headers(proxy_basic_auth=login) if login else None
-        super().__init__(routes, limits, proxy_url=proxy, proxy_headers=headers)
 
 
 def _pools(sockets: _Sockets) -> dict[str, type[HTTPConnectionPool]]:

@@ -14,6 +14,7 @@ from step_runner.fetch.checkout import TreeError
 from step_runner.fetch.disk import disk_reason
 from step_runner.fetch.line import CLOSED, line_reason
 from step_runner.fetch.remote import CommitMissingError, NotGitServerError, RefusalError, StatusError
+from step_runner.fetch.transport import AnswerError
 from step_runner.fetch.words import one_line, struck_out
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def _reason(error: Exception, repository: Repository) -> str:
             return "the server answers, but not as a git server; check the URL"
         case NotGitRepository():
             return "there is no git repository in this directory; check the path"
+        case AnswerError():
+            return str(error)
         case TreeError():
             return f"{error}; it is refused, correct it in the repository"
         case HangupException():

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from urllib3.exceptions import (
     LocationValueError,
-    MaxRetryError,
     NameResolutionError,
     NewConnectionError,
     ProxyError,
@@ -25,15 +24,9 @@ if TYPE_CHECKING:
 CLOSED = "the server closed the connection in the middle; try again"
 
 
-def cause_of(error: HTTPError) -> Exception:
-    """What is behind an error of urllib3, which wraps it when it gives up."""
-    return error.reason if isinstance(error, MaxRetryError) and error.reason else error
-
-
 def speaks_no_tls(error: HTTPError) -> bool:
     """Whether TLS failed before there was a certificate to look at."""
-    cause = cause_of(error)
-    return isinstance(cause, SSLError) and not isinstance(_tls_error(cause), ssl.SSLCertVerificationError)
+    return isinstance(error, SSLError) and not isinstance(_tls_error(error), ssl.SSLCertVerificationError)
 
 
 def line_reason(error: HTTPError, own: str, shown: Callable[[str], str]) -> str:
@@ -41,10 +34,9 @@ def line_reason(error: HTTPError, own: str, shown: Callable[[str], str]) -> str:
 
     `own` is the host that was meant; another one was named by a server, and `shown` makes its name fit to be shown.
     """
-    cause = cause_of(error)
-    match cause:
+    match error:
         case NameResolutionError():
-            return f"the host {_host(cause.conn, own, shown)} is not known; check the URL and the network"
+            return f"the host {_host(error.conn, own, shown)} is not known; check the URL and the network"
         case ProxySchemeUnknown():
             return "the proxy is none for http; check the proxy settings"
         case LocationValueError():
@@ -52,12 +44,12 @@ def line_reason(error: HTTPError, own: str, shown: Callable[[str], str]) -> str:
         case ProxyError():
             return "the proxy cannot be reached or refused; check the proxy settings"
         case NewConnectionError():
-            host = _host(cause.conn, own, shown)
-            return f"no connection to {host} ({_system_text(cause)}); check the URL and the network"
+            host = _host(error.conn, own, shown)
+            return f"no connection to {host} ({_system_text(error)}); check the URL and the network"
         case TimeoutError():
             return "the server did not answer in time; check the network, or try again later"
         case SSLError():
-            return f"no secure connection ({_tls_text(cause)}); for a private authority, name its file in SSL_CERT_FILE"
+            return f"no secure connection ({_tls_text(error)}); for a private authority, name its file in SSL_CERT_FILE"
         case _:
             return CLOSED
 

@@ -13,7 +13,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote
 
 from urllib3.exceptions import HTTPError
 
@@ -25,6 +25,7 @@ from step_runner.fetch.image import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFE
 from step_runner.fetch.line import line_reason
 from step_runner.fetch.session import Session, StatusError, TokenStatusError, document, location
 from step_runner.fetch.transport import AnswerError, joined, open_transport
+from step_runner.fetch.url import Url, UrlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,10 +68,14 @@ def open_repository(
 ) -> Iterator[ImageRepository]:
     """The client of `registry/repository`, used by one thread, inside of the block.
 
-    Nothing is sent yet. `timeout`, in seconds, bounds each connect and each silence.
+    Nothing is sent yet. `timeout`, in seconds, bounds each connect and each silence. FetchError: there is no such host.
     """
+    try:
+        url = Url.parse(registry_url(registry))
+    except UrlError:
+        raise FetchError(f"{registry}/{repository}: the address is no URL; check its host and port") from None
     with open_transport(cancellation, timeout) as transport:
-        session = Session(registry_url(registry), repository_on(registry, repository), credentials, transport)
+        session = Session(url, repository_on(registry, repository), credentials, transport)
         yield ImageRepository(f"{registry}/{repository}", session, cancellation)
 
 
@@ -102,17 +107,18 @@ class ImageRepository:
 
     def _pages(self, path: str) -> Iterator[bytes]:
         """The parts of a list, each once; none where the registry does not know it."""
-        seen: set[str] = set()
-        while path and path not in seen:
-            response = self._session.send("GET", path)
+        seen: set[str | Url] = set()
+        page: str | Url | None = path
+        while page and page not in seen:
+            response = self._session.send("GET", page)
             if response.status == 404:
                 response.close()
                 return
             yield document(response, 200)
-            seen |= {path, response.url}
+            seen |= {page, response.url}
             if len(seen) > _MOST_PAGES:
                 raise AnswerError("the registry's list of tags has no end; tell who runs it")
-            path = _next_page(response)
+            page = _next_page(response)
 
     def manifest(self, reference: str) -> Manifest | None:
         """The manifest that a tag or a digest means, None if there is none; it has the digest that was asked for."""
@@ -147,8 +153,7 @@ class ImageRepository:
         with self._explained(self.named(digest)):
             start = self._session.send("POST", "blobs/uploads/", {"Content-Length": "0"})
             document(start, 202)
-            place = location(start)
-            place += f"{'&' if urlsplit(place).query else '?'}{urlencode({'digest': digest})}"
+            place = location(start).asking({"digest": digest})
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
             document(self._session.send("PUT", place, headers, content), 201)
 
@@ -192,10 +197,10 @@ def _tags(content: bytes) -> list[str]:
         raise AnswerError("the registry's answer is no list of tags; check its address") from None
 
 
-def _next_page(response: Response) -> str:
+def _next_page(response: Response) -> Url | None:
     """The URL of the next part of a list: RFC 8288."""
     link = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', response.header("Link"))
-    return joined(response.url, link[1]) if link else ""
+    return joined(response.url, link[1]) if link else None
 
 
 def _reason(error: Exception, session: Session) -> str:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dulwich.client import HttpGitClient
+from dulwich.client import AbstractHttpGitClient
 from dulwich.errors import GitProtocolError, HangupException
 from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker
 from dulwich.objects import Commit, ObjectID
 from dulwich.repo import Repo
-from urllib3.exceptions import HTTPError
 
-from step_runner.fetch.connection import open_manager
+from step_runner.fetch.transport import Request, joined, open_transport
+from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from dulwich.client import HTTPResponse
     from dulwich.object_store import BaseObjectStore
 
     from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.repository import Repository
+    from step_runner.fetch.transport import Response, Transport
 
 _GIT_CONTENT = "application/x-git-"
 _EVERYTHING = ("refs/heads/", "refs/tags/")
@@ -71,14 +73,8 @@ def open_remote(
         with closing(Repo(repository.local_path)) as repo:
             yield _LocalRemote(repo)
         return
-    with open_manager(cancellation, timeout) as manager:
-        client = _Client(
-            str(repository),
-            pool_manager=manager,
-            username=repository.user,
-            password=repository.password,
-            thin_packs=False,
-        )
+    with open_transport(cancellation, timeout) as transport:
+        client = _Client(repository, transport)
         with closing(
             _HttpRemote(client, cancellation, lambda text: progress(f"fetching {repository}: {text}"))
         ) as remote:
@@ -195,8 +191,26 @@ class _Pack:
         return self._write(data)
 
 
-class _Client(HttpGitClient):
-    """Dulwich's client with errors that say what happened on the line."""
+@dataclass(frozen=True)
+class _Answer:
+    """An answer as dulwich wants it."""
+
+    response: Response
+    content_type: str
+    redirect_location: str
+
+    def close(self) -> None:
+        self.response.close()
+
+
+class _Client(AbstractHttpGitClient):
+    """Dulwich's client of the git protocol; what goes over the line, and to whom, is decided here."""
+
+    def __init__(self, repository: Repository, transport: Transport) -> None:
+        super().__init__(base_url=str(repository), thin_packs=False)
+        self._url = Url.parse(str(repository))
+        self._authorization = f"Basic {repository.basic}" if repository.basic else None
+        self._transport = transport
 
     def _http_request(
         self,
@@ -204,39 +218,34 @@ class _Client(HttpGitClient):
         headers: dict[str, str] | None = None,
         data: bytes | Iterator[bytes] | None = None,
         raise_for_status: bool = True,
-    ) -> tuple[HTTPResponse, Callable[[int], bytes]]:
-        with _line_errors():
-            response, read = super()._http_request(url, headers, data, raise_for_status=False)
-        if response.status != 200:
-            response.close()
-            raise StatusError(response.status)
-        if not (response.content_type or "").startswith(_GIT_CONTENT):
-            response.close()
-            raise NotGitServerError
+    ) -> tuple[Any, Callable[[int], bytes]]:
+        there = joined(self._url, url)
+        authorization = self._authorization if there.origin == self._url.origin else None
+        # Some servers have their web page for what does not begin so.
+        sent = {**(headers or {}), "User-Agent": "git/step-runner", "Pragma": "no-cache"}
+        body = None if data is None else io.BytesIO(data if isinstance(data, bytes) else b"".join(data))
+        response = self._transport.follow(Request("POST" if body else "GET", there, sent, authorization, body))
+        return self._checked(response, there), lambda size: _read(response, size)
 
-        def checked_read(size: int) -> bytes:
-            with _line_errors():
-                received = read(size)
-            if received.startswith(b"ERR "):  # gitprotocol-pack(5): error-line
-                raise RefusalError(received[4:].decode("utf-8", "replace"))
-            return received
-
-        return response, checked_read
+    def _checked(self, response: Response, asked: Url) -> _Answer:
+        content_type = response.header("Content-Type")
+        if response.status != 200 or not content_type.startswith(_GIT_CONTENT):
+            response.close()
+            raise StatusError(response.status) if response.status != 200 else NotGitServerError
+        return _Answer(response, content_type, "" if response.url == asked else str(response.url))
 
     @staticmethod
     def _warn_filter_objects() -> None:
         """Say nothing when a server cannot leave the files out: it sends more than is needed, and that is all."""
 
 
-@contextmanager
-def _line_errors() -> Iterator[None]:
-    """Let urllib3's errors through, which dulwich makes into a text."""
-    try:
-        yield
-    except GitProtocolError as error:
-        if isinstance(error.__cause__, HTTPError):
-            raise error.__cause__ from None
-        raise
+def _read(response: Response, size: int) -> bytes:
+    received = response.read_some(size)
+    while len(received) < size and (more := response.read_some(size - len(received))):
+        received += more
+    if received.startswith(b"ERR "):  # gitprotocol-pack(5): error-line
+        raise RefusalError(received[4:].decode("utf-8", "replace"))
+    return received
 
 
 def commits(store: BaseObjectStore, prefix: str) -> list[str]:

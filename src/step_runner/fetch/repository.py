@@ -7,12 +7,12 @@ import posixpath
 import re
 import sys
 from dataclasses import dataclass, field, replace
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from step_runner.errors import FetchError
+from step_runner.fetch.url import Url, UrlError
 
 _SCHEMES = ("https", "http", "file")
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +34,15 @@ class Repository:
         url = url.strip()
         text = url if "://" in url else f"https://{url}"
         try:
-            parts = urlsplit(text)
-            host = _host(parts)
-        except ValueError as error:
+            parts = Url.parse(text)
+        except UrlError as error:
             raise _refused(text, str(error)) from None
         if parts.scheme not in _SCHEMES:
             raise _refused(text, f"the scheme {parts.scheme} is not supported")
-        if bool(host) == (parts.scheme == "file"):
-            raise _refused(text, "a file URL has no host" if host else "it has no host")
-        if re.search(r"[\x00-\x1f\x7f]", text):
-            raise _refused(text, "it has control characters")
-        user, password = (unquote(value) if value else None for value in (parts.username, parts.password))
-        return cls(parts.scheme, host, parts.path.rstrip("/"), user, password)
+        if bool(parts.host) == (parts.scheme == "file"):
+            raise _refused(text, "a file URL has no host" if parts.host else "it has no host")
+        path = parts.target.partition("?")[0].rstrip("/")
+        return cls(parts.scheme, parts.netloc, path, parts.user, parts.password)
 
     @property
     def local_path(self) -> str:
@@ -83,17 +80,13 @@ class Repository:
         """What must not be shown, in each form in which it is sent; a user without a password is a token."""
         if not (secret := self.password or self.user):
             return frozenset()
-        basic = base64.b64encode(f"{self.user or ''}:{self.password or ''}".encode()).decode()
-        return frozenset({secret, basic, basic.rstrip("=")})
+        return frozenset({secret, self.basic, self.basic.rstrip("=")})
 
-
-def _host(parts: SplitResult) -> str:
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    if parts.port is None or parts.port == _DEFAULT_PORTS.get(parts.scheme):
-        return host
-    return f"{host}:{parts.port}"
+    @property
+    def basic(self) -> str:
+        """User and password as they are sent, RFC 7617; empty without them."""
+        login = f"{self.user or ''}:{self.password or ''}" if self.user or self.password else ""
+        return base64.b64encode(login.encode()).decode()
 
 
 def _refused(url: str, reason: str) -> FetchError:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
 from step_runner.fetch.authorization import TokenRequest, answer, parse_challenges, parse_token
 from step_runner.fetch.line import speaks_no_tls
-from step_runner.fetch.transport import AnswerError, Request, joined, origin
+from step_runner.fetch.transport import AnswerError, Request, joined
+from step_runner.fetch.url import Url
 from step_runner.fetch.words import one_line, struck_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from step_runner.fetch.credentials import Credentials
     from step_runner.fetch.transport import Response, Transport
@@ -46,30 +45,37 @@ class TokenStatusError(StatusError):
 class Session:
     """Sends requests for a repository; what a registry asks for is asked of its server of tokens once."""
 
-    def __init__(self, url: str, repository: str, credentials: Credentials, transport: Transport) -> None:
+    def __init__(self, url: Url, repository: str, credentials: Credentials, transport: Transport) -> None:
         self.credentials = credentials
-        self._base = f"{url}/v2/{repository}/"
+        self._base = url.joined(f"/v2/{repository}/")
         self._repository = repository
         self._transport = transport
         self._authorization: str | None = None
         self._tokens: set[str] = set()
-        self._scheme_is_known = url.startswith("https:")
+        self._scheme_is_known = url.scheme == "https"
 
     @property
     def host(self) -> str:
         """The host of the registry, with its port."""
-        return urlsplit(self._base).netloc
+        return self._base.netloc
 
     def send(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: IO[bytes] | None = None
+        self, method: str, path: str | Url, headers: Mapping[str, str] | None = None, body: IO[bytes] | None = None
     ) -> Response:
-        """The answer to a request, repeated once with authorization; `path` is a URL, or starts at the repository.
+        """The answer to a request, repeated once with authorization; `path` starts at the repository, or is a URL.
 
         StatusError: there are no credentials to answer with. AuthorizationError, AnswerError, HTTPError: no answer.
         """
-        request = Request(method, path, headers or {}, body=body, start=body.tell() if body else 0)
+        start = body.tell() if body else 0
+
+        def request() -> Request:
+            url = path if isinstance(path, Url) else Url.parse(f"{self._base}{path}")
+            # A registry may have uploads and further pages at another host, which must not get the authorization.
+            authorization = self._authorization if url.origin == self._base.origin else None
+            return Request(method, url, headers or {}, authorization, body, start)
+
         response = self._send(request)
-        if response.status != 401 or origin(response.url) != origin(self._base):
+        if response.status != 401 or response.url.origin != self._base.origin:
             return response
         challenges = parse_challenges(response.header("WWW-Authenticate"))
         response.close()
@@ -82,31 +88,24 @@ class Session:
         """A text from elsewhere on one line, with credentials and tokens struck out."""
         return one_line(struck_out(text, self.credentials.secrets | self._tokens))
 
-    def _send(self, request: Request) -> Response:
+    def _send(self, request: Callable[[], Request]) -> Response:
         """One answer; the first one tells whether a registry nearby speaks https after all.
 
         A server that does answers plain http with status 400. Nothing secret has been sent by then.
         """
-        response = self._transport.send(self._addressed(request))
+        response = self._transport.send(request())
         settled, self._scheme_is_known = self._scheme_is_known, True
         if settled or response.status != 400:
             return response
         refused, plain = refusal(response), self._base
-        self._base = re.sub("^http:", "https:", plain)
+        self._base = replace(plain, scheme="https")
         try:
-            return self._transport.send(self._addressed(request))
+            return self._transport.send(request())
         except HTTPError as error:
             if not speaks_no_tls(error):
                 raise
             self._base = plain
             raise refused from None
-
-    def _addressed(self, request: Request) -> Request:
-        # A registry may have uploads and further pages at another host, which must not get the authorization.
-        if "://" not in request.url:
-            return replace(request, url=self._base + request.url, authorization=self._authorization)
-        authorization = self._authorization if origin(request.url) == origin(self._base) else None
-        return replace(request, authorization=authorization)
 
     def _authorize(self, challenges: Mapping[str, Mapping[str, str]], method: str) -> str | None:
         actions = "pull" if method in ("GET", "HEAD") else "pull,push"
@@ -121,7 +120,7 @@ class Session:
         try:
             token = parse_token(document(self._transport.send(request), 200))
         except StatusError as error:
-            raise TokenStatusError(urlsplit(asked.url).netloc, error.status, error.said) from None
+            raise TokenStatusError(asked.url.netloc, error.status, error.said) from None
         self._tokens.add(token)
         return f"Bearer {token}"
 
@@ -141,7 +140,7 @@ def refusal(response: Response) -> StatusError:
     return StatusError(response.status, _said(response.read(_LARGEST_REFUSAL)))
 
 
-def location(response: Response) -> str:
+def location(response: Response) -> Url:
     """The URL to go on with. AnswerError: there is none, or it is no URL."""
     text = response.header("Location")
     if not text:

@@ -7,7 +7,6 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING
-from urllib.parse import urljoin
 
 from urllib3.exceptions import (
     HTTPError,
@@ -16,17 +15,18 @@ from urllib3.exceptions import (
     ProxyError,
     SSLError,
 )
-from urllib3.util import parse_url
 
-from step_runner.fetch.connection import open_manager
-from step_runner.fetch.line import cause_of
+from step_runner.fetch.connection import open_routes
+from step_runner.fetch.url import UrlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse
 
     from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.connection import Routes
+    from step_runner.fetch.url import Url
 
 PAUSES = (0.5, 2.0)
 """Seconds between the attempts of one request, where the server does not say how long to wait."""
@@ -53,7 +53,7 @@ class Request:
     """
 
     method: str
-    url: str
+    url: Url
     headers: Mapping[str, str] = field(default_factory=dict)
     authorization: str | None = field(default=None, repr=False)
     body: IO[bytes] | None = field(default=None, repr=False)
@@ -65,7 +65,7 @@ class Response:
     """An answer whose body is still to be read, and the URL that gave it in the end."""
 
     http: BaseHTTPResponse
-    url: str
+    url: Url
 
     @property
     def status(self) -> int:
@@ -100,8 +100,8 @@ class Response:
 class Transport:
     """Sends requests, by one thread; a cancel ends them."""
 
-    def __init__(self, manager: PoolManager, cancellation: Cancellation) -> None:
-        self._manager = manager
+    def __init__(self, routes: Routes, cancellation: Cancellation) -> None:
+        self._routes = routes
         self._cancellation = cancellation
 
     def send(self, request: Request) -> Response:
@@ -118,19 +118,19 @@ class Transport:
                 pause = asked
                 response.close()
             self._cancellation.wait(pause)
-        return self._follow(request)
+        return self.follow(request)
 
     def _follow_unless_broken(self, request: Request) -> Response | None:
         """One attempt, None where the line broke, which may be better the next time."""
         try:
-            return self._follow(request)
+            return self.follow(request)
         except HTTPError as error:
-            if isinstance(cause_of(error), _FOR_GOOD):
+            if isinstance(error, _FOR_GOOD):
                 raise
             return None
 
-    def _follow(self, request: Request) -> Response:
-        """One attempt, with the redirects of what only reads."""
+    def follow(self, request: Request) -> Response:
+        """Send a request once, and follow the redirects of one that only reads. Raise what `send` raises."""
         for _ in range(_MOST_REDIRECTS):
             response = self._send(request)
             if response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
@@ -146,54 +146,34 @@ class Transport:
             headers["Authorization"] = request.authorization
         if request.body:
             request.body.seek(request.start)
-        http = self._manager.request(
-            request.method,
-            request.url,
-            headers=headers,
-            body=request.body,
-            redirect=False,
-            retries=False,
-            preload_content=False,
-            decode_content=False,
-        )
+        http = self._routes.request(request.method, request.url, headers, request.body)
         return Response(http, request.url)
 
 
 @contextmanager
 def open_transport(cancellation: Cancellation, timeout: float) -> Iterator[Transport]:
-    """Connections for requests; see `open_manager`."""
-    with open_manager(cancellation, timeout) as manager:
-        yield Transport(manager, cancellation)
+    """Connections for requests; see `open_routes`."""
+    with open_routes(cancellation, timeout) as routes:
+        yield Transport(routes, cancellation)
 
 
-def joined(url: str, relative: str) -> str:
-    """The URL for http that another one means at `url`. AnswerError: it means none."""
+def joined(url: Url, reference: str) -> Url:
+    """The URL for http that a reference means at `url`. AnswerError: it means none, or one without encryption."""
     try:
-        found = urljoin(url, relative)
-    except ValueError:
+        found = url.joined(reference)
+    except UrlError:
         raise AnswerError(_NO_URL) from None
-    scheme, host, _ = origin(found)
-    if scheme not in ("http", "https") or not host:
+    if found.scheme not in ("http", "https") or not found.host:
         raise AnswerError(_NO_URL)
+    if (url.scheme, found.scheme) == ("https", "http"):
+        raise AnswerError("the server redirects from https to http, which is refused; tell who runs it")
     return found
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port of a URL, as they are connected to. AnswerError: it is none."""
-    try:
-        parts = parse_url(url)
-    except LocationValueError:
-        raise AnswerError(_NO_URL) from None
-    scheme = parts.scheme or ""
-    return scheme, parts.host or "", parts.port or {"http": 80, "https": 443}.get(scheme)
 
 
 def redirected(request: Request, location: str) -> Request:
     """The request to send after a redirect, without secrets to another host. AnswerError: it leads nowhere."""
     url = joined(request.url, location)
-    if origin(url)[0] == "http" and origin(request.url)[0] == "https":
-        raise AnswerError("the server redirects from https to http, which is refused; tell who runs it")
-    kept = request.authorization if origin(url) == origin(request.url) else None
+    kept = request.authorization if url.origin == request.url.origin else None
     return replace(request, url=url, authorization=kept)
 
 

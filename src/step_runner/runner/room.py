@@ -52,7 +52,8 @@ def largest(env: Mapping[str, str]) -> tuple[str, int]:
 
 def most() -> int:
     """Return how many bytes a process can get; on Linux it depends on the limit of the stack."""
-    assert sys.platform != "win32", "where only each variable has a limit"
+    if sys.platform == "win32":
+        raise OSError("only each variable has a limit")
     limit = os.sysconf("SC_ARG_MAX")
     return min(limit, MOST_ON_LINUX) if sys.platform == "linux" else limit
 

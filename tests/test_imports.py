@@ -25,6 +25,7 @@ BELOW: dict[str, set[str]] = {
     "expression": set(),
     "gracefulexitcmd": set(),
     "paths": set(),
+    "private_file": set(),
     "removal": set(),
     "windows_file": set(),
     "model": set(),
@@ -32,7 +33,7 @@ BELOW: dict[str, set[str]] = {
 }
 """The rooms that each room may import directly; it may import what these may, too."""
 
-FOR_ALL = {"model", "errors", "paths", "removal", "windows_file"}
+FOR_ALL = {"model", "errors", "paths", "private_file", "removal", "windows_file"}
 
 VALUES = {
     "model": {"gracefulexitcmd", "errors"},

@@ -202,7 +202,7 @@ def test_the_result_tree_has_the_run_at_its_root(run: Run, tmp_path: Path) -> No
     assert root["status"] == child["status"] == "success"
     assert child["step"]["inputs"] == {"name": "Ada", "count": 1}
     assert child["execResult"]["command"][-2:] == ["Ada", "1"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_the_result_tree_is_written_on_failure_too(run: Run, tmp_path: Path) -> None:
@@ -258,9 +258,19 @@ def test_a_record_that_cannot_be_written_does_not_change_the_status(run: Run, op
     assert "to absent/r.json: no such file or directory" in ended.stderr
 
 
-def test_records_can_be_written_to_a_pipe(run: Run) -> None:
-    ended = run("greet", "--inputs", "name=Ada", "--report", "/dev/stdout")
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1"])
+def test_report_can_be_written_to_a_pipe_that_is_open(run: Run, path: str) -> None:
+    ended = run("greet", "--inputs", "name=Ada", "--report", path)
     assert json.loads(ended.stdout.partition("\n")[2])["status"] == "success"
+
+
+def test_committed_link_is_replaced_by_the_step_results(run: Run, tmp_path: Path) -> None:
+    """Its default name lies in the project directory, where a commit can put one."""
+    (tmp_path / "precious").write_text("old")
+    (tmp_path / "step-results.json").symlink_to("precious")
+    run("greet", "--inputs", "name=Ada", "--write-steps-results")
+    assert (tmp_path / "precious").read_text() == "old"
+    assert json.loads((tmp_path / "step-results.json").read_text())["status"] == "success"
 
 
 # How it ends.

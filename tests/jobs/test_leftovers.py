@@ -142,7 +142,7 @@ def test_forged_ledger_ends_no_process_and_removes_nothing(temporary: str) -> No
         killed.start("echo ready; sleep 1000")
         killed.wait_for("ready")
         _kill(killed)
-        serve = ("serve", "--socket", killed.path)
+        serve = ("serve", "--verbose", "--socket", killed.path)
         with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
             assert following.stderr is not None
             _lines(following.stderr, 'removed what job "1"', 1)

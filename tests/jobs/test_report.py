@@ -215,23 +215,74 @@ def test_the_record_of_a_run_that_succeeded() -> None:
 # Files.
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o640])
-def test_a_file_is_replaced_as_a_whole_with_its_mode(tmp_path: Path, mode: int) -> None:
+def test_file_is_replaced_as_a_whole_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text("something longer than what comes")
     path.chmod(0o666)
-    write(str(path), "new\n", mode)
+    write(str(path), "new\n")
     assert path.read_text() == "new\n"
-    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == ["r.json"]
 
 
-def test_behind_a_link_the_file_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["real.json", "absent", "/dev/null"])
+def test_link_is_replaced_and_not_followed(tmp_path: Path, target: str) -> None:
     (tmp_path / "real.json").write_text("old")
-    (tmp_path / "link.json").symlink_to("real.json")
+    (tmp_path / "link.json").symlink_to(target)
     write(str(tmp_path / "link.json"), "new")
-    assert (tmp_path / "link.json").is_symlink()
-    assert (tmp_path / "real.json").read_text() == "new"
+    assert not (tmp_path / "link.json").is_symlink()
+    assert [(tmp_path / name).read_text() for name in ("link.json", "real.json")] == ["new", "old"]
+    assert sorted(os.listdir(tmp_path)) == ["link.json", "real.json"]
+
+
+def test_named_pipe_is_replaced(tmp_path: Path) -> None:
+    """Its reader may be anybody; and where there is none, opening it would wait for one."""
+    os.mkfifo(tmp_path / "r.json")
+    write(str(tmp_path / "r.json"), "new")
+    assert (tmp_path / "r.json").read_text() == "new"
+
+
+def test_file_is_never_at_a_name_that_can_be_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made under a name of its own, and only if nothing has that."""
+    made: list[str] = []
+    opened = os.open
+
+    def watched(path: str, flags: int, mode: int = 0o777) -> int:
+        assert flags & os.O_EXCL
+        assert flags & os.O_NOFOLLOW
+        made.append(os.path.basename(path))
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", watched)
+    for _ in range(2):
+        write(str(tmp_path / "r.json"), "new")
+    assert len({*made, "r.json"}) == 3
+
+
+@pytest.mark.parametrize("path", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_what_is_open_already_is_written_to(tmp_path: Path, path: str) -> None:
+    with open(tmp_path / "out", "wb") as file:
+        file.write(b"before ")
+        file.flush()
+        write(path.format(file.fileno()), "new")
+        file.write(b" after")
+    assert (tmp_path / "out").read_text() == "before new after"
+
+
+def test_device_is_written_to(tmp_path: Path) -> None:
+    before = os.stat("/dev/null").st_ino
+    write("/dev/null", "new")
+    assert os.stat("/dev/null").st_ino == before
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="only Linux has files there")
+def test_file_in_shared_memory_is_private() -> None:
+    path = f"/dev/shm/step-runner-test-{os.getpid()}"
+    try:
+        write(path, "new")
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    finally:
+        os.unlink(path)
 
 
 def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
-from step_runner.api.private_file import write_private
+from step_runner import private_file
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         make_free(path)
         try:
             port = server.add_insecure_port(f"{HOST}:0")
-            write_private(path, f"{HOST}:{port} {self._token}\n")
+            private_file.create(path, f"{HOST}:{port} {self._token}\n".encode())
         except (OSError, RuntimeError) as error:
             raise StepRunnerError(f"opening socket: {path}: {error}") from error
         try:

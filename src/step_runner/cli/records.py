@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 FORMATS = {"json": "step-results.json", "prototext": "step-results.txtpb"}
 """The formats of the step result file, and how it is called where nothing else is said."""
 
-FILE_MODE = 0o640
-"""The step result file's mode: the peer's."""
-
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 
@@ -71,10 +68,10 @@ def write(records: Records, result: LocalResult) -> None:
     from step_runner.jobs import report
 
     if records.report is not None:
-        _write("report", records.report, report.text(report.run_record(result)), 0o600)
+        _write("report", records.report, report.text(report.run_record(result)))
     if records.results is not None and result.result is not None:
         json = report.text(report.result_tree(result.result))
-        _write("step results", records.results, _formatted(json, records.results_format), FILE_MODE)
+        _write("step results", records.results, _formatted(json, records.results_format))
 
 
 def _formatted(json: str, results_format: str) -> str:
@@ -85,11 +82,11 @@ def _formatted(json: str, results_format: str) -> str:
     return result_text(json)
 
 
-def _write(what: str, path: str, content: str, mode: int) -> None:
+def _write(what: str, path: str, content: str) -> None:
     from step_runner.jobs import report
 
     try:
-        report.write(path, content, mode)
+        report.write(path, content)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         with contextlib.suppress(OSError):  # nobody reads it any more

@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
+import stat
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import msgspec
 
+from step_runner import private_file
 from step_runner.model import (
     Builtin,
     Dynamic,
@@ -32,6 +35,12 @@ if TYPE_CHECKING:
     from step_runner.model import Termination
 
 Json: TypeAlias = dict[str, object]
+
+STANDARD = {"stdout": 1, "stderr": 2}
+"""The numbers of the standard streams."""
+
+OPEN_ALREADY = re.compile(r"/dev/(?P<name>stdout|stderr)|(/dev|/proc/self)/fd/(?P<number>[0-9]{1,9})")
+"""The names of what this process has open."""
 
 
 def result_tree(result: StepResult) -> Json:
@@ -74,30 +83,30 @@ def text(content: Json) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def write(path: str, content: str, mode: int = 0o600) -> None:
-    """Write a file; without another mode only its owner can read it, because an environment may hold secrets.
+def write(path: str, content: str) -> None:
+    """Write a record, which only its owner can read, because an environment may hold secrets. Raises OSError.
 
-    A file is replaced as a whole; to a device or a pipe, such as /dev/stdout, it is added. Raises OSError.
+    A file is replaced as a whole, and so are a link and a named pipe, which somebody else may have put there. What is
+    open already, such as /dev/stdout, and a device are written to.
     """
     content_bytes = content.encode(errors="replace")
-    if _is_device(path):
-        with open(path, "ab") as device:
-            device.write(content_bytes)
+    descriptor = _opened(path)
+    if descriptor is None:
+        private_file.replace(path, content_bytes)
         return
-    path = os.path.realpath(path)
-    partial = f"{path}.{os.getpid()}"
-    descriptor = os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode)
+    with open(descriptor, "wb") as file:
+        file.write(content_bytes)
+
+
+def _opened(path: str) -> int | None:
+    """A descriptor of what is to be written to and not replaced; None where it is no such thing. Raises OSError."""
+    if (found := OPEN_ALREADY.fullmatch(path)) is not None:
+        return os.dup(int(found["number"] or STANDARD[found["name"]]))
     try:
-        with open(descriptor, "wb") as file:
-            file.write(content_bytes)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
-
-
-def _is_device(path: str) -> bool:
-    return os.path.abspath(path).startswith("/dev/") or (os.path.exists(path) and not os.path.isfile(path))
+        is_device = stat.S_ISCHR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return None
+    return os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)) if is_device else None
 
 
 def _termination(termination: Termination) -> Json:

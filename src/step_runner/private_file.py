@@ -1,8 +1,10 @@
-"""Writes a file that only its owner can read, whatever others may do in its directory."""
+"""Writes files that only their owner can read, whatever others may do in the directory."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import sys
 
 if sys.platform == "win32":
@@ -66,10 +68,25 @@ if sys.platform == "win32":
 else:
 
     def _create(path: str) -> int:
-        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
 
-def write_private(path: str, content: str) -> None:
+def create(path: str, content: bytes) -> None:
     """Write a new file. Raises OSError, FileExistsError where there is one already."""
-    with open(_create(path), "w", encoding="utf-8", newline="") as file:
+    with open(_create(path), "wb") as file:
         file.write(content)
+
+
+def replace(path: str, content: bytes) -> None:
+    """Write a file as a whole in the place of whatever has that name; a link there is replaced, not followed.
+
+    Raises OSError, also where a directory has the name.
+    """
+    made = os.path.join(os.path.dirname(path), f".step-runner-{secrets.token_hex(16)}")
+    try:
+        create(made, content)
+        os.replace(made, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(made)
+        raise

@@ -60,8 +60,51 @@ def test_reads_no_more_documents_than_asked_for() -> None:
     assert len(read_documents("a\n---\nb\n---\n}{", "step.yml").nodes) == 2
 
 
-def test_anchors_end_with_their_document() -> None:
-    assert refusal("a: &x 1\n---\nb: *x\n").startswith('step.yml:3:4: "*x" stands for another value, but')
+def test_alias_reaches_anchor_of_document_before() -> None:
+    """The definition may repeat what the specification says."""
+    text = "a: &x {p: 1}\n---\nb: *x\nc: {<<: *x, q: 2}\n"
+    assert read(text) == [{"a": {"p": 1}}, {"b": {"p": 1}, "c": {"q": 2, "p": 1}}]
+
+
+def test_alias_of_later_document_is_refused() -> None:
+    """An anchor counts from where it stands."""
+    assert refusal("a: *x\n---\nb: &x 1\n").startswith('step.yml:1:4: "*x" stands for another value, but')
+
+
+PAIRS = [
+    (r'["\ud83d\ude00 \uD83D\uDE00", x]', ["\U0001f600 \U0001f600", "x"]),
+    (r'{"\ud83d\ude00": 1}', {"\U0001f600": 1}),
+    (r"['\ud83d\ude00', \ud83d\ude00]", [r"\ud83d\ude00"] * 2),
+    (r'["\\ud83d\\ude00", "\ud83d\ude00"]', [r"\ud83d\ude00", "\U0001f600"]),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), PAIRS)
+def test_surrogate_pair_in_double_quotes_is_one_character(text: str, value: Value) -> None:
+    """JSON writes characters beyond U+FFFF as pairs, and JSON is YAML."""
+    assert read(text) == [value]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (r'["\ud83d"]', r'1:3: "\ud83d" is half of a surrogate pair, '),
+        (r'["\ude00"]', r'1:3: "\ude00" is half of a surrogate pair, '),
+        (r'["\ud83d\ude00", "\ud83d"]', "1:18: the text holds half of a surrogate pair, "),
+        (r'["\U00110000"]', r'1:3: "\U00110000" is not a valid escape: '),
+        (r'["\ud83d\ude00", "\U00110000"]', r'1:19: "\U00110000" is not a valid escape: '),
+        (r'["\ud83d\ude00", "\UFFFFFFFF"]', r'1:19: "\UFFFFFFFF" is not a valid escape: '),
+    ],
+)
+def test_escape_of_no_character_is_refused(text: str, message: str) -> None:
+    """Half a pair is no character, nor is a number beyond U+10FFFF."""
+    assert refusal(text).startswith(f"step.yml:{message}")
+
+
+def test_places_stay_right_beside_surrogate_pairs() -> None:
+    """What follows a pair is found where it stands in the file."""
+    (root,) = read_documents(r'{"a": "\ud83d\ude00", "b": 1}', "step.yml").nodes
+    assert (find(root, "b").line, find(root, "b").column) == (1, 28)
 
 
 def test_nodes_know_their_places() -> None:
@@ -79,6 +122,14 @@ def test_keys_given_twice_are_all_reported_with_both_lines() -> None:
     assert [str(problem) for problem in problems] == [
         'step.yml:2:11: "c" is given twice, here and in line 2; remove one of them',
         'step.yml:3:1: "a" is given twice, here and in line 1; remove one of them',
+    ]
+
+
+def test_second_merge_key_is_given_twice() -> None:
+    """Two `<<` in one mapping are a mistake, as any key given twice."""
+    problems = read_documents("- &a {p: 1}\n- <<: *a\n  <<: *a\n", "step.yml").problems
+    assert [str(problem) for problem in problems] == [
+        'step.yml:3:3: "<<" is given twice, here and in line 2; merge a list: <<: [*first, *second]'
     ]
 
 

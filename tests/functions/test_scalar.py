@@ -45,6 +45,11 @@ def test_forms_of_null(text: str) -> None:
         ("1.", 1),
         ("9007199254740993", 9007199254740992),
         ("12345678901234567890123", 1.2345678901234568e22),
+        ("01777777777777777777777", 2**64),
+        ("0777777777777777777777777", 777777777777777777777777.0),
+        ("-0777777777777777777777777", -777777777777777777777777.0),
+        ("0xFFFFFFFFFFFFFFFF", 2**64),
+        ("-0x8000000000000000", -(2**63)),
     ],
 )
 def test_numbers_are_doubles(text: str, number: float) -> None:
@@ -52,6 +57,21 @@ def test_numbers_are_doubles(text: str, number: float) -> None:
 
     assert value == number
     assert not isinstance(value, bool | str)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0xFFFFFFFFFFFFFFFFFF",
+        "0x10000000000000000",
+        "-0x8000000000000001",
+        "0b1" + "0" * 64,
+        "0o2000000000000000000000",
+    ],
+)
+def test_marked_integer_beyond_64_bits_is_a_string(text: str) -> None:
+    """Only decimal numbers, and octal ones without a letter, may be larger: they are read in floating point."""
+    assert scalar_value(text) == text
 
 
 @pytest.mark.parametrize("text", ["1e3", "1.0", "010"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
@@ -19,7 +20,7 @@ from yaml.events import (
 from step_runner.errors import FunctionFileError
 from step_runner.functions.nodes import Entry, Listing, Mapping, Node, Scalar
 from step_runner.functions.scalar import scalar_value
-from step_runner.functions.syntax import explain_character, explain_syntax
+from step_runner.functions.syntax import HALF_A_PAIR, explain_character, explain_escape, explain_syntax
 from step_runner.model import Place, Problem, Struct
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 
 Loader = getattr(yaml, "CLoader", yaml.Loader)
+SURROGATE_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+"""How JSON writes a character beyond U+FFFF without using it."""
+
 Branch: TypeAlias = Listing | Mapping
 
 MOST_LEVELS = 100
@@ -70,12 +74,13 @@ def weight_of(node: Node) -> int:
 class _Open:
     """A list or mapping that is being read; of a mapping also the key whose value comes next."""
 
-    __slots__ = ("anchor", "branch", "key", "merges")
+    __slots__ = ("anchor", "branch", "key", "merge", "merges")
 
     def __init__(self, branch: Branch, anchor: str | None) -> None:
         self.branch = branch
         self.anchor = anchor
         self.key: Scalar | None = None
+        self.merge: Scalar | None = None
         self.merges: list[Node] = []
 
 
@@ -86,26 +91,32 @@ class _Composer:
         self.problems: list[Problem] = []
         self._text = text
         self._file = file
+        # The parser in C refuses both halves of a pair; the slow one in Python takes them as two characters.
+        self._has_pairs = SURROGATE_PAIR.search(text) is not None
+        self._loader = yaml.Loader if self._has_pairs else Loader
         self._open: list[_Open] = []
         self._anchors: dict[str, Node | None] = {}
         self._root: Node | None = None
 
     def documents(self, most: int) -> tuple[Node, ...]:
-        nodes: list[Node] = []
         try:
-            next_event = Loader(self._text).get_event
-            while len(nodes) < most and (node := self._document(next_event)) is not None:
-                nodes.append(node)
+            return self._documents(self._loader(self._text).get_event, most)
         except yaml.MarkedYAMLError as error:
             raise self._refused(*explain_syntax(error, self._text)) from None
         except (yaml.reader.ReaderError, UnicodeEncodeError):
             raise self._refused(*explain_character(self._text)) from None
+        except (ValueError, OverflowError):  # chr(3), of the parser in Python
+            raise self._refused(*explain_escape(self._text)) from None
+
+    def _documents(self, next_event: Callable[[], Any], most: int) -> tuple[Node, ...]:
+        nodes: list[Node] = []
+        while len(nodes) < most and (node := self._document(next_event)) is not None:
+            nodes.append(node)
         return tuple(nodes)
 
     def _document(self, next_event: Callable[[], Any]) -> Node | None:
         """The next document, None at the end of the text."""
         self._root = None
-        self._anchors = {}
         while True:
             event = next_event()
             kind = type(event)
@@ -128,11 +139,20 @@ class _Composer:
         mark = event.start_mark
         plain = event.implicit[0] and event.tag is None
         node = Scalar(event.value, plain, mark.line + 1, mark.column + 1, event.end_mark.line + 1)
+        if self._has_pairs:
+            node.text = self._with_whole_characters(node)
         if event.tag is not None:
             node.plain = self._is_plain(event.tag, node)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         self._add(node)
+
+    def _with_whole_characters(self, node: Scalar) -> str:
+        """The text of a value with each surrogate pair as one character."""
+        try:
+            return node.text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            raise self._refused(node.line, node.column, f"the text holds {HALF_A_PAIR}") from None
 
     def _is_plain(self, tag: str, node: Scalar) -> bool:
         """Whether a value with a tag is to be read as one without quotes."""
@@ -199,12 +219,19 @@ class _Composer:
 
     def _add_entry(self, parent: _Open, branch: Mapping, key: Scalar, node: Node) -> None:
         if key.text == "<<" and key.plain:
-            parent.merges.append(node)
+            self._add_merge(parent, key, node)
         elif key.text in branch.entries:
             first = branch.entries[key.text].key
             self._report(key, f'"{key.text[:60]}" is given twice, here and in line {first.line}; remove one of them')
         else:
             branch.entries[key.text] = Entry(key, node)
+
+    def _add_merge(self, parent: _Open, key: Scalar, node: Node) -> None:
+        if parent.merge is not None:
+            advice = "merge a list: <<: [*first, *second]"
+            self._report(key, f'"<<" is given twice, here and in line {parent.merge.line}; {advice}')
+        parent.merge = key
+        parent.merges.append(node)
 
     def _merge(self, branch: Branch, node: Node) -> None:
         """Adds what `<<` names and the mapping does not say itself; of several the first one counts."""

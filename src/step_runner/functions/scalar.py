@@ -34,7 +34,8 @@ EXACT = 2**53
 def scalar_value(text: str) -> str | int | float | bool | None:
     """The value of a text without quotes: null, a boolean, a finite number, else the text itself.
 
-    `yes`, `1:30`, dates, `.inf` and numbers too large for a double are strings; `010` is 8, `1_000` is 1000.
+    `yes`, `1:30`, dates, `.inf` and numbers too large for a double are strings; `010` is 8, `1_000` is 1000. Beyond 64
+    bits `0x`, `0b` and `0o` begin a string, and `0777` is decimal, as in Go's yaml.v3.
     """
     if text in WORDS:
         return WORDS[text]
@@ -47,7 +48,9 @@ def scalar_value(text: str) -> str | int | float | bool | None:
 def _number(text: str) -> int | float | None:
     for pattern, base in INTEGERS:
         if pattern.fullmatch(text):
-            return _double(int(text, base) if base != 8 else int(text.replace("o", "").replace("O", ""), 8))
+            number = int(text.replace("o", "").replace("O", "") if base == 8 else text, base)
+            if -(2**63) <= number < 2**64:
+                return _double(number)
     return _double(float(text)) if FLOAT.fullmatch(text) else None
 
 

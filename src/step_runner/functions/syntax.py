@@ -13,6 +13,8 @@ Explained: TypeAlias = tuple[int, int, str]
 
 UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 GLUED_DASH = re.compile(r"\s*-(\w+)")
+WRONG_ESCAPE = re.compile(r"\\U(?!0010|000[0-9a-fA-F])")
+HALF_A_PAIR = 'half of a surrogate pair, such as "\\ud83d" without "\\ude00": write both halves'
 TAB = "a tab cannot be used for indentation; use spaces"
 ENDS_EARLY = "the text ends where a value must follow; close every bracket, brace and quote"
 FIXED = (
@@ -37,6 +39,9 @@ def explain_syntax(error: yaml.MarkedYAMLError, text: str) -> Explained:
     problem = f"{error.context or ''} {error.problem or ''}"
     if "quoted scalar" in problem and "escape" not in problem:
         return start.line + 1, start.column + 1, "the quotes that are opened here are not closed; close them"
+    if "Unicode character escape" in problem:
+        first = mark.column - len("\\u")  # the mark stands behind the letter
+        return mark.line + 1, first + 1, _not_a_character(line[first : first + len("\\U00000000")])
     if "could not find expected ':'" in problem:
         return start.line + 1, start.column + 1, _missing_colon(_line(text, start.line)[start.column :])
     sentence = (
@@ -62,12 +67,27 @@ def explain_character(text: str) -> Explained:
     )
 
 
+def explain_escape(text: str) -> Explained:
+    """Where the first escape stands that names no character, and a sentence about it."""
+    found = WRONG_ESCAPE.search(text)
+    start = 0 if found is None else found.start()
+    escape = text[start : start + len("\\U00000000")]
+    line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+    return line, column, f'"{escape}" is not a valid escape: no character has this number'
+
+
 def _within(text: str, mark: yaml.Mark) -> tuple[int, int]:
     """Line and column of a mark; one behind the last line break is put to the end of the last line."""
     lines = text.splitlines()
     if mark.line < len(lines) or not lines:
         return mark.line + 1, mark.column + 1
     return len(lines), len(lines[-1]) + 1
+
+
+def _not_a_character(escape: str) -> str:
+    if escape.startswith("\\u"):
+        return f'"{escape[:6]}" is {HALF_A_PAIR}'
+    return f'"{escape}" is not a valid escape: no character has this number'
 
 
 def _at_character(problem: str, rest: str) -> str | None:

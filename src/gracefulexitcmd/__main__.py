@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
 from gracefulexitcmd.duration import seconds
 from gracefulexitcmd.exit import Cause, exit_code
+from gracefulexitcmd.handlers import ignore
 from gracefulexitcmd.request import GRACE
 from gracefulexitcmd.roundup import Roundup
+from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
 from gracefulexitcmd.system import Container
 
 if sys.platform != "win32":
@@ -29,18 +32,17 @@ if TYPE_CHECKING:
     from gracefulexitcmd.exit import Exit
 
 if sys.platform == "win32":
-    STOP_SIGNALS = (signal.SIGINT, signal.SIGBREAK, signal.SIGTERM)
     OTHER_SIGNALS: tuple[signal.Signals, ...] = ()
 else:
-    STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     OTHER_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH)
 
 EPILOG = """\
 example:
   python -m gracefulexitcmd --grace 5 --timeout 1m -- make deploy
 
-SIGINT, SIGTERM, SIGHUP and SIGQUIT stop the command, which gets SIGTERM; a second one kills it at once. SIGUSR1,
-SIGUSR2, SIGALRM and SIGWINCH are passed on to it. When the command has ended,
+SIGINT, SIGTERM and SIGHUP stop the command, which gets SIGTERM; they are one request, however often they come.
+A second Ctrl-C, at least one second after the request, kills it at once, and so does SIGQUIT. SIGUSR1, SIGUSR2,
+SIGALRM and SIGWINCH are passed on to it. When the command has ended,
 what it left in the background is stopped in the same way; on Linux nothing can hide from that, and zombies are
 reaped, so it can be the first process of a container. On a terminal the command's stdin is empty, because it does
 not run in the terminal's foreground. On Windows Ctrl-C and Ctrl-Break stop the command, which gets CTRL_BREAK.
@@ -87,7 +89,8 @@ class _Session:
         self._command = command
         self._roundup = roundup
         self._running: Cmd | Roundup = command
-        self._received: list[int] = []
+        self._request = StopRequest()
+        self._stopped_by: int | None = None
 
     def run(self) -> int:
         """Run both; returns the exit status."""
@@ -101,8 +104,10 @@ class _Session:
         self._running = self._roundup
         _report(ended)
         _report(self._roundup.run())
-        if ended.cause is Cause.CANCELLED and self._received:
-            return 128 + self._received[0]
+        if self._request.at is not None:
+            ignore(STOP_SIGNALS)
+        if ended.cause is Cause.CANCELLED and self._stopped_by is not None:
+            return 128 + self._stopped_by
         return ended.exit_status
 
     def _listen(self) -> None:
@@ -112,18 +117,27 @@ class _Session:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     signal.signal(number, handler)
         if sys.platform != "win32":
+            # Inherited: `env --block-signal`, or a daemon that uses sigwait. We and the command shall hear of signals.
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             with contextlib.suppress(RuntimeError):  # no thread can be started: they are reaped at the end
                 threading.Thread(target=reap_forever, name="reap", daemon=True).start()
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        self._received.append(number)
-        self._running.cancel(grace=None if len(self._received) == 1 else 0)
+        self._stopped_by = self._stopped_by or number
+        self._request, answer = self._request.after(number, time.monotonic())
+        if answer is Answer.STOP:
+            self._running.cancel()
+        elif answer is Answer.HURRY:
+            for each in (self._command, self._roundup):
+                each.cancel(grace=0, hurried=self._request.hurried)
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         self._command.send_signal(number)
 
 
 def _report(ended: Exit) -> None:
+    if ended.hurried is not None:
+        print(f"gracefulexitcmd: killed at once: {ended.hurried}", file=sys.stderr)
     for process in ended.census:
         if process.killed or process.ended_by is None:
             how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"

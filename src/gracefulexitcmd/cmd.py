@@ -37,16 +37,16 @@ class Stoppable:
         """What has been sent so far."""
         return self._execution.signals
 
-    def cancel(self, *, grace: float | None = None) -> None:
+    def cancel(self, *, grace: float | None = None, hurried: str | None = None) -> None:
         """Stop it: the stop signal and SIGCONT now, SIGKILL when the grace, in seconds, is over.
 
         May be called at any time, any number of times and from any thread or signal handler; it never waits, and
         raises nothing but ValueError, where `grace` is not a time. Before the start it keeps a command from
-        starting; after the end it does nothing; a second call can only shorten the delay. SIGKILL is sent by
-        whoever waits for the end.
+        starting; after the end it does nothing; a second call can only shorten the delay; `hurried` is
+        the reason that the `Exit` gives for it. SIGKILL is sent by whoever waits for the end.
         """
         with HandlersHeldBack():
-            self._execution.stop(grace)
+            self._execution.stop(grace, hurried)
 
 
 def drive(execution: Execution) -> Exit:

@@ -46,7 +46,7 @@ class Execution:
         self._begin = begin
         self._lock = threading.Lock()
         self._afterwards = _Afterwards(self._serve_stops)
-        self._stops: deque[float] = deque()
+        self._stops: deque[tuple[float, str | None]] = deque()
         self._run: Run | None = None
         self._holders: tuple[Holder, ...] = ()
 
@@ -80,13 +80,13 @@ class Execution:
             self._ladder = self._ladder.started(time.monotonic(), output=bool(run.streams))
             self._run = run
 
-    def stop(self, grace: float | None) -> None:
+    def stop(self, grace: float | None, hurried: str | None = None) -> None:
         """Send the stop signal now, and SIGKILL after `grace` seconds; stopping again can only shorten that.
 
-        Raises ValueError where `grace` is not a time.
+        `hurried` is the reason where it is shortened. Raises ValueError where `grace` is not a time.
         """
         check_seconds("grace", grace)
-        self._stops.append(self._grace if grace is None else grace)
+        self._stops.append((self._grace if grace is None else grace, hurried))
         self._serve_stops()
 
     def send(self, number: int) -> bool:
@@ -142,16 +142,16 @@ class Execution:
     def _serve_stops(self) -> None:
         while self._stops and self._lock.acquire(blocking=False):
             try:
-                self._stopped(self._stops.popleft())
+                self._stopped(*self._stops.popleft())
             finally:
                 self._lock.release()
 
-    def _stopped(self, grace: float) -> None:
+    def _stopped(self, grace: float, hurried: str | None) -> None:
         if self._run is None and not self._may_be_skipped:
             self._grace = min(self._grace, grace)
         elif self.exit is None:
             self._count_first()
-            self._apply(self._ladder.stopped(time.monotonic(), grace))
+            self._apply(self._ladder.stopped(time.monotonic(), grace, hurried=hurried))
             if self._run is not None:
                 self._run.poller.wake()
 
@@ -224,6 +224,7 @@ class Execution:
             signals=tuple(run.members.signals),
             census=run.members.census(),
             holders=self._holders,
+            hurried=self._ladder.hurried,
             stdout=run.streams.content("stdout"),
             stderr=run.streams.content("stderr"),
         )

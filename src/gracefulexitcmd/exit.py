@@ -84,7 +84,8 @@ class Exit:
 
     `status` is the leader's, as in `subprocess`: a negative number is the signal that ended it. It is None
     when the command was cancelled before it started, when it could not be ended, or when another part of the
-    program took its status. `duration` is in seconds. `stdout` and `stderr` are None unless they were pipes.
+    program took its status. `duration` is in seconds. `hurried` is the reason where the grace was cut short, such as
+    `second Ctrl-C`. `stdout` and `stderr` are None unless they were pipes.
     """
 
     cause: Cause
@@ -94,6 +95,7 @@ class Exit:
     signals: tuple[SignalSent, ...] = ()
     census: tuple[EndedProcess, ...] = ()
     holders: tuple[Holder, ...] = ()
+    hurried: str | None = None
     stdout: bytes | None = None
     stderr: bytes | None = None
 
@@ -105,6 +107,7 @@ class Exit:
             forced=self.forced or others.forced,
             signals=self.signals + sent,
             census=self.census + others.census,
+            hurried=self.hurried or others.hurried,
         )
 
     @property

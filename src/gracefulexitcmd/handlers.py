@@ -10,9 +10,19 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
 NUMBERS = tuple(sorted(_signal.valid_signals()))
+
+
+def ignore(numbers: Iterable[int]) -> None:
+    """Ignore these signals until this process has ended.
+
+    Python sets handlers of its own back to the default when it ends: a repeat that comes then would be its end.
+    """
+    for number in numbers:
+        _signal.signal(number, _signal.SIG_IGN)
 
 
 class HandlersHeldBack:

@@ -65,26 +65,28 @@ class Ladder(NamedTuple):
     output: bool = False
     leader_gone: float | None = None
     deadline: float | None = None
+    hurried: str | None = None
 
     def started(self, now: float, *, output: bool) -> Ladder:
         """The ladder after the command was started; `output` tells whether there are pipes to read."""
         deadline = None if self.timeout is None else now + self.timeout
         return self._replace(phase=Phase.RUNNING, output=output, deadline=deadline)
 
-    def stopped(self, now: float, grace: float, cause: Cause = Cause.CANCELLED) -> Step:
-        """The ladder after somebody wanted the command to end within `grace` seconds, and what to do.
+    def stopped(self, now: float, grace: float, cause: Cause = Cause.CANCELLED, hurried: str | None = None) -> Step:
+        """Return the ladder after a request to end within `grace` seconds, and what to do.
 
-        A stop of what is being stopped can shorten the delay that runs, never lengthen it.
+        A stop of what is being stopped can shorten the delay that runs, never lengthen it; `hurried` is the reason.
         """
+        hurry = self._replace(hurried=self.hurried or hurried)
         match self.phase:
             case Phase.READY:
                 return self._replace(phase=Phase.ENDED, cause=cause), ()
             case Phase.RUNNING:
-                return self._stopping(now, grace, cause), (Action.TERMINATE,)
+                return hurry._stopping(now, grace, cause), (Action.TERMINATE,)
             case Phase.DRAINING if self.cause is Cause.EXITED:
-                return self._stopping(now, grace, cause), (Action.TERMINATE, Action.LOOK)
+                return hurry._stopping(now, grace, cause), (Action.TERMINATE, Action.LOOK)
             case Phase.STOPPING | Phase.DRAINING:
-                return self._hurried(now, grace), ()
+                return hurry._shortened(now, grace), ()
             case Phase.KILLING | Phase.ENDED:
                 return self, ()
             case _:
@@ -158,7 +160,7 @@ class Ladder(NamedTuple):
         reading = grace if self.leader_gone is None else min(self.grace, grace)
         return self._replace(phase=Phase.STOPPING, cause=cause, grace=reading, deadline=now + grace)
 
-    def _hurried(self, now: float, grace: float) -> Ladder:
+    def _shortened(self, now: float, grace: float) -> Ladder:
         assert self.deadline is not None
         return self._replace(grace=min(self.grace, grace), deadline=min(self.deadline, now + grace))
 

@@ -121,7 +121,7 @@ def test_stdin_is_not_read_without_a_command(serve: Serve) -> None:
     assert server.stop() == 0
 
 
-def test_a_second_signal_kills_a_command_that_ignores_the_first(serve: Serve) -> None:
+def test_sigquit_kills_a_command_that_ignores_the_first(serve: Serve) -> None:
     """It would have five seconds else, and here it would not use them up."""
     server = serve("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     stdin(server).write(b"trap 'echo stopping' TERM; echo ready; while :; do sleep 0.02; done\n")
@@ -130,5 +130,5 @@ def test_a_second_signal_kills_a_command_that_ignores_the_first(serve: Serve) ->
     assert server.process.stdout.readline() == b"ready\n"
     server.process.terminate()
     assert server.process.stdout.readline() == b"stopping\n"
-    server.process.terminate()
+    server.process.send_signal(signal.SIGQUIT)
     assert server.wait() == 128 + signal.SIGKILL

@@ -17,6 +17,7 @@ ENDED = Exit(
     forced=True,
     signals=(SignalSent("SIGTERM", 0.25, 2), SignalSent("SIGKILL", 2.25, 1)),
     census=(EndedProcess(12, ("sh", "-c", "x"), "leader", "SIGTERM"), EndedProcess(13, (), "group", None)),
+    hurried="second Ctrl-C",
 )
 
 STATES = {

@@ -102,7 +102,7 @@ def test_server_that_is_stopping_takes_no_calls(serve: Callable[..., Server]) ->
     assert server.wait() == 0
 
 
-def test_second_signal_kills_at_once(serve: Callable[..., Server]) -> None:
+def test_sigquit_kills_at_once(serve: Callable[..., Server]) -> None:
     server = serve()
     job = server.start_ready(IGNORES_TERM)
     chunks = server.client.follow(job)
@@ -111,9 +111,25 @@ def test_second_signal_kills_at_once(serve: Callable[..., Server]) -> None:
     while b"Stopping step" not in next(chunks):
         pass
     began = time.monotonic()
-    assert server.stop(signal.SIGTERM) == 0
+    assert server.stop(signal.SIGQUIT) == 0
     assert time.monotonic() - began < 20
     assert os.listdir(server.temporary) == []
+
+
+def test_repeated_signals_leave_jobs_their_grace(serve: Callable[..., Server]) -> None:
+    """SIGTERM, SIGHUP and SIGINT, as often as they come, are one request."""
+    server = serve()
+    chunks = server.client.follow(
+        server.start_ready("trap 'sleep 1; echo cleaned up; exit' TERM; echo ready; while :; do :; done")
+    )
+    next(chunks)
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        server.process.send_signal(number)
+        time.sleep(0.05)
+    log = b"".join(chunks)
+    assert b"cleaned up\n" in log
+    assert b"Killed" not in log
+    assert (server.wait(), len((server.rest or b"").splitlines())) == (0, 1)
 
 
 def test_a_signal_for_both_processes_is_one_request(serve: Callable[..., Server]) -> None:

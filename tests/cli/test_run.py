@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import stat
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import psutil
@@ -315,17 +317,37 @@ def test_a_signal_stops_the_step_gracefully(tmp_path: Path, number: signal.Signa
     assert json.loads((tmp_path / "r.json").read_text())["status"] == "cancelled"
 
 
-def test_a_second_signal_kills_the_step_at_once(tmp_path: Path) -> None:
+def test_sigquit_kills_the_step_at_once_and_is_reported(tmp_path: Path) -> None:
+    """In the log and in the record."""
     text = "trap 'echo ignored' TERM; echo ready; while :; do :; done"
     (tmp_path / "a.yml").write_text(script(text))
-    with started(tmp_path, "a.yml") as process:
+    with started(tmp_path, "a.yml", "--report", "r.json", stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         assert process.stdout.readline() == "ready\n"
         process.terminate()
         assert process.stdout.readline() == "ignored\n"
-        process.terminate()
+        process.send_signal(signal.SIGQUIT)
         assert process.stdout.read() == ""
+        assert "Killed at once: SIGQUIT\n" in process.stderr.read()
     assert process.returncode == 128 + signal.SIGTERM
+    termination = json.loads((tmp_path / "r.json").read_text())["termination"]
+    assert (termination["forced"], termination["hurried"]) == (True, "SIGQUIT")
+
+
+def test_repeated_requests_leave_the_step_its_grace(tmp_path: Path) -> None:
+    """Five of them, while its trap runs for two seconds."""
+    (tmp_path / "a.yml").write_text(script("trap 'sleep 2; echo cleaned; exit' TERM; echo ready; while :; do :; done"))
+    with started(tmp_path, "a.yml", "--report", "r.json") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(5):
+            process.terminate()
+            time.sleep(random.random() * 0.5)
+        assert process.stdout.read() == "cleaned\n"
+    assert process.returncode == 128 + signal.SIGTERM
+    termination = json.loads((tmp_path / "r.json").read_text())["termination"]
+    assert not {"forced", "hurried"} & termination.keys()
 
 
 def test_a_step_can_ask_for_a_signal_that_the_shell_has_set_to_be_ignored(tmp_path: Path) -> None:
@@ -382,13 +404,15 @@ def test_a_current_directory_that_was_removed_is_told_of(tmp_path: Path) -> None
     assert (ended.returncode, ended.stderr) == (1, "Error: the current directory was removed; go to another one\n")
 
 
-def started(directory: Path, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def started(
+    directory: Path, *arguments: str, before: tuple[str, ...] = (), stderr: int = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*before, sys.executable, "-m", "step_runner", "run", *arguments],
         cwd=directory,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         text=True,
     )
 

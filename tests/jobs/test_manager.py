@@ -286,9 +286,11 @@ async def test_kill_ends_all_jobs_at_once(manager: JobManager) -> None:
         await start(manager, script(IGNORES_TERM), job_id)
         await ready(manager, job_id)
     began = time.monotonic()
-    manager.kill()
-    await asyncio.gather(log(manager, "1"), log(manager, "2"))
+    manager.kill("second Ctrl-C")
+    logs = await asyncio.gather(log(manager, "1"), log(manager, "2"))
     assert time.monotonic() - began < 15
+    assert all(b"Killed at once: second Ctrl-C\n" in each for each in logs)
+    assert {job.termination.ended.hurried for job in manager.all() if job.termination} == {"second Ctrl-C"}
     assert {job.status for job in manager.all()} == {Status.CANCELLED}
 
 

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -130,16 +131,19 @@ def test_ctrl_break_stops_a_step_gracefully(tmp_path: Path, press: Callable[...,
     assert "CTRL_BREAK to 2 processes, 30 s to finish" in output
 
 
-def test_second_ctrl_break_ends_a_step_at_once(tmp_path: Path, press: Callable[..., None]) -> None:
-    """Stand-in for the keys; the end by force proves Windows."""
+def test_second_ctrl_c_ends_a_step_at_once(tmp_path: Path, press: Callable[..., None]) -> None:
+    """Stand-in for the keys; the end by force proves Windows. It counts from one second after the first one on."""
     step = _step_file(tmp_path / "step.yml", ACTOR, "ignore")
     runner = _start("step_runner", "run", str(step), "--graceful-exit-delay", "10m")
     _read_until(runner, "ready")
     press(runner.pid)
     _read_until(runner, "CTRL_BREAK")
-    press(runner.pid)
+    press(runner.pid)  # a repeat changes nothing
+    time.sleep(1)
+    press(runner.pid, ctrl_c=True)
     output = _rest(runner)
     assert runner.returncode == CANCELLED_BY_BREAK, output
+    assert "Killed at once: second Ctrl-C" in output
     assert "Ended 1 process that ignored CTRL_BREAK" in output
 
 

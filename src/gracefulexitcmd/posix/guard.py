@@ -1,6 +1,6 @@
 """Two processes that watch each other, so that neither can die and leave something behind.
 
-The front one keeps the number, the group and the terminal that its caller knows, hands on signals and does nothing
+The front one keeps the number, the group and the terminal that its caller knows, forwards signals and does nothing
 else. The worker runs in a session of its own and does the work. When the worker is killed, the front, to which all
 orphans come then, ends gracefully what is left. When the front is killed, even with its whole process group, the
 worker is told, and can stop gracefully.
@@ -12,13 +12,15 @@ import contextlib
 import os
 import select
 import signal
-import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from gracefulexitcmd.handlers import ignore
 from gracefulexitcmd.posix import linux, process_table, subreaper
 from gracefulexitcmd.posix.container import COOKIE, Container
 from gracefulexitcmd.roundup import Roundup
+from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,19 +35,6 @@ FORWARDED = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-
-HANDED_ON: dict[int, int] = {}
-"""The numbers under which the front hands on what asks to stop.
-
-Who ends a whole control group sends the signal to both processes: what the front has handed on is then no second
-request, which would hurry the end.
-"""
-
-if sys.platform == "linux":
-    first = signal.SIGRTMIN
-    HANDED_ON = {signal.SIGINT: first, signal.SIGTERM: first + 1, signal.SIGHUP: first + 2}
-
-HANDED_BACK = {handed_on: number for number, handed_on in HANDED_ON.items()}
 
 Work: TypeAlias = Callable[["int | None"], int]
 """Does the work and returns the exit status.
@@ -69,24 +58,26 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
         # Inherited, it has the system reap every child, wait(2), and nobody would know how the worker ended.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if process_table.portable or not subreaper.become():
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return work(None)
     left_behind = Container()
     # A process can leave a session, but never enter one, setsid(2): nobody in this one comes from the worker.
     left_behind.spared_session = os.getsid(0)
     front_is_gone, front_is_here = os.pipe()
-    # A signal that comes before the handlers are there would end the front alone.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    # A signal that comes before the handlers are there would end the front alone. What the caller has blocked, and we
+    # have inherited, is unblocked with it: whoever started us wants to be able to stop us.
+    signal.pthread_sigmask(signal.SIG_SETMASK, FORWARDED)
     worker = os.fork()
     if worker != 0:
         os.close(front_is_gone)
-        return _Front(worker, left_behind, grace).watch(before, killed)
+        return _Front(worker, left_behind, grace).watch(killed)
     os.close(front_is_here)
     os.environ.update({COOKIE: left_behind.environment(None)[COOKIE]})
     left_behind.close()
     os.setsid()
     _note_front(os.getppid())
     subreaper.become()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before.difference(HANDED_BACK))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return work(front_is_gone)
 
 
@@ -109,16 +100,17 @@ class _Front:
         self._worker_is_gone = False
         self._reaping = False
         self._ended = False
+        self._request = StopRequest()
 
-    def watch(self, mask: set[signal.Signals | int], killed: Killed) -> int:
+    def watch(self, killed: Killed) -> int:
         """Wait for the worker's end, end what it left behind, and return its exit status."""
         for number in FORWARDED:
             # What was ignored from the start, as nohup(1) has it, stays so; SIGTERM is how CI cancels a job.
             if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._hand_on)
+                signal.signal(number, self._forward)
         signal.signal(signal.SIGCHLD, self._reap)
         self._reap()  # those that have ended before
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         poll = select.poll()  # not select(2), which takes no descriptor above 1023
         poll.register(self._pidfd, select.POLLIN)
         poll.poll()
@@ -128,11 +120,12 @@ class _Front:
         code = os.waitstatus_to_exitcode(status)
         self._left_behind.suspicious = code < 0
         left = None if self._left_behind.surely_empty() else self._roundup.run()
+        if self._request.at is not None:
+            ignore(STOP_SIGNALS)
         if code >= 0:
             return code
-        killer = HANDED_BACK.get(-code, -code)
-        killed(killer, left)
-        return 128 + killer
+        killed(-code, left)
+        return 128 - code
 
     def _reap(self, *_: object) -> None:
         """Take the status of orphans and of what this process has started before it became the front.
@@ -148,11 +141,14 @@ class _Front:
                         subreaper.reap(child)
             self._reaping = False
 
-    def _hand_on(self, number: int, _frame: FrameType | None) -> None:
-        """A signal is for the worker; when that is gone, it hurries the end of what is left."""
-        if self._worker_is_gone:
-            self._roundup.cancel(grace=0)
-        else:
-            signal.pidfd_send_signal(self._pidfd, HANDED_ON.get(number, number))
-            if number in HANDED_ON:  # who was stopped could not act
+    def _forward(self, number: int, _frame: FrameType | None) -> None:
+        """Send a signal to the worker; when that is gone, it can only hurry the end of what is left."""
+        answer = Answer.NOTHING
+        if number in STOP_SIGNALS:
+            self._request, answer = self._request.after(number, time.monotonic())
+        if not self._worker_is_gone:
+            signal.pidfd_send_signal(self._pidfd, number)
+            if number in STOP_SIGNALS:  # a stopped process could not act
                 signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
+        elif answer is Answer.HURRY:
+            self._roundup.cancel(grace=0, hurried=self._request.hurried)

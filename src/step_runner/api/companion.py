@@ -46,9 +46,9 @@ class Companion:
         stopped.cancel()
         return (await ended).exit_status
 
-    def kill(self) -> None:
-        """End it without any more delay."""
-        self._process.cancel(grace=0)
+    def kill(self, hurried: str) -> None:
+        """End it without any more delay, for this reason."""
+        self._process.cancel(grace=0, hurried=hurried)
 
 
 async def _first_byte(stopping: asyncio.Event) -> bool:

@@ -125,6 +125,7 @@ def _set_termination(message: pb.Termination, termination: Termination, detail: 
     message.cause = ended.cause
     message.step = _shortened(termination.step, detail.word)
     message.forced = ended.forced
+    message.hurried = ended.hurried or ""
     if ended.status is not None:
         message.exit_status = exit_code(ended.status)
     for sent in ended.signals:
@@ -143,6 +144,7 @@ def _termination(message: pb.Termination) -> Termination:
             status=message.exit_status if message.HasField("exit_status") else None,
             duration=_total_seconds(message.duration),
             forced=message.forced,
+            hurried=message.hurried or None,
             signals=tuple(
                 SignalSent(sent.name, _total_seconds(sent.after), sent.processes) for sent in message.signals
             ),

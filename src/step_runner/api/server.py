@@ -18,6 +18,7 @@ from step_runner.api.service import Service
 from step_runner.errors import StepRunnerError
 from step_runner.jobs.manager import JobManager
 from step_runner.jobs.signals import on_stop
+from step_runner.runner import notices
 
 if sys.platform == "win32":
     from step_runner.api.door import Door
@@ -29,11 +30,12 @@ else:
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 STDERR = 2
 
 UNTIL_JOBS_END = 10.0**9
-"""Seconds, more than any job may take: the second stop ends the waiting."""
+"""Seconds, more than any job may take: the jobs' own delays end the waiting."""
 
 LAST_CALLS = 1.0
 """Seconds that calls still have when all jobs have ended, to hand on the end of a log."""
@@ -51,10 +53,10 @@ every 10 s, and a step may be silent for hours.
 
 
 class Running(Protocol):
-    """What a second signal ends without any more delay."""
+    """What a second Ctrl-C ends without any more delay."""
 
-    def kill(self) -> None:
-        """End it."""
+    def kill(self, hurried: str) -> None:
+        """End it, for this reason."""
 
 
 class Companion(Running, Protocol):
@@ -79,9 +81,10 @@ async def serve(
 
     What jobs of a step runner that was killed have left in the directory for temporary files is ended meanwhile.
     It also ends when the descriptor `front_is_gone` becomes readable. Then no new calls are taken, all jobs are
-    cancelled gracefully, followers get the end of their logs, and the socket and all temporary files are removed; a
-    second signal kills what is left at once. stderr gets the ready line and errors, if `verbose` also what the server
-    does by itself. Raises StepRunnerError where the socket cannot be had.
+    cancelled gracefully, followers get the end of their logs, and the socket and all temporary files are removed.
+    Repeats of a signal change nothing; a second Ctrl-C at least one second later, and SIGQUIT, kill what is left at
+    once. stderr gets the ready line and errors, if `verbose` also what the server does by itself. Raises
+    StepRunnerError where the socket cannot be had.
     """
     jobs = JobManager(delay, environment)
     with _listening(path, Service(jobs)) as server:
@@ -103,13 +106,13 @@ async def _serve(
         leftovers = Leftovers(tell, _say)
         running.append(leftovers)
         finishing = asyncio.get_running_loop().create_task(leftovers.finish())
-    stopping = _stop_on_signals(running, tell)
+    stopping = asyncio.Event()
     if front_is_gone is not None:
         _stop_when_gone(front_is_gone, stopping)
     # What was made for the start stays as long as the server: the collector need not look through it ever again.
     gc.freeze()
-    _say(f"step-runner is listening on socket {path}")
-    with OrphanReaper():
+    with _stop_on_signals(running, stopping, tell), OrphanReaper():
+        _say(f"step-runner is listening on socket {path}")
         try:
             return await _until_stopped(stopping, companion)
         finally:
@@ -151,19 +154,19 @@ else:
             os.umask(before)
 
 
-def _stop_on_signals(running: Sequence[Running], tell: Callable[[str], None]) -> asyncio.Event:
-    stopping = asyncio.Event()
-
+def _stop_on_signals(
+    running: Sequence[Running], stopping: asyncio.Event, tell: Callable[[str], None]
+) -> AbstractContextManager[None]:
     def stop(number: signal.Signals) -> None:
         stopping.set()
         tell(f"received {number.name}: stopping all jobs")
 
-    def kill() -> None:
+    def kill(hurried: str) -> None:
+        tell(notices.hurried(hurried))
         for each in running:
-            each.kill()
+            each.kill(hurried)
 
-    on_stop(stop, kill)
-    return stopping
+    return on_stop(stop, kill)
 
 
 def _stop_when_gone(descriptor: int, stopping: asyncio.Event) -> None:

@@ -57,8 +57,9 @@ def command(
     Steps run in CI_PROJECT_DIR. They see the variables CI_*, GITLAB_* and DOCKER_* of the job as ${{ vars.NAME }},
     and have nothing of the job's environment but PATH, the locale, proxies and the like.
 
-    SIGTERM or SIGINT stops the running step gracefully, a second one kills it at once. It is stopped too when nobody
-    reads the output any more, because the CI engine is gone. The exit status is 0, that of the command that failed,
+    SIGTERM, SIGINT or SIGHUP stops the running step gracefully; repeats change nothing. A second Ctrl-C, at least one
+    second after that, and SIGQUIT kill it at once. It is stopped too when nobody reads the output any more, because
+    the CI engine is gone. The exit status is 0, that of the command that failed,
     128 plus the signal when it was stopped, and 1 for anything else.
     """
     click.echo(f"step-runner {__version__}", err=True)

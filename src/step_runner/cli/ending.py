@@ -23,6 +23,8 @@ def ending(job: JobStatus) -> Iterator[str]:
         return
     ended = job.termination.ended
     yield f'step "{job.termination.step}": {_signals(ended)}'
+    if ended.hurried is not None:
+        yield f"killed at once: {ended.hurried}"
     yield from _force(ended)
 
 

@@ -23,8 +23,7 @@ STDOUT, STDERR = 1, 2
 def execute(run: LocalRun, wanted: Records) -> int:
     """Run a function, show its output, write the records; returns the status to exit with.
 
-    SIGINT, SIGTERM and SIGHUP stop it gracefully, a second one at once. Raises StepRunnerError where it cannot be
-    started.
+    SIGINT, SIGTERM and SIGHUP stop it gracefully. Raises StepRunnerError where it cannot be started.
     """
     result = asyncio.run(_run(run))
     records.write(wanted, result)

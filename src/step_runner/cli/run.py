@@ -71,8 +71,9 @@ def command(
     REFERENCE is a step file, a directory, or any other reference; a text that begins with `func:` is read as an
     item of a run list. Local step files are checked before anything runs.
 
-    Ctrl-C or SIGTERM stops the running step gracefully, a second one kills it at once. The exit status is 0, that
-    of the command that failed, 128 plus the signal when it was stopped, and 1 for anything else.
+    Ctrl-C, SIGTERM or SIGHUP stops the running step gracefully; repeats change nothing. A second Ctrl-C, at least one
+    second after that, and SIGQUIT kill it at once. The exit status is 0, that of the command that failed, 128 plus
+    the signal when it was stopped, and 1 for anything else.
     """
     wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
     git = GitOptions(git_url, git_rev, git_dir)

@@ -11,6 +11,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from gracefulexitcmd.stop_request import HURRY_AFTER
+
 if TYPE_CHECKING:
     from gracefulexitcmd import Exit
 
@@ -51,8 +53,7 @@ class Plain:
         """The line about the step says it."""
 
     def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
-        """A step can have less time than the job."""
-        self.stopping(grace)
+        """The line about the stop says it."""
 
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         """The line about the end says it."""
@@ -76,6 +77,7 @@ class Terminal(Plain):
         self._fetching = ""
         self._since = time.monotonic()
         self._kill_at: float | None = None
+        self._hurry_from = math.inf
         self._at_line_start = True
         self._drawn = b""
         self._ended = False
@@ -102,7 +104,15 @@ class Terminal(Plain):
         self._fetching = _printable(text[:1].upper() + text[1:])
 
     def stopping(self, grace: float) -> None:
-        """The line shows the time that is left."""
+        """The line shows the time that is left, and how to shorten it as soon as that is possible."""
+        self._hurry_from = time.monotonic() + HURRY_AFTER
+        self._count_down(grace)
+
+    def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
+        """A step can have less time than the job."""
+        self._count_down(grace)
+
+    def _count_down(self, grace: float) -> None:
         self._kill_at = time.monotonic() + grace
         self._draw()
 
@@ -154,7 +164,8 @@ class Terminal(Plain):
     def _text(self, now: float) -> str:
         if self._kill_at is not None:
             left = max(0, math.ceil(self._kill_at - now))
-            return f"Stopping{self._step}: {left} s left, Ctrl-C again to kill it"
+            hint = ", Ctrl-C again kills at once" if now >= self._hurry_from else ""
+            return f"Stopping{self._step}: {left} s left{hint}"
         if self._fetching:
             return self._fetching
         return f"{'Running' if self._step else 'Starting'}{self._step}: {int(now - self._since)} s"

@@ -32,7 +32,10 @@ Examples:
 @click.option("--verbose", is_flag=True, help="Say on stderr what the server does, and not only errors.")
 @click.argument("arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 def command(path: str | None, graceful_exit_delay: float, verbose: bool, arguments: tuple[str, ...]) -> int:
-    """Serve the API on a unix socket until SIGTERM or SIGINT, then stop all jobs gracefully.
+    """Serve the API on a unix socket until SIGTERM, SIGINT or SIGHUP, then stop all jobs gracefully.
+
+    Repeats of a signal change nothing. A second Ctrl-C, at least one second after the first signal, and SIGQUIT kill
+    what still runs at once.
 
     DIR is the directory for the socket, by default the one for temporary files; before a COMMAND it is written with a
     slash. With a COMMAND the server also runs

@@ -70,9 +70,11 @@ class Job(Generic[Log]):
         """Ask the job to stop; nothing happens when it was asked before or has ended."""
         self._proc.cancel()
 
-    def kill(self) -> None:
-        """End what the job runs without any more delay."""
-        self._proc.kill()
+    def kill(self, hurried: str | None = None) -> None:
+        """End what the job runs without any more delay; the log gives the reason."""
+        if hurried is not None and not self.status.finished:
+            self.log.notice(notices.hurried(hurried))
+        self._proc.kill(hurried)
 
     async def close(self) -> None:
         """Stop the job, wait for its end and remove everything of it.
@@ -125,7 +127,7 @@ class Job(Generic[Log]):
             roundup = AsyncRoundup(self.container, self._proc.time_left, stopping=self._tell_stop)
             self.status = state.stopping(state.started_step(self.status, ""), time.time() + self._proc.time_left)
             roundup.begin()
-            with self._proc.listening(lambda grace: roundup.cancel(grace=grace)):
+            with self._proc.listening(lambda grace: roundup.cancel(grace=grace, hurried=self._proc.hurried)):
                 self._tell_end(await roundup.wait())
 
     def _tell_stop(self, sent: SignalSent, grace: float) -> None:

@@ -45,11 +45,11 @@ class Leftovers:
         for directory in _directories(REMOVED):
             await asyncio.to_thread(remove, directory)
 
-    def kill(self) -> None:
-        """End what is left without any more delay."""
+    def kill(self, hurried: str) -> None:
+        """End what is left without any more delay, for this reason."""
         self._killed = True
         for roundup in self._roundups:
-            roundup.cancel(grace=0)
+            roundup.cancel(grace=0, hurried=hurried)
 
     async def _finish(self, directory: str, at_once: asyncio.Semaphore) -> None:
         await at_once.acquire()

@@ -66,7 +66,8 @@ class Watcher(Observer, Protocol):
 async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
     """Run a function to its end.
 
-    The first SIGINT, SIGTERM or SIGHUP, on Windows Ctrl-C or Ctrl-Break, stops it gracefully, the second at once.
+    SIGINT, SIGTERM and SIGHUP, on Windows Ctrl-C and Ctrl-Break, stop it gracefully; a second Ctrl-C at least one
+    second later, and SIGQUIT, kill it at once.
     The exit status is 0, that of the command that failed, 128 plus the signal when it was stopped (SIGPIPE when the
     other end of a pipe was gone), 1 for anything else. Raises StepRunnerError where it cannot be started.
     """
@@ -90,8 +91,7 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
         debug=run.debug,
     )
     stopper = _Stopper(job, run.graceful_exit_delay, watcher)
-    on_stop(stopper.stop, job.kill)
-    with OrphanReaper(), _watched(run.stop_when_gone, stopper):
+    with on_stop(stopper.stop, job.kill), OrphanReaper(), _watched(run.stop_when_gone, stopper):
         try:
             job.start(run.function, context, run.timeout)
             await job.finished.wait()
@@ -115,8 +115,8 @@ class _Stopper:
         if not self._stopped:
             self._stopped = True
             self.stopped_by = number
-            self._job.cancel()
             self._watcher.stopping(self._grace)
+            self._job.cancel()
 
 
 def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> AbstractContextManager[None]:

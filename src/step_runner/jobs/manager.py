@@ -118,12 +118,12 @@ class JobManager:
         if faults:
             raise faults[0]
 
-    def kill(self) -> None:
-        """End what all jobs run without any more delay."""
+    def kill(self, hurried: str) -> None:
+        """End what all jobs run without any more delay, for this reason."""
         for start in self._starting.values():
-            start.proc.kill()
+            start.proc.kill(hurried)
         for job in self._jobs.values():
-            job.kill()
+            job.kill(hurried)
 
     async def _remove_started(self, job_id: str, start: _Start) -> None:
         await start.over.wait()

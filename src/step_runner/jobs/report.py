@@ -114,6 +114,7 @@ def _termination(termination: Termination) -> Json:
     status = {} if ended.status is None else {"exitStatus": ended.status}
     return {"step": termination.step, "cause": str(ended.cause), **status} | _filled(
         forced=ended.forced,
+        hurried=ended.hurried,
         duration=round(ended.duration, 6),
         signals=[
             {"name": sent.name, "after": round(sent.after, 6), "processes": sent.processes} for sent in ended.signals

@@ -6,45 +6,51 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections import Counter
+import time
 from typing import TYPE_CHECKING
 
+from gracefulexitcmd.handlers import ignore
+from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 if sys.platform == "win32":
-    STOP_SIGNALS = (signal.SIGINT, signal.SIGBREAK)
     OF_THE_BACKGROUND: tuple[signal.Signals, ...] = ()
-    HANDED_ON: dict[int, int] = {}
 else:
-    from gracefulexitcmd.posix.guard import HANDED_ON
-
-    STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     OF_THE_BACKGROUND = (signal.SIGINT, signal.SIGQUIT)
 
 
-def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[], object]) -> None:
-    """Have the running loop call `stop` when a stop signal comes, and `hurry` whenever one comes again.
+@contextlib.contextmanager
+def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[str], object]) -> Iterator[None]:
+    """In this block, have the running loop call `stop` when a stop signal comes, and `hurry` if it is hurried.
 
-    One that comes directly and once more from the process that watches this one was sent to both: that is one request.
+    `stop` gets the signal, `hurry` the reason. When the block ends after a request, later repeats are ignored.
+
+    A repeat of SIGTERM, SIGHUP or SIGINT changes nothing, but a second Ctrl-C one second later and SIGQUIT hurry.
     What nohup(1), or a shell that runs us in the background, has set to be ignored stays so. SIGTERM is how CI cancels
     a job, which must work even below a shell that ignores it.
     """
-    asked: Counter[bool] = Counter()
+    request = StopRequest()
     _ignore_alone()
 
-    def receive(number: signal.Signals, handed_on: bool) -> None:
-        asked[handed_on] += 1
-        if asked.total() == 1:
+    def receive(number: signal.Signals) -> None:
+        nonlocal request
+        first = request.at is None
+        request, answer = request.after(number, time.monotonic())
+        if first:
             stop(number)
-        elif asked[handed_on] > 1:
-            hurry()
+        if answer is Answer.HURRY and request.hurried is not None:
+            hurry(request.hurried)
 
     for number in STOP_SIGNALS:
         if number is signal.SIGTERM or signal.getsignal(number) not in (signal.SIG_IGN, _nothing):
-            _on_signal(number, number, False, receive)
-            if number in HANDED_ON:
-                _on_signal(HANDED_ON[number], number, True, receive)
+            _on_signal(number, receive)
+    try:
+        yield
+    finally:
+        if request.at is not None:
+            _ignore_repeats()
 
 
 def _ignore_alone() -> None:
@@ -62,17 +68,23 @@ def _nothing(_number: int, _frame: object) -> None:
     pass
 
 
-def _on_signal(
-    received: int, number: signal.Signals, handed_on: bool, receive: Callable[[signal.Signals, bool], object]
-) -> None:
+def _on_signal(number: signal.Signals, receive: Callable[[signal.Signals], object]) -> None:
     loop = asyncio.get_running_loop()
     if sys.platform != "win32":
-        loop.add_signal_handler(received, receive, number, handed_on)
+        loop.add_signal_handler(number, receive, number)
         return
 
     def handler(_number: int, _frame: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed: there is nothing left to stop
-            loop.call_soon_threadsafe(receive, number, handed_on)
+            loop.call_soon_threadsafe(receive, number)
 
     # No loop of Windows has signal handlers, but each is woken by a signal.
-    signal.signal(received, handler)
+    signal.signal(number, handler)
+
+
+def _ignore_repeats() -> None:
+    """Ignore what comes now: a loop that closes, and Python, set signals back to the default, which ends a process."""
+    if sys.platform != "win32":
+        for number in STOP_SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+    ignore(STOP_SIGNALS)

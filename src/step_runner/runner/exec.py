@@ -129,7 +129,7 @@ class _Others:
     def stop(self, left: float) -> None:
         """Stop it within the seconds that are left; again, to shorten them."""
         if self._roundup is not None:
-            self._roundup.cancel(grace=left)
+            self._roundup.cancel(grace=left, hurried=self._job.proc.hurried)
         elif self._process.pid is not None and sys.platform != "win32":  # where a command never stops others
             others = Others(self._job.container, self._process.pid)
             roundup = AsyncRoundup(others, left, stopping=self._tell_stop)
@@ -157,7 +157,7 @@ def _stop(
     """Stop the process; its own grace can only be shorter than what is left of the job's."""
     grace = left if own is None else min(own, left)
     job.observer.step_stopping(path, grace)
-    process.cancel(grace=grace)
+    process.cancel(grace=grace, hurried=job.proc.hurried)
     if others is not None:
         others.stop(left)
 

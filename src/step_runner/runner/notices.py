@@ -23,6 +23,11 @@ def stopping_left_behind(sent: SignalSent, grace: float) -> tuple[str, ...]:
     return (stopping("what steps have left behind", sent, grace),) if sent.processes else ()
 
 
+def hurried(reason: str) -> str:
+    """The line for the moment when the grace is cut short."""
+    return f"Killed at once: {reason}"
+
+
 def ended(exit_: Exit) -> tuple[str, ...]:
     """The lines for the end: who needed force, and who could not be ended at all."""
     signal = exit_.signals[0].name if exit_.signals else "SIGTERM"

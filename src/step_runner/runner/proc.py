@@ -30,6 +30,8 @@ class Proc:
         self.graceful_exit_delay = graceful_exit_delay
         self._cause: Cause | None = None
         self._killed = False
+        self.hurried: str | None = None
+        """Why it was killed before the delay was over, such as `second Ctrl-C`; None where it was not."""
         self._cancelled_at = math.inf
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
@@ -62,8 +64,10 @@ class Proc:
             listeners = tuple(self._listeners)
         self._tell(listeners)
 
-    def kill(self) -> None:
-        """Stop what runs at once, whether it was cancelled before or not."""
+    def kill(self, hurried: str | None = None) -> None:
+        """Stop what runs at once, whether it was cancelled before or not; `hurried` is the reason."""
+        with self._lock:
+            self.hurried = self.hurried or hurried
         self.cancel()
         with self._lock:
             self._killed = True

@@ -204,7 +204,7 @@ class StatusError(_message.Message):
     def __init__(self, kind: _Optional[_Union[StatusError.Kind, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Termination(_message.Message):
-    __slots__ = ("cause", "step", "exit_status", "forced", "signals", "census", "duration")
+    __slots__ = ("cause", "step", "exit_status", "forced", "signals", "census", "duration", "hurried")
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     EXIT_STATUS_FIELD_NUMBER: _ClassVar[int]
@@ -212,6 +212,7 @@ class Termination(_message.Message):
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     CENSUS_FIELD_NUMBER: _ClassVar[int]
     DURATION_FIELD_NUMBER: _ClassVar[int]
+    HURRIED_FIELD_NUMBER: _ClassVar[int]
     cause: str
     step: str
     exit_status: int
@@ -219,7 +220,8 @@ class Termination(_message.Message):
     signals: _containers.RepeatedCompositeFieldContainer[SignalSent]
     census: _containers.RepeatedCompositeFieldContainer[EndedProcess]
     duration: _duration_pb2.Duration
-    def __init__(self, cause: _Optional[str] = ..., step: _Optional[str] = ..., exit_status: _Optional[int] = ..., forced: bool = ..., signals: _Optional[_Iterable[_Union[SignalSent, _Mapping]]] = ..., census: _Optional[_Iterable[_Union[EndedProcess, _Mapping]]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    hurried: str
+    def __init__(self, cause: _Optional[str] = ..., step: _Optional[str] = ..., exit_status: _Optional[int] = ..., forced: bool = ..., signals: _Optional[_Iterable[_Union[SignalSent, _Mapping]]] = ..., census: _Optional[_Iterable[_Union[EndedProcess, _Mapping]]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., hurried: _Optional[str] = ...) -> None: ...
 
 class SignalSent(_message.Message):
     __slots__ = ("name", "after", "processes")

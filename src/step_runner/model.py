@@ -225,7 +225,11 @@ class ExecResult(Struct, frozen=True):
 
 
 class StepResult(Struct, frozen=True):
-    """What one step did, with everything expanded; `sub_results` are the steps that it ran itself."""
+    """What one step did, with everything expanded; `sub_results` are the steps that it ran itself.
+
+    `inputs` are those that it was given, without defaults. `step_env` is the whole environment that its function
+    found, `env` the same with what the function sets itself: both as they were before it ran.
+    """
 
     name: str
     call: Reference | Script | None

@@ -125,6 +125,11 @@ def test_steps_run_in_the_project_and_references_start_at_the_current_directory(
     assert (ended.status, ended.stdout) == (0, f"{tmp_path}/project\n[]\n")
 
 
+def test_work_dir_without_project_ends_with_no_slash(ci: Ci, tmp_path: Path) -> None:
+    ended = ci(script("echo ${{ work_dir }}; pwd; echo $PWD"))
+    assert ended.stdout == f"{tmp_path}\n" * 3
+
+
 def test_a_failing_step_gives_its_status_and_ends_the_job(ci: Ci, tmp_path: Path) -> None:
     ended = ci(script("exit 7", "echo ran"), "--write-steps-results")
     assert (ended.status, ended.stdout) == (7, "")

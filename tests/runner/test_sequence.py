@@ -13,7 +13,7 @@ from gracefulexitcmd import Cause
 from step_runner.errors import CommandError, StoppedError, causes, exit_status, message
 from step_runner.expression import Secret
 from step_runner.jobs.resolver import resolve
-from step_runner.model import ExecResult, Local, Script, Status
+from step_runner.model import Dynamic, ExecResult, Local, Script, Status
 
 if TYPE_CHECKING:
     from tests.runner.conftest import Workshop
@@ -240,12 +240,44 @@ async def test_result_tells_what_ran_with_everything_expanded(workshop: Workshop
     assert outcome.result is not None
     (result,) = outcome.result.sub_results
     assert (result.name, result.call, result.inputs) == ("a", Local(path="./show"), {"n": 3})
-    assert result.step_env == {"S": "job"}
+    assert {name: result.step_env.get(name) for name in "FSV"} == {"F": None, "S": "job", "V": "job"}
     assert {name: result.env[name] for name in "FSV"} == {"F": "f", "S": "job", "V": "job"}
     assert result.exec_result == ExecResult(
         command=("sh", "-c", "exit 3", "x"), work_dir=str(workshop.work_dir), exit_code=3
     )
     assert result.function.spec.inputs["n"].type == "number"
+
+
+async def test_result_holds_given_inputs_without_defaults(workshop: Workshop) -> None:
+    inputs = {"a": {"type": "string"}, "b": {"type": "number", "default": 1}}
+    workshop.write("show", command("true", spec={"inputs": inputs}))
+    outcome = await workshop.run(
+        run_list({"name": "a", "step": "./show", "inputs": {"a": "${{ vars.x }}"}}), variables={"x": "given"}
+    )
+    assert outcome.result is not None
+    assert outcome.result.sub_results[0].inputs == {"a": "given"}
+
+
+async def test_result_holds_environment_before_exports(workshop: Workshop) -> None:
+    """A sequence, and a step of it, show what they found; the next step finds what the one before has exported."""
+    export = 'echo \'{"name":"E","value":"1"}\' > ${{ export_file }}'
+    workshop.write("both", run_list({"name": "a", "script": export}, {"name": "b", "script": "true"}))
+    outcome = await workshop.run(run_list({"name": "outer", "step": "./both"}), env={"E": "0"})
+    assert outcome.result is not None
+    (outer,) = outcome.result.sub_results
+    first, second = outer.sub_results
+    assert [each.env["E"] for each in (outcome.result, outer, first, second)] == ["0", "0", "0", "1"]
+    assert [each.step_env["E"] for each in (outer, first, second)] == ["0", "0", "1"]
+    assert outcome.result.step_env == {}
+    assert (first.exports, second.exports) == ({"E": "1"}, {})
+
+
+async def test_result_names_references_expanded(workshop: Workshop) -> None:
+    workshop.write("show", command("true"))
+    steps = run_list({"name": "a", "step": "${{ vars.where }}/show"})
+    outcome = await workshop.run(steps, variables={"where": str(workshop.work_dir)})
+    assert outcome.result is not None
+    assert outcome.result.sub_results[0].call == Dynamic(template=f"{workshop.work_dir}/show")
 
 
 async def test_result_of_a_script_names_it(workshop: Workshop) -> None:

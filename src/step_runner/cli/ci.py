@@ -74,7 +74,7 @@ def _ci(graceful_exit_delay: float, wanted: records.Records, front_is_gone: int 
 
     run = LocalRun(
         function=_function(os.environ.get(STEPS, "")),
-        work_dir=os.path.join(current_directory(), os.environ.get("CI_PROJECT_DIR", "")),
+        work_dir=os.path.join(current_directory(), *filter(None, [os.environ.get("CI_PROJECT_DIR")])),
         env={name: value for name, value in os.environ.items() if name in PASSED_ON},
         variables={name: value for name, value in os.environ.items() if name.startswith(JOB_VARIABLES)},
         graceful_exit_delay=graceful_exit_delay,

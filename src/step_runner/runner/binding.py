@@ -18,21 +18,23 @@ T = TypeVar("T")
 Scope: TypeAlias = Mapping[str, Any]
 
 
-def bind_inputs(step: Step, spec: Spec, scope: Scope) -> dict[str, Value | Secret]:
-    """The values of the function's inputs, the step's expanded in the caller's scope, else the defaults.
+def expand_inputs(step: Step, spec: Spec, scope: Scope) -> dict[str, Value | Secret]:
+    """Return the inputs that a step gives, expanded in the caller's scope.
 
-    Raises InputError for an unknown input, one that is missing, an expression that fails, or a sensitive value
-    for an input that is not declared to be sensitive.
+    Raises InputError for an input that the function does not have, and for an expression that fails.
     """
     inputs = _expand_keys("input", step.inputs, scope)
     for name in inputs:
         if name not in spec.inputs:
             raise InputError(f'step does not accept input with name "{name}"{_known(spec)}')
-    return assign({name: _expand_input(name, value, scope) for name, value in inputs.items()}, spec)
+    return {name: _expand_input(name, value, scope) for name, value in inputs.items()}
 
 
 def assign(given: Mapping[str, Value | Secret], spec: Spec) -> dict[str, Value | Secret]:
-    """The values of all inputs of a spec: those given, else the defaults. Raises InputError."""
+    """Return the values of all inputs of a spec: those given, else the defaults.
+
+    Raises InputError for an input that is missing, and for a sensitive value where the spec does not allow one.
+    """
     return {name: _assign(name, parameter, given) for name, parameter in spec.inputs.items()}
 
 

@@ -63,14 +63,19 @@ async def run_root(function: Function, job: GlobalContext) -> Outcome:
     with job.step_files() as files:
         inputs = binding.assign({}, function.spec)
         context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
-        return await _run_function(function, context, _Call())
+        return await _run_function(function, context, _Call(env=context.plain_environment()))
 
 
 class _Call(NamedTuple):
-    """How a function came to be called; a job's own function was not called by a step."""
+    """How a function came to be called, with everything expanded; a job's own function was not called by a step.
 
-    step: Step | None = None
-    env: Mapping[str, str | Secret] = {}
+    `env` is the whole environment that the function finds.
+    """
+
+    env: Mapping[str, str]
+    name: str = ""
+    reference: Reference | Script | None = None
+    inputs: Mapping[str, Value] = {}
 
 
 # A step of a sequence.
@@ -81,8 +86,8 @@ async def _run_step(step: Step, caller: StepsContext) -> Outcome:
     try:
         _refuse_when_cancelled(caller.job)
         with caller.job.step_files() as files:
-            function = await _find_function(step, caller, files)
-            context, call = _enter(step, function, caller, files)
+            reference, function = await _find_function(step, caller, files)
+            context, call = _enter(step, reference, function, caller, files)
             outcome = await _run_function(function, context, call)
     except StepRunnerError as error:
         return Outcome(error=StepError(step.name, error))
@@ -98,15 +103,17 @@ def _refuse_when_cancelled(job: GlobalContext) -> None:
         raise StoppedError(f"not started because {why}", timeout=timeout)
 
 
-async def _find_function(step: Step, caller: StepsContext, files: StepFiles) -> Function:
+async def _find_function(step: Step, caller: StepsContext, files: StepFiles) -> tuple[Reference | Script, Function]:
+    """The function that a step calls, and its reference without expressions."""
     if isinstance(step.call, Script):
-        return SCRIPT
+        return step.call, SCRIPT
     if len(caller.path) >= DEEPEST:
         chain = " > ".join((*caller.path[:4], "...", step.name))
         raise InputError(f"functions call each other more than {DEEPEST} deep ({chain}): does one call itself?")
     try:
         reference = _expand_reference(step.call, caller.scope(files))
-        return await caller.job.resolve(reference, caller.directory, partial(_step_environment, step, caller, files))
+        environment = partial(_step_environment, step, caller, files)
+        return reference, await caller.job.resolve(reference, caller.directory, environment)
     except StoppedError:
         raise
     except StepRunnerError as error:
@@ -133,19 +140,22 @@ def _expand_reference(reference: Reference, scope: binding.Scope) -> Reference:
     raise InputError(f"the reference is an expression again after {MOST_EXPANSIONS} expansions: {text}")
 
 
-def _enter(step: Step, function: Function, caller: StepsContext, files: StepFiles) -> tuple[StepsContext, _Call]:
+def _enter(
+    step: Step, reference: Reference | Script, function: Function, caller: StepsContext, files: StepFiles
+) -> tuple[StepsContext, _Call]:
     scope = caller.scope(files if function is SCRIPT else None)
-    inputs = binding.bind_inputs(_with_script_input(step), function.spec, scope)
+    given = binding.expand_inputs(_with_script_input(step), function.spec, scope)
     env = binding.expand_env(step.env, scope, "env")
     context = StepsContext(
         job=caller.job,
         path=(*caller.path, step.name),
         directory=caller.directory if function is SCRIPT else function.directory,
         files=files,
-        inputs=inputs,
+        inputs=binding.assign(given, function.spec),
         overrides={**caller.overrides, **env},
     )
-    return context, _Call(step, env)
+    inputs = {name: reveal(value) for name, value in given.items()}
+    return context, _Call(context.plain_environment(), step.name, reference, inputs)
 
 
 def _with_script_input(step: Step) -> Step:
@@ -173,13 +183,14 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
     exports: Mapping[str, str] = {}
     exec_result: ExecResult | None = None
     error: Exception | None
+    env = call.env
     try:
         _refuse_when_cancelled(job)
-        job.sink.notice(f"Running step name={call.step.name if call.step else ''}")
-        context = _with_own_env(function, context)
+        job.sink.notice(f"Running step name={call.name}")
+        context, env = _with_own_env(function, context, env)
         argv, work_dir = _expand_exec(function, body, context)
         given = _expand_input(body, context)
-        command = Command(argv, work_dir, context.plain_environment(), given, body.stop)
+        command = Command(argv, work_dir, env, given, body.stop)
         context.files.make()
         exec_result, error = await run_command(command, context.path, job)
         if error is None:
@@ -188,7 +199,7 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
             job.export(exports, context.path)
     except StepRunnerError as raised:
         error = raised
-    result = _result(function, context, call, outputs, error, exports=exports, exec_result=exec_result)
+    result = _result(function, env, call, outputs, error, exports=exports, exec_result=exec_result)
     return Outcome(result, outputs, error)
 
 
@@ -196,8 +207,9 @@ async def _run_sequence(function: Function, body: Sequence, context: StepsContex
     outputs: Outputs = {}
     results: list[StepResult] = []
     error: Exception | None = None
+    env = call.env
     try:
-        context = _with_own_env(function, context)
+        context, env = _with_own_env(function, context, env)
         for step in body.steps:
             outcome = await _run_step(step, context)
             results += [outcome.result] if outcome.result is not None else []
@@ -209,14 +221,18 @@ async def _run_sequence(function: Function, body: Sequence, context: StepsContex
             outputs = _sequence_outputs(function.spec, body, context)
     except StepRunnerError as raised:
         error = raised
-    return Outcome(_result(function, context, call, outputs, error, sub_results=tuple(results)), outputs, error)
+    return Outcome(_result(function, env, call, outputs, error, sub_results=tuple(results)), outputs, error)
 
 
-def _with_own_env(function: Function, context: StepsContext) -> StepsContext:
+def _with_own_env(
+    function: Function, context: StepsContext, env: Mapping[str, str]
+) -> tuple[StepsContext, Mapping[str, str]]:
+    """The context and the environment with what the function sets itself."""
     if not function.env:
-        return context
+        return context, env
     own = binding.expand_env(function.env, context.scope(), "expand step env: env variable")
-    return replace(context, overrides={**context.overrides, **own})
+    context = replace(context, overrides={**context.overrides, **own})
+    return context, context.plain_environment()
 
 
 def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str, ...], str]:
@@ -285,7 +301,7 @@ def _marked(outputs: Outputs, spec: Spec) -> Outputs:
 
 def _result(
     function: Function,
-    context: StepsContext,
+    env: Mapping[str, str],
     call: _Call,
     outputs: Outputs,
     error: Exception | None,
@@ -295,13 +311,13 @@ def _result(
     sub_results: tuple[StepResult, ...] = (),
 ) -> StepResult:
     return StepResult(
-        name=call.step.name if call.step else "",
-        call=call.step.call if call.step else None,
-        inputs={name: reveal(value) for name, value in context.inputs.items()},
+        name=call.name,
+        call=call.reference,
+        inputs=call.inputs,
         function=function,
         status=Status.SUCCESS if error is None else _status(error),
-        env=context.plain_environment(),
-        step_env={name: str(reveal(value)) for name, value in call.env.items()},
+        env=env,
+        step_env=call.env if call.reference is not None else {},
         outputs={name: reveal(value) for name, value in outputs.items()},
         exports=exports,
         exec_result=exec_result,

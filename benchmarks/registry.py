@@ -146,7 +146,7 @@ def _run(setting: Setting, reference: str) -> float:
     calls = "".join(f"  - {{name: s{number}, func: {reference!r}}}\n" for number in range(STEPS))
     steps.write_text("{}\n---\nrun:\n" + calls)
     command = [sys.executable, "-m", "step_runner", "run", str(steps)]
-    env = {**os.environ, "TMPDIR": str(setting.directory)}
+    env = {**os.environ, "TMPDIR": str(setting.directory), "XDG_CACHE_HOME": str(setting.directory)}
     return seconds(lambda: subprocess.run(command, env=env, capture_output=True, check=True))
 
 

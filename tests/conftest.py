@@ -90,6 +90,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch, runtime: Path) -> Iterator[str]:
     """
     directory = tempfile.mkdtemp(prefix="t-")
     monkeypatch.setenv("TMPDIR", directory)
+    monkeypatch.setenv("XDG_CACHE_HOME", directory)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setattr(tempfile, "tempdir", directory)
     yield directory

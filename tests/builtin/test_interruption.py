@@ -58,4 +58,4 @@ async def test_cancel_ends_a_function_that_a_registry_keeps_waiting(
 
 
 def cached() -> list[Path]:
-    return list(Path(os.environ["TMPDIR"]).glob("step-runner-cache/entries/*"))
+    return list(Path(os.environ["XDG_CACHE_HOME"]).glob("step-runner/functions/entries/*"))

@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from step_runner.fetch.cache_root import VARIABLE
 from step_runner.fetch.disk import disk_reason
 
 
@@ -19,7 +20,7 @@ from step_runner.fetch.disk import disk_reason
     ids=["system", "library", "nobody"],
 )
 def test_reason_is_told_in_the_words_of_who_knows_it(error: OSError, reason: str) -> None:
-    assert disk_reason(error) == f"it cannot be written: {reason}; make room, or set TMPDIR to another directory"
+    assert disk_reason(error) == f"it cannot be written: {reason}; make room, or set {VARIABLE} to another directory"
 
 
 def test_user_of_windows_who_may_make_no_links_is_told_how_to_be_allowed() -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +19,7 @@ from step_runner.model import ErrorKind, RunRequest, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.support.registry import RegistryServer
 
@@ -79,7 +79,6 @@ async def test_function_of_a_git_repository_is_fetched_and_run(
     log = await run(manager, greet_by_git(git_repository))
     assert log == b"Running step name=greet\nhello from git\n"
     assert manager.status("1").status is Status.SUCCESS
-    shutil.rmtree(Path(temporary, "step-runner-cache"))
 
 
 @pytest.mark.parametrize("form", ["short", "long"])
@@ -92,7 +91,6 @@ async def test_function_of_a_registry_is_fetched_and_run_without_a_step_of_its_o
     parts = {"registry": registry.host, "repository": repository, "tag": "1.0", "dir": "x", "file": "hello.yml"}
     log = await run(manager, {"name": "greet", "func": short if form == "short" else {"oci": parts}})
     assert log == b"Running step name=greet\nhello from OCI\n"
-    shutil.rmtree(Path(temporary, "step-runner-cache"))
 
 
 @pytest.mark.parametrize("where", ["step", "earlier step"])
@@ -109,7 +107,6 @@ async def test_credentials_come_from_the_environment_of_the_step(
         line = json.dumps({"name": "DOCKER_AUTH_CONFIG", "value": config})
         log = await run(manager, {"name": "login", "script": f"echo '{line}' > ${{{{ export_file }}}}"}, greet)
     assert log.endswith(b"Running step name=greet\nhello Ada\n")
-    shutil.rmtree(Path(temporary, "step-runner-cache"))
 
 
 async def test_function_that_cannot_be_fetched_fails_its_step_without_a_secret(
@@ -150,4 +147,4 @@ async def test_cancel_ends_a_fetch_that_gets_no_answer(
     job = manager.status("1")
     assert (job.status, job.kind) == (Status.CANCELLED, ErrorKind.CANCELLED)
     assert log == b""
-    assert "step-runner-cache" not in os.listdir(temporary)
+    assert "step-runner" not in os.listdir(temporary), "nothing is cached"

@@ -1,31 +1,25 @@
 """Directories that are made once and kept: the function cache.
 
-    <root>/entries/<key>   what is finished, never changed and never removed: the directory, and two marks beside it
+    <root>/entries/<key>   a directory that is finished, never changed and never removed
     <root>/partial/<key>   a directory that is being made, by the process that holds the lock of its key
     <root>/locks/<key>     an empty file, locked while its directory is being made
 
 The kernel releases the locks of a dead process, so what lies under `partial` without a lock is left over.
-
-Cleaners of temporary files remove the oldest ones. So each entry has an empty file, `oldest`, which is older than all
-others and which nobody reads or writes, and a file `names` of as many bytes as there were names in the directory. An
-entry that lacks any of these is thinned out. Running steps may use it all the same, so it stays, and the next one for
-its key, `<key>+1`, is made beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import stat
 import sys
-import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from step_runner.errors import FetchError, StepRunnerError, StoppedError
+from step_runner.fetch.cache_root import VARIABLE, default_root
 from step_runner.removal import remove
 
 if sys.platform == "win32":
@@ -48,8 +42,8 @@ Valid: TypeAlias = "Callable[[Path], bool]"
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-.")
 _LONGEST_NAME = 80 if sys.platform == "win32" else 200  # file systems allow 255 bytes, Windows a path of 259
 _PAUSE = 0.02  # seconds
-_MODE = 0o700 if sys.platform == "win32" else 0o750
-"""Of the cache's directory. Python makes it private on Windows for this mode alone, in its newer versions."""
+_MODE = 0o700  # functions can hold what is not meant for others
+_ADVICE = f"set {VARIABLE} to a directory of your own"
 _MOMENT = 0.5  # seconds that a cancel may take for what was half made
 
 
@@ -57,8 +51,8 @@ class Cache:
     """The function cache in one directory, shared by all threads and processes of one user."""
 
     def __init__(self, root: str | Path | None = None) -> None:
-        """Use the cache at `root`; without one, at `step-runner-cache` in the directory for temporary files."""
-        self._root = Path(root) if root else Path(tempfile.gettempdir(), "step-runner-cache")
+        """Use the cache at `root`; without one, this user's own."""
+        self._root = Path(root) if root else default_root()
 
     def find(self, key: Key, valid: Valid = lambda directory: True) -> Path | None:
         """The directory of `key` if it is there, whole and valid. FetchError: the cache cannot be trusted."""
@@ -66,8 +60,8 @@ class Cache:
             if not os.path.lexists(self._root):
                 return None
             self._check_root()
-            good = (entry / "files" for entry in self._present(key) if _is_good(entry, valid))
-            return next(good, None)
+            entry = self._entry(key)
+            return entry if _is_good(entry, valid) else None
 
     def get(self, key: Key, make: Make, cancellation: Cancellation, valid: Valid = lambda directory: True) -> Path:
         """The directory of `key`, made now if `find` gives none; however many ask, one makes it and the others wait.
@@ -86,56 +80,44 @@ class Cache:
             self._sweep_aside()
             raise
 
-    def _present(self, key: Key) -> list[Path]:
-        """The entries of a key that are there: a cleaner may have removed the first ones, and left the last."""
-        present = itertools.takewhile(lambda entry: not _is_free(entry), self._entries(key))
-        return list(present) or sorted(self._root.glob(f"entries/{encoded(key)}+*"))
-
-    def _entries(self, key: Key) -> Iterator[Path]:
-        """Where the entries of a key may be, without an end: each but the last one that is there is thinned out."""
-        first = self._root / "entries" / encoded(key)
-        yield first
-        for number in itertools.count(1):
-            yield first.with_name(f"{first.name}+{number}")
+    def _entry(self, key: Key) -> Path:
+        return self._root / "entries" / encoded(key)
 
     def _make(self, key: Key, make: Make, cancellation: Cancellation) -> Path:
         self._sweep()
-        partial = self._root / "partial" / encoded(key)
-        entry = next(filter(_is_free, self._entries(key)))
+        partial, entry = self._root / "partial" / encoded(key), self._entry(key)
         remove(os.fspath(partial))
         with _explained(partial):
-            for directory in (partial, partial / "entry", partial / "scratch"):
-                directory.mkdir(0o750)
-            (partial / "entry/oldest").touch()
-            (partial / "entry/files").mkdir(0o750)
+            for directory in (partial, partial / "files", partial / "scratch"):
+                directory.mkdir(_MODE)
         try:
-            make(partial / "entry/files", partial / "scratch")
+            make(partial / "files", partial / "scratch")
             cancellation.check()
             with _explained(entry):
-                (partial / "entry/names").write_bytes(bytes(len(os.listdir(partial / "entry/files"))))
-                (partial / "entry").rename(entry)
+                remove(os.fspath(entry))
+                (partial / "files").rename(entry)
         except StoppedError:
             raise
         except BaseException:
             remove(os.fspath(partial))
             raise
         remove(os.fspath(partial))
-        return entry / "files"
+        return entry
 
     def _create(self) -> None:
         with _explained(self._root):
             self._root.mkdir(_MODE, parents=True, exist_ok=True)
             self._check_root()
             for name in ("entries", "partial", "locks"):
-                (self._root / name).mkdir(0o750, exist_ok=True)
+                (self._root / name).mkdir(_MODE, exist_ok=True)
 
     def _check_root(self) -> None:
         """Refuse a cache into which somebody else could put functions: those would run as this user."""
         status = self._root.lstat()
-        advice = "remove it, or set TMPDIR to a directory of your own"
+        advice = f"remove it, or {_ADVICE}"
         if not stat.S_ISDIR(status.st_mode):
             raise FetchError(f"the function cache {self._root} is not a directory; {advice}")
-        if sys.platform == "win32":  # where the directory for temporary files is the user's own: docs/windows.md
+        if sys.platform == "win32":  # where LOCALAPPDATA is the user's own: docs/windows.md
             return
         if status.st_uid != os.geteuid():
             raise FetchError(
@@ -156,9 +138,7 @@ class Cache:
     @contextmanager
     def _lock_file(self, name: str) -> Iterator[int]:
         with _explained(self._root / "locks" / name):
-            lock = os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT, 0o640)
-            # A cleaner that removes it meanwhile would give the next one another lock.
-            os.utime(self._root / "locks" / name)
+            lock = os.open(self._root / "locks" / name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             yield lock
         finally:
@@ -182,15 +162,9 @@ class Cache:
                     remove(os.fspath(left_over))
 
 
-def _is_free(entry: Path) -> bool:
-    return not os.path.lexists(entry)
-
-
 def _is_good(entry: Path, valid: Valid) -> bool:
     try:
-        found, names = len(os.listdir(entry / "files")), (entry / "names").stat().st_size
-        # Functions may have written more there, such as the bytecode of Python.
-        return found >= names and (entry / "oldest").exists() and valid(entry / "files")
+        return entry.is_dir() and valid(entry)
     except OSError:
         return False
 
@@ -234,5 +208,4 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = str(error.strerror or error).lower()
-        advice = "make room there, or set TMPDIR to another directory"
-        raise FetchError(f"the function cache cannot use {path}: {reason}; {advice}") from error
+        raise FetchError(f"the function cache cannot use {path}: {reason}; make room there, or {_ADVICE}") from error

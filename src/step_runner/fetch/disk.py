@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from step_runner.fetch.cache_root import VARIABLE
+
 _PRIVILEGE_NOT_HELD = 1314  # ERROR_PRIVILEGE_NOT_HELD of Windows
 
 
@@ -11,4 +13,5 @@ def disk_reason(error: OSError) -> str:
     if getattr(error, "winerror", None) == _PRIVILEGE_NOT_HELD:
         return "it has a symbolic link, and Windows lets this user make none; switch on Developer Mode"
     reason = str(error.strerror or error) or type(error).__name__
-    return f"it cannot be written: {' '.join(reason.lower().split())}; make room, or set TMPDIR to another directory"
+    reason = " ".join(reason.lower().split())
+    return f"it cannot be written: {reason}; make room, or set {VARIABLE} to another directory"

@@ -1,0 +1,97 @@
+"""Where the function cache lies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from step_runner.fetch.cache_root import default_root
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture(autouse=True)
+def no_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing says where the cache could be, but that there is a home."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def fallback() -> Path:
+    return Path(tempfile.gettempdir(), f"step-runner-cache-{os.geteuid()}")
+
+
+def test_cache_is_below_the_home_directory(tmp_path: Path) -> None:
+    assert default_root() == tmp_path / ".cache/step-runner/functions"
+    assert list(tmp_path.iterdir()) == [], "nothing is made yet"
+
+
+def test_cache_is_below_xdg_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "link"))
+
+    assert default_root() == tmp_path / "there/step-runner/functions"
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "relative"])
+def test_cache_is_below_tmpdir_where_the_home_is_none(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    monkeypatch.setenv("HOME", home)
+
+    assert default_root() == fallback()
+
+
+@pytest.mark.parametrize("open_", ["", ".cache", ".cache/step-runner", ".cache/step-runner/functions"])
+def test_cache_is_not_below_what_others_can_write_to(tmp_path: Path, open_: str) -> None:
+    """They could put another directory in its place."""
+    (tmp_path / ".cache/step-runner/functions").mkdir(0o700, parents=True)
+    (tmp_path / open_).chmod(0o777)
+
+    assert default_root() == fallback()
+
+
+def test_cache_may_be_below_a_sticky_directory(tmp_path: Path) -> None:
+    """There others can put something beside it, and not in its place."""
+    (tmp_path / ".cache").mkdir()
+    tmp_path.chmod(0o1777)
+
+    assert default_root() == tmp_path / ".cache/step-runner/functions"
+
+
+@as_root
+def test_cache_is_not_below_the_home_of_another_user(tmp_path: Path) -> None:
+    """As with sudo, which can keep HOME."""
+    os.chown(tmp_path, 12345, -1)
+
+    assert default_root() == fallback()
+
+
+PROGRAM = """
+import os, sys
+from step_runner.fetch.cache import Cache
+from step_runner.fetch.cancellation import Cancellation
+
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+print(Cache().get(("kind", "name"), lambda directory, scratch: (directory / "file").touch(), Cancellation()))
+"""
+
+
+@as_root
+def test_two_users_of_one_machine_have_a_cache_each(temporary: str) -> None:
+    os.chmod(temporary, 0o1777)
+    command = [sys.executable, "-c", PROGRAM]
+    env = {**os.environ, "HOME": "/nonexistent"}
+    first, second = (
+        Path(subprocess.run([*command, user], env=env, text=True, capture_output=True, check=True).stdout.strip())
+        for user in ("12345", "12346")
+    )
+
+    assert [path.stat().st_uid for path in (first, second)] == [12345, 12346]
+    assert first.parent != second.parent

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from gracefulexitcmd.cmd import Cmd
 from gracefulexitcmd.exit import Cause, EndedProcess, Exit, Holder, SignalSent
 from gracefulexitcmd.roundup import Roundup, contain
+from gracefulexitcmd.sequence import Stage, To
 from gracefulexitcmd.system import Container
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ __all__ = [
     "OrphanReaper",
     "Roundup",
     "SignalSent",
+    "Stage",
+    "To",
     "contain",
 ]
 

@@ -11,10 +11,11 @@ from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE, Request, Stopping, Stream, StrPath
+from gracefulexitcmd.sequence import Stage, StageLike, stages, total
 from gracefulexitcmd.system import CommandRun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -83,13 +84,18 @@ class BaseCmd(Stoppable):
     """What the blocking and the asyncio form of a command share.
 
     `argv` is the program and its arguments, started without a shell in a process group of its own. `grace` is
-    the time in seconds between the stop signal and SIGKILL, and the longest time that output is read after the
-    command's own end; a command that runs longer than `timeout` seconds is stopped in the same way. `env`,
+    the time in seconds between the first stop signal and SIGKILL, and the longest time that output is read after the
+    command's own end; a command that runs longer than `timeout` seconds is stopped in the same way. `stop_signal` is
+    sent to all; `stop` is a sequence instead: each of its stages a signal, the seconds to wait before the next one, and
+    by choice who gets it: "leader", "group", "own" (what the command has started), "others" of its container, or "all".
+    A stage ends sooner when none of those who got its signal is left; the time then is the next one's. Waits that are
+    longer together than the grace shrink in proportion; without `grace` they have their time. SIGKILL to all is last.
+    `env`,
     `cwd`, `stdin`, `stdout` and `stderr` are as in `subprocess`; what goes to a PIPE is in the `Exit`. `input`
     is written to the command's stdin. The command and all that it starts belong to `container`, by default to one of
-    its own, which marks them by a cookie in their environment. A stop is for everybody in it; with `alone` it is for
-    the command's own group and descendants, as on Windows always. `stopping` is called just before the stop signal is
-    sent, with the signal and the seconds until SIGKILL, by whoever sends it, so it must not wait.
+    its own, which marks them by a cookie in their environment. A stop is for everybody in it, on Windows for the
+    command's own processes. `stopping` is called just before a signal of the sequence is sent, with the signal and the
+    stages from this one on, by whoever sends it, so it must not wait.
 
     Raises TypeError or ValueError where the arguments make no sense.
     """
@@ -98,7 +104,7 @@ class BaseCmd(Stoppable):
         self,
         argv: Sequence[StrPath],
         *,
-        grace: float = GRACE,
+        grace: float | None = None,
         timeout: float | None = None,
         env: Mapping[str, str] | None = None,
         cwd: StrPath | None = None,
@@ -107,13 +113,17 @@ class BaseCmd(Stoppable):
         stderr: Stream = None,
         input: bytes | None = None,  # noqa: A002 - the name it has in subprocess
         stop_signal: signal.Signals = signal.SIGTERM,
+        stop: Iterable[StageLike] | None = None,
         container: Container | None = None,
-        alone: bool = False,
         stopping: Stopping | None = None,
     ) -> None:
-        sign = signal.Signals(stop_signal)
-        request = Request(argv, grace, timeout, env, cwd, stdin, stdout, stderr, input, sign, container, alone)
-        ladder = Ladder(grace=grace, timeout=timeout)
+        sequence = stages([Stage(stop_signal)] if stop is None else stop)
+        if stop is not None and stop_signal != signal.SIGTERM:
+            raise ValueError("stop and stop_signal cannot both be given: put the signal into stop")
+        if grace is None:
+            grace = GRACE if any(stage.wait is None for stage in sequence) else total(sequence)
+        request = Request(argv, grace, timeout, env, cwd, stdin, stdout, stderr, input, sequence, container)
+        ladder = Ladder(grace, timeout, sequence)
         self._execution = Execution(ladder, partial(CommandRun, request), stopping=stopping)
 
     @property

@@ -21,3 +21,9 @@ def seconds(text: str) -> float:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f'"{text}" is not a duration: write for example 30s, 1m30s, 500ms or a number of seconds')
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def check_seconds(name: str, seconds: float | None) -> None:
+    """Raise ValueError unless it is None or a time that can be waited for."""
+    if seconds is not None and not 0 <= seconds < float("inf"):
+        raise ValueError(f"{name} is {seconds}: it must be a number of seconds, 0 or more")

@@ -11,12 +11,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, assert_never
 
+from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.exit import Exit
 from gracefulexitcmd.ladder import Action, Event, Ladder, Phase
-from gracefulexitcmd.request import check_seconds
+from gracefulexitcmd.sequence import To
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable
 
     from gracefulexitcmd.exit import Cause, Holder, SignalSent
@@ -166,7 +166,8 @@ class Execution:
         # It takes a while, and the grace begins only when the signal is sent.
         if self._run is not None and self._ladder.phase in (Phase.RUNNING, Phase.DRAINING):
             # A container has no leader, whose number is then 0.
-            self._run.members.count(leader_alive=self._run.pid != 0 and self._ladder.leader_gone is None)
+            leader_alive = self._run.pid != 0 and self._ladder.leader_gone is None
+            self._run.members.count(quickly=leader_alive and To.LEADER in self._ladder.ahead[0].to)
 
     def _tell(self, event: Event) -> None:
         self._apply(self._ladder.after(event, time.monotonic()))
@@ -184,7 +185,8 @@ class Execution:
             case Action.TERMINATE:
                 began = time.monotonic()
                 self._terminate(self._run)
-                self._ladder = self._ladder.told_late(time.monotonic() - began)
+                if self._ladder.at == 0:
+                    self._ladder = self._ladder.told_late(time.monotonic() - began)
             case Action.KILL:
                 self._run.members.kill()
             case Action.LOOK:
@@ -195,14 +197,23 @@ class Execution:
                 assert_never(action)
 
     def _terminate(self, run: Run) -> None:
+        stage, *_ = ahead = self._ladder.ahead
+        if self._ladder.at:
+            run.members.look()
+        sent = run.members.next_signal(stage)
+        reached = sent.processes > 0 or (self._ladder.leader_gone is None and To.LEADER in stage.to)
+        if stage.to != To.ALL and not reached:
+            return
         if self._stopping is not None and self._ladder.deadline is not None:
-            sent = run.members.next_signal(run.stop_signal)
-            self._stopping(sent, max(0.0, self._ladder.deadline - time.monotonic()))
-        run.members.terminate(run.stop_signal)
+            left = max(0.0, self._ladder.deadline - time.monotonic())
+            self._stopping(sent, (stage._replace(wait=left), *ahead[1:]))
+        run.members.terminate(stage)
 
     def _look(self, run: Run) -> None:
         if not run.members.watch(kill=self._ladder.phase is Phase.KILLING):
             self._tell(Event.SET_EMPTY)
+        elif not run.members.told_alive:
+            self._tell(Event.TOLD_GONE)
 
     def _end(self) -> None:
         if self._run is None:
@@ -237,7 +248,6 @@ class Run(Protocol):
     poller: Poller
     members: Members
     streams: Streams
-    stop_signal: signal.Signals
 
     @property
     def status(self) -> int | None:

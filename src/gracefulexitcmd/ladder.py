@@ -9,8 +9,10 @@
                             ▼                            │
                          KILLING ────────────────────────┘
 
-STOPPING begins with the stop signal to the whole set of processes, KILLING with SIGKILL. Both last until the set
-is empty, not until the leader is gone. A stop before the start ends the command at once.
+STOPPING goes through the stages of the stop sequence: each begins with a signal, and ends when its time is over, or
+sooner when none of those who got the signal is left; the next one then has the time that was not used. KILLING begins
+with SIGKILL to the whole set of processes. Both last until the set is empty, not until the leader is gone. A stop
+before the start ends the command at once.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import enum
 from typing import NamedTuple, TypeAlias, assert_never
 
 from gracefulexitcmd.exit import Cause
+from gracefulexitcmd.sequence import Stage, fitted, total
 
 KILL_PATIENCE = 2.0
 """Seconds to wait after SIGKILL for what does not die, such as a process in an uninterruptible disk sleep."""
@@ -38,7 +41,7 @@ class Phase(enum.Enum):
 class Action(enum.Enum):
     """What the ladder asks for."""
 
-    TERMINATE = "send the stop signal, then SIGCONT, to the whole set"
+    TERMINATE = "send the signal of the stage, then SIGCONT, to those that the stage is for"
     KILL = "send SIGKILL to the whole set"
     LOOK = "look who is left, now and whenever one of them ends, until the set is empty"
     ABANDON_OUTPUT = "stop reading the output and name who holds it"
@@ -49,6 +52,7 @@ class Event(enum.Enum):
 
     LEADER_EXITED = "the process that was started is gone; what it started may live on"
     LOOK_DUE = "those who were left at the last look have ended, or it is time to look again"
+    TOLD_GONE = "some are left, but none of those that the stage is for"
     SET_EMPTY = "no process of the command is left"
     OUTPUT_CLOSED = "the last pipe was read to its end"
     DEADLINE_REACHED = "the clock passed the ladder's deadline"
@@ -56,16 +60,27 @@ class Event(enum.Enum):
 
 
 class Ladder(NamedTuple):
-    """The state of one stop sequence; times are seconds of a monotonic clock, durations seconds."""
+    """The state of one stop sequence; times are seconds of a monotonic clock, durations seconds.
+
+    `stop` is the sequence as it was asked for, and from STOPPING on as it fits into the grace; `at` is the index of
+    the stage that has begun, whose end is the deadline.
+    """
 
     grace: float
     timeout: float | None = None
+    stop: tuple[Stage, ...] = (Stage(),)
     phase: Phase = Phase.READY
     cause: Cause = Cause.EXITED
     output: bool = False
     leader_gone: float | None = None
     deadline: float | None = None
     hurried: str | None = None
+    at: int = 0
+
+    @property
+    def ahead(self) -> tuple[Stage, ...]:
+        """The stage that has begun and those that follow, SIGKILL left out."""
+        return self.stop[self.at :]
 
     def started(self, now: float, *, output: bool) -> Ladder:
         """The ladder after the command was started; `output` tells whether there are pipes to read."""
@@ -103,6 +118,8 @@ class Ladder(NamedTuple):
                 return self._leader_exited(now)
             case Event.LOOK_DUE:
                 return self, (Action.LOOK,) if self._rounding_up else ()
+            case Event.TOLD_GONE:
+                return self._next() if self.phase is Phase.STOPPING and len(self.ahead) > 1 else (self, ())
             case Event.SET_EMPTY:
                 return (self._drained() if self._rounding_up else self), ()
             case Event.OUTPUT_CLOSED:
@@ -132,6 +149,8 @@ class Ladder(NamedTuple):
         match self.phase:
             case Phase.RUNNING:
                 return self.stopped(now, self.grace, Cause.TIMEOUT)
+            case Phase.STOPPING if now < self._kill_at:
+                return self._next()
             case Phase.STOPPING:
                 killing = self._replace(phase=Phase.KILLING, deadline=now + KILL_PATIENCE)
                 return killing, (Action.KILL, Action.LOOK) if killing._rounding_up else (Action.KILL,)
@@ -142,11 +161,22 @@ class Ladder(NamedTuple):
             case _:
                 assert_never(self.phase)
 
+    @property
+    def _kill_at(self) -> float:
+        assert self.deadline is not None
+        return self.deadline + total(self.ahead[1:])
+
+    def _next(self) -> Step:
+        """The ladder in its next stage, which ends when it would have, even if it begins sooner."""
+        assert self.deadline is not None
+        following = self._replace(at=self.at + 1, deadline=self.deadline + total(self.ahead[1:2]))
+        return following, (Action.TERMINATE, Action.LOOK) if self._rounding_up else (Action.TERMINATE,)
+
     def _unreachable(self, now: float) -> Ladder:
         """Nobody was told, so nobody is waited for."""
         if self.phase is not Phase.STOPPING or self.deadline is None:
             return self
-        return self._replace(deadline=min(self.deadline, now))
+        return self._replace(deadline=min(self.deadline, now), at=len(self.stop) - 1)
 
     def _drained(self) -> Ladder:
         """Read what is left of the output, at most the delay after the leader's exit; without output, end."""
@@ -156,13 +186,25 @@ class Ladder(NamedTuple):
         return self._replace(phase=Phase.DRAINING, deadline=self.leader_gone + self.grace)
 
     def _stopping(self, now: float, grace: float, cause: Cause) -> Ladder:
+        stop = fitted(self.stop, grace)
+        grace = total(stop)
         # Who is stopped while the output is drained has the whole grace, but nobody reads for longer because of it.
         reading = grace if self.leader_gone is None else min(self.grace, grace)
-        return self._replace(phase=Phase.STOPPING, cause=cause, grace=reading, deadline=now + grace)
+        end = now + total(stop[:1])
+        return self._replace(phase=Phase.STOPPING, cause=cause, grace=reading, stop=stop, deadline=end)
 
     def _shortened(self, now: float, grace: float) -> Ladder:
+        """The ladder after a stop that leaves less time: what is left of all stages shrinks in proportion."""
         assert self.deadline is not None
-        return self._replace(grace=min(self.grace, grace), deadline=min(self.deadline, now + grace))
+        shorter = self._replace(grace=min(self.grace, grace))
+        if self.phase is Phase.DRAINING:
+            return shorter._replace(deadline=min(self.deadline, now + grace))
+        since = min(now, self.deadline)  # nobody may have looked at the clock since the stage was over
+        ahead = (self.ahead[0]._replace(wait=self.deadline - since), *self.ahead[1:])
+        if self._kill_at <= now + grace:
+            return shorter
+        ahead = fitted(ahead, now + grace - since)
+        return shorter._replace(stop=self.stop[: self.at] + ahead, deadline=since + total(ahead[:1]))
 
 
 Step: TypeAlias = tuple[Ladder, tuple[Action, ...]]

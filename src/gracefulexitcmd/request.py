@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+from gracefulexitcmd.duration import check_seconds
+from gracefulexitcmd.sequence import Stage
 
 if TYPE_CHECKING:
     import os
@@ -22,9 +24,11 @@ Stream: TypeAlias = "int | IO[Any] | None"
 GRACE = 30.0
 """Seconds between the stop signal and SIGKILL where nothing else is said."""
 
+Stopping: TypeAlias = "Callable[[SignalSent, tuple[Stage, ...]], object]"
+"""Called just before the signal of a stage is sent, with that stage and those that follow; it must not wait.
 
-Stopping: TypeAlias = "Callable[[SignalSent, float], object]"
-"""Told of the stop signal just before it is sent, and of the seconds until SIGKILL; it must not wait."""
+Their waits together are the seconds until SIGKILL.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,8 @@ class Request:
     stdout: Stream = None
     stderr: Stream = None
     input: bytes | None = None
-    stop_signal: signal.Signals = signal.SIGTERM
+    stop: tuple[Stage, ...] = (Stage(),)
     container: Container | None = None
-    alone: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.argv, str | bytes):
@@ -55,13 +58,7 @@ class Request:
             raise ValueError("input and stdin cannot both be given: input is written to a pipe that becomes stdin")
         if self.stdin == subprocess.PIPE:
             raise ValueError("stdin cannot be a pipe: give what is to be written as input")
-        if sys.platform == "win32" and self.stop_signal is not signal.SIGTERM:
-            raise ValueError("stop_signal cannot be chosen on Windows: what can be sent there is CTRL_BREAK")
+        if sys.platform == "win32" and self.stop != (Stage(),):
+            raise ValueError("stop cannot be chosen on Windows: what can be sent there is CTRL_BREAK")
         if self.stdout == subprocess.STDOUT:
             raise ValueError("stdout cannot be STDOUT: that is for stderr, which then goes where stdout goes")
-
-
-def check_seconds(name: str, seconds: float | None) -> None:
-    """Raise ValueError unless it is None or a time that can be waited for."""
-    if seconds is not None and not 0 <= seconds < float("inf"):
-        raise ValueError(f"{name} is {seconds}: it must be a number of seconds, 0 or more")

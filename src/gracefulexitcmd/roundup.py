@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -66,7 +65,6 @@ class _ContainerRun:
 
     pid = 0
     status = None
-    stop_signal = signal.SIGTERM
 
     def __init__(self, container: Membership, tell: Callable[[Event], None]) -> None:
         self.poller = Poller()

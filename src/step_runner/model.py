@@ -153,11 +153,19 @@ class Step(Struct, frozen=True):
     place: Place | None = None
 
 
-class Stop(Struct, frozen=True):
-    """How a command is stopped: the name of the signal, and the seconds until SIGKILL, if not the job's own delay."""
+class StopStage(Struct, frozen=True):
+    """A signal by its name, the seconds to wait before the next stage, and which of the command's processes get it.
 
-    signal: str = "SIGTERM"
-    grace: float | None = None
+    The wait None is an equal share of the time that the other stages leave of the job's delay.
+    """
+
+    signal: str
+    wait: float | None = None
+    to: Literal["leader", "group", "rest", "all"] = "all"
+
+
+Stop: TypeAlias = tuple[StopStage, ...]
+"""How a command is stopped; the empty one is the job's own way: SIGTERM to all and the job's delay."""
 
 
 class Exec(Struct, frozen=True, tag="exec"):
@@ -168,7 +176,7 @@ class Exec(Struct, frozen=True, tag="exec"):
 
     command: tuple[str, ...]
     work_dir: str | None = None
-    stop: Stop = Stop()
+    stop: Stop = ()
     input: str | None = None
 
 

@@ -25,6 +25,7 @@ from step_runner.model import (
     Spec,
     Step,
     Stop,
+    StopStage,
     ValueType,
 )
 
@@ -90,12 +91,24 @@ exec:
 @pytest.mark.parametrize(
     ("written", "stop"),
     [
-        ("{signal: SIGINT, grace: 10s}", Stop(signal="SIGINT", grace=10.0)),
-        ("{grace: 1m30s}", Stop(grace=90.0)),
-        ("{grace: 5}", Stop(grace=5.0)),
-        ("{signal: SIGQUIT}", Stop(signal="SIGQUIT")),
-        ("{}", Stop()),
-        ("null", Stop()),
+        ("{signal: SIGINT, grace: 10s}", (StopStage(signal="SIGINT", wait=10.0),)),
+        ("{grace: 1m30s}", (StopStage(signal="SIGTERM", wait=90.0),)),
+        ("{grace: 5}", (StopStage(signal="SIGTERM", wait=5.0),)),
+        ("{signal: SIGQUIT}", (StopStage(signal="SIGQUIT"),)),
+        (
+            "{grace: 10, first: leader}",
+            (StopStage(signal="SIGTERM", wait=5.0, to="leader"), StopStage(signal="SIGTERM", wait=5.0, to="rest")),
+        ),
+        (
+            "{first: leader}",
+            (StopStage(signal="SIGTERM", to="leader"), StopStage(signal="SIGTERM", to="rest")),
+        ),
+        (
+            "[{signal: SIGINT, to: leader, wait: 10s}, {signal: SIGTERM, wait: 500ms}]",
+            (StopStage(signal="SIGINT", wait=10.0, to="leader"), StopStage(signal="SIGTERM", wait=0.5)),
+        ),
+        ("{}", ()),
+        ("null", ()),
     ],
 )
 def test_how_a_command_is_stopped(written: str, stop: Stop) -> None:

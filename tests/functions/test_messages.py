@@ -185,11 +185,55 @@ MISTAKES = [
     pytest.param(
         "{}\n---\nexec:\n  command: [a]\n  stop: {signal: SIGKILL, grace: 10 sec}\n",
         [
-            'main.yml:5:18: "signal" of "stop" cannot be "SIGKILL"; did you mean "SIGINT"?',
+            'main.yml:5:18: "signal" of "stop" cannot be "SIGKILL"; '
+            "it always follows when the time is over, so leave it out",
             'main.yml:5:34: "10 sec" is not a duration: '
             "write for example 30s, 1m30s, 500ms or a number of seconds",
         ],
         id="stop",
+    ),
+    pytest.param(
+        "{}\n---\nexec:\n  command: [a]\n  stop: []\n",
+        [
+            'main.yml:5:9: "stop" of "exec" is an empty list; '
+            'write "{signal: SIGINT, grace: 10s}" or a list of "{signal: SIGINT, wait: 10s}"'
+        ],
+        id="empty stop",
+    ),
+    pytest.param(
+        "{}\n---\nexec:\n  command: [a]\n  stop: SIGINT\n",
+        [
+            'main.yml:5:9: "stop" of "exec" is a string, not a list or a mapping; '
+            'write "{signal: SIGINT, grace: 10s}" or a list of "{signal: SIGINT, wait: 10s}"'
+        ],
+        id="stop as text",
+    ),
+    pytest.param(
+        "{}\n---\nexec:\n  command: [a]\n  stop: [{wait: -1s, to: everybody}, {signal: SIGSTOP, wait: 0}, TERM]\n",
+        [
+            'main.yml:5:10: stop stage 1 has no signal; add one, such as "signal: SIGTERM"',
+            'main.yml:5:17: "-1s" is not a duration: write for example 30s, 1m30s, 500ms or a number of seconds',
+            'main.yml:5:26: "to" of stop stage 1 cannot be "everybody"; known: all, group, leader',
+            'main.yml:5:47: "signal" of stop stage 2 cannot be "SIGSTOP"; a stopped process cannot end',
+            'main.yml:5:66: stop stage 3 is a string, not a mapping; write "{signal: SIGTERM, wait: 10s}"',
+        ],
+        id="stages of stop",
+    ),
+    pytest.param(
+        "{}\n---\nexec:\n  command: [a]\n  stop: {signal: SIGINT, wait: 10s, first: group}\n",
+        [
+            "main.yml:5:32: this key is only for the long form, stop: [{signal: SIGINT, wait: 10s, to: leader}]",
+            'main.yml:5:44: "first" of "stop" cannot be "group"; known: leader',
+        ],
+        id="long keys in the short form of stop",
+    ),
+    pytest.param(
+        "{}\n---\nexec:\n  command: [a]\n  stop: [{signal: SIGQUIT, grace: 10s}]\n",
+        [
+            'main.yml:5:10: stop stage 1 has no wait; add one, such as "wait: 10s"',
+            "main.yml:5:35: this key is only for the short form, stop: {signal: SIGINT, grace: 10s, first: leader}",
+        ],
+        id="short keys in the long form of stop",
     ),
     pytest.param(
         "{}\n---\nrun: []\n",

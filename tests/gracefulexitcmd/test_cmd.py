@@ -18,7 +18,7 @@ import psutil
 import pytest
 from tests.support.living import lives
 
-from gracefulexitcmd import Cause, Cmd, Exit, SignalSent
+from gracefulexitcmd import Cause, Cmd, Exit, SignalSent, Stage
 from gracefulexitcmd.ladder import Phase
 from gracefulexitcmd.posix import process_group
 from gracefulexitcmd.posix.poller import Poller
@@ -205,15 +205,15 @@ def test_child_that_outlives_the_leader_is_killed_when_the_grace_is_over(launch:
 def test_who_wants_to_know_is_told_just_before_the_first_signal_is_sent(program: Program) -> None:
     told: list[object] = []
 
-    def stopping(sent: SignalSent, grace: float) -> None:
-        told.append((sent.name, sent.processes, round(grace)))
+    def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
+        told.append((sent.name, sent.processes, [round(stage.wait or 0) for stage in ahead]))
         told.append(psutil.Process(command.pid).status() != psutil.STATUS_ZOMBIE)
 
     command = Cmd(FOREVER, grace=100, stopping=stopping)
     with command:
         command.cancel()
         command.cancel(grace=0)
-    assert told == [("SIGTERM", 1, 100), True]
+    assert told == [("SIGTERM", 1, [100]), True]
 
 
 def test_grace_is_not_shorter_for_the_time_that_it_takes_to_tell(program: Program) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from gracefulexitcmd.exit import Cause
 from gracefulexitcmd.ladder import KILL_PATIENCE, Action, Event, Ladder, Phase
+from gracefulexitcmd.sequence import Stage, To
 
 RUNNING = Ladder(grace=10).started(0, output=False)
 READING = Ladder(grace=10).started(0, output=True)
@@ -129,3 +132,60 @@ def test_nobody_is_waited_for_who_could_not_be_told() -> None:
     assert (unreachable.phase, unreachable.deadline, actions) == (Phase.STOPPING, 1, ())
     assert unreachable.after(Event.DEADLINE_REACHED, 1)[0].phase is Phase.KILLING
     assert RUNNING.after(Event.UNREACHABLE, 1) == (RUNNING, ())
+
+
+STAGES = (
+    Stage(signal.SIGINT, 2, To.LEADER),
+    Stage(signal.SIGTERM, 3),
+    Stage(signal.SIGQUIT, 5),
+)
+STAGED = Ladder(10, None, STAGES).started(0, output=False)
+
+
+def test_stages_follow_each_other_when_their_time_is_over() -> None:
+    ladder, actions = STAGED.stopped(0, 10)
+    assert (ladder.at, ladder.deadline, actions) == (0, 2, (Action.TERMINATE,))
+    ladder, actions = ladder.after(Event.DEADLINE_REACHED, 2)
+    assert (ladder.at, ladder.deadline, actions) == (1, 5, (Action.TERMINATE,))
+    ladder, actions = ladder.after(Event.DEADLINE_REACHED, 5)
+    assert (ladder.at, ladder.deadline, actions) == (2, 10, (Action.TERMINATE,))
+    assert ladder.after(Event.DEADLINE_REACHED, 10)[0].phase is Phase.KILLING
+
+
+def test_stage_begins_sooner_when_those_told_are_gone() -> None:
+    """The time that the stage before has left is its own; SIGKILL comes no sooner."""
+    ladder = _after(STAGED.stopped(0, 10)[0], (1, Event.LEADER_EXITED))
+    ladder, actions = ladder.after(Event.TOLD_GONE, 1)
+    assert (ladder.at, ladder.deadline, actions) == (1, 5, (Action.TERMINATE, Action.LOOK))
+
+
+def test_last_stage_waits_although_those_told_are_gone() -> None:
+    ladder = _after(Ladder(10, None, STAGES[:1]).started(0, output=False).stopped(0, 10)[0], (1, Event.LEADER_EXITED))
+    assert ladder.after(Event.TOLD_GONE, 1) == (ladder, ())
+
+
+def test_shorter_grace_shrinks_all_waits_in_proportion() -> None:
+    ladder, _ = STAGED.stopped(0, 5)
+    assert [stage.wait for stage in ladder.ahead] == [1, 1.5, 2.5]
+    ladder, _ = STAGED.stopped(0, 100)
+    assert [stage.wait for stage in ladder.ahead] == [2, 3, 5]
+
+
+def test_later_stop_shrinks_what_is_ahead_in_proportion() -> None:
+    """Half of the first stage has passed: 9 seconds are left, of which 4.5 are granted."""
+    ladder, actions = STAGED.stopped(0, 10)[0].stopped(1, 4.5)
+    assert (ladder.at, ladder.deadline, actions) == (0, 1.5, ())
+    assert [stage.wait for stage in ladder.ahead[1:]] == [1.5, 2.5]
+
+
+def test_stages_without_time_are_left_out() -> None:
+    """A stop without any time kills at once after its first signal."""
+    ladder, actions = STAGED.stopped(0, 0)
+    assert actions == (Action.TERMINATE,)
+    ladder, actions = ladder.after(Event.DEADLINE_REACHED, 0)
+    assert (ladder.phase, actions) == (Phase.KILLING, (Action.KILL,))
+
+
+def test_unreachable_skips_the_stages_that_are_ahead() -> None:
+    ladder = _after(STAGED.stopped(0, 10)[0], (0, Event.UNREACHABLE))
+    assert ladder.after(Event.DEADLINE_REACHED, 0)[0].phase is Phase.KILLING

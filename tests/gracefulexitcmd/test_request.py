@@ -35,6 +35,13 @@ def test_argv_is_a_list_of_words(kind: type[BaseCmd], argv: Any) -> None:
         ({"stdin": subprocess.PIPE}, "stdin cannot be a pipe: give what is to be written as input"),
         ({"stdout": subprocess.STDOUT}, "stdout cannot be STDOUT"),
         ({"stop_signal": 12345}, "12345 is not a valid Signals"),
+        ({"stop": []}, "stop is empty: it needs at least one signal"),
+        ({"stop": [(12345, 1)]}, "12345 is not a valid Signals"),
+        ({"stop": [(signal.SIGTERM, -1)]}, "a wait of stop is -1: it must be a number of seconds, 0 or more"),
+        ({"stop": [(signal.SIGTERM, 1, "nobody")]}, '"nobody" is not a valid target: write one of leader, mates'),
+        ({"stop": [(signal.SIGTERM, 1), (signal.SIGKILL, 1)]}, "SIGKILL to all is always the last signal of stop"),
+        ({"stop": [(signal.SIGSTOP, 1)]}, "SIGSTOP does not ask a process to end"),
+        ({"stop": [(signal.SIGTERM, 1)], "stop_signal": signal.SIGINT}, "stop and stop_signal cannot both be given"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(kind: type[BaseCmd], options: dict[str, Any], message: str) -> None:

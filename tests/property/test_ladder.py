@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from itertools import pairwise
 from typing import TypeAlias
 
 from hypothesis import given
@@ -9,13 +11,18 @@ from hypothesis import strategies as st
 
 from gracefulexitcmd.exit import Cause
 from gracefulexitcmd.ladder import KILL_PATIENCE, Action, Event, Ladder, Phase
+from gracefulexitcmd.sequence import Stage, To, fitted, total
 
 Happening: TypeAlias = Event | float
 """An event, or a stop with this grace."""
 
 SECONDS = st.floats(min_value=0, max_value=20)
 HAPPENINGS = st.lists(st.tuples(SECONDS, st.one_of(st.sampled_from(Event), SECONDS)), max_size=30)
-LADDERS = st.tuples(SECONDS, st.none() | SECONDS).map(lambda times: Ladder(*times))
+STAGES = st.builds(Stage, st.sampled_from([signal.SIGINT, signal.SIGTERM]), st.none() | SECONDS, st.sampled_from(To))
+SEQUENCES = st.lists(STAGES, min_size=1, max_size=4).map(tuple)
+LADDERS = st.tuples(SECONDS, st.none() | SECONDS, st.just((Stage(),)) | SEQUENCES).map(lambda one: Ladder(*one))
+ROUNDING = 1e-6
+"""Seconds: waits that shrink in proportion are not exact."""
 
 
 class History:
@@ -26,6 +33,7 @@ class History:
         self.ladder = ladder.started(self.now, output=output)
         self.asked: list[tuple[float, Action]] = []
         self.phases = [self.ladder.phase]
+        self.stages: list[int] = []
         self.earliest_kill: float | None = None
 
     def happens(self, after: float, what: Happening) -> None:
@@ -35,6 +43,7 @@ class History:
             self.ladder.after(what, self.now) if isinstance(what, Event) else self.ladder.stopped(self.now, what)
         )
         self.asked.extend((self.now, action) for action in actions)
+        self.stages.extend(self.ladder.at for action in actions if action is Action.TERMINATE)
         if self.phases[-1] is not self.ladder.phase:
             self.phases.append(self.ladder.phase)
         self._grant(before, what)
@@ -43,7 +52,8 @@ class History:
         """Keep account of the time that was promised, from the outside: the first stop sets it, others shorten it."""
         if self.ladder.cause is Cause.EXITED:
             return
-        wanted = self.now + (before.grace if isinstance(what, Event) else what)
+        given = before.grace if isinstance(what, Event) else what
+        wanted = self.now + (given if None in (stage.wait for stage in before.stop) else min(given, total(before.stop)))
         if what is Event.UNREACHABLE:
             wanted = self.now
         if self.earliest_kill is None:
@@ -86,7 +96,7 @@ def test_stop_ends_in_time_even_if_nothing_else_happens(
     history = _played(ladder, happenings, output=output)
     history.happens(0, 5.0)
     stopped_at = history.now
-    for _ in range(4):
+    for _ in range(8):
         if history.ladder.deadline is not None:
             history.happens(max(0.0, history.ladder.deadline - history.now), Event.DEADLINE_REACHED)
     assert history.ladder.phase is Phase.ENDED
@@ -97,15 +107,44 @@ def test_stop_ends_in_time_even_if_nothing_else_happens(
 def test_signals_are_asked_for_in_order_and_in_time(
     ladder: Ladder, happenings: list[tuple[float, Happening]], output: bool
 ) -> None:
-    """The stop signal once, SIGKILL once, never without the former and never before the grace is over."""
+    """Each stage once and in its order, SIGKILL once, never first and never before all waits are over."""
     history = _played(ladder, happenings, output=output)
     terminated, killed = history.times(Action.TERMINATE), history.times(Action.KILL)
-    assert len(terminated) <= 1
-    assert len(killed) <= len(terminated)
+    assert history.stages == sorted(set(history.stages))
+    assert history.stages[:1] in ([], [0])
+    assert len(terminated) <= len(ladder.stop)
+    assert len(killed) <= min(1, len(terminated))
     assert (history.ladder.cause is Cause.EXITED) == (terminated == [])
     if killed:
         assert history.earliest_kill is not None
-        assert killed[0] >= history.earliest_kill
+        assert killed[0] >= history.earliest_kill - ROUNDING
+
+
+@given(LADDERS, HAPPENINGS, st.booleans())
+def test_stages_never_outlast_the_grace(
+    ladder: Ladder, happenings: list[tuple[float, Happening]], output: bool
+) -> None:
+    """Whatever happens, the stages that are ahead end when the time is over that was promised, not later."""
+    history = History(ladder, output=output)
+    for after, what in happenings:
+        history.happens(after, what)
+        now = history.ladder
+        if now.phase is Phase.STOPPING:
+            assert now.deadline is not None
+            assert history.earliest_kill is not None
+            assert now.deadline + total(now.ahead[1:]) <= history.earliest_kill + ROUNDING
+
+
+@given(SEQUENCES, SECONDS)
+def test_waits_shrink_in_proportion(sequence: tuple[Stage, ...], grace: float) -> None:
+    """None of them takes more than it asks for, all together no more than the grace."""
+    fits = fitted(sequence, grace)
+    assert total(fits) <= grace + ROUNDING
+    assert [(stage.signal, stage.to) for stage in fits] == [(stage.signal, stage.to) for stage in sequence]
+    known = [(was.wait, now.wait or 0) for was, now in zip(sequence, fits, strict=True) if was.wait is not None]
+    for (asked, got), (other_asked, other_got) in pairwise(known):
+        assert abs(asked * other_got - other_asked * got) < 0.001
+    assert all(got <= asked + ROUNDING for asked, got in known)
 
 
 @given(LADDERS, HAPPENINGS, st.booleans())

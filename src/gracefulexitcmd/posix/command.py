@@ -15,9 +15,9 @@ from gracefulexitcmd.posix import linux, process_group
 from gracefulexitcmd.posix.container import Container
 from gracefulexitcmd.posix.members import Members
 from gracefulexitcmd.posix.output import Feed, Pipe
-from gracefulexitcmd.posix.own_tree import OwnTree
 from gracefulexitcmd.posix.poller import Poller
-from gracefulexitcmd.posix.targets import Targets
+from gracefulexitcmd.posix.targets import Targets, Tree
+from gracefulexitcmd.sequence import To
 from gracefulexitcmd.streams import Streams
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ class CommandRun:
 
     def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
         self.status: int | None = None
-        self.stop_signal = request.stop_signal
         self._tell = tell
         self._container = request.container or Container()
         self._owns_container = request.container is None
@@ -48,8 +47,9 @@ class CommandRun:
             self._group = process_group.open_group(process)
             undo.callback(self._group.close)
             self.pid = process.pid
-            stopped = OwnTree(self._container, self.pid) if request.alone else self._container
-            self.members = Members(Targets(stopped, self._group), self.poller, tell)
+            own = self._owns_container or all(stage.to == To.ALL for stage in request.stop)
+            targets = Targets(self._container, self._group, None if own else Tree(self.pid))
+            self.members = Members(targets, self.poller, tell)
             self.poller.watch(self._group.exit_descriptor, self._leader_exited)
             self.streams = self._streams(ours, request.input)
             self._container.started(self.pid)

@@ -13,12 +13,14 @@ from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.posix import linux, process_table
 from gracefulexitcmd.posix.targets import Targets
+from gracefulexitcmd.sequence import To
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from gracefulexitcmd.posix.poller import Poller
     from gracefulexitcmd.posix.targets import Membership
+    from gracefulexitcmd.sequence import Stage
 
 LOOK_AGAIN = 0.01
 """Seconds between two looks where the system cannot tell when a process that is not a child ends."""
@@ -46,9 +48,10 @@ class Members:
         self._tell = tell
         self._found: dict[int, _Found] = {}
         self._last_signal: dict[int, str] = {}
-        self._stop_signal: signal.Signals | None = None
+        self._stage: Stage | None = None
         self._told_at = 0
         self._alive: set[int] = set()
+        self._unseen = False
         self._pidfds: set[int] = set()
 
     @property
@@ -56,30 +59,36 @@ class Members:
         """The descriptors that are held, until `forget`."""
         return frozenset(self._pidfds)
 
-    def count(self, *, leader_alive: bool) -> None:
+    def count(self, *, quickly: bool) -> None:
         """Count before the stop signal, so that who dies of it at once is in the census.
 
-        As long as the leader lives a glance will do: to look through all processes takes milliseconds.
+        Where the leader is told a glance will do: to look through all processes takes milliseconds.
         """
         with contextlib.suppress(OSError):
-            self._count(self._targets.glance() if leader_alive else self._targets.members())
+            self._count(self._targets.glance() if quickly else self._targets.members())
 
-    def next_signal(self, stop_signal: signal.Signals) -> SignalSent:
+    def look(self) -> None:
+        """See who is left, before a further signal is sent."""
+        self._look()
+
+    def next_signal(self, stage: Stage) -> SignalSent:
         """What `terminate` is about to send, and to how many as far as they were counted."""
-        return SignalSent(stop_signal.name, time.monotonic() - self.started_at, len(self._alive))
+        return SignalSent(stage.signal.name, time.monotonic() - self.started_at, len(self._told(stage.to)))
 
-    def terminate(self, stop_signal: signal.Signals) -> None:
-        """Send the stop signal to everybody, then SIGCONT: a stopped process must be able to act."""
-        self._stop_signal = stop_signal
+    def terminate(self, stage: Stage) -> None:
+        """Send the signal to those that the stage is for, then SIGCONT: a stopped process must be able to act."""
+        self._stage = stage
         self._told_at = process_table.now()
         sent_at = time.monotonic()
-        counted = [found.process for found in self._found.values()]
-        for number in (stop_signal, signal.SIGCONT):
-            self._targets.signal(number, counted)
+        counted = [found.process for pid, found in self._found.items() if pid in self._alive]
+        if stage.signal is signal.SIGKILL:
+            self._name_anew(counted)
+        for number in _signals(stage):
+            self._targets.signal(number, counted, stage.to)
         with contextlib.suppress(OSError):
-            self._signal_uncounted(stop_signal)
-        self._note(stop_signal, sent_at)
-        self.signals.append(SignalSent("SIGCONT", sent_at - self.started_at, len(self._alive)))
+            self._signal_uncounted(stage)
+        for number in _signals(stage):
+            self._note(number, sent_at, stage.to)
 
     def kill(self) -> None:
         """Send SIGKILL to everybody."""
@@ -88,7 +97,7 @@ class Members:
         sent_at = time.monotonic()
         self._targets.kill(members or ())
         if members != []:
-            self._note(signal.SIGKILL, sent_at)
+            self._note(signal.SIGKILL, sent_at, To.ALL)
 
     def watch(self, *, kill: bool) -> bool:
         """Have it told when those who are left have ended; False when nobody is left.
@@ -118,6 +127,11 @@ class Members:
             self._drop(self._pidfds.pop())
 
     @property
+    def told_alive(self) -> bool:
+        """Whether, at the last look, somebody was left of those whom the last stage was for."""
+        return self._stage is None or self._unseen or bool(self._told(self._stage.to))
+
+    @property
     def forced(self) -> bool:
         """Whether somebody was sent SIGKILL."""
         return any(sent.name == signal.SIGKILL.name for sent in self.signals)
@@ -133,24 +147,30 @@ class Members:
             if pid in self._last_signal or pid in self._alive
         )
 
-    def _signal_uncounted(self, stop_signal: signal.Signals) -> None:
+    def _signal_uncounted(self, stage: Stage) -> None:
         """Those in the group have had their signal with it; the others are found only by looking everywhere."""
         uncounted = [process for process in self._targets.members() if process.pid not in self._found]
         self._count(uncounted)
-        for number in (stop_signal, signal.SIGCONT):
-            self._targets.signal_each(number, uncounted)
+        for number in _signals(stage):
+            self._targets.signal_each(number, uncounted, stage.to)
 
     def _terminate_late(self, members: Sequence[linux.Process]) -> None:
         """Send the stop signal to those who should have had it, but were found only now.
 
         Some were spared for the sake of another container that has ended since, some born while the others were told.
         """
-        living = {one.pid for one in members}
-        late = [one for one in members if one.pid not in self._last_signal and self._missed(one, living)]
-        if self._stop_signal is not None and late:
-            for number in (self._stop_signal, signal.SIGCONT):
-                self._targets.signal_each(number, late)
-            self._last_signal.update({one.pid: self._stop_signal.name for one in late})
+        if self._stage is None:
+            return
+        living, told = {one.pid for one in members}, self._told(self._stage.to)
+        late = [one for one in members if one.pid in told and self._is_late(one, self._stage, living)]
+        for number in _signals(self._stage) if late else ():
+            self._targets.signal_each(number, late, self._stage.to)
+        self._last_signal.update({one.pid: self._stage.signal.name for one in late})
+
+    def _is_late(self, found: linux.Process, stage: Stage, living: Collection[int]) -> bool:
+        if stage.signal is signal.SIGKILL:
+            return self._last_signal.get(found.pid) != signal.SIGKILL.name
+        return found.pid not in self._last_signal and self._missed(found, living)
 
     def _missed(self, found: linux.Process, living: Collection[int]) -> bool:
         """Whether it was there before the stop signal, as far as the clock of start times can tell.
@@ -170,7 +190,9 @@ class Members:
         try:
             members = self._targets.members() or self._targets.members()
         except OSError:
+            self._unseen = True
             return None
+        self._unseen = False
         self._count(members)
         self._alive = {member.pid for member in members}
         return members
@@ -187,16 +209,25 @@ class Members:
             if argv := process_table.argv(member.pid):
                 self._found[member.pid] = self._found[member.pid]._replace(argv=argv)
 
-    def _note(self, number: signal.Signals, at: float) -> None:
-        self._last_signal.update(dict.fromkeys(self._alive, number.name))
-        self.signals.append(SignalSent(number.name, at - self.started_at, len(self._alive)))
+    def _told(self, to: To) -> set[int]:
+        """Those who are alive, as far as they are known, and whom a signal to these parts is for."""
+        if to == To.ALL:
+            return set(self._alive)
+        return {pid for pid in self._alive if self._targets.part(self._found[pid].process) & to}
+
+    def _note(self, number: signal.Signals, at: float, to: To) -> None:
+        told = self._told(to)
+        if number is not signal.SIGCONT:
+            self._last_signal.update(dict.fromkeys(told, number.name))
+        self.signals.append(SignalSent(number.name, at - self.started_at, len(told)))
 
     def _wait_for(self, members: list[linux.Process] | None) -> bool:
         if members is None or process_table.portable:
             self.look_at = time.monotonic() + LOOK_AGAIN
             return True
+        told = set() if self._stage is None else self._told(self._stage.to)
         try:
-            for member in members:
+            for member in [one for one in members if one.pid in told] or members:
                 if (pidfd := linux.open_pidfd(member)) is not None:
                     self._pidfds.add(pidfd)
                     self._poller.watch(pidfd, partial(self._ended, pidfd))
@@ -214,6 +245,10 @@ class Members:
     def _drop(self, pidfd: int) -> None:
         self._poller.forget(pidfd)
         os.close(pidfd)
+
+
+def _signals(stage: Stage) -> tuple[signal.Signals, ...]:
+    return (stage.signal,) if stage.signal is signal.SIGKILL else (stage.signal, signal.SIGCONT)
 
 
 def members_of(container: Membership, poller: Poller, tell: Callable[[Event], None]) -> Members:

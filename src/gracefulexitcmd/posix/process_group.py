@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Protocol
@@ -26,6 +27,9 @@ class Group(Protocol):
 
     def signal(self, number: int) -> bool:
         """Send a signal to every member; False when nobody is left."""
+
+    def signal_leader(self, number: int) -> None:
+        """Send a signal to the leader alone, if it has not been reaped."""
 
     def close(self) -> bool:
         """Give back what is held, and tell whether nobody is left; it must not be signalled afterwards."""
@@ -61,6 +65,10 @@ class PidfdGroup:
             return linux.signal_group(self.exit_descriptor, number)
         except PermissionError:  # kill(2): no member may be signalled by this user
             return True
+
+    def signal_leader(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            signal.pidfd_send_signal(self.exit_descriptor, number)
 
     def close(self) -> bool:
         empty = not self.signal(0)
@@ -100,6 +108,11 @@ class NumberedGroup:
             # Linux: some member belongs to another user. macOS: only zombies are left.
             return sys.platform == "linux"
         return True
+
+    def signal_leader(self, number: int) -> None:
+        if self._process.returncode is None and not self._reaped_by_others():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, number)
 
     def close(self) -> bool:
         if self._exited:

@@ -33,7 +33,6 @@ class CommandRun:
 
     def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
         self.status: int | None = None
-        self.stop_signal = request.stop_signal
         self._tell = tell
         self._container = request.container
         with contextlib.ExitStack() as undo:

@@ -11,9 +11,9 @@ from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.windows import calls, console, process
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Collection
 
+    from gracefulexitcmd.sequence import Stage
     from gracefulexitcmd.windows.container import Container
     from gracefulexitcmd.windows.job import JobObject
     from gracefulexitcmd.windows.poller import Poller
@@ -62,15 +62,22 @@ class Members:
         self._alive: set[int] = set()
         self._watched: set[int] = set()
 
-    def count(self, *, leader_alive: bool) -> None:
+    told_alive = True
+    """A break is for everybody, so somebody is left of those who were told it as long as somebody is left."""
+
+    def count(self, *, quickly: bool) -> None:
         """Count before the stop signal, so that who ends by it at once is in the census."""
         self._look()
 
-    def next_signal(self, _stop_signal: signal.Signals) -> SignalSent:
+    def look(self) -> None:
+        """See who is left, before a further signal is sent."""
+        self._look()
+
+    def next_signal(self, _stage: Stage) -> SignalSent:
         """What `terminate` is about to send, and to how many."""
         return SignalSent(BREAK, time.monotonic() - self.started_at, len(self._alive))
 
-    def terminate(self, _stop_signal: signal.Signals) -> None:
+    def terminate(self, _stage: Stage) -> None:
         """Send CTRL_BREAK to every console group; all of the job count as told, as nobody tells who is in a group."""
         sent_at = time.monotonic()
         reached = [console.send_break(group) for group in self._groups()]

@@ -83,9 +83,9 @@ def _decode_type(kind: inspect.Type) -> Decode:
         case inspect.BoolType():
             return _boolean
         case inspect.EnumType():
-            return _one_of([member.value for member in kind.cls], kind.cls, advice)
+            return _one_of([member.value for member in kind.cls], kind.cls, advice, {})
         case inspect.LiteralType():
-            return _one_of(list(kind.values), str, advice)
+            return _one_of(list(kind.values), str, advice, extra.get("never", {}))
         case inspect.ListType():
             return _list(kind, extra.get("each", "item"), advice)
         case inspect.DictType():
@@ -162,12 +162,13 @@ def _boolean(node: Node, label: str, report: Report) -> bool | None:
     return None
 
 
-def _one_of(values: list[Any], make: Callable[[str], Any], advice: str) -> Decode:
+def _one_of(values: list[Any], make: Callable[[str], Any], advice: str, never: dict[str, str]) -> Decode:
     def decode(node: Node, label: str, report: Report) -> Any:
         if isinstance(node, Scalar) and node.value in values and isinstance(node.value, str):
             return make(node.text)
         if isinstance(node, Scalar) and isinstance(node.value, str):
-            report.error(node, f'{label} cannot be "{node.text[:60]}"{meant(node.text, values)}')
+            why = f"; {never[node.text]}" if node.text in never else meant(node.text, values)
+            report.error(node, f'{label} cannot be "{node.text[:60]}"{why}')
             return None
         report.error(node, _is_not("a word", node, label, advice))
         return None

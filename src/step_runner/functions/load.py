@@ -22,6 +22,7 @@ from step_runner.functions.schema import (
     RunList,
     Specification,
     StopMapping,
+    StopStageMapping,
 )
 from step_runner.functions.source import find_file, read_text
 from step_runner.model import (
@@ -36,6 +37,7 @@ from step_runner.model import (
     Spec,
     Step,
     Stop,
+    StopStage,
     Struct,
 )
 
@@ -214,11 +216,20 @@ def _body(definition: Definition, spec: Spec, node: Node, file: str) -> Exec | S
     )
 
 
-def _stop(written: StopMapping | None) -> Stop:
-    if written is None:
-        return Stop()
-    grace = None if written.grace is None else seconds(written.grace)
-    return Stop(signal=written.signal or Stop().signal, grace=grace)
+def _stop(written: list[StopStageMapping] | StopMapping | None) -> Stop:
+    if isinstance(written, list):
+        return tuple(StopStage(signal=one.signal, wait=seconds(one.wait), to=one.to or "all") for one in written)
+    return () if written is None else _short_stop(written)
+
+
+def _short_stop(written: StopMapping) -> Stop:
+    if written == StopMapping():
+        return ()
+    signal, grace = written.signal or "SIGTERM", None if written.grace is None else seconds(written.grace)
+    if written.first is None:
+        return (StopStage(signal=signal, wait=grace),)
+    half = None if grace is None else grace / 2
+    return (StopStage(signal=signal, wait=half, to="leader"), StopStage(signal=signal, wait=half, to="rest"))
 
 
 def _steps(items: list[RunItem], node: Node, file: str) -> tuple[Step, ...]:

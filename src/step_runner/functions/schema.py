@@ -2,7 +2,8 @@
 
 `extra` of a type tells the decoder more: `each` names the items of a list or mapping, `advice` says what to write
 instead, `text` takes numbers and booleans as written, `null` is what null means, `name` marks names that a bare
-run list need not keep to, `parse` checks a string further, `refused` is why a key is not supported.
+run list need not keep to, `parse` checks a string further, `never` is why some words are not allowed, `refused` why a
+key is not supported.
 """
 
 from __future__ import annotations
@@ -229,20 +230,82 @@ def _check_duration(text: str) -> None:
         raise InputError(str(error)) from None
 
 
-class StopMapping(Written, frozen=True, kw_only=True):
-    """How the command is stopped when the job is cancelled or its time is over."""
+ASKS_TO_STOP = "The signal that asks the command to stop."
+StopSignal: TypeAlias = Annotated[
+    Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"],
+    _about(
+        ASKS_TO_STOP,
+        advice='write "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1" or "SIGUSR2"',
+        never={
+            "SIGKILL": "it always follows when the time is over, so leave it out",
+            "SIGSTOP": "a stopped process cannot end",
+        },
+    ),
+]
+DurationText: TypeAlias = Annotated[Text, Meta(extra={"parse": _check_duration})]
 
-    signal: Annotated[
-        Literal["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] | None,
-        _about(
-            "The signal that asks it to stop.",
-            advice='write "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1" or "SIGUSR2"',
-        ),
-    ] = None
+
+def _only_in(form: str) -> Meta:
+    """A key of the other form of `stop`."""
+    return Meta(
+        description=f"Only in {form}.", extra={"refused": f"this key is only for {form}"}, extra_json_schema={"not": {}}
+    )
+
+
+ONLY_IN_LIST = _only_in("the long form, stop: [{signal: SIGINT, wait: 10s, to: leader}]")
+ONLY_IN_MAPPING = _only_in("the short form, stop: {signal: SIGINT, grace: 10s, first: leader}")
+
+
+class StopMapping(Written, frozen=True, kw_only=True):
+    """How the command is stopped when the job is cancelled or its time is over, with one signal."""
+
+    signal: Annotated[StopSignal | None, _about(ASKS_TO_STOP)] = None
     grace: Annotated[
-        Annotated[Text, Meta(extra={"parse": _check_duration})] | None,
+        DurationText | None,
         _about("The time until SIGKILL, such as 10s or 1m30s; at most the job's graceful exit delay."),
     ] = None
+    first: Annotated[
+        Literal["leader"] | None,
+        _about(
+            "`leader`: the process of the command alone gets the signal; what it has started gets it when that "
+            "process has ended, or after half of the time.",
+            advice='write "leader", or leave it out',
+        ),
+    ] = None
+    wait: Annotated[Any | UnsetType, ONLY_IN_LIST] = UNSET
+    to: Annotated[Any | UnsetType, ONLY_IN_LIST] = UNSET
+
+
+class StopStageMapping(Written, frozen=True, kw_only=True):
+    """One signal of several that stop the command one after another."""
+
+    signal: Annotated[StopSignal, Meta(extra={"missing": 'add one, such as "signal: SIGTERM"'})]
+    wait: Annotated[
+        DurationText,
+        _about(
+            "The time until the next signal, such as 10s or 1m30s. All of them shrink in proportion where they are "
+            "longer together than the job's graceful exit delay.",
+            missing='add one, such as "wait: 10s"',
+        ),
+    ]
+    to: Annotated[
+        Literal["leader", "group", "all"] | None,
+        _about(
+            "What gets it: the process of the command, its process group, or, by default, all that it has started.",
+            advice='write "leader", "group" or "all"',
+        ),
+    ] = None
+    grace: Annotated[Any | UnsetType, ONLY_IN_MAPPING] = UNSET
+    first: Annotated[Any | UnsetType, ONLY_IN_MAPPING] = UNSET
+
+
+StopList: TypeAlias = Annotated[
+    list[Annotated[StopStageMapping, Meta(extra={"advice": 'write "{signal: SIGTERM, wait: 10s}"'})]],
+    Meta(
+        min_length=1,
+        description="The signals that stop the command one after another; SIGKILL follows by itself.",
+    ),
+]
 
 
 class ExecMapping(Written, frozen=True, kw_only=True):
@@ -261,8 +324,12 @@ class ExecMapping(Written, frozen=True, kw_only=True):
         _about("The directory that the command is started in. Without it, the work directory of the job."),
     ] = None
     stop: Annotated[
-        StopMapping | None,
-        _about("How the command is stopped. Without it, by SIGTERM, and SIGKILL after the graceful exit delay."),
+        StopList | StopMapping | None,
+        _about(
+            "How the command is stopped. Without it, by SIGTERM, and SIGKILL after the graceful exit delay.",
+            each="stop stage",
+            advice='write "{signal: SIGINT, grace: 10s}" or a list of "{signal: SIGINT, wait: 10s}"',
+        ),
     ] = None
 
 

@@ -17,7 +17,7 @@ from step_runner.runner.context import Sink
 from step_runner.runner.sequence import run_root
 
 if TYPE_CHECKING:
-    from gracefulexitcmd import SignalSent
+    from gracefulexitcmd import SignalSent, Stage
     from step_runner.jobs.workspace import Workspace
     from step_runner.model import Function, StepResult
     from step_runner.runner.context import GlobalContext
@@ -130,8 +130,8 @@ class Job(Generic[Log]):
             with self._proc.listening(lambda grace: roundup.cancel(grace=grace, hurried=self._proc.hurried)):
                 self._tell_end(await roundup.wait())
 
-    def _tell_stop(self, sent: SignalSent, grace: float) -> None:
-        for line in notices.stopping_left_behind(sent, grace):
+    def _tell_stop(self, sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
+        for line in notices.stopping_left_behind(sent, ahead):
             self.log.notice(line)
 
     def _tell_end(self, ended: Exit) -> None:

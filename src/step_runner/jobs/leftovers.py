@@ -18,7 +18,7 @@ from step_runner.runner import notices
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gracefulexitcmd import Exit, SignalSent
+    from gracefulexitcmd import Exit, SignalSent, Stage
     from gracefulexitcmd.posix.remains import Remains
 
 
@@ -69,11 +69,11 @@ class Leftovers:
                 self._say(f'removed what job "{left.name}" of a killed step runner has left in {directory}')
 
     async def _round_up(self, left: Remains, give_place: Callable[[], None]) -> Exit:
-        def stopping(sent: SignalSent, grace: float) -> None:
+        def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
             if sent.processes:
                 give_place()
                 self._say(
-                    notices.stopping(f'what job "{left.name}" of a killed step runner has left behind', sent, grace)
+                    notices.stopping(f'what job "{left.name}" of a killed step runner has left behind', sent, ahead)
                 )
 
         roundup = AsyncRoundup(left, 0 if self._killed else left.grace, stopping=stopping)

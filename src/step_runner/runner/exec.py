@@ -14,22 +14,22 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from gracefulexitcmd import AsyncCmd, AsyncRoundup, Cause, Exit
+from gracefulexitcmd import AsyncCmd, Cause, Exit, Stage, To
+from gracefulexitcmd.sequence import fitted, total
 from step_runner.errors import CommandError, StoppedError
-from step_runner.model import ExecResult, Stop
+from step_runner.model import ExecResult
 from step_runner.runner import environment, notices, room, shebang
 
 if sys.platform == "linux":
     from step_runner.runner import limits
 if sys.platform == "win32":
     from gracefulexitcmd.windows.program import find
-else:
-    from gracefulexitcmd.posix.own_tree import Others
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gracefulexitcmd import SignalSent
+    from step_runner.model import Stop
     from step_runner.runner.context import GlobalContext
 
 
@@ -63,7 +63,7 @@ async def run_command(
     stopped, and the command's own error if it had one. What earlier steps have left in the background is stopped with
     it, but not in the way that the step asks for itself. Raises CommandError when it cannot be started.
     """
-    alone = command.stop != Stop()
+    own = _own_stages(command.stop, job.proc.graceful_exit_delay)
     process = AsyncCmd(
         (_program(command.argv[0]), *command.argv[1:]),
         grace=job.proc.graceful_exit_delay,
@@ -73,13 +73,11 @@ async def run_command(
         input=command.given,
         stdout=job.sink.stdout,
         stderr=job.sink.stderr,
-        stop_signal=_stop_signal(command.stop.signal),
+        stop=_whole_sequence(own),
         container=job.container,
-        alone=alone,
         stopping=partial(_tell_stop, path, job),
     )
-    others = _Others(process, job) if alone else None
-    with job.proc.listening(partial(_stop, process, others, path, job, command.stop.grace)):
+    with job.proc.listening(partial(_stop, process, path, job, total(own) if own else None)):
         job.observer.step_started(path)
         try:
             await process.start()
@@ -90,9 +88,8 @@ async def run_command(
         if process.pid is not None and sys.platform == "linux":
             limits.reserve(process.pid)
         ended = await process.wait()
-        beside = None if others is None else await others.ended()
     if ended.cause is not Cause.EXITED:
-        _tell_end(ended, beside, path, job)
+        _tell_end(ended, path, job)
     code = ended.status if ended.status is not None else -1
     return ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code), _error(ended, command, job)
 
@@ -110,67 +107,43 @@ def _program(name: str) -> str:
     return found
 
 
-def _stop_signal(name: str) -> signal.Signals:
-    """The signal of this name; on Windows there is but one way to ask a process to stop."""
-    return signal.SIGTERM if sys.platform == "win32" else signal.Signals[name]
+PARTS = {"leader": To.LEADER, "group": To.GROUP, "rest": To.OWN & ~To.LEADER, "all": To.OWN}
+"""Of the words of a step file: they mean processes of the step itself."""
 
 
-class _Others:
-    """What earlier steps have left in the background, where a command is stopped in a way of its own.
+def _own_stages(stop: Stop, delay: float) -> tuple[Stage, ...]:
+    """The stages that a step asks for, in no more time than the job's delay; none where it asks for nothing.
 
-    It is stopped at the same time as that, by the signal and with the delay that are the job's.
+    On Windows there is but one way to ask a process to stop, and only how long it takes can be chosen.
     """
-
-    def __init__(self, process: AsyncCmd, job: GlobalContext) -> None:
-        self._process = process
-        self._job = job
-        self._roundup: AsyncRoundup | None = None
-
-    def stop(self, left: float) -> None:
-        """Stop it within the seconds that are left; again, to shorten them."""
-        if self._roundup is not None:
-            self._roundup.cancel(grace=left, hurried=self._job.proc.hurried)
-        elif self._process.pid is not None and sys.platform != "win32":  # where a command never stops others
-            others = Others(self._job.container, self._process.pid)
-            roundup = AsyncRoundup(others, left, stopping=self._tell_stop)
-            with contextlib.suppress(OSError):  # no descriptor is free: they are stopped when the job ends
-                roundup.begin()
-                self._roundup = roundup
-
-    def _tell_stop(self, sent: SignalSent, grace: float) -> None:
-        for line in notices.stopping_left_behind(sent, grace):
-            self._job.sink.notice(line)
-
-    async def ended(self) -> Exit | None:
-        """How they have ended, once they have; None where they were not stopped."""
-        return None if self._roundup is None else await self._roundup.wait()
+    if sys.platform == "win32":
+        return fitted(tuple(Stage(wait=one.wait) for one in stop), delay)
+    return fitted(tuple(Stage(signal.Signals[one.signal], one.wait, PARTS[one.to]) for one in stop), delay)
 
 
-def _stop(
-    process: AsyncCmd,
-    others: _Others | None,
-    path: tuple[str, ...],
-    job: GlobalContext,
-    own: float | None,
-    left: float,
-) -> None:
-    """Stop the process; its own grace can only be shorter than what is left of the job's."""
-    grace = left if own is None else min(own, left)
-    job.observer.step_stopping(path, grace)
-    process.cancel(grace=grace, hurried=job.proc.hurried)
-    if others is not None:
-        others.stop(left)
+def _whole_sequence(own: tuple[Stage, ...]) -> tuple[Stage, ...] | None:
+    """The stages for all processes: what earlier steps have left gets SIGTERM and all of the job's time."""
+    if not own or sys.platform == "win32":
+        return None
+    return (Stage(signal.SIGTERM, 0.0, To.OTHERS), *own, Stage(signal.SIGKILL, None, To.OWN))
 
 
-def _tell_stop(path: tuple[str, ...], job: GlobalContext, sent: SignalSent, grace: float) -> None:
-    job.sink.notice(notices.stopping(f'step "{path[-1] if path else ""}"', sent, grace))
+def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: float | None, left: float) -> None:
+    """Stop the process; the time that it asks for can only be shorter than what is left of the job's."""
+    shorter = left if own is None else min(own, left)
+    job.observer.step_stopping(path, shorter)
+    process.cancel(grace=shorter if sys.platform == "win32" else left, hurried=job.proc.hurried)
 
 
-def _tell_end(ended: Exit, beside: Exit | None, path: tuple[str, ...], job: GlobalContext) -> None:
-    for line in (*notices.ended(ended), *(() if beside is None else notices.ended(beside))):
+def _tell_stop(path: tuple[str, ...], job: GlobalContext, sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
+    step = f'step "{path[-1] if path else ""}"'
+    for line in notices.stopping_stage(step, sent, ahead):
         job.sink.notice(line)
-    if beside is not None:
-        ended = ended.beside(beside, ended.signals[0].after if ended.signals else ended.duration)
+
+
+def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
+    for line in notices.ended(ended):
+        job.sink.notice(line)
     # The process knows only that it was cancelled; why, the job knows.
     job.observer.step_stopped(path, dataclasses.replace(ended, cause=job.proc.cause or ended.cause))
 

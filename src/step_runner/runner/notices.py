@@ -4,23 +4,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from gracefulexitcmd.sequence import To, total
 
-    from gracefulexitcmd import EndedProcess, Exit, SignalSent
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gracefulexitcmd import EndedProcess, Exit, SignalSent, Stage
 
 MOST_NAMES = 10
 """How many processes are named in a line."""
 
 
-def stopping(what: str, sent: SignalSent, grace: float) -> str:
-    """The line for the moment when `what` gets its first signal; SIGKILL follows after `grace` seconds."""
-    return f"Stopping {what}: {sent.name} to {_count(sent.processes)}, {round(grace, 1):g} s to finish"
+def stopping(what: str, sent: SignalSent, ahead: Sequence[Stage]) -> str:
+    """Return the line for the moment when `what` gets a signal; the stage of that signal and the next are `ahead`."""
+    told = f"Stopping {what}: {sent.name} to {_receivers(sent.processes, ahead[0])}"
+    if len(ahead) == 1:
+        return f"{told}, {_seconds(ahead)} s to finish"
+    later = [f"{stage.signal.name} to {_named_part(stage)}, {_seconds([stage])} s" for stage in ahead[1:]]
+    return "; then ".join([f"{told}, {_seconds(ahead[:1])} s", *later])
 
 
-def stopping_left_behind(sent: SignalSent, grace: float) -> tuple[str, ...]:
-    """The line for the moment when what steps have left behind gets its first signal; none where it is nobody."""
-    return (stopping("what steps have left behind", sent, grace),) if sent.processes else ()
+def stopping_stage(step: str, sent: SignalSent, ahead: tuple[Stage, ...]) -> tuple[str, ...]:
+    """Return the lines for a stage in the sequence of a step that is stopped in its own way.
+
+    Its last stages are not its own: the time until they are over is that of what earlier steps have left.
+    """
+    if ahead[0].to == To.OTHERS:
+        return stopping_left_behind(sent, (ahead[0]._replace(wait=total(ahead)),))
+    if ahead[0].signal.name == "SIGKILL":
+        return ()
+    return (stopping(step, sent, [stage for stage in ahead if stage.signal.name != "SIGKILL"]),)
+
+
+def stopping_left_behind(sent: SignalSent, ahead: Sequence[Stage]) -> tuple[str, ...]:
+    """Return the line for the moment when what steps have left behind gets a signal; none if nothing is left."""
+    return (stopping("what steps have left behind", sent, ahead),) if sent.processes else ()
 
 
 def hurried(reason: str) -> str:
@@ -37,6 +55,19 @@ def ended(exit_: Exit) -> tuple[str, ...]:
         *([f"Ended {_count(len(killed))} that ignored {signal}: {_names(killed)}"] if killed else []),
         *([f"Could not end {_count(len(left))}: {_names(left)}"] if left else []),
     )
+
+
+def _receivers(number: int, stage: Stage) -> str:
+    return "its leader" if stage.to == To.LEADER else _count(number)
+
+
+def _named_part(stage: Stage) -> str:
+    """The processes that get the signal of a stage; of a step's own way, its own."""
+    return {To.LEADER: "its leader", To.GROUP: "its group", To.ALL: "all", To.OWN: "all"}.get(stage.to, "the rest")
+
+
+def _seconds(stages: Iterable[Stage]) -> str:
+    return f"{round(total(stages), 1):g}"
 
 
 def _count(number: int) -> str:

@@ -11,6 +11,7 @@ from gracefulexitcmd.exit import EndedProcess
 from gracefulexitcmd.posix import linux, process_table
 from gracefulexitcmd.posix.members import Members
 from gracefulexitcmd.posix.poller import Poller
+from gracefulexitcmd.sequence import Stage, To
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -51,13 +52,16 @@ class Crowd:
     def may_end(self, _process: linux.Process) -> bool:
         return True
 
-    def signal(self, number: int, _members: Iterable[linux.Process]) -> None:
+    def part(self, process: linux.Process) -> To:
+        return To.LEADER if process is LEADER else To.MATES
+
+    def signal(self, number: int, _members: Iterable[linux.Process], _to: To = To.ALL) -> None:
         self.sent.append(number)
 
     def kill(self, members: Iterable[linux.Process]) -> None:
         self.signal(signal.SIGKILL, members)
 
-    def signal_each(self, _number: int, _members: Iterable[linux.Process]) -> None:
+    def signal_each(self, _number: int, _members: Iterable[linux.Process], _to: To = To.ALL) -> None:
         """Nobody is outside of the group."""
 
 
@@ -87,16 +91,16 @@ def _ended(members: Members) -> dict[int, str | None]:
 
 def test_stop_signal_is_followed_by_a_continue(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER, CHILD]]
-    members.count(leader_alive=True)
-    members.terminate(signal.SIGINT)
+    members.count(quickly=True)
+    members.terminate(Stage(signal.SIGINT))
     assert group.sent == [signal.SIGINT, signal.SIGCONT]
     assert [(sent.name, sent.processes) for sent in members.signals] == [("SIGINT", 2), ("SIGCONT", 2)]
 
 
 def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Crowd, members: Members) -> None:
     group.answers = [[CHILD], []]
-    members.count(leader_alive=True)
-    members.terminate(signal.SIGTERM)
+    members.count(quickly=True)
+    members.terminate(Stage(signal.SIGTERM))
     assert not members.watch(kill=False)
     assert members.census() == (
         EndedProcess(100, ("program-100",), found="leader", ended_by="SIGTERM"),
@@ -107,7 +111,7 @@ def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Crowd, members: 
 def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Crowd, members: Members) -> None:
     """It was sent nothing, so it did not have to be ended."""
     group.answers = [[LEADER], [HELPER], []]
-    members.terminate(signal.SIGTERM)
+    members.terminate(Stage(signal.SIGTERM))
     assert members.watch(kill=False)
     assert not members.watch(kill=False)
     assert _ended(members) == {100: "SIGTERM"}
@@ -124,7 +128,7 @@ def test_who_was_born_before_the_signal_and_found_after_it_is_told(
     """Who was born afterwards is there to clean up; so may be who was born at that moment of a parent that lives."""
     late = linux.Process(102, "S", parent, 102, 100, start_time=start_time)
     group.answers = [[LEADER], [LEADER, late], []]
-    members.terminate(signal.SIGTERM)
+    members.terminate(Stage(signal.SIGTERM))
     assert members.watch(kill=False)
     assert not members.watch(kill=False)
     assert _ended(members) == ({100: "SIGTERM", 102: "SIGTERM"} if told else {100: "SIGTERM"})
@@ -132,7 +136,7 @@ def test_who_was_born_before_the_signal_and_found_after_it_is_told(
 
 def test_who_obeyed_is_not_counted_among_the_killed(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER, CHILD], [LEADER], []]
-    members.terminate(signal.SIGTERM)
+    members.terminate(Stage(signal.SIGTERM))
     members.kill()
     assert not members.watch(kill=True)
     assert _ended(members) == {100: "SIGKILL", 101: "SIGTERM"}
@@ -141,7 +145,7 @@ def test_who_obeyed_is_not_counted_among_the_killed(group: Crowd, members: Membe
 
 def test_force_was_not_needed_where_nobody_was_left_to_kill(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER], [], []]
-    members.terminate(signal.SIGTERM)
+    members.terminate(Stage(signal.SIGTERM))
     members.kill()
     assert not members.watch(kill=True)
     assert not members.forced
@@ -150,7 +154,7 @@ def test_force_was_not_needed_where_nobody_was_left_to_kill(group: Crowd, member
 
 def test_who_was_born_since_the_kill_is_killed_too(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER], [LEADER], [HELPER], []]
-    members.terminate(signal.SIGTERM)
+    members.terminate(Stage(signal.SIGTERM))
     members.kill()
     assert members.watch(kill=True)
     assert not members.watch(kill=True)
@@ -161,14 +165,14 @@ def test_who_was_born_since_the_kill_is_killed_too(group: Crowd, members: Member
 def test_nobody_is_left_when_two_looks_in_a_row_find_nobody(group: Crowd, members: Members) -> None:
     """One that forks and exits may be missed between its parent's end and its own beginning."""
     group.answers = [[LEADER], [], [HELPER], []]
-    members.terminate(signal.SIGTERM)
+    members.terminate(Stage(signal.SIGTERM))
     assert members.watch(kill=False)
     assert not members.watch(kill=False)
 
 
 def test_who_does_not_die_was_ended_by_nothing(group: Crowd, members: Members) -> None:
     group.answers = [[LEADER], [LEADER], [LEADER]]
-    members.terminate(signal.SIGTERM)
+    members.terminate(Stage(signal.SIGTERM))
     members.kill()
     assert members.watch(kill=True)
     assert _ended(members) == {100: None}
@@ -176,8 +180,8 @@ def test_who_does_not_die_was_ended_by_nothing(group: Crowd, members: Members) -
 
 def test_where_nobody_can_be_listed_signals_are_sent_and_nobody_is_thought_gone(group: Crowd, members: Members) -> None:
     group.answers = [OSError(24, "Too many open files")] * 3
-    members.count(leader_alive=True)
-    members.terminate(signal.SIGTERM)
+    members.count(quickly=True)
+    members.terminate(Stage(signal.SIGTERM))
     members.kill()
     assert members.watch(kill=True)
     assert members.look_at is not None

@@ -91,8 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     print(machine(), flush=True)
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(_serving(options.server))
-        peer = stack.enter_context(_serving(options.peer)) if options.peer else None
+        ours = stack.enter_context(serving(options.server))
+        peer = stack.enter_context(serving(options.peer)) if options.peer else None
         figures = _figures(_takes(SHORT if options.short else FULL), ours, peer)
     print(table(figures, "peer now" if peer else "peer then"))
     if options.json:
@@ -172,7 +172,7 @@ def _many_steps(server: Server) -> Iterator[Sample]:
 
 
 def _status_call(server: Server) -> Iterator[Sample]:
-    with _job(server, ":") as job:
+    with open_job(server, ":") as job:
         _follow(server, job)
         yield STATUS_CALL, 1000 * seconds(lambda: server.client.status(job))
 
@@ -189,7 +189,7 @@ def _live_log(server: Server, size: int) -> Iterator[Sample]:
 
 
 def _replay(server: Server, size: int) -> Iterator[Sample]:
-    with _job(server, _writer(size)) as job:
+    with open_job(server, _writer(size)) as job:
         _follow(server, job)
         start = time.time()
         log = _follow(server, job)
@@ -213,7 +213,7 @@ def _closed(server: Server) -> Iterator[Sample]:
 def _many_jobs(server: Server) -> Iterator[Sample]:
     with contextlib.ExitStack() as stack:
         start = time.time()
-        jobs = [stack.enter_context(_job(server, "echo ready; exec sleep 3600")) for _ in range(JOBS)]
+        jobs = [stack.enter_context(open_job(server, "echo ready; exec sleep 3600")) for _ in range(JOBS)]
         yield JOBS_STARTED, 1000 * (time.time() - start)
         for job in jobs:
             _await_ready(server, job)
@@ -224,7 +224,7 @@ def _many_jobs(server: Server) -> Iterator[Sample]:
 
 
 @contextlib.contextmanager
-def _serving(command: str) -> Iterator[Server]:
+def serving(command: str) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
         process = subprocess.Popen(
             [*shlex.split(command), "serve", directory],
@@ -270,13 +270,13 @@ class Log(NamedTuple):
 def _cooperative_job(server: Server) -> Iterator[tuple[str, str]]:
     """A job that ends when it gets SIGTERM, and the file into which it writes the time of that."""
     stamp = os.path.join(server.directory, "stamp")
-    with _job(server, COOPERATIVE, env={"STAMP": stamp}) as job:
+    with open_job(server, COOPERATIVE, env={"STAMP": stamp}) as job:
         _await_ready(server, job)
         yield job, stamp
 
 
 @contextlib.contextmanager
-def _job(server: Server, *scripts: str, env: Mapping[str, str] | None = None) -> Iterator[str]:
+def open_job(server: Server, *scripts: str, env: Mapping[str, str] | None = None) -> Iterator[str]:
     """A job whose steps are these scripts; it is closed at the end of the block."""
     job = f"benchmark-{os.getpid()}-{next(_numbers)}"
     steps = [{"name": f"step_{number}", "script": script} for number, script in enumerate(scripts)]
@@ -291,7 +291,7 @@ def _job(server: Server, *scripts: str, env: Mapping[str, str] | None = None) ->
 def _run_and_follow(server: Server, *scripts: str) -> tuple[float, Log]:
     """How many seconds a job takes from the call of Run to the end of its log, and the log."""
     start = time.time()
-    with _job(server, *scripts) as job:
+    with open_job(server, *scripts) as job:
         log = _follow(server, job)
     return log.ended - start, log
 

@@ -10,22 +10,18 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix import belonging, cgroup, linux, process_table, subreaper
+from gracefulexitcmd.posix.orphans import COOKIE, Orphan, Orphans, cookies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from gracefulexitcmd.posix.ledger import Ledger
-
-COOKIE = "GRACEFULEXITCMD_COOKIE"
-"""The variable by which a process is known even when it has left its group, its session and its parent.
-
-Containers can stand in each other, so it holds the cookies of all of them, with a colon between.
-"""
 
 # A signal handler that reaps may interrupt the thread that holds it.
 _lock = threading.RLock()
 _containers: set[Container] = set()
-_starting: set[object] = set()
+_orphans = Orphans()
 
 REAP_WITHIN = 0.1
 """Seconds that an orphan may stay a zombie."""
@@ -36,10 +32,10 @@ when_opened: set[Callable[[], object]] = set()
 
 def _forget() -> None:
     """A process that was forked has started no command, and whoever held the lock is not there."""
-    global _lock
+    global _lock, _orphans
     _lock = threading.RLock()
+    _orphans = Orphans()
     _containers.clear()
-    _starting.clear()
     when_opened.clear()
 
 
@@ -70,6 +66,7 @@ class Container:
         self._ledger: Ledger | None = None
         with _lock:
             _containers.add(self)
+            _orphans.opened(self)
         for listener in tuple(when_opened):
             listener()
 
@@ -93,20 +90,15 @@ class Container:
         cookies = f"{outer}:{self.cookie}" if outer else self.cookie
         return {**(os.environ if env is None else env), COOKIE: cookies}
 
-    @contextlib.contextmanager
-    def starting(self) -> Iterator[None]:
+    def starting(self) -> AbstractContextManager[None]:
         """Until `started`: a child whose number is not noted yet is a command, and its status is not to be taken."""
-        token = object()
         self.ending = False
-        _starting.add(token)
-        try:
-            yield
-        finally:
-            _starting.discard(token)
+        return _orphans.starting()
 
     def started(self, leader: int) -> None:
         """Note a command that was started in it, by the number of its leader and group."""
         self._running.add(leader)
+        _orphans.command_started(leader, self)
         if self._ledger is not None:
             self._ledger.started(leader)
 
@@ -130,6 +122,7 @@ class Container:
     def ended(self, leader: int, *, group_empty: bool) -> None:
         """Note that a command's leader was reaped; its group may live on."""
         self._running.discard(leader)
+        _orphans.command_ended(leader, self, left=not group_empty)
         if not group_empty:
             self._left.add(leader)
 
@@ -138,7 +131,7 @@ class Container:
         if self._running or self._left or not subreaper.active:
             return False
         try:
-            return not _adopted()
+            return not self._own_orphans() and not any(map(self._may_own, _orphans.unexplained()))
         except OSError:  # no descriptor is free
             return False
 
@@ -146,7 +139,9 @@ class Container:
         """The processes that belong to it and are alive."""
         processes, has_cookie = self._look(self._candidates())
         left = frozenset(self._left)
-        self._left -= left - belonging.still_left(left, processes)
+        gone = left - belonging.still_left(left, processes)
+        self._left -= gone
+        _orphans.group_empty(gone)
         return self._found_in(processes, has_cookie) or list(self._fleeting())
 
     def _look(self, candidates: Iterable[linux.Process]) -> tuple[list[linux.Process], belonging.HasCookie]:
@@ -161,7 +156,9 @@ class Container:
         if suspects := self._suspects(claim, table, found, reaper):
             claim = claim._replace(known={**claim.known, **suspects})
             found = belonging.members(claim, table, reaper, has_cookie)
-        self._known.update({table[pid].identity: how for pid, how in found.items()})
+        new = {table[pid].identity: how for pid, how in found.items() if table[pid].identity not in self._known}
+        self._known.update(new)
+        _orphans.remember(new.items(), self)
         return [table[pid] for pid in found]
 
     def glance(self) -> list[linux.Process]:
@@ -191,6 +188,7 @@ class Container:
         """Forget everything; the control group goes when nobody is in it."""
         with _lock:
             _containers.discard(self)
+            _orphans.closed(self, self._running | self._left, self._known)
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
@@ -204,27 +202,43 @@ class Container:
 
         Each is given as soon as it is seen, of the orphans the youngest first. Raises OSError.
         """
-        explained = {pid for each in _open_containers() for pid, _ in tuple(each._known)} | _leaders()
-        orphans = (pid for pid in reversed(subreaper.children() if subreaper.active else ()) if pid not in explained)
-        own = (pid for pid in orphans if carries(pid, self.cookie))
-        for process in map(linux.process, chain(self._inside(), own)):
-            if process is not None and process.alive:
+        new = _orphans.unlisted(self) if subreaper.active else iter(())
+        for process in chain(filter(None, map(linux.process, self._inside())), new):
+            if process.alive:
                 self._known[process.identity] = "cookie"
                 yield process
 
     def _claim(self, table: Mapping[int, linux.Process]) -> belonging.Claim:
         left = belonging.still_left(frozenset(self._left), table.values())
-        foreign = _leaders() - self._running
+        foreign = _orphans.leaders.keys() - self._running
         return belonging.Claim(self.cookie, self._since, self._running | left, self._known, foreign, self._inside())
 
     def _inside(self) -> frozenset[int]:
         return frozenset() if self._cgroup is None else self._cgroup.pids()
 
     def _candidates(self) -> Iterable[linux.Process]:
-        """The processes among which members can be: with a subreaper only those below it, else all there are."""
-        if subreaper.active:
-            return process_table.trees({*self._running, *_adopted(), *self._inside()})
-        return process_table.processes()
+        """The processes among which members can be: with a subreaper only its own trees, else all there are."""
+        if not subreaper.active:
+            return process_table.processes()
+        own = self._own_orphans()
+        return process_table.trees({*self._running, *self._inside(), *own, *map(_pid, _orphans.unexplained())})
+
+    def _own_orphans(self) -> set[int]:
+        """The living orphans that belong to it; those that have ended are reaped."""
+        own: list[Orphan] = []
+        for _ in range(linux.MOST_LOOKS):
+            _orphans.adopt()
+            own = _orphans.of(self)
+            if not sum([_orphans.reap(orphan) for orphan in own if _has_ended(orphan)]):
+                break  # else their own children have become orphans
+        for orphan in own:
+            self._known.setdefault(orphan.process.identity, orphan.found)
+        return {orphan.process.pid for orphan in own}
+
+    def _may_own(self, orphan: Orphan) -> bool:
+        """Whether an orphan that nothing explains can be its own."""
+        started = orphan.process.start_time
+        return self.suspicious and started >= self._since and orphan.process.session != self.spared_session
 
     def _suspects(
         self,
@@ -234,26 +248,25 @@ class Container:
         reaper: belonging.Reaper,
     ) -> dict[linux.Identity, str]:
         """The orphans that nothing explains and that are to be ended with this container."""
-        if not subreaper.active or not self.suspicious:
+        if not subreaper.active:
             return {}
-        orphans = belonging.orphans(table, reaper, found, _leaders())
-        others = [other for other in _open_containers() if other is not self] if orphans else []
+        possible = [o.process for o in _orphans.unexplained() if o.process.pid not in found and self._may_own(o)]
+        if not possible:
+            return {}
+        others = [other for other in _open_containers() if other is not self]
         claims = {other: other._claim(table) for other in others}
-        explained = {pid for each in claims.values() for pid in belonging.members(each, table, reaper, carries)}
         rivals = [each for other, each in claims.items() if not other.ending]
-        return {
-            orphan.identity: "suspected"
-            for orphan in orphans
-            if orphan.pid not in explained
-            and orphan.session != self.spared_session
-            and belonging.suspected_of(claim, rivals, orphan)
-        }
+        possible = [process for process in possible if belonging.suspected_of(claim, rivals, process)]
+        if not possible:
+            return {}
+        explained = {pid for each in claims.values() for pid in belonging.members(each, table, reaper, carries)}
+        return {process.identity: "suspected" for process in possible if process.pid not in explained}
 
 
 def reap_orphans() -> bool:
     """Reap the orphans that came to this process and have ended, for whom nobody waits; False when none is left."""
     try:
-        return bool(_adopted())
+        return _orphans.reap_ended()
     except OSError:  # no descriptor is free: they can be reaped later
         return True
 
@@ -282,24 +295,13 @@ def _open_containers() -> list[Container]:
         return list(_containers)
 
 
-def _leaders() -> set[int]:
-    """The leaders of all commands that run in any container."""
-    return {leader for container in _open_containers() for leader in tuple(container._running)}
+def _has_ended(orphan: Orphan) -> bool:
+    now = linux.again(orphan.process.identity)
+    return now is None or not now.alive
 
 
-def _adopted() -> list[int]:
-    """The living children that nobody here has started; those that have ended are reaped, as far as they were found."""
-    orphans: list[linux.Process] = []
-    for _ in range(linux.MOST_LOOKS):  # some fork and exit faster than they can be reaped
-        children = subreaper.children()
-        may_be_a_command = bool(_starting)
-        # Asked for after the children: a command that was noted meanwhile is not taken for an orphan.
-        orphans = subreaper.outside_own_group(set(children) - _leaders())
-        ended = [] if may_be_a_command else [orphan.pid for orphan in orphans if not orphan.alive]
-        if sum(subreaper.reap(pid) for pid in ended) == 0:
-            break
-        # Who has ended has handed its own children on to here.
-    return [orphan.pid for orphan in orphans if orphan.alive]
+def _pid(orphan: Orphan) -> int:
+    return orphan.process.pid
 
 
 def _move(process: linux.Process, to: cgroup.Cgroup) -> None:
@@ -321,18 +323,14 @@ def look(processes: Iterable[linux.Process], since: int) -> tuple[list[linux.Pro
     Some live for a moment only, fork and exit; to whom the next one belongs would never be known.
     """
     seen: list[linux.Process] = []
-    cookies: dict[int, list[str]] = {}
+    carried: dict[int, list[str]] = {}
     for process in processes:
         seen.append(process)
         if process.alive and process.start_time >= since:
-            cookies[process.pid] = _cookies(process.pid)
-    return seen, lambda pid, cookie: cookie in cookies.get(pid, ())
+            carried[process.pid] = cookies(process.pid) or []
+    return seen, lambda pid, cookie: cookie in carried.get(pid, ())
 
 
 def carries(pid: int, cookie: str) -> bool:
     """Whether a process was started with a cookie in its environment; False where that may not be seen."""
-    return cookie in _cookies(pid)
-
-
-def _cookies(pid: int) -> list[str]:
-    return (linux.variable(pid, COOKIE) or "").split(":")
+    return cookie in (cookies(pid) or ())

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gracefulexitcmd.handlers import ignore
 from gracefulexitcmd.posix import linux, process_table, subreaper
-from gracefulexitcmd.posix.container import COOKIE, Container
+from gracefulexitcmd.posix.container import Container
+from gracefulexitcmd.posix.orphans import COOKIE
 from gracefulexitcmd.roundup import Roundup
 from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
 

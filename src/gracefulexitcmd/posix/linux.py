@@ -98,11 +98,16 @@ def children(pid: int) -> Iterator[int]:
 
 
 def _children_of_task(pid: int, task: str) -> list[int]:
+    return [int(child) for child in children_text(pid, task).split()]
+
+
+def children_text(pid: int, task: int | str) -> bytes:
+    """The numbers of the children of one thread, with blanks between, the oldest first; empty when it is gone."""
     try:
         with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
-            return [int(child) for child in file.read().split()]
+            return file.read()
     except GONE:
-        return []
+        return b""
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -209,18 +214,16 @@ def trees(roots: Iterable[int]) -> Iterator[Process]:
                 yield found
 
 
-def variable(pid: int, name: str) -> str | None:
-    """A variable of the environment that a process was started with, None if it has none or may not be asked.
+def environ(pid: int) -> bytes:
+    """The environment that a process was started with, with NUL bytes between; empty where none is seen.
 
-    Raises OSError where no descriptor is free.
+    None is seen of other users, and while a program is being executed. Raises OSError where no descriptor is free.
     """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            content = file.read()
+            return file.read()
     except GONE:
-        return None
-    start = f"{name}=".encode()
-    return next((os.fsdecode(entry[len(start) :]) for entry in content.split(b"\0") if entry.startswith(start)), None)
+        return b""
 
 
 def ticks_since_boot() -> int:

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix import belonging, cgroup, ledger, linux, process_table, subreaper
-from gracefulexitcmd.posix.container import COOKIE, living, look
+from gracefulexitcmd.posix.container import living, look
+from gracefulexitcmd.posix.orphans import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix import linux
 from gracefulexitcmd.posix.belonging import Reaper
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2), Linux 3.4."""
@@ -47,12 +43,6 @@ def reaper() -> Reaper:
 def children() -> list[int]:
     """The numbers of the children, also of those that have ended."""
     return list(linux.children(os.getpid()))
-
-
-def outside_own_group(pids: Iterable[int]) -> list[linux.Process]:
-    """Those of these children that are not in this process's own group: orphans and leaders of commands are not."""
-    own_group = os.getpgrp()
-    return [child for child in map(linux.process, pids) if child is not None and child.group != own_group]
 
 
 def reap(pid: int) -> bool:

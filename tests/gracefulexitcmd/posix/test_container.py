@@ -18,7 +18,8 @@ from tests.support.crowd import MANY, SHAPES, Crowd
 
 from gracefulexitcmd import Cmd, Container
 from gracefulexitcmd.posix import linux
-from gracefulexitcmd.posix.container import COOKIE, reap_orphans
+from gracefulexitcmd.posix.container import reap_orphans
+from gracefulexitcmd.posix.orphans import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,292 @@
+"""The orphans that came to this process as a subreaper, and the container that each belongs to.
+
+An orphan is attributed once, when it is first seen: with many containers, each would otherwise ask every orphan for its
+evidence again and again. Orphans come to the main thread, because the kernel gives them to the first living thread of
+the subreaper (find_new_reaper in kernel/exit.c), so its list of children holds all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from gracefulexitcmd.posix import linux, subreaper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Protocol
+
+    from gracefulexitcmd.posix.linux import Identity, Process
+
+    class Owner(Protocol):
+        """What an orphan can belong to."""
+
+        cookie: str
+
+
+COOKIE = "GRACEFULEXITCMD_COOKIE"
+"""The variable by which a process is known even when it has left its group, its session and its parent.
+
+Containers can be nested, so it holds the cookies of all of them, with a colon between.
+"""
+
+
+MOST_BLOCKED = 10
+"""Attempts in a row to reap orphans, all of them met by a child that is not an orphan, before each is asked."""
+
+
+class Orphan(NamedTuple):
+    """A living child that was not started here; `owner` is None where nothing explains it."""
+
+    process: Process
+    owner: Owner | None
+    found: str
+    settled: bool = True
+    """Whether its environment could be read: it is empty while a program is being executed, and for other users."""
+
+
+class Orphans:
+    """All orphans of this process; every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        # A signal handler that reaps may interrupt the thread that holds it.
+        self._lock = threading.RLock()
+        self._leaders: dict[int, Owner] = {}
+        self._left: dict[int, Owner] = {}
+        self._cookies: dict[str, Owner] = {}
+        self._known: dict[Identity, tuple[Owner, str]] = {}
+        self._orphans: dict[int, Orphan] = {}
+        self._owned: dict[Owner, set[int]] = {}
+        self._unexplained: set[int] = set()
+        self._maybe_commands: list[Orphan] = []
+        self._starting: set[object] = set()
+        self._blocked = 0
+        self._listed = b""
+
+    @property
+    def leaders(self) -> Mapping[int, Owner]:
+        """The leaders of the commands that run, and what each belongs to."""
+        return self._leaders
+
+    def opened(self, owner: Owner) -> None:
+        """Note what orphans can belong to from now on."""
+        with self._lock:
+            self._cookies[owner.cookie] = owner
+            self._owned[owner] = set()
+
+    def closed(self, owner: Owner, groups: Iterable[int], known: Iterable[Identity]) -> None:
+        """Forget it, the groups that its commands had, and its members; an orphan that is left explains nothing."""
+        with self._lock:
+            self._cookies.pop(owner.cookie, None)
+            for group in groups:
+                self._leaders.pop(group, None)
+                self._left.pop(group, None)
+            for identity in known:
+                self._known.pop(identity, None)
+            for pid in self._owned.pop(owner, ()):
+                self._forget(pid)
+            self._listed = b""
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Until `command_started` is called in it: a child that is not noted yet may be a command."""
+        token = object()
+        self._starting.add(token)
+        try:
+            yield
+        finally:
+            self._starting.discard(token)
+
+    def command_started(self, leader: int, owner: Owner) -> None:
+        """Note the leader of a command, which is a child but not an orphan."""
+        with self._lock:
+            self._leaders[leader] = owner
+            self._forget(leader)
+
+    def command_ended(self, leader: int, owner: Owner, *, left: bool) -> None:
+        """Note that a leader was reaped; with `left` its group has members."""
+        with self._lock:
+            self._leaders.pop(leader, None)
+            if left:
+                self._left[leader] = owner
+
+    def group_empty(self, groups: Iterable[int]) -> None:
+        """Note that groups without a leader have no members any more."""
+        with self._lock:
+            for group in groups:
+                self._left.pop(group, None)
+
+    def remember(self, processes: Iterable[tuple[Identity, str]], owner: Owner) -> None:
+        """Note members, which stay members as orphans."""
+        with self._lock:
+            for identity, found in processes:
+                self._known[identity] = (owner, found)
+                orphan = self._orphans.get(identity[0])
+                if orphan is not None and orphan.owner is not owner and orphan.process.identity == identity:
+                    self._forget(identity[0])
+                    self._note(orphan._replace(owner=owner, found=found))
+
+    def of(self, owner: Owner) -> list[Orphan]:
+        """The orphans that belong to it; `adopt` finds new ones."""
+        with self._lock:
+            maybe = [each for each in self._maybe_commands if each.owner is owner]
+            return [*maybe, *(self._orphans[pid] for pid in self._owned.get(owner, ()))]
+
+    def unexplained(self) -> list[Orphan]:
+        """The orphans that nothing explains."""
+        with self._lock:
+            return [self._orphans[pid] for pid in self._unexplained]
+
+    def adopt(self) -> None:
+        """Find the orphans that came since the last time, and reap those that have ended already.
+
+        While a command is being started a new child is not reaped, and left out if nothing explains it: it may be that
+        command. Raises OSError where no descriptor is free.
+        """
+        with self._lock:
+            for pid in [pid for pid in self._unexplained if not self._orphans[pid].settled]:
+                self._forget(pid)
+                self._listed = b""
+            for _ in range(linux.MOST_LOOKS):  # some fork and exit faster than they can be reaped
+                self._maybe_commands.clear()
+                new, starting = self._new()
+                if not sum([self._adopt(pid, starting=starting) for pid in new]):
+                    return
+
+    def reap(self, orphan: Orphan) -> bool:
+        """Take the status of an orphan that has ended; its own children have become orphans by then.
+
+        False where it turned out to be a command, or was reaped before.
+        """
+        with self._lock:
+            if self._orphans.get(orphan.process.pid) is not orphan:
+                return False
+            self._forget(orphan.process.pid)
+            return subreaper.reap(orphan.process.pid)
+
+    def reap_ended(self) -> bool:
+        """Reap all orphans that have ended; returns whether any is left. Raises OSError as `adopt` does.
+
+        It takes one call of waitid(2) where none has ended. The kernel names only the first child that has ended:
+        while that is a command, which its own waiter reaps, the others have to wait for a moment.
+        """
+        with self._lock:
+            while (ended := _first_ended()) is not None:
+                if not self._reap_child(ended):
+                    self._reap_behind()
+                    break
+            else:
+                self._blocked = 0
+            if self._cookies:
+                return True
+            self.adopt()
+            return bool(self._orphans)
+
+    def unlisted(self, owner: Owner) -> Iterator[Process]:
+        """New orphans with the owner's cookie, each as soon as it is seen, the youngest first.
+
+        Some fork and exit all the time, and would be gone when all others had been looked at. Raises OSError.
+        """
+        for pid in map(int, reversed(linux.children_text(os.getpid(), os.getpid()).split())):
+            if pid in self._orphans or pid in self._leaders or owner.cookie not in (cookies(pid) or ()):
+                continue
+            if (found := linux.process(pid)) is not None and found.alive:
+                yield found
+
+    def _new(self) -> tuple[list[int], bool]:
+        """The children that were not there the last time and are not leaders, and whether one may be a command.
+
+        Those that are gone are forgotten.
+        """
+        text = linux.children_text(os.getpid(), os.getpid())
+        # Asked after the list was read, and before the leaders: a command that was noted meanwhile is among them.
+        starting = bool(self._starting)
+        if text == self._listed:
+            return [], starting
+        self._listed = text
+        listed = [int(pid) for pid in text.split()]
+        for pid in self._orphans.keys() - set(listed):
+            self._forget(pid)
+        # The youngest first: some live for a moment only.
+        new = [pid for pid in reversed(listed) if pid not in self._orphans and pid not in self._leaders]
+        return new, starting
+
+    def _adopt(self, pid: int, *, starting: bool) -> bool:
+        """Note a new child, or reap it; returns whether it was reaped."""
+        carried = cookies(pid)  # first: it may end at any moment
+        found = linux.process(pid)
+        if found is None or found.group == os.getpgrp() or starting or not found.alive:
+            self._listed = b""  # look at it again the next time
+        if found is None or found.group == os.getpgrp() or pid in self._leaders:
+            return False
+        if not found.alive:
+            return not starting and subreaper.reap(pid)
+        orphan = Orphan(found, *self._attributed(found, carried or ()), settled=carried is not None)
+        if starting:
+            self._maybe_commands.append(orphan)
+        else:
+            self._note(orphan)
+        return False
+
+    def _attributed(self, found: Process, carried: Iterable[str]) -> tuple[Owner | None, str]:
+        if found.identity in self._known:
+            return self._known[found.identity]
+        if found.group in self._leaders:
+            return self._leaders[found.group], "group"
+        # A group whose number is that of a process is another one: the number was free, and was given away.
+        if found.group in self._left and linux.process(found.group) is None:
+            return self._left[found.group], "group"
+        return next((self._cookies[one] for one in carried if one in self._cookies), None), "cookie"
+
+    def _note(self, orphan: Orphan) -> None:
+        pid = orphan.process.pid
+        self._orphans[pid] = orphan
+        (self._unexplained if orphan.owner is None else self._owned[orphan.owner]).add(pid)
+
+    def _forget(self, pid: int) -> None:
+        orphan = self._orphans.pop(pid, None)
+        if orphan is not None:
+            self._unexplained.discard(pid)
+            if orphan.owner in self._owned:
+                self._owned[orphan.owner].discard(pid)
+
+    def _reap_child(self, pid: int) -> bool:
+        """Reap a child that has ended, if it is an orphan."""
+        if pid in self._orphans:
+            return self.reap(self._orphans[pid])
+        found = linux.process(pid)
+        is_orphan = found is not None and found.group != os.getpgrp()
+        # Asked last: a command that was noted meanwhile is not taken for an orphan.
+        return is_orphan and not self._starting and pid not in self._leaders and subreaper.reap(pid)
+
+    def _reap_behind(self) -> None:
+        """Ask each orphan, where the same child stays in front of them: nothing here may know when it is reaped."""
+        self._blocked += 1
+        if self._blocked < MOST_BLOCKED:
+            return
+        self.adopt()
+        for orphan in list(self._orphans.values()):
+            now = linux.process(orphan.process.pid)
+            if now is None or not now.alive:
+                self.reap(orphan)
+
+
+def cookies(pid: int) -> list[str] | None:
+    """The cookies in the environment that a process was started with; None where no environment is seen."""
+    environ = linux.environ(pid)
+    if not environ:
+        return None
+    start = f"{COOKIE}=".encode()
+    found = next((entry[len(start) :] for entry in environ.split(b"\0") if entry.startswith(start)), b"")
+    return os.fsdecode(found).split(":")
+
+
+def _first_ended() -> int | None:
+    """The first child that has ended and was not reaped."""
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if ended is None else ended.si_pid

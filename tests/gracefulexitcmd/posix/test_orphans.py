@@ -1,0 +1,88 @@
+"""Orphans are attributed once and reaped, in a program of its own: a process cannot cease to be a subreaper."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+PRELUDE = """\
+import json, os, subprocess, sys, time
+from gracefulexitcmd import Cmd, Container, Roundup
+from gracefulexitcmd.posix import linux, orphans, subreaper
+from gracefulexitcmd.posix.container import reap_orphans
+subreaper.become()
+
+def leave(container, script):
+    assert Cmd(["sh", "-c", script], container=container).run().status == 0
+
+def ended_child():
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    return child
+"""
+
+
+def facts(program: str) -> Any:
+    """What a program prints as JSON."""
+    command = [sys.executable, "-c", PRELUDE + program]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
+
+
+def test_orphan_is_asked_for_its_environment_once() -> None:
+    """However many containers look for their members, and however often."""
+    program = """
+asked = []
+read = linux.environ
+orphans.linux.environ = lambda pid: asked.append(pid) or read(pid)
+containers = [Container() for _ in range(4)]
+for container in containers:
+    leave(container, "setsid sleep 1000 & setsid sleep 1000 &")
+counts = [[len(container.members()) for container in containers] for _ in range(3)]
+for container in containers:
+    Roundup(container, 5).run()
+    container.close()
+print(json.dumps([counts, len(asked) - len(set(asked))]))
+"""
+    assert facts(program) == [[[2] * 4] * 3, 0]
+
+
+def test_orphan_of_another_container_does_not_need_a_search() -> None:
+    """A container that has left nothing is known to be empty although orphans of another one live."""
+    program = """
+first, second = Container(), Container()
+leave(first, "setsid sleep 1000 &")
+leave(second, "true")
+empty = [first.surely_empty(), second.surely_empty()]
+Roundup(first, 5).run()
+print(json.dumps([*empty, first.surely_empty()]))
+"""
+    assert facts(program) == [False, True, True]
+
+
+def test_orphans_are_reaped_although_another_child_has_ended() -> None:
+    """The kernel names the child first that this program has started and not waited for; that one stays."""
+    program = """
+child = ended_child()
+container = Container()
+leave(container, "setsid sh -c 'sleep 0.1' &")
+while linux.children_text(os.getpid(), os.getpid()).split() != [b"%d" % child.pid]:
+    reap_orphans()
+print(json.dumps(child.wait()))
+"""
+    assert facts(program) == 0
+
+
+def test_orphan_without_evidence_belongs_to_no_closed_container() -> None:
+    """One that is left when its container is closed is attributed anew, to what is still open."""
+    program = """
+first, second = Container(), Container()
+leave(first, 'setsid env -i sleep 1000 & until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done')
+before = [len(first.members()), len(second.members())]
+first.close()
+after = [process.pid for process in second.members()]
+Roundup(second, 5).run()
+print(json.dumps([before, len(after)]))
+"""
+    assert facts(program) == [[0, 0], 1]

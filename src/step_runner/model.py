@@ -143,12 +143,27 @@ SCRIPT_SPEC = Spec(inputs={"script": Parameter(type=ValueType.STRING, sensitive=
 """What the function takes that a `script:` calls, which is also `builtin://script`."""
 
 
+class Typed(Struct, frozen=True):
+    """An input as a person typed it: for a string the text, for other types its value as YAML.
+
+    `value` is absent where the text is no YAML; `fault` says why.
+    """
+
+    text: str
+    value: Value | UnsetType = UNSET
+    fault: str = ""
+
+
 class Step(Struct, frozen=True):
-    """One item of a `run` list: what to call, with templates for its inputs and environment."""
+    """One item of a `run` list: what to call, with templates for its inputs and environment.
+
+    The inputs that were `typed` on a command line win over the others.
+    """
 
     name: str
     call: Reference | Script
     inputs: Mapping[str, Value] = {}
+    typed: Mapping[str, Typed] = {}
     env: Mapping[str, str] = {}
     place: Place | None = None
 

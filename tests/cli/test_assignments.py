@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from msgspec import UNSET
 
-from step_runner.cli.assignments import assignments, values
+from step_runner.cli.assignments import assignments, typed
 
 if TYPE_CHECKING:
     from step_runner.model import Value
@@ -55,10 +56,15 @@ def test_an_argument_without_a_name_or_an_equals_sign_is_refused(argument: str) 
         ("t=a,b", "a,b"),
     ],
 )
-def test_values_are_yaml(text: str, expected: Value) -> None:
-    assert list(values([text]).values()) == [expected]
+def test_typed_input_keeps_text_and_yaml_value(text: str, expected: Value) -> None:
+    """Which of the two counts is known with the declared type."""
+    (given,) = typed([text]).values()
+    assert (given.text, given.value) == (text.partition("=")[2], expected)
 
 
-def test_a_value_that_is_no_yaml_is_refused_with_its_place() -> None:
-    with pytest.raises(click.UsageError, match=r'the value of "a" is no YAML: a:1:3: "\[" of line 1 is not closed'):
-        values(["a=[1"])
+@pytest.mark.parametrize("text", ["[1", "a: b: c", "@x", "{a: 1, a: 2}"])
+def test_typed_input_that_is_not_yaml_says_why(text: str) -> None:
+    """A string need not be YAML, so the fault is kept until another type is asked for."""
+    given = typed([f"a={text}"])["a"]
+    assert (given.text, given.value) == (text, UNSET)
+    assert given.fault.startswith("a:1:")

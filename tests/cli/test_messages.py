@@ -178,10 +178,15 @@ def test_a_mistake_in_a_step_file(directory: Path, steps: str, lines: str) -> No
             id="input without a value",
         ),
         pytest.param(
-            ["hello", "--inputs", "name=[x"],
-            'Error: the value of "name" is no YAML: name:1:3: "[" of line 1 is not closed;'
-            f' add "]", or "," between two items\n{TRY}',
-            id="input that is no YAML",
+            ["hello", "--inputs", "name=x", "--inputs", "count=[x"],
+            'Error: input "count" is declared as number, but its value is not YAML: count:1:3: "[" of line 1'
+            ' is not closed; add "]", or "," between two items\n',
+            id="input that is not YAML",
+        ),
+        pytest.param(
+            ["hello", "--inputs", "name=x", "--inputs", "count="],
+            'Error: input "count" is null, but its declared type is number\n',
+            id="empty number",
         ),
         pytest.param(
             ["hello", "--timeout", "soon"],

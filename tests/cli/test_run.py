@@ -117,6 +117,11 @@ def test_a_function_in_a_git_repository(run: Run, tmp_path: Path) -> None:
     source = ("--git-url", tmp_path.as_uri(), "--git-rev", "main")
     assert run(*source, "--git-dir", "greet", "--inputs", "name=Ada").stdout == "Ada 1 \n"
 
+    wrong = run(*source, "--git-dir", "greet", "--inputs", "name=1.10", "--inputs", "count=x")
+    assert (wrong.status, wrong.stdout) == (1, "")
+    assert wrong.stderr.endswith('step "greet": input "count" is a string, but its declared type is number\n')
+    assert run(*source, "--git-dir", "greet", "--inputs", "name=1.10").stdout == "1.10 1 \n"
+
 
 # Values.
 

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from tests.cli.conftest import COMMAND
 
+from step_runner.cli import run, start
 from step_runner.cli.start import _steps
+from step_runner.model import Status
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.cli.conftest import Server
 
@@ -72,7 +77,7 @@ def test_environment_and_variables_reach_the_steps(
 def test_the_timeout_stops_the_job(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     options = ["--timeout", "2s", "--graceful-exit-delay", "50ms", "--follow"]
     ended = command("start", str(step_file("trap '' TERM; sleep 60")), *options, "--socket", server.path)
-    assert ended.returncode == 1
+    assert ended.returncode == 143
     assert "stopped because the job's time was over" in ended.stderr
     (job,) = server.client.jobs()
     assert job.termination is not None
@@ -87,12 +92,115 @@ def test_follow_prints_the_log_alone_on_stdout(
     assert ended.stderr == 'started job "1"\n'
 
 
-def test_follow_has_status_1_when_the_job_fails(
-    command: Command, server: Server, step_file: Callable[..., Path]
+@pytest.mark.parametrize(
+    ("script", "status", "end"),
+    [
+        ("true", 0, 'started job "1"\n'),
+        ("exit 7", 7, "exec: exit status 7\n"),
+        ("kill -KILL $$", 137, "exec: signal: killed\n"),
+        ("echo ${{ vars.NONE }}", 1, "^~~~~\n"),
+    ],
+    ids=["success", "status", "signal", "expression"],
+)
+def test_follow_has_status_of_run(
+    command: Command, server: Server, step_file: Callable[..., Path], script: str, status: int, end: str
 ) -> None:
-    ended = command("start", str(step_file("exit 7")), "--follow", "--socket", server.path)
-    assert ended.returncode == 1
-    assert ended.stderr.endswith("exec: exit status 7\n")
+    """Whoever follows a job to its end learns what `run` would have told."""
+    file = str(step_file(script))
+    ended = command("start", file, "--id", "1", "--follow", "--socket", server.path)
+    assert (ended.returncode, ended.stderr[-len(end) :]) == (status, end)
+    assert command("run", file).returncode == status
+
+
+def test_follow_of_cancelled_job_has_status_of_sigterm(server: Server, step_file: Callable[..., Path]) -> None:
+    """A job that somebody cancels was stopped by SIGTERM."""
+    with following(server, step_file("echo ready; exec sleep 60")) as process:
+        server.client.cancel("1")
+        _, errors = process.communicate()
+    assert process.returncode == 143
+    assert 'Error: job "1" cancelled: ' in errors
+
+
+def test_interrupted_follow_says_how_to_cancel_the_job(server: Server, step_file: Callable[..., Path]) -> None:
+    """Ctrl-C ends the following alone, and says so."""
+    with following(server, step_file("echo ready; exec sleep 60")) as process:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    advice = f"step-runner cancel 1 --wait --socket {server.path}"
+    assert errors == f'started job "1"\njob "1" goes on; cancel it: {advice}\n'
+    assert server.client.jobs()[0].status is Status.RUNNING
+
+
+@contextlib.contextmanager
+def following(server: Server, file: Path) -> Iterator[subprocess.Popen[str]]:
+    """`start --follow`, once the job has written `ready`."""
+    arguments = [*COMMAND, "start", str(file), "--id", "1", "--follow", "--socket", server.path]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            while process.stdout.readline() != "ready\n":
+                pass
+            yield process
+        finally:
+            process.kill()
+
+
+TAKES = """\
+spec:
+  inputs:
+    text: {type: string}
+    count: {type: number, default: 0}
+---
+exec:
+  command: [printf, "<%s>", "${{ inputs.text }}", "${{ inputs.count }}"]
+"""
+
+
+def test_inputs_reach_the_function(command: Command, server: Server, tmp_path: Path) -> None:
+    """`start` takes inputs as `run` does: the text as typed for a string, YAML for others."""
+    (tmp_path / "job.yml").write_text(TAKES)
+    options = ["--inputs", "text=1.10", "--inputs", "count=0x10", "--follow", "--socket", server.path]
+    ended = command("start", "job.yml", *options, cwd=tmp_path)
+    assert ended.stdout.splitlines()[-1] == "<1.10><16>"
+
+
+def test_inputs_hold_expressions(command: Command, server: Server, tmp_path: Path) -> None:
+    """The server expands them with the job's variables."""
+    (tmp_path / "job.yml").write_text(TAKES)
+    options = ["--inputs", "text=v ${{ vars.N }}", "--job", "N=5", "--follow", "--socket", server.path]
+    ended = command("start", "job.yml", *options, cwd=tmp_path)
+    assert ended.stdout.splitlines()[-1] == "<v 5><0>"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        ([], 'requires an input "text", a string; add --inputs text=VALUE'),
+        (["text=x", "count=many"], 'input "count" is a string, but its declared type is number'),
+        (["text=x", "cuont=1"], 'takes no input "cuont"; did you mean "count"?'),
+    ],
+)
+def test_wrong_inputs_are_refused_before_anything_is_sent(
+    command: Command, tmp_path: Path, inputs: list[str], sentence: str
+) -> None:
+    """What is wrong with them is said at once."""
+    (tmp_path / "job.yml").write_text(TAKES)
+    options = [word for one in inputs for word in ("--inputs", one)]
+    ended = command("start", "job.yml", *options, "--socket", "/nowhere", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.endswith(f"{sentence}\n")
+
+
+def test_options_of_start_are_those_of_run() -> None:
+    """Whatever both commands have has the same name in both, and the same description."""
+    options = [
+        {(name, parameter.help) for parameter in command.params for name in parameter.opts if name.startswith("--")}
+        for command in (run.command, start.command)
+    ]
+    shared = {name for name, _ in options[0] & options[1]}
+    assert shared >= {"--inputs", "--env", "--job", "--timeout"}
+    assert shared | {"--graceful-exit-delay"} >= {name for name, _ in options[0]} & {name for name, _ in options[1]}
 
 
 @pytest.mark.parametrize(
@@ -155,6 +263,6 @@ def test_the_step_is_named_after_the_file_and_called_by_its_absolute_path(
     file = Path(path, "func.yml") if path == "deploy" else Path(path)
     file.parent.mkdir(exist_ok=True)
     file.write_text("{}\n---\nexec: {command: [pwd]}\n")
-    specification, definition = yaml.safe_load_all(_steps(path))
+    specification, definition = yaml.safe_load_all(_steps(path, {}))
     assert specification == {}
     assert definition == {"run": [{"name": name, "func": str(tmp_path / path)}]}

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from step_runner.model import Value
+    from step_runner.model import Typed
 
 
 def assignments(arguments: Iterable[str]) -> dict[str, str]:
@@ -22,12 +22,9 @@ def assignments(arguments: Iterable[str]) -> dict[str, str]:
     return dict(_pair(part) for argument in arguments for part in _parts(argument))
 
 
-def values(arguments: Iterable[str]) -> dict[str, Value]:
-    """The same, with each value read as YAML: `n=5` is a number, `b=true` a boolean, `s='5'` a string.
-
-    Raises click.UsageError for a value that is no YAML.
-    """
-    return {name: _value(name, text) for name, text in assignments(arguments).items()}
+def typed(arguments: Iterable[str]) -> dict[str, Typed]:
+    """Return the same, with what each value means as YAML: `n=5` is a number, unless a string is asked for."""
+    return {name: _typed(name, text) for name, text in assignments(arguments).items()}
 
 
 def _parts(argument: str) -> Iterator[str]:
@@ -47,13 +44,16 @@ def _pair(part: str) -> tuple[str, str]:
     return name, value
 
 
-def _value(name: str, text: str) -> Value:
+def _typed(name: str, text: str) -> Typed:
     from step_runner.errors import FunctionFileError
     from step_runner.functions.document import read_documents
     from step_runner.functions.nodes import value_of
+    from step_runner.model import Typed
 
     try:
-        nodes = read_documents(text, name, most=1).nodes
+        documents = read_documents(text, name, most=1)
+        if documents.problems:
+            raise FunctionFileError(documents.problems)
     except FunctionFileError as error:
-        raise click.UsageError(f'the value of "{name}" is no YAML: {error}') from error
-    return value_of(nodes[0]) if nodes else None
+        return Typed(text=text, fault=str(error))
+    return Typed(text=text, value=value_of(documents.nodes[0]) if documents.nodes else None)

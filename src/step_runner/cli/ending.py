@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from typing import TYPE_CHECKING
+
+from step_runner.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gracefulexitcmd import EndedProcess, Exit
     from step_runner.model import JobStatus
+
+SIGPIPE = 13
+"""Windows knows none, but its number is that of the exit status everywhere."""
+
+COMMAND_STATUS = re.compile(r"exec: (?:exit status (?P<status>\d+)|signal: (?P<signal>[^;]+))")
+"""How a message tells what became of a command."""
 
 LONGEST_COMMAND = 60
 """Characters of a command line that are shown."""
@@ -26,6 +36,33 @@ def ending(job: JobStatus) -> Iterator[str]:
     if ended.hurried is not None:
         yield f"killed at once: {ended.hurried}"
     yield from _force(ended)
+
+
+def exit_status(job: JobStatus) -> int:
+    """Return the status that `run` would exit with; a failed command's own stands in the job's message.
+
+    A job that has not ended has the status of a broken pipe: its log is no longer read.
+    """
+    match job.status:
+        case Status.SUCCESS:
+            return 0
+        case Status.CANCELLED:
+            return 128 + signal.SIGTERM
+        case Status.FAILURE:
+            return _command_status(job.message)
+        case Status.UNSPECIFIED | Status.RUNNING:
+            return 128 + SIGPIPE
+
+
+def _command_status(message: str) -> int:
+    found = COMMAND_STATUS.search(message)
+    if found is None:
+        return 1
+    if found["status"]:
+        return int(found["status"])
+    told = (number for number in signal.valid_signals() if (signal.strsignal(number) or "").lower() == found["signal"])
+    number = next(told, None)
+    return 1 if number is None else 128 + number
 
 
 def processes(count: int) -> str:

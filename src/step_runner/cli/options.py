@@ -43,6 +43,19 @@ graceful_exit_delay = click.option(
 )
 
 
+inputs = click.option(
+    "--inputs",
+    multiple=True,
+    metavar="K=V[,K=V]",
+    help="Inputs: the text as typed for a string, YAML for other types; may hold ${{ }}.",
+)
+env = click.option("--env", multiple=True, metavar="K=V[,K=V]", help="The function's environment variables.")
+job_variables = click.option(
+    "--job", "--var", "job", multiple=True, metavar="K=V[,K=V]", help="Job variables, for ${{ vars.K }}."
+)
+timeout = click.option("--timeout", type=Duration(), metavar="TIME", help="Stop the job after this time.")
+
+
 def default_socket() -> str:
     """The socket that servers and clients use where nothing else is said."""
     import tempfile

@@ -9,7 +9,7 @@ import click
 from msgspec import UNSET
 
 from step_runner.errors import InputError, StepRunnerError
-from step_runner.model import Local, Parameter, ValueType, type_of
+from step_runner.model import Local, Parameter, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,28 +48,41 @@ def refuse_local(reference: Local) -> None:
 
 
 def refuse_inputs(step: Step, spec: Spec) -> None:
-    """Check the inputs that were given on the command line; a value of another type than the declared one is
-    only warned of. Raises InputError for an input that there is not, and for one that is missing.
+    """Check the inputs that were given on the command line.
+
+    Raises InputError for an input that there is not, for one that is missing, and for one that was typed and has
+    another type than the declared one. One in a step file is only warned of.
     """
-    if wrong := [*_unknown(step, spec), *_missing(step, spec)]:
+    if wrong := [*_unknown(step, spec), *_missing(step, spec), *_mistyped(step, spec)]:
         raise InputError("\n".join(wrong))
     for name, value in step.inputs.items():
-        if sentence := _mismatch(name, value, spec.inputs):
+        if name not in step.typed and (sentence := _mismatch(name, value, spec.inputs)):
             click.echo(f"warning: {sentence}", err=True)
 
 
 def _unknown(step: Step, spec: Spec) -> Iterator[str]:
     from step_runner.functions.schema import meant
 
-    for name in step.inputs:
+    for name in {**step.inputs, **step.typed}:
         if name not in spec.inputs:
             yield f'"{step.name}" takes no input "{name}"{meant(name, spec.inputs) or "; remove it"}'
 
 
 def _missing(step: Step, spec: Spec) -> Iterator[str]:
     for name, parameter in spec.inputs.items():
-        if parameter.default is UNSET and name not in step.inputs:
+        if parameter.default is UNSET and name not in {**step.inputs, **step.typed}:
             yield f'"{step.name}" requires an input "{name}", a {parameter.type}; add --inputs {name}=VALUE'
+
+
+def _mistyped(step: Step, spec: Spec) -> Iterator[str]:
+    from step_runner.runner.binding import typed_value
+
+    for name, typed in step.typed.items():
+        if name in spec.inputs:
+            try:
+                typed_value(name, typed, spec.inputs[name].type)
+            except InputError as error:
+                yield str(error)
 
 
 def _mismatch(name: str, value: Value, declared: Mapping[str, Parameter]) -> str | None:
@@ -78,5 +91,4 @@ def _mismatch(name: str, value: Value, declared: Mapping[str, Parameter]) -> str
     wanted, given = declared[name].type, type_of(value)
     if given is wanted or (isinstance(value, str) and has_expression(value)):
         return None
-    advice = f"; write --inputs \"{name}='VALUE'\"" if wanted is ValueType.STRING else ""
-    return f'input "{name}" is {f"a {given}" if given else "null"}, but its declared type is {wanted}{advice}'
+    return f'input "{name}" is {f"a {given}" if given else "null"}, but its declared type is {wanted}'

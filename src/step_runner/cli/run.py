@@ -29,9 +29,9 @@ Examples:
 
 @click.command("run", epilog=EPILOG)
 @click.argument("reference", required=False)
-@click.option("--inputs", multiple=True, metavar="K=V[,K=V]", help="Inputs; values are YAML and may hold ${{ }}.")
-@click.option("--env", multiple=True, metavar="K=V[,K=V]", help="The function's environment variables.")
-@click.option("--job", multiple=True, metavar="K=V[,K=V]", help="Job variables, for ${{ vars.K }}.")
+@options.inputs
+@options.env
+@options.job_variables
 @click.option("--git-url", metavar="URL", help="Run a function of this git repository.")
 @click.option("--git-rev", metavar="REV", help="The tag, branch or commit of it.")
 @click.option("--git-dir", metavar="DIR", default="", help="The function's directory in it.")
@@ -42,7 +42,7 @@ Examples:
 @click.option("--oci-filename", metavar="NAME", help="The name of the step file in it.")
 @click.option("--text-proto-step-file", metavar="FILE", help="Run the definition in this file, in protobuf text form.")
 @options.graceful_exit_delay
-@click.option("--timeout", type=options.Duration(), metavar="TIME", help="Stop the function after this time.")
+@options.timeout
 @click.option("--report", metavar="FILE", help="Write what every step did, and how it was ended, as JSON.")
 @records.options
 def command(
@@ -103,14 +103,14 @@ class _Request(NamedTuple):
 
 
 def _run(request: _Request, front_is_gone: int | None) -> int:
-    from step_runner.cli.assignments import assignments, values
+    from step_runner.cli.assignments import assignments, typed
     from step_runner.cli.local import current_directory, execute, front
     from step_runner.cli.source import called
     from step_runner.jobs.local import LocalRun
     from step_runner.jobs.manager import is_debugging
 
     work_dir = current_directory()
-    what = called(*request.sources).with_values(values(request.inputs), assignments(request.env))
+    what = called(*request.sources).with_values(typed(request.inputs), assignments(request.env))
     _check(what)
     run = LocalRun(
         function=_calling(what.step),

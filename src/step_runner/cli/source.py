@@ -16,7 +16,7 @@ from step_runner.paths import with_slashes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from step_runner.model import Function, Problem, Reference, Step, Value
+    from step_runner.model import Function, Problem, Reference, Step, Typed
 
 NO_STEP = "no step specified: name a step file, a directory or another reference, or use --git-url or --oci-registry"
 
@@ -52,10 +52,10 @@ class Called(NamedTuple):
     known: Mapping[Reference, Function] = {}
     warnings: tuple[Problem, ...] = ()
 
-    def with_values(self, inputs: Mapping[str, Value], env: Mapping[str, str]) -> Called:
+    def with_values(self, inputs: Mapping[str, Typed], env: Mapping[str, str]) -> Called:
         """The same with more inputs and environment variables, which win over those that it has."""
         step = self.step
-        given = msgspec.structs.replace(step, inputs={**step.inputs, **inputs}, env={**step.env, **env})
+        given = msgspec.structs.replace(step, typed=inputs, env={**step.env, **env})
         return self._replace(step=given)
 
 

@@ -6,29 +6,34 @@ import json
 import os
 import secrets
 import shlex
+import signal
 from typing import TYPE_CHECKING
 
 import click
 
 from step_runner.cli import options
-from step_runner.errors import InputError, StepRunnerError
+from step_runner.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from step_runner.api.console import Console
+    from step_runner.model import Spec, Typed
 
 EPILOG = """\b
 Examples:
   step-runner start ./examples/cleanup --id 1
-  step-runner start deploy.yml --env STAGE=test --timeout 10m --follow"""
+  step-runner start deploy.yml --inputs stage=test --timeout 10m --follow"""
 
 
 @click.command("start", epilog=EPILOG)
 @click.argument("file")
 @click.option("--id", "job_id", metavar="ID", help="What to call the job (default: a new name).")
 @options.client_socket
-@click.option("--env", multiple=True, metavar="KEY=VALUE", help="A variable of the steps' environment; repeatable.")
-@click.option("--var", multiple=True, metavar="KEY=VALUE", help="A job variable, for ${{ vars.KEY }}; repeatable.")
-@click.option("--timeout", type=options.Duration(), metavar="TIME", help="Stop the job after this time.")
+@options.inputs
+@options.env
+@options.job_variables
+@options.timeout
 @click.option(
     "--graceful-exit-delay",
     "grace",
@@ -36,25 +41,26 @@ Examples:
     metavar="TIME",
     help="Time between SIGTERM and SIGKILL when the job is stopped (default: the server's own).",
 )
-@click.option(
-    "--follow", is_flag=True, help="Print the job's log until it ends; the status is 1 if it does not succeed."
-)
+@click.option("--follow", is_flag=True, help="Print the job's log until it ends.")
 def command(
     file: str,
     job_id: str | None,
     path: str,
+    inputs: tuple[str, ...],
     env: tuple[str, ...],
-    var: tuple[str, ...],
+    job: tuple[str, ...],
     timeout: float | None,
     grace: float | None,
     follow: bool,
-) -> None:
+) -> int:
     """Start a job on a server; FILE is a step file or the directory of a function.
 
-    The file is checked before anything is sent. Steps run in the current directory.
+    The file is checked before anything is sent. Steps run in the current directory. The exit status is 0 when the job
+    was started, else 1. With --follow it is that of `run`: 0, that of the command that failed, 143 when the job was
+    stopped, and 1 for anything else. Ctrl-C only stops following.
     """
     from step_runner.api.console import Console
-    from step_runner.cli.assignments import assignments
+    from step_runner.cli.assignments import assignments, typed
     from step_runner.model import RunRequest, Variable
 
     if job_id == "":
@@ -62,8 +68,8 @@ def command(
     request = RunRequest(
         id=secrets.token_hex(4) if job_id is None else job_id,
         env=assignments(env),
-        variables=tuple(Variable(key=key, value=value) for key, value in assignments(var).items()),
-        steps=_steps(file),
+        variables=tuple(Variable(key=key, value=value) for key, value in assignments(job).items()),
+        steps=_steps(file, typed(inputs)),
         work_dir=os.getcwd(),
         graceful_exit_delay=grace,
         timeout=timeout,
@@ -73,39 +79,47 @@ def command(
         client.run(request)
         click.echo(f'started job "{request.id}"', err=follow)
         if follow:
-            _follow(client, request.id)
-        else:
-            _advise(request.id, path)
+            return _follow(client, request.id, path)
+    _advise(request.id, path)
+    return 0
 
 
-def _steps(file: str) -> str:
-    """The text that has a server call a function on this machine. Raises StepRunnerError where it cannot be used."""
+def _steps(file: str, inputs: Mapping[str, Typed]) -> str:
+    """Return the text that has a server call a function on this machine, with these inputs.
+
+    Raises StepRunnerError where they cannot be used.
+    """
     from step_runner.cli.local import current_directory
+    from step_runner.cli.problems import refuse_inputs
     from step_runner.cli.source import named_after
+    from step_runner.model import Local, Step
+    from step_runner.runner.binding import typed_value
 
     path = os.path.join(current_directory(), file)
     if "${{" in path:
         raise InputError(f"{file}: an expression cannot stand in the path of a file: give another name")
-    _check(file)
-    # JSON is YAML, so a path with any character in it stays one string.
-    call = {"name": named_after(path), "func": path}
+    spec = _checked(file)
+    step = Step(name=named_after(path), call=Local(path=path), typed=inputs)
+    refuse_inputs(step, spec)
+    # JSON is YAML, so a text with any character in it stays one string.
+    values = {name: typed_value(name, typed, spec.inputs[name].type) for name, typed in inputs.items()}
+    call = {"name": step.name, "func": path, **({"inputs": values} if values else {})}
     return "{}\n---\n" + json.dumps({"run": [call]}, ensure_ascii=False)
 
 
-def _check(file: str) -> None:
-    """Show what is wrong in a file and in what it calls. Raises StepRunnerError unless there are only warnings."""
+def _checked(file: str) -> Spec:
+    """Show what is wrong in a file and in what it calls; return what it takes.
+
+    Raises StepRunnerError unless there are only warnings.
+    """
     from step_runner.cli.problems import refuse
     from step_runner.cli.source import refuse_other_files
     from step_runner.functions.check import check
     from step_runner.functions.load import load_file
-    from step_runner.runner.binding import assign
 
     refuse_other_files(file)
     refuse(check([file]))
-    try:
-        assign({}, load_file(file)[0].spec)
-    except InputError as error:
-        raise InputError(f"{error}: start gives none, so call the function from a step file that does") from None
+    return load_file(file)[0].spec
 
 
 def _check_free(client: Console, job_id: str) -> None:
@@ -114,17 +128,34 @@ def _check_free(client: Console, job_id: str) -> None:
         raise InputError(f'there is a job with id "{job_id}" already: {advice}')
 
 
-def _follow(client: Console, job_id: str) -> None:
+def _follow(client: Console, job_id: str, path: str) -> int:
+    """Print the log until the job ends; return the status to exit with."""
+    from step_runner.cli.ending import exit_status
     from step_runner.cli.logs import write_bytes
     from step_runner.model import Status
 
-    write_bytes(client.follow(job_id))
-    job = client.find(job_id)
-    if job.finished and job.status is not Status.SUCCESS:
-        raise StepRunnerError(job.message)
+    try:
+        write_bytes(client.follow(job_id))
+        job = client.find(job_id)
+    except KeyboardInterrupt:
+        _tell_it_goes_on(job_id, path)
+        return 128 + signal.SIGINT
+    if not job.finished:  # nobody reads the log any more
+        _tell_it_goes_on(job_id, path)
+    elif job.status is not Status.SUCCESS:
+        click.echo(f"Error: {job.message}", err=True)
+    return exit_status(job)
+
+
+def _tell_it_goes_on(job_id: str, path: str) -> None:
+    click.echo(f'job "{job_id}" goes on; cancel it: {_command("cancel", job_id, "--wait", path)}', err=True)
 
 
 def _advise(job_id: str, path: str) -> None:
+    click.echo(f"follow it: {_command('logs', job_id, '--follow', path)}")
+    click.echo(f"cancel it: {_command('cancel', job_id, '--wait', path)}")
+
+
+def _command(name: str, job_id: str, option: str, path: str) -> str:
     socket = "" if path == options.default_socket() else f" --socket {shlex.quote(path)}"
-    click.echo(f"follow it: step-runner logs {shlex.quote(job_id)} --follow{socket}")
-    click.echo(f"cancel it: step-runner cancel {shlex.quote(job_id)} --wait{socket}")
+    return f"step-runner {name} {shlex.quote(job_id)} {option}{socket}"

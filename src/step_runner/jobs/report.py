@@ -188,7 +188,7 @@ def _definition(function: Function) -> Json:
 
 
 def _step(step: Step) -> Json:
-    inputs = {"script": step.call.text} if isinstance(step.call, Script) else dict(step.inputs)
+    inputs = {"script": step.call.text} if isinstance(step.call, Script) else {**step.inputs, **_typed(step)}
     return _filled(name=step.name, step=_reference(step.call), env=dict(step.env), inputs=inputs)
 
 
@@ -209,3 +209,11 @@ def _time(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _typed(step: Step) -> Json:
+    """The typed inputs as the definition shows them, which does not know their declared types."""
+    return {
+        name: typed.text if isinstance(typed.value, msgspec.UnsetType) else typed.value
+        for name, typed in step.typed.items()
+    }

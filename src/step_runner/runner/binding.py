@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import UnsetType
 
 from step_runner.errors import ExpressionError, InputError
 from step_runner.expression import Secret, expand, expand_text, has_expression, is_secret, reveal
+from step_runner.model import ValueType, type_of
 from step_runner.runner import environment
 
 if TYPE_CHECKING:
-    from step_runner.model import Parameter, Spec, Step, Value
+    from step_runner.model import Parameter, Spec, Step, Typed, Value
 
 T = TypeVar("T")
 Scope: TypeAlias = Mapping[str, Any]
@@ -21,13 +23,45 @@ Scope: TypeAlias = Mapping[str, Any]
 def expand_inputs(step: Step, spec: Spec, scope: Scope) -> dict[str, Value | Secret]:
     """Return the inputs that a step gives, expanded in the caller's scope.
 
-    Raises InputError for an input that the function does not have, and for an expression that fails.
+    Raises InputError for an input that the function does not have, for an expression that fails, and for a typed
+    value of another type than the declared one.
     """
     inputs = _expand_keys("input", step.inputs, scope)
-    for name in inputs:
+    for name in (*inputs, *step.typed):
         if name not in spec.inputs:
             raise InputError(f'step does not accept input with name "{name}"{_known(spec)}')
-    return {name: _expand_input(name, value, scope) for name, value in inputs.items()}
+    given = {name: _expand_input(name, value, scope) for name, value in inputs.items() if name not in step.typed}
+    typed = {name: _expand_typed(name, value, spec.inputs[name].type, scope) for name, value in step.typed.items()}
+    return {**given, **typed}
+
+
+def typed_value(name: str, typed: Typed, declared: ValueType) -> Value:
+    """Return what a typed input means, where its declared type is this one; it may still be a template.
+
+    Raises InputError for a value of another type.
+    """
+    if declared is ValueType.STRING:
+        return typed.text
+    if isinstance(typed.value, UnsetType):
+        raise InputError(f'input "{name}" is declared as {declared}, but its value is not YAML: {typed.fault}')
+    if not (isinstance(typed.value, str) and has_expression(typed.value)):
+        _check_type(name, typed.value, declared)
+    return typed.value
+
+
+def _expand_typed(name: str, typed: Typed, declared: ValueType, scope: Scope) -> Value | Secret:
+    template = typed_value(name, typed, declared)
+    if declared is ValueType.STRING:
+        return _expand(f'expand input "{name}"', str(template), scope)
+    value = _expand_input(name, template, scope)
+    _check_type(name, reveal(value), declared)
+    return value
+
+
+def _check_type(name: str, value: Value, declared: ValueType) -> None:
+    given = type_of(value)
+    if given is not declared:
+        raise InputError(f'input "{name}" is {f"a {given}" if given else "null"}, but its declared type is {declared}')
 
 
 def assign(given: Mapping[str, Value | Secret], spec: Spec) -> dict[str, Value | Secret]:

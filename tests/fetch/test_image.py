@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from step_runner.fetch.image import (
+    DOCKER_INDEX,
     DOCKER_MANIFEST,
     INDEX,
     Descriptor,
@@ -53,9 +54,15 @@ def test_index_has_images_with_platforms() -> None:
     ]
 
 
-@pytest.mark.parametrize("more", [{"mediaType": INDEX}, {"artifactType": "a/b"}], ids=["index", "artifact"])
-def test_what_is_no_image_is_left_out_of_an_index(more: dict[str, str]) -> None:
-    assert parse(manifests=[{**ENTRY, **more}]) == Index(())
+def test_artifact_is_left_out_of_an_index() -> None:
+    artifacts = [{**ENTRY, "artifactType": "a/b"}, {**ENTRY, "mediaType": INDEX, "artifactType": "a/b"}]
+
+    assert parse(manifests=artifacts) == Index(())
+
+
+@pytest.mark.parametrize("kind", [INDEX, DOCKER_INDEX], ids=["oci", "docker"])
+def test_index_in_an_index_is_kept_apart_from_images(kind: str) -> None:
+    assert parse(manifests=[{**ENTRY, "mediaType": kind}]) == Index((), (Descriptor(DIGEST, 3, kind),))
 
 
 @pytest.mark.parametrize("platform", [None, {}, {"os": None, "architecture": ""}], ids=["none", "empty", "no names"])

@@ -14,6 +14,7 @@ from tests.support.images import SPARSE_MAP, archive, directory, member, sparse,
 from tests.support.layers import Raw, lay
 
 from step_runner.errors import StoppedError
+from step_runner.fetch.budget import Budget
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.layers import unpack
 from step_runner.fetch.tree import LayerError, Tree
@@ -92,7 +93,7 @@ def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
 
     content = archive(*(directory(f"d{number}") for number in range(50)), directory("last"))
     before = headers_in_memory()
-    tree = Counting(root, Cancellation())
+    tree = Counting(root, Cancellation(), Budget())
     unpack(Raw(content), tree, Cancellation())
 
     assert before < tree.headers < before + 10
@@ -153,7 +154,7 @@ def test_cancel_ends_it_in_a_hole(root: Path) -> None:
     cancelling = threading.Thread(target=cancel)
     cancelling.start()
     with pytest.raises(StoppedError):
-        unpack(Raw(layer), Tree(root, cancellation), cancellation)
+        unpack(Raw(layer), Tree(root, cancellation, Budget(2 << 40)), cancellation)
     cancelling.join()
 
 

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import stat
+import struct
 import sys
 import tarfile
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from tests.support.images import SPARSE_MAP, archive, directory, hard_link, memb
 from tests.support.layers import Raw, lay, outside, shape
 
 from step_runner.errors import StoppedError
+from step_runner.fetch.budget import Budget
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.layers import unpack
 from step_runner.fetch.tree import LayerError, Tree
@@ -358,7 +360,7 @@ def test_root_itself_may_be_a_directory(root: Path) -> None:
 
 def test_cancel_ends_it_between_two_links(root: Path) -> None:
     cancellation = Cancellation()
-    tree = Tree(root, cancellation)
+    tree = Tree(root, cancellation, Budget())
     unpack(Raw(archive(symlink("a", "b"))), tree, cancellation)
     cancellation.cancel()
 
@@ -369,7 +371,7 @@ def test_cancel_ends_it_between_two_links(root: Path) -> None:
 
 def test_cancel_ends_it_between_two_files_that_are_hidden(root: Path) -> None:
     cancellation = Cancellation()
-    tree = Tree(root, cancellation)
+    tree = Tree(root, cancellation, Budget())
     unpack(Raw(archive(member("d/a", b"1"), member("d/b", b"2"))), tree, cancellation)
     tree.begin_layer()
     cancellation.cancel()
@@ -384,4 +386,34 @@ def test_cancel_ends_it_between_two_files(root: Path) -> None:
     cancellation.cancel()
 
     with pytest.raises(StoppedError):
-        unpack(Raw(PLAIN), Tree(root, cancellation), cancellation)
+        unpack(Raw(PLAIN), Tree(root, cancellation, Budget()), cancellation)
+
+
+# Forms of zstd
+
+
+def _skippable(content: bytes = b"size") -> bytes:
+    """A frame that says nothing, as pzstd writes one before each frame: RFC 8878, section 3.1.2."""
+    return struct.pack("<II", 0x184D2A50, len(content)) + content
+
+
+def _with_window(content: bytes, log: int) -> bytes:
+    """What `zstd --long=LOG` makes of a stream whose length it does not know."""
+    compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: log})
+    return compressor.compress(content) + compressor.flush()
+
+
+def test_layer_may_begin_with_a_frame_to_skip(root: Path) -> None:
+    one, two = PLAIN[: len(PLAIN) // 2], PLAIN[len(PLAIN) // 2 :]
+    layer = _skippable() + zstd.compress(one) + _skippable() + _skippable(b"") + zstd.compress(two)
+
+    assert lay(root, layer) == {"a": "one" * 10, "d/b": "two"}
+
+
+def test_layer_may_have_a_window_of_256_mib(root: Path) -> None:
+    assert lay(root, _with_window(PLAIN, 28)) == {"a": "one" * 10, "d/b": "two"}
+
+
+def test_layer_with_a_larger_window_is_refused(root: Path) -> None:
+    with pytest.raises(LayerError, match=r"^has a zstd window of more than 256 MiB \(zstd --long=28\)$"):
+        lay(root, _with_window(PLAIN, 29))

@@ -85,6 +85,45 @@ def test_index_without_fitting_image_is_explained(registry: RegistryServer, repo
     assert cache.entries() == []
 
 
+def nest(odd_registry: OddRegistry, depth: int, layers: list[bytes]) -> None:
+    """Offer an image of these layers in an index, in an index, and so on; beside it a generic one."""
+    image, generic = manifest(layers), manifest([files(a="all")])
+    odd_registry.offer_blobs("x", [b"{}", *layers, files(a="all")])
+    inner = image
+    for each in (generic, image):
+        odd_registry.offer_manifest("x", each.digest, each)
+    for _ in range(depth):
+        inner = index([(HERE, inner)])
+        odd_registry.offer_manifest("x", inner.digest, inner)
+    odd_registry.offer_manifest("x", "1", index([(GENERIC, generic), (HERE, inner)]))
+
+
+@pytest.mark.parametrize(("depth", "found"), [(0, "ours"), (1, "ours"), (2, "ours"), (3, "all")])
+def test_index_in_an_index_is_followed_two_deep(
+    odd_registry: OddRegistry, cache: FetchCache, depth: int, found: str
+) -> None:
+    nest(odd_registry, depth, [files(a="ours")])
+
+    assert (cache.fetch_image(odd_registry.host, "x", "1") / "a").read_text() == found
+
+
+def test_index_of_very_many_indexes_is_refused(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    inner = index([])
+    odd_registry.offer_manifest("x", inner.digest, inner)
+    odd_registry.offer_manifest("x", "1", index([(HERE, inner)] * 101))
+
+    assert cache.refusal(odd_registry.host) == "its index names more than 100 indexes; build it with fewer"
+    assert len(odd_registry.asked) == 1
+
+
+def test_missing_index_of_an_index_is_explained(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    inner = index([])
+    odd_registry.offer_manifest("x", "1", index([(HERE, inner)]))
+
+    reason = f"the registry has no index {inner.digest}, which its index names; push it again"
+    assert cache.refusal(odd_registry.host) == reason
+
+
 @pytest.mark.parametrize(
     "config", [{}, named(HERE), {"os": "linux", "architecture": "generic"}], ids=["none", "this", "generic"]
 )

@@ -12,6 +12,7 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
 
+from step_runner.fetch.budget import Budget
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.checkout import TreeError, _checked
 from step_runner.fetch.tree import LayerError, Tree
@@ -29,7 +30,7 @@ def test_file_of_an_image_has_a_name_of_windows(tmp_path: Path, name: str) -> No
     """Proves Windows."""
     root = tmp_path / "above" / "root"
     root.mkdir(parents=True)
-    tree = Tree(root, Cancellation())
+    tree = Tree(root, Cancellation(), Budget())
     with pytest.raises(LayerError, match="which no file of this system can have"):
         tree.add_file(f"folder/{name}", 0o644, io.BytesIO(b"x"), 1)
     tree.add_link("link", f"/{name}/..")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dulwich.config import ConfigFile, parse_submodules
 from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
-from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, Tree
+from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, Tag, Tree
 
 from step_runner.paths import is_plain
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
     from dulwich.object_store import BaseObjectStore
 
+    from step_runner.fetch.budget import Budget
     from step_runner.fetch.cancellation import Cancellation
 
+
+_MOST_TAGS = 10  # put on one another
 
 ROOT = PurePosixPath()
 """The path of the repository itself."""
@@ -37,8 +40,10 @@ class Checkout:
     Symbolic links come last, in `finish`: until then there is none, so that no file can be written through one.
     """
 
-    def __init__(self, directory: Path, cancellation: Cancellation) -> None:
+    def __init__(self, directory: Path, cancellation: Cancellation, budget: Budget) -> None:
+        """`budget` is asked before anything is written; what it raises passes through."""
         self._root = directory
+        self._budget = budget
         self._cancellation = cancellation
         self._links: list[tuple[PurePosixPath, str]] = []
 
@@ -53,6 +58,7 @@ class Checkout:
             directory, tree = pending.pop()
             for name, mode, hash_ in _tree(store, tree).iteritems():
                 self._cancellation.check()
+                self._budget.take_entry()
                 path = directory / _checked(name, directory)
                 if stat.S_ISDIR(mode):
                     pending.append((path, hash_))
@@ -90,6 +96,7 @@ class Checkout:
             return
         if not stat.S_ISREG(mode):
             raise TreeError(f"{_shown(path)} has the unknown mode {mode:o}")
+        self._budget.take_bytes(len(content))
         permissions = 0o777 if mode & stat.S_IXUSR else 0o666
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         with _once(path), os.fdopen(os.open(self._root / path, flags, permissions), "wb") as file:
@@ -137,7 +144,11 @@ def _once(path: PurePosixPath) -> Iterator[None]:
 
 def _commit(store: BaseObjectStore, hash_: str) -> Commit:
     """The commit with this hash, or the one that the annotated tag with this hash is put on."""
-    _, found = store.peel(ObjectID(hash_.encode()))
+    found = store[ObjectID(hash_.encode())]
+    for _ in range(_MOST_TAGS):
+        if not isinstance(found, Tag):
+            break
+        found = store[found.object[1]]
     if not isinstance(found, Commit):
         raise TreeError(f"{hash_} is no commit")
     return found

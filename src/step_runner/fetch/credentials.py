@@ -13,13 +13,14 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from gracefulexitcmd import Cause, Cmd
 from step_runner.errors import FetchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from step_runner.fetch.cancellation import Cancellation
 
@@ -73,26 +74,28 @@ def find_credentials(
     """The credentials for a repository, from `DOCKER_AUTH_CONFIG` in the environment; false if it has none.
 
     A helper for the name comes first, then an entry with content, then the common helper; of the names the repository's
-    comes before the registry's. FetchError: the text cannot be used, or a helper fails. StoppedError: cancelled.
+    comes before the registry's. A helper without a name stands for none, not even the common one.
+    FetchError: the text cannot be used, or a helper fails. StoppedError: cancelled.
     """
     text = environment.get(VARIABLE, "")
     if not text.strip():
         return Credentials()
     config = _Config(_parse(text), environment, cancellation)
     registry = registry.lower()
-    found = (config.find(name) for name in _names(registry, repository))
+    found = (config.find(name) for name in (f"{registry}/{repository}", *_names(registry)))
     return next(filter(None, found), None) or config.ask_store(registry)
 
 
 def registry_name(key: str) -> str:
     """The registry that a key means, and the repository if it has one behind it.
 
-    The scheme and the version, with which older tools write a registry, are left out; a host has lower case.
+    The scheme and the version, with which older tools write a registry, are left out; a host has lower case. Without a
+    scheme only the slash at its end tells a version from a repository.
     """
     scheme, _, rest = key.strip().rpartition("://")
     host, _, path = rest.partition("/")
+    version = path.strip("/") in ("v1", "v2") and (scheme or path.endswith("/"))
     path = path.strip("/")
-    version = scheme and path in ("v1", "v2")
     return host.lower() if version or not path else f"{host.lower()}/{path}"
 
 
@@ -101,9 +104,8 @@ def is_docker_hub(registry: str) -> bool:
     return registry in _DOCKER_HUB_NAMES
 
 
-def _names(registry: str, repository: str) -> tuple[str, ...]:
-    names = (f"{registry}/{repository}", registry)
-    return (*names, *sorted(_DOCKER_HUB_NAMES - {registry})) if is_docker_hub(registry) else names
+def _names(registry: str) -> tuple[str, ...]:
+    return (registry, *sorted(_DOCKER_HUB_NAMES - {registry})) if is_docker_hub(registry) else (registry,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +116,25 @@ class _Config:
 
     def find(self, name: str) -> Credentials:
         """The credentials under one name, by its helper or by its entry."""
-        for key, helper in _items(self.document, "credHelpers"):
-            if registry_name(key) == name:
-                return self._ask(_text(helper, f'the helper of "{key}"'), key)
-        for key, entry in _items(self.document, "auths"):
-            if registry_name(key) == name and (credentials := _entry(key, entry)):
-                return credentials
-        return Credentials()
+        for key, helper in self._items("credHelpers", name):
+            if helper := _text(helper, f'the helper of "{key}"'):
+                return self._ask(helper, key)
+        entries = (_entry(key, entry) for key, entry in self._items("auths", name))
+        return next(filter(None, entries), Credentials())
 
     def ask_store(self, registry: str) -> Credentials:
-        """What the helper says that Docker asks for all registries."""
-        store = _text(self.document.get("credsStore") or "", "credsStore")
+        """What the helper says that Docker asks for all registries, but for those that have one of their own."""
+        has_own = any(map(partial(self._items, "credHelpers"), _names(registry)))
+        store = "" if has_own else _text(self.document.get("credsStore") or "", "credsStore")
         return self._ask(store, DOCKER_HUB if is_docker_hub(registry) else registry) if store else Credentials()
+
+    def _items(self, part: str, name: str) -> list[tuple[str, object]]:
+        """What a part of the document has under keys that mean `name`, the very key first."""
+        items = self.document.get(part) or {}
+        if not isinstance(items, dict):
+            raise _refused(f"{part} in {VARIABLE} is not an object; {_ADVICE}")
+        found = [(key, item) for key, item in items.items() if registry_name(key) == name]
+        return sorted(found, key=lambda item: item[0] != name)
 
     def _ask(self, helper: str, server: str) -> Credentials:
         program = f"docker-credential-{helper}"
@@ -209,13 +218,6 @@ def _object(text: str, what: str, advice: str = _ADVICE) -> _Json:
     if not isinstance(document, dict):
         raise _refused(f"{what} is not a JSON object; {advice}")
     return document
-
-
-def _items(document: _Json, name: str) -> Iterator[tuple[str, object]]:
-    items = document.get(name) or {}
-    if not isinstance(items, dict):
-        raise _refused(f"{name} in {VARIABLE} is not an object; {_ADVICE}")
-    yield from items.items()
 
 
 def _text(value: object, what: str) -> str:

@@ -10,6 +10,7 @@ from dulwich.errors import HangupException, NotGitRepository
 from urllib3.exceptions import HTTPError
 
 from step_runner.errors import FetchError, StepRunnerError
+from step_runner.fetch.budget import BudgetError
 from step_runner.fetch.checkout import TreeError
 from step_runner.fetch.disk import disk_reason
 from step_runner.fetch.line import CLOSED, line_reason
@@ -51,7 +52,7 @@ def _reason(error: Exception, repository: Repository) -> str:
             return "the server answers, but not as a git server; check the URL"
         case NotGitRepository():
             return "there is no git repository in this directory; check the path"
-        case AnswerError():
+        case AnswerError() | BudgetError():
             return str(error)
         case TreeError():
             return f"{error}; it is refused, correct it in the repository"

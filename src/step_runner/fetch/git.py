@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from step_runner.errors import FetchError
+from step_runner.fetch.budget import Budget
 from step_runner.fetch.repository import Repository
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class _Fetch:
     def _check_out(self, remote: Remote, commit: str, directory: Path, scratch: Path) -> None:
         from step_runner.fetch.checkout import Checkout
 
-        checkout = Checkout(directory, self.cancellation)
+        checkout = Checkout(directory, self.cancellation, Budget())
         self._write(checkout, remote, commit, scratch, PurePosixPath(), depth=0)
         checkout.finish()
 

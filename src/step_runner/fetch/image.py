@@ -44,9 +44,10 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Images, each for a platform."""
+    """Images, each for a platform, and further indexes."""
 
     images: tuple[tuple[Platform, Descriptor], ...]
+    indexes: tuple[Descriptor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def _decoded(content: bytes, kind: type[_Document], no_object: str, otherwise: s
     """A document of this kind; of what else it holds nothing is kept, however much that is."""
     try:
         return msgspec.json.decode(content, type=kind)
-    except (ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         is_object = isinstance(error, msgspec.ValidationError) and content.lstrip().startswith(b"{")
         raise ImageError(otherwise if is_object else no_object) from None
 
@@ -132,7 +133,10 @@ def _index(entries: list[_Entry]) -> Index:
     images = list(filter(_is_image, entries))
     # What names no platform is perhaps no image for a machine at all, so what is named generic comes before it.
     images.sort(key=lambda entry: not _names_platform(entry))
-    return Index(tuple((_platform(entry.platform), _descriptor(entry)) for entry in images))
+    indexes = (entry for entry in entries if entry.media_type in (INDEX, DOCKER_INDEX) and not entry.artifact_type)
+    return Index(
+        tuple((_platform(entry.platform), _descriptor(entry)) for entry in images), tuple(map(_descriptor, indexes))
+    )
 
 
 def _image(config: _Entry | None, layers: list[_Entry]) -> Image:

@@ -24,13 +24,17 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from step_runner.fetch.budget import Budget
     from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.tree import Tree
 
 _PIECE = 1 << 20  # bytes
 _LARGEST_HEADERS = 2 << 20  # bytes in front of one file, which tarfile keeps in memory
 _MOST_DIGITS = 300  # in a row, more than a name can have
-_ZSTD = b"\x28\xb5\x2f\xfd"
+_LARGEST_WINDOW = 28
+"""The power of two of bytes that a zstd stream may refer back to, in memory: 256 MiB, as `zstd --long=28` has it."""
+
+_ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to skip: RFC 8878, section 3.1
 _GZIP = b"\x1f\x8b"
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -49,7 +53,7 @@ def unpack(
         stream = _decompressed(ahead)
         if not stream.peek(1):
             return
-        forward = _Forward(stream, cancellation)
+        forward = _Forward(stream, cancellation, tree.budget)
         with tarfile.TarFile(fileobj=cast("IO[bytes]", forward), tarinfo=_Header) as archive:
             while member := archive.next():
                 # tarfile keeps every member, for random access: a hundred thousand take 100 MB.
@@ -91,9 +95,9 @@ def _white_out(directory: str, name: str, tree: Tree) -> None:
 def _decompressed(layer: io.RawIOBase) -> io.BufferedReader[Any]:
     """The archive in a layer, whose first bytes say how it is compressed."""
     stream = io.BufferedReader(layer, _PIECE)
-    head = stream.peek(len(_ZSTD))
-    if head.startswith(_ZSTD):
-        return io.BufferedReader(_Decompressed(stream, zstd.ZstdDecompressor), _PIECE)
+    head = stream.peek(4)
+    if _ZSTD.match(head):
+        return io.BufferedReader(_Decompressed(stream, _zstd_decompressor), _PIECE)
     if head.startswith(_GZIP):
         return io.BufferedReader(_Decompressed(stream, _GzipDecompressor), _PIECE)
     return stream
@@ -116,6 +120,10 @@ class _Decompressor(Protocol):
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         """Take bytes and give at most so many."""
+
+
+def _zstd_decompressor() -> _Decompressor:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW})
 
 
 class _GzipDecompressor:
@@ -184,8 +192,9 @@ class _Forward:
     What it reads otherwise are headers, of which it keeps as many as there are in front of one file.
     """
 
-    def __init__(self, stream: io.BufferedReader[Any], cancellation: Cancellation) -> None:
+    def __init__(self, stream: io.BufferedReader[Any], cancellation: Cancellation, budget: Budget) -> None:
         self._stream = stream
+        self._budget = budget
         self._cancellation = cancellation
         self._position = 0
         self._headers = 0
@@ -205,6 +214,7 @@ class _Forward:
         return self._position
 
     def seek(self, position: int) -> int:
+        self._budget.take_bytes(max(0, position - self._position))
         while self._position < position and self._next(min(_PIECE, position - self._position)):
             pass
         return self._position
@@ -265,9 +275,15 @@ def _check_digits(headers: bytes) -> None:
 def _understood() -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, zstd.ZstdError, zlib.error, EOFError) as error:
-        raise LayerError(f"is no tar archive, alone or in zstd or gzip ({_first_line(error)})") from None
+    except zstd.ZstdError as error:
+        if "too much memory" not in str(error):
+            raise _no_archive(error) from None
+        window = f"{1 << _LARGEST_WINDOW - 20} MiB (zstd --long={_LARGEST_WINDOW})"
+        raise LayerError(f"has a zstd window of more than {window}") from None
+    except (tarfile.TarError, zlib.error, EOFError) as error:
+        raise _no_archive(error) from None
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def _no_archive(error: Exception) -> LayerError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return LayerError(f"is no tar archive, alone or in zstd or gzip ({reason})")

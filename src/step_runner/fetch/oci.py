@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from step_runner.errors import FetchError, StepRunnerError
+from step_runner.fetch.budget import Budget, BudgetError
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.credentials import find_credentials
 from step_runner.fetch.disk import disk_reason
@@ -34,7 +35,7 @@ from step_runner.fetch.image import (
 from step_runner.fetch.platform import Platform, choose, listed, running_platform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from step_runner.fetch.cache import Cache, Key
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from step_runner.model import Oci
 
 _LARGEST_CONFIG = 4 << 20  # bytes
+_DEEPEST = 2  # indexes below the one that was asked for
+_MOST_INDEXES = 100  # each a request
 
 
 def fetch_oci(
@@ -103,7 +106,7 @@ class _Fetch:
             if isinstance(found, Image):
                 make = partial(self._make_single, repository, found)
                 return self.cache.get(self._key("oci-image", manifest.digest), make, self.cancellation)
-            chosen = self._choose(found)
+            chosen = self._choose(self._images(repository, found))
             path = self._get(repository, chosen)
             self._remember(manifest.digest, chosen)
             return path
@@ -118,11 +121,29 @@ class _Fetch:
             with open_repository(self.registry, self.repository, credentials, self.line) as repository:
                 yield repository
 
-    def _choose(self, index: Index) -> Descriptor:
-        position = choose([platform for platform, _ in index.images], self.platform)
+    def _images(self, repository: ImageRepository, index: Index) -> list[tuple[Platform, Descriptor]]:
+        """The images of an index, and those of the indexes in it."""
+        images, level = list(index.images), [index]
+        for _ in range(_DEEPEST):
+            below = [descriptor for each in level for descriptor in each.indexes]
+            if len(below) > _MOST_INDEXES:
+                raise ImageError(f"its index names more than {_MOST_INDEXES} indexes; build it with fewer")
+            level = [self._index(repository, descriptor) for descriptor in below]
+            images += (image for each in level for image in each.images)
+        return images
+
+    def _index(self, repository: ImageRepository, descriptor: Descriptor) -> Index:
+        manifest = repository.manifest(descriptor.digest)
+        found = parse_manifest(manifest.content) if manifest else None
+        if not isinstance(found, Index):
+            raise ImageError(f"the registry has no index {descriptor.digest}, which its index names; push it again")
+        return found
+
+    def _choose(self, images: Sequence[tuple[Platform, Descriptor]]) -> Descriptor:
+        position = choose([platform for platform, _ in images], self.platform)
         if position is None:
-            raise ImageError(self._unfit(*(platform for platform, _ in index.images)))
-        return index.images[position][1]
+            raise ImageError(self._unfit(*(platform for platform, _ in images)))
+        return images[position][1]
 
     def _unfit(self, *offered: Platform) -> str:
         there = listed(offered)
@@ -155,8 +176,10 @@ class _Fetch:
         from step_runner.fetch.layers import unpack
         from step_runner.fetch.tree import LayerError, Tree
 
-        tree = Tree(directory, self.cancellation)
-        received = self._counter(sum(layer.size for layer in image.layers))
+        size = sum(layer.size for layer in image.layers)
+        Budget().take_bytes(size)
+        tree = Tree(directory, self.cancellation, Budget())
+        received = self._counter(size)
         for layer in image.layers:
             try:
                 with repository.blob(layer, received) as blob:
@@ -210,7 +233,7 @@ def _explained(name: str, cancellation: Cancellation) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     match error:
-        case ImageError():
+        case ImageError() | BudgetError():
             return str(error)
         case OSError(errno=errno.ENAMETOOLONG):
             return "it has a file whose name is too long for this system; build the image anew"

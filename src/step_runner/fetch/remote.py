@@ -13,6 +13,7 @@ from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker
 from dulwich.objects import Commit, ObjectID
 from dulwich.repo import Repo
 
+from step_runner.fetch.budget import Budget
 from step_runner.fetch.transport import Request, joined, open_transport
 from step_runner.fetch.url import Url
 
@@ -178,11 +179,13 @@ class _Pack:
         self._write = write
         self._cancellation = cancellation
         self._progress = progress
+        self._budget = Budget()
         self._head = b""
         self._size = 0
 
     def write(self, data: bytes) -> int:
         self._cancellation.check()
+        self._budget.take_bytes(len(data))
         self._head = (self._head + data)[:12] if len(self._head) < 12 else self._head
         self._size += len(data)
         # Bytes 8 to 12 of a pack are the number of its objects: gitformat-pack(5).

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from step_runner.fetch.budget import Budget
     from step_runner.fetch.cancellation import Cancellation
 
 Place: TypeAlias = tuple[str, ...]
@@ -40,7 +41,9 @@ class Tree:
     What can take long, removals and `finish`, raises StoppedError after a cancel.
     """
 
-    def __init__(self, root: Path, cancellation: Cancellation) -> None:
+    def __init__(self, root: Path, cancellation: Cancellation, budget: Budget) -> None:
+        """`budget` is asked before bytes are written; what it raises passes through."""
+        self.budget = budget
         self._root = str(root)
         self._cancellation = cancellation
         self._room = _ROOM
@@ -68,6 +71,7 @@ class Tree:
         """Write a file of `size` bytes, which its owner can read whatever its mode is. LayerError: there are fewer."""
         if size < 0:
             raise LayerError(f"has a file of {size} bytes, {_shown(path)}")
+        self.budget.take_bytes(size)
         place = self._vacant(path)
         # O_EXCL follows no link, open(2).
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

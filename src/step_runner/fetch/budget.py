@@ -1,0 +1,60 @@
+"""How much one fetch may bring to this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+
+VARIABLE = "STEP_RUNNER_FETCH_LIMIT"
+"""The variable that names another limit: bytes, or KiB, MiB, GiB or TiB with the letter K, M, G or T."""
+
+DEFAULT_LIMIT = 8 << 30
+"""Bytes, which is more than the largest images have."""
+
+MOST_ENTRIES = 1_000_000
+"""Files, links and directories, each of which takes time and an inode however small it is."""
+
+_UNITS = "KMGT"
+_LIMIT = re.compile(rf"(\d{{1,15}})([{_UNITS}]?)(?:i?B)?", re.IGNORECASE)
+
+
+class BudgetError(Exception):
+    """A fetch that would bring more than it may, and what to do."""
+
+
+class Budget:
+    """What is left of the limits of one fetch."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        """Begin with a limit in bytes, or with that of the environment. Raise BudgetError where that is not one."""
+        self._limit = self._bytes = _limit(os.environ.get(VARIABLE, "")) if limit is None else limit
+        self._entries = MOST_ENTRIES
+
+    def take_bytes(self, count: int) -> None:
+        """Count bytes before they are written. Raise BudgetError when there are too many."""
+        self._bytes -= count
+        if self._bytes < 0:
+            raise BudgetError(
+                f"it has more than {_shown(self._limit)}: set {VARIABLE} to more, such as 20G, or shrink it"
+            )
+
+    def take_entry(self) -> None:
+        """Count a file, link or directory before it is made. Raise BudgetError when there are too many."""
+        self._entries -= 1
+        if self._entries < 0:
+            raise BudgetError(f"it has more than {MOST_ENTRIES} files and directories: split it")
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return DEFAULT_LIMIT
+    found = _LIMIT.fullmatch(text)
+    if found is None:
+        raise BudgetError(f"{VARIABLE} is not a valid size: write bytes, or a number with K, M, G or T, such as 20G")
+    return int(found[1]) << 10 * (_UNITS.index(found[2].upper()) + 1 if found[2] else 0)
+
+
+def _shown(size: int) -> str:
+    """A size in the largest unit that gives a whole number."""
+    power = next((power for power in range(len(_UNITS), 0, -1) if size and size % (1 << 10 * power) == 0), 0)
+    return f"{size >> 10 * power} {_UNITS[power - 1] + 'iB' if power else 'bytes'}"

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.steps import command, run_list, script
@@ -166,11 +166,11 @@ while :; do sleep 0.01; done
 IGNORES = "trap '' INT TERM; echo > \"$0\"; while :; do sleep 0.01; done"
 
 
-async def stopped(workshop: Workshop, program: str, stop: dict[str, str]) -> Exit:
+async def stopped(workshop: Workshop, program: str, stop: Any, shell: str = "sh") -> Exit:
     """How a command with a stop policy ends that is cancelled when it has begun."""
     pipe = str(workshop.work_dir / "pipe")
     os.mkfifo(pipe)
-    running = asyncio.create_task(workshop.run(command("sh", "-c", program, pipe, stop=stop)))
+    running = asyncio.create_task(workshop.run(command(shell, "-c", program, pipe, stop=stop)))
     with await asyncio.to_thread(open, pipe) as begun:
         await asyncio.to_thread(begun.readline)
     workshop.proc.cancel()
@@ -210,6 +210,41 @@ async def test_how_a_command_is_stopped_is_no_business_of_what_earlier_steps_hav
     assert [process.ended_by for process in ended.census if process.pid == pid] == ["SIGTERM"]
     assert "SIGKILL" in [process.ended_by for process in ended.census]
     assert {sent.name for sent in ended.signals} == {"SIGINT", "SIGTERM", "SIGCONT", "SIGKILL"}
+
+
+OBEYS_TERM = "trap 'echo leader told' INT; trap 'exit 0' TERM; echo > \"$0\"; while :; do sleep 0.01; done"
+
+
+async def test_stop_sequence_goes_through_its_stages(workshop: Workshop) -> None:
+    """The log names the stages that are ahead, then each one as it comes."""
+    stages = [{"signal": "SIGINT", "to": "leader", "wait": "200ms"}, {"signal": "SIGTERM", "wait": "10s"}]
+    ended = await stopped(workshop, OBEYS_TERM, stages)
+    log = workshop.log()
+    assert 'Stopping step "": SIGINT to its leader, 0.2 s; then SIGTERM to all, 10 s\n' in log
+    assert re.search(r'Stopping step "": SIGTERM to \d process(es)?, (10|9\.\d|9) s to finish\n', log)
+    assert log.index("then SIGTERM") < log.index("leader told")
+    assert ended.signals[0].name == "SIGINT"
+    assert (ended.status, ended.forced) == (0, False)
+
+
+async def test_stop_sequence_shrinks_to_the_delay_of_the_job(workshop: Workshop) -> None:
+    stages = [{"signal": "SIGINT", "wait": "30s"}, {"signal": "SIGTERM", "to": "group", "wait": "30s"}]
+    ended = await stopped(workshop, OBEYS_TERM.replace("'exit 0' TERM", "'exit 0' INT"), stages)
+    assert re.search(r"SIGINT to \d process(es)?, 10 s; then SIGTERM to its group, 10 s\n", workshop.log())
+    assert not ended.forced
+
+
+async def test_first_leader_tells_the_rest_when_it_has_gone(workshop: Workshop) -> None:
+    """Its child, which ends by the signal, has lived until then: it closed the pipe at its end."""
+    own = """mkfifo "$0.child"; sleep 1000 > "$0.child" & exec 3< "$0.child"
+        trap 'read -t 0.1 line <&3; echo "child lives: $?"; exit 0' TERM; echo > "$0"; while :; do sleep 0.01; done"""
+    ended = await stopped(workshop, own, {"first": "leader"}, shell="bash")
+    assert 'Stopping step "": SIGTERM to its leader, 10 s; then SIGTERM to the rest, 10 s\n' in workshop.log()
+    assert "child lives: 142\n" in workshop.log(), (
+        "bash(1): more than 128 when read's time is over, 1 at the end of file"
+    )
+    assert [sent.name for sent in ended.signals] == ["SIGTERM", "SIGCONT"] * 2
+    assert (ended.status, ended.forced) == (0, False)
 
 
 async def test_a_command_gets_no_more_time_than_the_job_has(workshop: Workshop) -> None:

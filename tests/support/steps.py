@@ -20,7 +20,7 @@ def command(
     *words: str,
     spec: dict[str, Any] | None = None,
     work_dir: str | None = None,
-    stop: dict[str, str] | None = None,
+    stop: Any = None,
     **fields: Any,
 ) -> str:
     """A function that is one command."""

@@ -1,0 +1,157 @@
+"""The stop sequence against real processes that obey the first signal, a later one, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd import Cmd, Stage, To, contain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gracefulexitcmd import Exit, SignalSent
+    from gracefulexitcmd.cmd import BaseCmd
+
+    Launch = Callable[..., tuple[BaseCmd, str]]
+    Wait = Callable[[BaseCmd], Exit]
+
+on_every_path = pytest.mark.usefixtures("path")
+
+LONG = 1000
+"""Seconds that nobody waits: the processes end sooner, and a test with them."""
+
+
+def _ended_by(ended: Exit) -> dict[str, str | None]:
+    """What ended the leader and its child."""
+    return {"leader" if each.found == "leader" else "child": each.ended_by for each in ended.census}
+
+
+def _sent(ended: Exit) -> list[tuple[str, int]]:
+    """The signals that were sent, and to how many; what continues a process is left out."""
+    return [(each.name, each.processes) for each in ended.signals if each.name != "SIGCONT"]
+
+
+@on_every_path
+@pytest.mark.parametrize("child", ["TERM", "QUIT", "INT"])
+@pytest.mark.parametrize("leader", ["INT", "TERM", "QUIT", "none"])
+def test_each_process_is_ended_by_the_stage_that_it_obeys(launch: Launch, wait: Wait, leader: str, child: str) -> None:
+    """SIGINT is for the leader alone, so a child that obeys that one only is killed when it is the turn of SIGKILL."""
+
+    def stopping(sent: SignalSent, _ahead: object) -> None:
+        if sent.name == "SIGQUIT" and (leader == "none" or child == "INT"):
+            command.cancel(grace=0)
+
+    stop = [(signal.SIGINT, 0.1, "leader"), (signal.SIGTERM, 0.1), (signal.SIGQUIT, LONG)]
+    command, _ = launch("obeys.py", leader, child, stop=stop, stopping=stopping)
+    command.cancel()
+    ended = wait(command)
+    stages = ["INT", "TERM", "QUIT", "KILL"]
+    last = max(stages.index(name) if name in stages else 3 for name in (leader, "none" if child == "INT" else child))
+    assert ended.status == -signal.Signals[f"SIG{'KILL' if leader == 'none' else leader}"]
+    assert [name for name, _ in _sent(ended)] == [f"SIG{name}" for name in stages[: last + 1]]
+    assert f"SIG{stages[last]}" in _ended_by(ended).values()
+    assert ended.forced == (last == 3)
+
+
+@on_every_path
+def test_next_stage_begins_when_those_told_are_gone(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("obeys.py", "INT", "TERM", stop=[(signal.SIGINT, LONG, "leader"), (signal.SIGTERM, LONG)])
+    command.cancel()
+    assert _sent(wait(command)) == [("SIGINT", 1), ("SIGTERM", 1)]
+
+
+@on_every_path
+def test_group_stage_leaves_the_descendants_outside_alone(launch: Launch, wait: Wait) -> None:
+    """They get the next signal when the group has gone."""
+    stop = [(signal.SIGTERM, LONG, "group"), (signal.SIGINT, LONG)]
+    command, _ = launch("obeys.py", "TERM", "INT", "setsid", stop=stop)
+    command.cancel()
+    ended = wait(command)
+    assert _sent(ended) == [("SIGTERM", 1), ("SIGINT", 1)]
+    assert _ended_by(ended) == {"leader": "SIGTERM", "child": "SIGINT"}
+
+
+@on_every_path
+def test_rest_stage_leaves_the_leader_alone(launch: Launch, wait: Wait) -> None:
+    stop = [Stage(signal.SIGTERM, 0.1, To.ALL & ~To.LEADER), Stage(signal.SIGQUIT, LONG)]
+    command, _ = launch("obeys.py", "QUIT", "TERM", stop=stop)
+    command.cancel()
+    ended = wait(command)
+    assert [name for name, _ in _sent(ended)] == ["SIGTERM", "SIGQUIT"]
+    assert ended.status == -signal.SIGQUIT
+
+
+def test_longer_waits_shrink_to_the_grace(launch: Launch, wait: Wait) -> None:
+    stop = [(signal.SIGINT, LONG), (signal.SIGTERM, LONG * 3)]
+    command, _ = launch("obeys.py", "none", "none", stop=stop, grace=0.4)
+    command.cancel()
+    ended = wait(command)
+    kill = ended.signals[-1].after - ended.signals[0].after
+    assert 0.4 <= kill < LONG
+
+
+def test_waits_are_the_grace_where_none_is_given(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("obeys.py", "none", "none", stop=[(signal.SIGINT, 0.1), (signal.SIGTERM, 0.1)])
+    command.cancel()
+    ended = wait(command)
+    assert ended.forced
+    assert 0.2 <= ended.signals[-1].after - ended.signals[0].after < LONG
+
+
+def test_second_cancel_without_grace_kills_at_once(launch: Launch, wait: Wait) -> None:
+    """The stages that have no time any more are left out."""
+    stop = [(signal.SIGINT, LONG), (signal.SIGTERM, LONG)]
+    command, _ = launch("obeys.py", "none", "none", stop=stop)
+    command.cancel()
+    command.cancel(grace=0)
+    assert _sent(wait(command)) == [("SIGINT", 2), ("SIGKILL", 2)]
+
+
+def test_own_stage_leaves_the_others_of_the_container(launch: Launch, wait: Wait) -> None:
+    """They are told by a stage of their own, and killed with all that is left."""
+    with contain() as container:
+        other, _ = launch("obeys.py", "TERM", "QUIT", container=container)
+        stop = [(signal.SIGTERM, 0.0, "others"), (signal.SIGINT, LONG, "own"), (signal.SIGQUIT, LONG)]
+        command, _ = launch("obeys.py", "INT", "INT", "setsid", container=container, stop=stop)
+        command.cancel()
+        ended = wait(command)
+        with contextlib.suppress(RuntimeError):
+            wait(other)
+    assert _sent(ended) == [("SIGTERM", 2), ("SIGINT", 2), ("SIGQUIT", 1)]
+    assert sorted(str(each.ended_by) for each in ended.census) == ["SIGINT", "SIGINT", "SIGQUIT", "SIGTERM"]
+
+
+def test_kill_of_a_part_spares_the_others(launch: Launch, wait: Wait) -> None:
+    with contain() as container:
+        other, _ = launch("obeys.py", "TERM", "TERM", container=container)
+        stop = [(signal.SIGKILL, LONG, "own"), (signal.SIGTERM, LONG)]
+        command, _ = launch("obeys.py", "none", "none", "setsid", container=container, stop=stop)
+        command.cancel()
+        ended = wait(command)
+        wait(other)
+    assert _sent(ended) == [("SIGKILL", 2), ("SIGTERM", 2)]
+
+
+def test_stop_is_told_of_each_stage(launch: Launch, wait: Wait) -> None:
+    told: list[list[str]] = []
+    command, _ = launch(
+        "obeys.py",
+        "INT",
+        "TERM",
+        stop=[(signal.SIGINT, LONG, "leader"), (signal.SIGTERM, LONG)],
+        stopping=lambda _sent, ahead: told.append([stage.signal.name for stage in ahead]),
+    )
+    command.cancel()
+    wait(command)
+    assert told == [["SIGINT", "SIGTERM"], ["SIGTERM"]]
+
+
+def test_stop_signal_is_a_sequence_of_one() -> None:
+    with Cmd(["sleep", "1000"], stop_signal=signal.SIGINT) as command:
+        command.cancel()
+    assert command.exit is not None
+    assert _sent(command.exit) == [("SIGINT", 1)]

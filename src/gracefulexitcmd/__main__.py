@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
@@ -24,6 +25,7 @@ from gracefulexitcmd.system import Container
 if sys.platform != "win32":
     from gracefulexitcmd.posix import subreaper, surroundings
     from gracefulexitcmd.posix.container import reap_forever
+    from gracefulexitcmd.posix.suspension import Suspension, suspend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +44,8 @@ example:
 
 SIGINT, SIGTERM and SIGHUP stop the command, which gets SIGTERM; they are one request, however often they come.
 A second Ctrl-C, at least one second after the request, kills it at once, and so does SIGQUIT. SIGUSR1, SIGUSR2,
-SIGALRM and SIGWINCH are passed on to it. When the command has ended,
+SIGALRM and SIGWINCH are passed on to it; Ctrl-Z stops it with all that it started, and SIGCONT continues them: that
+takes nothing from the grace or the timeout. When the command has ended,
 what it left in the background is stopped in the same way; on Linux nothing can hide from that, and zombies are
 reaped, so it can be the first process of a container. On a terminal the command's stdin is empty, because it does
 not run in the terminal's foreground. On Windows Ctrl-C and Ctrl-Break stop the command, which gets CTRL_BREAK.
@@ -117,10 +120,13 @@ class _Session:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     signal.signal(number, handler)
         if sys.platform != "win32":
-            # Inherited: `env --block-signal`, or a daemon that uses sigwait. We and the command shall hear of signals.
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            suspension = Suspension()
+            suspension.listen(partial(suspend, suspension.stop))
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the main thread
             with contextlib.suppress(RuntimeError):  # no thread can be started: they are reaped at the end
                 threading.Thread(target=reap_forever, name="reap", daemon=True).start()
+            # Not the mask from before: a daemon that uses sigwait, or `env --block-signal`, may have left us deaf.
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._stopped_by = self._stopped_by or number

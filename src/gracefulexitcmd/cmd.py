@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gracefulexitcmd import clock
 from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
@@ -61,7 +61,7 @@ def drive(execution: Execution) -> Exit:
         try:
             while execution.exit is None:
                 deadline = execution.deadline
-                timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+                timeout = None if deadline is None else max(0.0, deadline - clock.now())
                 ready = poller.wait(timeout)
                 with HandlersHeldBack():
                     execution.advance(ready)

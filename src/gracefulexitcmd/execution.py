@@ -7,10 +7,10 @@ a blocking caller and an event loop do the same.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, assert_never
 
+from gracefulexitcmd import clock
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.exit import Exit
 from gracefulexitcmd.ladder import Action, Event, Ladder, Phase
@@ -77,7 +77,7 @@ class Execution:
             if self._run is not None:
                 raise RuntimeError("this command was started before: make a new one")
             run = self._begin(self._tell)
-            self._ladder = self._ladder.started(time.monotonic(), output=bool(run.streams))
+            self._ladder = self._ladder.started(clock.now(), output=bool(run.streams))
             self._run = run
 
     def stop(self, grace: float | None, hurried: str | None = None) -> None:
@@ -137,7 +137,7 @@ class Execution:
                 return
             self._run.poller.react(ready)
             if self.exit is None:
-                self._tell_the_time(self._run, time.monotonic())
+                self._tell_the_time(self._run, clock.now())
 
     def _serve_stops(self) -> None:
         while self._stops and self._lock.acquire(blocking=False):
@@ -151,7 +151,7 @@ class Execution:
             self._grace = min(self._grace, grace)
         elif self.exit is None:
             self._count_first()
-            self._apply(self._ladder.stopped(time.monotonic(), grace, hurried=hurried))
+            self._apply(self._ladder.stopped(clock.now(), grace, hurried=hurried))
             if self._run is not None:
                 self._run.poller.wake()
 
@@ -170,7 +170,7 @@ class Execution:
             self._run.members.count(quickly=leader_alive and To.LEADER in self._ladder.ahead[0].to)
 
     def _tell(self, event: Event) -> None:
-        self._apply(self._ladder.after(event, time.monotonic()))
+        self._apply(self._ladder.after(event, clock.now()))
 
     def _apply(self, step: Step) -> None:
         self._ladder, actions = step
@@ -183,10 +183,10 @@ class Execution:
         assert self._run is not None
         match action:
             case Action.TERMINATE:
-                began = time.monotonic()
+                began = clock.now()
                 self._terminate(self._run)
                 if self._ladder.at == 0:
-                    self._ladder = self._ladder.told_late(time.monotonic() - began)
+                    self._ladder = self._ladder.told_late(clock.now() - began)
             case Action.KILL:
                 self._run.members.kill()
             case Action.LOOK:
@@ -205,7 +205,7 @@ class Execution:
         if stage.to != To.ALL and not reached:
             return
         if self._stopping is not None and self._ladder.deadline is not None:
-            left = max(0.0, self._ladder.deadline - time.monotonic())
+            left = max(0.0, self._ladder.deadline - clock.now())
             self._stopping(sent, (stage._replace(wait=left), *ahead[1:]))
         run.members.terminate(stage)
 
@@ -230,7 +230,7 @@ class Execution:
         return Exit(
             cause=self._ladder.cause,
             status=run.status,
-            duration=time.monotonic() - run.members.started_at,
+            duration=clock.now() - run.members.started_at,
             forced=run.members.forced,
             signals=tuple(run.members.signals),
             census=run.members.census(),

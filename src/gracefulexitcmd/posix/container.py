@@ -253,7 +253,7 @@ class Container:
         possible = [o.process for o in _orphans.unexplained() if o.process.pid not in found and self._may_own(o)]
         if not possible:
             return {}
-        others = [other for other in _open_containers() if other is not self]
+        others = [other for other in open_containers() if other is not self]
         claims = {other: other._claim(table) for other in others}
         rivals = [each for other, each in claims.items() if not other.ending]
         possible = [process for process in possible if belonging.suspected_of(claim, rivals, process)]
@@ -290,7 +290,8 @@ def any_open() -> bool:
     return bool(_containers)
 
 
-def _open_containers() -> list[Container]:
+def open_containers() -> list[Container]:
+    """All containers of this process that are not closed."""
     with _lock:
         return list(_containers)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
+
+from gracefulexitcmd import clock
 
 if TYPE_CHECKING:
     from gracefulexitcmd.execution import Execution
@@ -44,7 +45,7 @@ class Driver:
     def _set_timer(self) -> None:
         deadline = self._execution.deadline
         if deadline is not None and self._poller is not None:
-            self._timer = self.loop.call_later(deadline - time.monotonic(), self._advance, self._poller)
+            self._timer = self.loop.call_later(deadline - clock.now(), self._advance, self._poller)
 
     def _end(self, exit_: Exit) -> None:
         if self._poller is not None:

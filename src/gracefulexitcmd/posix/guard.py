@@ -17,9 +17,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from gracefulexitcmd.handlers import ignore
-from gracefulexitcmd.posix import linux, process_table, subreaper
+from gracefulexitcmd.posix import linux, process_table, subreaper, suspension
 from gracefulexitcmd.posix.container import Container
 from gracefulexitcmd.posix.orphans import COOKIE
+from gracefulexitcmd.posix.suspension import Suspension
 from gracefulexitcmd.roundup import Roundup
 from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
 
@@ -47,8 +48,11 @@ Killed: TypeAlias = Callable[[int, "Exit | None"], object]
 """Told by the front which signal killed the worker, and how what it left behind was ended, if it left anything."""
 
 
-def guarded(work: Work, grace: float, killed: Killed) -> int:
+def guarded(work: Work, grace: float, killed: Killed, *, suspends: bool = False) -> int:
     """Do the work in a second process; returns, in either process, the exit status of the work.
+
+    With `suspends` SIGTSTP is forwarded as well: the work then stops all that it runs and calls
+    `suspension.stop_worker`, whereupon this process stops too. SIGCONT continues both.
 
     It must be called before there are threads. When the worker is killed, what it leaves behind gets SIGTERM,
     `grace` seconds, then SIGKILL; the status is 128 plus the signal that killed it. When the worker has ended by
@@ -71,12 +75,14 @@ def guarded(work: Work, grace: float, killed: Killed) -> int:
     worker = os.fork()
     if worker != 0:
         os.close(front_is_gone)
-        return _Front(worker, left_behind, grace).watch(killed)
+        return _Front(worker, left_behind, grace, suspends=suspends).watch(killed)
     os.close(front_is_here)
     os.environ.update({COOKIE: left_behind.environment(None)[COOKIE]})
     left_behind.close()
     os.setsid()
     _note_front(os.getppid())
+    if suspends:
+        _stop_with_front()
     subreaper.become()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     return work(front_is_gone)
@@ -90,10 +96,18 @@ def _note_front(pid: int) -> None:
     ledger.front = None if process is None else process.identity
 
 
+def _stop_with_front() -> None:
+    """Have this worker stop when the front asks for it, and go on when that is killed meanwhile."""
+    suspension.has_front = True
+    if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTSTP, lambda *_: suspension.stop_worker())
+    subreaper.signal_at_parents_death(signal.SIGCONT)
+
+
 class _Front:
     """The process that its caller knows."""
 
-    def __init__(self, worker: int, left_behind: Container, grace: float) -> None:
+    def __init__(self, worker: int, left_behind: Container, grace: float, *, suspends: bool) -> None:
         self._worker = worker
         self._pidfd = os.pidfd_open(worker)
         self._left_behind = left_behind
@@ -101,6 +115,8 @@ class _Front:
         self._worker_is_gone = False
         self._reaping = False
         self._ended = False
+        self._suspends = suspends
+        self._suspension = Suspension()
         self._request = StopRequest()
 
     def watch(self, killed: Killed) -> int:
@@ -109,7 +125,9 @@ class _Front:
             # What was ignored from the start, as nohup(1) has it, stays so; SIGTERM is how CI cancels a job.
             if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._forward)
-        signal.signal(signal.SIGCHLD, self._reap)
+        if self._suspends:
+            self._suspension.listen(self._suspend)
+        signal.signal(signal.SIGCHLD, self._child_changed)
         self._reap()  # those that have ended before
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         poll = select.poll()  # not select(2), which takes no descriptor above 1023
@@ -141,6 +159,25 @@ class _Front:
                     if child != self._worker:
                         subreaper.reap(child)
             self._reaping = False
+
+    def _child_changed(self, *_: object) -> None:
+        self._reap()
+        if self._suspends and self._worker_has_stopped():
+            if self._suspension.wanted:
+                self._suspension.stop()
+            signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
+
+    def _worker_has_stopped(self) -> bool:
+        with contextlib.suppress(ChildProcessError):  # it has ended
+            return os.waitid(os.P_PID, self._worker, os.WSTOPPED | os.WNOHANG) is not None
+        return False
+
+    def _suspend(self) -> None:
+        """Have the worker stop all that it runs, and itself: then this process stops, and its shell sees that."""
+        if self._worker_is_gone:
+            suspension.suspend(self._suspension.stop)
+        else:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGTSTP)
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         """Send a signal to the worker; when that is gone, it can only hurry the end of what is left."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from gracefulexitcmd import clock
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.posix import linux, process_table
@@ -42,7 +42,7 @@ class Members:
         self.look_at: float | None = None
         """When to look again, on the monotonic clock, where nobody tells that a member ended."""
         self.signals: list[SignalSent] = []
-        self.started_at = time.monotonic()
+        self.started_at = clock.now()
         self._targets = targets
         self._poller = poller
         self._tell = tell
@@ -73,13 +73,13 @@ class Members:
 
     def next_signal(self, stage: Stage) -> SignalSent:
         """What `terminate` is about to send, and to how many as far as they were counted."""
-        return SignalSent(stage.signal.name, time.monotonic() - self.started_at, len(self._told(stage.to)))
+        return SignalSent(stage.signal.name, clock.now() - self.started_at, len(self._told(stage.to)))
 
     def terminate(self, stage: Stage) -> None:
         """Send the signal to those that the stage is for, then SIGCONT: a stopped process must be able to act."""
         self._stage = stage
         self._told_at = process_table.now()
-        sent_at = time.monotonic()
+        sent_at = clock.now()
         counted = [found.process for pid, found in self._found.items() if pid in self._alive]
         if stage.signal is signal.SIGKILL:
             self._name_anew(counted)
@@ -94,7 +94,7 @@ class Members:
         """Send SIGKILL to everybody."""
         members = self._look()
         self._name_anew(members or ())
-        sent_at = time.monotonic()
+        sent_at = clock.now()
         self._targets.kill(members or ())
         if members != []:
             self._note(signal.SIGKILL, sent_at, To.ALL)
@@ -117,7 +117,7 @@ class Members:
                 self._terminate_late(members or ())
             if self._wait_for(members):
                 return True
-        self.look_at = time.monotonic() + LOOK_AGAIN
+        self.look_at = clock.now() + LOOK_AGAIN
         return True
 
     def forget(self) -> None:
@@ -223,7 +223,7 @@ class Members:
 
     def _wait_for(self, members: list[linux.Process] | None) -> bool:
         if members is None or process_table.portable:
-            self.look_at = time.monotonic() + LOOK_AGAIN
+            self.look_at = clock.now() + LOOK_AGAIN
             return True
         told = set() if self._stage is None else self._told(self._stage.to)
         try:
@@ -232,7 +232,7 @@ class Members:
                     self._pidfds.add(pidfd)
                     self._poller.watch(pidfd, partial(self._ended, pidfd))
         except OSError:  # not enough descriptors are free to have each of them watched
-            self.look_at = time.monotonic() + LOOK_AGAIN
+            self.look_at = clock.now() + LOOK_AGAIN
         return bool(self._pidfds) or self.look_at is not None
 
     def _ended(self, pidfd: int) -> None:

@@ -11,6 +11,9 @@ from gracefulexitcmd.posix.belonging import Reaper
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2), Linux 3.4."""
 
+PR_SET_PDEATHSIG = 1
+"""prctl(2)."""
+
 active = False
 """Whether orphans come to this process."""
 
@@ -24,6 +27,13 @@ def become() -> bool:
         return False
     active = active or ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
     return active
+
+
+def signal_at_parents_death(number: int) -> None:
+    """Have the kernel send this process a signal when the thread that forked it has ended."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def _forget() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from gracefulexitcmd import clock
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.windows import calls, console, process
@@ -51,7 +51,7 @@ class Members:
         self.look_at: float | None = None
         """When to look again, on the monotonic clock, where nobody tells that a member ended."""
         self.signals: list[SignalSent] = []
-        self.started_at = time.monotonic()
+        self.started_at = clock.now()
         self._job = job
         self._leader = leader
         self._groups = groups
@@ -75,11 +75,11 @@ class Members:
 
     def next_signal(self, _stage: Stage) -> SignalSent:
         """What `terminate` is about to send, and to how many."""
-        return SignalSent(BREAK, time.monotonic() - self.started_at, len(self._alive))
+        return SignalSent(BREAK, clock.now() - self.started_at, len(self._alive))
 
     def terminate(self, _stage: Stage) -> None:
         """Send CTRL_BREAK to every console group; all of the job count as told, as nobody tells who is in a group."""
-        sent_at = time.monotonic()
+        sent_at = clock.now()
         reached = [console.send_break(group) for group in self._groups()]
         if any(reached):
             self._note(BREAK, sent_at)
@@ -89,7 +89,7 @@ class Members:
     def kill(self) -> None:
         """End the whole job."""
         if self._look():
-            sent_at = time.monotonic()
+            sent_at = clock.now()
             self._job.terminate()
             self._note(FORCE, sent_at)
 
@@ -151,7 +151,7 @@ class Members:
                 return
             self._watch(pid)
         if not self._watched:
-            self.look_at = time.monotonic() + LOOK_AGAIN
+            self.look_at = clock.now() + LOOK_AGAIN
 
     def _watch(self, pid: int) -> None:
         handle = process.open_member(pid)

@@ -64,7 +64,7 @@ def command(
     """
     click.echo(f"step-runner {__version__}", err=True)
     wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
-    return guarded(partial(_ci, graceful_exit_delay, wanted), graceful_exit_delay)
+    return guarded(partial(_ci, graceful_exit_delay, wanted), graceful_exit_delay, suspends=True)
 
 
 def _ci(graceful_exit_delay: float, wanted: records.Records, front_is_gone: int | None) -> int:

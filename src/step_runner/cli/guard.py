@@ -26,11 +26,12 @@ NO_THREAD = "can't start new thread"
 """What Python says, in a RuntimeError, where the system refuses another thread."""
 
 
-def guarded(work: Work, grace: float, tidy: Callable[[], object] = lambda: None) -> int:
+def guarded(work: Work, grace: float, tidy: Callable[[], object] = lambda: None, *, suspends: bool = False) -> int:
     """Do the work in a worker process, watched by this one; returns the exit status in both.
 
-    `tidy` is called here where the worker was killed and could not do it. Raises StepRunnerError where the limits of
-    the user leave no room for that, or `/proc` is missing. Steps inherit the LC_CTYPE that this program was given.
+    `tidy` is called here where the worker was killed and could not do it; with `suspends` Ctrl-Z stops both. Raises
+    StepRunnerError where the limits of the user leave no room for that, or `/proc` is missing. Steps inherit the
+    LC_CTYPE that this program was given.
 
     It comes before anything heavy is imported, because this process only watches. On Windows there is one process:
     when that dies, the system ends the jobs that it holds.
@@ -44,7 +45,7 @@ def guarded(work: Work, grace: float, tidy: Callable[[], object] = lambda: None)
     if (missing := surroundings.complaint()) is not None:
         raise StepRunnerError(f"the step runner cannot work: {missing}")
     try:
-        return guarded(work, grace, partial(_killed, tidy))
+        return guarded(work, grace, partial(_killed, tidy), suspends=suspends)
     except (OSError, RuntimeError) as error:
         limit = _limit(error)
         if limit is None:

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from gracefulexitcmd import clock
 from step_runner.cli import records
 from step_runner.errors import StepRunnerError
 
@@ -25,12 +27,20 @@ def execute(run: LocalRun, wanted: Records) -> int:
 
     SIGINT, SIGTERM and SIGHUP stop it gracefully. Raises StepRunnerError where it cannot be started.
     """
-    result = asyncio.run(_run(run))
+    with asyncio.Runner(loop_factory=None if sys.platform == "win32" else _Loop) as runner:
+        result = runner.run(_run(run))
     records.write(wanted, result)
     if result.status.message:
         with contextlib.suppress(OSError):  # nobody reads it any more
             click.echo(f"Error: {result.status.message}", err=True)
     return result.exit_status
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop whose timers do not run while everything is suspended."""
+
+    def time(self) -> float:
+        return clock.now()
 
 
 def front(front_is_gone: int | None) -> tuple[int, ...]:

@@ -72,8 +72,9 @@ def command(
     item of a run list. Local step files are checked before anything runs.
 
     Ctrl-C, SIGTERM or SIGHUP stops the running step gracefully; repeats change nothing. A second Ctrl-C, at least one
-    second after that, and SIGQUIT kill it at once. The exit status is 0, that of the command that failed, 128 plus
-    the signal when it was stopped, and 1 for anything else.
+    second after that, and SIGQUIT kill it at once. Ctrl-Z stops all that runs, and takes nothing from any time. The
+    exit status is 0, that of the command that failed, 128 plus the signal when it was stopped, and 1 for anything
+    else.
     """
     wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
     git = GitOptions(git_url, git_rev, git_dir)
@@ -87,7 +88,7 @@ def command(
         timeout=timeout,
         records=wanted._replace(report=report),
     )
-    return guarded(partial(_run, request), graceful_exit_delay)
+    return guarded(partial(_run, request), graceful_exit_delay, suspends=True)
 
 
 class _Request(NamedTuple):

@@ -8,9 +8,9 @@ import math
 import os
 import select
 import sys
-import time
 from typing import TYPE_CHECKING
 
+from gracefulexitcmd import clock
 from gracefulexitcmd.stop_request import HURRY_AFTER
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ class Plain:
     def fetching(self, text: str) -> None:
         """Nobody waits before a file or a pipe."""
 
+    def suspending(self) -> None:
+        """The shell says it."""
+
     def stopping(self, grace: float) -> None:
         """The line about the stop says it."""
 
@@ -75,7 +78,7 @@ class Terminal(Plain):
         self.stderr = self._writer
         self._step = ""
         self._fetching = ""
-        self._since = time.monotonic()
+        self._since = clock.now()
         self._kill_at: float | None = None
         self._hurry_from = math.inf
         self._at_line_start = True
@@ -96,16 +99,20 @@ class Terminal(Plain):
         """The line names the step, with those that it stands in."""
         self._step = " " + _printable(" > ".join(names))
         self._fetching = ""
-        self._since = time.monotonic()
+        self._since = clock.now()
         self._draw()
 
     def fetching(self, text: str) -> None:
         """The line shows it when it is drawn the next time, until a step starts."""
         self._fetching = _printable(text[:1].upper() + text[1:])
 
+    def suspending(self) -> None:
+        """Leave the terminal to the shell; the line is drawn anew when everything goes on."""
+        _write_all(STDERR, self._erased())
+
     def stopping(self, grace: float) -> None:
         """The line shows the time that is left, and how to shorten it as soon as that is possible."""
-        self._hurry_from = time.monotonic() + HURRY_AFTER
+        self._hurry_from = clock.now() + HURRY_AFTER
         self._count_down(grace)
 
     def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
@@ -113,7 +120,7 @@ class Terminal(Plain):
         self._count_down(grace)
 
     def _count_down(self, grace: float) -> None:
-        self._kill_at = time.monotonic() + grace
+        self._kill_at = clock.now() + grace
         self._draw()
 
     def end(self) -> None:
@@ -152,7 +159,7 @@ class Terminal(Plain):
             _write_all(STDERR, self._drawn)
 
     def _line(self) -> bytes:
-        text = self._text(time.monotonic())[: _columns() - 1]
+        text = self._text(clock.now())[: _columns() - 1]
         self._drawn = ERASE_LINE + text.encode(errors="replace")
         return self._drawn
 

@@ -13,7 +13,7 @@ from step_runner.errors import exit_status
 from step_runner.jobs.job import Job
 from step_runner.jobs.manager import LOG_LEVEL, log_level
 from step_runner.jobs.resolver import resolve
-from step_runner.jobs.signals import on_stop
+from step_runner.jobs.signals import on_stop, on_suspend
 from step_runner.jobs.workspace import Workspace
 from step_runner.model import Function, JobStatus, Reference, Status, StepResult
 from step_runner.runner.context import Environment, GlobalContext, Observer, Sink
@@ -59,6 +59,9 @@ class Watcher(Observer, Protocol):
     def fetching(self, text: str) -> None:
         """A function is being fetched; the text tells which one, and how far. Any thread calls it, often."""
 
+    def suspending(self) -> None:
+        """Everything is about to be stopped by Ctrl-Z."""
+
     def stopping(self, grace: float) -> None:
         """The job was asked to stop; what is left of it is killed after `grace` seconds."""
 
@@ -91,7 +94,12 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
         debug=run.debug,
     )
     stopper = _Stopper(job, run.graceful_exit_delay, watcher)
-    with on_stop(stopper.stop, job.kill), OrphanReaper(), _watched(run.stop_when_gone, stopper):
+    with (
+        on_stop(stopper.stop, job.kill),
+        on_suspend(watcher.suspending),
+        OrphanReaper(),
+        _watched(run.stop_when_gone, stopper),
+    ):
         try:
             job.start(run.function, context, run.timeout)
             await job.finished.wait()

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from gracefulexitcmd.handlers import ignore
 from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
 
+if sys.platform != "win32":
+    from gracefulexitcmd.posix import suspension
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -51,6 +54,27 @@ def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[str], obj
     finally:
         if request.at is not None:
             _ignore_repeats()
+
+
+@contextlib.contextmanager
+def on_suspend(before: Callable[[], object]) -> Iterator[None]:
+    """In this block, have SIGTSTP stop all that runs, then this process, after `before` was called."""
+    if sys.platform == "win32" or signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTSTP, _suspend, before)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTSTP)
+
+
+if sys.platform != "win32":
+
+    def _suspend(before: Callable[[], object]) -> None:
+        before()
+        suspension.suspend(suspension.stop_worker if suspension.has_front else suspension.stop_by_default)
 
 
 def _ignore_alone() -> None:

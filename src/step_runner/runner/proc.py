@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import math
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from gracefulexitcmd import Cause
+from gracefulexitcmd import Cause, clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +50,7 @@ class Proc:
         """Seconds until what runs is killed: all of the delay as long as it was not cancelled."""
         if self._killed:
             return 0.0
-        passed = max(0.0, time.monotonic() - self._cancelled_at)
+        passed = max(0.0, clock.now() - self._cancelled_at)
         return max(0.0, self.graceful_exit_delay - passed)
 
     def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
@@ -60,7 +59,7 @@ class Proc:
             if self._cause is not None:
                 return
             self._cause = cause
-            self._cancelled_at = time.monotonic()
+            self._cancelled_at = clock.now()
             listeners = tuple(self._listeners)
         self._tell(listeners)
 

@@ -1,0 +1,168 @@
+"""Ctrl-Z, in a shell with job control: everything stops, SIGCONT continues it, and no time has passed for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from tests.support.absent import absent
+from tests.support.living import lives
+from tests.support.shell import PROMPT, Shell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+if sys.platform == "win32":
+    pytest.skip("no job control", allow_module_level=True)
+
+KINDS = ("run", "ci", "gracefulexitcmd")
+
+CLEANS_UP = "trap 'echo cleaning; read line < fifo; echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done"
+"""Cleans up when it is told by a line in a pipe."""
+
+
+@pytest.fixture
+def shell(tmp_path: Path, temporary: str) -> Iterator[Shell]:
+    if shutil.which("bash") is None:
+        absent("bash is needed to suspend a command")
+    os.mkfifo(tmp_path / "fifo")
+    shell = Shell(tmp_path)
+    yield shell
+    shell.close()
+
+
+@pytest.fixture(params=KINDS)
+def start(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Callable[..., None]:
+    """Starts a script by each of our commands, with these options."""
+
+    def start(script: str, *options: str) -> None:
+        (tmp_path / "script").write_text(script)
+        python = (sys.executable, "-m")
+        steps = [{"name": "work", "script": "exec sh script"}]
+        (tmp_path / "run.yml").write_text("{}\n---\n" + json.dumps({"run": steps}))
+        grace = options[options.index("--grace") + 1] if "--grace" in options else "30"
+        match request.param:
+            case "run":
+                timeout = [f"--timeout={options[options.index('--timeout') + 1]}"] if "--timeout" in options else []
+                shell.start(*python, "step_runner", "run", "run.yml", "--graceful-exit-delay", f"{grace}s", *timeout)
+            case "ci":
+                if "--timeout" in options:
+                    pytest.skip("ci has no timeout of its own")
+                os.environ.pop("CI_PROJECT_DIR", None)
+                run = (*python, "step_runner", "ci", "--graceful-exit-delay", f"{grace}s")
+                shell.start("env", f"STEPS={json.dumps(steps)}", *run)
+            case _:
+                shell.start(*python, "gracefulexitcmd", *options, "--", "sh", "script")
+
+    return start
+
+
+def _states(processes: list[psutil.Process]) -> set[str]:
+    return {process.status() for process in processes}
+
+
+def test_ctrl_z_stops_and_fg_continues_everything(start: Callable[..., None], shell: Shell) -> None:
+    """The program itself, its worker, and all of the job, in whatever session it is, and if it ignores SIGTSTP."""
+    start(
+        "trap '' TSTP; setsid sleep 1000 & sleep 1000 & trap 'echo cleaned; exit' TERM; echo ready; while :; do :; done"
+    )
+    assert len(shell.processes()) >= 4
+    assert _states(shell.suspend()) == {psutil.STATUS_STOPPED}
+    shell.type("fg\n")
+    while psutil.STATUS_STOPPED in _states(shell.processes()):
+        time.sleep(0.01)
+    shell.type("\x03")
+    shell.read_until(rb"cleaned\r\n.*" + PROMPT)
+    assert shell.processes() == []
+
+
+def test_suspension_takes_nothing_from_the_grace(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
+    """It lasts longer than the grace, in the midst of it."""
+    start(CLEANS_UP, "--grace", "4")
+    shell.type("\x03")
+    shell.read_until(rb"cleaning\r\n")
+    shell.suspend()
+    time.sleep(4.5)
+    shell.type("fg\n")
+    (tmp_path / "fifo").write_text("go on\n")
+    written = shell.read_until(PROMPT)
+    assert (tmp_path / "cleaned").exists()
+    assert b"SIGKILL" not in written
+    assert b"ignored" not in written
+
+
+def test_suspension_takes_nothing_from_the_timeout(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
+    start("echo ready; read line < fifo; echo went on", "--timeout", "4")
+    shell.suspend()
+    time.sleep(4.5)
+    shell.type("fg\n")
+    (tmp_path / "fifo").write_text("go on\n")
+    shell.read_until(rb"went on\r\n.*" + PROMPT)
+
+
+def test_closing_the_terminal_while_suspended_stops_gracefully(
+    start: Callable[..., None], shell: Shell, tmp_path: Path
+) -> None:
+    """The kernel sends SIGHUP and SIGCONT to a stopped process group that loses its shell, setpgid(2)."""
+    start("trap 'echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done")
+    processes = shell.suspend()
+    shell.hang_up()
+    while any(map(lives, processes)):
+        time.sleep(0.01)
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_closing_the_terminal_stops_gracefully(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
+    """SIGHUP comes from the kernel and from the shell."""
+    start("trap 'sleep 0.5; echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done")
+    processes = shell.processes()
+    shell.hang_up()
+    while any(map(lives, processes)):
+        time.sleep(0.01)
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_process_that_was_stopped_before_stays_stopped(start: Callable[..., None], shell: Shell) -> None:
+    stops = ["sh", "-c", "kill -STOP $$"]
+    start(f"{shlex.join(stops)} & until grep -q '^State:.T' /proc/$!/status; do :; done; echo ready; read line < fifo")
+    (own,) = (one for one in shell.suspend() if one.cmdline() == stops)
+    shell.type("fg\n")
+    shell.read_until(b"fg\r\n")
+    (reader,) = (one for one in shell.processes() if one.cmdline() == ["sh", "script"])
+    while reader.status() == psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+    assert own.status() == psutil.STATUS_STOPPED
+    shell.type("\x03")
+    shell.read_until(PROMPT)
+
+
+@pytest.mark.parametrize("start", ["run", "ci"], indirect=True)
+def test_nothing_survives_a_front_killed_while_suspended(
+    start: Callable[..., None], shell: Shell, tmp_path: Path
+) -> None:
+    start("trap 'echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done")
+    processes = shell.suspend()
+    os.kill(psutil.Process(shell.pid).children()[0].pid, signal.SIGKILL)
+    while any(map(lives, processes)):
+        time.sleep(0.01)
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_inner_program_is_suspended_with_its_clock(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
+    """A command below ours that is one of ours itself: its timeout does not run either."""
+    inner = f"'{sys.executable}' -m gracefulexitcmd --timeout 4 -- sh -c 'echo ready; read line < fifo; echo went on'"
+    start(inner)
+    shell.suspend()
+    time.sleep(4.5)
+    shell.type("fg\n")
+    (tmp_path / "fifo").write_text("go on\n")
+    shell.read_until(rb"went on\r\n.*" + PROMPT)

@@ -39,7 +39,7 @@ bench: .venv/installed  ## Print all figures
 	$(BIN)/python -m benchmarks.registry
 
 schema: .venv/installed  ## Generate the schema for editors
-	$(BIN)/python -m step_runner.functions.json_schema schema/function.json
+	$(BIN)/step-runner schema > schema/function.json
 
 proto: .venv/installed  ## Generate the wire's code from proto/step.proto
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=src/step_runner/api/pb \

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.here import step_runner
 
 from step_runner import __version__
 from step_runner.cli.main import COMMANDS, SERVER
@@ -77,3 +78,10 @@ def test_what_must_start_fast_imports_nothing_heavy(arguments: list[str]) -> Non
     )
     ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == ""
+
+
+@pytest.mark.parametrize("words", [[], ["run"], ["schema"], ["steps", "serve"]], ids=" ".join)
+def test_short_option_shows_the_help(words: list[str]) -> None:
+    """`-h` is `--help`, for every command."""
+    assert step_runner(*words, "-h") == step_runner(*words, "--help")
+    assert "-h, --help" in step_runner(*words, "-h").stdout

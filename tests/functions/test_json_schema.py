@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import jsonschema
+import pytest
+import yaml
+from tests.support.here import step_runner
 
 from step_runner.functions.json_schema import json_schema, text
 
@@ -12,7 +15,7 @@ CHECKED_IN = Path(__file__).parents[2] / "schema" / "function.json"
 
 
 def test_the_checked_in_file_is_the_generated_one() -> None:
-    """`python -m step_runner.functions.json_schema` writes it anew."""
+    """`make schema` generates it."""
     assert CHECKED_IN.read_text(encoding="utf-8") == text()
 
 
@@ -25,3 +28,53 @@ def test_every_key_is_described_for_hovering() -> None:
         assert definition["description"], name
         for key, schema in definition["properties"].items():
             assert schema.get("description"), f"{name}.{key}"
+
+
+def test_command_prints_the_checked_in_file() -> None:
+    """The schema comes with the program, without a file of its own."""
+    assert step_runner("schema") == (0, CHECKED_IN.read_text(encoding="utf-8"), "")
+
+
+EXAMPLES = sorted(Path(__file__).parents[2].glob("examples/**/*.yml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_schema_accepts_every_example(path: Path) -> None:
+    """What this project shows is what it allows."""
+    for document in yaml.safe_load_all(path.read_text()):
+        assert complaints(document) == []
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "message"),
+    [
+        ({"run": [{"name": "a", "func": 5}]}, "run.0.func", "5 is not of type 'string', 'object'"),
+        ({"run": [{"name": "a", "func": {"git": {"url": "x"}}}]}, "run.0.func.git", "'rev' is a required property"),
+        ({"run": [{"name": "a", "func": {"oci": {"tag": 1}}}]}, "run.0.func.oci", "'registry' is a required property"),
+        (
+            {"run": [{"name": "a", "script": ["x"]}]},
+            "run.0.script",
+            "['x'] is not of type 'string', 'number', 'boolean'",
+        ),
+        ({"run": [{"name": "a"}]}, "run.0", "'func' is a required property"),
+        ({"run": [{"name": "a", "script": "x", "func": "./a"}]}, "run.0", "False schema does not allow 'x'"),
+        ({"exec": {"command": "x"}}, "exec.command", "'x' is not of type 'array'"),
+        ({"spec": {"inputs": {"a": {"type": "text"}}}}, "spec.inputs.a.type", "'text' is not one of "),
+        ({"spec": {"outputs": "all"}}, "spec.outputs", "'all' is not one of ['delegate']"),
+        ({"spec": {}, "run": []}, "", "Additional properties are not allowed ('run' was unexpected)"),
+        ({"exec": {"command": ["a"], "directory": "x"}}, "exec", "Additional properties are not allowed ('directory'"),
+        ({"run": [{"name": "a", "script": "x", "if": "y"}]}, "run.0", "Additional properties are not allowed ('if'"),
+        ({"spec": {"inputs": {"a": {"type": "string", "options": []}}}}, "spec.inputs.a", "Additional properties "),
+    ],
+)
+def test_schema_complains_about_the_form_that_is_there(document: object, path: str, message: str) -> None:
+    """Of several forms that a value may have, the first complaint is about the one that was meant."""
+    where, sentence = complaints(document)[0]
+    assert where == path
+    assert sentence.startswith(message)
+
+
+def complaints(document: object) -> list[tuple[str, str]]:
+    """Where the schema finds something wrong, and what."""
+    found = jsonschema.Draft202012Validator(json_schema()).iter_errors(document)
+    return [(".".join(map(str, error.absolute_path)), error.message) for error in found]

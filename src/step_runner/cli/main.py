@@ -33,6 +33,7 @@ SERVER = {
 COMMANDS = {
     "run": Entry("run", "Run a function on this machine"),
     "check": Entry("check", "Find what is wrong in step files"),
+    "schema": Entry("schema", "Print the JSON Schema of step files"),
     "ci": Entry("ci", "Run the steps of a CI job's variable STEPS"),
     **SERVER,
     "start": Entry("start", "Start a job on a server"),
@@ -103,7 +104,13 @@ def steps() -> None:
     """Serve, proxy and bootstrap, under the name that GitLab's executors use."""
 
 
-@click.group(cls=Commands, entries=COMMANDS, epilog=EPILOG, subcommand_metavar="COMMAND")
+@click.group(
+    cls=Commands,
+    entries=COMMANDS,
+    epilog=EPILOG,
+    subcommand_metavar="COMMAND",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="step-runner %(version)s")
 def commands() -> None:
     """Runs GitLab CI functions and ends them gracefully."""

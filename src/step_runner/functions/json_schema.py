@@ -1,14 +1,13 @@
 """The JSON Schema of step files for editors, made from the types that the decoder follows.
 
-`python -m step_runner.functions.json_schema FILE` writes it to a file.
+What may be written in several forms is told apart by its type or by the key that is there, with `if` and `then`, so
+that an editor complains about the form that was meant. Keys that have no effect are refused.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from msgspec import inspect
@@ -20,14 +19,17 @@ Json = dict[str, Any]
 
 
 def json_schema() -> Json:
-    """The schema of one document of a step file, be it the specification or the definition."""
+    """Return the schema of one document of a step file, be it the specification or the definition."""
     definitions: Json = {}
-    documents = [_schema(inspect.type_info(cls), definitions) for cls in (Specification, Definition)]
+    first, second = (_schema(inspect.type_info(cls), definitions) for cls in (Specification, Definition))
+    specifies = {"type": "object", "required": ["spec"]}
+    defines = {"type": "object", "minProperties": 1, "not": {"required": ["spec"]}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Step file",
         "description": "A function of GitLab CI: a specification, a line with ---, and a definition.",
-        "anyOf": [{"type": "null"}, *documents],
+        "type": ["object", "null"],
+        "allOf": [{"if": specifies, "then": first}, {"if": defines, "then": second}],
         "$defs": dict(sorted(definitions.items())),
     }
 
@@ -54,9 +56,9 @@ def _bare_schema(kind: inspect.Type, definitions: Json) -> Json:
         case inspect.NoneType():
             return {"type": "null"}
         case inspect.EnumType():
-            return {"enum": [member.value for member in kind.cls]}
+            return {"type": "string", "enum": [member.value for member in kind.cls]}
         case inspect.LiteralType():
-            return {"enum": list(kind.values)}
+            return {"type": "string", "enum": list(kind.values)}
         case inspect.ListType():
             items = _schema(kind.item_type, definitions)
             return _present(type="array", items=items, minItems=kind.min_length)
@@ -65,11 +67,28 @@ def _bare_schema(kind: inspect.Type, definitions: Json) -> Json:
             values = _schema(kind.value_type, definitions)
             return {"type": "object", "propertyNames": names, "additionalProperties": values}
         case inspect.UnionType():
-            return {"anyOf": [_schema(one, definitions) for one in kind.types]}
+            return _union([_schema(one, definitions) for one in kind.types])
         case inspect.StructType():
             return _struct_schema(kind, definitions)
         case _:
             return {}
+
+
+def _union(forms: list[Json]) -> Json:
+    """The schema of what has one of several forms, each of a JSON type of its own."""
+    types = [one for form in forms for one in _types(form)]
+    guarded = [{"if": {"type": _one_or_all(_types(form))}, "then": form} for form in forms if set(form) - {"type"}]
+    return _present(type=_one_or_all(types), allOf=guarded or None)
+
+
+def _types(form: Json) -> list[str]:
+    """The JSON types of a form; a reference is to a mapping."""
+    found = form.get("type", "object")
+    return [found] if isinstance(found, str) else found
+
+
+def _one_or_all(types: list[str]) -> str | list[str]:
+    return types[0] if len(types) == 1 else types
 
 
 def _struct_schema(kind: inspect.StructType, definitions: Json) -> Json:
@@ -88,21 +107,23 @@ def _object_schema(kind: inspect.StructType, definitions: Json) -> Json:
         description=kind.cls.__doc__,
         properties={field.encode_name: _schema(field.type, definitions) for field in kind.fields},
         required=required or None,
-        additionalProperties=False if kind.forbid_unknown_fields else None,
+        additionalProperties=False,
         allOf=_rules(kind.cls) or None,
     )
 
 
 def _rules(cls: type[Written]) -> list[Any]:
-    one = [{"required": [key]} for key in cls.exactly_one]
     together = [*combinations(cls.exactly_one, 2), *cls.apart]
-    forbidden = [{"not": {"required": list(pair)}} for pair in together]
-    return [*([{"anyOf": one}] if one else []), *forbidden, *cls.rules]
+    forbidden = [{"if": {"required": [one]}, "then": {"properties": {other: False}}} for one, other in together]
+    return [*_one_of(cls.exactly_one), *forbidden, *cls.rules]
+
+
+def _one_of(keys: tuple[str, ...]) -> list[Json]:
+    """Where none of the keys is there, the first one is missing."""
+    if not keys:
+        return []
+    return [{"if": {"not": {"anyOf": [{"required": [key]} for key in keys]}}, "then": {"required": [keys[0]]}}]
 
 
 def _present(**keys: Any) -> Json:
     return {key: value for key, value in keys.items() if value is not None}
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1] if len(sys.argv) > 1 else "schema/function.json").write_text(text(), encoding="utf-8")

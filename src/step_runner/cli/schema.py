@@ -1,0 +1,22 @@
+"""`step-runner schema`: print the JSON Schema of step files."""
+
+from __future__ import annotations
+
+import click
+
+EPILOG = """\b
+Examples:
+  step-runner schema > step-file.schema.json
+  echo '# yaml-language-server: $schema=step-file.schema.json' > func.yml"""
+
+
+@click.command("schema", epilog=EPILOG)
+def command() -> None:
+    """Print the JSON Schema of step files, for editors and other programs.
+
+    It is that of each of the two documents of a step file. A key without effect, of which `check` only warns, is
+    refused.
+    """
+    from step_runner.functions.json_schema import text
+
+    click.echo(text(), nl=False)

@@ -8,7 +8,7 @@ WORKERS ?= 2
 POSIX := gracefulexitcmd/posix/.*
 POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|pump|socket)|jobs/(leftovers|other_end)|runner/limits|bootstrap/(install|start))
 
-.PHONY: run test test-windows lint types bench proto schema lock clean
+.PHONY: run test test-windows test-tools findings lint types bench proto schema lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
 	$(BIN)/step-runner run examples/release
@@ -22,6 +22,13 @@ test: .venv/installed  ## Set up and check everything that CI checks
 
 test-windows: .venv/installed  ## Run the tests of the Windows code under Wine, which is installed if need be
 	.ci/windows $(PYTEST_ARGS)
+
+test-tools: .venv/installed  ## Run the rows of docs/tools.md, with tools from the package registries (Debian, root)
+	$(BIN)/pytest tests/tools -n $(WORKERS) $(PYTEST_ARGS)
+
+findings:  ## Run all of findings/, with packages from the registries (Debian, some as root)
+	@for script in findings/*.sh; do echo "== $$script"; $$script || failed="$$failed $$script"; done; \
+		test -z "$$failed" || { echo "changed:$$failed"; exit 1; }
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

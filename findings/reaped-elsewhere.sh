@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Guess: when somebody else has reaped a child, waiting for it raises ChildProcessError.
+# Truth: subprocess says 0, success, also of a child that was killed; asyncio says 255 with one warning in its log.
+# Versions: Python 3.11 to 3.13 (3.11.2 and newer were tried), Linux 6.18.
+# Matters: a program that reaps orphans with waitpid(-1), as a subreaper or as PID 1 must, turns the failures of every
+#          library beside it into successes. Reap only what nobody else waits for.
+set -euo pipefail
+python3 --version
+got=$(python3 - 2>/dev/null <<'PYTHON'
+import os, subprocess
+
+def reap():
+    return os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1])
+
+child = subprocess.Popen(["sh", "-c", "exit 7"])
+print(f"exit 7: the reaper saw {reap()}, Popen.wait says {child.wait()}")
+child = subprocess.Popen(["sh", "-c", "kill -KILL $$"])
+print(f"SIGKILL: the reaper saw {reap()}, Popen.wait says {child.wait()}")
+PYTHON
+)
+# asyncio's watcher may win the race for the status, so the reaper tries until it wins once.
+got="$got
+$(python3 - 2>/dev/null <<'PYTHON'
+import asyncio, os, threading
+
+async def attempt():
+    stolen = []
+
+    def thief():
+        while not stolen and not done:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid:
+                stolen.append(status)
+
+    done = False
+    child = await asyncio.create_subprocess_exec("sh", "-c", "sleep 0.1; exit 7")
+    thread = threading.Thread(target=thief)
+    thread.start()
+    status = await child.wait()
+    done = True
+    thread.join()
+    return status if stolen else None
+
+async def main():
+    for _ in range(50):
+        if (status := await attempt()) is not None:
+            print(f"exit 7: asyncio's wait says {status} where the reaper was first")
+            return
+
+asyncio.run(main())
+PYTHON
+)"
+echo "$got"
+[ "$got" = "exit 7: the reaper saw 7, Popen.wait says 0
+SIGKILL: the reaper saw -9, Popen.wait says 0
+exit 7: asyncio's wait says 255 where the reaper was first" ] || { echo "changed: the loss is told of"; exit 1; }

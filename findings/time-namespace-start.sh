@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Guess: the start time of a process, field 22 of /proc/PID/stat, is one number that every reader sees alike.
+# Truth: the kernel adds the offset of the READER's time namespace. A reader whose boot clock is a day ahead sees the
+#        same process start 8,640,000 ticks later.
+# Versions: Linux 6.18, util-linux 2.38.1. Needs root, for a time namespace.
+# Matters: "pid and start time" is how libraries tell a process from a later one with its number; written to a file by
+#          one namespace and compared in another (containers restored by CRIU have one), it says "another process".
+set -euo pipefail
+[ "$(id -u)" = 0 ] || { echo "needs root, for a time namespace"; exit 2; }
+echo "Linux $(uname -r), $(unshare --version)"
+sleep 30 &
+pid=$!
+trap 'kill "$pid"' EXIT
+outside=$(awk '{print $22}' "/proc/$pid/stat")
+inside=$(unshare --time --boottime 86400 --fork awk '{print $22}' "/proc/$pid/stat")
+echo "seen from outside: $outside, seen from inside: $inside, ticks per second: $(getconf CLK_TCK)"
+[ "$((inside - outside))" = "$((86400 * $(getconf CLK_TCK)))" ] || { echo "changed: the offset is another"; exit 1; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import shlex
 import signal
 from dataclasses import dataclass, replace
@@ -41,18 +42,23 @@ class EndedProcess:
     """A process that had to be ended.
 
     `found` says how it was known to belong to the command (`leader`, `group`; on Windows `leader`, `job`). `ended_by`
-    is the last signal that it was sent before it was gone, None when it could not be ended.
+    is the last signal that it was sent before it was gone, None when it could not be ended. `name` is that of its
+    program where it has given itself a title, from which it cannot be told.
     """
 
     pid: int
     argv: tuple[str, ...]
     found: str
     ended_by: str | None
+    name: str = ""
 
     @property
     def program(self) -> str:
         """The name of its program, as it can be shown."""
-        return printable(os.path.basename(self.argv[0])) if self.argv else "unknown"
+        if self.name or not self.argv:
+            return printable(self.name) or "unknown"
+        # login(1) and sshd(8) start a shell as `-bash`.
+        return printable(re.sub(r"^-(?=\w)", "", os.path.basename(self.argv[0]))) or "unknown"
 
     @property
     def command(self) -> str:

@@ -198,8 +198,8 @@ def test_the_record_of_a_run_that_was_stopped() -> None:
                 {"name": "SIGKILL", "after": 1.25, "processes": 1},
             ],
             "census": [
-                {"pid": 7, "argv": ["sleep", "9"], "found": "leader", "endedBy": "SIGKILL"},
-                {"pid": 8, "argv": [], "found": "group", "endedBy": None},
+                {"pid": 7, "program": "sleep", "argv": ["sleep", "9"], "found": "leader", "endedBy": "SIGKILL"},
+                {"pid": 8, "program": "unknown", "argv": [], "found": "group", "endedBy": None},
             ],
         },
     }

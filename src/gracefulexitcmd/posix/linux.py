@@ -123,10 +123,25 @@ def argv(pid: int) -> tuple[str, ...]:
     """A process's arguments; the kernel's name for it in brackets when it has none (a zombie, a kernel thread)."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
         if text := file.read():
-            return tuple(os.fsdecode(word) for word in text.removesuffix(b"\0").split(b"\0"))
+            first, *others = (os.fsdecode(word) for word in text.removesuffix(b"\0").split(b"\0"))
+            # A title that is shorter than the arguments it stands over is followed by zeros.
+            return (first, *others) if any(others) else (first,)
+    name = comm(pid)
+    return (f"[{name}]",) if name else ()
+
+
+def comm(pid: int) -> str:
+    """The kernel's name for a process, at most 15 bytes; empty if it is gone."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-        return (f"[{file.read().rstrip()}]",)
-    return ()
+        return file.read().rstrip()
+    return ""
+
+
+def exe(pid: int) -> str:
+    """The path of the program that a process runs; empty if it is gone, or another user's."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/exe")
+    return ""
 
 
 def holders(inodes: Iterable[int]) -> Iterator[int]:

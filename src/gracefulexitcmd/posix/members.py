@@ -32,6 +32,7 @@ MOST_LOOKS = 10
 class _Found(NamedTuple):
     process: linux.Process
     argv: tuple[str, ...]
+    name: str
     how: str
 
 
@@ -142,8 +143,8 @@ class Members:
         What a process started to clean up, and what ended by itself, did not have to be ended.
         """
         return tuple(
-            EndedProcess(pid, argv, how, ended_by=None if pid in self._alive else self._last_signal.get(pid))
-            for pid, (_, argv, how) in self._found.items()
+            EndedProcess(pid, argv, how, None if pid in self._alive else self._last_signal.get(pid), name)
+            for pid, (_, argv, name, how) in self._found.items()
             if pid in self._last_signal or pid in self._alive
         )
 
@@ -200,14 +201,15 @@ class Members:
     def _count(self, processes: Iterable[linux.Process]) -> None:
         for process in processes:
             if process.pid not in self._found:
-                self._found[process.pid] = _Found(process, process_table.argv(process.pid), self._targets.how(process))
+                self._found[process.pid] = _Found(process, *_named(process.pid), self._targets.how(process))
                 self._alive.add(process.pid)
 
     def _name_anew(self, members: Iterable[linux.Process]) -> None:
         """Say what is killed now: who was counted between fork and exec is another program since."""
         for member in members if process_table.has_proc else ():
-            if argv := process_table.argv(member.pid):
-                self._found[member.pid] = self._found[member.pid]._replace(argv=argv)
+            argv, name = _named(member.pid)
+            if argv:
+                self._found[member.pid] = self._found[member.pid]._replace(argv=argv, name=name)
 
     def _told(self, to: To) -> set[int]:
         """Those who are alive, as far as they are known, and whom a signal to these parts is for."""
@@ -245,6 +247,12 @@ class Members:
     def _drop(self, pidfd: int) -> None:
         self._poller.forget(pidfd)
         os.close(pidfd)
+
+
+def _named(pid: int) -> tuple[tuple[str, ...], str]:
+    """The arguments of a process, and the name of its program if these are a title."""
+    argv = process_table.argv(pid)
+    return argv, process_table.title_holder(pid, argv)
 
 
 def _signals(stage: Stage) -> tuple[signal.Signals, ...]:

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd.posix import linux
+from gracefulexitcmd.posix import linux, naming
 from gracefulexitcmd.posix.belonging import UNKNOWN_SESSION
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ def argv(pid: int) -> tuple[str, ...]:
     with contextlib.suppress(OSError):
         return tuple(_ps("-ww", "-o", "command=", "-p", str(pid)).split())
     return ()
+
+
+def title_holder(pid: int, argv: tuple[str, ...]) -> str:
+    """The name of the program of a process whose arguments are a title; empty where they are none, or nothing tells."""
+    return naming.program(argv, linux.exe(pid), linux.comm(pid)) if has_proc and naming.may_be_title(argv) else ""
 
 
 def _ps(*options: str) -> str:

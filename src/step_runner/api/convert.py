@@ -132,7 +132,8 @@ def _set_termination(message: pb.Termination, termination: Termination, detail: 
         _set_seconds(message.signals.add(name=sent.name, processes=sent.processes).after, sent.after)
     for process in ended.census[: detail.processes]:
         argv = [_shortened(word, detail.word) for word in process.argv[: detail.words]]
-        message.census.add(pid=process.pid, argv=argv, found=process.found, ended_by=process.ended_by or "")
+        named = message.census.add(pid=process.pid, argv=argv, found=process.found, ended_by=process.ended_by or "")
+        named.name = _shortened(process.name, detail.word)
     _set_seconds(message.duration, ended.duration)
 
 
@@ -149,7 +150,7 @@ def _termination(message: pb.Termination) -> Termination:
                 SignalSent(sent.name, _total_seconds(sent.after), sent.processes) for sent in message.signals
             ),
             census=tuple(
-                EndedProcess(process.pid, tuple(process.argv), process.found, process.ended_by or None)
+                EndedProcess(process.pid, tuple(process.argv), process.found, process.ended_by or None, process.name)
                 for process in message.census
             ),
         ),

@@ -120,7 +120,13 @@ def _termination(termination: Termination) -> Json:
             {"name": sent.name, "after": round(sent.after, 6), "processes": sent.processes} for sent in ended.signals
         ],
         census=[
-            {"pid": process.pid, "argv": list(process.argv), "found": process.found, "endedBy": process.ended_by}
+            {
+                "pid": process.pid,
+                "program": process.program,
+                "argv": list(process.argv),
+                "found": process.found,
+                "endedBy": process.ended_by,
+            }
             for process in ended.census
         ],
     )

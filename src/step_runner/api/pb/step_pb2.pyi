@@ -234,16 +234,18 @@ class SignalSent(_message.Message):
     def __init__(self, name: _Optional[str] = ..., after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., processes: _Optional[int] = ...) -> None: ...
 
 class EndedProcess(_message.Message):
-    __slots__ = ("pid", "argv", "found", "ended_by")
+    __slots__ = ("pid", "argv", "found", "ended_by", "name")
     PID_FIELD_NUMBER: _ClassVar[int]
     ARGV_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
     ENDED_BY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     pid: int
     argv: _containers.RepeatedScalarFieldContainer[str]
     found: str
     ended_by: str
-    def __init__(self, pid: _Optional[int] = ..., argv: _Optional[_Iterable[str]] = ..., found: _Optional[str] = ..., ended_by: _Optional[str] = ...) -> None: ...
+    name: str
+    def __init__(self, pid: _Optional[int] = ..., argv: _Optional[_Iterable[str]] = ..., found: _Optional[str] = ..., ended_by: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class PathParts(_message.Message):
     __slots__ = ("parts",)

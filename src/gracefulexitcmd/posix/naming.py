@@ -1,0 +1,42 @@
+"""The name of a process that has given itself a title, as pure functions.
+
+A title overwrites the arguments in place, so `/proc/PID/cmdline` shows it as the first word, with blanks in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NAMED = re.compile(r"([\w.+-]*\w): ")
+"""How most titles begin: `sshd: ci@pts/0`, `nginx: worker process`."""
+
+INTERPRETER = re.compile(r"(python|perl|ruby|node|php|java|bash|dash|sh|busybox)[\d.]*")
+"""Programs that run scripts. The kernel names such a process after its script, in `/proc/PID/comm`."""
+
+DELETED = " (deleted)"
+"""What the kernel appends to the path of a program whose file is gone, proc_pid_exe(5)."""
+
+
+def may_be_title(argv: Sequence[str]) -> bool:
+    """Return whether the first word of a command line looks like more than the name of a program."""
+    return bool(argv) and (not argv[0] or " " in argv[0] or argv[0].startswith("--"))
+
+
+def program(argv: Sequence[str], exe: str, comm: str) -> str:
+    """Return the name of the program of a process whose command line may be a title; empty where nothing tells it.
+
+    `exe` is the path of its program, `comm` the kernel's name for it; both may be empty. No word of a title is taken
+    but its beginning, if that is a name: the others may be secrets.
+    """
+    exe = exe.removesuffix(DELETED)
+    if exe and argv[0].startswith((exe, os.path.basename(exe))):
+        return os.path.basename(exe)
+    if found := NAMED.match(argv[0]):
+        return found[1]
+    by_script = INTERPRETER.fullmatch(os.path.basename(exe)) is not None
+    return (comm if by_script else os.path.basename(exe)) or comm or os.path.basename(exe)

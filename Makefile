@@ -8,7 +8,7 @@ WORKERS ?= 2
 POSIX := gracefulexitcmd/posix/.*
 POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|pump|socket)|jobs/(leftovers|other_end)|runner/limits|bootstrap/(install|start))
 
-.PHONY: run test test-windows test-tools findings lint types bench proto schema lock clean
+.PHONY: run test test-windows test-tools binary findings lint types bench proto schema lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
 	$(BIN)/step-runner run examples/release
@@ -36,6 +36,9 @@ findings:  ## Run all of findings/, with packages from the registries (Debian, s
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q src
 	touch $@
+
+binary: .venv/installed  ## Make dist/step-runner-linux-ARCH, one file that needs no Python; needs a C compiler
+	$(BIN)/python -m binary.build dist/step-runner-linux-$$(uname -m)
 
 bench: .venv/installed  ## Print all figures
 	$(BIN)/python -m benchmarks.service

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.support.gateway import Gateway, starting
 
 from step_runner.api.client import Client
 from step_runner.model import RunRequest, Status
@@ -273,40 +274,12 @@ def test_a_socket_and_a_directory_are_one_too_many(command: Command) -> None:
     assert ended.stderr == "Error: --socket /a and the directory /b both name a socket: give one of them\n"
 
 
-class Gateway:
-    """A socket whose every connection is handed to the stdin and stdout of a new proxy, as GitLab Runner does."""
-
-    def __init__(self, path: str, server: str, *command: str) -> None:
-        self._command = [*command, "--socket", server]
-        self._proxies: list[subprocess.Popen[bytes]] = []
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(path)
-        self._socket.listen()
-        self._thread = threading.Thread(target=self._accept)
-        self._thread.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._socket.accept()
-                with connection:
-                    end = connection.fileno()
-                    self._proxies.append(subprocess.Popen(self._command, stdin=end, stdout=end))
-
-    def close(self) -> list[int]:
-        """Take no more connections, and return the exit status of every proxy."""
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._socket.close()
-        return [proxy.wait() for proxy in self._proxies]
-
-
 @pytest.mark.parametrize("names", [("proxy",), ("steps", "proxy")], ids=" ".join)
 def test_a_client_follows_and_cancels_through_it_at_the_same_time(
     server: Server, temporary: str, names: tuple[str, ...]
 ) -> None:
     path = os.path.join(temporary, "g.sock")
-    gateway = Gateway(path, server.path, *PROXY[:-1], *names)
+    gateway = Gateway(path, starting(*PROXY[:-1], *names, "--socket", server.path))
     with Client(path) as client:
         client.run(RunRequest(id="1", steps=STEPS))
         log = b""
@@ -322,7 +295,7 @@ def test_a_client_follows_and_cancels_through_it_at_the_same_time(
 
 def test_a_long_log_arrives_whole_through_it(server: Server, temporary: str) -> None:
     path = os.path.join(temporary, "g.sock")
-    gateway = Gateway(path, server.path, *PROXY)
+    gateway = Gateway(path, starting(*PROXY, "--socket", server.path))
     steps = "{}\n---\nexec: {command: [head, -c, '20000000', /dev/zero]}\n"
     with Client(path) as client:
         client.run(RunRequest(id="1", steps=steps))

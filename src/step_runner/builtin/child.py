@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from step_runner.model import Value
 
-IMPORTING = {__file__, pkgutil.__file__, importlib.__file__, "<frozen importlib._bootstrap>"}
-"""The files that import others."""
+BOOTSTRAP = "<frozen importlib._bootstrap>"
+"""The file of Python's own import, as it is named in tracebacks."""
 
 
 def run(
@@ -118,7 +118,8 @@ def _where(error: Exception) -> str:
     """The line at which an import failed; "" where that was not in the file of a package."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}: "
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in IMPORTING]
+    importing = {_file_of(_where), _file_of(pkgutil.resolve_name), _file_of(importlib.import_module), BOOTSTRAP}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in importing]
     return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
 
 
@@ -132,7 +133,13 @@ def _fail(shown: str, error: Exception) -> NoReturn:
 
 
 def _is_ours(trace: TracebackType) -> bool:
-    return trace.tb_frame.f_code.co_filename == __file__
+    return trace.tb_frame.f_code.co_filename == _file_of(_is_ours)
+
+
+def _file_of(function: Callable[..., Any]) -> str:
+    """The file that a function was compiled from, as it is named in tracebacks; a module in an archive has another."""
+    name: str = function.__code__.co_filename
+    return name
 
 
 def _summary(error: Exception) -> str:

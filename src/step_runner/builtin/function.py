@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 START = str(Path(__file__).with_name("start.py"))
 
+FUNCTION = "--python-function"
+"""The argument with which the single file runs one function, as START does."""
+
 PATIENCE = 60.0
 """Seconds that a package may take to be imported."""
 
@@ -57,6 +60,8 @@ def _request(offer: Offer) -> dict[str, object]:
 
 
 def _command(offer: Offer) -> tuple[str, ...]:
+    if getattr(sys, "frozen", False):  # the single file, which is no interpreter
+        return (sys.executable, FUNCTION, offer.name)
     # Isolated, so that no variable of the step decides what is imported.
     return (sys.executable, "-I", "-X", "utf8", START, offer.name)
 

@@ -17,7 +17,9 @@ def main() -> None:
     assert isinstance(sys.stdout, io.TextIOWrapper)
     sys.stdout.reconfigure(line_buffering=True)
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
-    sys.path[:] = request.pop("path")
+    path = request.pop("path")
+    if not getattr(sys, "frozen", False):  # the single file finds everything in itself
+        sys.path[:] = path
     from step_runner.builtin import child
 
     child.run(**request)

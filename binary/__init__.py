@@ -1,0 +1,1 @@
+"""Makes the program as one file that needs no Python."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd.exit import Holder
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.posix import linux, process_group
+from gracefulexitcmd.posix import linux, process_group, spawn
 from gracefulexitcmd.posix.container import Container
 from gracefulexitcmd.posix.members import Members
 from gracefulexitcmd.posix.output import Feed, Pipe
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gracefulexitcmd.exit import Cause
-    from gracefulexitcmd.request import Request
+    from gracefulexitcmd.posix.spawn import Child
+    from gracefulexitcmd.request import Request, Stream
 
 
 class CommandRun:
@@ -96,7 +97,7 @@ class CommandRun:
         self._tell(Event.LEADER_EXITED)
 
 
-def _spawn(request: Request, env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
+def _spawn(request: Request, env: Mapping[str, str]) -> tuple[Child, dict[str, int]]:
     """Start the command in a process group of its own; returns our ends of its pipes by name."""
     ours: dict[str, int] = {}
     theirs: dict[str, int] = {}
@@ -106,15 +107,8 @@ def _spawn(request: Request, env: Mapping[str, str]) -> tuple[subprocess.Popen[b
         for name, stream in (("stdout", request.stdout), ("stderr", request.stderr)):
             if stream == subprocess.PIPE:
                 ours[name], theirs[name] = os.pipe()
-        process = subprocess.Popen(
-            [os.fspath(word) for word in request.argv],
-            env=env,
-            cwd=request.cwd,
-            stdin=theirs.get("stdin", request.stdin),
-            stdout=theirs.get("stdout", request.stdout),
-            stderr=theirs.get("stderr", request.stderr),
-            process_group=0,
-        )
+        given = {"stdin": request.stdin, "stdout": request.stdout, "stderr": request.stderr}
+        process = _start(request, env, {**given, **theirs})
     except BaseException:
         _close(ours.values())
         raise
@@ -123,12 +117,21 @@ def _spawn(request: Request, env: Mapping[str, str]) -> tuple[subprocess.Popen[b
     return process, ours
 
 
+def _start(request: Request, env: Mapping[str, str], streams: Mapping[str, Stream]) -> Child:
+    argv = [os.fspath(word) for word in request.argv]
+    heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
+    stdin, stdout, stderr = (streams[name] for name in ("stdin", "stdout", "stderr"))
+    if spawn.is_deaf(heard) and spawn.can_spawn(request.cwd):
+        return spawn.spawn(argv, env, request.cwd, (stdin, stdout, stderr), heard)
+    return subprocess.Popen(argv, env=env, cwd=request.cwd, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0)
+
+
 def _close(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: Child) -> None:
     """End a command that cannot be looked after; nothing but its own start can have failed."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from gracefulexitcmd.posix import linux, process_table
 
 if TYPE_CHECKING:
-    import subprocess
+    from gracefulexitcmd.posix.spawn import Child
 
 
 class Group(Protocol):
@@ -35,7 +35,7 @@ class Group(Protocol):
         """Give back what is held, and tell whether nobody is left; it must not be signalled afterwards."""
 
 
-def open_group(process: subprocess.Popen[bytes]) -> Group:
+def open_group(process: Child) -> Group:
     """The group of a command started with `process_group=0`."""
     if process_table.portable:
         return NumberedGroup(process, _exit_pipe(process.pid))
@@ -52,7 +52,7 @@ def open_group(process: subprocess.Popen[bytes]) -> Group:
 class PidfdGroup:
     """A group that is signalled through its leader's pidfd, which stays right after the leader was reaped."""
 
-    def __init__(self, process: subprocess.Popen[bytes], pidfd: int) -> None:
+    def __init__(self, process: Child, pidfd: int) -> None:
         self.pid = process.pid
         self.exit_descriptor = pidfd
         self._process = process
@@ -82,7 +82,7 @@ class NumberedGroup:
     The leader's status is therefore read without reaping it, and it stays a zombie until `close`.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], exit_descriptor: int) -> None:
+    def __init__(self, process: Child, exit_descriptor: int) -> None:
         self.pid = process.pid
         self.exit_descriptor = exit_descriptor
         self._process = process
@@ -139,7 +139,7 @@ def _exists(group: int) -> bool:
     return True
 
 
-def _reap(process: subprocess.Popen[bytes]) -> int | None:
+def _reap(process: Child) -> int | None:
     """Take the status of a child that has exited; unlike `Popen.wait` this tells when somebody else took it."""
     try:
         _, status = os.waitpid(process.pid, 0)

@@ -59,7 +59,10 @@ def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[str], obj
 @contextlib.contextmanager
 def on_suspend(before: Callable[[], object]) -> Iterator[None]:
     """In this block, have SIGTSTP stop all that runs, then this process, after `before` was called."""
-    if sys.platform == "win32" or signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN:
+    if sys.platform == "win32":
+        yield
+        return
+    if signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN:
         yield
         return
     loop = asyncio.get_running_loop()

@@ -1,0 +1,232 @@
+"""Starts a process that hears its signals, whatever mask and ignored signals its parent has.
+
+A process inherits both, execve(2). `subprocess` cannot change them, and to unblock a signal here for the moment of a
+fork would have it handled by a thread that is not meant to: posix_spawn(3) sets them in the child alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import functools
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from gracefulexitcmd.request import Stream, StrPath
+
+DEFAULT_FOR_CHILDREN = ("SIGPIPE", "SIGXFSZ")
+"""What Python ignores and `subprocess` sets to the default."""
+
+SETPGROUP, SETSIGDEF, SETSIGMASK = 2, 4, 8
+"""Flags of posix_spawnattr_setflags(3): the same for glibc, musl and macOS."""
+
+ROOM = 1024
+"""Bytes for a posix_spawnattr_t, posix_spawn_file_actions_t or sigset_t; glibc's take 336, 80 and 128."""
+
+FIRST_FREE = 3
+"""The first descriptor after the standard ones."""
+
+
+class Child(Protocol):
+    """A process that was started here and has not been waited for, as `subprocess.Popen` is one."""
+
+    pid: int
+    returncode: int | None
+
+    def wait(self) -> int:
+        """Wait for its end; returns its status."""
+
+
+class Spawned:
+    """A process that posix_spawn(3) has started."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def __del__(self) -> None:
+        if self.returncode is None:
+            warnings.warn(f"subprocess {self.pid} is still running", ResourceWarning, source=self, stacklevel=2)
+
+    def wait(self) -> int:
+        """Wait for its end; returns its status, 0 where somebody else took it."""
+        if self.returncode is None:
+            self.returncode = 0
+            with contextlib.suppress(ChildProcessError):
+                self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
+def is_deaf(numbers: Iterable[int]) -> bool:
+    """Whether a child of this thread would inherit a blocked signal, or that one of these is ignored."""
+    if signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        return True
+    return any(signal.getsignal(number) is signal.SIG_IGN for number in numbers)
+
+
+def can_spawn(cwd: StrPath | None) -> bool:
+    """Whether posix_spawn(3) can do it here; another directory needs glibc 2.29, musl 1.1.24 or macOS 10.15."""
+    if sys.platform not in ("linux", "darwin"):  # FreeBSD has other numbers for the flags
+        return False
+    return cwd is None or hasattr(_libc(), "posix_spawn_file_actions_addchdir_np")
+
+
+def spawn(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    cwd: StrPath | None,
+    streams: Sequence[Stream],
+    heard: Iterable[int],
+) -> Spawned:
+    """Start a command in a process group of its own with an empty mask and the default for the signals `heard`.
+
+    The arguments are those of `subprocess.Popen`, `streams` stdin, stdout and stderr, none of them a PIPE; descriptors
+    above them are closed. Raises OSError with the file that is to blame, ValueError for what cannot be passed.
+    """
+    words = _strings(argv)
+    variables = _strings([f"{_checked(name)}={value}" for name, value in env.items()])
+    defaults = [getattr(signal, name) for name in DEFAULT_FOR_CHILDREN if hasattr(signal, name)]
+    with contextlib.ExitStack() as undo:
+        attributes = undo.enter_context(_attributes({*defaults, *heard}))
+        actions = undo.enter_context(_file_actions([_descriptor(one, undo) for one in _resolved(streams)], cwd))
+        reason = 0
+        for path in _candidates(argv[0], env):
+            pid = ctypes.c_int()
+            failure = _libc().posix_spawn(ctypes.byref(pid), os.fsencode(path), actions, attributes, words, variables)
+            if failure == 0:
+                return Spawned(pid.value)
+            if reason in (0, errno.ENOENT, errno.ENOTDIR):  # as execvp(3): what else is wrong is of more interest
+                reason = failure
+    raise _failed(reason, argv[0], cwd)
+
+
+def _failed(reason: int, program: str, cwd: StrPath | None) -> OSError:
+    """The error that names the file to blame: posix_spawn(3) tells the reason, but not what has failed."""
+    if cwd is not None:
+        try:
+            os.stat(os.path.join(cwd, "."))  # fails as chdir(2) does
+        except OSError as error:
+            return OSError(error.errno, error.strerror, os.fspath(cwd))
+    return OSError(reason, os.strerror(reason), program)
+
+
+def _candidates(program: str, env: Mapping[str, str]) -> list[str]:
+    if os.path.dirname(program):
+        return [program]
+    paths = [os.path.join(directory, program) for directory in os.get_exec_path(env)]
+    return list(filter(_may_be_there, paths)) or paths[-1:]
+
+
+def _may_be_there(path: str) -> bool:
+    """Whether it is worth the time to try it; a relative path is for the child's directory."""
+    try:
+        return not os.path.isabs(path) or bool(os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):
+        return True
+
+
+def _checked(name: str) -> str:
+    if "=" in name:
+        raise ValueError("illegal environment variable name")
+    return name
+
+
+def _strings(texts: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
+    encoded = [os.fsencode(text) for text in texts]
+    if any(b"\0" in one for one in encoded):
+        raise ValueError("embedded null byte")
+    return (ctypes.c_char_p * (len(encoded) + 1))(*encoded, None)
+
+
+def _resolved(streams: Sequence[Stream]) -> list[Stream]:
+    """The streams with a descriptor in place of STDOUT, which stands for what stdout is."""
+    stdin, stdout, stderr = streams
+    same = stdout if stdout is not None else 1
+    return [stdin, stdout, same if stderr == subprocess.STDOUT else stderr]
+
+
+def _descriptor(stream: Stream, undo: contextlib.ExitStack) -> int | None:
+    """A descriptor above the standard ones, so that they can be set one after the other; None to inherit."""
+    if stream is None:
+        return None
+    if stream == subprocess.DEVNULL:
+        opened = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        undo.callback(os.close, opened)
+        stream = opened
+    number = stream if isinstance(stream, int) else stream.fileno()
+    copy = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
+    undo.callback(os.close, copy)
+    return copy
+
+
+@contextlib.contextmanager
+def _attributes(defaults: Iterable[int]) -> Iterator[ctypes.Array[ctypes.c_char]]:
+    attributes = ctypes.create_string_buffer(ROOM)
+    libc = _libc()
+    _check(libc.posix_spawnattr_init(attributes))
+    try:
+        libc.posix_spawnattr_setflags(attributes, ctypes.c_short(SETPGROUP | SETSIGDEF | SETSIGMASK))
+        libc.posix_spawnattr_setpgroup(attributes, 0)
+        libc.posix_spawnattr_setsigmask(attributes, _signal_set(()))
+        libc.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults))
+        yield attributes
+    finally:
+        libc.posix_spawnattr_destroy(attributes)
+
+
+@contextlib.contextmanager
+def _file_actions(streams: Sequence[int | None], cwd: StrPath | None) -> Iterator[ctypes.Array[ctypes.c_char]]:
+    actions = ctypes.create_string_buffer(ROOM)
+    libc = _libc()
+    _check(libc.posix_spawn_file_actions_init(actions))
+    try:
+        for number, stream in enumerate(streams):
+            if stream is not None:
+                _check(libc.posix_spawn_file_actions_adddup2(actions, stream, number))
+        _close_others(actions)
+        if cwd is not None:
+            _check(libc.posix_spawn_file_actions_addchdir_np(actions, os.fsencode(cwd)))
+        yield actions
+    finally:
+        libc.posix_spawn_file_actions_destroy(actions)
+
+
+def _close_others(actions: ctypes.Array[ctypes.c_char]) -> None:
+    """Have all descriptors above the standard ones closed; those that Python has opened close themselves."""
+    libc = _libc()
+    if hasattr(libc, "posix_spawn_file_actions_addclosefrom_np"):  # glibc 2.34
+        _check(libc.posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FREE))
+        return
+    for number in map(int, os.listdir("/dev/fd")):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            if number >= FIRST_FREE and os.get_inheritable(number):
+                _check(libc.posix_spawn_file_actions_addclose(actions, number))
+
+
+def _signal_set(numbers: Iterable[int]) -> ctypes.Array[ctypes.c_char]:
+    signals = ctypes.create_string_buffer(ROOM)
+    _libc().sigemptyset(signals)
+    for number in numbers:
+        _libc().sigaddset(signals, int(number))
+    return signals
+
+
+def _check(failure: int) -> None:
+    if failure:
+        raise OSError(failure, os.strerror(failure))
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

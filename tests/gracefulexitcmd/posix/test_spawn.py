@@ -1,0 +1,208 @@
+"""A command hears its signals, whatever its parent has blocked or ignored, and nothing of the parent is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gracefulexitcmd import Cmd
+from gracefulexitcmd.posix import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SIGHUP_BIT, SIGPIPE_BIT, SIGTERM_BIT = (1 << number - 1 for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM))
+
+
+@contextlib.contextmanager
+def _blocking(*numbers: signal.Signals) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _ignoring(*numbers: signal.Signals) -> Iterator[None]:
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+WAYS: dict[str, Any] = {
+    "nothing blocked": contextlib.nullcontext,
+    "SIGTERM blocked": lambda: _blocking(signal.SIGTERM),
+    "SIGTERM ignored": lambda: _ignoring(signal.SIGTERM),
+}
+
+
+@pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
+def parent(request: pytest.FixtureRequest) -> Iterator[None]:
+    """This process with its signals in one of these states."""
+    with request.param():
+        yield
+
+
+def _states() -> dict[str, int]:
+    ended = Cmd(["cat", "/proc/self/status"], stdout=subprocess.PIPE).run()
+    lines = (line.split(":\t") for line in (ended.stdout or b"").decode().splitlines())
+    return {name: int(value, 16) for name, value in lines if name in ("SigBlk", "SigIgn")}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the masks")
+@pytest.mark.usefixtures("parent")
+def test_command_starts_with_an_empty_mask_and_heeds_its_stop_signal() -> None:
+    """SIGPIPE, which Python ignores, is at the default; another signal that is ignored, as by nohup(1), stays so."""
+    with _ignoring(signal.SIGHUP):
+        states = _states()
+    assert states["SigBlk"] == 0
+    assert not states["SigIgn"] & (SIGTERM_BIT | SIGPIPE_BIT)
+    assert states["SigIgn"] & SIGHUP_BIT
+
+
+@pytest.mark.usefixtures("parent")
+def test_trap_of_a_cancelled_command_runs(program: Callable[..., list[str]]) -> None:
+    reader, writer = os.pipe()
+    command = Cmd(program("trap.sh", "0"), stdout=subprocess.PIPE, stderr=writer)
+    command.start()
+    os.close(writer)
+    with open(reader, "rb") as ready:
+        assert ready.readline() == b"ready\n"
+    command.cancel()
+    assert command.wait().stdout == b"trapped\n"
+
+
+SIGWAIT = """
+import os, signal, subprocess, sys, threading
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+from gracefulexitcmd import Cmd
+heard = 0
+def listen():
+    global heard
+    while signal.sigwait([signal.SIGTERM, signal.SIGUSR1]) == signal.SIGTERM:
+        heard += 1
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+thread = threading.Thread(target=listen)
+thread.start()
+sender = subprocess.Popen(["sh", "-c", 'while kill -TERM "$1" 2>/dev/null; do :; done', "sender", str(os.getpid())])
+for _ in range(200):
+    assert Cmd(["true"]).run().ok
+sender.kill(), sender.wait()
+assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+os.kill(os.getpid(), signal.SIGUSR1)
+thread.join()
+print("heard" if heard else "deaf")
+"""
+
+
+def test_program_that_uses_sigwait_keeps_its_signals() -> None:
+    """It would end by a SIGTERM that reached it in the moment of a start, of which it gets thousands."""
+    ended = subprocess.run([sys.executable, "-c", SIGWAIT], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "heard\n", "")
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "no such program": {"argv": ["no-such-program"]},
+    "no such path": {"argv": ["./no-such-program"]},
+    "not executable": {"argv": ["./text"]},
+    "a directory": {"argv": ["./directory"]},
+    "no format": {"argv": ["./empty"]},
+    "below a file": {"argv": ["./text/program"]},
+    "no such cwd": {"argv": ["true"], "cwd": "no-such-directory"},
+    "cwd is a file": {"argv": ["true"], "cwd": "text"},
+    "neither": {"argv": ["no-such-program"], "cwd": "no-such-directory"},
+    "not in the cwd": {"argv": ["./no-such-program"], "cwd": "directory"},
+    "not in the PATH of env": {"argv": ["true"], "env": {"PATH": "/no-such-directory"}},
+    "not executable in the PATH": {"argv": ["text"], "env": {"PATH": "/no-such-directory:.:/"}},
+    "NUL": {"argv": ["true", "a\0b"]},
+    "name of a variable": {"argv": ["true"], "env": {"A=B": "c"}},
+    "half a surrogate pair": {"argv": ["true", "\ud800"]},
+}
+
+
+@pytest.mark.parametrize("arguments", FAULTS.values(), ids=FAULTS.keys())
+def test_error_is_the_same_with_blocked_signals(
+    arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error number, the file to blame, and their type."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "text").write_text("text")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "empty").chmod(0o755)
+
+    def failure() -> tuple[object, ...]:
+        with pytest.raises((OSError, ValueError)) as caught:
+            Cmd(**arguments).start()
+        error = caught.value
+        return type(error), getattr(error, "errno", str(error)), getattr(error, "filename", None)
+
+    expected = failure()
+    with _blocking(signal.SIGTERM):
+        assert failure() == expected
+
+
+def _run(directory: Path) -> tuple[int | None, str]:
+    inherited = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(inherited, True)
+    script = "cat; echo $A; pwd; echo error >&2; echo /proc/self/fd/*; ps -o pgid= -p $$ | grep -c $$; exit 7"
+    try:
+        with open(directory / "out", "w+b") as out:
+            ended = Cmd(
+                ["sh", "-c", script],
+                input=b"given\n",
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd="/usr",
+                env={**os.environ, "A": "value"},
+            ).run()
+            out.seek(0)
+            return ended.status, out.read().decode()
+    finally:
+        os.close(inherited)
+
+
+def test_streams_directory_and_environment_are_the_same_with_blocked_signals(tmp_path: Path) -> None:
+    """No other descriptor is inherited either."""
+    expected = _run(tmp_path)
+    assert expected[0] == 7
+    with _blocking(signal.SIGTERM):
+        assert _run(tmp_path) == expected
+
+
+@pytest.mark.parametrize("stdout", [1, 2], ids=["as they are", "exchanged"])
+def test_standard_descriptors_can_be_exchanged(stdout: int) -> None:
+    program = (
+        "import signal, subprocess, sys\nfrom gracefulexitcmd import Cmd\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        f"Cmd(['sh', '-c', 'echo out; echo err >&2'], stdout={stdout}, stderr={3 - stdout}).run()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == (("out\n", "err\n") if stdout == 1 else ("err\n", "out\n"))
+
+
+def test_descriptors_are_closed_without_closefrom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with musl, and with glibc before 2.34."""
+    libc = spawn._libc()
+
+    class Older:
+        def __getattr__(self, name: str) -> object:
+            if name.endswith("addclosefrom_np"):
+                raise AttributeError(name)
+            return getattr(libc, name)
+
+    _, expected = _run(tmp_path)
+    monkeypatch.setattr(spawn, "_libc", Older)
+    with _blocking(signal.SIGTERM):
+        assert _run(tmp_path)[1] == expected

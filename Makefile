@@ -6,7 +6,7 @@ WORKERS ?= 2
 
 # What Windows does not import.
 POSIX := gracefulexitcmd/posix/.*
-POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|pump|socket)|jobs/(leftovers|other_end)|runner/limits|bootstrap/(install|start))
+POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|pump|socket)|jobs/(leftovers|other_end|pipes|pseudo_terminal)|cli/(outlet|piped|terminal)|runner/limits|bootstrap/(install|start))
 
 .PHONY: run test test-windows test-tools binary findings lint types bench proto schema lock clean
 

@@ -138,12 +138,6 @@ def test_while_the_output_stands_in_a_line_nothing_is_drawn_into_it(
     assert b"Name: Ada\n" in shown.written
 
 
-def test_a_step_can_tell_that_its_output_is_no_terminal_of_its_own(console: Callable[..., Console]) -> None:
-    shown = console("test -t 1 || echo pipe; test -t 2 || echo pipe")
-    assert shown.finish() == 0
-    assert shown.output == RUNNING + b"pipe\npipe\n"
-
-
 def test_output_that_is_sent_elsewhere_does_not_touch_the_terminal(
     console: Callable[..., Console], tmp_path: Path
 ) -> None:

@@ -15,7 +15,6 @@ from gracefulexitcmd import AsyncCmd, AsyncRoundup, Cause, EndedProcess, Exit
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.jobs import job as jobs
 from step_runner.jobs import manager as managers
-from step_runner.jobs.changes import EVENT, IN_Q_OVERFLOW
 from step_runner.jobs.log import JobLog
 from step_runner.model import ErrorKind, RunRequest, Status
 from step_runner.runner import exec as execs
@@ -191,7 +190,7 @@ async def test_stop_reaches_the_command_although_the_disk_is_full(manager: JobMa
     await ready(manager)
 
     full = os.open("/dev/full", os.O_RDWR)
-    os.dup2(full, manager._jobs["1"].log.stdout, inheritable=False)
+    os.dup2(full, manager._jobs["1"].log.descriptor, inheritable=False)
     os.close(full)
     manager.cancel("1")
     await manager._jobs["1"].finished.wait()
@@ -325,10 +324,18 @@ async def test_waiters_of_one_end_all_wake(manager: JobManager) -> None:
 # The log
 
 
+def written(own: JobLog, content: bytes) -> None:
+    """A step of its own writes this and ends."""
+    stream = own.open().stdout
+    assert stream.write_end is not None
+    os.write(stream.write_end, content)
+    stream.let_go()
+
+
 async def test_lines_of_the_runners_own_begin_on_a_new_line(temporary: str, manager: JobManager) -> None:
-    own = JobLog(f"{temporary}/log", manager._changes)
+    own = JobLog(f"{temporary}/log")
     own.notice("first")
-    os.write(own.stdout, b"partial")
+    written(own, b"partial")
     own.notice("second")
     own.end()
     own.notice("dropped")
@@ -340,7 +347,7 @@ async def test_log_of_a_running_job_is_followed_although_its_file_was_taken_away
     temporary: str, manager: JobManager
 ) -> None:
     """By somebody who has cleaned up the directory for temporary files, say."""
-    own = JobLog(f"{temporary}/log", manager._changes)
+    own = JobLog(f"{temporary}/log")
     own.notice("first")
     os.unlink(f"{temporary}/log")
     following = own.follow(0)
@@ -354,7 +361,7 @@ async def test_log_of_a_running_job_is_followed_although_its_file_was_taken_away
 
 
 async def test_follower_is_woken_by_each_write_and_by_the_end(temporary: str, manager: JobManager) -> None:
-    own = JobLog(f"{temporary}/log", manager._changes)
+    own = JobLog(f"{temporary}/log")
     seen: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def follow() -> None:
@@ -365,30 +372,8 @@ async def test_follower_is_woken_by_each_write_and_by_the_end(temporary: str, ma
 
     following = asyncio.create_task(follow())
     for text in (b"one", b"two"):
-        os.write(own.stdout, text)
+        written(own, text)
         assert await seen.get() == text
     own.end()
     assert await seen.get() is None
     await following
-
-
-async def test_follower_without_inotify_is_woken_too(
-    temporary: str, monkeypatch: pytest.MonkeyPatch, manager: JobManager
-) -> None:
-    monkeypatch.setattr("step_runner.jobs.changes._open_inotify", lambda: None)
-    other = managers.JobManager(1, os.environ)
-    await start(other, script("echo ready; sleep 1000 & wait"))
-    await ready(other)
-    await other.shut_down()
-
-
-async def test_lost_events_wake_everybody(temporary: str, manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """inotify(7) tells with IN_Q_OVERFLOW that it has dropped some."""
-    changes = manager._changes
-    own = JobLog(f"{temporary}/log", changes)
-    with changes.of(own.stdout) as grown:
-        lost = EVENT.pack(-1, IN_Q_OVERFLOW, 0, 0)
-        monkeypatch.setattr("step_runner.jobs.changes.os.read", lambda *_: lost)
-        changes._read()
-        assert grown.is_set()
-    own.end()

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gracefulexitcmd import Container
+from gracefulexitcmd.posix.output import move
 from step_runner.errors import message
 from step_runner.functions.load import load_function
+from step_runner.jobs.pipes import Pipes
 from step_runner.jobs.resolver import resolve
-from step_runner.runner.context import GlobalContext
+from step_runner.runner.context import GlobalContext, Streams
 from step_runner.runner.proc import Proc
 from step_runner.runner.sequence import Outcome, run_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
     from gracefulexitcmd import Exit
 
@@ -35,7 +37,9 @@ class Workshop:
         self.work_dir.mkdir()
         self.scratch.mkdir()
         self.log_file = Path(temporary, "log")
-        self.stdout = self.stderr = os.open(self.log_file, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        self.descriptor = os.open(self.log_file, os.O_CREAT | os.O_RDWR)
+        self.lost: OSError | None = None
+        self._pipes = Pipes()
         self.proc = Proc(graceful_exit_delay=20)
         self.container = Container()
         self.started: list[tuple[str, ...]] = []
@@ -76,11 +80,22 @@ class Workshop:
     def log(self) -> str:
         return self.log_file.read_text()
 
+    def open(self) -> Streams:
+        pipe = self._pipes.open(self)
+        return Streams(pipe, pipe)
+
+    async def settle(self) -> None:
+        await self._pipes.settle()
+
+    def take(self, source: int, most: int) -> int:
+        return move(source, self.descriptor, most)
+
     def notice(self, line: str) -> None:
-        os.write(self.stdout, f"{line}\n".encode())
+        self._pipes.drain()
+        os.write(self.descriptor, f"{line}\n".encode())
 
     def end(self) -> None:
-        """Nobody follows."""
+        self._pipes.close()
 
     def step_started(self, names: tuple[str, ...]) -> None:
         self.started.append(names)
@@ -93,10 +108,11 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(temporary: str) -> Iterator[Workshop]:
+async def workshop(temporary: str) -> AsyncIterator[Workshop]:
     """A job to run; nothing of its steps' files is left at the end."""
     made = Workshop(temporary)
     yield made
-    os.close(made.stdout)
+    made.end()
+    os.close(made.descriptor)
     made.container.close()
     assert [name for name in os.listdir(made.scratch) if not name.startswith("script-")] == []

@@ -16,7 +16,6 @@ from step_runner.fetch.budget import Budget
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.checkout import TreeError, _checked
 from step_runner.fetch.tree import LayerError, Tree
-from step_runner.jobs.changes import Changes
 from step_runner.jobs.log import LARGEST_CHUNK, JobLog
 from step_runner.removal import remove
 from step_runner.runner.environment import merged
@@ -52,7 +51,7 @@ async def test_follower_gets_the_end_of_a_log_that_was_removed(tmp_path: Path) -
     """Proves Windows: the file of a log that is followed can be removed, and is read to its end nevertheless."""
     directory = str(tmp_path / "job")
     os.mkdir(directory)
-    log = JobLog(os.path.join(directory, "logs"), Changes())
+    log = JobLog(os.path.join(directory, "logs"))
     line = "x" * (LARGEST_CHUNK - 1)
     for _ in range(5):
         log.notice(line)

@@ -6,6 +6,7 @@ proves its part of it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -309,17 +310,20 @@ def test_server_and_its_clients(server: Server, tmp_path: Path, press: Callable[
     assert not address.exists()
 
 
-def test_output_of_a_job_and_lines_of_the_runner_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    """Proves Windows: a step and the runner write at one common position of the log."""
-    from step_runner.jobs.changes import Changes
+async def test_output_of_a_job_and_lines_of_the_runner_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    """Proves Windows: the loop moves what a step writes, between lines of the runner."""
     from step_runner.jobs.log import JobLog
 
-    log = JobLog(str(tmp_path / "log"), Changes())
+    log = JobLog(str(tmp_path / "log"))
     program = "import os\nfor number in range(1000): os.write(1, b'step\\n')"
-    step = subprocess.Popen([sys.executable, "-c", program], stdout=log.stdout)
+    streams = log.open()
+    step = subprocess.Popen([sys.executable, "-c", program], stdout=streams.stdout.write_end)  # noqa: ASYNC220 - the loop runs meanwhile
+    streams.started(lambda _number: False)
     for _ in range(1000):
         log.notice("notice")
-    assert step.wait(60) == 0
+        await asyncio.sleep(0)
+    assert await asyncio.to_thread(step.wait, 60) == 0
+    await log.settle()
     log.end()
     lines = [line for line in (tmp_path / "log").read_bytes().split(b"\n") if line]
     assert (lines.count(b"step"), lines.count(b"notice")) == (1000, 1000)

@@ -12,12 +12,13 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from gracefulexitcmd.handlers import ignore
-from gracefulexitcmd.posix import linux, process_table, subreaper, suspension
+from gracefulexitcmd.posix import linux, process_table, subreaper, suspension, takeover
 from gracefulexitcmd.posix.container import Container
 from gracefulexitcmd.posix.orphans import COOKIE
 from gracefulexitcmd.posix.suspension import Suspension
@@ -69,14 +70,18 @@ def guarded(work: Work, grace: float, killed: Killed, *, suspends: bool = False)
     # A process can leave a session, but never enter one, setsid(2): nobody in this one comes from the worker.
     left_behind.spared_session = os.getsid(0)
     front_is_gone, front_is_here = os.pipe()
+    to_worker, to_front = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # A signal that comes before the handlers are there would end the front alone. What the caller has blocked, and we
     # have inherited, is unblocked with it: whoever started us wants to be able to stop us.
     signal.pthread_sigmask(signal.SIG_SETMASK, FORWARDED)
     worker = os.fork()
     if worker != 0:
         os.close(front_is_gone)
-        return _Front(worker, left_behind, grace, suspends=suspends).watch(killed)
+        to_front.close()
+        return _Front(worker, left_behind, grace, takeover.Copies(to_worker), suspends=suspends).watch(killed)
     os.close(front_is_here)
+    to_worker.close()
+    takeover.offers = takeover.Offers(to_front)
     os.environ.update({COOKIE: left_behind.environment(None)[COOKIE]})
     left_behind.close()
     os.setsid()
@@ -107,8 +112,11 @@ def _stop_with_front() -> None:
 class _Front:
     """The process that its caller knows."""
 
-    def __init__(self, worker: int, left_behind: Container, grace: float, *, suspends: bool) -> None:
+    def __init__(
+        self, worker: int, left_behind: Container, grace: float, copies: takeover.Copies, *, suspends: bool
+    ) -> None:
         self._worker = worker
+        self._copies = copies
         self._pidfd = os.pidfd_open(worker)
         self._left_behind = left_behind
         self._roundup = Roundup(left_behind, grace)
@@ -130,21 +138,29 @@ class _Front:
         signal.signal(signal.SIGCHLD, self._child_changed)
         self._reap()  # those that have ended before
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        poll = select.poll()  # not select(2), which takes no descriptor above 1023
-        poll.register(self._pidfd, select.POLLIN)
-        poll.poll()
+        self._wait()
         self._worker_is_gone = True
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _, status = os.waitpid(self._worker, 0)
         code = os.waitstatus_to_exitcode(status)
         self._left_behind.suspicious = code < 0
-        left = None if self._left_behind.surely_empty() else self._roundup.run()
+        with self._copies.read_on():
+            left = None if self._left_behind.surely_empty() else self._roundup.run()
         if self._request.at is not None:
             ignore(STOP_SIGNALS)
         if code >= 0:
             return code
         killed(-code, left)
         return 128 - code
+
+    def _wait(self) -> None:
+        """Wait for the worker's end; take meanwhile the pipes that it sends."""
+        poll = select.poll()  # not select(2), which takes no descriptor above 1023
+        poll.register(self._pidfd, select.POLLIN)
+        poll.register(self._copies, select.POLLIN)
+        while self._pidfd not in (ready := [descriptor for descriptor, _ in poll.poll()]):
+            if ready and not self._copies.receive():
+                poll.unregister(self._copies)  # the worker is about to end
 
     def _reap(self, *_: object) -> None:
         """Take the status of orphans and of what this process has started before it became the front.
@@ -184,6 +200,7 @@ class _Front:
         answer = Answer.NOTHING
         if number in STOP_SIGNALS:
             self._request, answer = self._request.after(number, time.monotonic())
+            self._copies.abandon()
         if not self._worker_is_gone:
             signal.pidfd_send_signal(self._pidfd, number)
             if number in STOP_SIGNALS:  # a stopped process could not act

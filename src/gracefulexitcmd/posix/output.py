@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
+import sys
 
 CHUNK = 1 << 16
 """Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
@@ -70,3 +73,32 @@ class Feed:
     def close(self) -> None:
         """Close this end, so that the command finds the end of its input."""
         os.close(self.ready)
+
+
+def move(source: int, destination: int, most: int) -> int:
+    """Move at most so many bytes from a pipe to where they go; returns how many, 0 at the end of the pipe.
+
+    Raises BlockingIOError where there is nothing to move now, other OSErrors where it cannot be written; bytes are
+    lost then only if the destination is one that splice(2) does not know.
+    """
+    if sys.platform == "linux":
+        try:
+            return os.splice(source, destination, most, flags=os.SPLICE_F_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file that is only appended to, some terminals
+                raise
+    chunk = os.read(source, min(most, CHUNK))
+    write_all(destination, chunk)
+    return len(chunk)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write everything, also where another program has made the descriptor non-blocking. Raises OSError."""
+    view = memoryview(content)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()

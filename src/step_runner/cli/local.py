@@ -78,3 +78,4 @@ async def _run(run: LocalRun) -> LocalResult:
         return await run_here(run, shown, shown)
     finally:
         shown.end()
+        await shown.written()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sys
@@ -20,7 +21,7 @@ from step_runner.runner.context import Environment, GlobalContext, Observer, Sin
 from step_runner.runner.proc import Proc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from gracefulexitcmd import Exit
@@ -65,6 +66,12 @@ class Watcher(Observer, Protocol):
     def stopping(self, grace: float) -> None:
         """The job was asked to stop; what is left of it is killed after `grace` seconds."""
 
+    def when_gone(self, gone: Callable[[], object]) -> None:
+        """Have this called when nobody reads the output any more."""
+
+    def abandon(self) -> None:
+        """Wait no longer for those who read the output."""
+
 
 async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
     """Run a function to its end.
@@ -94,8 +101,10 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
         debug=run.debug,
     )
     stopper = _Stopper(job, run.graceful_exit_delay, watcher)
+    if sys.platform != "win32":
+        watcher.when_gone(partial(stopper.stop, signal.SIGPIPE))
     with (
-        on_stop(stopper.stop, job.kill),
+        on_stop(stopper.stop, stopper.kill),
         on_suspend(watcher.suspending),
         OrphanReaper(),
         _watched(run.stop_when_gone, stopper),
@@ -125,6 +134,12 @@ class _Stopper:
             self.stopped_by = number
             self._watcher.stopping(self._grace)
             self._job.cancel()
+            asyncio.get_running_loop().call_later(self._grace, self._watcher.abandon)
+
+    def kill(self, reason: str) -> None:
+        """End everything without any more delay."""
+        self._job.kill(reason)
+        self._watcher.abandon()
 
 
 def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> AbstractContextManager[None]:

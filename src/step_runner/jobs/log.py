@@ -1,76 +1,103 @@
-"""A job's log: a file into which steps write directly, and those who follow it."""
+"""A job's log: a file that only this process writes, and those who follow it."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from step_runner.jobs.reader import Reader, opened
+from step_runner.runner.context import Streams
+
+if sys.platform == "win32":
+    from step_runner.jobs.windows_pipes import Pipes
+    from step_runner.windows_file import GENERIC_READ, OPEN_EXISTING, SHARE_ALL, open_file
+else:
+    from gracefulexitcmd.posix.output import move
+    from step_runner.jobs.pipes import Pipes
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator
-
-    from step_runner.jobs.changes import Changes
 
 LARGEST_CHUNK = 1 << 18
 """Bytes handed on at once: a message costs time of its own, but one that leaves the caches costs more."""
 
-FARTHEST = 1 << 62
-"""The largest offset that is asked for: pread(2) refuses one that does not leave room for a chunk below 2**63."""
-
-if sys.platform == "win32":
-    # There all who got the file from here write at one common position. O_APPEND would move it behind their backs.
-    ONE_AFTER_ANOTHER = os.O_BINARY
-else:
-    ONE_AFTER_ANOTHER = os.O_APPEND
-
-
-CUT = b"a step has cut the log: what stood before is lost\n"
-"""Written when the log is shorter than it was: whoever writes into a file can also truncate it."""
+BINARY = getattr(os, "O_BINARY", 0)
+"""Windows changes line breaks without it."""
 
 
 class JobLog:
     """The output of all steps and the runner's own lines, in the order in which they were written.
 
-    Both streams of a step go to one file that is only appended to, so nothing is copied and no byte is changed.
+    Both streams of a step are one pipe. What comes out of it is moved into the file unchanged.
     """
 
-    def __init__(self, path: str, changes: Changes) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._changes = changes
-        self._final_size: int | None = None
+        self.lost: OSError | None = None
+        """Why output was lost, once it was: the disk is full, say."""
         self._size = 0
+        self._ended = False
         self._followers: set[asyncio.Event] = set()
-        self.stdout = self.stderr = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | ONE_AFTER_ANOTHER, 0o600)
+        self._pipes = Pipes()
+        # Not O_APPEND, which splice(2) refuses. The position is shared with the front, which goes on where this ends.
+        self.descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | BINARY, 0o600)
+        self._file = os.fstat(self.descriptor)
+
+    def open(self) -> Streams:
+        """One pipe for both streams of a step. Raises OSError where no descriptor is free."""
+        pipe = self._pipes.open(self)
+        return Streams(pipe, pipe)
+
+    async def settle(self) -> None:
+        """Have all in the log that steps have written up to now."""
+        await self._pipes.settle()
 
     def notice(self, line: str) -> None:
-        """Write a line of the runner's own, on a line of its own.
+        """Write a line of the runner's own, on a line of its own, behind what steps have written before.
 
         It is dropped after the end of the log, and where it cannot be written: no step fails, and no stop is kept
         from a command, because the disk is full.
         """
-        if self._final_size is not None:
+        if self._ended:
             return
-        text = f"{line}\n".encode(errors="replace")
+        self._pipes.drain()
         with contextlib.suppress(OSError):
-            size = os.fstat(self.stdout).st_size
-            broken = size > 0 and self._last_byte(size) != b"\n"
-            before = (b"\n" if broken else b"") + (CUT if size < self._size else b"")
-            self._size = size + os.write(self.stdout, before + text)
+            broken = self._size > 0 and _read_at(self.descriptor, 1, self._size - 1) != b"\n"
+            self._append(b"\n" * broken + f"{line}\n".encode(errors="replace"))
+
+    if sys.platform != "win32":
+
+        def take(self, source: int, most: int) -> int:
+            """Move bytes from a pipe into the file; once some were lost, lose all: none is missing in between."""
+            if self.lost is None:
+                try:
+                    return self._grown(move(source, self.descriptor, most))
+                except BlockingIOError:
+                    raise
+                except OSError as error:
+                    self.lost = error
+            return len(os.read(source, most))
+
+    def write(self, content: bytes) -> None:
+        """Take bytes that have come out of a pipe already."""
+        if self.lost is None:
+            try:
+                self._append(content)
+            except OSError as error:
+                self.lost = error
 
     def end(self) -> None:
         """Say that nothing more will be written: followers get what there is, then their end.
 
         What a process that is spared for another job writes afterwards belongs to no log.
         """
-        if self._final_size is None:
-            self._final_size = os.fstat(self.stdout).st_size
-            os.close(self.stdout)
-            for follower in self._followers:
-                follower.set()
+        if not self._ended:
+            self._pipes.close()
+            self._ended = True
+            os.close(self.descriptor)
+            self._wake()
 
     async def follow(self, offset: int) -> AsyncIterator[bytes]:
         """The bytes from `offset` on, in chunks, as they are written, until the log has ended.
@@ -78,44 +105,71 @@ class JobLog:
         One empty chunk stands where the log ended at the time of the call, for those who want no more than that.
         """
         try:
-            reader = self._reader()
-        except FileNotFoundError:  # the job is being closed, or somebody has taken the log of one that has ended
+            descriptor = self._opened()
+        except OSError:  # the job is being closed, or somebody has taken the log of one that has ended
             return
-        with reader, self._changes.of(reader.descriptor) as changed:
-            self._followers.add(changed)
-            try:
-                async for chunk in self._read(reader, min(offset, FARTHEST), changed):
-                    yield chunk
-            finally:
-                self._followers.discard(changed)
+        grown = asyncio.Event()
+        self._followers.add(grown)
+        try:
+            async for chunk in self._read(descriptor, offset, grown):
+                yield chunk
+        finally:
+            self._followers.discard(grown)
+            os.close(descriptor)
 
-    async def _read(self, reader: Reader, offset: int, changed: asyncio.Event) -> AsyncIterator[bytes]:
-        there_now = reader.size() if self._final_size is None else self._final_size
-        while offset < there_now and (chunk := reader.read(min(LARGEST_CHUNK, there_now - offset), offset)):
-            offset += len(chunk)
-            yield chunk
-        yield b""
+    async def _read(self, descriptor: int, offset: int, grown: asyncio.Event) -> AsyncIterator[bytes]:
+        there_now: int | None = self._size
         while True:
+            if there_now is not None and offset >= there_now:
+                there_now = None
+                yield b""
             # Whether it has ended is asked first: what was written before is then surely read.
-            final = self._final_size
-            changed.clear()
-            most = LARGEST_CHUNK if final is None else min(LARGEST_CHUNK, max(0, final - offset))
-            if chunk := reader.read(most, offset):
+            ended = self._ended
+            grown.clear()
+            most = min(LARGEST_CHUNK, self._size - offset)
+            if most > 0 and (chunk := _read_at(descriptor, most, offset)):
                 offset += len(chunk)
                 yield chunk
-            elif final is not None:
+            elif ended:
                 return
             else:
-                await changed.wait()
+                await grown.wait()
 
-    def _reader(self) -> Reader:
-        """As long as steps write there is no need of the file's name, which somebody may have taken away."""
-        if self._final_size is None and sys.platform != "win32":
-            return Reader(os.dup(self.stdout))
-        return opened(self.path)
+    def _append(self, content: bytes) -> None:
+        view = memoryview(content)
+        if sys.platform == "win32":  # a follower that reads by this descriptor has moved the position
+            os.lseek(self.descriptor, self._size, os.SEEK_SET)
+        while view:
+            view = view[self._grown(os.write(self.descriptor, view)) :]
 
-    def _last_byte(self, size: int) -> bytes:
-        if sys.platform == "win32":  # where to read here would move the position at which others write
-            with opened(self.path) as reader:
-                return reader.read(1, size - 1)
-        return os.pread(self.stdout, 1, size - 1)
+    def _grown(self, count: int) -> int:
+        self._size += count
+        self._wake()
+        return count
+
+    def _wake(self) -> None:
+        for follower in self._followers:
+            follower.set()
+
+    def _opened(self) -> int:
+        """A descriptor to read from; as long as steps write there is no need of a name that one can take away.
+
+        Raises FileNotFoundError where a step has put another file in the place of the log.
+        """
+        if sys.platform == "win32":  # where to read here moves the position
+            return open_file(self.path, GENERIC_READ, SHARE_ALL, OPEN_EXISTING)
+        if not self._ended:
+            return os.dup(self.descriptor)
+        # The opening of a pipe would wait for somebody who writes, a link can lead anywhere.
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        if not os.path.samestat(os.fstat(descriptor), self._file):
+            os.close(descriptor)
+            raise FileNotFoundError(self.path)
+        return descriptor
+
+
+def _read_at(descriptor: int, most: int, offset: int) -> bytes:
+    if sys.platform == "win32":
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, most)
+    return os.pread(descriptor, most, offset)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.expression import Secret
 from step_runner.functions.load import load_function
-from step_runner.jobs.changes import Changes
 from step_runner.jobs.job import Job
 from step_runner.jobs.log import JobLog
 from step_runner.jobs.resolver import resolve
@@ -51,7 +50,6 @@ class JobManager:
         self._environment = environment
         self._jobs: dict[str, Job[JobLog]] = {}
         self._starting: dict[str, _Start] = {}
-        self._changes = Changes()
         self._shut = False
 
     async def run(self, request: RunRequest) -> None:
@@ -114,7 +112,6 @@ class JobManager:
         while ids := {*self._jobs, *self._starting}:
             closed = await asyncio.gather(*map(self.close, ids), return_exceptions=True)
             faults += filter(None, closed)
-        self._changes.close()
         if faults:
             raise faults[0]
 
@@ -155,7 +152,7 @@ class JobManager:
             workspace = Workspace(request.id)
             undo.callback(workspace.remove)
             variables = workspace.variables(request.variables)
-            log = JobLog(workspace.log, self._changes)
+            log = JobLog(workspace.log)
             undo.callback(log.end)
             job = Job(request.id, proc, workspace, log)
             undo.pop_all()

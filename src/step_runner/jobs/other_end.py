@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import select
-import stat
-import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-CHUNK = 1 << 16
-"""Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
 
 
 @contextlib.contextmanager
@@ -36,24 +30,6 @@ def watched(descriptors: tuple[int, ...], gone: Callable[[], object]) -> Iterato
 
 
 def _other_end_gone(poll: select.epoll, gone: Callable[[], object]) -> None:
-    for descriptor, event in poll.poll(0):
+    for descriptor, _ in poll.poll(0):
         poll.unregister(descriptor)
-        if event & select.EPOLLERR and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            _read_instead(descriptor)
     gone()
-
-
-def _read_instead(descriptor: int) -> None:
-    """Become the reader of a pipe that has none: a step that writes while it cleans up must not die of SIGPIPE.
-
-    Opening the end of a pipe in proc(5) opens the pipe anew, here for reading. A thread reads as long as this program
-    lives, because the program itself may have to wait until there is room in the pipe for a line of its own.
-    """
-    with contextlib.suppress(OSError):
-        reader = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)
-        threading.Thread(target=_discard, args=(reader,), daemon=True).start()
-
-
-def _discard(reader: int) -> None:
-    while os.read(reader, CHUNK):
-        pass

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from step_runner.expression import Secret, reveal
 from step_runner.model import Function, Reference, Value
@@ -27,11 +27,49 @@ Resolve: TypeAlias = Callable[[Reference, str, Environment], Awaitable[Function]
 """Finds the function that a reference in a given directory names, for a step with that environment."""
 
 
+class Stream(Protocol):
+    """The end of a pipe that a step writes to, or a pseudo-terminal."""
+
+    @property
+    def write_end(self) -> int | None:
+        """The descriptor, until it is closed here."""
+
+    def started(self, send: Callable[[int], object]) -> None:
+        """The step has its end, which can be closed here. `send` sends a signal to the step's group."""
+
+    def let_go(self) -> None:
+        """Close the step's end here: it could not be started."""
+
+
+class Streams(NamedTuple):
+    """What one step writes to: both can be the same."""
+
+    stdout: Stream
+    stderr: Stream
+
+    def started(self, send: Callable[[int], object]) -> None:
+        """The step has its ends."""
+        for stream in self:
+            stream.started(send)
+
+    def let_go(self) -> None:
+        """Close the step's ends here: it could not be started."""
+        for stream in self:
+            stream.let_go()
+
+
 class Sink(Protocol):
     """Where the output of steps goes, and the runner's own lines between it."""
 
-    stdout: int
-    stderr: int
+    @property
+    def lost(self) -> OSError | None:
+        """Why output was lost, once it was."""
+
+    def open(self) -> Streams:
+        """Make the streams of a step that is about to start. Raises OSError where no descriptor is free."""
+
+    async def settle(self) -> None:
+        """Have all where it goes that steps have written up to now, and wait for nobody who may still write."""
 
     def notice(self, line: str) -> None:
         """Write a line of the runner's own."""

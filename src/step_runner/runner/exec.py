@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd import SignalSent
     from step_runner.model import Stop
-    from step_runner.runner.context import GlobalContext
+    from step_runner.runner.context import GlobalContext, Streams
 
 
 NOT_RUN = (126, 127)
@@ -64,20 +64,24 @@ async def run_command(
     it, but not in the way that the step asks for itself. Raises CommandError when it cannot be started.
     """
     own = _own_stages(command.stop, job.proc.graceful_exit_delay)
+    program = _program(command.argv[0])
+    streams = _open_streams(command, job)
     process = AsyncCmd(
-        (_program(command.argv[0]), *command.argv[1:]),
+        (program, *command.argv[1:]),
         grace=job.proc.graceful_exit_delay,
         env=command.env,
         cwd=command.work_dir,
         stdin=subprocess.DEVNULL if command.given is None else None,
         input=command.given,
-        stdout=job.sink.stdout,
-        stderr=job.sink.stderr,
+        stdout=streams.stdout.write_end,
+        stderr=streams.stderr.write_end,
         stop=_whole_sequence(own),
         container=job.container,
         stopping=partial(_tell_stop, path, job),
     )
-    with job.proc.listening(partial(_stop, process, path, job, total(own) if own else None)):
+    stop = partial(_stop, process, path, job, total(own) if own else None)
+    with contextlib.ExitStack() as undo, job.proc.listening(stop):
+        undo.callback(streams.let_go)
         job.observer.step_started(path)
         try:
             await process.start()
@@ -85,13 +89,23 @@ async def run_command(
             raise CommandError(f"exec: {_not_started(command, error, job)}") from error
         except ValueError as error:
             raise CommandError(f"exec: {_unusable(command) or error}") from error
+        undo.pop_all()
+        streams.started(process.send_signal)
         if process.pid is not None and sys.platform == "linux":
             limits.reserve(process.pid)
         ended = await process.wait()
+        await job.sink.settle()
     if ended.cause is not Cause.EXITED:
         _tell_end(ended, path, job)
     code = ended.status if ended.status is not None else -1
     return ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code), _error(ended, command, job)
+
+
+def _open_streams(command: Command, job: GlobalContext) -> Streams:
+    try:
+        return job.sink.open()
+    except OSError as error:
+        raise CommandError(f"exec: {_not_started(command, error, job)}") from error
 
 
 def _program(name: str) -> str:
@@ -149,7 +163,7 @@ def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
 
 
 def _error(ended: Exit, command: Command, job: GlobalContext) -> Exception | None:
-    own = _command_error(ended.status, command, job.scratch)
+    own = _command_error(ended.status, command, job.scratch) or _loss(job)
     if ended.cause is Cause.EXITED:
         return own
     timeout = job.proc.cause is Cause.TIMEOUT
@@ -170,8 +184,15 @@ def _command_error(status: int | None, command: Command, scratch: str) -> Comman
     return CommandError(f"exec: signal: {name.lower()}", status)
 
 
+def _loss(job: GlobalContext) -> CommandError | None:
+    """The error of a command that has done its work, but not everything that it has printed could be kept."""
+    if job.sink.lost is None:
+        return None
+    return CommandError(f"exec: its output cannot be written: {job.sink.lost.strerror}{_shortage(job.scratch)}")
+
+
 def _shortage(scratch: str) -> str:
-    """What may be to blame for a failure beside the command: it could not write to its log and output files."""
+    """What may be to blame for a failure beside the command: it could not write to its output files."""
     with contextlib.suppress(OSError):
         if shutil.disk_usage(scratch).free == 0:
             return f"; no space is left on the disk that holds {scratch}"

@@ -1,0 +1,168 @@
+"""The streams of a step: one pipe for both, which the server moves into the log while the job runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from tests.support.absent import absent
+from tests.support.steps import script
+
+from step_runner.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.api.conftest import Server
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/dev/stderr opens a pipe anew on Linux only")
+
+PYTHON = f"{sys.executable} -c"
+
+SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
+"""An interpreter that is there for all users, on most machines."""
+
+WAYS = {
+    "echo": "echo way > /dev/{0}",
+    "append": "echo way >> /dev/{0}",
+    "tee": "echo way | tee /proc/$$/fd/{1} > /dev/null",
+    "cp": "cp way /dev/{0}",
+    "dd": "dd if=way of=/dev/{0} status=none",
+    "python3": SYSTEM_PYTHON + """ -c 'print("way", file=open("/dev/{0}", "w"))'""",
+    "curl": 'curl --silent --output /dev/{0} "file://$PWD/way"',
+}
+"""Ways to write into a stream that open it anew, and truncate it where that can be done."""
+
+DESCRIPTORS = {"stdout": 1, "stderr": 2}
+
+AS_NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups "
+
+
+def users() -> list[str]:
+    """What makes a command that of another user, where we may do that."""
+    return ["", AS_NOBODY] if os.getuid() == 0 and shutil.which("setpriv") is not None else [""]
+
+
+@pytest.mark.parametrize("user", users(), ids=lambda user: "nobody" if user else "own")
+@pytest.mark.parametrize("stream", DESCRIPTORS)
+@pytest.mark.parametrize("way", WAYS)
+def test_stream_opened_again_loses_nothing(server: Server, work_dir: Path, way: str, stream: str, user: str) -> None:
+    """Live and replayed, the log holds every byte, and the writing works, also for another user below a step."""
+    if (way == "curl" and shutil.which("curl") is None) or (way == "python3" and user and sys.executable in WAYS[way]):
+        absent(f"a {way} for all users is needed")
+    (work_dir / "way").write_text("way\n")
+    for directory in (work_dir, *work_dir.parents):
+        if user and not directory.stat().st_mode & 0o001:
+            directory.chmod(0o711)
+    os.chmod(work_dir / "way", 0o644)
+    writes = WAYS[way].format(stream, DESCRIPTORS[stream])
+    (work_dir / "writes").write_text(writes)
+    os.chmod(work_dir / "writes", 0o644)
+    text = f"echo before; {user}sh writes || echo failed; echo after"
+    job = server.start(script(text, "echo next"), work_dir=str(work_dir))
+    whole = b"Running step name=s1\nbefore\nway\nafter\nRunning step name=s2\nnext\n"
+    assert (server.log(job), server.log(job)) == (whole, whole)
+
+
+def test_streams_keep_the_order_of_writing(server: Server) -> None:
+    """Ten thousand lines on each stream in turns come in the order in which they were written."""
+    program = "import os\nfor i in range(20_000): os.write(1 + i % 2, b'%d\\n' % i)"
+    _, log = server.run(f'{PYTHON} "{program}"')
+    assert log == b"".join(b"%d\n" % number for number in range(20_000))
+
+
+def test_stream_holds_nothing_internal(server: Server) -> None:
+    """A step has descriptors 0, 1 and 2; the shell's own listing is the fourth."""
+    _, log = server.run("ls -l /proc/self/fd | sed 's/.* \\([0-9]\\) -> \\([^:]*\\).*/\\1 \\2/'")
+    assert [line for line in log.splitlines() if b"/proc" not in line][1:] == [b"0 /dev/null", b"1 pipe", b"2 pipe"]
+
+
+def test_stream_of_much_output_costs_no_memory(server: Server) -> None:
+    """A hundred megabytes go through a step, and the server holds hardly more than before."""
+    server.ended(server.start("head --bytes=1M /dev/zero"))
+    before = _private(server)
+    job = server.start("head --bytes=100M /dev/zero")
+    assert sum(map(len, server.client.follow(job))) > 100 << 20
+    assert _private(server) - before < 20 << 20
+
+
+def _private(server: Server) -> int:
+    """Bytes that the server's processes have for themselves."""
+    return sum(psutil.Process(pid).memory_full_info().uss for pid in (server.process.pid, server.worker.pid))
+
+
+def test_stream_of_a_short_step_arrives_before_the_next_line(server: Server) -> None:
+    """A thousand steps print and exit at once: nothing is lost, and nothing comes after the next step's line."""
+    count = 1000
+    job = server.start(script(*["echo $PPID-out"] * count))
+    lines = server.log(job).splitlines()
+    assert [line.partition(b"=")[0] for line in lines[::2]] == [b"Running step name"] * count
+    assert [line.partition(b"-")[2] for line in lines[1::2]] == [b"out"] * count
+    assert len(lines) == 2 * count
+
+
+def test_stream_of_a_background_process_stays_open(server: Server, work_dir: Path) -> None:
+    """What it prints during later steps arrives in its time, and it keeps no step from its end."""
+    for name in ("second", "third"):
+        os.mkfifo(work_dir / name)
+    printer = "(for gate in second third; do read x < $gate; echo printed $gate; echo > $gate; done; sleep 1000) &"
+    later = "echo > {0}; read x < {0}"
+    job = server.start(script(printer, later.format("second"), later.format("third")), work_dir=str(work_dir))
+    steps = server.log(job).partition(b"Stopping")[0]
+    assert steps == (
+        b"Running step name=s1\nRunning step name=s2\nprinted second\nRunning step name=s3\nprinted third\n"
+    )
+    assert server.client.status(job).status is Status.SUCCESS
+
+
+def test_flood_of_a_background_process_delays_no_step(server: Server) -> None:
+    """A process that prints without end does not keep the next step waiting, or the job's end."""
+    job = server.start(script("yes &", "echo second", "echo third"))
+    log = server.log(job)
+    assert b"Running step name=s3\n" in log
+    assert b"third\n" in log
+
+
+def test_last_words_of_a_background_process_arrive(server: Server, work_dir: Path) -> None:
+    """What it prints when it is stopped at the job's end is in the log."""
+    os.mkfifo(work_dir / "ready")
+    cleans = "(trap 'echo cleaned; exit' TERM; echo > ready; while :; do sleep 0.01; done) & read x < ready"
+    assert b"\ncleaned\n" in server.log(server.start(cleans, work_dir=str(work_dir)))
+
+
+def test_pipes_are_closed_when_their_job_has_ended(server: Server) -> None:
+    """Neither process of the server holds one, although background processes had them until the end."""
+    server.ended(server.start("true"))
+    before = (psutil.Process(server.process.pid).num_fds(), server.descriptors())
+    for _ in range(5):
+        server.ended(server.start(script("sleep 1000 &", "sleep 1000 &", "echo x")))
+    server.wait_for_descriptors(before[1])
+    assert psutil.Process(server.process.pid).num_fds() <= before[0]
+
+
+TRAP = """\
+trap 'i=0; while [ $i -lt 5000 ]; do echo cleaning up $i; i=$((i + 1)); done; echo > cleaned; exit' TERM
+echo ready
+while :; do sleep 0.01; done
+"""
+
+
+def test_killed_worker_costs_no_trap_its_life(serve: Callable[..., Server], work_dir: Path) -> None:
+    """A step that prints while it cleans up is read on by the process that supervises the worker."""
+    server = serve("--graceful-exit-delay", "20s")
+    server.start_ready(TRAP, work_dir=str(work_dir))
+    log = open(next(server.temporary.glob("step-runner-output-*/logs")), "rb")  # noqa: SIM115
+    with contextlib.closing(log):
+        server.worker.send_signal(signal.SIGKILL)
+        assert server.wait() == 128 + signal.SIGKILL
+        assert (work_dir / "cleaned").exists()
+        written = log.read()
+    assert b"\ncleaning up 0\n" in written
+    assert written.endswith(b"cleaning up 4999\n")

@@ -8,7 +8,11 @@ WORKERS ?= 2
 POSIX := gracefulexitcmd/posix/.*
 POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|pump|socket)|jobs/(leftovers|other_end|pipes|pseudo_terminal)|cli/(outlet|piped|terminal)|runner/limits|bootstrap/(install|start))
 
-.PHONY: run test test-windows test-tools binary findings lint types bench proto schema lock clean
+# The tests of what rests on other people's packages.
+EDGES := tests/cli/test_main.py tests/cli/test_run.py tests/cli/test_check.py tests/cli/test_start.py \
+	tests/expression tests/fetch tests/functions tests/builtin tests/runner
+
+.PHONY: run test test-oldest test-newest test-windows test-tools binary findings lint types bench proto schema lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
 	$(BIN)/step-runner run examples/release
@@ -19,6 +23,15 @@ test: .venv/installed  ## Set up and check everything that CI checks
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/windows --exclude '($(POSIX))\.py' src tests/windows
 	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+test-oldest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-oldest test-newest: test-%: .venv/installed  ## Test with the oldest or the newest versions that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$*
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) \
+		--requirements pyproject.toml --group dev
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --no-deps --no-build-isolation --editable .
+	.venv-$*/bin/python -m pytest -n $(WORKERS) $(EDGES) $(PYTEST_ARGS)
 
 test-windows: .venv/installed  ## Run the tests of the Windows code under Wine, which is installed if need be
 	.ci/windows $(PYTEST_ARGS)
@@ -62,4 +75,4 @@ lock: .venv/installed  ## Take the newest versions that pyproject.toml allows
 		--group dev pyproject.toml --output-file requirements.lock
 
 clean:  ## Remove what was installed and built
-	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-newest dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -76,14 +76,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> None:
     tmp_path_factory.getbasetemp()
 
 
-@pytest.fixture(scope="session")
-def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the login session, which is as private as that."""
-    return tmp_path_factory.mktemp("runtime")
-
-
 @pytest.fixture(autouse=True)
-def temporary(monkeypatch: pytest.MonkeyPatch, runtime: Path) -> Iterator[str]:
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The directory for temporary files of this test alone, for it and the processes that it starts.
 
     Its path is short, because a socket's path may have no more than 107 bytes.
@@ -91,7 +85,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch, runtime: Path) -> Iterator[str]:
     directory = tempfile.mkdtemp(prefix="t-")
     monkeypatch.setenv("TMPDIR", directory)
     monkeypatch.setenv("XDG_CACHE_HOME", directory)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")  # it is none of the sockets there
     monkeypatch.setattr(tempfile, "tempdir", directory)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

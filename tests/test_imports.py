@@ -26,6 +26,7 @@ BELOW: dict[str, set[str]] = {
     "gracefulexitcmd": set(),
     "paths": set(),
     "private_file": set(),
+    "private_place": set(),
     "removal": set(),
     "windows_file": set(),
     "model": set(),
@@ -33,7 +34,7 @@ BELOW: dict[str, set[str]] = {
 }
 """The rooms that each room may import directly; it may import what these may, too."""
 
-FOR_ALL = {"model", "errors", "paths", "private_file", "removal", "windows_file"}
+FOR_ALL = {"model", "errors", "paths", "private_file", "private_place", "removal", "windows_file"}
 
 VALUES = {
     "model": {"gracefulexitcmd", "errors"},

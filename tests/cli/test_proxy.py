@@ -290,7 +290,7 @@ def test_a_client_follows_and_cancels_through_it_at_the_same_time(
         assert b"\ncleaned\n" in log
         assert client.status("1").status is Status.CANCELLED
         client.close("1")
-    assert gateway.close() == [0]
+    assert set(gateway.close()) == {0}
 
 
 def test_a_long_log_arrives_whole_through_it(server: Server, temporary: str) -> None:
@@ -300,7 +300,7 @@ def test_a_long_log_arrives_whole_through_it(server: Server, temporary: str) -> 
     with Client(path) as client:
         client.run(RunRequest(id="1", steps=steps))
         assert sum(chunk.count(0) for chunk in client.follow("1")) == 20_000_000
-    assert gateway.close() == [0]
+    assert set(gateway.close()) == {0}
 
 
 def test_sigterm_ends_it(connected: Connected) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.support import server as servers
 
 from step_runner.api.client import Client
+from step_runner.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,3 +184,46 @@ def test_as_the_first_process_of_a_container_it_reaps_and_stops_gracefully(tempo
     finally:
         server.runner.front.kill()
         server.close()
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The directory of a login session."""
+    directory = tmp_path / "session"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    return str(directory)
+
+
+def test_default_socket_lies_in_the_directory_of_the_session(session: str, temporary: str) -> None:
+    assert options.default_sockets() == [f"{session}/step-runner.sock", f"{temporary}/step-runner.sock"]
+    with serve() as server:
+        assert ready_line(server) == f"step-runner is listening on socket {session}/step-runner.sock\n"
+        assert options.default_socket() == f"{session}/step-runner.sock"
+        server.terminate()
+
+
+def test_default_socket_of_a_server_without_a_session_is_found(
+    command: Command, session: str, temporary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without_session:
+        without_session.setenv("XDG_RUNTIME_DIR", "")
+        server = serve()
+    with server:
+        assert ready_line(server) == f"step-runner is listening on socket {temporary}/step-runner.sock\n"
+        ended = [command(name, text=False).returncode for name in ("jobs", "proxy")]
+        server.terminate()
+    assert ended == [0, 0]
+
+
+@pytest.mark.parametrize("spoil", ["writable", "absent", "relative"])
+def test_directory_that_is_not_private_is_no_place_for_the_socket(
+    session: str, temporary: str, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    if spoil == "writable":
+        os.chmod(session, 0o777)
+    elif spoil == "absent":
+        os.rmdir(session)
+    else:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", os.path.relpath(session))
+    assert options.default_sockets() == [f"{temporary}/step-runner.sock"]

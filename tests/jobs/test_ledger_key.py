@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from step_runner import private_place
 from step_runner.jobs import ledger_key
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no ledger is kept there")
@@ -38,9 +39,8 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
     """This user looks for no places that only root has."""
-    uid = os.getuid()
-    monkeypatch.setattr(ledger_key, "_RUN", "/nonexistent")
-    monkeypatch.setattr(ledger_key, "_RUN_OF_USER", f"/nonexistent/{uid}")
+    monkeypatch.setattr(ledger_key, "RUN", "/nonexistent")
+    monkeypatch.setattr(private_place, "SESSIONS", "/nonexistent")
 
 
 def test_key_is_made_once_and_is_private(session: Path) -> None:

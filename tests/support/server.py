@@ -55,6 +55,11 @@ def with_worker(front: subprocess.Popen[bytes]) -> Runner:
     return Runner(front, worker)
 
 
+def _user(process: psutil.Process) -> int | None:
+    """The number of the user that a process runs as."""
+    return process.uids().real if hasattr(process, "uids") else None
+
+
 class Server:
     """`step-runner serve`, and a client of it; its socket is in `directory`. `told` is what it writes to stderr."""
 
@@ -66,7 +71,7 @@ class Server:
         self.told = front.stderr
         assert b"listening" in self.told.readline()
         self.runner = with_worker(front)
-        self.client = Client(path)
+        self.client = Client(path, _user(self.runner.worker))
 
     def start(self, *scripts: str, job_id: str = "1", timeout: float | None = None, delay: float | None = None) -> None:
         """Start a job with these scripts as its steps; `delay` are the seconds between SIGTERM and SIGKILL."""

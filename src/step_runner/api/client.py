@@ -21,12 +21,24 @@ if TYPE_CHECKING:
     from step_runner.model import JobStatus, RunRequest
 
 
-class Client:
-    """The calls of a server on a unix socket; every one raises StepRunnerError where the server refuses it."""
+ANSWER = 30.0
+"""Seconds that a server may take for an answer; many times what a busy one needs."""
 
-    def __init__(self, path: str) -> None:
+CLOSED = 86_400.0
+"""Seconds for a job's end; more than any graceful exit delay."""
+
+
+class Client:
+    """The calls of a server on a unix socket; every one raises StepRunnerError where the server refuses it.
+
+    The server must run as this user, as root or as the user with the number `owner`.
+    """
+
+    def __init__(self, path: str, owner: int | None = None) -> None:
+        """Raises StepRunnerError where no such server listens."""
         self._path = path
-        self._channel = _channel(path)
+        self._held = contextlib.ExitStack()
+        self._channel = self._held.enter_context(_channel(path, owner))
         self._was_there = False
         self._stub = StepRunnerStub(self._channel)
 
@@ -36,12 +48,12 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._channel.close()
+        self._held.close()
 
     def run(self, request: RunRequest) -> None:
         """Start a job; returns at once."""
         with self._explained():
-            self._stub.Run(convert.run_message(request))
+            self._stub.Run(convert.run_message(request), timeout=ANSWER)
 
     def follow(self, job_id: str, offset: int = 0) -> Iterator[bytes]:
         """The job's log from a byte offset on, until the job has ended."""
@@ -53,22 +65,22 @@ class Client:
     def status(self, job_id: str) -> JobStatus:
         """The state of one job."""
         with self._explained():
-            return convert.job_status(self._stub.Status(pb.StatusRequest(id=job_id)).jobs[0])
+            return convert.job_status(self._stub.Status(pb.StatusRequest(id=job_id), timeout=ANSWER).jobs[0])
 
     def jobs(self) -> list[JobStatus]:
         """The state of all jobs."""
         with self._explained():
-            return [convert.job_status(job) for job in self._stub.Status(pb.StatusRequest()).jobs]
+            return [convert.job_status(job) for job in self._stub.Status(pb.StatusRequest(), timeout=ANSWER).jobs]
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop; returns at once."""
         with self._explained():
-            self._stub.Cancel(pb.CancelRequest(id=job_id))
+            self._stub.Cancel(pb.CancelRequest(id=job_id), timeout=ANSWER)
 
     def close(self, job_id: str) -> None:
         """Stop a job, wait for its end and have everything of it removed."""
         with self._explained():
-            self._stub.Close(pb.CloseRequest(id=job_id))
+            self._stub.Close(pb.CloseRequest(id=job_id), timeout=CLOSED)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -79,19 +91,46 @@ class Client:
         self._was_there = True
 
     def _reason(self, error: grpc.RpcError) -> str:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"the server on {self._path} does not answer: end it, and start another one"
         if error.code() is not grpc.StatusCode.UNAVAILABLE:
             return str(error.details())
         if self._was_there:
             return f"the server on {self._path} has ended, and its jobs with it"
-        return f"no server listens on {self._path}: start one with: step-runner serve --socket {self._path}"
+        return _no_server(self._path)
 
 
-def _channel(path: str) -> grpc.Channel:
-    if sys.platform == "win32":
+def _no_server(path: str) -> str:
+    return f"no server listens on {path}: start one with: step-runner serve --socket {path}"
+
+
+if sys.platform == "win32":
+
+    @contextlib.contextmanager
+    def _channel(path: str, _owner: int | None) -> Iterator[grpc.Channel]:
         from step_runner.api.door import channel
 
-        return channel(path)
-    from step_runner.api.socket import check_length, target
+        with channel(path) as opened:
+            yield opened
 
-    check_length(path)
-    return grpc.insecure_channel(target(path))
+else:
+
+    @contextlib.contextmanager
+    def _channel(path: str, owner: int | None) -> Iterator[grpc.Channel]:
+        """A channel to a server that may be trusted, which is not asked again. Raises StepRunnerError."""
+        from step_runner.api import peer
+        from step_runner.api.socket import check_length, target
+
+        check_length(path)
+        with contextlib.ExitStack() as held:
+            try:
+                place = held.enter_context(peer.checked(path, owner))
+            except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
+                raise StepRunnerError(_no_server(path)) from error
+            except BlockingIOError as error:
+                raise StepRunnerError(
+                    f"the server on {path} takes no connections: end it, and start another"
+                ) from error
+            except OSError as error:
+                raise StepRunnerError(f"connecting to {path}: {(error.strerror or str(error)).lower()}") from error
+            yield held.enter_context(grpc.insecure_channel(target(place)))

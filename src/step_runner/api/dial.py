@@ -7,8 +7,13 @@ import os
 import select
 import socket
 import stat
+from typing import TYPE_CHECKING
 
+from step_runner.api import peer
 from step_runner.errors import StepRunnerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.1
@@ -23,25 +28,46 @@ NOT_YET = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
 ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-def dial(path: str, source: int) -> tuple[socket.socket, bytes]:
-    """Wait until a server accepts on the socket `path`; return the connection, and what was read from `source`.
+def dial(paths: Sequence[str], source: int, owner: int | None = None) -> tuple[socket.socket, bytes]:
+    """Wait until a server accepts on one of these sockets; return the connection, and what was read from `source`.
 
-    Raises StepRunnerError when `source` ends before, and where no server can listen.
+    Raises StepRunnerError when `source` ends before, where no server can listen, and where the one that does runs as
+    another user than this one, root or `owner`.
     """
     held = b""
     pause = FIRST_PAUSE
     poll = select.poll()
     poll.register(source, select.POLLIN)
-    while isinstance(connected := _connected(path), OSError):
+    while isinstance(connected := _first_connected(paths, owner), OSError):
         for _, events in poll.poll(pause * 1000):
             chunk = _read(source, MOST_HELD - len(held)) if events & select.POLLIN else b""
             held += chunk
             if not chunk or events & ENDED:
-                raise _failed(path, connected)
+                raise _failed(paths[0], connected)
         if len(held) == MOST_HELD:
             poll.modify(source, 0)  # poll(2) tells of its end all the same
         pause = min(pause * 1.5, LONGEST_PAUSE)
     return connected, held
+
+
+def _first_connected(paths: Sequence[str], owner: int | None) -> socket.socket | OSError:
+    """A connection to the first that has a server, or why the first has none yet. Raises as `dial` does."""
+    failures: list[OSError] = []
+    for path in paths:
+        connected = _connected(path)
+        if not isinstance(connected, OSError):
+            return _checked(connected, path, owner)
+        failures.append(connected)
+    return failures[0]
+
+
+def _checked(connection: socket.socket, path: str, owner: int | None) -> socket.socket:
+    try:
+        peer.check(connection, path, owner)
+    except StepRunnerError:
+        connection.close()
+        raise
+    return connection
 
 
 def _connected(path: str) -> socket.socket | OSError:

@@ -30,7 +30,7 @@ ERASE_LINE = "\r\x1b[K"
 @click.argument("job_id", metavar="ID")
 @click.option("--wait", is_flag=True, help="Wait for the job's end and tell how it ended; Ctrl-C only stops waiting.")
 @options.client_socket
-def command(job_id: str, wait: bool, path: str) -> None:
+def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
     """Ask a job to stop: its step gets SIGTERM and time to clean up, and SIGKILL when that is over.
 
     The job stays known, with its log, until it is closed.
@@ -38,7 +38,7 @@ def command(job_id: str, wait: bool, path: str) -> None:
     from step_runner.api.console import Console
     from step_runner.cli.ending import ending
 
-    with Console(path) as client:
+    with Console(path, owner) as client:
         if client.find(job_id).finished:
             click.echo(f'job "{job_id}" has ended before, there is nothing to stop')
             return

@@ -15,11 +15,11 @@ Examples:
 @click.command("close", epilog=EPILOG)
 @click.argument("job_id", metavar="ID")
 @options.client_socket
-def command(job_id: str, path: str) -> None:
+def command(job_id: str, path: str, owner: int | None) -> None:
     """Stop a job gracefully if it runs, wait for its end, and remove its log and its files."""
     from step_runner.api.console import Console
 
-    with Console(path) as client:
+    with Console(path, owner) as client:
         client.find(job_id)
         client.close(job_id)
     click.echo(f'closed job "{job_id}"')

@@ -29,7 +29,7 @@ LONGEST_MESSAGE = 60
 @click.command("jobs", epilog=EPILOG)
 @options.client_socket
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(path: str, form: str) -> None:
+def command(path: str, owner: int | None, form: str) -> None:
     """List the jobs of a server, running and finished, that have not been closed.
 
     STEP is the one that runs, or that ran when the job was stopped. The JSON holds everything that is known of
@@ -37,7 +37,7 @@ def command(path: str, form: str) -> None:
     """
     from step_runner.api.client import Client
 
-    with Client(path) as client:
+    with Client(path, owner) as client:
         jobs = client.jobs()
     if form == "json":
         _print_json(jobs)

@@ -26,11 +26,11 @@ STDOUT = 1
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Leave out so many bytes.")
 @options.client_socket
-def command(job_id: str, follow: bool, offset: int, path: str) -> None:
+def command(job_id: str, follow: bool, offset: int, path: str, owner: int | None) -> None:
     """Print the log of a job, byte for byte: what there is now or, with --follow, all of it until the job ends."""
     from step_runner.api.console import Console
 
-    with Console(path) as client:
+    with Console(path, owner) as client:
         client.find(job_id)
         write_bytes(client.follow(job_id, offset) if follow else client.stored(job_id, offset))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
@@ -10,6 +13,12 @@ from step_runner.errors import StepRunnerError
 
 GRACE_VARIABLE = "STEP_RUNNER_GRACEFUL_EXIT_DELAY"
 SOCKET_VARIABLE = "STEP_RUNNER_SOCKET"
+OWNER_VARIABLE = "STEP_RUNNER_SOCKET_OWNER"
+
+SOCKET_NAME = "step-runner.sock"
+DEFAULT_PLACE = f"{SOCKET_NAME} in XDG_RUNTIME_DIR, else in the directory for temporary files"
+
+AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 DEFAULT_GRACE = 30.0
 """Seconds between the stop signal and SIGKILL where nobody says another time."""
@@ -56,29 +65,88 @@ job_variables = click.option(
 timeout = click.option("--timeout", type=Duration(), metavar="TIME", help="Stop the job after this time.")
 
 
-def default_socket() -> str:
-    """The socket that servers and clients use where nothing else is said."""
+class User(click.ParamType[int]):
+    """A user by name or number; the value is the number."""
+
+    name = "user"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return _user_id(str(value))
+        except LookupError as error:
+            self.fail(str(error), param, ctx)
+
+
+if sys.platform == "win32":
+
+    def _user_id(_name: str) -> int:
+        raise LookupError("on Windows no other user can open the file that stands for a socket")
+
+else:
+
+    def _user_id(name: str) -> int:
+        """The number of a user. Raises LookupError where there is none of this name."""
+        import pwd
+
+        try:
+            return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+        except KeyError:
+            raise LookupError(f"there is no user {name!r}: give a name or a number") from None
+
+
+socket_owner = click.option(
+    "--socket-owner",
+    "owner",
+    type=User(),
+    envvar=OWNER_VARIABLE,
+    show_envvar=True,
+    metavar="USER",
+    help="Trust a server of this user, too, not only your own and root's.",
+)
+
+
+def default_sockets() -> list[str]:
+    """The sockets that servers and clients use where nothing else is said.
+
+    A server takes the first. It may have another environment than its clients, so these look for all.
+    """
     import tempfile
 
-    return os.path.join(tempfile.gettempdir(), "step-runner.sock")
+    from step_runner.private_place import session
+
+    return [os.path.join(directory, SOCKET_NAME) for directory in (session(), tempfile.gettempdir()) if directory]
 
 
-def socket_path(path: str | None, directory: str | None) -> str:
-    """The socket that a --socket or a directory names. Raises StepRunnerError where both are given."""
+def default_socket() -> str:
+    """The default that there is, the first where there is none."""
+    sockets = default_sockets()
+    return next(filter(os.path.exists, sockets), sockets[0])
+
+
+def socket_paths(path: str | None, directory: str | None) -> list[str]:
+    """The sockets that a --socket or a directory names, first the one of a server that is to be started.
+
+    Raises StepRunnerError where both are given.
+    """
     if path is not None and directory is not None:
         raise StepRunnerError(f"--socket {path} and the directory {directory} both name a socket: give one of them")
     if directory is not None:
-        return os.path.join(directory, "step-runner.sock")
-    return path or default_socket()
+        return [os.path.join(directory, SOCKET_NAME)]
+    return [path] if path else default_sockets()
 
 
-client_socket = click.option(
+_client_socket = click.option(
     "--socket",
     "path",
     envvar=SOCKET_VARIABLE,
     default=default_socket,
-    show_default="step-runner.sock in the directory for temporary files",
+    show_default=DEFAULT_PLACE,
     show_envvar=True,
     metavar="PATH",
     help="The socket of the server.",
 )
+
+
+def client_socket(function: AnyCommand) -> AnyCommand:
+    """Give a command the options `path` and `owner`, which `Client` takes."""
+    return _client_socket(socket_owner(function))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from step_runner.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EPILOG = """\b
 Examples:
@@ -20,26 +24,29 @@ STDIN, STDOUT = 0, 1
 
 @click.command("proxy", epilog=EPILOG)
 @click.option("--socket", "path", metavar="PATH", help="The socket of the server (default: step-runner.sock in DIR).")
+@options.socket_owner
 @click.argument("directory", metavar="[DIR]", required=False)
-def command(path: str | None, directory: str | None) -> None:
+def command(path: str | None, owner: int | None, directory: str | None) -> None:
     """Pass bytes between stdin, stdout and a server's socket, until either side ends.
 
     Where no server listens on the socket yet, wait for one; the end of stdin ends the waiting, with status 1.
 
-    DIR is the directory of the socket, by default the one for temporary files.
+    DIR is the directory of the socket, by default XDG_RUNTIME_DIR or the one for temporary files. The server must run
+    as the same user, as root or as --socket-owner.
     """
     if path is None and directory is None:
         path = os.environ.get(options.SOCKET_VARIABLE)
-    _proxy(options.socket_path(path, directory))
+    _proxy(options.socket_paths(path, directory), owner)
 
 
 if sys.platform == "win32":
 
-    def _proxy(path: str) -> None:
+    def _proxy(paths: Sequence[str], _owner: int | None) -> None:
         from step_runner.api.door import admitted
         from step_runner.api.relay import relay
         from step_runner.errors import StepRunnerError
 
+        path = paths[0]
         try:
             with admitted(path) as connection:
                 relay(STDIN, STDOUT, connection)
@@ -50,12 +57,12 @@ if sys.platform == "win32":
 
 else:
 
-    def _proxy(path: str) -> None:
+    def _proxy(paths: Sequence[str], owner: int | None) -> None:
         from step_runner.api.dial import dial
         from step_runner.api.pump import pump
 
-        if os.isatty(STDIN) and not os.path.exists(path):
-            click.echo(f"waiting for a server on {path}; end this with Ctrl-C", err=True)
-        connection, held = dial(path, STDIN)
+        if os.isatty(STDIN) and not any(map(os.path.exists, paths)):
+            click.echo(f"waiting for a server on {paths[0]}; end this with Ctrl-C", err=True)
+        connection, held = dial(paths, STDIN, owner)
         with connection:
             pump(STDIN, STDOUT, connection, held)

@@ -37,9 +37,9 @@ def command(path: str | None, graceful_exit_delay: float, verbose: bool, argumen
     Repeats of a signal change nothing. A second Ctrl-C, at least one second after the first signal, and SIGQUIT kill
     what still runs at once.
 
-    DIR is the directory for the socket, by default the one for temporary files; before a COMMAND it is written with a
-    slash. With a COMMAND the server also runs
-    that, as soon as there is something on stdin for it to read, and ends with it and with its exit status.
+    DIR is the directory for the socket, by default XDG_RUNTIME_DIR, else the one for temporary files; before a COMMAND
+    it is written with a slash. With a COMMAND the server also runs that, as soon as there is something on stdin for it
+    to read, and ends with it and with its exit status.
 
     stderr gets the line that names the socket, and errors; more with --verbose or CI_STEPS_LOG_LEVEL=debug.
     """
@@ -58,7 +58,7 @@ def _remove_socket(path: str | None, arguments: tuple[str, ...]) -> None:
 
 
 def _socket_path(path: str | None, directory: str | None) -> str:
-    return os.path.abspath(options.socket_path(path, directory))
+    return os.path.abspath(options.socket_paths(path, directory)[0])
 
 
 def _serve(path: str | None, delay: float, verbose: bool, arguments: tuple[str, ...], front_is_gone: int | None) -> int:

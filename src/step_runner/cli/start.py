@@ -47,6 +47,7 @@ def command(
     job_id: str | None,
     path: str,
     inputs: tuple[str, ...],
+    owner: int | None,
     env: tuple[str, ...],
     job: tuple[str, ...],
     timeout: float | None,
@@ -74,7 +75,7 @@ def command(
         graceful_exit_delay=grace,
         timeout=timeout,
     )
-    with Console(path) as client:
+    with Console(path, owner) as client:
         _check_free(client, request.id)
         client.run(request)
         click.echo(f'started job "{request.id}"', err=follow)

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from step_runner import private_place
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,8 +33,8 @@ if sys.platform == "win32":
 else:
     import pwd
 
-    _RUN = "/run"
-    _RUN_OF_USER = f"/run/user/{os.getuid()}"
+    RUN = "/run"
+    """Where root's services have what is lost with the system."""
 
     def usable() -> tuple[bytes, ...]:
         """Return the keys that seal this user's ledgers: new ones with the first, which is made where it is missing.
@@ -49,17 +51,10 @@ else:
 
     def _places() -> Iterator[str]:
         """The directories in which a key may lie, best first."""
-        home = _home()
-        bases = {
-            os.environ.get("XDG_RUNTIME_DIR", ""): "step-runner",
-            _RUN_OF_USER: "step-runner",
-            _RUN if os.getuid() == 0 else "": "step-runner",
-            home: ".local/state/step-runner",
-        }
+        bases = {private_place.session(): "step-runner", RUN: "step-runner", _home(): ".local/state/step-runner"}
         for base, below in bases.items():
-            with contextlib.suppress(OSError):
-                if os.path.isabs(base) and _is_private(os.stat(base)):
-                    yield os.path.join(base, below)
+            if base and private_place.is_private(base):
+                yield os.path.join(base, below)
 
     def _home() -> str:
         """The home directory that the system has noted: a job's variables may name another one."""
@@ -92,7 +87,8 @@ else:
             os.unlink(made)
 
     def _read(path: str) -> bytes:
-        if not _is_private(os.lstat(os.path.dirname(path))):
+        directory = os.path.dirname(path)
+        if stat.S_ISLNK(os.lstat(directory).st_mode) or not private_place.is_private(directory):
             raise PermissionError(path)
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
@@ -100,7 +96,3 @@ else:
         if status.st_uid != os.getuid() or len(key) != BYTES:
             raise PermissionError(path)
         return key
-
-    def _is_private(status: os.stat_result) -> bool:
-        """Whether only this user can make files in a directory."""
-        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022

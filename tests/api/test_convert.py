@@ -16,7 +16,10 @@ ENDED = Exit(
     duration=2.5,
     forced=True,
     signals=(SignalSent("SIGTERM", 0.25, 2), SignalSent("SIGKILL", 2.25, 1)),
-    census=(EndedProcess(12, ("sh", "-c", "x"), "leader", "SIGTERM"), EndedProcess(13, ("sshd: x y",), "group", None, "sshd")),
+    census=(
+        EndedProcess(12, ("sh", "-c", "x"), "leader", "SIGTERM"),
+        EndedProcess(13, ("sshd: x y",), "group", None, "sshd"),
+    ),
     hurried="second Ctrl-C",
 )
 

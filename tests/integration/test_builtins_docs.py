@@ -46,6 +46,11 @@ def test_the_script_runs(tmp_path: Path) -> None:
     assert run(blocks("yaml")[0], tmp_path, CI_JOB_NAME="test") == ["hello from test"]
 
 
+def test_job_script_shows_what_the_page_shows(tmp_path: Path) -> None:
+    (shown,) = [block for block in blocks("console") if block.startswith("$ cd /tmp")]
+    assert run(blocks("yaml")[1], tmp_path) == shown.splitlines()
+
+
 def test_the_function_is_built_published_and_used(tmp_path: Path, closed_registry: RegistryServer) -> None:
     project = tmp_path / "project"
     for platform in ("linux-amd64", "linux-arm64"):
@@ -55,7 +60,7 @@ def test_the_function_is_built_published_and_used(tmp_path: Path, closed_registr
     (project / "func.yml").write_text("{}\n---\nexec: {command: ['${{ func_dir }}/bin/hello']}\n")
     image = f"{closed_registry.host}/group"
     lines = run(
-        blocks("yaml")[1],
+        blocks("yaml")[2],
         project,
         CI_REGISTRY=closed_registry.host,
         CI_REGISTRY_USER="ada",
@@ -82,7 +87,7 @@ def test_the_package_is_installed_and_called(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    lines = run(blocks("yaml")[2], project, PYTHONPATH=str(target))
+    lines = run(blocks("yaml")[3], project, PYTHONPATH=str(target))
     assert lines == ["greeting Ada", "hallo Ada, Ada"]
 
 

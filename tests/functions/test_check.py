@@ -88,7 +88,7 @@ def test_inputs_with_an_expression_as_their_name_may_be_any() -> None:
         ("steps.one.outputs.txt", '6:28: step "one" has no output "txt"; did you mean "text"?'),
         ("steps['one'].outputs[\"txt\"]", '6:31: step "one" has no output "txt"; did you mean "text"?'),
         ("steps.one.text", '6:20: a step has no "text"; write steps.one.outputs.NAME'),
-        ('1 + ("a" + "${{ inputs.y }}")[inputs.x]', '6:33: there is no input "y"; known: x'),
+        ('1 + (env || "${{ inputs.y }}")[inputs.x]', '6:34: there is no input "y"; known: x'),
         ("vars[inputs.y]", '6:22: there is no input "y"; known: x'),
         ("1 +", '6:14: expected a value, found "}"'),
     ],
@@ -242,3 +242,178 @@ def test_two_thousand_steps_are_checked() -> None:
     found = check_text("{}\n---\nrun:\n" + items, file="main.yml", directory=str(Path.cwd()))
 
     assert len(found) == 1000
+
+
+# Types in expressions.
+
+SPECIFICATION = (
+    "spec: {inputs: {text: {type: string}, count: {type: number}, flag: {type: boolean}, list: {type: array},"
+    " map: {type: struct}}}"
+)
+
+
+def complaint(expression: str, *, key: str = "env") -> list[str]:
+    """What is found in an expression that stands in the environment of a step."""
+    text = f"""
+    run:
+      - {{name: one, func: ./hello, inputs: {{name: x}}}}
+      - name: two
+        func: gitlab.com/c/s@v1
+        {key}:
+          V: |-
+           ${{{{ {expression} }}}}
+    """
+    return [found.removeprefix("9:") for found in problems(text, SPECIFICATION)]
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("str()", "12: str() needs one argument, not 0"),
+        ("str(1, 2)", "12: str() needs one argument, not 2"),
+        ("lower(env.A)", '12: there is no function "lower"; known: bool, num, str'),
+        ("nun(env.A)", '12: there is no function "nun"; did you mean "num"?'),
+        ("num([1])", "12: num() needs a string or a number, not an array"),
+        ('1 + "a"', '14: "+" needs two numbers or two strings, not a number and a string; use str() or num()'),
+        ("vars.N + 1", '19: "+" needs two numbers or two strings, not a string and a number; use str() or num()'),
+        ("true + steps", '17: "+" needs two numbers or two strings, not a boolean and an object'),
+        ("null + vars.nothing", '17: "+" needs two numbers or two strings, not null and a string'),
+        ("work_dir - 1", '21: "-" needs two numbers, not a string'),
+        ("2 * 3 / env.A", '18: "/" needs two numbers, not a string'),
+        ("1 % str(2)", '14: "%" needs two numbers, not a string'),
+        ("-work_dir", '12: "-" needs a number, not a string'),
+        ("+[1]", '12: "+" needs a number, not an array'),
+        ("1 + steps.one.outputs.text", '14: "+" needs two numbers or two strings, not a number and a string; use '),
+        ("{(1): 2}", "14: the key of an object must be a string, not a number"),
+        ("work_dir.x", "21: a string has no attributes"),
+        ("[1].x", "16: an array has no attributes; use an index as in [0]"),
+        ("work_dir[0]", "20: a string cannot be indexed"),
+        ('[1]["a"]', "16: an array is indexed with a number, not a string"),
+        ("env[0]", "16: object requires string key, not a number"),
+        ('(1 > 2) + "a"', '20: "+" needs two numbers or two strings, not a boolean and a string'),
+        ("!env + 1", '17: "+" needs two numbers or two strings, not a boolean and a number'),
+        ('"${{ 1 - "a" }}"', '19: "-" needs two numbers, not a string'),
+        ('(env.A || "b") - 1', '27: "-" needs two numbers, not a string'),
+    ],
+)
+def test_expression_that_must_fail_is_an_error(expression: str, message: str) -> None:
+    """Arguments, functions and operators are checked as far as the types are known."""
+    (found,) = complaint(expression)
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        (
+            "inputs.text + 1",
+            '24: warning: "+" needs two numbers or two strings, not a string and a number; ',
+        ),
+        ("inputs.text - 1", '24: warning: "-" needs two numbers, not a string'),
+        ("-inputs.flag", '12: warning: "-" needs a number, not a boolean'),
+        ("inputs.list.x", "24: warning: an array has no attributes; use an index as in [0]"),
+        ("inputs.count[0]", "24: warning: a number cannot be indexed"),
+    ],
+)
+def test_expression_against_declared_type_is_a_warning(expression: str, message: str) -> None:
+    """An input may be given a value of another type than the declared one."""
+    (found,) = complaint(expression)
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'inputs.text + "a"',
+        "inputs.count * 2 + 1",
+        "inputs.list[0] + 1",
+        "inputs.map.x - 1",
+        "inputs.map.x[0].y + 1",
+        "num(vars.N) + 1",
+        "str(1) + env.A",
+        "1 == 'a' && 5 || 2",
+        "(vars.A && 5) + 1",
+        "(inputs.flag || 1) + 1",
+        "steps.two && 1",
+        "{a: 1}.a + 1",
+        "[1, 'a'][0] + 1",
+        "env[inputs.text] + 'a'",
+        "inputs.text < inputs.count",
+        "bool(null) == true",
+        "1 " + "+ 1" * 5000,
+        "env" + ".a" * 5000,
+    ],
+)
+def test_expression_that_may_succeed_is_left_alone(expression: str) -> None:
+    """Nothing is said where a type is not known."""
+    if "steps.two" in expression:
+        assert complaint(expression) == ['18: step "two" has not run yet; use its outputs in a later step']
+    elif expression.startswith("env.a"):
+        assert all("no attributes" in found for found in complaint(expression))
+    else:
+        assert complaint(expression) == []
+
+
+# Inputs in scripts.
+
+
+def script_warnings(script: str) -> list[str]:
+    return problems(
+        f"""
+    run:
+      - name: one
+        script: >-
+         {script}
+    """,
+        SPECIFICATION,
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "column"),
+    [
+        ("echo ${{ inputs.text }}", 22),
+        ("echo ${{ 'a' + inputs.text }}", 28),
+        ("echo ${{ inputs.flag && inputs.text }}", 37),
+        ("echo ${{ inputs.text || 'none' }}", 22),
+        ("echo ${{ str(inputs.text) }}", 26),
+        ('echo ${{ "a ${{ inputs.text }}" }}', 29),
+        ("echo ${{ [1, inputs.text] }}", 26),
+    ],
+)  # fmt: skip
+def test_string_input_in_script_is_warned_of(script: str, column: int) -> None:
+    """What a caller gives would be run by the shell."""
+    advice = 'write "$TEXT" and env: {TEXT: "${{ inputs.text }}"}'
+    warning = f'6:{column}: warning: the shell runs $(...) in the input "text"; {advice}'
+    assert script_warnings(script) == [warning]
+
+
+@pytest.mark.parametrize("name", ["list", "map", "list[0]", "map.a.b"])
+def test_input_that_holds_strings_is_warned_of_in_script(name: str) -> None:
+    """Lists and mappings may hold any text, too."""
+    (warning,) = script_warnings(f"echo ${{{{ inputs.{name} }}}}")
+    assert "the shell runs $(...) in the input" in warning
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo ${{ inputs.count }} ${{ inputs.flag }}",
+        "echo ${{ inputs.text == 'a' }} ${{ !inputs.text }} ${{ bool(inputs.list) }}",
+        "echo ${{ inputs.text && 1 }}",
+        "echo ${{ vars.A }} ${{ env.B }} ${{ work_dir }}",
+    ],
+)
+def test_other_values_in_script_are_not_warned_of(script: str) -> None:
+    """A number holds no command, and a comparison no text."""
+    assert script_warnings(script) == []
+
+
+def test_string_input_in_the_environment_is_not_warned_of() -> None:
+    """That is where it belongs; nor is a program without a shell in danger."""
+    text = """
+    run:
+      - {name: one, script: 'echo "$T"', env: {T: "${{ inputs.text }}"}}
+      - {name: two, func: ./hello, inputs: {name: "${{ inputs.text }}"}}
+    """
+    assert problems(text, SPECIFICATION) == []

@@ -160,22 +160,79 @@ MISTAKES = [
     pytest.param(
         "{}\n---\nname: a\nscript: echo\n",
         [
-            'main.yml:3:1: the definition has neither "exec" nor "run"; add one of them',
             'main.yml:3:1: warning: unknown key "name" in the definition has no effect; '
             "known: delegate, env, exec, outputs, run",
-            'main.yml:4:1: warning: unknown key "script" in the definition has no effect; '
-            "known: delegate, env, exec, outputs, run",
+            'main.yml:4:1: "script" means nothing in the definition; write "run:" and below it "- name: NAME" with the'
+            " script",
         ],
+        id="script instead of run",
+    ),
+    pytest.param(
+        "{}\n---\nenv: {A: a}\n",
+        ['main.yml:3:1: the definition has neither "exec" nor "run"; add one of them'],
         id="neither exec nor run",
+    ),
+    pytest.param(
+        "spec: {}\nrun: []\n",
+        ['main.yml:2:1: "spec" and "run" stand in one document; put a line with --- between them'],
+        id="one document",
+    ),
+    pytest.param(
+        "exec: {command: [a]}\nspec: {}\n",
+        [
+            'main.yml:2:1: "exec" and "spec" stand in one document; begin with "spec" and put a line with --- between'
+            " them"
+        ],
+        id="one document in the wrong order",
+    ),
+    pytest.param(
+        "{}\n---\nspec: {}\nrun: []\n",
+        ['main.yml:4:1: "spec" and "run" stand in one document; put a line with --- between them'],
+        id="second document with both",
     ),
     pytest.param(
         "{}\n---\nsteps:\n  - name: a\n",
         [
-            'main.yml:3:1: the definition has neither "exec" nor "run"; add one of them',
-            'main.yml:3:1: warning: unknown key "steps" in the definition has no effect; '
-            "known: delegate, env, exec, outputs, run",
+            'main.yml:3:1: "steps" means nothing in the definition; write "run"',
         ],
         id="steps instead of run",
+    ),
+    pytest.param(
+        "{}\n---\nrun:\n  - name: a\n    run: make\n",
+        ['main.yml:5:5: "run" means nothing in step "a"; write "script"'],
+        id="run instead of script",
+    ),
+    pytest.param(
+        "{}\n---\nrun:\n  - name: a\n    uses: actions/checkout@v4\n",
+        [
+            'main.yml:5:5: "uses" means nothing in step "a"; write "func" with a reference such as "URL@REVISION";'
+            " GitHub actions are not supported",
+        ],
+        id="uses instead of func",
+    ),
+    pytest.param(
+        "{}\n---\nrun:\n  - name: a\n    commands: [make]\n",
+        [
+            'main.yml:5:5: "commands" means nothing in step "a"; write "script: |" and the commands on the lines'
+            " below it"
+        ],
+        id="commands instead of script",
+    ),
+    pytest.param(
+        "{}\n---\nrun:\n  - name: a\n    script: [make, make install]\n",
+        [
+            'main.yml:5:13: "script" of step "a" is a list, not a string; write "script: |" and the commands on the'
+            " lines below it"
+        ],
+        id="script as a list",
+    ),
+    pytest.param(
+        "{}\n---\nrun:\n  - name: a\n    script: make\n    run: make\n",
+        [
+            'main.yml:6:5: warning: unknown key "run" in step "a" has no effect; known: action, env, func, inputs,'
+            " name, script, step"
+        ],
+        id="run beside script",
     ),
     pytest.param(
         "{}\n---\nexec:\n  command: echo hello\n",
@@ -273,7 +330,7 @@ MISTAKES = [
     ),
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n    script:\n",
-        ['main.yml:5:12: "script" of step "a" is empty; write a command'],
+        ['main.yml:5:12: "script" of step "a" is empty; write "script: |" and the commands on the lines below it'],
         id="empty script",
     ),
     pytest.param(

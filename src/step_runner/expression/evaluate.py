@@ -146,7 +146,7 @@ def _name(name: str, names: Mapping[str, object]) -> object:
     value = names.get(name, _ABSENT)
     if value is not _ABSENT:
         return value
-    if name in _FUNCTIONS:
+    if name in FUNCTIONS:
         raise EvaluationError(f"it is a function, write {name}(...)")
     known = ", ".join(list(names)[:_MOST_SHOWN_NAMES])
     hint = did_you_mean(name, names) or (f", known are {known}" if known else "")
@@ -295,9 +295,9 @@ _OPERATORS: dict[str, Callable[[Value, Value], Value]] = {
 
 
 def _call(node: Call, scope: Scope) -> object:
-    function = _FUNCTIONS.get(node.function)
+    function = FUNCTIONS.get(node.function)
     if function is None:
-        hint = did_you_mean(node.function, _FUNCTIONS) or f", known are {', '.join(_FUNCTIONS)}"
+        hint = did_you_mean(node.function, FUNCTIONS) or f", known are {', '.join(FUNCTIONS)}"
         raise EvaluationError(f'unknown function "{node.function}"{hint}')
     if len(node.arguments) != 1:
         raise EvaluationError(f"{node.function}() needs one argument, not {len(node.arguments)}")
@@ -316,4 +316,4 @@ def _number_of(value: Value) -> Value:
     return parse_number(value)
 
 
-_FUNCTIONS: dict[str, Callable[[Value], Value]] = {"str": text_of, "num": _number_of, "bool": bool}
+FUNCTIONS: dict[str, Callable[[Value], Value]] = {"str": text_of, "num": _number_of, "bool": bool}

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from step_runner.errors import FetchError, FunctionFileError
 from step_runner.expression import has_expression
 from step_runner.functions.load import Reading, read_file, read_function, read_run_list
-from step_runner.functions.names import read_names
+from step_runner.functions.names import paths_in, read_expressions
 from step_runner.functions.nodes import (
     Listing,
     Mapping,
@@ -31,15 +31,33 @@ from step_runner.functions.resolve import local_directory, shown_path
 from step_runner.functions.schema import meant
 from step_runner.functions.scope import Names, Scope
 from step_runner.functions.source import FILES, find_file
-from step_runner.model import Builtin, Exec, Function, Local, Place, Problem, Sequence, Spec, Step, type_of
+from step_runner.functions.types import findings, sources
+from step_runner.model import (
+    Builtin,
+    Exec,
+    Function,
+    Local,
+    Place,
+    Problem,
+    Sequence,
+    Spec,
+    Step,
+    ValueType,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from collections.abc import Mapping as MappingOf
 
     from step_runner.errors import ExpressionError
+    from step_runner.model import Parameter
 
 DEEPEST_CALLS = 100
 MOST_PROBLEMS = 1000
+
+EXECUTED = (ValueType.STRING, ValueType.ARRAY, ValueType.STRUCT)
+"""The types of inputs that may hold a text with `$(...)`, which a shell would run."""
 
 
 def check(paths: Iterable[str | os.PathLike[str]], *, missing_functions_may_come: bool = False) -> tuple[Problem, ...]:
@@ -166,7 +184,7 @@ class _FunctionCheck:
         self._node = reading.definition
         self._text = reading.text
         self._lines: list[str] | None = None
-        self._inputs = frozenset(function.spec.inputs)
+        self._inputs = _types(function.spec.inputs)
 
     def run(self) -> Names:
         """Looks at everything in the order of running; returns the names of the outputs."""
@@ -180,7 +198,7 @@ class _FunctionCheck:
 
     def _declared(self) -> Names:
         outputs = self._function.spec.outputs
-        return None if isinstance(outputs, str) else frozenset(outputs)
+        return None if isinstance(outputs, str) else _types(outputs)
 
     def _sequence(self, body: Sequence) -> Names:
         ran: dict[str, Names] = {}
@@ -207,6 +225,7 @@ class _FunctionCheck:
     def _outputs_of(self, step: Step, item: Node, scope: Scope) -> Names:
         for key in ("func", "step", "script", "inputs", "env"):
             self._expressions(child(item, key), scope)
+        self._inputs_in_script(child(item, "script"), scope)
         called = child(item, "func") or child(item, "step") or item
         if isinstance(step.call, Builtin):
             return self._outputs_of_builtin(step, step.call, item, called)
@@ -234,7 +253,7 @@ class _FunctionCheck:
             self._error(called, str(error), warning=isinstance(error, UnknownFunctionError))
             return None
         self._call(step, item, called, spec)
-        return None if cleaned_name(reference.name) == SCRIPT else frozenset(spec.outputs)
+        return None if cleaned_name(reference.name) == SCRIPT or isinstance(spec.outputs, str) else _types(spec.outputs)
 
     def _missing(self, called: Node, message: str) -> None:
         if self._checker.missing_functions_may_come and self._checker.something_ran:
@@ -287,12 +306,26 @@ class _FunctionCheck:
         for scalar in _scalars(node) if node is not None else ():
             if "${{" not in scalar.text:
                 continue
-            paths, errors = read_names(scalar.text)
+            nodes, errors = read_expressions(scalar.text)
             for error in errors:
                 self._error(scalar, _sentence(error), error.span[0])
-            for path in paths:
+            for path in paths_in(nodes):
                 if (complaint := scope.complaint(path)) is not None:
                     self._error(scalar, complaint[1], complaint[0])
+            for finding in (finding for node in nodes for finding in findings(node, scope)):
+                self._error(scalar, finding.message, finding.offset, warning=finding.warning)
+
+    def _inputs_in_script(self, script: Node | None, scope: Scope) -> None:
+        """Warns of the inputs whose text the shell would execute."""
+        if not isinstance(script, Scalar) or "${{" not in script.text:
+            return
+        nodes, _ = read_expressions(script.text)
+        for path in (path for node in nodes for path in sources(node)):
+            kind = scope.kind(path[:2])
+            if len(path) > 1 and path[0][0] == "inputs" and kind is not None and kind.type in EXECUTED:
+                name, offset = path[1]
+                advice = f'write "${name.upper()}" and env: {{{name.upper()}: "${{{{ inputs.{name} }}}}"}}'
+                self._error(script, f'the shell runs $(...) in the input "{name}"; {advice}', offset, warning=True)
 
     def _error(self, node: Node, message: str, offset: int | None = None, *, warning: bool = False) -> None:
         if len(self.problems) < MOST_PROBLEMS:
@@ -304,6 +337,10 @@ class _FunctionCheck:
         if self._lines is None:
             self._lines = self._text.removeprefix("\ufeff").splitlines()
         return place_within(node, offset, self._lines, self._function.file)
+
+
+def _types(parameters: MappingOf[str, Parameter]) -> dict[str, ValueType]:
+    return {name: parameter.type for name, parameter in parameters.items()}
 
 
 def _step_file(path: str | os.PathLike[str]) -> Path:

@@ -295,11 +295,17 @@ class _Struct:
         values: dict[str, Any] = {}
         for key, entry in node.entries.items():
             decode = self._fields.get(key)
-            if decode is None:
+            if decode is None and self._is_foreign(key, node):
+                report.error(entry.key, f'"{key}" means nothing in {label}; {self._cls.foreign[key]}')
+            elif decode is None:
                 self._unknown(key, entry.key, label, report)
             else:
                 values[key] = decode(entry.node, f'"{key}" of {label}', report)
         return values
+
+    def _is_foreign(self, key: str, node: Mapping) -> bool:
+        """Whether another system's key takes the place of ours; beside ours it has no effect."""
+        return key in self._cls.foreign and node.entries.keys().isdisjoint(self._cls.exactly_one)
 
     def _unknown(self, key: str, node: Scalar, label: str, report: Report) -> None:
         if self._strict:
@@ -322,7 +328,7 @@ class _Struct:
         if len(given) > 1:
             second = node.entries[given[1]].key
             report.error(second, f'{label} has both "{given[0]}" and "{given[1]}"; keep one of them')
-        if not given and self._cls.exactly_one:
+        if not given and self._cls.exactly_one and node.entries.keys().isdisjoint(self._cls.foreign):
             report.error(node, f"{label} has {self._cls.without}; add one of them")
         for first, other in self._cls.apart:
             if first in node.entries and other in node.entries:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 SPECIFICATION: Decoder[Specification] = Decoder(Specification | None)
 DEFINITION: Decoder[Definition] = Decoder(Definition)
+DEFINES = frozenset({"exec", "run"})
 RUN_LIST: Decoder[list[RunItem]] = Decoder(RunList)
 
 
@@ -135,17 +136,31 @@ def read_run_list(text: str, *, file: str, directory: str = "") -> Reading:
 
 
 def _check_documents(nodes: tuple[Node, ...], file: str, problems: tuple[Problem, ...]) -> None:
-    message = _wrong_documents(nodes)
-    if message is not None:
+    problem = _both_in_one(nodes, file)
+    if problem is None and (message := _wrong_documents(nodes)) is not None:
         place = place_of(nodes[0], file) if nodes else Place(file=file, line=1, column=1)
-        raise FunctionFileError((*problems, Problem(place=place, message=message)))
+        problem = Problem(place=place, message=message)
+    if problem is not None:
+        raise FunctionFileError((*problems, problem))
+
+
+def _both_in_one(nodes: tuple[Node, ...], file: str) -> Problem | None:
+    """What is wrong where the specification and the definition are one document."""
+    for node in nodes:
+        if isinstance(node, Mapping) and "spec" in node.entries and not DEFINES.isdisjoint(node.entries):
+            first, second = [entry.key for key, entry in node.entries.items() if key == "spec" or key in DEFINES][:2]
+            order = "" if first.text == "spec" else 'begin with "spec" and '
+            advice = f"{order}put a line with --- between them"
+            message = f'"{first.text}" and "{second.text}" stand in one document; {advice}'
+            return Problem(place=place_of(second, file), message=message)
+    return None
 
 
 def _wrong_documents(nodes: tuple[Node, ...]) -> str | None:
     """What is wrong with the documents as a whole, None if they can be a specification and a definition."""
     if not nodes or (len(nodes) == 1 and is_null(nodes[0])):
         return 'the file is empty; write a specification such as "{}", a line with ---, and a definition'
-    defines = [isinstance(node, Mapping) and not {"exec", "run"}.isdisjoint(node.entries) for node in nodes]
+    defines = [isinstance(node, Mapping) and not DEFINES.isdisjoint(node.entries) for node in nodes]
     specifies = [isinstance(node, Mapping) and "spec" in node.entries for node in nodes]
     if len(nodes) == 1 and defines[0]:
         return 'the specification is missing; begin the file with "{}" and a line with ---'

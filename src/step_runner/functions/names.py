@@ -1,4 +1,4 @@
-"""Which names a template uses, read from the tree of its expressions."""
+"""The expressions of a template, and which names they use."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ MOST_ERRORS = 20
 LONGEST_READ_AGAIN = 100_000
 
 
-def read_names(template: str) -> tuple[list[Path], list[ExpressionError]]:
-    """The paths that a template uses, as far as each is known before it is evaluated, and what cannot be read.
+def read_expressions(template: str) -> tuple[list[Node], list[ExpressionError]]:
+    """Return the expressions of a template, and what cannot be read.
 
     After an expression that cannot be read the next one is; at most 20 errors are given, of a template above 100,000
     characters only the first.
@@ -41,7 +41,7 @@ def read_names(template: str) -> tuple[list[Path], list[ExpressionError]]:
     errors: list[ExpressionError] = []
     while len(errors) < MOST_ERRORS:
         try:
-            return _paths_in(template), errors
+            return [piece for piece in parse(template) if not isinstance(piece, str)], errors
         except ExpressionError as error:
             errors.append(error)
             if len(template) > LONGEST_READ_AGAIN:
@@ -58,21 +58,22 @@ def _without(template: str, offset: int) -> str:
     return template[:start] + " " * (end - start) + template[end:]
 
 
-def _paths_in(template: str) -> list[Path]:
-    waiting: list[Node] = [piece for piece in parse(template) if not isinstance(piece, str)]
+def paths_in(nodes: list[Node]) -> list[Path]:
+    """Return the paths that expressions use, as far as each is known before it is evaluated."""
+    waiting = list(nodes)
     paths = []
     while waiting:
         node = waiting.pop()
         if isinstance(node, Name | Attribute | Index):
-            path = _path(node, waiting)
+            path = path_of(node, waiting)
             paths.extend([path] if path else [])
         else:
             waiting.extend(_parts(node))
     return paths
 
 
-def _path(node: Node, waiting: list[Node]) -> Path:
-    """The path that ends in a node; what has to be evaluated for it is put to what is waiting."""
+def path_of(node: Node, waiting: list[Node]) -> Path:
+    """Return the path that ends in a node; what has to be evaluated for it is put to what is waiting."""
     parts: list[tuple[str, int]] = []
     while isinstance(node, Attribute | Index):
         if isinstance(node, Attribute):

@@ -27,9 +27,15 @@ def place_within(node: Scalar, offset: int, lines: Sequence[str], file: str) -> 
     same_word = re.compile(re.escape(word.group()))
     skipped = len(same_word.findall(node.text, 0, offset))
     for number in range(node.line, min(node.last_line, len(lines)) + 1):
-        first = node.column - 1 if number == node.line else 0
+        first = _first_column(node, lines[number - 1]) if number == node.line else 0
         for found in same_word.finditer(lines[number - 1], first):
             if skipped == 0:
                 return Place(file=file, line=number, column=found.start() + 1)
             skipped -= 1
     return place_of(node, file)
+
+
+def _first_column(node: Scalar, line: str) -> int:
+    """Where a value begins in its first line; of a block scalar only `|` or `>` stands there."""
+    first = node.column - 1
+    return len(line) if line[first : first + 1] in ("|", ">") else first

@@ -53,6 +53,8 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     exactly_one: ClassVar[tuple[str, ...]] = ()
     without: ClassVar[str] = ""
     """What a mapping has that has none of `exactly_one`, for a message."""
+    foreign: ClassVar[Mapping[str, str]] = {}
+    """Keys of other systems that mean one of `exactly_one`, with what to write instead."""
     apart: ClassVar[tuple[tuple[str, str], ...]] = ()
     rules: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     """JSON Schema for those of the complaints that it can express."""
@@ -193,6 +195,12 @@ class RunItem(Written, frozen=True, kw_only=True):
 
     exactly_one = ("func", "step", "script", "action")
     without = 'neither "func" nor "script"'
+    foreign = {
+        "run": 'write "script"',
+        "command": 'write "script"',
+        "commands": 'write "script: |" and the commands on the lines below it',
+        "uses": 'write "func" with a reference such as "URL@REVISION"; GitHub actions are not supported',
+    }
     apart = (("script", "inputs"),)
 
     name: Annotated[
@@ -203,7 +211,10 @@ class RunItem(Written, frozen=True, kw_only=True):
     step: Called = UNSET
     script: Annotated[
         FilledText | UnsetType,
-        _about("Shell commands, run by bash, or by sh where there is no bash.", advice="write a command"),
+        _about(
+            "Shell commands, run by bash, or by sh where there is no bash.",
+            advice='write "script: |" and the commands on the lines below it',
+        ),
     ] = UNSET
     action: Annotated[
         Any | UnsetType,
@@ -348,6 +359,11 @@ class Definition(Written, frozen=True, kw_only=True):
 
     exactly_one = ("exec", "run")
     without = 'neither "exec" nor "run"'
+    foreign = {
+        "steps": 'write "run"',
+        "script": 'write "run:" and below it "- name: NAME" with the script',
+        "jobs": 'write "run" with the steps of one job',
+    }
 
     env: Annotated[
         dict[Name, EnvText] | None,

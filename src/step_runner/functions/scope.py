@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from step_runner.functions.schema import meant
+from step_runner.functions.types import STRING, STRUCT, Kind
 
 if TYPE_CHECKING:
     from step_runner.functions.names import Path
+    from step_runner.model import ValueType
 
 CONTEXTS = (
     "env",
@@ -24,8 +26,8 @@ CONTEXTS = (
     "vars",
     "work_dir",
 )
-Names: TypeAlias = frozenset[str] | None
-"""Names that are known to exist, None if that cannot be known."""
+Names: TypeAlias = "Mapping[str, ValueType] | None"
+"""Names that are known to exist, with the declared types; None if they cannot be known."""
 Complaint: TypeAlias = tuple[int, str]
 """An offset in a template, and what is wrong there."""
 
@@ -47,6 +49,22 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         if context == "inputs":
             return self._input_complaint(*following[0])
         return self._step_complaint(following) if context == "steps" else None
+
+    def kind(self, path: Path) -> Kind | None:
+        """Return what is known of the type of a path's value."""
+        names = [name for name, _ in path]
+        match names:
+            case ["env" | "vars" | "job" | "inputs" | "steps"] | ["steps", _] | ["steps", _, "outputs"]:
+                return STRUCT
+            case ["env" | "vars" | "job", _]:
+                return STRING
+            case ["inputs", name] if self.inputs is not None and name in self.inputs:
+                return Kind(self.inputs[name], declared=True)
+            case ["steps", step, "outputs", name] if (outputs := self.steps.get(step)) is not None and name in outputs:
+                return Kind(outputs[name])
+            case [context] if context in CONTEXTS:
+                return STRING
+        return None
 
     def _input_complaint(self, name: str, start: int) -> Complaint | None:
         if self.inputs is None or name in self.inputs:

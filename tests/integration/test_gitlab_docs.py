@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,7 +10,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from tests.integration.conftest import ROOT
+from tests.support.gateway import Gateway, starting
+from tests.support.server import Server
+
+from step_runner.api.client import Client
+from step_runner.model import RunRequest, Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,3 +56,33 @@ def test_the_pipelines_run(project: Project, number: int, line: str) -> None:
     ended = project.run("deploy")
     assert ended.returncode == 0, ended.stdout
     assert line in ended.stdout
+
+
+def test_run_keyword_of_the_page_runs_through_a_proxy(temporary: str, tmp_path: Path) -> None:
+    """This plays GitLab Runner's part: it puts the list of `run:` behind an empty specification."""
+    (job,) = [job for job in yaml.safe_load(blocks("yaml")[2]).values() if "run" in job]
+    (tmp_path / "functions/greet").mkdir(parents=True)
+    (tmp_path / "functions/greet/func.yml").write_text(blocks("yaml")[3])
+    server = Server(temporary)
+    gateway = Gateway(
+        f"{temporary}/g.sock", starting(sys.executable, "-m", "step_runner", "proxy", "--socket", server.path)
+    )
+    with Client(f"{temporary}/g.sock") as client:
+        client.run(RunRequest(id="1", steps=f"{{}}\n---\n{json.dumps({'run': job['run']})}", work_dir=str(tmp_path)))
+        assert b"\nhello Ada\n" in b"".join(client.follow("1"))
+        assert client.status("1").status is Status.SUCCESS
+        client.close("1")
+    server.close()
+    assert set(gateway.close()) == {0}
+
+
+def test_links_of_the_page_lead_somewhere() -> None:
+    """Those to files and headings of this project; those to GitLab's pages are GitLab's."""
+    headings = {
+        re.sub(r"[^\w -]", "", line.lower()).strip().replace(" ", "-") for line in PAGE.splitlines() if line[:1] == "#"
+    }
+    for link in re.findall(r"\]\(([^)]+)\)", PAGE):
+        path, _, heading = link.partition("#")
+        if not link.startswith("https://docs.gitlab.com/"):
+            assert (ROOT / "docs" / path).exists(), link
+            assert path or heading in headings, link

@@ -59,18 +59,14 @@ def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[str], obj
 @contextlib.contextmanager
 def on_suspend(before: Callable[[], object]) -> Iterator[None]:
     """In this block, have SIGTSTP stop all that runs, then this process, after `before` was called."""
-    if sys.platform == "win32":
-        yield
-        return
-    if signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN:
-        yield
-        return
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTSTP, _suspend, before)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGTSTP, _suspend, before)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGTSTP)
+        if sys.platform != "win32":
+            loop.remove_signal_handler(signal.SIGTSTP)
 
 
 if sys.platform != "win32":

@@ -105,8 +105,7 @@ class _Session:
             return 127 if isinstance(error, FileNotFoundError) else 126
         ended = self._command.wait()
         self._running = self._roundup
-        _report(ended)
-        _report(self._roundup.run())
+        _report(ended.beside(self._roundup.run(), ended.duration))
         if self._request.at is not None:
             ignore(STOP_SIGNALS)
         if ended.cause is Cause.CANCELLED and self._stopped_by is not None:

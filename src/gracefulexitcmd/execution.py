@@ -149,6 +149,7 @@ class Execution:
     def _stopped(self, grace: float, hurried: str | None) -> None:
         if self._run is None and not self._may_be_skipped:
             self._grace = min(self._grace, grace)
+            self._ladder = self._ladder._replace(hurried=self._ladder.hurried or hurried)
         elif self.exit is None:
             self._count_first()
             self._apply(self._ladder.stopped(clock.now(), grace, hurried=hurried))

@@ -136,6 +136,7 @@ def test_the_ending_gives_times_from_the_first_signal_on() -> None:
         status=-9,
         duration=12.5,
         forced=True,
+        hurried="second Ctrl-C",
         signals=(SignalSent("SIGTERM", 10.0, 2), SignalSent("SIGCONT", 10.0, 2), SignalSent("SIGKILL", 12.0, 1)),
         census=(
             EndedProcess(7, ("sh",), "leader", "SIGTERM"),
@@ -154,6 +155,7 @@ def test_the_ending_gives_times_from_the_first_signal_on() -> None:
         'job "a" has ended: cancelled',
         'step "build": SIGTERM to 2 processes, SIGCONT to 2 processes, SIGKILL to 1 process after 2.0 s; '
         "ended after 2.5 s",
+        "killed at once: second Ctrl-C",
         f"had to be killed: sleep 'a b' {'x' * 45}... (pid 8)",
         "could not be ended: a process without a name (pid 9)",
     ]

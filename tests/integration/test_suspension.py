@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -19,10 +20,11 @@ from tests.support.shell import PROMPT, Shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 if sys.platform == "win32":
     pytest.skip("no job control", allow_module_level=True)
+
+PORTABLE = Path(__file__).parents[1] / "programs" / "portable.py"
 
 KINDS = ("run", "ci", "gracefulexitcmd")
 
@@ -54,6 +56,8 @@ def start(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Calla
             case "run":
                 timeout = [f"--timeout={options[options.index('--timeout') + 1]}"] if "--timeout" in options else []
                 shell.start(*python, "step_runner", "run", "run.yml", "--graceful-exit-delay", f"{grace}s", *timeout)
+            case "one process":
+                shell.start(sys.executable, str(PORTABLE), "run", "run.yml")
             case "ci":
                 if "--timeout" in options:
                     pytest.skip("ci has no timeout of its own")
@@ -70,12 +74,13 @@ def _states(processes: list[psutil.Process]) -> set[str]:
     return {process.status() for process in processes}
 
 
+@pytest.mark.parametrize("start", [*KINDS, "one process"], indirect=True)
 def test_ctrl_z_stops_and_fg_continues_everything(start: Callable[..., None], shell: Shell) -> None:
     """The program itself, its worker, and all of the job, in whatever session it is, and if it ignores SIGTSTP."""
     start(
         "trap '' TSTP; setsid sleep 1000 & sleep 1000 & trap 'echo cleaned; exit' TERM; echo ready; while :; do :; done"
     )
-    assert len(shell.processes()) >= 4
+    assert len(shell.processes()) >= 3
     assert _states(shell.suspend()) == {psutil.STATUS_STOPPED}
     shell.type("fg\n")
     while psutil.STATUS_STOPPED in _states(shell.processes()):

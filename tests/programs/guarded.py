@@ -44,7 +44,8 @@ def work(front_is_gone):
 
 def killed(number, left):
     census = () if left is None else left.census
-    say(f"killed {number} {sorted({each.ended_by for each in census})}")
+    hurried = "" if left is None or left.hurried is None else f" {left.hurried}"
+    say(f"killed {number} {sorted({each.ended_by for each in census})}{hurried}")
 
 
 sys.exit(guarded(work, GRACE, killed))

@@ -73,7 +73,7 @@ def guarded(work: Work, grace: float, killed: Killed, *, suspends: bool = False)
     to_worker, to_front = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # A signal that comes before the handlers are there would end the front alone. What the caller has blocked, and we
     # have inherited, is unblocked with it: whoever started us wants to be able to stop us.
-    signal.pthread_sigmask(signal.SIG_SETMASK, FORWARDED)
+    signal.pthread_sigmask(signal.SIG_SETMASK, (*FORWARDED, signal.SIGTSTP))
     worker = os.fork()
     if worker != 0:
         os.close(front_is_gone)
@@ -144,6 +144,8 @@ class _Front:
         _, status = os.waitpid(self._worker, 0)
         code = os.waitstatus_to_exitcode(status)
         self._left_behind.suspicious = code < 0
+        if self._request.hurried is not None:
+            self._roundup.cancel(grace=0, hurried=self._request.hurried)
         with self._copies.read_on():
             left = None if self._left_behind.surely_empty() else self._roundup.run()
         if self._request.at is not None:

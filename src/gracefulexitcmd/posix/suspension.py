@@ -52,6 +52,7 @@ class Suspension:
     def stop(self) -> None:
         """Stop this process until SIGCONT, unless that came meanwhile."""
         stop_by_default(lambda: self.wanted)
+        self.wanted = False
 
     def _continued(self, *_: object) -> None:
         self.wanted = False

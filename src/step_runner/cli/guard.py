@@ -76,6 +76,8 @@ def _tell(number: int, left: Exit | None) -> None:
     named = number in signal.Signals.__members__.values()
     name = signal.Signals(number).name if named else f"signal {number}"
     click.echo(f"Error: {name} killed the process that ran the jobs: all of them have ended", err=True)
+    if left is not None and left.hurried is not None:
+        click.echo(f"Killed at once: {left.hurried}", err=True)
     for process in left.census if left is not None else ():
         how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"
         click.echo(f"{how}: {process.program} (pid {process.pid}): {process.command}", err=True)

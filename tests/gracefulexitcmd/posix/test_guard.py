@@ -162,6 +162,20 @@ def test_when_the_worker_is_killed_what_it_has_started_can_clean_up(
     assert cleaned.read_text() == "done\n"
 
 
+def test_sigquit_hurries_what_a_killed_worker_has_left(
+    guarded: Callable[..., Guarded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it comes just before the worker's end is noticed; repeats of another signal change nothing."""
+    monkeypatch.setenv("GRACE", str(10 * LONG))
+    process = guarded("starts", "sh", "-c", "trap '' TERM; echo ready; while :; do :; done")
+    assert process.line() == "ready"
+    process.worker.kill()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+        process.front.send_signal(number)
+    assert process.end() == 128 + signal.SIGKILL
+    assert process.line() == f"killed {int(signal.SIGKILL)} ['SIGKILL'] SIGQUIT"
+
+
 def test_when_the_worker_is_killed_nothing_is_left(guarded: Callable[..., Guarded], crowd: Crowd) -> None:
     process = guarded("starts", "sh", "-c", crowd.script())
     assert process.line() == "ready"

@@ -224,6 +224,27 @@ def test_prototext(run: Run, tmp_path: Path) -> None:
     assert 'string_value: "Ada"' in (tmp_path / "step-results.txtpb").read_text()
 
 
+@pytest.mark.parametrize("results_format", ["json", "prototext"])
+def test_results_hold_environment_that_is_not_utf_8(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results_format: str
+) -> None:
+    """A byte that no text can hold becomes a question mark, and nothing fails."""
+    monkeypatch.setenv("BAD", "a\udcff")
+    options = ("--step-results-file", "results", "--step-results-format", results_format)
+    assert run("greet", "--inputs", "name=Ada", *options).status == 0
+    assert '"a?"' in (tmp_path / "results").read_text()
+
+
+def test_value_too_deep_for_prototext_is_told(run: Run, tmp_path: Path) -> None:
+    """Only the file is not written: the run is what it was."""
+    value = "[" * 99 + "]" * 99
+    (tmp_path / "a.yml").write_text(script(f'echo \'{{"name": "a", "value": {value}}}\' > ${{{{ output_file }}}}'))
+    ended = run("a.yml", "--write-steps-results", "--step-results-format", "prototext")
+    assert ended.status == 0
+    sentence = "a value is nested too deeply for protobuf: choose the format json"
+    assert f"Error: writing the step results to step-results.txtpb: {sentence}\n" in ended.stderr
+
+
 @pytest.mark.parametrize(("debug", "written"), [("true", True), ("1", True), ("false", False), ("", False)])
 def test_debugging_turns_the_result_tree_on(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debug: str, written: bool

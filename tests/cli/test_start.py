@@ -266,3 +266,10 @@ def test_the_step_is_named_after_the_file_and_called_by_its_absolute_path(
     specification, definition = yaml.safe_load_all(_steps(path, {}))
     assert specification == {}
     assert definition == {"run": [{"name": name, "func": str(tmp_path / path)}]}
+
+
+def test_text_that_is_not_utf_8_is_refused(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+    """The wire carries UTF-8 alone, so the client says which text it cannot send."""
+    ended = command("start", str(step_file("true")), "--env", "A=x\udcff", "--socket", server.path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "Error: 'x\\udcff' is not valid UTF-8: a server takes no other text\n"

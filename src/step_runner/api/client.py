@@ -11,7 +11,7 @@ import grpc
 from step_runner.api import convert
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.api.pb.step_pb2_grpc import StepRunnerStub
-from step_runner.errors import StepRunnerError
+from step_runner.errors import InputError, StepRunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +88,8 @@ class Client:
             yield
         except grpc.RpcError as error:
             raise StepRunnerError(self._reason(error)) from error
+        except UnicodeEncodeError as error:
+            raise InputError(f"{str(error.object)!a} is not valid UTF-8: a server takes no other text") from None
         self._was_there = True
 
     def _reason(self, error: grpc.RpcError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from google.protobuf import json_format, text_format
+from google.protobuf.message import DecodeError
 from msgspec import UNSET
 
 from step_runner.api.pb import step_pb2 as pb
@@ -57,9 +58,15 @@ def read_function(text: str, *, file: str, directory: str = "") -> Function:
 
 
 def result_text(json: str) -> str:
-    """A step result in text form, from its JSON form."""
-    message = json_format.Parse(json, pb.StepResult())
-    return text_format.MessageToString(message, as_utf8=True)
+    """Return a step result in text form, from its JSON form; what is not UTF-8 in it becomes `?`.
+
+    Raises InputError for values that are nested deeper than protobuf allows: it counts 100 messages.
+    """
+    try:
+        message = json_format.Parse(json.encode(errors="replace"), pb.StepResult())
+        return text_format.MessageToString(message, as_utf8=True)
+    except (json_format.ParseError, DecodeError) as error:
+        raise InputError("a value is nested too deeply for protobuf: choose the format json") from error
 
 
 def _sentence(error: text_format.ParseError) -> str:

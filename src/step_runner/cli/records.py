@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from step_runner.errors import InputError
+
 if TYPE_CHECKING:
     from step_runner.jobs.local import LocalResult
 
@@ -71,7 +73,12 @@ def write(records: Records, result: LocalResult) -> None:
         _write("report", records.report, report.text(report.run_record(result)))
     if records.results is not None and result.result is not None:
         json = report.text(report.result_tree(result.result))
-        _write("step results", records.results, _formatted(json, records.results_format))
+        try:
+            content = _formatted(json, records.results_format)
+        except InputError as error:
+            _tell("step results", records.results, str(error))
+        else:
+            _write("step results", records.results, content)
 
 
 def _formatted(json: str, results_format: str) -> str:
@@ -88,6 +95,9 @@ def _write(what: str, path: str, content: str) -> None:
     try:
         report.write(path, content)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        with contextlib.suppress(OSError):  # nobody reads it any more
-            click.echo(f"Error: writing the {what} to {path}: {reason}", err=True)
+        _tell(what, path, (error.strerror or str(error)).lower())
+
+
+def _tell(what: str, path: str, reason: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        click.echo(f"Error: writing the {what} to {path}: {reason}", err=True)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
 from gracefulexitcmd.exit import Cause, EndedProcess, Exit, Holder, SignalSent
+from gracefulexitcmd.reason import Reason, Why
 from gracefulexitcmd.roundup import Roundup, contain
 from gracefulexitcmd.sequence import Stage, To
 from gracefulexitcmd.system import Container
@@ -40,10 +41,12 @@ __all__ = [
     "Exit",
     "Holder",
     "OrphanReaper",
+    "Reason",
     "Roundup",
     "SignalSent",
     "Stage",
     "To",
+    "Why",
     "contain",
 ]
 

@@ -146,7 +146,7 @@ def _report(ended: Exit) -> None:
     for process in ended.census:
         if process.killed or process.ended_by is None:
             how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"
-            print(f"gracefulexitcmd: {how}: {process.command} (pid {process.pid})", file=sys.stderr)
+            print(f"gracefulexitcmd: {how}: {process.command} (pid {process.pid}){process.reason}", file=sys.stderr)
     for holder in ended.holders:
         print(f"gracefulexitcmd: holds the output: {holder.command} (pid {holder.pid})", file=sys.stderr)
 

@@ -8,6 +8,10 @@ import re
 import shlex
 import signal
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gracefulexitcmd.reason import Why
 
 
 class Cause(enum.StrEnum):
@@ -43,7 +47,8 @@ class EndedProcess:
 
     `found` says how it was known to belong to the command (`leader`, `group`; on Windows `leader`, `job`). `ended_by`
     is the last signal that it was sent before it was gone, None when it could not be ended. `name` is that of its
-    program where it has given itself a title, from which it cannot be told.
+    program where it has given itself a title, from which it cannot be told. `why` says why it had not ended by itself
+    when it was killed, None where nothing tells.
     """
 
     pid: int
@@ -51,6 +56,7 @@ class EndedProcess:
     found: str
     ended_by: str | None
     name: str = ""
+    why: Why | None = None
 
     @property
     def program(self) -> str:
@@ -64,6 +70,11 @@ class EndedProcess:
     def command(self) -> str:
         """Its command line, as it can be shown."""
         return printable(shlex.join(self.argv))
+
+    @property
+    def reason(self) -> str:
+        """Why it had to be killed, to be put behind its name; empty where nothing tells."""
+        return "" if self.why is None else f": it {self.why}"
 
     @property
     def killed(self) -> bool:

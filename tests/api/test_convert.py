@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gracefulexitcmd import Cause, EndedProcess, Exit, SignalSent
+from gracefulexitcmd import Cause, EndedProcess, Exit, Reason, SignalSent, Why
 from step_runner.api import convert
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.errors import InputError
@@ -18,7 +18,7 @@ ENDED = Exit(
     signals=(SignalSent("SIGTERM", 0.25, 2), SignalSent("SIGKILL", 2.25, 1)),
     census=(
         EndedProcess(12, ("sh", "-c", "x"), "leader", "SIGTERM"),
-        EndedProcess(13, ("sshd: x y",), "group", None, "sshd"),
+        EndedProcess(13, ("sshd: x y",), "group", None, "sshd", Why(Reason.IN_KERNEL, "nfs_wait")),
     ),
     hurried="second Ctrl-C",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd import Cause, EndedProcess, Exit, SignalSent
+from gracefulexitcmd import Cause, EndedProcess, Exit, Reason, SignalSent, Why
 from step_runner.cli.ending import ending
 from step_runner.model import ErrorKind, JobStatus, Status, Termination
 
@@ -140,7 +140,7 @@ def test_the_ending_gives_times_from_the_first_signal_on() -> None:
         signals=(SignalSent("SIGTERM", 10.0, 2), SignalSent("SIGCONT", 10.0, 2), SignalSent("SIGKILL", 12.0, 1)),
         census=(
             EndedProcess(7, ("sh",), "leader", "SIGTERM"),
-            EndedProcess(8, ("sleep", "a  b", "x" * 100), "group", "SIGKILL"),
+            EndedProcess(8, ("sleep", "a  b", "x" * 100), "group", "SIGKILL", why=Why(Reason.BLOCKED, "SIGTERM")),
             EndedProcess(9, (), "group", None),
         ),
     )
@@ -156,7 +156,7 @@ def test_the_ending_gives_times_from_the_first_signal_on() -> None:
         'step "build": SIGTERM to 2 processes, SIGCONT to 2 processes, SIGKILL to 1 process after 2.0 s; '
         "ended after 2.5 s",
         "killed at once: second Ctrl-C",
-        f"had to be killed: sleep 'a b' {'x' * 45}... (pid 8)",
+        f"had to be killed: sleep 'a b' {'x' * 45}... (pid 8): it blocked SIGTERM",
         "could not be ended: a process without a name (pid 9)",
     ]
 

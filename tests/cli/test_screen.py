@@ -199,7 +199,7 @@ def test_the_seconds_left_are_counted_down_and_a_second_ctrl_c_kills_at_once(
     shown.type(b"\x03")
     assert shown.finish() == 130
     assert b"\nKilled at once: second Ctrl-C\n" in shown.output
-    assert re.search(rb"Ended 1 process that ignored SIGTERM: \w+ \(pid \d+\)\n", shown.output)
+    assert re.search(rb"Ended 1 process that handled SIGTERM, but had not finished: \w+ \(pid \d+\)\n", shown.output)
 
 
 def test_ctrl_c_is_heard_while_a_step_writes_without_end(console: Callable[..., Console]) -> None:

@@ -102,7 +102,10 @@ def test_first_process_of_a_container_reaps_and_passes_signals_on() -> None:
         assert process.wait() == 7
 
 
-KILLED = r"gracefulexitcmd: killed at once: {}\ngracefulexitcmd: ended by SIGKILL: .*ignore_term\.py \(pid \d+\)\n"
+KILLED = (
+    r"gracefulexitcmd: killed at once: {}\n"
+    r"gracefulexitcmd: ended by SIGKILL: .*ignore_term\.py \(pid \d+\): it ignored SIGTERM\n"
+)
 
 
 def test_second_ctrl_c_kills_at_once_and_is_reported(program: Callable[..., list[str]]) -> None:
@@ -135,7 +138,7 @@ def test_who_had_to_be_killed_is_named(program: Callable[..., list[str]]) -> Non
         process.send_signal(signal.SIGQUIT)
         _, errors = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
-    assert re.search(r"gracefulexitcmd: ended by SIGKILL: .+ \(pid \d+\)\n", errors)
+    assert re.search(r"gracefulexitcmd: ended by SIGKILL: .+ \(pid \d+\): it ignored SIGTERM\n", errors)
 
 
 def test_timeout_ends_the_command() -> None:
@@ -148,7 +151,8 @@ def test_command_that_ignores_its_timeout_is_killed() -> None:
     argv = [*ignoring, *MODULE, "--timeout", "100ms", "--grace", "0", "--", "sleep", "1000"]
     ended = subprocess.run(argv, capture_output=True, text=True)
     assert ended.returncode == 128 + signal.SIGKILL
-    assert re.fullmatch(r"gracefulexitcmd: ended by SIGKILL: .*sleep.* \(pid \d+\)\n", ended.stderr)
+    killed = r"gracefulexitcmd: ended by SIGKILL: .*sleep.* \(pid \d+\): it ignored SIGTERM\n"
+    assert re.fullmatch(killed, ended.stderr)
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ async def test_process_that_was_gone_too_soon_to_be_asked_is_named_all_the_same(
 
     monkeypatch.setattr(execs, "AsyncCmd", Ended)
     await start(manager, script("true"))
-    assert b"Ended 1 process that ignored SIGTERM: unknown (pid 7)\n" in await log(manager)
+    assert b"Ended 1 process by force: unknown (pid 7)\n" in await log(manager)
     assert manager.status("1").status is Status.CANCELLED
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.posix import linux, process_table
+from gracefulexitcmd.posix import linux, process_table, status
 from gracefulexitcmd.posix.targets import Targets
+from gracefulexitcmd.reason import Reason, Why
 from gracefulexitcmd.sequence import To
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ LOOK_AGAIN = 0.01
 
 MOST_LOOKS = 10
 """Looks in a row at processes that are gone, with others in their place, before they can be waited for."""
+
+
+MOST_EXPLAINED = 200
+"""Processes of which is read why they have not ended: SIGKILL must not wait for long."""
 
 
 class _Found(NamedTuple):
@@ -50,9 +55,12 @@ class Members:
         self._found: dict[int, _Found] = {}
         self._last_signal: dict[int, str] = {}
         self._stage: Stage | None = None
+        self._asked: str | None = None
+        self._why: dict[int, Why] = {}
         self._told_at = 0
         self._alive: set[int] = set()
         self._unseen = False
+        self._born: set[int] = set()
         self._pidfds: set[int] = set()
 
     @property
@@ -78,27 +86,30 @@ class Members:
 
     def terminate(self, stage: Stage) -> None:
         """Send the signal to those that the stage is for, then SIGCONT: a stopped process must be able to act."""
-        self._stage = stage
-        self._told_at = process_table.now()
+        self._stage, self._born = stage, set()
+        if stage.signal is not signal.SIGKILL:
+            self._asked, self._told_at = stage.signal.name, process_table.now()
         sent_at = clock.now()
         counted = [found.process for pid, found in self._found.items() if pid in self._alive]
         if stage.signal is signal.SIGKILL:
-            self._name_anew(counted)
+            told = self._told(stage.to)
+            self._explain([process for process in counted if process.pid in told])
         for number in _signals(stage):
             self._targets.signal(number, counted, stage.to)
         with contextlib.suppress(OSError):
             self._signal_uncounted(stage)
+        told = self._told(stage.to) - self._born
         for number in _signals(stage):
-            self._note(number, sent_at, stage.to)
+            self._note(number, sent_at, told)
 
     def kill(self) -> None:
         """Send SIGKILL to everybody."""
         members = self._look()
-        self._name_anew(members or ())
+        self._explain(members or ())
         sent_at = clock.now()
         self._targets.kill(members or ())
         if members != []:
-            self._note(signal.SIGKILL, sent_at, To.ALL)
+            self._note(signal.SIGKILL, sent_at, self._alive)
 
     def watch(self, *, kill: bool) -> bool:
         """Have it told when those who are left have ended; False when nobody is left.
@@ -113,6 +124,7 @@ class Members:
                 return False
             if kill:
                 self._targets.kill(members or ())
+                self._note_late(members or ())
                 self._last_signal.update(dict.fromkeys(self._alive, "SIGKILL"))
             else:
                 self._terminate_late(members or ())
@@ -143,15 +155,25 @@ class Members:
         What a process started to clean up, and what ended by itself, did not have to be ended.
         """
         return tuple(
-            EndedProcess(pid, argv, how, None if pid in self._alive else self._last_signal.get(pid), name)
+            EndedProcess(
+                pid, argv, how, None if pid in self._alive else self._last_signal.get(pid), name, self._why.get(pid)
+            )
             for pid, (_, argv, name, how) in self._found.items()
             if pid in self._last_signal or pid in self._alive
         )
 
     def _signal_uncounted(self, stage: Stage) -> None:
-        """Those in the group have had their signal with it; the others are found only by looking everywhere."""
-        uncounted = [process for process in self._targets.members() if process.pid not in self._found]
+        """Those in the group have had their signal with it; the others are found only by looking everywhere.
+
+        Who was born into the group since then has had none.
+        """
+        members = self._targets.members()
+        uncounted = [process for process in members if process.pid not in self._found]
         self._count(uncounted)
+        living = {process.pid for process in members}
+        grouped = [process for process in uncounted if self._targets.part(process) in stage.to & To.GROUP]
+        if stage.signal is not signal.SIGKILL:
+            self._born = {process.pid for process in grouped if not self._was_there(process, living)}
         for number in _signals(stage):
             self._targets.signal_each(number, uncounted, stage.to)
 
@@ -174,13 +196,17 @@ class Members:
         return found.pid not in self._last_signal and self._missed(found, living)
 
     def _missed(self, found: linux.Process, living: Collection[int]) -> bool:
+        """Whether it should have had the stop signal; whatever was born later is there to clean up."""
+        return self._targets.how(found) == "suspected" or self._was_there(found, living)
+
+    def _was_there(self, found: linux.Process, living: Collection[int]) -> bool:
         """Whether it was there before the stop signal, as far as the clock of start times can tell.
 
         Of those born at that moment only who has lost its parent was: who is told and starts something to clean up
-        waits for it. Whatever was born later is there to clean up.
+        waits for it.
         """
         at_the_moment = found.start_time == self._told_at and found.parent not in living
-        return self._targets.how(found) == "suspected" or found.start_time < self._told_at or at_the_moment
+        return found.start_time < self._told_at or at_the_moment
 
     def _look(self) -> list[linux.Process] | None:
         """Who is left, None where that cannot be told.
@@ -204,9 +230,17 @@ class Members:
                 self._found[process.pid] = _Found(process, *_named(process.pid), self._targets.how(process))
                 self._alive.add(process.pid)
 
-    def _name_anew(self, members: Iterable[linux.Process]) -> None:
-        """Say what is killed now: who was counted between fork and exec is another program since."""
-        for member in members if process_table.has_proc else ():
+    def _explain(self, members: Sequence[linux.Process]) -> None:
+        """Note what is killed now and why: who was counted between fork and exec is another program since."""
+        if not process_table.has_proc:
+            return
+        self._note_late(members)
+        for member in members[:MOST_EXPLAINED]:
+            if member.pid in self._last_signal and self._targets.may_end(member):
+                sent = signal.Signals[self._last_signal[member.pid]]
+                if sent is not signal.SIGKILL and (why := status.why(status.tasks(member.pid), sent)) is not None:
+                    self._why[member.pid] = why
+        for member in members:
             argv, name = _named(member.pid)
             if argv:
                 self._found[member.pid] = self._found[member.pid]._replace(argv=argv, name=name)
@@ -217,8 +251,13 @@ class Members:
             return set(self._alive)
         return {pid for pid in self._alive if self._targets.part(self._found[pid].process) & to}
 
-    def _note(self, number: signal.Signals, at: float, to: To) -> None:
-        told = self._told(to)
+    def _note_late(self, members: Iterable[linux.Process]) -> None:
+        """Note those that are killed without a signal before: they started after it."""
+        for one in members if process_table.has_proc and self._asked is not None else ():
+            if one.pid not in self._last_signal and one.start_time >= self._told_at:
+                self._why[one.pid] = Why(Reason.LATE, str(self._asked))
+
+    def _note(self, number: signal.Signals, at: float, told: Collection[int]) -> None:
         if number is not signal.SIGCONT:
             self._last_signal.update(dict.fromkeys(told, number.name))
         self.signals.append(SignalSent(number.name, at - self.started_at, len(told)))

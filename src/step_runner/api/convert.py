@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gracefulexitcmd import Cause, EndedProcess, Exit, SignalSent
+from gracefulexitcmd import Cause, EndedProcess, Exit, Reason, SignalSent, Why
 from gracefulexitcmd.exit import exit_code
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.errors import InputError
@@ -134,6 +134,8 @@ def _set_termination(message: pb.Termination, termination: Termination, detail: 
         argv = [_shortened(word, detail.word) for word in process.argv[: detail.words]]
         named = message.census.add(pid=process.pid, argv=argv, found=process.found, ended_by=process.ended_by or "")
         named.name = _shortened(process.name, detail.word)
+        if process.why is not None:
+            named.reason, named.detail = process.why
     _set_seconds(message.duration, ended.duration)
 
 
@@ -150,11 +152,24 @@ def _termination(message: pb.Termination) -> Termination:
                 SignalSent(sent.name, _total_seconds(sent.after), sent.processes) for sent in message.signals
             ),
             census=tuple(
-                EndedProcess(process.pid, tuple(process.argv), process.found, process.ended_by or None, process.name)
+                EndedProcess(
+                    process.pid,
+                    tuple(process.argv),
+                    process.found,
+                    process.ended_by or None,
+                    process.name,
+                    _why(process),
+                )
                 for process in message.census
             ),
         ),
     )
+
+
+def _why(process: pb.EndedProcess) -> Why | None:
+    """Why it had not ended; None too where a newer server gives a reason that is not known here."""
+    known = process.reason in list(Reason)
+    return Why(Reason(process.reason), process.detail) if known else None
 
 
 def _shortened(text: str, longest: int) -> str:

@@ -89,9 +89,9 @@ def _force(ended: Exit) -> Iterator[str]:
         yield "no force was needed"
     for process in ended.census:
         if process.killed:
-            yield f"had to be killed: {_named(process)}"
+            yield f"had to be killed: {_named(process)}{process.reason}"
         elif process.ended_by is None:
-            yield f"could not be ended: {_named(process)}"
+            yield f"could not be ended: {_named(process)}{process.reason}"
 
 
 def _named(process: EndedProcess) -> str:

@@ -80,4 +80,4 @@ def _tell(number: int, left: Exit | None) -> None:
         click.echo(f"Killed at once: {left.hurried}", err=True)
     for process in left.census if left is not None else ():
         how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"
-        click.echo(f"{how}: {process.program} (pid {process.pid}): {process.command}", err=True)
+        click.echo(f"{how}: {process.program} (pid {process.pid}): {process.command}{process.reason}", err=True)

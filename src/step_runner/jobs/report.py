@@ -126,6 +126,7 @@ def _termination(termination: Termination) -> Json:
                 "argv": list(process.argv),
                 "found": process.found,
                 "endedBy": process.ended_by,
+                **({} if process.why is None else {"reason": process.why.reason, "detail": process.why.detail}),
             }
             for process in ended.census
         ],

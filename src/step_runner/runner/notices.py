@@ -48,13 +48,23 @@ def hurried(reason: str) -> str:
 
 def ended(exit_: Exit) -> tuple[str, ...]:
     """The lines for the end: who needed force, and who could not be ended at all."""
-    signal = exit_.signals[0].name if exit_.signals else "SIGTERM"
-    killed = [process for process in exit_.census if process.killed]
-    left = [process for process in exit_.census if process.ended_by is None]
+    killed = _by_reason(process for process in exit_.census if process.killed)
+    left = _by_reason(process for process in exit_.census if process.ended_by is None)
     return (
-        *([f"Ended {_count(len(killed))} that ignored {signal}: {_names(killed)}"] if killed else []),
-        *([f"Could not end {_count(len(left))}: {_names(left)}"] if left else []),
+        *(
+            f"Ended {_count(len(those))}{f' that {why}' if why else ' by force'}: {_names(those)}"
+            for why, those in killed
+        ),
+        *(f"Could not end {_count(len(those))}{f' that {why}' if why else ''}: {_names(those)}" for why, those in left),
     )
+
+
+def _by_reason(processes: Iterable[EndedProcess]) -> list[tuple[str, list[EndedProcess]]]:
+    """The processes by why they had not ended by themselves, which is empty where nothing tells."""
+    reasons: dict[str, list[EndedProcess]] = {}
+    for process in processes:
+        reasons.setdefault(str(process.why or ""), []).append(process)
+    return list(reasons.items())
 
 
 def _receivers(number: int, stage: Stage) -> str:

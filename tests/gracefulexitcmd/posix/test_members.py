@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from gracefulexitcmd.exit import EndedProcess
-from gracefulexitcmd.posix import linux, process_table
+from gracefulexitcmd.posix import linux, process_table, status
 from gracefulexitcmd.posix.members import Members
 from gracefulexitcmd.posix.poller import Poller
 from gracefulexitcmd.sequence import Stage, To
@@ -68,6 +68,7 @@ class Crowd:
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Crowd:
     monkeypatch.setattr(process_table, "argv", lambda pid: (f"program-{pid}",))
+    monkeypatch.setattr(status, "tasks", lambda _pid: [])
     monkeypatch.setattr(process_table, "portable", True)
     monkeypatch.setattr(process_table, "now", lambda: NOW)
     return Crowd()

@@ -234,18 +234,22 @@ class SignalSent(_message.Message):
     def __init__(self, name: _Optional[str] = ..., after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., processes: _Optional[int] = ...) -> None: ...
 
 class EndedProcess(_message.Message):
-    __slots__ = ("pid", "argv", "found", "ended_by", "name")
+    __slots__ = ("pid", "argv", "found", "ended_by", "name", "reason", "detail")
     PID_FIELD_NUMBER: _ClassVar[int]
     ARGV_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
     ENDED_BY_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     pid: int
     argv: _containers.RepeatedScalarFieldContainer[str]
     found: str
     ended_by: str
     name: str
-    def __init__(self, pid: _Optional[int] = ..., argv: _Optional[_Iterable[str]] = ..., found: _Optional[str] = ..., ended_by: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    reason: str
+    detail: str
+    def __init__(self, pid: _Optional[int] = ..., argv: _Optional[_Iterable[str]] = ..., found: _Optional[str] = ..., ended_by: _Optional[str] = ..., name: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class PathParts(_message.Message):
     __slots__ = ("parts",)

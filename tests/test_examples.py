@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from step_runner import __version__
-from step_runner.functions.check import check
+from step_runner.functions.check import check, check_text
 
 ROOT = Path(__file__).parent.parent
 COMMAND = (sys.executable, "-m", "step_runner")
@@ -31,6 +31,22 @@ FILES = sorted(path for path in (ROOT / "examples").rglob("*.yml") if path.paren
 def test_the_files_have_no_problems_and_say_what_they_show(path: Path) -> None:
     assert check([path]) == ()
     assert path.read_text().startswith("# ")
+
+
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+BLOCKS = [
+    (page.name, block)
+    for page in PAGES
+    for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    if block.startswith("- name:") or re.match(r"(#.*\n)*(spec:|\{\})", block)
+]
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[f"{page}{number}" for number, (page, _) in enumerate(BLOCKS)])
+def test_step_files_of_docs_have_no_problems(page: str, block: str) -> None:
+    """What the pages show is what `check` advises; only a package that is not installed here is unknown."""
+    found = check_text(block, file=page, bare=block.startswith("- name:"))
+    assert [problem for problem in found if "others come with packages" not in problem.message] == []
 
 
 def test_hello_greets() -> None:

@@ -197,6 +197,27 @@ def test_word_that_is_too_long_for_the_system_is_told(server: Server) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (r"printf '\n\n\377'", "line 3: byte 1 is 0xff, which is not valid UTF-8: write UTF-8"),
+        (r"""printf '{"name": "K", "value": "%s"}' '\ud800'""", r'line 1: "\ud800" is half of a surrogate pair: write'),
+        (r"""printf '{"name": "A=B", "value": "x"}'""", 'line 1: "A=B" is not a valid name of an environment variable'),
+        (r"""printf '{"name": "K", "value": "%s"}' '\u0000'""", 'line 1: the value of "K" holds a NUL character'),
+        (r"""printf '{"name": "K", "value": "%0131072d"}' 1""", 'line 1: "K" has 131074 bytes, and one variable can'),
+        ("head --bytes 17M /dev/zero", "larger than 16 MiB"),
+    ],
+    ids=["bytes", "surrogate", "name", "NUL", "size", "file"],
+)
+def test_bad_export_is_failure_of_its_step(server: Server, write: str, sentence: str) -> None:
+    """A job fails by the step that wrote it, never by a fault of the server."""
+    steps = run_list({"name": "x", "script": f"{write} > ${{{{ export_file }}}}"}, {"name": "y", "script": "true"})
+    ended, _ = server.run(steps)
+    assert (ended.status, ended.kind) == (Status.FAILURE, ErrorKind.STEP_FAILURE)
+    assert ended.message.startswith('step "x": export file of step "x"')
+    assert sentence in ended.message
+
+
 def test_message_about_a_huge_word_can_be_sent(server: Server) -> None:
     """The end is kept, where clients look for the exit status."""
     ended, _ = server.run(command("x" * 1_000_000))

@@ -213,6 +213,18 @@ async def test_unquoted_path_is_blamed_for_missing_declared_output(workshop: Wor
     workshop.scratch.mkdir()
 
 
+async def test_unquoted_path_is_blamed_for_missing_exports(workshop: Workshop) -> None:
+    """A step that names its export file, and writes nothing there, is warned in the log."""
+    scratch = workshop.scratch / "a b"
+    scratch.mkdir()
+    write = {"name": "x", "script": 'echo \'{"name": "E", "value": 1}\' > ${{ export_file }}'}
+    await workshop.run(run_list(write), scratch=str(scratch))
+    assert "Warning: nothing was exported; the path " in workshop.log()
+    assert 'unless it is quoted: write > "${{ export_file }}"\n' in workshop.log()
+    shutil.rmtree(workshop.scratch)
+    workshop.scratch.mkdir()
+
+
 async def test_missing_output_alone_blames_no_path(workshop: Workshop) -> None:
     """Where the path needs no quotes, nothing is said of it."""
     assert "quoted" not in await workshop.error(script("true", "echo ${{ steps.s1.outputs.y }}"))

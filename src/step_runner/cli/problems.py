@@ -61,7 +61,7 @@ def refuse_inputs(step: Step, spec: Spec) -> None:
 
 
 def _unknown(step: Step, spec: Spec) -> Iterator[str]:
-    from step_runner.functions.schema import meant
+    from step_runner.functions.spelling import meant
 
     for name in {**step.inputs, **step.typed}:
         if name not in spec.inputs:

@@ -28,9 +28,9 @@ from step_runner.functions.nodes import (
 )
 from step_runner.functions.position import place_within
 from step_runner.functions.resolve import local_directory, shown_path
-from step_runner.functions.schema import meant
 from step_runner.functions.scope import Names, Scope
 from step_runner.functions.source import FILES, find_file
+from step_runner.functions.spelling import meant
 from step_runner.functions.types import findings, sources
 from step_runner.model import (
     Builtin,

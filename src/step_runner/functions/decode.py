@@ -19,7 +19,8 @@ from step_runner.functions.nodes import (
     place_of,
     value_of,
 )
-from step_runner.functions.schema import Written, meant
+from step_runner.functions.schema import Written
+from step_runner.functions.spelling import meant
 from step_runner.model import Problem
 
 T = TypeVar("T")

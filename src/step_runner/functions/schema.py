@@ -8,7 +8,6 @@ key is not supported.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -18,6 +17,7 @@ from msgspec import UNSET, Meta, UnsetType
 from gracefulexitcmd.duration import seconds
 from step_runner.errors import InputError
 from step_runner.functions.reference import git_reference, oci_reference, parse_reference
+from step_runner.functions.spelling import meant
 from step_runner.model import Reference, ValueType, type_of
 
 if TYPE_CHECKING:
@@ -389,15 +389,6 @@ class Definition(Written, frozen=True, kw_only=True):
         names = [item.name for item in self.run]
         if self.delegate not in names:
             yield "delegate", f'there is no step "{self.delegate[:60]}"{meant(self.delegate, names)}'
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """What to add to a message about an unknown word: the nearest known one, or else all of them."""
-    names = list(dict.fromkeys(name for name in known if name))
-    near = difflib.get_close_matches(word[:60], names[:1000], n=1)
-    if near:
-        return f'; did you mean "{near[0]}"?'
-    return f"; known: {', '.join(sorted(names)[:20])}" if names else ""
 
 
 def _complaint_about(make: Callable[[], object]) -> Iterable[tuple[str, str]]:

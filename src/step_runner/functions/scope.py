@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from step_runner.functions.schema import meant
+from step_runner.functions.spelling import meant
 from step_runner.functions.types import STRING, STRUCT, Kind
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from step_runner.expression.nodes import (
     Unary,
 )
 from step_runner.functions.names import path_of
-from step_runner.functions.schema import meant
+from step_runner.functions.spelling import meant
 from step_runner.model import ValueType, type_of
 
 if TYPE_CHECKING:

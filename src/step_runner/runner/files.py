@@ -78,10 +78,11 @@ class Source(NamedTuple):
 
     @property
     def lost(self) -> str:
-        """What probably happened where nothing was written."""
+        """What probably happened where nothing was written; nothing where the path needs no quotes."""
         if not TAKEN_APART.search(self.path):
             return ""
-        quoted = '"${{ output_file }}"'
+        name = self.label.partition(" of ")[0].replace(" ", "_")
+        quoted = f'"${{{{ {name} }}}}"'
         return f"; the path {self.path} means something else to a shell unless it is quoted: write > {quoted}"
 
 

@@ -195,7 +195,7 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
         exec_result, error = await run_command(command, context.path, job)
         if error is None:
             outputs = _read_outputs(function, context)
-            exports = _read_exports(context)
+            exports = _read_exports(context, argv)
             job.export(exports, context.path)
     except StepRunnerError as raised:
         error = raised
@@ -263,9 +263,13 @@ def _read_outputs(function: Function, context: StepsContext) -> Outputs:
     return _marked(read_outputs(source, function.spec), function.spec)
 
 
-def _read_exports(context: StepsContext) -> dict[str, str]:
+def _read_exports(context: StepsContext, argv: tuple[str, ...]) -> dict[str, str]:
     job = context.job
-    return read_exports(_source("export file", context.files.export, context), merged(job.env, job.exports))
+    source = _source("export file", context.files.export, context)
+    exports = read_exports(source, merged(job.env, job.exports))
+    if not exports and source.lost and any(source.path in word for word in argv):
+        job.sink.notice(f"Warning: nothing was exported{source.lost}")
+    return exports
 
 
 def _source(what: str, path: str, context: StepsContext) -> Source:

@@ -1,0 +1,133 @@
+"""Build tools, and languages that build and run in one command."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.tools.stopping import PAYLOAD, stopped
+from tests.tools.toolbox import CACHE, debian, pypi
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCRIPT = shlex.join(PAYLOAD)
+EXEC_GO = """package main
+
+import (
+	"os"
+	"syscall"
+)
+
+func main() { syscall.Exec(os.Getenv("PAYLOAD_PYTHON"), []string{"python", os.Getenv("PAYLOAD")}, os.Environ()) }
+"""
+TEST_GO = EXEC_GO.replace("import (", 'import (\n\t"testing"').replace("func main()", "func TestPayload(t *testing.T)")
+EXEC_RUST = """use std::os::unix::process::CommandExt;
+
+fn payload() {
+    let program = std::env::var("PAYLOAD_PYTHON").unwrap();
+    std::process::Command::new(program).arg(std::env::var("PAYLOAD").unwrap()).exec();
+}
+
+fn main() {
+    payload()
+}
+
+#[test]
+fn runs() {
+    payload()
+}
+"""
+
+
+def built(log: Path, how: str, *command: str, cwd: Path) -> tuple[int | None, int, bool, bool]:
+    """Stop a command that builds a program which becomes the payload; return status, signals, cleaned up, lives."""
+    caches = {"GOCACHE": str(CACHE / "go"), "CARGO_TARGET_DIR": str(CACHE / "cargo"), "GOFLAGS": "-mod=mod"}
+    seen = stopped(command, how, log, cwd=cwd, PAYLOAD_PYTHON=PAYLOAD[0], PAYLOAD=PAYLOAD[1], **caches)
+    return seen.status, seen.told, seen.cleaned, seen.lives
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Path:
+    """Return the directory of a program in Go, and its test."""
+    if shutil.which("go") is None:
+        pytest.skip("Go is not installed")
+    (tmp_path / "go.mod").write_text("module example.org/payload\n\ngo 1.21\n")
+    (tmp_path / "main.go").write_text(EXEC_GO)
+    (tmp_path / "main_test.go").write_text(TEST_GO)
+    return tmp_path
+
+
+@pytest.fixture
+def crate(tmp_path: Path) -> Path:
+    """Return the directory of a program in Rust, and its test."""
+    if shutil.which("cargo") is None:
+        pytest.skip("Rust is not installed")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "Cargo.toml").write_text('[package]\nname = "payload"\nversion = "0.1.0"\nedition = "2021"\n')
+    (tmp_path / "src/main.rs").write_text(EXEC_RUST)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [("go", "run", "."), ("go", "test", ".")], ids=" ".join)
+def test_go_is_stopped_without_its_program(command: tuple[str, ...], go: Path, log: Path) -> None:
+    """Told alone, `go run` and `go test` die at once; the program hears nothing and lives on."""
+    assert built(log, "leader", *command, cwd=go) == (-15, 0, False, True)
+
+
+@pytest.mark.parametrize("command", [("go", "run", "."), ("go", "test", ".")], ids=" ".join)
+def test_program_below_go_is_told_by_the_product(command: tuple[str, ...], go: Path, log: Path) -> None:
+    """The program is told once and has its time; the exit status is that of `go`, -15."""
+    assert built(log, "product", *command, cwd=go) == (-15, 1, True, False)
+
+
+@pytest.mark.parametrize("how", ["leader", "product"])
+def test_cargo_run_becomes_the_program(how: str, crate: Path, log: Path) -> None:
+    """`cargo run` replaces itself by the program, which is told once; the exit status is its own."""
+    assert built(log, how, "cargo", "run", "--quiet", cwd=crate) == (0, 1, True, False)
+
+
+def test_cargo_test_is_stopped_without_its_program(crate: Path, log: Path) -> None:
+    """Told alone, `cargo test` dies at once; the test lives on."""
+    assert built(log, "leader", "cargo", "test", "--quiet", cwd=crate) == (-15, 0, False, True)
+
+
+def test_program_below_cargo_test_is_told_by_the_product(crate: Path, log: Path) -> None:
+    """The test is told once and has its time."""
+    assert built(log, "product", "cargo", "test", "--quiet", cwd=crate) == (-15, 1, True, False)
+
+
+@pytest.mark.parametrize("how", ["leader", "group", "product"])
+def test_make_passes_stop_on(how: str, tmp_path: Path, log: Path) -> None:
+    """The recipe is told once or twice, has its time, and make exits 143 or dies of the signal."""
+    (tmp_path / "Makefile").write_text(f"all:\n\t{SCRIPT}\n")
+    seen = stopped(("make",), how, log, cwd=tmp_path)
+    assert (seen.cleaned, seen.lives) == (True, False)
+    assert seen.told in (1, 2)
+    assert seen.status in (-15, 2, 143)
+
+
+def test_make_calls_half_a_target_made(tmp_path: Path, log: Path) -> None:
+    """make deletes the target first; a recipe that finishes its file while it stops makes it again, and it counts."""
+    recipe = 'trap "sleep 0.5; echo half >made; exit 1" TERM; echo begun >made; echo ready $$ >>"$PAYLOAD_LOG"\n'
+    (tmp_path / "recipe").write_text(recipe + "while :; do sleep 0.1; done\n")
+    (tmp_path / "Makefile").write_text("made:\n\tbash recipe\n")
+    stopped(("make",), "product", log, cwd=tmp_path)
+    assert (tmp_path / "made").read_text() == "half\n"
+    assert subprocess.run(["make", "--question"], cwd=tmp_path, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("version", "status"), [("1.11.1", 2), ("1.13.0", 0), ("1.13.2", 130)])
+def test_ninja_exits_by_its_version(version: str, status: int, tmp_path: Path, log: Path) -> None:
+    """ninja 1.13.0 exits 0 when it is stopped; what it runs has a group of its own, and is told."""
+    ninja = (
+        debian("ninja-build=1.11.1-2~deb12u1") / "usr/bin/ninja"
+        if version == "1.11.1"
+        else pypi(f"ninja=={version}") / "ninja"
+    )
+    (tmp_path / "build.ninja").write_text(f"rule payload\n  command = exec {SCRIPT}\nbuild made: payload\n")
+    seen = stopped((ninja,), "product", log, cwd=tmp_path)
+    assert (seen.status, seen.cleaned, seen.lives) == (status, True, False)

@@ -1,0 +1,71 @@
+"""Shells between a stop and a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.tools.stopping import stopped
+from tests.tools.toolbox import debian
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUSYBOX = "busybox-static=1:1.35.0-4+deb12u1+b1"
+SHELLS = ("bash", "dash", "ash")
+
+NOTES = 'note() { echo "$*" >>"$PAYLOAD_LOG"; }\n'
+TRAPS_TERM = NOTES + "trap 'note SIGTERM; note cleaned up; exit 0' TERM\n"
+CHILD = "note ready $$\nsh -c 'sleep 2; echo child ended >>\"$PAYLOAD_LOG\"'\n"
+TRAPS_SLOWLY = NOTES + "trap 'sleep 0.5; echo bye; note cleaned up; exit 0' TERM\n"
+SERVICE = TRAPS_SLOWLY + "note ready $$\nwhile :; do sleep 0.1; done\n"
+
+
+def shell(name: str) -> tuple[str, ...]:
+    """Return the command of a shell."""
+    return (str(debian(BUSYBOX) / "bin/busybox"), "ash") if name == "ash" else (name,)
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_trap_waits_for_foreground_child(name: str, log: Path) -> None:
+    """Told alone, a shell runs its trap when its foreground child has ended by itself; the child hears nothing."""
+    seen = stopped((*shell(name), "-c", TRAPS_TERM + CHILD), "leader", log)
+    assert log.read_text().splitlines()[1:] == ["child ended", "SIGTERM", "cleaned up"]
+    assert seen.status == 0
+
+
+@pytest.mark.parametrize("how", ["group", "product"])
+@pytest.mark.parametrize("name", SHELLS)
+def test_trap_runs_at_once_where_all_are_told(name: str, how: str, log: Path) -> None:
+    """Where the child gets the signal too, it ends, and the trap runs at once."""
+    seen = stopped((*shell(name), "-c", TRAPS_TERM + CHILD), how, log)
+    assert log.read_text().splitlines()[1:] == ["SIGTERM", "cleaned up"]
+    assert seen.status == 0
+
+
+@pytest.mark.parametrize(("name", "runs"), [("bash", True), ("dash", False), ("ash", False)])
+def test_exit_trap_runs_at_sigterm_in_bash_alone(name: str, runs: bool, log: Path) -> None:
+    """`trap ... EXIT` without one for TERM is run by bash, not by dash and busybox."""
+    script = NOTES + "trap 'note cleaned up' EXIT\nnote ready $$\nsleep 5\nnote after\n"
+    seen = stopped((*shell(name), "-c", script), "product", log)
+    assert seen.cleaned is runs
+    assert seen.status == -15
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_exit_trap_runs_where_term_exits(name: str, log: Path) -> None:
+    """With `trap 'exit 143' TERM` beside it, all of them run it."""
+    script = NOTES + "trap 'note cleaned up' EXIT\ntrap 'exit 143' TERM\nnote ready $$\nsleep 5\nnote after\n"
+    seen = stopped((*shell(name), "-c", script), "product", log)
+    assert (seen.cleaned, seen.status) == (True, 143)
+
+
+@pytest.mark.parametrize(
+    ("reader", "cleans"), [("tee copy", False), ("(trap '' TERM; exec tee copy)", True)], ids=["tee", "deaf tee"]
+)
+def test_reader_of_a_pipe_dies_first(reader: str, cleans: bool, log: Path, tmp_path: Path) -> None:
+    """The trap's first line kills the script where `tee` has ended; one that ignores SIGTERM reads to the end."""
+    (tmp_path / "service").write_text(SERVICE)
+    seen = stopped(("sh", "-c", f"bash service | {reader}"), "product", log, cwd=tmp_path)
+    assert seen.cleaned is cleans
+    assert not seen.lives

@@ -1,0 +1,105 @@
+"""Small programs that start another one."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.tools.stopping import PAYLOAD, stopped
+from tests.tools.test_shells import BUSYBOX
+from tests.tools.toolbox import debian
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCRIPT = shlex.join(PAYLOAD)
+INITS = ("tini=0.19.0-1+b3", "dumb-init=1.2.5-2")
+PARALLEL = "parallel=20221122+ds-2"
+
+
+@pytest.mark.parametrize("how", ["leader", "group", "product"])
+@pytest.mark.parametrize("wrapper", ["timeout 60", "timeout --foreground 60", "nohup", "setpriv --nnp"])
+def test_wrapper_passes_stop_on(wrapper: str, how: str, log: Path) -> None:
+    """The program is told, once or (timeout) twice, and has its time; the exit status is its own."""
+    seen = stopped((*wrapper.split(), *PAYLOAD), how, log)
+    assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
+    assert seen.told in ((1, 2) if wrapper.startswith("timeout") else (1,))
+
+
+def test_timeout_below_a_shell_is_missed_by_the_group(log: Path) -> None:
+    """timeout makes a group of its own: the shell's group does not reach it, and the program lives on."""
+    seen = stopped(("sh", "-c", f"timeout 60 {SCRIPT}; exit $?"), "group", log)
+    assert (seen.told, seen.lives) == (0, True)
+
+
+def test_timeout_below_a_shell_is_found_by_the_product(log: Path) -> None:
+    """The product tells timeout and its program: two signals, and the program has its time."""
+    seen = stopped(("sh", "-c", f"timeout 60 {SCRIPT}; exit $?"), "product", log)
+    assert (seen.cleaned, seen.lives) == (True, False)
+    assert seen.told in (1, 2)
+
+
+def test_first_leader_has_timeout_pass_the_stop_on_once(log: Path) -> None:
+    """With the leader told alone, the program gets what `timeout --foreground` passes on: one signal."""
+    seen = stopped(("timeout", "--foreground", "60", *PAYLOAD), "first leader", log)
+    assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
+
+
+@pytest.mark.parametrize("how", ["leader", "group", "product"])
+def test_busybox_timeout_becomes_its_command(how: str, log: Path) -> None:
+    """The process is the program itself, so it is told once, and its exit status counts, never 124."""
+    seen = stopped((debian(BUSYBOX) / "bin/busybox", "timeout", "60", *PAYLOAD), how, log)
+    assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
+
+
+@pytest.mark.parametrize("how", ["leader", "group"])
+def test_setsid_loses_its_program(how: str, log: Path) -> None:
+    """`setsid --wait` waits, dies of the signal, and its program lives on."""
+    seen = stopped(("setsid", "--wait", *PAYLOAD), how, log)
+    assert (seen.status, seen.told, seen.lives) == (-15, 0, True)
+
+
+def test_setsid_does_not_hide_from_the_product(log: Path) -> None:
+    """What has a session of its own is told as well."""
+    seen = stopped(("setsid", "--wait", *PAYLOAD), "product", log)
+    assert (seen.told, seen.cleaned, seen.lives) == (1, True, False)
+
+
+@pytest.mark.parametrize("how", ["leader", "group", "product"])
+@pytest.mark.parametrize("init", ["tini -s --", "dumb-init", "dumb-init --single-child"])
+def test_init_passes_stop_on(init: str, how: str, log: Path) -> None:
+    """tini and dumb-init pass the signal on; the program may get it twice."""
+    seen = stopped((debian(*INITS) / "usr/bin" / init.split()[0], *init.split()[1:], *PAYLOAD), how, log)
+    assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
+    assert seen.told in (1, 2)
+
+
+@pytest.mark.parametrize("how", ["leader", "product"])
+@pytest.mark.parametrize("become", ["su root --shell=/bin/bash -c", "runuser root --shell=/bin/bash -c"])
+def test_su_kills_after_two_seconds(become: str, how: str, log: Path) -> None:
+    """A program that needs longer is killed by su or runuser, whatever the grace of the job is."""
+    seen = stopped((*become.split(), SCRIPT), how, log, PAYLOAD_SECONDS="4")
+    assert (seen.status, seen.cleaned, seen.lives) == (-15, False, False)
+
+
+@pytest.mark.parametrize("become", ["su root --shell=/bin/dash -c", "runuser root --shell=/bin/dash -c"])
+def test_su_tells_dash_alone(become: str, log: Path) -> None:
+    """Below dash the program is not told, and lives on when su has killed the shell."""
+    seen = stopped((*become.split(), f"{SCRIPT}; exit $?"), "leader", log)
+    assert (seen.told, seen.lives) == (0, True)
+
+
+@pytest.mark.parametrize("how", ["leader", "group", "product"])
+def test_parallel_kills_within_half_a_second(how: str, log: Path) -> None:
+    """GNU parallel sends TERM three times and kills after 0.35 s; a clean-up of a second is cut off."""
+    seen = stopped(("perl", debian(PARALLEL) / "usr/bin/parallel", "--will-cite", SCRIPT, ":::", "1"), how, log)
+    assert (seen.status, seen.cleaned, seen.lives) == (255, False, False)
+
+
+@pytest.mark.parametrize("how", ["leader", "group", "product"])
+def test_parallel_has_the_time_of_its_termseq(how: str, log: Path) -> None:
+    """`--termseq TERM,10000,KILL` gives the jobs ten seconds."""
+    parallel = debian(PARALLEL) / "usr/bin/parallel"
+    seen = stopped(("perl", parallel, "--will-cite", "--termseq", "TERM,10000,KILL", SCRIPT, ":::", "1"), how, log)
+    assert (seen.status, seen.cleaned, seen.lives) == (255, True, False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd.exit import Holder
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.posix import linux, process_group, spawn
+from gracefulexitcmd.posix import linux, process_group
 from gracefulexitcmd.posix.container import Container
 from gracefulexitcmd.posix.members import Members
 from gracefulexitcmd.posix.output import Feed, Pipe
@@ -121,9 +121,19 @@ def _start(request: Request, env: Mapping[str, str], streams: Mapping[str, Strea
     argv = [os.fspath(word) for word in request.argv]
     heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
     stdin, stdout, stderr = (streams[name] for name in ("stdin", "stdout", "stderr"))
-    if spawn.is_deaf(heard) and spawn.can_spawn(request.cwd):
-        return spawn.spawn(argv, env, request.cwd, (stdin, stdout, stderr), heard)
+    if _would_be_deaf(heard):
+        from gracefulexitcmd.posix import spawn  # for few programs, and ctypes costs milliseconds
+
+        if spawn.can_spawn(request.cwd):
+            return spawn.spawn(argv, env, request.cwd, (stdin, stdout, stderr), heard)
     return subprocess.Popen(argv, env=env, cwd=request.cwd, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0)
+
+
+def _would_be_deaf(heard: Iterable[signal.Signals]) -> bool:
+    """Whether a child of this thread would inherit a blocked signal, or that one of these is ignored."""
+    if signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        return True
+    return any(signal.getsignal(number) is signal.SIG_IGN for number in heard)
 
 
 def _close(descriptors: Iterable[int]) -> None:

@@ -66,13 +66,6 @@ class Spawned:
         return self.returncode
 
 
-def is_deaf(numbers: Iterable[int]) -> bool:
-    """Whether a child of this thread would inherit a blocked signal, or that one of these is ignored."""
-    if signal.pthread_sigmask(signal.SIG_BLOCK, ()):
-        return True
-    return any(signal.getsignal(number) is signal.SIG_IGN for number in numbers)
-
-
 def can_spawn(cwd: StrPath | None) -> bool:
     """Whether posix_spawn(3) can do it here; another directory needs glibc 2.29, musl 1.1.24 or macOS 10.15."""
     if sys.platform not in ("linux", "darwin"):  # FreeBSD has other numbers for the flags

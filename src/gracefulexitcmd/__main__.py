@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
+from gracefulexitcmd.descriptors import fill_closed
 from gracefulexitcmd.duration import seconds
 from gracefulexitcmd.exit import Cause, exit_code
 from gracefulexitcmd.handlers import ignore
@@ -181,4 +182,5 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
+    fill_closed()
     sys.exit(exit_code(main()))

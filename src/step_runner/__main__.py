@@ -7,6 +7,10 @@ import sys
 
 def main() -> None:
     """Run the command that the arguments name, and exit with its status; 130 is that of Ctrl-C."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # closed when Python started
+        from gracefulexitcmd.descriptors import fill_closed
+
+        fill_closed()
     try:
         from step_runner.cli.main import run
 

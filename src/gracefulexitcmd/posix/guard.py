@@ -37,6 +37,7 @@ FORWARDED = (
     signal.SIGQUIT,
     signal.SIGUSR1,
     signal.SIGUSR2,
+    signal.SIGWINCH,
 )
 
 Work: TypeAlias = Callable[["int | None"], int]

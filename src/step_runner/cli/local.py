@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import stat
 import sys
 from typing import TYPE_CHECKING
-
-import click
 
 from gracefulexitcmd import clock
 from step_runner.cli import records
@@ -22,17 +19,16 @@ if TYPE_CHECKING:
 STDOUT, STDERR = 1, 2
 
 
-def execute(run: LocalRun, wanted: Records) -> int:
+def execute(run: LocalRun, wanted: Records, *, tty: bool = True) -> int:
     """Run a function, show its output, write the records; returns the status to exit with.
+
+    Without `tty` a terminal is treated as a pipe.
 
     SIGINT, SIGTERM and SIGHUP stop it gracefully. Raises StepRunnerError where it cannot be started.
     """
     with asyncio.Runner(loop_factory=None if sys.platform == "win32" else _Loop) as runner:
-        result = runner.run(_run(run))
+        result = runner.run(_run(run, tty=tty))
     records.write(wanted, result)
-    if result.status.message:
-        with contextlib.suppress(OSError):  # nobody reads it any more
-            click.echo(f"Error: {result.status.message}", err=True)
     return result.exit_status
 
 
@@ -69,13 +65,16 @@ def _is_pipe_or_socket(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-async def _run(run: LocalRun) -> LocalResult:
+async def _run(run: LocalRun, *, tty: bool) -> LocalResult:
     from step_runner.cli.screen import screen
     from step_runner.jobs.local import run_here
 
-    shown = screen()
+    shown = screen(tty=tty)
     try:
-        return await run_here(run, shown, shown)
+        result = await run_here(run, shown, shown)
+        if result.status.message:
+            shown.notice(f"Error: {result.status.message}")
+        return result
     finally:
         shown.end()
         await shown.written()

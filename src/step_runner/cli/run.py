@@ -43,6 +43,7 @@ Examples:
 @click.option("--text-proto-step-file", metavar="FILE", help="Run the definition in this file, in protobuf text form.")
 @options.graceful_exit_delay
 @options.timeout
+@click.option("--no-tty", is_flag=True, help="Give steps pipes also on a terminal, and draw no line about them.")
 @click.option("--report", metavar="FILE", help="Write what every step did, and how it was ended, as JSON.")
 @records.options
 def command(
@@ -61,6 +62,7 @@ def command(
     text_proto_step_file: str | None,
     graceful_exit_delay: float,
     timeout: float | None,
+    no_tty: bool,
     report: str | None,
     write_results: bool | None,
     results_file: str | None,
@@ -86,6 +88,7 @@ def command(
         job=job,
         graceful_exit_delay=graceful_exit_delay,
         timeout=timeout,
+        tty=not no_tty,
         records=wanted._replace(report=report),
     )
     return guarded(partial(_run, request), graceful_exit_delay, suspends=True)
@@ -100,6 +103,7 @@ class _Request(NamedTuple):
     job: tuple[str, ...]
     graceful_exit_delay: float
     timeout: float | None
+    tty: bool
     records: records.Records
 
 
@@ -124,7 +128,7 @@ def _run(request: _Request, front_is_gone: int | None) -> int:
         debug=is_debugging(os.environ),
         stop_when_gone=front(front_is_gone),
     )
-    return execute(run, request.records)
+    return execute(run, request.records, tty=request.tty)
 
 
 def _calling(step: Step) -> Function:

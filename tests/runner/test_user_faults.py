@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.steps import command, run_list, script, shell
 
 from step_runner.errors import InternalError, StepError, causes, message
+from step_runner.runner import sequence
+from step_runner.runner.files import LARGE, Source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.runner.conftest import Workshop
 
 EXPORT, OUTPUT = "export_file", "output_file"
@@ -142,6 +148,15 @@ async def test_file_of_16_mib_is_read(workshop: Workshop) -> None:
     assert await workshop.output(run_list({"name": "x", "step": "./x"})) == []
     (workshop.work_dir / "content").write_bytes(line + b"x" * (16 * 1024 * 1024 - len(line) - 1) + b'"}')
     assert "larger than 16 MiB" in await workshop.error(run_list({"name": "x", "step": "./x"}))
+
+
+async def test_large_file_is_read_while_others_go_on(tmp_path: Path) -> None:
+    """Other jobs have their turn before a large file is read to its end."""
+    path = tmp_path / "output"
+    path.write_bytes(b"x" * (LARGE + 1))
+    turn = threading.Event()
+    asyncio.get_running_loop().call_soon(turn.set)
+    assert await sequence._beside(Source(str(path), "output file"), lambda _: turn.wait(30))
 
 
 async def test_shown_line_is_short_when_debugging(workshop: Workshop) -> None:

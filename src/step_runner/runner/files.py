@@ -29,6 +29,9 @@ ADVICE = 'write {"name": "...", "value": ...}'
 MOST_BYTES = 16 * 1024 * 1024
 """The size that an output or export file may have."""
 
+LARGE = 64 * 1024
+"""The size from which on a file is read beside what else goes on; that takes a few milliseconds."""
+
 LONGEST_SHOWN = 200
 """Characters of a line that an error shows."""
 
@@ -73,8 +76,24 @@ class Source(NamedTuple):
         try:
             yield
         except OutputError as error:
-            line = "" if number is None else f", line {number}"
-            raise OutputError(f"{self.label}{line}: {error}") from None
+            raise self.fault(str(error), number) from None
+
+    def fault(self, sentence: str, number: int | None = None) -> OutputError:
+        """The error about the file, or about one line of it."""
+        line = "" if number is None else f", line {number}"
+        return OutputError(f"{self.label}{line}: {sentence}")
+
+    def shown(self, line: bytes) -> str:
+        """The line as an error shows it, if it shows any."""
+        return f", line: {line[:LONGEST_SHOWN].decode(errors='replace')}" if self.show_lines else ""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether reading the file takes so long that something else should go on meanwhile."""
+        try:
+            return LARGE < os.stat(self.path).st_size <= MOST_BYTES
+        except OSError:
+            return False
 
     @property
     def lost(self) -> str:
@@ -174,21 +193,16 @@ def _values(lines: Mapping[str, Line]) -> dict[str, Value]:
 
 def _last_lines(source: Source) -> dict[str, Line]:
     """The lines of a file by name; the last one of a name counts."""
-    return {line.name: line for line in _lines(source)}
-
-
-def _lines(source: Source) -> Iterator[Line]:
+    lines: dict[str, Line] = {}
     for number, line in enumerate(io.BytesIO(_content(source)), start=1):
         text = line.removesuffix(b"\n")
-        if text in (b"", b"\r"):
-            continue
-        with source.at(number):
+        if text not in (b"", b"\r"):
             try:
                 name, value = _name_and_value(text)
             except OutputError as error:
-                shown = f", line: {text[:LONGEST_SHOWN].decode(errors='replace')}" if source.show_lines else ""
-                raise OutputError(f"{error}{shown}") from None
-        yield Line(number, name, value)
+                raise source.fault(f"{error}{source.shown(text)}", number) from None
+            lines[name] = Line(number, name, value)
+    return lines
 
 
 def _name_and_value(line: bytes) -> tuple[str, Value]:

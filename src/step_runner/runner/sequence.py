@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, assert_never
 
 import msgspec
 
@@ -36,7 +37,9 @@ from step_runner.runner.exec import Command, run_command
 from step_runner.runner.files import Source, StepFiles, check_outputs, read_any_outputs, read_exports, read_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
 
 DEEPEST = 100
 """How many functions may stand in each other; more is a function that calls itself."""
@@ -194,8 +197,8 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
         context.files.make()
         exec_result, error = await run_command(command, context.path, job)
         if error is None:
-            outputs = _read_outputs(function, context)
-            exports = _read_exports(context, argv)
+            outputs = await _read_outputs(function, context)
+            exports = await _read_exports(context, argv)
             job.export(exports, context.path)
     except StepRunnerError as raised:
         error = raised
@@ -256,20 +259,30 @@ def _expand_input(body: Exec, context: StepsContext) -> bytes | None:
     return str(reveal(expand_text(body.input, context.scope()))).encode(errors="surrogateescape")
 
 
-def _read_outputs(function: Function, context: StepsContext) -> Outputs:
+async def _read_outputs(function: Function, context: StepsContext) -> Outputs:
     source = _source("output file", context.files.output, context)
     if function is SCRIPT:
-        return read_any_outputs(source)
-    return _marked(read_outputs(source, function.spec), function.spec)
+        return await _beside(source, read_any_outputs)
+    return _marked(await _beside(source, partial(read_outputs, spec=function.spec)), function.spec)
 
 
-def _read_exports(context: StepsContext, argv: tuple[str, ...]) -> dict[str, str]:
+async def _read_exports(context: StepsContext, argv: tuple[str, ...]) -> dict[str, str]:
     job = context.job
     source = _source("export file", context.files.export, context)
-    exports = read_exports(source, merged(job.env, job.exports))
+    exports = await _beside(source, partial(read_exports, env=merged(job.env, job.exports)))
     if not exports and source.lost and any(source.path in word for word in argv):
         job.sink.notice(f"Warning: nothing was exported{source.lost}")
     return exports
+
+
+async def _beside(source: Source, read: Callable[[Source], T]) -> T:
+    """Read a file, a large one in a thread, so that other jobs go on meanwhile."""
+    if not source.is_large:
+        return read(source)
+    try:
+        return await asyncio.to_thread(read, source)
+    except RuntimeError:  # no thread can be started: the user has used up the limit of processes
+        return read(source)
 
 
 def _source(what: str, path: str, context: StepsContext) -> Source:

@@ -26,6 +26,7 @@ BELOW: dict[str, set[str]] = {
     "gracefulexitcmd": set(),
     "paths": set(),
     "private_file": set(),
+    "shown": {"gracefulexitcmd"},
     "private_place": set(),
     "removal": set(),
     "windows_file": set(),
@@ -34,11 +35,11 @@ BELOW: dict[str, set[str]] = {
 }
 """The rooms that each room may import directly; it may import what these may, too."""
 
-FOR_ALL = {"model", "errors", "paths", "private_file", "private_place", "removal", "windows_file"}
+FOR_ALL = {"model", "errors", "paths", "private_file", "private_place", "removal", "shown", "windows_file"}
 
 VALUES = {
-    "model": {"gracefulexitcmd", "errors"},
-    "errors": {"model"},
+    "model": {"gracefulexitcmd", "errors", "shown"},
+    "errors": {"model", "shown"},
 }
 """What the shared values and errors are made of."""
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from step_runner import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -88,7 +90,7 @@ class StepError(StepRunnerError):
     """A failed step: its name in front of the cause, which may be a group of errors."""
 
     def __init__(self, step: str, cause: Exception) -> None:
-        super().__init__(f'step "{step}": {message(cause)}')
+        super().__init__(f'step "{shown.name(step)}": {message(cause)}')
         self.step = step
         self.exit_status = exit_status(cause)
         self.__cause__ = cause

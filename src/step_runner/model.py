@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gracefulexitcmd import Exit
+from step_runner import shown
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 """What an input, an output or an expression can hold: the values of JSON."""
@@ -67,7 +68,7 @@ class Problem(Struct, frozen=True):
     warning: bool = False
 
     def __str__(self) -> str:
-        return f"{self.place}: {'warning: ' if self.warning else ''}{self.message}"
+        return shown.message(f"{self.place}: {'warning: ' if self.warning else ''}{self.message}")
 
 
 # References: where a function is found.

@@ -33,8 +33,23 @@ def test_assignments(arguments: list[str], expected: dict[str, str]) -> None:
     assert assignments(arguments) == expected
 
 
-@pytest.mark.parametrize("argument", ["a", "", "=1", "a=1,b=2,c"])
-def test_an_argument_without_a_name_or_an_equals_sign_is_refused(argument: str) -> None:
+@pytest.mark.parametrize("arguments", [["TOKEN"], ["TOKEN=x", "TOKEN"], ["a=1,b=2,TOKEN"]], ids=str)
+def test_name_alone_takes_its_value_from_the_environment(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret has no need to stand on a command line."""
+    monkeypatch.setenv("TOKEN", "s3cr3t,a=1")
+    assert assignments(arguments)["TOKEN"] == "s3cr3t,a=1"
+
+
+@pytest.mark.parametrize("argument", ["NOT_THERE", "a=1,b=2,NOT_THERE"])
+def test_name_that_is_not_in_the_environment_is_refused(argument: str) -> None:
+    with pytest.raises(
+        click.UsageError, match='"NOT_THERE" is not set in the environment: set it, or write NOT_THERE='
+    ):
+        assignments([argument])
+
+
+@pytest.mark.parametrize("argument", ["", "=1"])
+def test_argument_without_a_name_is_refused(argument: str) -> None:
     with pytest.raises(click.UsageError, match="must be formatted as key=value"):
         assignments([argument])
 

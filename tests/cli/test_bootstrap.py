@@ -234,6 +234,35 @@ def test_it_does_not_run_what_others_could_have_written(elsewhere: Command, tmp_
     assert ended.stderr.count("can be written by other users") == 2
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["writable", "sticky"])
+def test_directory_above_that_others_can_write_to_is_not_used(
+    elsewhere: Command, tmp_path: Path, temporary: str, mode: int
+) -> None:
+    """They could put another one into its place later, and the program imports some modules late."""
+    home = tmp_path / "home"
+    (home / "cache").mkdir(parents=True)
+    home.chmod(mode)
+    os.chown(home, 1234 if os.getuid() == 0 and mode == 0o1777 else -1, -1)
+    assert elsewhere("--version", cache=home / "cache").returncode == 0
+    assert os.listdir(home / "cache") == []
+    assert len(os.listdir(f"{temporary}/step-runner-programs-{os.getuid()}")) == 1
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give directories away")
+@pytest.mark.parametrize("linked", [False, True], ids=["direct", "linked"])
+def test_directory_above_of_another_user_is_not_used(
+    elsewhere: Command, tmp_path: Path, temporary: str, linked: bool
+) -> None:
+    """As when root keeps the HOME of a user."""
+    home = tmp_path / "home"
+    (home / "cache").mkdir(parents=True)
+    os.chown(home, 1234, -1)
+    (tmp_path / "link").symlink_to(home / "cache")
+    assert elsewhere("--version", cache=tmp_path / "link" if linked else home / "cache").returncode == 0
+    assert os.listdir(home / "cache") == []
+    assert len(os.listdir(f"{temporary}/step-runner-programs-0")) == 1
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give directories away")
 def test_it_does_not_use_a_directory_of_another_user(elsewhere: Command, tmp_path: Path, temporary: str) -> None:
     for path in (tmp_path / "step-runner/programs", Path(f"{temporary}/step-runner-programs-0")):

@@ -174,7 +174,7 @@ def test_a_mistake_in_a_step_file(directory: Path, steps: str, lines: str) -> No
         ),
         pytest.param(
             ["hello", "--inputs", "name"],
-            f'Error: "name" must be formatted as key=value\n{TRY}',
+            f'Error: "name" is not set in the environment: set it, or write name=VALUE\n{TRY}',
             id="input without a value",
         ),
         pytest.param(

@@ -36,9 +36,12 @@ def start(loader: "zipimport.zipimporter", content: str, version: "tuple[int, in
 def _unpacked(loader: "zipimport.zipimporter", content: str) -> str:
     """The directory of the unpacked packages."""
     reasons = []
-    for cache in _caches():
+    for place in _caches():
+        # A link on the way may be another user's, who can change it; what it leads to now is what is checked and used.
+        cache = os.path.realpath(place)
         path = os.path.join(cache, content)
         try:
+            _check_above(cache)
             _make_private(cache)
             if not os.path.isdir(path):
                 _unpack(loader, cache, path)
@@ -59,6 +62,24 @@ def _caches() -> "Iterator[str]":
     import tempfile
 
     yield os.path.join(tempfile.gettempdir(), f"step-runner-programs-{os.getuid()}")
+
+
+def _check_above(directory: str) -> None:
+    """See that nobody else can put something into the place of the directory, or of one above it.
+
+    In a sticky directory of root's, such as /tmp, nobody can move what is another's.
+    """
+    above = os.path.dirname(directory)
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(above)
+            if found.st_uid not in (0, os.getuid()):
+                raise PermissionError(1, "belongs to another user", above)
+            if found.st_mode & 0o022 and not (found.st_mode & stat.S_ISVTX and found.st_uid == 0):
+                raise PermissionError(1, "can be written by other users", above)
+        if above == os.path.dirname(above):
+            return
+        above = os.path.dirname(above)
 
 
 def _make_private(directory: str) -> None:

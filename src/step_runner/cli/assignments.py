@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 def assignments(arguments: Iterable[str]) -> dict[str, str]:
     """The values by name; the last one of a name counts.
 
-    An argument with several `=` is split at its commas as CSV is, so that `a=1,b=2` are two and `a=1,2` is one.
-    Raises click.UsageError for one without `=`.
+    An argument with several `=` is split at its commas as CSV is, so that `a=1,b=2` are two and `a=1,2` is one. A name
+    alone takes its value from the environment: command lines are shown to everybody. Raises click.UsageError for a
+    name that is not there, and for an empty one.
     """
     return dict(_pair(part) for argument in arguments for part in _parts(argument))
 
@@ -39,9 +41,13 @@ def _parts(argument: str) -> Iterator[str]:
 
 def _pair(part: str) -> tuple[str, str]:
     name, separator, value = part.partition("=")
-    if not separator or not name:
+    if not name:
         raise click.UsageError(f'"{part}" must be formatted as key=value')
-    return name, value
+    if separator:
+        return name, value
+    if name not in os.environ:
+        raise click.UsageError(f'"{name}" is not set in the environment: set it, or write {name}=VALUE')
+    return name, os.environ[name]
 
 
 def _typed(name: str, text: str) -> Typed:

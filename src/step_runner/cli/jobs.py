@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from step_runner import shown
 from step_runner.cli import options
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def _row(job: JobStatus, now: float) -> tuple[str, ...]:
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.start_time)) if job.start_time else "-"
     duration = f"{(job.end_time or now) - job.start_time:.1f} s" if job.start_time else "-"
     step = job.step or (job.termination.step if job.termination else "")
-    return job.id, job.status.name.lower(), step or "-", started, duration, _shortened(job.message)
+    cells = (job.id, job.status.name.lower(), step or "-", started, duration, _shortened(job.message))
+    return tuple(map(shown.name, cells))
 
 
 def _shortened(message: str) -> str:

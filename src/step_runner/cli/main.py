@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from step_runner import __version__
+from step_runner import __version__, shown
 from step_runner.cli.arguments import effective
 from step_runner.errors import StepRunnerError
 
@@ -89,10 +89,10 @@ def run(arguments: Sequence[str]) -> int:
         return NO_COMMAND
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx is not None else "step-runner"
-        click.echo(f"Error: {error.format_message()}\nTry '{path} --help'", err=True)
+        click.echo(f"Error: {shown.lines(error.format_message())}\nTry '{path} --help'", err=True)
         return 1
     except (click.ClickException, StepRunnerError) as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {shown.lines(str(error))}", err=True)
         return getattr(error, "exit_status", 1)
     except click.Abort:
         return 128 + signal.SIGINT

@@ -56,11 +56,22 @@ inputs = click.option(
     "--inputs",
     multiple=True,
     metavar="K=V[,K=V]",
-    help="Inputs: the text as typed for a string, YAML for other types; may hold ${{ }}.",
+    help="Inputs: the text as typed for a string, YAML for other types; may hold ${{ }}."
+    " A name alone has the environment's value.",
 )
-env = click.option("--env", multiple=True, metavar="K=V[,K=V]", help="The function's environment variables.")
+env = click.option(
+    "--env",
+    multiple=True,
+    metavar="K=V[,K=V]",
+    help="The function's environment variables. A name alone has the environment's value.",
+)
 job_variables = click.option(
-    "--job", "--var", "job", multiple=True, metavar="K=V[,K=V]", help="Job variables, for ${{ vars.K }}."
+    "--job",
+    "--var",
+    "job",
+    multiple=True,
+    metavar="K=V[,K=V]",
+    help="Job variables, for ${{ vars.K }}. A name alone has the environment's value.",
 )
 timeout = click.option("--timeout", type=Duration(), metavar="TIME", help="Stop the job after this time.")
 

@@ -7,13 +7,17 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import msgspec
+
 from gracefulexitcmd import AsyncRoundup, Cause, Container, Exit
+from step_runner import shown
 from step_runner.errors import InternalError, StepRunnerError, StoppedError
 from step_runner.jobs import state
 from step_runner.jobs.confinement import Confinement
 from step_runner.model import JobStatus, Termination
 from step_runner.runner import notices
 from step_runner.runner.context import Sink
+from step_runner.runner.masks import Masks
 from step_runner.runner.sequence import run_root
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ class Job(Generic[Log]):
         self.error: Exception | None = None
         self.log = log
         self.container = _container(workspace, job_id, proc.graceful_exit_delay)
+        self._masks = Masks()
         self._confinement = Confinement(self.container)
         self._proc = proc
         self._workspace = workspace
@@ -62,6 +67,7 @@ class Job(Generic[Log]):
         """Run the function in the background; it is stopped when it takes longer than `timeout` seconds."""
         loop = asyncio.get_running_loop()
         self.status = state.started(self.status, time.time())
+        self._masks = context.masks
         if timeout is not None:
             self._timer = loop.call_later(timeout, self._proc.cancel, Cause.TIMEOUT)
         self._running = loop.create_task(self._run(function, context), name=f"job {self.status.id}")
@@ -73,7 +79,7 @@ class Job(Generic[Log]):
     def kill(self, hurried: str | None = None) -> None:
         """End what the job runs without any more delay; the log gives the reason."""
         if hurried is not None and not self.status.finished:
-            self.log.notice(notices.hurried(hurried))
+            self._notice(notices.hurried(hurried))
         self._proc.kill(hurried)
 
     async def close(self) -> None:
@@ -97,7 +103,9 @@ class Job(Generic[Log]):
 
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         """Keep the record of how the running step was stopped."""
-        self.status = state.stopped_step(self.status, Termination(step=names[-1] if names else "", ended=ended))
+        self.status = state.stopped_step(
+            self.status, Termination(step=names[-1] if names else "", ended=self._masked(ended))
+        )
 
     async def _run(self, function: Function, context: GlobalContext) -> None:
         try:
@@ -132,13 +140,13 @@ class Job(Generic[Log]):
 
     def _tell_stop(self, sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
         for line in notices.stopping_left_behind(sent, ahead):
-            self.log.notice(line)
+            self._notice(line)
 
     def _tell_end(self, ended: Exit) -> None:
         for line in notices.ended(ended):
-            self.log.notice(line)
+            self._notice(line)
         if ended.census:
-            self.status = state.stopped_step(self.status, self._termination(ended))
+            self.status = state.stopped_step(self.status, self._termination(self._masked(ended)))
 
     def _termination(self, ended: Exit) -> Termination:
         """The record of what was left in the end, added to that of the step that was stopped, if one was."""
@@ -147,9 +155,20 @@ class Job(Generic[Log]):
             return Termination(step="", ended=dataclasses.replace(ended, cause=self._proc.cause or Cause.EXITED))
         return Termination(step=before.step, ended=before.ended.beside(ended, before.ended.duration))
 
+    def _notice(self, line: str) -> None:
+        self.log.notice(shown.name(self._masks.hidden(line)))
+
+    def _masked(self, ended: Exit) -> Exit:
+        """The record without the secrets in the arguments of processes."""
+        census = (
+            dataclasses.replace(process, argv=tuple(map(self._masks.hidden, process.argv))) for process in ended.census
+        )
+        return dataclasses.replace(ended, census=tuple(census))
+
     def _finish(self, error: Exception | None) -> None:
         """The final status first, then the end of the log: who has followed it to its end asks for the status."""
-        self.status = state.ended(self.status, error, time.time())
+        ended = state.ended(self.status, error, time.time())
+        self.status = msgspec.structs.replace(ended, message=shown.lines(self._masks.hidden(ended.message)))
         if self._timer is not None:
             self._timer.cancel()
         self._proc.cancel(Cause.EXITED)

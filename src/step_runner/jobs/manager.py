@@ -17,6 +17,7 @@ from step_runner.jobs.resolver import resolve
 from step_runner.jobs.workspace import Workspace
 from step_runner.runner.binding import assign
 from step_runner.runner.context import GlobalContext
+from step_runner.runner.masks import Masks
 from step_runner.runner.proc import Proc
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class JobManager:
             work_dir=work_dir,
             env={**self._environment, LOG_LEVEL: level, **request.env},
             variables=_masked(request, variables),
+            masks=Masks(variable.value for variable in request.variables if variable.masked),
             sink=log,
             scratch=workspace.directory,
             resolve=partial(resolve, proc),

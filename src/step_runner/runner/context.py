@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from step_runner import shown
 from step_runner.expression import Secret, reveal
 from step_runner.model import Function, Reference, Value
 from step_runner.paths import with_slashes
 from step_runner.runner.environment import merged
 from step_runner.runner.files import StepFiles
+from step_runner.runner.masks import Masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +100,7 @@ class GlobalContext:
     `container` knows all processes that they have started.
     `env` is the environment below everything that steps set, `exports` what steps have exported so far, and
     `exported_by` the names of these steps. `scratch` is a private directory for output and export files. `debug`
-    adds the lines of output files that cannot be read to the errors.
+    adds the lines of output files that cannot be read to the errors. `masks` hide what is secret in messages.
     """
 
     proc: Proc
@@ -111,9 +113,14 @@ class GlobalContext:
     resolve: Resolve
     observer: Observer
     debug: bool = False
+    masks: Masks = field(default_factory=Masks)
     exports: dict[str, str] = field(default_factory=dict)
     exported_by: dict[str, str] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
+
+    def notice(self, line: str) -> None:
+        """Write a line of the runner's own, which shows no secret and stays one line."""
+        self.sink.notice(shown.name(self.masks.hidden(line)))
 
     def export(self, variables: Mapping[str, str], path: tuple[str, ...]) -> None:
         """Add what the step `path` has exported to the environment of all steps that start later."""

@@ -152,12 +152,12 @@ def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: flo
 def _tell_stop(path: tuple[str, ...], job: GlobalContext, sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
     step = f'step "{path[-1] if path else ""}"'
     for line in notices.stopping_stage(step, sent, ahead):
-        job.sink.notice(line)
+        job.notice(line)
 
 
 def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
     for line in notices.ended(ended):
-        job.sink.notice(line)
+        job.notice(line)
     # The process knows only that it was cancelled; why, the job knows.
     job.observer.step_stopped(path, dataclasses.replace(ended, cause=job.proc.cause or ended.cause))
 

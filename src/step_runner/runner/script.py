@@ -25,8 +25,10 @@ STORE = "\\microsoft\\windowsapps\\"
 """The end of the folder in which the programs of the store stand."""
 
 
-def command(text: str, scratch: str) -> tuple[str, ...]:
-    """The command that runs a script; a text too long for an argument is put into a file in `scratch`.
+def command(text: str, scratch: str, *, secret: bool = False) -> tuple[str, ...]:
+    """The command that runs a script; one that is secret or too long for an argument is put into a file in `scratch`.
+
+    The arguments of a process are shown to everybody, the file to its owner alone.
 
     On Windows every script is. There a program gets its arguments as one text, which bash takes apart by rules of its
     own: a script would end at its first line, and lose some of its quotes.
@@ -38,7 +40,7 @@ def command(text: str, scratch: str) -> tuple[str, ...]:
         raise CommandError("exec: the script holds a NUL character, which no shell can take")
     if is_powershell(shell()):
         return powershell_command(shell(), _stored(powershell_text(text), scratch, ".ps1"))
-    if len(script) <= room.LONGEST_TEXT and sys.platform != "win32":
+    if not secret and len(script) <= room.LONGEST_TEXT and sys.platform != "win32":
         return (shell(), "-c", text)
     return (shell(), with_slashes(_stored(script, scratch)))
 

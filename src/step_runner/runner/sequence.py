@@ -13,7 +13,7 @@ import msgspec
 
 from gracefulexitcmd import Cause
 from step_runner.errors import InputError, OutputError, StepError, StepRunnerError, StoppedError, causes
-from step_runner.expression import Secret, expand, expand_text, has_expression, reveal
+from step_runner.expression import Secret, expand, expand_text, has_expression, is_secret, reveal
 from step_runner.model import (
     SCRIPT_SPEC,
     Dynamic,
@@ -154,7 +154,8 @@ def _enter(
         path=(*caller.path, step.name),
         directory=caller.directory if function is SCRIPT else function.directory,
         files=files,
-        inputs=binding.assign(given, function.spec),
+        # Of a script it has to be known whether something secret is in it.
+        inputs=given if function is SCRIPT else binding.assign(given, function.spec),
         overrides={**caller.overrides, **env},
     )
     inputs = {name: reveal(value) for name, value in given.items()}
@@ -171,13 +172,17 @@ def _with_script_input(step: Step) -> Step:
 
 
 async def _run_function(function: Function, context: StepsContext, call: _Call) -> Outcome:
+    masks = context.job.masks
+    masks.add(context.inputs.values() if function is not SCRIPT else ())
     match function.body:
         case Exec():
-            return await _run_exec(function, function.body, context, call)
+            outcome = await _run_exec(function, function.body, context, call)
         case Sequence():
-            return await _run_sequence(function, function.body, context, call)
+            outcome = await _run_sequence(function, function.body, context, call)
         case _:
             assert_never(function.body)
+    masks.add(outcome.outputs.values())
+    return outcome
 
 
 async def _run_exec(function: Function, body: Exec, context: StepsContext, call: _Call) -> Outcome:
@@ -189,7 +194,7 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
     env = call.env
     try:
         _refuse_when_cancelled(job)
-        job.sink.notice(f"Running step name={call.name}")
+        job.notice(f"Running step name={call.name}")
         context, env = _with_own_env(function, context, env)
         argv, work_dir = _expand_exec(function, body, context)
         given = _expand_input(body, context)
@@ -240,9 +245,10 @@ def _with_own_env(
 
 def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str, ...], str]:
     if function is SCRIPT:
-        command = script.command(str(reveal(context.inputs["script"])), context.job.scratch)
+        text = context.inputs["script"]
+        command = script.command(str(reveal(text)), context.job.scratch, secret=is_secret(text))
         if sys.platform == "win32":  # which comes with no shell for all
-            context.job.sink.notice(script.told(command[0]))
+            context.job.notice(script.told(command[0]))
         return command, context.job.work_dir
     scope = context.scope()
     try:

@@ -1,0 +1,71 @@
+"""What of a job is secret, and must not stand in a message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from step_runner.expression import Secret, reveal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from step_runner.model import Value
+
+MASK = "***"
+
+SHORTEST = 3
+"""Characters of what is masked: a shorter text stands in many messages by chance, and masking it would tell it."""
+
+
+class Masks:
+    """Hides in messages the secrets that were added."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._texts: list[str] = []
+        self._add(secrets)
+
+    def add(self, values: Iterable[Value | Secret]) -> None:
+        """Hide the texts and numbers of those values that are secret."""
+        self._add(text for value in values for text in _secrets(value))
+
+    def hidden(self, text: str) -> str:
+        """Return a text with every secret replaced by `***`."""
+        for secret in self._texts:
+            text = text.replace(secret, MASK)
+        return text
+
+    def _add(self, secrets: Iterable[str]) -> None:
+        """A secret of several lines can be shown line by line."""
+        found = {part for secret in secrets for part in (secret, *secret.splitlines()) if len(part) >= SHORTEST}
+        # What holds another one comes first, else a part of it would stay.
+        self._texts = sorted(found.union(self._texts), key=len, reverse=True)
+
+
+def _secrets(value: Value | Secret) -> Iterator[str]:
+    match value:
+        case Secret():
+            yield from _leaves(reveal(value))
+        case list():
+            for item in value:
+                yield from _secrets(item)
+        case dict():
+            for item in value.values():
+                yield from _secrets(item)
+        case _:
+            return
+
+
+def _leaves(value: Value) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list():
+            for item in value:
+                yield from _leaves(item)
+        case dict():
+            for item in value.values():
+                yield from _leaves(item)
+        case bool() | None:
+            return
+        case _:
+            yield f"{value:g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import subprocess
 import time
@@ -65,6 +66,30 @@ def work():
     note("cleaned up")
 """
 )
+
+
+HOOKS = """import java.nio.file.*;
+
+public class Hooks {
+    static void note(String text) throws Exception {
+        Files.writeString(Path.of(System.getenv("PAYLOAD_LOG")), text + "\\n",
+            StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            try {
+                Thread.sleep(500);
+                note("cleaned up");
+            } catch (Exception error) {
+                throw new RuntimeException(error);
+            }
+        }));
+        note("ready " + ProcessHandle.current().pid());
+        Thread.sleep(30000);
+    }
+}
+"""
 
 
 def free_port() -> int:
@@ -144,3 +169,13 @@ def test_celery_finishes_the_task_where_the_leader_is_told_first(log: Path) -> N
     """With `first: leader` the task is finished, and the worker exits 0."""
     seen = worked(log, "first leader")
     assert (seen.status, seen.cleaned) == (0, True)
+
+
+@pytest.mark.parametrize("how", ["leader", "product"])
+def test_jvm_runs_its_hooks(how: str, log: Path) -> None:
+    """The shutdown hooks run to their end; the exit status of this clean stop is 143."""
+    if shutil.which("java") is None:
+        pytest.skip("no Java is installed")
+    (log.parent / "Hooks.java").write_text(HOOKS)
+    seen = stopped(("java", "Hooks.java"), how, log, cwd=log.parent)
+    assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)

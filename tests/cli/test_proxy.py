@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -291,6 +292,40 @@ def test_a_client_follows_and_cancels_through_it_at_the_same_time(
         assert client.status("1").status is Status.CANCELLED
         client.close("1")
     assert set(gateway.close()) == {0}
+
+
+def test_client_that_comes_before_its_server_is_answered(temporary: str) -> None:
+    """As GitLab Runner 17.11 to 18.5 does: its proxy runs when the server starts."""
+    path, socket_path = os.path.join(temporary, "g.sock"), os.path.join(temporary, "s.sock")
+    gateway = Gateway(path, starting(*PROXY, "--socket", socket_path))
+    with Client(path) as client, concurrent.futures.ThreadPoolExecutor() as pool:
+        answer = pool.submit(client.jobs)
+        while not any(proxy.poll() is None for proxy in gateway.proxies):
+            time.sleep(0.01)
+        assert not answer.done()
+        command = [sys.executable, "-m", "step_runner", "serve", "--socket", socket_path]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            assert answer.result() == []
+            server.terminate()
+    assert set(gateway.close()) <= {0, 1}  # 1 where only the server's user was asked for, before it came
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has splice(2)")
+def test_bytes_of_pipes_move_within_the_kernel(connected: Connected) -> None:
+    """What read(2) returns is counted, what splice(2) moves is not."""
+    proxy, connection = connected
+    stdin, stdout = pipes(proxy)
+    until_idle(proxy)
+    before = psutil.Process(proxy.pid).io_counters().read_chars
+    for send, receive in (
+        (lambda: exactly_written(stdin, MEBIBYTE * 4), connection.recv),
+        (lambda: connection.sendall(MEBIBYTE * 4), lambda count: os.read(stdout, count)),
+    ):
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert exactly(receive, len(MEBIBYTE) * 4) == MEBIBYTE * 4
+        sender.join()
+    assert psutil.Process(proxy.pid).io_counters().read_chars - before < len(MEBIBYTE)
 
 
 def test_a_long_log_arrives_whole_through_it(server: Server, temporary: str) -> None:

@@ -17,7 +17,7 @@ class Gateway:
 
     def __init__(self, path: str, start: Start) -> None:
         self._start = start
-        self._proxies: list[subprocess.Popen[bytes]] = []
+        self.proxies: list[subprocess.Popen[bytes]] = []
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(path)
         self._socket.listen()
@@ -29,14 +29,14 @@ class Gateway:
             while True:
                 connection, _ = self._socket.accept()
                 with connection:
-                    self._proxies.append(self._start(connection.fileno()))
+                    self.proxies.append(self._start(connection.fileno()))
 
     def close(self) -> list[int]:
         """Take no more connections, and return the exit status of every proxy."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
-        return [proxy.wait() for proxy in self._proxies]
+        return [proxy.wait() for proxy in self.proxies]
 
 
 def starting(*command: str) -> Start:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_AT_ONCE = 1024 * 1024
 """Bytes that are moved at once, and held for as long as the other side does not take them."""
 
-SILENCE = 0.1
+SILENCE = 0.5
 """Seconds without a byte of the server, after stdin has ended, that end the connection."""
 
 BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL

@@ -65,6 +65,14 @@ class Console:
         """Press keys."""
         os.write(self._descriptor, keys)
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size, of which the kernel tells those in the foreground."""
+        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def modes(self) -> list[Any]:
+        """What is set for the terminal."""
+        return termios.tcgetattr(self._descriptor)
+
     def read_until(self, pattern: bytes) -> None:
         """Read until a pattern has been written."""
         while not re.search(pattern, self.written):

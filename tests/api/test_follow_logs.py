@@ -13,6 +13,7 @@ import pytest
 from tests.support.steps import command, run_list, script
 
 from step_runner.api.pb import step_pb2 as pb
+from step_runner.api.service import log_reply
 from step_runner.model import Status
 
 if TYPE_CHECKING:
@@ -107,6 +108,13 @@ def test_message_holds_at_most_one_mebibyte(server: Server, work_dir: Path) -> N
     sizes = [len(reply.data) for reply in server.stub.FollowLogs(pb.FollowLogsRequest(id=job))]
     assert 0 < min(sizes) <= max(sizes) <= MIB
     assert sum(sizes) > 5 * MIB
+
+
+@pytest.mark.parametrize("size", [1, 127, 128, 16_383, 16_384, MIB])
+def test_reply_is_the_message_of_its_bytes(size: int) -> None:
+    """What is sent is what protobuf makes of the same bytes."""
+    data = os.urandom(size)
+    assert log_reply(data) == pb.FollowLogsResponse(data=data).SerializeToString()
 
 
 def test_partial_lines_arrive_while_the_job_runs(server: Server) -> None:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import grpc
 
 from gracefulexitcmd import OrphanReaper
-from step_runner.api.pb.step_pb2_grpc import add_StepRunnerServicer_to_server
-from step_runner.api.service import Service
+from step_runner.api.service import Service, add_service
 from step_runner.errors import StepRunnerError
 from step_runner.jobs.manager import JobManager
 from step_runner.jobs.signals import on_stop
@@ -128,7 +127,7 @@ if sys.platform == "win32":
         """A server that listens, not yet started."""
         door = Door()
         server = grpc.aio.server(interceptors=(door,), options=OPTIONS)
-        add_StepRunnerServicer_to_server(service, server)
+        add_service(service, server)
         with door.opened(server, path):
             yield server
 
@@ -139,7 +138,7 @@ else:
         """A server that listens, not yet started."""
         check_headroom()
         server = grpc.aio.server(options=OPTIONS)
-        add_StepRunnerServicer_to_server(service, server)
+        add_service(service, server)
         with socket.placed(path, partial(_bind, server)):
             yield server
 

@@ -10,7 +10,7 @@ import grpc
 
 from step_runner.api import convert
 from step_runner.api.pb import step_pb2 as pb
-from step_runner.api.pb.step_pb2_grpc import StepRunnerServicer
+from step_runner.api.pb.step_pb2_grpc import StepRunnerServicer, add_StepRunnerServicer_to_server
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
@@ -68,13 +68,11 @@ class Service(StepRunnerServicer):
         await self._jobs.run(convert.run_request(request))
         return pb.RunResponse()
 
-    async def FollowLogs(  # noqa: N802
-        self, request: pb.FollowLogsRequest, context: Context
-    ) -> AsyncIterator[pb.FollowLogsResponse]:
+    async def FollowLogs(self, request: pb.FollowLogsRequest, context: Context) -> AsyncIterator[bytes]:  # noqa: N802
         try:
             async for chunk in self._jobs.follow(request.id, request.offset):
                 if chunk:
-                    yield pb.FollowLogsResponse(data=chunk)
+                    yield log_reply(chunk)
                 elif request.no_wait:
                     return
         except Exception as error:
@@ -94,3 +92,22 @@ class Service(StepRunnerServicer):
     async def Close(self, request: pb.CloseRequest, context: Context) -> pb.CloseResponse:  # noqa: N802
         await self._jobs.close(request.id)
         return pb.CloseResponse()
+
+
+def add_service(service: Service, server: grpc.aio.Server) -> None:
+    """Have the server answer calls; the replies of FollowLogs are bytes already."""
+    add_StepRunnerServicer_to_server(service, server)
+    follow = grpc.unary_stream_rpc_method_handler(service.FollowLogs, pb.FollowLogsRequest.FromString)
+    server.add_registered_method_handlers("proto.StepRunner", {"FollowLogs": follow})
+
+
+def log_reply(data: bytes) -> bytes:
+    """Return a FollowLogsResponse as it is sent: protobuf itself would copy a long `data` once more.
+
+    The tag is 0x0a, field 1 of the type LEN; the length is a varint, seven bits a byte and the lowest ones first.
+    """
+    length, head = len(data), bytearray(b"\x0a")
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes(head) + bytes((length,)) + data

@@ -19,12 +19,14 @@ On Windows a Job Object takes the place of the group, CTRL_BREAK that of SIGTERM
 
 from __future__ import annotations
 
+from subprocess import DEVNULL, PIPE, STDOUT
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
-from gracefulexitcmd.exit import Cause, EndedProcess, Exit, Holder, SignalSent
+from gracefulexitcmd.exit import Cause, CommandFailed, EndedProcess, Exit, Holder, SignalSent
 from gracefulexitcmd.reason import Reason, Why
 from gracefulexitcmd.roundup import Roundup, contain
+from gracefulexitcmd.running import run
 from gracefulexitcmd.sequence import Stage, To
 from gracefulexitcmd.system import Container
 
@@ -32,10 +34,14 @@ if TYPE_CHECKING:
     from gracefulexitcmd.aio import AsyncCmd, AsyncRoundup, OrphanReaper
 
 __all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
     "AsyncCmd",
     "AsyncRoundup",
     "Cause",
     "Cmd",
+    "CommandFailed",
     "Container",
     "EndedProcess",
     "Exit",
@@ -48,6 +54,7 @@ __all__ = [
     "To",
     "Why",
     "contain",
+    "run",
 ]
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -67,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"gracefulexitcmd: cannot run {argv[0]}: {missing}", file=sys.stderr)
             return 126
     container = _container()
-    command = Cmd(argv, grace=options.grace, timeout=options.timeout, stdin=_stdin(), container=container)
+    command = Cmd(argv, grace=options.grace, timeout=options.timeout, container=container)
     try:
         return _Session(argv[0], command, Roundup(container, options.grace)).run()
     finally:
@@ -78,11 +76,6 @@ def _container() -> Container:
     if sys.platform != "win32":
         subreaper.become()
     return Container()
-
-
-def _stdin() -> int | None:
-    """The command's stdin: nothing, where it could not read from the terminal, else this program's own."""
-    return subprocess.DEVNULL if sys.platform != "win32" and os.isatty(0) else None
 
 
 class _Session:

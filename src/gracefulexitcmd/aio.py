@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
-from gracefulexitcmd.cmd import BaseCmd, Stoppable
+from gracefulexitcmd.aio_streams import AsyncReader, AsyncWriter
+from gracefulexitcmd.cmd import BaseCmd, Stoppable, ended
+from gracefulexitcmd.duration import check_seconds
+from gracefulexitcmd.exit import Exit, Out
 from gracefulexitcmd.roundup import round_up
 
 if sys.platform == "win32":
@@ -16,55 +21,123 @@ else:
     from gracefulexitcmd.posix.driver import Driver
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Literal, Self, Unpack
 
-    from gracefulexitcmd.exit import Exit
-    from gracefulexitcmd.request import Stopping
+    from gracefulexitcmd.options import Options
+    from gracefulexitcmd.request import Stopping, Stream, StrPath
     from gracefulexitcmd.system import Membership
 
 
-class AsyncWaitable(Stoppable):
+class AsyncWaitable(Stoppable[Out]):
     """Something that a task can wait for."""
 
     _driver: Driver | None = None
 
-    async def wait(self) -> Exit:
+    async def wait(self, timeout: float | None = None) -> Exit[Out]:  # noqa: ASYNC109 - as in `Cmd`
         """Wait until it has ended; any number of tasks of one loop may wait, and of a new loop when that
-        one was closed.
+        one was closed. Returns how it ended.
 
-        A task that is cancelled while it waits stops the command gracefully; CancelledError goes on when the
+        What it writes to pipes is collected meanwhile. Raises TimeoutError after `timeout` seconds: the command goes
+        on. A task that is cancelled while it waits stops the command gracefully; CancelledError goes on when the
         command has ended.
         """
-        if self._execution.exit is not None:
-            return self._execution.exit
+        check_seconds("timeout", timeout)
+        if self._execution.exit is None:
+            self._execution.collect()
+            await self._until_ended(self._driven(), timeout)
+        return ended(self._execution)
+
+    async def _until_ended(self, driver: Driver, timeout: float | None) -> None:  # noqa: ASYNC109
+        try:
+            done, _ = await asyncio.wait((driver.ended,), timeout=timeout)
+        except asyncio.CancelledError:
+            self.cancel()
+            await _despite_cancellation(driver.ended)
+            raise
+        if not done:
+            raise TimeoutError(f"not ended after {timeout} s")
+
+    def _driven(self) -> Driver:
+        """What looks after it in the running loop, from now on if nothing did."""
         if self._driver is not None and self._driver.loop.is_closed():
             self._driver.abandon()
             self._driver = None
         if self._driver is None:
             self._driver = Driver(self._execution)
-        try:
-            return await asyncio.shield(self._driver.ended)
-        except asyncio.CancelledError:
-            self.cancel()
-            await _despite_cancellation(self._driver.ended)
-            raise
+        return self._driver
 
 
-class AsyncCmd(BaseCmd, AsyncWaitable):
+class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
     """A command that is ended gracefully, for asyncio; the arguments are those of `Cmd`.
 
-    `async with AsyncCmd(...) as command:` starts it and makes sure that it has ended at the end of the block.
+    `async with AsyncCmd(...) as command:` starts it and makes sure that it has ended at the end of the block. Timeout
+    and grace hold from the start on, whatever the task does.
     """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: AsyncCmd[bytes],
+            argv: Sequence[StrPath],
+            *,
+            text: Literal[False] | None = None,
+            encoding: None = None,
+            errors: None = None,
+            **options: Unpack[Options],
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self: AsyncCmd[str],
+            argv: Sequence[StrPath],
+            *,
+            text: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            **options: Unpack[Options],
+        ) -> None: ...
+
+        def __init__(self, argv: Sequence[StrPath], **options: Any) -> None: ...
+
+    @functools.cached_property
+    def stdin(self) -> AsyncWriter[Out]:
+        """The command's stdin: `await command.stdin.write(content)`. Raises ValueError unless it is a PIPE."""
+        if self._request.stdin != subprocess.PIPE:
+            raise ValueError("stdin is not a pipe: give stdin=PIPE")
+        return AsyncWriter(self._execution, self._request.text)
+
+    @functools.cached_property
+    def stdout(self) -> AsyncReader[Out]:
+        """What the command writes to stdout: `async for line in ...`. Raises ValueError unless it is a PIPE."""
+        return self._output("stdout", self._request.stdout)
+
+    @functools.cached_property
+    def stderr(self) -> AsyncReader[Out]:
+        """What the command writes to stderr: `async for line in ...`. Raises ValueError unless it is a PIPE."""
+        return self._output("stderr", self._request.stderr)
+
+    def _output(self, name: str, stream: Stream) -> AsyncReader[Out]:
+        if stream != subprocess.PIPE:
+            raise ValueError(f"{name} is not a pipe: give {name}=PIPE")
+        return AsyncReader(self._execution, name, self._request.text)
 
     async def start(self) -> None:
         """Start the command. Raises OSError where that is not possible, RuntimeError at a second start."""
         self._execution.start()
+        if self._execution.exit is None:
+            self._driven()
 
-    async def run(self) -> Exit:
-        """Start the command and wait for it."""
+    async def run(self, *, check: bool = False) -> Exit[Out]:
+        """Start the command, wait for it and return how it ended.
+
+        Raises CommandFailed with `check`, unless it ended by itself with status 0.
+        """
         await self.start()
-        return await self.wait()
+        ended = await self.wait()
+        return ended.check() if check else ended
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -74,7 +147,8 @@ class AsyncCmd(BaseCmd, AsyncWaitable):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cancel()
-        await self.wait()
+        if self._execution.exit is None:
+            await self._until_ended(self._driven(), None)
 
 
 class AsyncRoundup(AsyncWaitable):

@@ -20,6 +20,11 @@ class Attended(ABC):
         if not self._closing:
             self._ring()
 
+    def wake_others(self) -> None:
+        """Wake everybody if more than one waits: whoever calls it is one of them."""
+        if self._inside > 1:
+            self.wake()
+
     def enter(self) -> None:
         """Say that somebody is going to wait."""
         self._inside += 1

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
+import shlex
 import signal
+import subprocess
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, Generic, overload
 
 from gracefulexitcmd import clock
+from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.execution import Execution
+from gracefulexitcmd.exit import Exit, Out, printable
 from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
+from gracefulexitcmd.reading import RawInput, RawOutput, input_file, output_file
 from gracefulexitcmd.request import GRACE, Request, Stopping, Stream, StrPath
 from gracefulexitcmd.sequence import Stage, StageLike, stages, total
 from gracefulexitcmd.system import CommandRun
+from gracefulexitcmd.text import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Literal, Self, Unpack
 
     from gracefulexitcmd import Container
-    from gracefulexitcmd.exit import Exit, SignalSent
+    from gracefulexitcmd.exit import SignalSent
+    from gracefulexitcmd.options import Options
+
+AT_ONCE = 0.005
+"""Seconds that who reads waits for the pipe alone."""
 
 
-class Stoppable:
+class Stoppable(Generic[Out]):
     """Something that runs and can be stopped."""
 
     _execution: Execution
 
     @property
-    def exit(self) -> Exit | None:
+    def exit(self) -> Exit[Out] | None:
         """How it ended; None as long as it has not."""
+        if self._execution.exit is None:
+            with HandlersHeldBack():
+                self._execution.refresh()
         return self._execution.exit
+
+    def poll(self) -> Exit[Out] | None:
+        """How it ended; None as long as it has not. The same as `exit`, under the name it has in subprocess."""
+        return self.exit
 
     @property
     def signals(self) -> tuple[SignalSent, ...]:
@@ -50,54 +70,93 @@ class Stoppable:
             self._execution.stop(grace, hurried)
 
 
-def drive(execution: Execution) -> Exit:
+def drive(execution: Execution, until: float | None = None) -> None:
     """Wait until something that was started has ended, and have it do meanwhile what is due.
 
-    Only the wait itself can be interrupted by a signal handler that raises.
+    With `until`, a time of the clock, it returns then at the latest. Only the wait itself can be interrupted by a
+    signal handler that raises.
     """
+    with attending(execution) as step:
+        while execution.exit is None and (until is None or clock.now() < until):
+            step(until)
+
+
+@contextlib.contextmanager
+def attending(execution: Execution) -> Iterator[Callable[[float | None], None]]:
+    """Gives a function that waits until something happens, but not past a time, and does what is due."""
     with HandlersHeldBack():
         poller = execution.enter()
-    if poller is not None:
-        try:
-            while execution.exit is None:
-                deadline = execution.deadline
-                timeout = None if deadline is None else max(0.0, deadline - clock.now())
-                ready = poller.wait(timeout)
-                with HandlersHeldBack():
-                    execution.advance(ready)
-        finally:
+
+    def step(until: float | None) -> None:
+        if poller is None:
+            return
+        ready = poller.wait(seconds_left(execution.deadline, until))
+        with HandlersHeldBack():
+            execution.advance(ready)
+
+    try:
+        yield step
+    finally:
+        if poller is not None:
             with HandlersHeldBack():
                 execution.leave()
+
+
+def seconds_left(*times: float | None) -> float | None:
+    """The seconds until the first of some times of the clock; None where none is given."""
+    first = min((at for at in times if at is not None), default=None)
+    return None if first is None else max(0.0, first - clock.now())
+
+
+def ended(execution: Execution) -> Exit[Any]:
+    """How something has ended. Raises UnicodeDecodeError where its output is not the text that was asked for."""
     assert execution.exit is not None
+    if execution.undecodable is not None:
+        raise execution.undecodable
     return execution.exit
 
 
-class Waitable(Stoppable):
+class Waitable(Stoppable[Out]):
     """Something that a thread can wait for."""
 
-    def wait(self) -> Exit:
-        """Wait until it has ended; any number of threads may wait."""
-        return drive(self._execution)
+    def wait(self, timeout: float | None = None) -> Exit[Out]:
+        """Wait until it has ended; any number of threads may wait. Returns how it ended.
+
+        What it writes to pipes is collected meanwhile. Raises TimeoutError after `timeout` seconds: the command goes
+        on. Raises RuntimeError before the start.
+        """
+        check_seconds("timeout", timeout)
+        self._execution.collect()
+        drive(self._execution, None if timeout is None else clock.now() + timeout)
+        if self._execution.exit is None:
+            raise TimeoutError(f"not ended after {timeout} s")
+        return ended(self._execution)
 
 
-class BaseCmd(Stoppable):
+class BaseCmd(Stoppable[Out]):
     """What the blocking and the asyncio form of a command share.
 
-    `argv` is the program and its arguments, started without a shell in a process group of its own. `grace` is
-    the time in seconds between the first stop signal and SIGKILL, and the longest time that output is read after the
-    command's own end; a command that runs longer than `timeout` seconds is stopped in the same way. `stop_signal` is
-    sent to all; `stop` is a sequence instead: each of its stages a signal, the seconds to wait before the next one, and
-    by choice who gets it: "leader", "group", "own" (what the command has started), "others" of its container, or "all".
-    A stage ends sooner when none of those who got its signal is left; the time then is the next one's. Waits that are
-    longer together than the grace shrink in proportion; without `grace` they have their time. SIGKILL to all is last.
-    `env`,
-    `cwd`, `stdin`, `stdout` and `stderr` are as in `subprocess`; what goes to a PIPE is in the `Exit`. `input`
-    is written to the command's stdin. The command and all that it starts belong to `container`, by default to one of
-    its own, which marks them by a cookie in their environment. A stop is for everybody in it, on Windows for the
-    command's own processes. `stopping` is called just before a signal of the sequence is sent, with the signal and the
+    `argv` is the program and its arguments, started without a shell in a process group of its own. `env`, `cwd`,
+    `stdin`, `stdout`, `stderr`, `input`, `text`, `encoding`, `errors`, `pass_fds`, `user`, `group`, `extra_groups` and
+    `umask` are as in `subprocess`, and so is `capture_output`, which makes pipes of stdout and stderr. What comes out
+    of a pipe is in the `Exit`, unless it is read through `stdout` or `stderr` while the command runs; at most the last
+    `max_output` bytes of each pipe are kept then. By default stdin is empty where this program's own is a terminal:
+    a process that reads from a terminal in whose foreground it is not would be stopped. With `foreground` the command
+    is in the terminal's foreground until it ends.
+
+    `grace` is the time in seconds between the first stop signal and SIGKILL, and the longest time that output is read
+    after the command's own end; a command that runs longer than `timeout` seconds is stopped in the same way.
+    `stop_signal` is sent to all; `stop` is a sequence instead: each of its stages a signal, the seconds to wait before
+    the next one, and by choice who gets it: "leader", "group", "own" (what the command has started), "others" of its
+    container, or "all". A stage ends sooner when none of those who got its signal is left; the time then is the next
+    one's. Waits that are longer together than the grace shrink in proportion; without `grace` they have their time.
+    SIGKILL to all is last. `stopping` is called just before a signal of the sequence is sent, with the signal and the
     stages from this one on, by whoever sends it, so it must not wait.
 
-    Raises TypeError or ValueError where the arguments make no sense.
+    The command and all that it starts belong to `container`, by default to one of its own, which marks them by a cookie
+    in their environment. A stop is for everybody in it, on Windows for the command's own processes.
+
+    Raises TypeError or ValueError where the arguments make no sense, LookupError for an unknown encoding.
     """
 
     def __init__(
@@ -111,20 +170,71 @@ class BaseCmd(Stoppable):
         stdin: Stream = None,
         stdout: Stream = None,
         stderr: Stream = None,
-        input: bytes | None = None,  # noqa: A002 - the name it has in subprocess
+        input: bytes | str | None = None,  # noqa: A002 - the name it has in subprocess
+        capture_output: bool = False,
+        text: bool | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         stop: Iterable[StageLike] | None = None,
         container: Container | None = None,
         stopping: Stopping | None = None,
+        max_output: int | None = None,
+        foreground: bool = False,
+        pass_fds: Collection[int] = (),
+        user: str | int | None = None,
+        group: str | int | None = None,
+        extra_groups: Sequence[str | int] | None = None,
+        umask: int = -1,
     ) -> None:
         sequence = stages([Stage(stop_signal)] if stop is None else stop)
         if stop is not None and stop_signal != signal.SIGTERM:
             raise ValueError("stop and stop_signal cannot both be given: put the signal into stop")
         if grace is None:
             grace = GRACE if any(stage.wait is None for stage in sequence) else total(sequence)
-        request = Request(argv, grace, timeout, env, cwd, stdin, stdout, stderr, input, sequence, container)
-        ladder = Ladder(grace, timeout, sequence)
-        self._execution = Execution(ladder, partial(CommandRun, request), stopping=stopping)
+        if capture_output:
+            if stdout is not None or stderr is not None:
+                raise ValueError("capture_output is for stdout and stderr: leave these out, or make one a PIPE alone")
+            stdout = stderr = subprocess.PIPE
+        self._request = Request(
+            argv=argv,
+            grace=grace,
+            timeout=timeout,
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            input=input,
+            stop=sequence,
+            container=container,
+            text=chosen(text, encoding, errors),
+            max_output=max_output,
+            foreground=foreground,
+            pass_fds=pass_fds,
+            user=user,
+            group=group,
+            extra_groups=extra_groups,
+            umask=umask,
+        )
+        self._execution = Execution(
+            Ladder(grace, timeout, sequence),
+            partial(CommandRun, self._request),
+            stopping=stopping,
+            argv=self.argv,
+            text=self._request.text,
+        )
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The program and its arguments."""
+        return tuple(os.fsdecode(word) for word in self._request.argv)
+
+    def __repr__(self) -> str:
+        state = f"running, pid {self.pid}" if self.pid is not None else "not started"
+        if self._execution.exit is not None:
+            state = self._execution.exit.reason
+        return f"<{type(self).__name__} {printable(shlex.join(self.argv))}: {state}>"
 
     @property
     def pid(self) -> int | None:
@@ -141,12 +251,61 @@ class BaseCmd(Stoppable):
             return self._execution.send(number)
 
 
-class Cmd(BaseCmd, Waitable):
+class Cmd(BaseCmd[Out], Waitable[Out]):
     """A command that is ended gracefully, for callers that wait.
 
     `with Cmd(...) as command:` starts it and makes sure that it has ended at the end of the block: a command
-    that still runs there is cancelled.
+    that still runs there is cancelled. Timeout and grace hold while one waits for it, reads or writes.
     """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: Cmd[bytes],
+            argv: Sequence[StrPath],
+            *,
+            text: Literal[False] | None = None,
+            encoding: None = None,
+            errors: None = None,
+            **options: Unpack[Options],
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self: Cmd[str],
+            argv: Sequence[StrPath],
+            *,
+            text: bool | None = None,
+            encoding: str | None = None,
+            errors: str | None = None,
+            **options: Unpack[Options],
+        ) -> None: ...
+
+        def __init__(self, argv: Sequence[StrPath], **options: Any) -> None: ...
+
+    @functools.cached_property
+    def stdin(self) -> IO[Out]:
+        """The command's stdin, a file to write to. Raises ValueError unless it is a PIPE."""
+        if self._request.stdin != subprocess.PIPE:
+            raise ValueError("stdin is not a pipe: give stdin=PIPE")
+        raw = RawInput(partial(give, self._execution), self._execution.end_input)
+        return input_file(raw, self._request.text)
+
+    @functools.cached_property
+    def stdout(self) -> IO[Out]:
+        """What the command writes to stdout, a file to read from. Raises ValueError unless it is a PIPE."""
+        return self._output("stdout", self._request.stdout)
+
+    @functools.cached_property
+    def stderr(self) -> IO[Out]:
+        """What the command writes to stderr, a file to read from. Raises ValueError unless it is a PIPE."""
+        return self._output("stderr", self._request.stderr)
+
+    def _output(self, name: str, stream: Stream) -> IO[Out]:
+        if stream != subprocess.PIPE:
+            raise ValueError(f"{name} is not a pipe: give {name}=PIPE")
+        return output_file(RawOutput(partial(take, self._execution, name)), self._request.text)
 
     def start(self) -> None:
         """Start the command. Raises OSError where that is not possible, RuntimeError at a second start.
@@ -156,14 +315,15 @@ class Cmd(BaseCmd, Waitable):
         with HandlersHeldBack():
             self._execution.start()
 
-    def run(self) -> Exit:
-        """Start the command and wait for it.
+    def run(self, *, check: bool = False) -> Exit[Out]:
+        """Start the command, wait for it and return how it ended.
 
         An exception that arrives meanwhile, such as KeyboardInterrupt, stops the command gracefully before it
-        goes on; a second one kills it.
+        goes on; a second one kills it. Raises CommandFailed with `check`, unless it ended by itself with status 0.
         """
         with self:
-            return self.wait()
+            ended = self.wait()
+        return ended.check() if check else ended
 
     def __enter__(self) -> Self:
         try:
@@ -189,4 +349,30 @@ class Cmd(BaseCmd, Waitable):
     def _cancel_and_wait(self, grace: float | None) -> None:
         if self.exit is None:
             self.cancel(grace=grace)
-            self.wait()
+            drive(self._execution)
+
+
+def take(execution: Execution, name: str, buffer: memoryview) -> int:
+    """Fill a buffer with what a command writes to a pipe; waits for it, and returns the number of bytes, 0 at the end.
+
+    Whoever reads faster than the command writes waits for the pipe alone for a moment, which costs less than to look
+    after the command.
+    """
+    count = execution.take(name, buffer)
+    while count is None and execution.is_readable(name, AT_ONCE):
+        count = execution.take(name, buffer)
+    if count is not None:
+        return count
+    with attending(execution) as step:
+        while (count := execution.take(name, buffer)) is None:
+            step(None)
+    return count
+
+
+def give(execution: Execution, content: bytes) -> None:
+    """Write bytes to a command's stdin; waits until there is room. Raises BrokenPipeError."""
+    if execution.give(content):
+        return
+    with attending(execution) as step:
+        while not execution.give(content):
+            step(None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.duration import check_seconds
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.request import Stopping
     from gracefulexitcmd.streams import Streams
     from gracefulexitcmd.system import Members, Poller, Ready
+    from gracefulexitcmd.text import Text
 
 
 class Execution:
@@ -36,11 +37,17 @@ class Execution:
         *,
         may_be_skipped: bool = True,
         stopping: Stopping | None = None,
+        argv: tuple[str, ...] = (),
+        text: Text | None = None,
     ) -> None:
         """With `may_be_skipped` a stop before the start keeps it from starting, else it only shortens the grace."""
-        self.exit: Exit | None = None
+        self.exit: Exit[Any] | None = None
+        self.undecodable: UnicodeError | None = None
+        """Why the output cannot be text as it was asked for; the exit has it with escapes then."""
         self._may_be_skipped = may_be_skipped
         self._stopping = stopping
+        self._argv = argv
+        self._text = text
         self._grace = ladder.grace
         self._ladder = ladder
         self._begin = begin
@@ -119,10 +126,9 @@ class Execution:
         with self._afterwards, self._lock:
             if self.exit is not None:
                 return None
-            if self._run is None:
-                raise RuntimeError("this command was not started yet: call start first")
-            self._run.poller.enter()
-            return self._run.poller
+            run = self._started()
+            run.poller.enter()
+            return run.poller
 
     def leave(self) -> None:
         """Say that one of those who entered does not wait any more."""
@@ -139,6 +145,65 @@ class Execution:
             if self.exit is None:
                 self._tell_the_time(self._run, clock.now())
 
+    def refresh(self) -> None:
+        """Do what is due by now; nothing happens where another thread does it at this moment."""
+        with self._afterwards:
+            if not self._lock.acquire(blocking=False):
+                return
+            try:
+                if self._run is not None and self.exit is None:
+                    self._run.poller.react(self._run.poller.wait(0))
+                if self._run is not None and self.exit is None:
+                    self._tell_the_time(self._run, clock.now())
+            finally:
+                self._lock.release()
+
+    def take(self, name: str, buffer: memoryview, then: Callable[[], object] | None = None) -> int | None:
+        """Fill a buffer from the command's stdout or stderr, which must be a pipe; returns the number of bytes.
+
+        0 at its end. None where there is nothing now: `then` is called when there is, with the lock held, by default
+        whoever waits is woken. Raises RuntimeError before the start.
+        """
+        with self._afterwards, self._lock:
+            run = self._started()
+            return run.streams.take(name, buffer, then or run.poller.wake_others)
+
+    def give(self, content: bytes, then: Callable[[], object] | None = None) -> bool:
+        """Write bytes to the command's stdin, which must be a pipe; False where it has to read first, see `take`.
+
+        Raises BrokenPipeError where it does not read any more, RuntimeError before the start.
+        """
+        with self._afterwards, self._lock:
+            run = self._started()
+            if self.exit is not None:
+                raise BrokenPipeError("the command has ended")
+            return run.streams.give(content, then or run.poller.wake_others)
+
+    def end_input(self) -> None:
+        """Let the command find the end of its stdin, once what was given has been written."""
+        with self._afterwards, self._lock:
+            if self._run is not None and self.exit is None:
+                self._run.streams.end_input()
+
+    def collect(self) -> None:
+        """Collect what the command writes from now on, although callers took it before."""
+        with self._afterwards, self._lock:
+            if self._run is not None and self.exit is None:
+                self._run.streams.collect()
+
+    def is_readable(self, name: str, within: float) -> bool:
+        """Wait for bytes in a pipe for so many seconds, but not past the deadline; False where none are to be read."""
+        deadline = self.deadline
+        if deadline is not None:
+            within = min(within, deadline - clock.now())
+        run = self._run
+        return run is not None and within > 0 and run.streams.is_readable(name, within)
+
+    def _started(self) -> Run:
+        if self._run is None:
+            raise RuntimeError("this command was not started yet: call start first")
+        return self._run
+
     def _serve_stops(self) -> None:
         while self._stops and self._lock.acquire(blocking=False):
             try:
@@ -150,7 +215,10 @@ class Execution:
         if self._run is None and not self._may_be_skipped:
             self._grace = min(self._grace, grace)
             self._ladder = self._ladder._replace(hurried=self._ladder.hurried or hurried)
-        elif self.exit is None:
+            return
+        if self._run is not None and self.exit is None:  # a command that has ended by itself was not stopped
+            self._run.poller.react(self._run.poller.wait(0))
+        if self.exit is None:
             self._count_first()
             self._apply(self._ladder.stopped(clock.now(), grace, hurried=hurried))
             if self._run is not None:
@@ -218,11 +286,11 @@ class Execution:
 
     def _end(self) -> None:
         if self._run is None:
-            self.exit = Exit(cause=self._ladder.cause, status=None, duration=0.0)
+            self.exit = Exit(cause=self._ladder.cause, status=None, duration=0.0, argv=self._argv)
         else:
             self.exit = self._ended(self._run)
 
-    def _ended(self, run: Run) -> Exit:
+    def _ended(self, run: Run) -> Exit[Any]:
         """Give back everything that was held, and say what happened."""
         run.members.forget()
         run.streams.finish()
@@ -237,9 +305,21 @@ class Execution:
             census=run.members.census(),
             holders=self._holders,
             hurried=self._ladder.hurried,
-            stdout=run.streams.content("stdout"),
-            stderr=run.streams.content("stderr"),
+            stdout=self._output(run, "stdout"),
+            stderr=self._output(run, "stderr"),
+            dropped=run.streams.dropped(),
+            argv=self._argv,
         )
+
+    def _output(self, run: Run, name: str) -> Any:
+        content = run.streams.content(name)
+        if content is None or self._text is None:
+            return content
+        try:
+            return self._text.decode(content)
+        except UnicodeError as error:
+            self.undecodable = self.undecodable or error
+            return content.decode(self._text.encoding, "backslashreplace")
 
 
 class Run(Protocol):

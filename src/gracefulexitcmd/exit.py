@@ -8,10 +8,20 @@ import re
 import shlex
 import signal
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic
 
 if TYPE_CHECKING:
+    from typing import Self
+
+    from typing_extensions import TypeVar
+
     from gracefulexitcmd.reason import Why
+
+    Out = TypeVar("Out", bytes, str, default=bytes)
+else:
+    from typing import TypeVar
+
+    Out = TypeVar("Out", bytes, str)
 
 
 class Cause(enum.StrEnum):
@@ -24,6 +34,9 @@ class Cause(enum.StrEnum):
 
 FORCE = frozenset({"SIGKILL", "TerminateJobObject"})
 """What nobody can ignore."""
+
+LINES_SHOWN = 10
+"""Lines of stderr in the message of a command that failed."""
 
 KILLED = 9
 """The number of SIGKILL, also on Windows, which has no such signal, so that an exit status means the same."""
@@ -95,14 +108,35 @@ class Holder:
         return printable(shlex.join(self.argv))
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class CommandFailed(Exception):  # noqa: N818 - a command that failed is no fault of the program's
+    """A command was to succeed and did not: `exit` is what happened, `argv` the command.
+
+    The message holds the end of what the command wrote to stderr, where that was a pipe.
+    """
+
+    def __init__(self, exit: Exit[Any]) -> None:  # noqa: A002 - the name of the attribute
+        super().__init__(exit)
+        self.exit = exit
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command."""
+        return self.exit.argv
+
+    def __str__(self) -> str:
+        said = "".join(f"\n  {line}" for line in _last_lines(self.exit.stderr))
+        return f"{printable(shlex.join(self.argv))}: {self.exit.reason}{said}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Exit(Generic[Out]):
     """How a command ended.
 
     `status` is the leader's, as in `subprocess`: a negative number is the signal that ended it. It is None
     when the command was cancelled before it started, when it could not be ended, or when another part of the
     program took its status. `duration` is in seconds. `hurried` is the reason where the grace was cut short, such as
-    `second Ctrl-C`. `stdout` and `stderr` are None unless they were pipes.
+    `second Ctrl-C`. `stdout` and `stderr` are what came out of pipes and was collected: None where there was no pipe,
+    or its content was read while the command ran. `dropped` is the number of bytes that `max_output` left out of them.
     """
 
     cause: Cause
@@ -113,10 +147,12 @@ class Exit:
     census: tuple[EndedProcess, ...] = ()
     holders: tuple[Holder, ...] = ()
     hurried: str | None = None
-    stdout: bytes | None = None
-    stderr: bytes | None = None
+    stdout: Out | None = None
+    stderr: Out | None = None
+    dropped: int = 0
+    argv: tuple[str, ...] = ()
 
-    def beside(self, others: Exit, after: float) -> Exit:
+    def beside(self, others: Exit[Any], after: float) -> Exit[Out]:
         """The same, with others who were ended as well, from `after` seconds after the command's start on."""
         sent = tuple(replace(one, after=one.after + after) for one in others.signals)
         return replace(
@@ -126,6 +162,33 @@ class Exit:
             census=self.census + others.census,
             hurried=self.hurried or others.hurried,
         )
+
+    def check(self) -> Self:
+        """Return this Exit. Raises CommandFailed unless the command ended by itself and with status 0."""
+        if not self.ok:
+            raise CommandFailed(self)
+        return self
+
+    @property
+    def reason(self) -> str:
+        """How it ended, in a few words: `exit status 2`, `signal SIGSEGV`, `cancelled after 3.0 s`."""
+        if self.cause is not Cause.EXITED:
+            return f"{self.cause} after {self.duration:.1f} s"
+        if self.status is None:
+            return "its status is unknown: another part of the program took it"
+        if self.status >= 0:
+            return f"exit status {self.status}"
+        named = -self.status in signal.Signals.__members__.values()
+        return f"signal {signal.Signals(-self.status).name if named else -self.status}"
+
+    def __repr__(self) -> str:
+        streams: tuple[tuple[str, bytes | str | None], ...] = (("stdout", self.stdout), ("stderr", self.stderr))
+        output = "".join(
+            f", {name}=<{len(content)} {'bytes' if isinstance(content, bytes) else 'characters'}>"
+            for name, content in streams
+            if content is not None
+        )
+        return f"<Exit of {printable(shlex.join(self.argv))}: {self.reason}, {len(self.census)} ended{output}>"
 
     @property
     def ok(self) -> bool:
@@ -144,6 +207,16 @@ class Exit:
         if self.status is None:
             return 255
         return self.status if self.status >= 0 else 128 - self.status
+
+
+NOTHING_TO_END: Exit[bytes] = Exit(cause=Cause.EXITED, status=None, duration=0.0)
+"""The Exit of a container in which nothing was left."""
+
+
+def _last_lines(content: bytes | str | None) -> list[str]:
+    """The end of what was written to stderr, as it can be shown."""
+    text = content.decode(errors="backslashreplace") if isinstance(content, bytes) else content or ""
+    return [printable(line) for line in text.rstrip().splitlines()[-LINES_SHOWN:]]
 
 
 def printable(text: str) -> str:

@@ -62,6 +62,8 @@ class Event(enum.Enum):
 class Ladder(NamedTuple):
     """The state of one stop sequence; times are seconds of a monotonic clock, durations seconds.
 
+    `asked` tells whether a stop was asked for; the cause is not that stop where the leader had exited before.
+
     `stop` is the sequence as it was asked for, and from STOPPING on as it fits into the grace; `at` is the index of
     the stage that has begun, whose end is the deadline.
     """
@@ -76,6 +78,7 @@ class Ladder(NamedTuple):
     deadline: float | None = None
     hurried: str | None = None
     at: int = 0
+    asked: bool = False
 
     @property
     def ahead(self) -> tuple[Stage, ...]:
@@ -98,7 +101,7 @@ class Ladder(NamedTuple):
                 return self._replace(phase=Phase.ENDED, cause=cause), ()
             case Phase.RUNNING:
                 return hurry._stopping(now, grace, cause), (Action.TERMINATE,)
-            case Phase.DRAINING if self.cause is Cause.EXITED:
+            case Phase.DRAINING if not self.asked:
                 return hurry._stopping(now, grace, cause), (Action.TERMINATE, Action.LOOK)
             case Phase.STOPPING | Phase.DRAINING:
                 return hurry._shortened(now, grace), ()
@@ -191,7 +194,8 @@ class Ladder(NamedTuple):
         # Who is stopped while the output is drained has the whole grace, but nobody reads for longer because of it.
         reading = grace if self.leader_gone is None else min(self.grace, grace)
         end = now + total(stop[:1])
-        return self._replace(phase=Phase.STOPPING, cause=cause, grace=reading, stop=stop, deadline=end)
+        cause = cause if self.leader_gone is None else self.cause
+        return self._replace(phase=Phase.STOPPING, cause=cause, grace=reading, stop=stop, deadline=end, asked=True)
 
     def _shortened(self, now: float, grace: float) -> Ladder:
         """The ladder after a stop that leaves less time: what is left of all stages shrinks in proportion."""

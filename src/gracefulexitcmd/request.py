@@ -12,10 +12,11 @@ from gracefulexitcmd.sequence import Stage
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gracefulexitcmd import Container
     from gracefulexitcmd.exit import SignalSent
+    from gracefulexitcmd.text import Text
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 Stream: TypeAlias = "int | IO[Any] | None"
@@ -43,9 +44,17 @@ class Request:
     stdin: Stream = None
     stdout: Stream = None
     stderr: Stream = None
-    input: bytes | None = None
+    input: bytes | str | None = None
     stop: tuple[Stage, ...] = (Stage(),)
     container: Container | None = None
+    text: Text | None = None
+    max_output: int | None = None
+    foreground: bool = False
+    pass_fds: Collection[int] = ()
+    user: str | int | None = None
+    group: str | int | None = None
+    extra_groups: Sequence[str | int] | None = None
+    umask: int = -1
 
     def __post_init__(self) -> None:
         if isinstance(self.argv, str | bytes):
@@ -56,9 +65,29 @@ class Request:
         check_seconds("timeout", self.timeout)
         if self.input is not None and self.stdin is not None:
             raise ValueError("input and stdin cannot both be given: input is written to a pipe that becomes stdin")
-        if self.stdin == subprocess.PIPE:
-            raise ValueError("stdin cannot be a pipe: give what is to be written as input")
+        if isinstance(self.input, str) and self.text is None:
+            raise TypeError("input is text, but the streams are bytes: give text=True, or encode the input")
+        if isinstance(self.input, bytes) and self.text is not None:
+            raise TypeError("input is bytes, but the streams are text: leave out text, encoding and errors")
+        if self.max_output is not None and self.max_output < 0:
+            raise ValueError(f"max_output is {self.max_output}: it must be a number of bytes, 0 or more")
         if sys.platform == "win32" and self.stop != (Stage(),):
             raise ValueError("stop cannot be chosen on Windows: what can be sent there is CTRL_BREAK")
+        posix_only = (self.pass_fds, self.user, self.group, self.extra_groups, self.foreground)
+        if sys.platform == "win32" and (any(one not in ((), None, False) for one in posix_only) or self.umask >= 0):
+            raise ValueError("pass_fds, user, group, extra_groups, umask and foreground do not exist on Windows")
         if self.stdout == subprocess.STDOUT:
             raise ValueError("stdout cannot be STDOUT: that is for stderr, which then goes where stdout goes")
+
+    @property
+    def feeds(self) -> bool:
+        """Whether the command's stdin is a pipe that is written to here."""
+        return self.input is not None or self.stdin == subprocess.PIPE
+
+    @property
+    def content(self) -> bytes | None:
+        """What is written to its stdin, which then ends; None where a caller writes to it."""
+        if isinstance(self.input, str):
+            assert self.text is not None
+            return self.text.encode(self.input)
+        return self.input

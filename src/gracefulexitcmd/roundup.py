@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Waitable
+from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
@@ -20,7 +21,7 @@ if sys.platform != "win32":
     from gracefulexitcmd.posix import subreaper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from gracefulexitcmd.exit import Cause, Exit, Holder
     from gracefulexitcmd.ladder import Event
@@ -81,35 +82,75 @@ class _ContainerRun:
         """The container stays open."""
 
 
-@contextlib.contextmanager
-def contain(grace: float = GRACE) -> Iterator[Container]:
+BLOCKS = "with contain() blocks the event loop until everything in it has ended: write async with"
+
+
+class contain:  # noqa: N801 - read as a verb, as contextlib has it
     """A container for commands; when the block ends, in whatever way, everything in it is ended gracefully.
 
-    `grace` is the time between SIGTERM and SIGKILL, on Windows between CTRL_BREAK and TerminateJobObject, in seconds.
-    A command that still runs at the end of the block is ended, and whoever started it can wait for it afterwards.
+    `with contain() as box:` gives the container, which commands are started in with `container=box`; `box.exit` tells
+    after the block how it was emptied. `async with` is the same for asyncio and never blocks the loop. `grace` is the
+    time between SIGTERM and SIGKILL, on Windows between CTRL_BREAK and TerminateJobObject, in seconds. A command that
+    still runs at the end of the block is ended, and whoever started it can wait for it afterwards.
 
     On Linux this process becomes a subreaper and stays one: orphans come to it, also those of other programs that
     it starts, and are reaped by it. What it starts in another way than through a command, and in a process group of
-    its own, cannot be told from an orphan, and is ended too.
+    its own, such as by `Popen(start_new_session=True)`, cannot be told from an orphan, and is ended too.
     """
-    if sys.platform != "win32":
-        subreaper.become()
-    container = Container()
-    owner = os.getpid()
-    try:
-        yield container
-    finally:
-        if os.getpid() == owner:  # a process that was forked in the block, and leaves it too, ends nobody
-            _empty(container, grace)
+
+    def __init__(self, grace: float = GRACE) -> None:
+        check_seconds("grace", grace)
+        self._grace = grace
+
+    def __enter__(self) -> Container:
+        if _has_running_loop():
+            warnings.warn(BLOCKS, RuntimeWarning, stacklevel=2)
+        return self._open()
+
+    def __exit__(self, *_: object) -> None:
+        if os.getpid() == self._owner:  # a process that was forked in the block, and leaves it too, ends nobody
+            self._empty()
+
+    async def __aenter__(self) -> Container:
+        return self._open()
+
+    async def __aexit__(self, *_: object) -> None:
+        if os.getpid() == self._owner:
+            await self._empty_async()
+
+    def _open(self) -> Container:
+        if sys.platform != "win32":
+            subreaper.become()
+        self._container = Container()
+        self._owner = os.getpid()
+        return self._container
+
+    def _empty(self) -> None:
+        container = self._container
+        try:
+            if not container.surely_empty():
+                container.exit = Roundup(container, self._grace).run()
+        except BaseException:
+            with HandlersHeldBack():
+                container.exit = Roundup(container, grace=0).run()
+            raise
+        finally:
+            container.close()
+
+    async def _empty_async(self) -> None:
+        """A task that is cancelled meanwhile goes on with that when everything has ended, gracefully."""
+        from gracefulexitcmd.aio import AsyncRoundup
+
+        roundup = AsyncRoundup(self._container, self._grace)
+        try:
+            if not self._container.surely_empty():
+                await roundup.run()
+        finally:
+            self._container.exit = roundup.exit or self._container.exit
+            self._container.close()
 
 
-def _empty(container: Container, grace: float) -> None:
-    try:
-        if not container.surely_empty():
-            Roundup(container, grace).run()
-    except BaseException:
-        with HandlersHeldBack():
-            Roundup(container, grace=0).run()
-        raise
-    finally:
-        container.close()
+def _has_running_loop() -> bool:
+    """Whether this is called by asyncio; a program that has not imported that has no loop."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None

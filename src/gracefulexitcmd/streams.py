@@ -18,11 +18,15 @@ if TYPE_CHECKING:
         from gracefulexitcmd.posix.output import Feed, Pipe
         from gracefulexitcmd.posix.poller import Poller
 
+ROOM = 1 << 16
+"""Bytes that are kept for a command that does not read them yet, before who writes has to wait."""
+
 
 class Streams:
     """Reads what a command writes, and writes its input, whenever the poller says that it can be done.
 
-    `pipes` are those that the command writes to, by name; `tell` hears when the last of them was read to its end.
+    `pipes` are those that the command writes to, by name; `tell` hears when the last of them was read to its end. All
+    of it is collected until a caller takes it, by which that pipe is the caller's until `collect`.
     """
 
     def __init__(
@@ -37,17 +41,73 @@ class Streams:
         self._pipes = pipes
         self._feed = feed
         self._open = set(pipes.values())
+        self._taken: set[Pipe] = set()
+        self._waiting: dict[Pipe, Callable[[], object]] = {}
+        self._room: Callable[[], object] | None = None
         self._finished = False
         for pipe in self._open:
             poller.watch(pipe.ready, partial(self._read, pipe))
         if feed is not None:
-            poller.watch(feed.ready, self._write, write=True)
+            self._watch_feed(feed)
 
     @property
     def held(self) -> list[int]:
         """Our ends, until `finish`."""
         feed = [] if self._feed is None else [self._feed.ready]
         return [] if self._finished else [*feed, *(pipe.ready for pipe in self._pipes.values())]
+
+    def take(self, name: str, buffer: memoryview, then: Callable[[], object]) -> int | None:
+        """Fill a buffer with what was written to a pipe; returns the number of bytes, 0 at its end.
+
+        None where there is nothing now: `then` is called when there is.
+        """
+        pipe = self._pipes[name]
+        if self._finished:
+            self._taken.add(pipe)
+            return pipe.take(buffer) or 0
+        if pipe not in self._taken:
+            self._taken.add(pipe)
+            self._poller.forget(pipe.ready)
+        count = pipe.take(buffer)
+        if count == 0:
+            self._closed(pipe)
+        elif count is None:
+            self._waiting[pipe] = then
+            self._poller.forget(pipe.ready)
+            self._poller.watch(pipe.ready, partial(self._announce, pipe))
+        return count
+
+    def is_readable(self, name: str, seconds: float) -> bool:
+        """Wait for bytes in a pipe; False where none came, or nobody waits for them alone on this system."""
+        return not self._finished and self._pipes[name].is_readable(seconds)
+
+    def collect(self) -> None:
+        """Collect again what callers took before; they can still take it."""
+        for pipe in () if self._finished else self._taken & self._open:
+            self._poller.forget(pipe.ready)
+            self._poller.watch(pipe.ready, partial(self._read, pipe))
+
+    def give(self, content: bytes, then: Callable[[], object]) -> bool:
+        """Write bytes to the command; False where there is too much already: `then` is called when there is room.
+
+        Raises BrokenPipeError where the command does not read any more.
+        """
+        if self._feed is None:
+            raise BrokenPipeError("the command does not read its stdin any more")
+        if self._feed.left >= ROOM:
+            self._room = then
+            return False
+        self._feed.add(content)
+        self._write()
+        if self._feed is not None:
+            self._watch_feed(self._feed)
+        return True
+
+    def end_input(self) -> None:
+        """Let the command find the end of its stdin, once what was given has been written."""
+        if self._feed is not None:
+            self._feed.last = True
+            self._write()
 
     def read(self) -> set[Pipe]:
         """Take what was written so far; returns the pipes that somebody can still write to."""
@@ -61,10 +121,17 @@ class Streams:
         self._close_feed()
         for pipe in self._pipes.values():
             pipe.finish()
+        for waiting in self._waiting.values():
+            waiting()
 
     def content(self, name: str) -> bytes | None:
-        """All bytes that came out of a pipe, None where there was none."""
-        return self._pipes[name].content if name in self._pipes else None
+        """All bytes that came out of a pipe, None where there was none, or its bytes are a caller's."""
+        pipe = self._pipes.get(name)
+        return None if pipe is None or pipe in self._taken else pipe.content
+
+    def dropped(self) -> int:
+        """How many bytes were dropped from the front of what was collected, because there were too many."""
+        return sum(pipe.dropped for pipe in self._pipes.values())
 
     def __bool__(self) -> bool:
         """Whether there is something to read."""
@@ -72,15 +139,41 @@ class Streams:
 
     def _read(self, pipe: Pipe) -> None:
         pipe.read()
+        self._announce(pipe)
         if pipe.closed:
+            self._closed(pipe)
+
+    def _announce(self, pipe: Pipe) -> None:
+        """Wake whoever waits for bytes, once: it takes them itself."""
+        waiting = self._waiting.pop(pipe, None)
+        if waiting is not None:
             self._poller.forget(pipe.ready)
+            waiting()
+
+    def _closed(self, pipe: Pipe) -> None:
+        self._poller.forget(pipe.ready)
+        if pipe in self._open:
             self._open.discard(pipe)
             if not self._open:
                 self._tell(Event.OUTPUT_CLOSED)
 
+    def _watch_feed(self, feed: Feed) -> None:
+        self._poller.forget(feed.ready)
+        if feed.left or feed.last:
+            self._poller.watch(feed.ready, self._write, write=True)
+
     def _write(self) -> None:
-        if self._feed is not None and self._feed.write():
+        if self._feed is None:
+            return
+        over = self._feed.write()
+        has_room = over or self._feed.left < ROOM
+        if over:
             self._close_feed()
+        elif not self._feed.left:
+            self._poller.forget(self._feed.ready)
+        if self._room is not None and has_room:
+            room, self._room = self._room, None
+            room()
 
     def _close_feed(self) -> None:
         if self._feed is not None:

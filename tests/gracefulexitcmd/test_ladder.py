@@ -111,10 +111,13 @@ def test_stopped_command_is_read_from_until_the_grace_after_its_leader() -> None
 
 
 def test_who_is_stopped_while_the_output_is_held_has_the_whole_grace() -> None:
-    """The time that was spent on reading is not taken from it; nobody reads for longer because of it."""
+    """The time that was spent on reading is not taken from it; nobody reads for longer because of it.
+
+    The leader has exited by itself.
+    """
     draining = _after(READING, (0, Event.LEADER_EXITED))
     ladder, actions = draining.stopped(9, 10)
-    assert (ladder.phase, ladder.cause, ladder.deadline) == (Phase.STOPPING, Cause.CANCELLED, 19)
+    assert (ladder.phase, ladder.cause, ladder.deadline) == (Phase.STOPPING, Cause.EXITED, 19)
     assert actions == (Action.TERMINATE, Action.LOOK)
     assert _after(ladder, (12, Event.SET_EMPTY)).deadline == 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,9 @@ def test_argv_is_a_list_of_words(kind: type[BaseCmd], argv: Any) -> None:
         ({"timeout": -0.1}, "timeout is -0.1: it must be a number of seconds, 0 or more"),
         ({"timeout": float("inf")}, "timeout is inf: it must be a number of seconds, 0 or more"),
         ({"input": b"", "stdin": subprocess.DEVNULL}, "input and stdin cannot both be given"),
-        ({"stdin": subprocess.PIPE}, "stdin cannot be a pipe: give what is to be written as input"),
+        ({"input": b"", "stdin": subprocess.PIPE}, "input and stdin cannot both be given"),
+        ({"max_output": -1}, "max_output is -1"),
+        ({"capture_output": True, "stderr": subprocess.STDOUT}, "capture_output is for stdout and stderr"),
         ({"stdout": subprocess.STDOUT}, "stdout cannot be STDOUT"),
         ({"stop_signal": 12345}, "12345 is not a valid Signals"),
         ({"stop": []}, "stop is empty: it needs at least one signal"),
@@ -54,13 +57,25 @@ def test_argv_needs_a_program() -> None:
         Request([])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input": b"", "encoding": "utf-8"}, "input is bytes, but the streams are text"),
+        ({"input": ""}, "input is text, but the streams are bytes"),
+    ],
+)
+def test_input_of_the_wrong_kind_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Cmd(["true"], **options)
+
+
 def test_no_time_at_all_is_a_time() -> None:
     request = Request(["true"], grace=0, timeout=0)
     assert (request.grace, request.timeout) == (0, 0)
 
 
 def test_stop_signal_may_be_a_number() -> None:
-    command = Cmd(["sleep", "1000"], stop_signal=2)  # type: ignore[arg-type]
+    command = Cmd(["sleep", "1000"], stop_signal=2)  # type: ignore[call-overload]
     with command:
         command.cancel()
     assert command.exit is not None
@@ -68,4 +83,4 @@ def test_stop_signal_may_be_a_number() -> None:
 
 
 def test_both_forms_take_the_same_arguments() -> None:
-    assert AsyncCmd.__init__ is Cmd.__init__
+    assert inspect.signature(AsyncCmd) == inspect.signature(Cmd)

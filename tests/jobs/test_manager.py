@@ -203,7 +203,7 @@ async def test_process_that_was_gone_too_soon_to_be_asked_is_named_all_the_same(
     """Its arguments are empty then."""
 
     class Ended(AsyncCmd):
-        async def wait(self) -> Exit:
+        async def wait(self, timeout: float | None = None) -> Exit:  # noqa: ASYNC109 - as it is there
             await super().wait()
             return Exit(Cause.CANCELLED, -9, 1.0, forced=True, census=(EndedProcess(7, (), "group", "SIGKILL"),))
 

@@ -52,7 +52,7 @@ class CommandRun:
             targets = Targets(self._container, self._group, None if own else Tree(self.pid))
             self.members = Members(targets, self.poller, tell)
             self.poller.watch(self._group.exit_descriptor, self._leader_exited)
-            self.streams = self._streams(ours, request.input)
+            self.streams = self._streams(ours, request)
             self._container.started(self.pid)
             undo.pop_all()
         self._running = True
@@ -82,9 +82,9 @@ class CommandRun:
         self._container.ended(self.pid, group_empty=self._group.close())
         self._close_container()
 
-    def _streams(self, ours: dict[str, int], content: bytes | None) -> Streams:
-        feed = None if content is None else Feed(ours["stdin"], content)
-        pipes = {name: Pipe(descriptor) for name, descriptor in ours.items() if name != "stdin"}
+    def _streams(self, ours: dict[str, int], request: Request) -> Streams:
+        feed = Feed(ours["stdin"], request.content) if request.feeds else None
+        pipes = {name: Pipe(descriptor, request.max_output) for name, descriptor in ours.items() if name != "stdin"}
         return Streams(self.poller, self._tell, pipes, feed)
 
     def _close_container(self) -> None:
@@ -102,12 +102,12 @@ def _spawn(request: Request, env: Mapping[str, str]) -> tuple[Child, dict[str, i
     ours: dict[str, int] = {}
     theirs: dict[str, int] = {}
     try:
-        if request.input is not None:
+        if request.feeds:
             theirs["stdin"], ours["stdin"] = os.pipe()
         for name, stream in (("stdout", request.stdout), ("stderr", request.stderr)):
             if stream == subprocess.PIPE:
                 ours[name], theirs[name] = os.pipe()
-        given = {"stdin": request.stdin, "stdout": request.stdout, "stderr": request.stderr}
+        given = {"stdin": _stdin(request), "stdout": request.stdout, "stderr": request.stderr}
         process = _start(request, env, {**given, **theirs})
     except BaseException:
         _close(ours.values())
@@ -121,12 +121,37 @@ def _start(request: Request, env: Mapping[str, str], streams: Mapping[str, Strea
     argv = [os.fspath(word) for word in request.argv]
     heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
     stdin, stdout, stderr = (streams[name] for name in ("stdin", "stdout", "stderr"))
-    if _would_be_deaf(heard):
+    if _would_be_deaf(heard) and not _asks_for_more(request):
         from gracefulexitcmd.posix import spawn  # for few programs, and ctypes costs milliseconds
 
         if spawn.can_spawn(request.cwd):
             return spawn.spawn(argv, env, request.cwd, (stdin, stdout, stderr), heard)
-    return subprocess.Popen(argv, env=env, cwd=request.cwd, stdin=stdin, stdout=stdout, stderr=stderr, process_group=0)
+    return subprocess.Popen(
+        argv,
+        env=env,
+        cwd=request.cwd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=request.pass_fds,
+        user=request.user,
+        group=request.group,
+        extra_groups=request.extra_groups,
+        umask=request.umask,
+        process_group=0,
+    )
+
+
+def _asks_for_more(request: Request) -> bool:
+    """Whether it asks for what posix_spawn(3) does not have; it inherits what this thread blocks then."""
+    other_user = (request.user, request.group, request.extra_groups) != (None, None, None)
+    return other_user or request.umask >= 0 or bool(request.pass_fds)
+
+
+def _stdin(request: Request) -> Stream:
+    """The command's stdin; a terminal whose foreground it is not in would stop it as soon as it reads, termios(3)."""
+    inherits = request.stdin is None and not request.foreground
+    return subprocess.DEVNULL if inherits and os.isatty(0) else request.stdin
 
 
 def _would_be_deaf(heard: Iterable[signal.Signals]) -> bool:

@@ -9,6 +9,7 @@ import threading
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from gracefulexitcmd.exit import NOTHING_TO_END
 from gracefulexitcmd.posix import belonging, cgroup, linux, process_table, subreaper
 from gracefulexitcmd.posix.orphans import COOKIE, Orphan, Orphans, cookies
 
@@ -49,6 +50,8 @@ class Container:
     """
 
     def __init__(self) -> None:
+        self.exit = NOTHING_TO_END
+        """How everything in it was ended by `contain`."""
         self.cookie = os.urandom(8).hex()
         self.ending = False
         """Whether it is being emptied: what could be its own or another's need not be spared for it any more."""

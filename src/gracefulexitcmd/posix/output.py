@@ -7,6 +7,8 @@ import os
 import select
 import sys
 
+from gracefulexitcmd.chunks import Chunks
+
 CHUNK = 1 << 16
 """Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
 
@@ -15,20 +17,27 @@ BURST = 16
 
 
 class Pipe:
-    """The read end of a pipe and the bytes that came out of it so far."""
+    """The read end of a pipe and the bytes that came out of it and were not taken; at most the last `most` of them."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, most: int | None = None) -> None:
         os.set_blocking(descriptor, False)
         self.ready = descriptor
         """The descriptor, which becomes readable when there is something to read."""
         self.inode = os.fstat(descriptor).st_ino
         self.closed = False
-        self._chunks: list[bytes] = []
+        self._finished = False
+        self._chunks = Chunks(most)
+        self._poll: select.poll | None = None
 
     @property
     def content(self) -> bytes:
         """All bytes read so far."""
-        return b"".join(self._chunks)
+        return self._chunks.content
+
+    @property
+    def dropped(self) -> int:
+        """How many bytes were dropped from the front."""
+        return self._chunks.dropped
 
     def read(self) -> None:
         """Take what is there, at most one burst; `closed` is set at the end of the pipe."""
@@ -40,35 +49,66 @@ class Pipe:
             if not chunk:
                 self.closed = True
                 return
-            self._chunks.append(chunk)
+            self._chunks.add(chunk)
+
+    def take(self, buffer: memoryview) -> int | None:
+        """Fill a buffer; returns the number of bytes, 0 at the end of the pipe, None where there is nothing now."""
+        if self._chunks:
+            return self._chunks.take(buffer)
+        if self.closed or self._finished:
+            return 0
+        try:
+            count = os.readv(self.ready, [buffer])
+        except BlockingIOError:
+            return None
+        self.closed = count == 0
+        return count
+
+    def is_readable(self, seconds: float) -> bool:
+        """Wait for bytes, or the end."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.ready, select.POLLIN)
+        return bool(self._poll.poll(seconds * 1000))
 
     def finish(self) -> None:
         """Take what is left of what was written so far, and close this end."""
         self.read()
+        self._finished = True
         os.close(self.ready)
 
 
 class Feed:
-    """The write end of a pipe and the bytes that still have to go into it."""
+    """The write end of a pipe and the bytes that still have to go into it; with `last` it ends with them."""
 
-    def __init__(self, descriptor: int, content: bytes) -> None:
+    def __init__(self, descriptor: int, content: bytes | None) -> None:
         os.set_blocking(descriptor, False)
         self.ready = descriptor
         """The descriptor, which becomes writable when there is room."""
-        self._left = memoryview(content)
+        self.last = content is not None
+        self._left = memoryview(content or b"")
+
+    @property
+    def left(self) -> int:
+        """Bytes that are not written yet."""
+        return len(self._left)
+
+    def add(self, content: bytes) -> None:
+        """Have bytes written after those that are left."""
+        self._left = memoryview(bytes(self._left) + content if self._left else content)
 
     def write(self) -> bool:
-        """Put in what fits, at most one burst; True when all was written or nobody reads any more."""
+        """Put in what fits, at most one burst; True when the last was written or nobody reads any more."""
         try:
             for _ in range(BURST):
-                self._left = self._left[os.write(self.ready, self._left[:CHUNK]) :]
                 if not self._left:
-                    return True
+                    return self.last
+                self._left = self._left[os.write(self.ready, self._left[:CHUNK]) :]
         except BlockingIOError:
             return False
         except BrokenPipeError:
             return True
-        return False
+        return self.last and not self._left
 
     def close(self) -> None:
         """Close this end, so that the command finds the end of its input."""

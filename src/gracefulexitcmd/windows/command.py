@@ -53,7 +53,7 @@ class CommandRun:
         leader = {self.pid: tuple(os.fspath(word) for word in request.argv)}
         self.members = Members(self._job, leader, lambda: (self.pid,), self.poller, tell)
         self.poller.watch(self._handle, self._leader_exited)
-        self.streams = self._streams(ours, request.input)
+        self.streams = self._streams(ours, request)
 
     def __del__(self) -> None:
         # Nobody waited for the end. The job is closed as well, which ends the command.
@@ -89,9 +89,9 @@ class CommandRun:
             self._container.started(self.pid, self._handle)
         self._job.assign(self._handle)
 
-    def _streams(self, ours: dict[str, int], content: bytes | None) -> Streams:
-        feed = None if content is None else Feed(ours["stdin"], content)
-        pipes = {name: Pipe(handle) for name, handle in ours.items() if name != "stdin"}
+    def _streams(self, ours: dict[str, int], request: Request) -> Streams:
+        feed = Feed(ours["stdin"], request.content) if request.feeds else None
+        pipes = {name: Pipe(handle, request.max_output) for name, handle in ours.items() if name != "stdin"}
         return Streams(self.poller, self._tell, pipes, feed)
 
     def _leader_exited(self) -> None:
@@ -104,7 +104,7 @@ def _spawn(request: Request) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     """Start the command, suspended, in a console group of its own; returns our ends of its pipes by name."""
     made: dict[str, Ends] = {}
     try:
-        if request.input is not None:
+        if request.feeds:
             made["stdin"] = pipe_to_write()
         for name, stream in (("stdout", request.stdout), ("stderr", request.stderr)):
             if stream == subprocess.PIPE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from gracefulexitcmd.exit import NOTHING_TO_END
 from gracefulexitcmd.windows import calls, process
 from gracefulexitcmd.windows.job import JobObject
 
@@ -16,6 +17,8 @@ class Container:
     """
 
     def __init__(self) -> None:
+        self.exit = NOTHING_TO_END
+        """How everything in it was ended by `contain`."""
         self.job = JobObject()
         self._lock = threading.Lock()
         self._leaders: dict[int, int] = {}

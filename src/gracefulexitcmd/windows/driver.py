@@ -32,7 +32,9 @@ class Driver:
 
     def _run(self, execution: Execution) -> None:
         try:
-            tell = partial(self._tell, drive(execution))
+            drive(execution)
+            assert execution.exit is not None
+            tell = partial(self._tell, execution.exit)
         except Exception as error:  # nobody else would hear of it
             tell = partial(self._fail, error)
         with contextlib.suppress(RuntimeError):  # the loop was closed

@@ -9,6 +9,7 @@ import os
 from ctypes import wintypes
 from typing import NamedTuple
 
+from gracefulexitcmd.chunks import Chunks
 from gracefulexitcmd.windows import calls
 
 CHUNK = 1 << 16
@@ -107,9 +108,9 @@ class _Operation:
 
 
 class Pipe:
-    """Our end of a pipe that a command writes to, and the bytes that came out of it so far."""
+    """Our end of a pipe that a command writes to, and the bytes that came out of it and were not taken."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, most: int | None = None) -> None:
         self.closed = False
         self._handle = handle
         self._operation: _Operation | None = None
@@ -117,7 +118,7 @@ class Pipe:
         self.ready = operation.event
         """The event that is signalled when there is something to read."""
         self._buffer = ctypes.create_string_buffer(CHUNK)
-        self._chunks: list[bytes] = []
+        self._chunks = Chunks(most)
         self._begin(operation)
 
     def __del__(self) -> None:
@@ -126,11 +127,28 @@ class Pipe:
     @property
     def content(self) -> bytes:
         """All bytes read so far."""
-        return b"".join(self._chunks)
+        return self._chunks.content
 
-    def read(self) -> None:
+    @property
+    def dropped(self) -> int:
+        """How many bytes were dropped from the front."""
+        return self._chunks.dropped
+
+    def take(self, buffer: memoryview) -> int | None:
+        """Fill a buffer; returns the number of bytes, 0 at the end of the pipe, None where there is nothing now."""
+        if not self._chunks:
+            self.read(bursts=1)
+        if self._chunks:
+            return self._chunks.take(buffer)
+        return 0 if self.closed or self._operation is None else None
+
+    def is_readable(self, _seconds: float) -> bool:
+        """Whoever reads waits for the command as a whole."""
+        return False
+
+    def read(self, bursts: int = BURST) -> None:
         """Take what is there, at most one burst; `closed` is set at the end of the pipe."""
-        for _ in range(BURST):
+        for _ in range(bursts):
             if self.closed or self._operation is None:
                 return
             try:
@@ -156,37 +174,59 @@ class Pipe:
 
     def _take(self, count: int) -> None:
         if count:
-            self._chunks.append(self._buffer.raw[:count])
+            self._chunks.add(self._buffer.raw[:count])
 
 
 class Feed:
-    """Our end of a pipe that a command reads from, and the bytes that still have to go into it."""
+    """Our end of a pipe that a command reads from, and the bytes that still have to go into it.
 
-    def __init__(self, handle: int, content: bytes) -> None:
+    With `last` it ends with them.
+    """
+
+    def __init__(self, handle: int, content: bytes | None) -> None:
         self._handle = handle
         self._operation: _Operation | None = None
         operation = self._operation = _Operation(handle)
         self.ready = operation.event
         """The event that is signalled when there is room."""
-        self._content = content
-        self._written = 0
-        self._begin(operation)
+        self.last = content is not None
+        self._content = content or b""
+        self._chunk = b""
+        if self.last:
+            self._begin(operation)
 
     def __del__(self) -> None:
         self.close()
 
+    @property
+    def left(self) -> int:
+        """Bytes that are not written yet."""
+        return len(self._content)
+
+    def add(self, content: bytes) -> None:
+        """Have bytes written after those that are left."""
+        idle = not self._content
+        self._content += content
+        if idle and content and self._operation is not None:
+            self._begin(self._operation)
+
     def write(self) -> bool:
-        """Put in what fits; True when all was written or nobody reads any more."""
+        """Put in what fits; True when the last was written or nobody reads any more."""
         if self._operation is None:
             return True
+        if not self._chunk:
+            return self.last and not self._content
         try:
             count = self._operation.transferred()
         except BrokenPipeError:
             return True
         if count is None:
             return False
-        self._written += count
-        return self._written >= len(self._content) or not self._begin(self._operation)
+        self._content = self._content[count:]
+        self._chunk = b""
+        if not self._content:
+            return self.last
+        return not self._begin(self._operation)
 
     def close(self) -> None:
         """Close this end, so that the command finds the end of its input; it may be closed twice."""
@@ -195,6 +235,6 @@ class Feed:
             operation.close()
 
     def _begin(self, operation: _Operation) -> bool:
-        self._chunk = self._content[self._written : self._written + CHUNK]
+        self._chunk = self._content[:CHUNK]
         done = calls.write_file(self._handle, self._chunk, len(self._chunk), None, operation.anew())
         return operation.begun(done)

@@ -1,0 +1,38 @@
+"""The arguments that all ways to run a command share, for type checkers; `Cmd` says what each means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from gracefulexitcmd import Container
+    from gracefulexitcmd.request import Stopping, Stream, StrPath
+    from gracefulexitcmd.sequence import StageLike
+
+
+class Options(TypedDict, total=False):
+    """What can be said of a command beside its argv and whether its streams are text."""
+
+    grace: float | None
+    timeout: float | None
+    env: Mapping[str, str] | None
+    cwd: StrPath | None
+    stdin: Stream
+    stdout: Stream
+    stderr: Stream
+    input: bytes | str | None
+    capture_output: bool
+    stop_signal: signal.Signals
+    stop: Iterable[StageLike] | None
+    container: Container | None
+    stopping: Stopping | None
+    max_output: int | None
+    foreground: bool
+    pass_fds: Collection[int]
+    user: str | int | None
+    group: str | int | None
+    extra_groups: Sequence[str | int] | None
+    umask: int

@@ -1,0 +1,52 @@
+"""One call that runs a command to its end."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any, overload
+
+from gracefulexitcmd.cmd import Cmd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal, Unpack
+
+    from gracefulexitcmd.exit import Exit
+    from gracefulexitcmd.options import Options
+    from gracefulexitcmd.request import StrPath
+
+
+@overload
+def run(
+    argv: Sequence[StrPath],
+    *,
+    check: bool = False,
+    text: Literal[False] | None = None,
+    encoding: None = None,
+    errors: None = None,
+    **options: Unpack[Options],
+) -> Exit[bytes]: ...
+
+
+@overload
+def run(
+    argv: Sequence[StrPath],
+    *,
+    check: bool = False,
+    text: bool | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    **options: Unpack[Options],
+) -> Exit[str]: ...
+
+
+def run(argv: Sequence[StrPath], *, check: bool = False, capture_output: bool = True, **options: Any) -> Exit[Any]:
+    """Run a command to its end, and return how it ended; the arguments are those of `Cmd`.
+
+    Other than in `subprocess` its output is captured, unless `stdout`, `stderr` or `capture_output=False` are given.
+    With `check` CommandFailed is raised unless the command ended by itself and with status 0.
+    """
+    if capture_output:
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+    return Cmd(argv, **options).run(check=check)

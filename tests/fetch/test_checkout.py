@@ -11,6 +11,7 @@ from dulwich.objects import Blob, Commit, Tree
 from step_runner.errors import FetchError, StoppedError
 from step_runner.fetch.budget import Budget
 from step_runner.fetch.checkout import Checkout, TreeError
+from step_runner.fetch.remote import Stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from step_runner.fetch.cancellation import Cancellation
 
 
-def store_with(*entries: tuple[bytes, int, bytes]) -> tuple[MemoryObjectStore, str]:
+def store_with(*entries: tuple[bytes, int, bytes]) -> tuple[Stored, str]:
     """A store with one commit of these files: name, mode, content."""
     store, tree, commit = MemoryObjectStore(), Tree(), Commit()
     for name, mode, content in entries:
@@ -33,7 +34,7 @@ def store_with(*entries: tuple[bytes, int, bytes]) -> tuple[MemoryObjectStore, s
     commit.message = b"files"
     store.add_object(tree)
     store.add_object(commit)
-    return store, commit.id.decode()
+    return Stored(store), commit.id.decode()
 
 
 def test_name_that_is_no_text_is_kept(tmp_path: Path, cancellation: Cancellation) -> None:

@@ -7,18 +7,16 @@ import stat
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dulwich.config import ConfigFile, parse_submodules
 from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
-from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, Tag, Tree
+from dulwich.objects import S_ISGITLINK, Blob, Commit, ShaFile, Tag, Tree
 
 from step_runner.paths import is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from dulwich.object_store import BaseObjectStore
+    from collections.abc import Iterable, Iterator, Mapping
 
     from step_runner.fetch.budget import Budget
     from step_runner.fetch.cancellation import Cancellation
@@ -28,6 +26,22 @@ _MOST_TAGS = 10  # put on one another
 
 ROOT = PurePosixPath()
 """The path of the repository itself."""
+
+
+class Objects(Protocol):
+    """The objects of a repository, by their hashes. KeyError: there is none with that hash."""
+
+    def __contains__(self, hash_: bytes) -> bool:
+        """Whether there is an object with this hash."""
+
+    def __getitem__(self, hash_: bytes) -> ShaFile:
+        """An object that is not large."""
+
+    def pieces(self, hash_: bytes) -> Iterable[bytes]:
+        """The content of an object, of any size."""
+
+    def commits(self, prefix: str) -> list[str]:
+        """The hashes of the commits that begin with `prefix`."""
 
 
 class TreeError(Exception):
@@ -47,7 +61,7 @@ class Checkout:
         self._cancellation = cancellation
         self._links: list[tuple[PurePosixPath, str]] = []
 
-    def write(self, store: BaseObjectStore, commit: str, below: PurePosixPath = ROOT) -> Mapping[PurePosixPath, str]:
+    def write(self, store: Objects, commit: str, below: PurePosixPath = ROOT) -> Mapping[PurePosixPath, str]:
         """Write the files of `commit` and return the commits of its submodules, by their path.
 
         TreeError: the commit has entries that would leave the directory. KeyError: `store` lacks an object.
@@ -67,7 +81,7 @@ class Checkout:
                     submodules[path] = hash_.decode()
                     self._make_directory(path)
                 else:
-                    self._write_file(path, mode, _blob(store, hash_))
+                    self._write_file(path, mode, store, hash_)
         return submodules
 
     def finish(self) -> None:
@@ -90,20 +104,22 @@ class Checkout:
         with _once(path):
             (self._root / path).mkdir()
 
-    def _write_file(self, path: PurePosixPath, mode: int, content: bytes) -> None:
+    def _write_file(self, path: PurePosixPath, mode: int, store: Objects, hash_: bytes) -> None:
         if stat.S_ISLNK(mode):
-            self._links.append((path, os.fsdecode(content)))
+            self._links.append((path, os.fsdecode(_blob(store, hash_))))
             return
         if not stat.S_ISREG(mode):
             raise TreeError(f"{_shown(path)} has the unknown mode {mode:o}")
-        self._budget.take_bytes(len(content))
         permissions = 0o777 if mode & stat.S_IXUSR else 0o666
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         with _once(path), os.fdopen(os.open(self._root / path, flags, permissions), "wb") as file:
-            file.write(content)
+            for piece in store.pieces(hash_):
+                self._cancellation.check()
+                self._budget.take_bytes(len(piece))
+                file.write(piece)
 
 
-def submodule_urls(store: BaseObjectStore, commit: str, below: PurePosixPath = ROOT) -> dict[PurePosixPath, str]:
+def submodule_urls(store: Objects, commit: str, below: PurePosixPath = ROOT) -> dict[PurePosixPath, str]:
     """The URLs that the file .gitmodules of `commit`, written below that path, gives for its submodules' paths."""
     root = _tree(store, _commit(store, commit).tree)
     if b".gitmodules" not in root:
@@ -142,9 +158,9 @@ def _once(path: PurePosixPath) -> Iterator[None]:
         raise TreeError(f"{_shown(path)} is there twice, perhaps with other capital letters") from None
 
 
-def _commit(store: BaseObjectStore, hash_: str) -> Commit:
+def _commit(store: Objects, hash_: str) -> Commit:
     """The commit with this hash, or the one that the annotated tag with this hash is put on."""
-    found = store[ObjectID(hash_.encode())]
+    found = store[hash_.encode()]
     for _ in range(_MOST_TAGS):
         if not isinstance(found, Tag):
             break
@@ -154,14 +170,14 @@ def _commit(store: BaseObjectStore, hash_: str) -> Commit:
     return found
 
 
-def _tree(store: BaseObjectStore, hash_: ObjectID) -> Tree:
+def _tree(store: Objects, hash_: bytes) -> Tree:
     found = store[hash_]
     if not isinstance(found, Tree):
         raise TreeError(f"{hash_.decode()} is no directory")
     return found
 
 
-def _blob(store: BaseObjectStore, hash_: ObjectID) -> bytes:
+def _blob(store: Objects, hash_: bytes) -> bytes:
     found = store[hash_]
     if not isinstance(found, Blob):
         raise TreeError(f"{hash_.decode()} is no file")

@@ -14,6 +14,7 @@ from step_runner.fetch.budget import BudgetError
 from step_runner.fetch.checkout import TreeError
 from step_runner.fetch.disk import disk_reason
 from step_runner.fetch.line import CLOSED, line_reason
+from step_runner.fetch.pack import PackError
 from step_runner.fetch.remote import CommitMissingError, NotGitServerError, RefusalError, StatusError
 from step_runner.fetch.transport import AnswerError
 from step_runner.fetch.words import one_line, struck_out
@@ -54,6 +55,8 @@ def _reason(error: Exception, repository: Repository) -> str:
             return "there is no git repository in this directory; check the path"
         case AnswerError() | BudgetError():
             return str(error)
+        case PackError():
+            return f"the server sent a pack that is not as git makes them: {error}; try again later"
         case TreeError():
             return f"{error}; it is refused, correct it in the repository"
         case HangupException():

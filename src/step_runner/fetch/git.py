@@ -126,9 +126,7 @@ class _Fetch:
 
     def _complete(self, remote: Remote, scratch: Path) -> str:
         """The one commit whose hash begins with the revision."""
-        from step_runner.fetch.remote import commits
-
-        found = commits(remote.history(scratch), self.revision)
+        found = remote.history(scratch).commits(self.revision)
         if not found:
             raise self._unknown("there is no such tag, branch or commit")
         if len(found) > 1:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import io
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from dulwich.client import AbstractHttpGitClient
 from dulwich.errors import GitProtocolError, HangupException
-from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker
-from dulwich.objects import Commit, ObjectID
+from dulwich.object_store import ObjectStoreGraphWalker
+from dulwich.objects import Commit, ObjectID, ShaFile
 from dulwich.repo import Repo
 
 from step_runner.fetch.budget import Budget
+from step_runner.fetch.pack import Pack
 from step_runner.fetch.transport import Request, joined, open_transport
 from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from dulwich.object_store import BaseObjectStore
 
     from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.checkout import Objects
     from step_runner.fetch.repository import Repository
     from step_runner.fetch.transport import Response, Transport
 
@@ -58,10 +60,10 @@ class Remote(Protocol):
         """The references whose full name begins with one of `prefixes`, and their hashes; `^{}` follows the name of
         an annotated tag for the hash of what it is put on."""
 
-    def history(self, scratch: Path) -> BaseObjectStore:
+    def history(self, scratch: Path) -> Objects:
         """At least every commit of every branch and tag; `scratch` is a directory to put them into."""
 
-    def objects(self, commit: str, scratch: Path) -> BaseObjectStore:
+    def objects(self, commit: str, scratch: Path) -> Objects:
         """At least the commit with this full hash and its files. CommitMissingError: there is none."""
 
 
@@ -97,13 +99,33 @@ class _LocalRemote:
                 found[f"{text}^{{}}"] = self._repo.get_peeled(name).decode()
         return found
 
-    def history(self, scratch: Path) -> BaseObjectStore:
-        return self._repo.object_store
+    def history(self, scratch: Path) -> Objects:
+        return Stored(self._repo.object_store)
 
-    def objects(self, commit: str, scratch: Path) -> BaseObjectStore:
+    def objects(self, commit: str, scratch: Path) -> Objects:
         if ObjectID(commit.encode()) not in self._repo.object_store:
             raise CommitMissingError
-        return self._repo.object_store
+        return Stored(self._repo.object_store)
+
+
+class Stored:
+    """The objects in a store of dulwich, which reads each whole."""
+
+    def __init__(self, store: BaseObjectStore) -> None:
+        self._store = store
+
+    def __contains__(self, hash_: bytes) -> bool:
+        return ObjectID(hash_) in self._store
+
+    def __getitem__(self, hash_: bytes) -> ShaFile:
+        return self._store[ObjectID(hash_)]
+
+    def pieces(self, hash_: bytes) -> Iterable[bytes]:
+        return self[hash_].as_raw_chunks()
+
+    def commits(self, prefix: str) -> list[str]:
+        found = self._store.iter_prefix(prefix.encode())
+        return sorted(hash_.decode() for hash_ in found if isinstance(self._store[hash_], Commit))
 
 
 class _HttpRemote:
@@ -113,22 +135,22 @@ class _HttpRemote:
         self._client = client
         self._cancellation = cancellation
         self._progress = progress
-        self._stores: list[BaseObjectStore] = []
+        self._files: list[IO[bytes]] = []
 
     def close(self) -> None:
-        for store in self._stores:
-            store.close()
+        for file in self._files:
+            file.close()
 
     def references(self, prefixes: Sequence[str]) -> dict[str, str]:
         wanted = [prefix.encode() for prefix in prefixes]
         refs = self._client.get_refs(b"", ref_prefix=wanted).refs
         return {name.decode("utf-8", "replace"): hash_.decode() for name, hash_ in refs.items() if hash_}
 
-    def history(self, scratch: Path) -> BaseObjectStore:
+    def history(self, scratch: Path) -> Objects:
         # A server that can leaves the files out: a few hundred bytes a commit.
         return self._fetch_all(scratch / "history", filter_spec=b"tree:0")
 
-    def objects(self, commit: str, scratch: Path) -> BaseObjectStore:
+    def objects(self, commit: str, scratch: Path) -> Objects:
         try:
             store = self._fetch([commit.encode()], scratch / "commit", depth=1)
         except HangupException:
@@ -138,39 +160,34 @@ class _HttpRemote:
                 raise CommitMissingError from error
             # It gives no single commit, or no shallow ones.
             store = self._fetch_all(scratch / "everything")
-        if ObjectID(commit.encode()) not in store:
+        if commit.encode() not in store:
             raise CommitMissingError
         return store
 
-    def _fetch_all(self, directory: Path, filter_spec: bytes | None = None) -> BaseObjectStore:
+    def _fetch_all(self, path: Path, filter_spec: bytes | None = None) -> Objects:
         names = self.references(_EVERYTHING)
         wants = {hash_.encode() for name, hash_ in names.items() if not name.endswith("^{}")}
-        return self._fetch(sorted(wants), directory, filter_spec=filter_spec)
+        return self._fetch(sorted(wants), path, filter_spec=filter_spec)
 
     def _fetch(
-        self, wants: Sequence[bytes], directory: Path, depth: int | None = None, filter_spec: bytes | None = None
-    ) -> BaseObjectStore:
-        directory.mkdir()
-        store = DiskObjectStore.init(directory)
-        self._stores.append(store)
-        with (directory / "incoming").open("w+b") as file:
-            self._client.fetch_pack(
-                b"",
-                lambda refs, depth=None: [ObjectID(want) for want in wants],
-                ObjectStoreGraphWalker([], lambda _: []),
-                _Pack(file.write, self._cancellation, self._progress).write,
-                depth=depth,
-                # The references are not needed again; this one is the least that a server can be asked for.
-                ref_prefix=[b"refs/heads/HEAD"],
-                filter_spec=filter_spec,
-            )
-            if file.tell():
-                file.seek(0)
-                store.add_thin_pack(file.read, None, progress=lambda _: self._cancellation.check())
-        return store
+        self, wants: Sequence[bytes], path: Path, depth: int | None = None, filter_spec: bytes | None = None
+    ) -> Objects:
+        file = path.open("w+b")
+        self._files.append(file)
+        self._client.fetch_pack(
+            b"",
+            lambda refs, depth=None: [ObjectID(want) for want in wants],
+            ObjectStoreGraphWalker([], lambda _: []),
+            _Incoming(file.write, self._cancellation, self._progress).write,
+            depth=depth,
+            # The references are not needed again; this one is the least that a server can be asked for.
+            ref_prefix=[b"refs/heads/HEAD"],
+            filter_spec=filter_spec,
+        )
+        return Pack(file, len(wants[0]) if wants else 40, self._cancellation, Budget())
 
 
-class _Pack:
+class _Incoming:
     """Passes a pack on to a file and tells how far it is."""
 
     def __init__(
@@ -249,9 +266,3 @@ def _read(response: Response, size: int) -> bytes:
     if received.startswith(b"ERR "):  # gitprotocol-pack(5): error-line
         raise RefusalError(received[4:].decode("utf-8", "replace"))
     return received
-
-
-def commits(store: BaseObjectStore, prefix: str) -> list[str]:
-    """The hashes of the commits in `store` that begin with `prefix`."""
-    found = store.iter_prefix(prefix.encode())
-    return sorted(hash_.decode() for hash_ in found if isinstance(store[hash_], Commit))

@@ -1,0 +1,299 @@
+"""Packs of git, read where they lie on the disk: an object of any size takes little memory.
+
+The format is that of gitformat-pack(5). Objects have the hash of their content, so that what is
+found by its hash is what was asked for; the checksum at a pack's end says nothing more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zlib
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, TypeAlias
+
+from dulwich.object_format import SHA1, SHA256
+from dulwich.objects import Commit, ShaFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from step_runner.fetch.budget import Budget
+    from step_runner.fetch.cancellation import Cancellation
+
+_PIECE = 1 << 16  # bytes
+_IN_MEMORY = 1 << 16  # bytes of an object that a delta refers to; larger ones go to the disk
+_LARGEST = 64 << 20  # bytes of a commit, tree or tag, which are read whole
+_DEEPEST = 250  # deltas on one another, each with an open file; git makes 50
+_MOST_OBJECTS = 1_000_000  # of which each takes about 300 bytes of memory
+_MOST_SHIFTED = 63  # bits of a number
+_TYPES = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
+_BY_OFFSET, _BY_HASH = 6, 7
+_FORMATS = {format_.hex_length: format_ for format_ in (SHA1, SHA256)}
+
+_Base: TypeAlias = "int | bytes"
+
+
+class PackError(Exception):
+    """A pack that is not as git makes them, and why."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An object: where it begins, what is inflated to how many bytes, and what it is a delta to, if it is one."""
+
+    offset: int
+    kind: int
+    size: int
+    data: int
+    base: _Base | None = None
+    on: _Entry | None = None
+
+
+class Pack:
+    """The objects of one pack, by their hash. Its methods are not for several threads."""
+
+    def __init__(self, file: IO[bytes], digits: int, cancellation: Cancellation, budget: Budget) -> None:
+        """Read the pack once. `digits` is the length of a hash. Raise PackError, BudgetError, StoppedError."""
+        self._file = file
+        self._format = _FORMATS[digits]
+        self._cancellation = cancellation
+        self._budget = budget
+        self._end = 0
+        self._found: dict[bytes, _Entry] = {}
+        self._deltas: defaultdict[_Base, list[_Entry]] = defaultdict(list)
+        for entry, hash_ in list(self._scan()):
+            if deltas := self._above(entry, hash_):
+                with self._content(entry) as content:
+                    self._descend(content, deltas)
+        if self._deltas:
+            raise PackError("it has a delta to an object that is not there")
+
+    def __contains__(self, hash_: bytes) -> bool:
+        return hash_ in self._found
+
+    def __getitem__(self, hash_: bytes) -> ShaFile:
+        """Return a small object. Raise KeyError, PackError."""
+        entry = self._found[hash_]
+        content = bytearray()
+        for piece in self.pieces(hash_):
+            content += piece
+            if len(content) > _LARGEST:
+                raise PackError(f"{hash_.decode()} is larger than {_LARGEST >> 20} MiB")
+        return ShaFile.from_raw_string(_root(entry).kind, bytes(content), object_format=self._format)
+
+    def pieces(self, hash_: bytes) -> Iterator[bytes]:
+        """Yield the content of an object; nothing else of the pack is read meanwhile. Raise KeyError, PackError."""
+        entry = self._found[hash_]
+        if entry.on is None:
+            yield from self._inflated(entry)
+            return
+        with self._content(entry) as content:
+            while piece := content.read(_PIECE):
+                yield piece
+
+    def commits(self, prefix: str) -> list[str]:
+        """Return the hashes of the commits that begin with `prefix`."""
+        found = (hash_.decode() for hash_, entry in self._found.items() if _root(entry).kind == Commit.type_num)
+        return sorted(hash_ for hash_ in found if hash_.startswith(prefix))
+
+    def _scan(self) -> Iterator[tuple[_Entry, bytes]]:
+        """Yield all objects that are not deltas, with their hashes, and keep the others by what they are deltas to."""
+        if not self._file.seek(0, 2):
+            return  # nothing was asked for
+        self._file.seek(0)
+        magic, version, count = self._read(4), self._number(4), self._number(4)
+        if magic != b"PACK" or version not in (2, 3):
+            raise PackError("it has no head")
+        if count > _MOST_OBJECTS:
+            raise PackError(f"it has more than {_MOST_OBJECTS} objects")
+        self._end = 12
+        for _ in range(count):
+            entry = self._head(self._end)
+            hashed = self._hash(entry.kind, entry.size)
+            for piece in self._inflated(entry):
+                self._budget.take_bytes(len(piece))
+                hashed.update(piece)
+            if entry.base is None:
+                hash_ = hashed.hexdigest().encode()
+                self._found[hash_] = entry
+                yield entry, hash_
+            else:
+                self._deltas[entry.base].append(entry)
+
+    def _head(self, offset: int) -> _Entry:
+        self._file.seek(offset)
+        byte = self._number(1)
+        kind, size = byte >> 4 & 7, byte & 15
+        if byte & 0x80:
+            size |= _varint(self._file) << 4
+        base: _Base | None = None
+        if kind == _BY_OFFSET:
+            base = offset - self._distance()
+        elif kind == _BY_HASH:
+            base = self._read(self._format.oid_length).hex().encode()
+        elif kind not in _TYPES:
+            raise PackError(f"it has an object of the unknown type {kind}")
+        return _Entry(offset, kind, size, self._file.tell(), base)
+
+    def _distance(self) -> int:
+        byte = self._number(1)
+        distance = byte & 0x7F
+        while byte & 0x80 and distance >> _MOST_SHIFTED == 0:
+            byte = self._number(1)
+            distance = (distance + 1) << 7 | byte & 0x7F
+        return distance
+
+    def _inflated(self, entry: _Entry) -> Iterator[bytes]:
+        """Yield what an entry holds itself, and note where it ends."""
+        self._file.seek(entry.data)
+        inflater, left = zlib.decompressobj(), entry.size
+        while not inflater.eof:
+            self._cancellation.check()
+            given = inflater.unconsumed_tail or self._read_some(min(left + 64, _PIECE))
+            try:
+                piece = inflater.decompress(given, _PIECE)
+            except zlib.error as error:
+                raise PackError(f"it has an object that is not compressed well: {error}") from None
+            left -= len(piece)
+            if left < 0:
+                break
+            yield piece
+        if left:
+            raise PackError("it has an object of another size than it says")
+        self._end = self._file.tell() - len(inflater.unused_data)
+
+    def _descend(self, content: IO[bytes], deltas: list[_Entry]) -> None:
+        """Go through the deltas to a content, and through those to each result, one content open at each level."""
+        levels = [(content, iter(deltas))]
+        try:
+            while levels:
+                content, left = levels[-1]
+                delta = next(left, None)
+                if delta is None:
+                    levels.pop()[0].close()
+                    continue
+                if len(levels) > _DEEPEST:
+                    raise PackError(f"it has more than {_DEEPEST} deltas on one another")
+                result, hash_ = self._applied(content, delta)
+                levels.append((result, iter(self._above(delta, hash_))))
+        finally:
+            for content, _ in levels:
+                content.close()
+
+    def _above(self, entry: _Entry, hash_: bytes) -> list[_Entry]:
+        """Take the deltas to an object."""
+        deltas = self._deltas.pop(entry.offset, []) + self._deltas.pop(hash_, [])
+        for delta in deltas:
+            delta.on = entry
+        return deltas
+
+    def _applied(self, base: IO[bytes], delta: _Entry) -> tuple[IO[bytes], bytes]:
+        """Return the result of a delta and its hash, which is known from now on."""
+        result = self._patched(base, delta, self._budget)
+        hashed = self._hash(_root(delta).kind, result.seek(0, 2))
+        result.seek(0)
+        while piece := result.read(_PIECE):
+            hashed.update(piece)
+        hash_ = hashed.hexdigest().encode()
+        self._found.setdefault(hash_, delta)
+        return result, hash_
+
+    def _content(self, entry: _Entry) -> IO[bytes]:
+        """Return the content of an object in a file that is removed when it is closed."""
+        chain = [entry]
+        while (base := chain[-1].on) is not None:
+            chain.append(base)
+        content = self._spooled(self._inflated(chain.pop()))
+        while chain:
+            with content as base_content:
+                content = self._patched(base_content, chain.pop())
+            content.seek(0)
+        return content
+
+    def _patched(self, base: IO[bytes], delta: _Entry, budget: Budget | None = None) -> IO[bytes]:
+        """Return what a delta makes of its base, which is counted where there is a budget."""
+        with self._spooled(self._inflated(delta)) as steps:
+            if _varint(steps) != base.seek(0, 2):
+                raise PackError("it has a delta to an object of another size")
+            size = _varint(steps)
+            if budget:
+                budget.take_bytes(size)
+            return self._spooled(self._steps(base, steps, size))
+
+    def _steps(self, base: IO[bytes], steps: IO[bytes], left: int) -> Iterator[bytes]:
+        while code := steps.read(1):
+            self._cancellation.check()
+            source, count = steps, code[0]
+            if count & 0x80:  # copy from the base: which bytes of the offset and of the size follow
+                offset, size = _bytes(steps, count & 0x0F, 4), _bytes(steps, count >> 4 & 0x07, 3)
+                base.seek(offset)
+                source, count = base, size or 0x10000
+            left -= count
+            while count and left >= 0:
+                piece = source.read(min(count, _PIECE))
+                if not piece:
+                    raise PackError("it has a delta that goes on behind an end")
+                count -= len(piece)
+                yield piece
+        if left:
+            raise PackError("it has a delta whose result has another size than it says")
+
+    def _spooled(self, pieces: Iterable[bytes]) -> IO[bytes]:
+        file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - the caller closes it
+        try:
+            for piece in pieces:  # writelines would have all of them in memory
+                file.write(piece)
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
+
+    def _hash(self, kind: int, size: int) -> hashlib._Hash:
+        return hashlib.new(self._format.name, b"%s %d\0" % (_TYPES.get(kind, b""), size))
+
+    def _number(self, size: int) -> int:
+        return int.from_bytes(self._read(size), "big")
+
+    def _read(self, size: int) -> bytes:
+        found = self._file.read(size)
+        if len(found) < size:
+            raise PackError("it ends in the middle")
+        return found
+
+    def _read_some(self, size: int) -> bytes:
+        found = self._file.read(size)
+        if not found:
+            raise PackError("it ends in the middle")
+        return found
+
+
+def _root(entry: _Entry) -> _Entry:
+    """Return the object at the bottom of the deltas, whose type they all have."""
+    while entry.on is not None:
+        entry = entry.on
+    return entry
+
+
+def _varint(stream: IO[bytes]) -> int:
+    number = shift = 0
+    while shift <= _MOST_SHIFTED and (byte := stream.read(1)):
+        number |= (byte[0] & 0x7F) << shift
+        shift += 7
+        if not byte[0] & 0x80:
+            return number
+    raise PackError("it has a number without an end")
+
+
+def _bytes(stream: IO[bytes], mask: int, most: int) -> int:
+    """The number of whose bytes those follow that the mask names, the lowest first."""
+    number = 0
+    for bit in range(most):
+        if mask >> bit & 1:
+            byte = stream.read(1)
+            if not byte:
+                raise PackError("it has a delta that goes on behind an end")
+            number |= byte[0] << 8 * bit
+    return number

@@ -1,0 +1,189 @@
+"""Packs as git makes them, and as nobody should."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from step_runner.errors import StoppedError
+from step_runner.fetch.budget import Budget, BudgetError
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.pack import Pack, PackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.fetch.conftest import FetchCache, GitServer, Project
+
+
+def read(content: bytes, digits: int = 40, limit: int = 1 << 30) -> Pack:
+    return Pack(io.BytesIO(content), digits, Cancellation(), Budget(limit))
+
+
+def number(value: int, first: int = 7) -> list[int]:
+    """Groups of bits, the lowest first, of which the first has so many."""
+    groups, value = [value & (1 << first) - 1], value >> first
+    while value:
+        groups.append(value & 0x7F)
+        value >>= 7
+    return groups
+
+
+def marked(groups: list[int]) -> bytes:
+    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
+
+
+def entry(kind: int, content: bytes, base: bytes = b"", size: int | None = None) -> bytes:
+    groups = number(len(content) if size is None else size, 4)
+    return marked([kind << 4 | groups[0], *groups[1:]]) + base + zlib.compress(content)
+
+
+def pack(*entries: bytes) -> bytes:
+    return b"PACK" + (2).to_bytes(4, "big") + len(entries).to_bytes(4, "big") + b"".join(entries) + bytes(20)
+
+
+def delta(base: int, result: int, *steps: bytes) -> bytes:
+    return marked(number(base)) + marked(number(result)) + b"".join(steps)
+
+
+def blob(content: bytes) -> bytes:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest().encode()
+
+
+ALL = b"\x90\x05"  # five bytes of the base, from its first one on
+HELLO = entry(3, b"hello")
+
+
+@pytest.mark.parametrize("options", [[], ["--delta-base-offset"], ["--depth=0"]], ids=["by hash", "by offset", "plain"])
+def test_pack_of_git_is_read(project: Project, options: list[str]) -> None:
+    """Of many versions of a file, each a delta to another one, and of one that is large."""
+    lines = list(map(str, range(50_000)))
+    for turn in range(20):
+        lines[turn * 7] = "changed"
+        project.commit({"file": "\n".join(lines), "small": str(turn)})
+    project.git("tag", "--annotate", "v1", "--message", "x")
+    names = project.git("rev-list", "--objects", "--all", "--no-object-names").split()
+    made = subprocess.run(
+        ["git", "pack-objects", "--stdout", "--window=50", *options],
+        cwd=project.directory,
+        input="\n".join(names).encode(),
+        capture_output=True,
+        check=True,
+    ).stdout
+    found = read(made)
+
+    assert found.commits("") == sorted(project.git("rev-list", "--all").split())
+    for name in names:
+        kind = project.git("cat-file", "-t", name)
+        content = subprocess.run(
+            ["git", "cat-file", kind, name], cwd=project.directory, capture_output=True, check=True
+        ).stdout
+        assert b"".join(found.pieces(name.encode())) == content
+        assert (found[name.encode()].type_name.decode(), found[name.encode()].id.decode()) == (kind, name)
+
+
+def test_delta_may_come_before_its_base() -> None:
+    content = pack(entry(7, delta(5, 11, ALL, b"\x01 ", ALL), bytes.fromhex(blob(b"hello").decode())), HELLO)
+
+    assert b"".join(read(content).pieces(blob(b"hello hello"))) == b"hello hello"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"PACK", "it ends in the middle"),
+        (b"PUCK" + bytes(8), "it has no head"),
+        (b"PACK\0\0\0\2\xff\xff\xff\xff", "it has more than 1000000 objects"),
+        (pack(HELLO)[:20], "it ends in the middle"),
+        (pack(entry(5, b"")), "it has an object of the unknown type 5"),
+        (pack(entry(3, b"hello", size=4)), "it has an object of another size than it says"),
+        (pack(entry(3, b"hello", size=6)), "it has an object of another size than it says"),
+        (pack(b"\xb0" + b"\xff" * 30), "it has a number without an end"),
+        (pack(b"\x35hello hello"), "it has an object that is not compressed well"),
+        (pack(HELLO, entry(6, b"", b"\x7f")), "it has a delta to an object that is not there"),
+        (pack(HELLO, entry(7, b"", bytes(20))), "it has a delta to an object that is not there"),
+        (pack(HELLO, entry(6, delta(6, 5, ALL), bytes([len(HELLO)]))), "it has a delta to an object of another size"),
+        (pack(HELLO, entry(6, delta(5, 6, ALL), bytes([len(HELLO)]))), "it has a delta whose result has another size"),
+        (pack(HELLO, entry(6, delta(5, 4, ALL), bytes([len(HELLO)]))), "it has a delta whose result has another size"),
+        (pack(HELLO, entry(6, delta(5, 6, b"\x90\x06"), bytes([len(HELLO)]))), "it has a delta that goes on behind an"),
+        (pack(HELLO, entry(6, delta(5, 5, b"\x90"), bytes([len(HELLO)]))), "it has a delta that goes on behind an end"),
+        (pack(HELLO, entry(6, b"", bytes([len(HELLO)]))), "it has a number without an end"),
+    ],
+)
+def test_pack_that_git_does_not_make_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(PackError, match=f"^{reason}"):
+        read(content)
+
+
+def test_very_many_deltas_on_one_another_are_refused() -> None:
+    content = [HELLO]
+    for _ in range(300):
+        step = entry(6, delta(5, 5, ALL[:2]) + b"", bytes([len(content[-1])]))
+        content.append(step)
+
+    with pytest.raises(PackError, match=r"^it has more than 250 deltas on one another$"):
+        read(pack(*content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [pack(entry(3, bytes(2_000_000))), pack(HELLO, entry(6, delta(5, 2_000_000, ALL), bytes([len(HELLO)])))],
+    ids=["blob", "delta"],
+)
+def test_pack_that_becomes_too_much_is_refused(content: bytes) -> None:
+    with pytest.raises(BudgetError, match=r"^it has more than 1000000 bytes: "):
+        read(content, limit=1_000_000)
+
+
+def test_cancel_ends_the_reading_of_a_pack() -> None:
+    cancellation = Cancellation()
+    cancellation.cancel()
+
+    with pytest.raises(StoppedError):
+        Pack(io.BytesIO(pack(HELLO)), 40, cancellation, Budget())
+
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+from step_runner.fetch.cache import Cache
+from step_runner.fetch.cancellation import Cancellation
+from step_runner.fetch.git import fetch_git
+from step_runner.model import Git
+url, root = sys.argv[1:]
+print(fetch_git(Git(url=url, revision="main"), Cache(root), Cancellation()))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_large_file_of_a_commit_takes_little_memory(server: GitServer, project: Project, cache: FetchCache) -> None:
+    """A small repository can hold a file of hundreds of megabytes."""
+    with (project.directory / "large").open("wb") as file:
+        file.truncate(150 << 20)
+    project.commit({})
+    (project.directory / "large").unlink()
+    command = [sys.executable, "-c", PROGRAM, server.url("project"), str(cache.root)]
+    directory, memory = subprocess.run(command, text=True, capture_output=True, check=True).stdout.split()
+
+    assert (cache.root / directory / "large").stat().st_size == 150 << 20
+    assert int(memory) < 100_000, "KiB"
+
+
+def test_sha256_repository_is_fetched(server: GitServer, project: Project, cache: FetchCache) -> None:
+    other = project.directory.parent / "other"
+    other.mkdir()
+    git: Callable[..., object] = lambda *words: subprocess.run(  # noqa: E731
+        ["git", *words], cwd=other, check=True, capture_output=True
+    )
+    git("init", "--quiet", "--initial-branch=main", "--object-format=sha256")
+    (other / "file").write_text("content")
+    git("add", "file")
+    git("commit", "--quiet", "--message", "x")
+
+    assert (cache.fetch(server.url("other"), "main") / "file").read_text() == "content"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import UNSET
 
+from step_runner import shown
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.model import Local, Parameter, type_of
 
@@ -54,10 +55,10 @@ def refuse_inputs(step: Step, spec: Spec) -> None:
     another type than the declared one. One in a step file is only warned of.
     """
     if wrong := [*_unknown(step, spec), *_missing(step, spec), *_mistyped(step, spec)]:
-        raise InputError("\n".join(wrong))
+        raise InputError("\n".join(map(shown.message, wrong)))
     for name, value in step.inputs.items():
         if name not in step.typed and (sentence := _mismatch(name, value, spec.inputs)):
-            click.echo(f"warning: {sentence}", err=True)
+            click.echo(f"warning: {shown.message(sentence)}", err=True)
 
 
 def _unknown(step: Step, spec: Spec) -> Iterator[str]:

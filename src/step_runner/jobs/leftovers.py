@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncRoundup
 from gracefulexitcmd.posix.remains import remains
+from step_runner import shown
 from step_runner.jobs import ledger_key
 from step_runner.jobs.workspace import LEDGER, PREFIX, REMOVED
 from step_runner.removal import remove
@@ -66,14 +67,16 @@ class Leftovers:
             if left is not None:
                 self._tell(await self._round_up(left, give_place), left)
                 await asyncio.to_thread(remove, directory)
-                self._say(f'removed what job "{left.name}" of a killed step runner has left in {directory}')
+                self._say(f'removed what job "{shown.name(left.name)}" of a killed step runner has left in {directory}')
 
     async def _round_up(self, left: Remains, give_place: Callable[[], None]) -> Exit:
         def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
             if sent.processes:
                 give_place()
                 self._say(
-                    notices.stopping(f'what job "{left.name}" of a killed step runner has left behind', sent, ahead)
+                    notices.stopping(
+                        f'what job "{shown.name(left.name)}" of a killed step runner has left behind', sent, ahead
+                    )
                 )
 
         roundup = AsyncRoundup(left, 0 if self._killed else left.grace, stopping=stopping)
@@ -86,7 +89,7 @@ class Leftovers:
 
     def _tell(self, ended: Exit, left: Remains) -> None:
         for line in notices.ended(ended):
-            self._say(f'job "{left.name}": {line}')
+            self._say(f'job "{shown.name(left.name)}": {line}')
 
 
 def remove_own() -> None:

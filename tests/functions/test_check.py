@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from textwrap import dedent
 
@@ -417,3 +418,14 @@ def test_string_input_in_the_environment_is_not_warned_of() -> None:
       - {name: two, func: ./hello, inputs: {name: "${{ inputs.text }}"}}
     """
     assert problems(text, SPECIFICATION) == []
+
+
+@pytest.mark.parametrize(
+    ("function", "script"),
+    [("script", "echo ${{ inputs.text }}"), ("script_legacy", ["true", "echo ${{ inputs.text }}"])],
+)
+def test_input_in_script_of_builtin_function_is_warned_of(function: str, script: object) -> None:
+    """The functions that run a script are in the same danger as the keyword."""
+    text = json.dumps({"run": [{"name": "a", "func": f"builtin://{function}", "inputs": {"script": script}}]})
+    (warning,) = problems(text, SPECIFICATION)
+    assert "the shell runs $(...) in the input" in warning

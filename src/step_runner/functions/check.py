@@ -56,6 +56,9 @@ if TYPE_CHECKING:
 DEEPEST_CALLS = 100
 MOST_PROBLEMS = 1000
 
+SHELL_FUNCTIONS = ("script", "script_legacy")
+"""The builtin functions whose input `script` a shell runs."""
+
 EXECUTED = (ValueType.STRING, ValueType.ARRAY, ValueType.STRUCT)
 """The types of inputs that may hold a text with `$(...)`, which a shell would run."""
 
@@ -225,7 +228,8 @@ class _FunctionCheck:
     def _outputs_of(self, step: Step, item: Node, scope: Scope) -> Names:
         for key in ("func", "step", "script", "inputs", "env"):
             self._expressions(child(item, key), scope)
-        self._inputs_in_script(child(item, "script"), scope)
+        for script in _scripts(step, item):
+            self._inputs_in_script(script, scope)
         called = child(item, "func") or child(item, "step") or item
         if isinstance(step.call, Builtin):
             return self._outputs_of_builtin(step, step.call, item, called)
@@ -315,9 +319,9 @@ class _FunctionCheck:
             for finding in (finding for node in nodes for finding in findings(node, scope)):
                 self._error(scalar, finding.message, finding.offset, warning=finding.warning)
 
-    def _inputs_in_script(self, script: Node | None, scope: Scope) -> None:
+    def _inputs_in_script(self, script: Scalar, scope: Scope) -> None:
         """Warns of the inputs whose text the shell would execute."""
-        if not isinstance(script, Scalar) or "${{" not in script.text:
+        if "${{" not in script.text:
             return
         nodes, _ = read_expressions(script.text)
         for path in (path for node in nodes for path in sources(node)):
@@ -346,6 +350,17 @@ def _types(parameters: MappingOf[str, Parameter]) -> dict[str, ValueType]:
 def _step_file(path: str | os.PathLike[str]) -> Path:
     """The path itself, or that of the function in it if it is a directory."""
     return next((Path(path, name) for name in FILES if os.path.isfile(os.path.join(path, name))), Path(path))
+
+
+def _scripts(step: Step, item: Node) -> Iterator[Scalar]:
+    """The texts that a step gives to a shell."""
+    from step_runner.builtin.catalog import cleaned_name
+
+    given = child(item, "script")
+    if isinstance(step.call, Builtin) and cleaned_name(step.call.name) in SHELL_FUNCTIONS:
+        inputs = child(item, "inputs")
+        given = None if inputs is None else child(inputs, "script")
+    yield from _scalars(given) if given is not None else ()
 
 
 def _scalars(node: Node) -> Iterator[Scalar]:

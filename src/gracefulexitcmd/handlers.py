@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 NUMBERS = tuple(sorted(_signal.valid_signals()))
 
 
+harmless: list[Any] = []
+"""Handlers that may run at any moment, because they raise nothing and touch nothing of a command."""
+
+
 def ignore(numbers: Iterable[int]) -> None:
     """Ignore these signals until this process has ended.
 
@@ -42,7 +46,7 @@ class HandlersHeldBack:
             with _Blocked():
                 for number in NUMBERS:
                     handler = _signal.getsignal(number)
-                    if callable(handler):
+                    if callable(handler) and handler not in harmless:
                         self._handlers[number] = handler
                         _signal.signal(number, self._hold_back)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from tests.support import steps
 from tests.support.absent import absent
 from tests.support.living import lives
 from tests.support.shell import PROMPT, Shell
@@ -49,8 +52,8 @@ def start(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Calla
     def start(script: str, *options: str) -> None:
         (tmp_path / "script").write_text(script)
         python = (sys.executable, "-m")
-        steps = [{"name": "work", "script": "exec sh script"}]
-        (tmp_path / "run.yml").write_text("{}\n---\n" + json.dumps({"run": steps}))
+        work = [{"name": "work", "script": "exec sh script"}]
+        (tmp_path / "run.yml").write_text(steps.run_list(*work))
         grace = options[options.index("--grace") + 1] if "--grace" in options else "30"
         match request.param:
             case "run":
@@ -63,7 +66,7 @@ def start(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Calla
                     pytest.skip("ci has no timeout of its own")
                 os.environ.pop("CI_PROJECT_DIR", None)
                 run = (*python, "step_runner", "ci", "--graceful-exit-delay", f"{grace}s")
-                shell.start("env", f"STEPS={json.dumps(steps)}", *run)
+                shell.start("env", f"STEPS={json.dumps(work)}", *run)
             case _:
                 shell.start(*python, "gracefulexitcmd", *options, "--", "sh", "script")
 
@@ -124,6 +127,51 @@ def test_closing_the_terminal_while_suspended_stops_gracefully(
     while any(map(lives, processes)):
         time.sleep(0.01)
     assert (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_while_suspended_stops_gracefully_with_sigcont(
+    start: Callable[..., None], shell: Shell, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As timeout(1), systemd and the `kill` of bash send them."""
+    start("trap 'echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done")
+    processes = shell.suspend()
+    group = psutil.Process(shell.pid).children()[0].pid
+    for each in (number, signal.SIGCONT):
+        os.killpg(group, each)
+    while any(map(lives, processes)):
+        time.sleep(0.01)
+    assert (tmp_path / "cleaned").exists()
+
+
+@pytest.mark.parametrize("kind", ["run", "gracefulexitcmd"])
+def test_no_order_of_sigtstp_and_sigcont_leaves_it_stopped(kind: str, tmp_path: Path, temporary: str) -> None:
+    """Whatever comes before, at random: SIGTERM and SIGCONT at the end stop it gracefully."""
+    script = "trap 'echo cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done"
+    (tmp_path / "run.yml").write_text(
+        json.dumps({}) + "\n---\n" + json.dumps({"run": [{"name": "a", "script": script}]})
+    )
+    arguments = ("step_runner", "run", str(tmp_path / "run.yml"))
+    if kind == "gracefulexitcmd":
+        arguments = ("gracefulexitcmd", "--", "sh", "-c", script)
+    seed = random.randrange(1000)
+    chance = random.Random(seed)
+    with subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        process_group=0,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(40):
+            process.send_signal(chance.choice([signal.SIGTSTP, signal.SIGTSTP, signal.SIGCONT]))
+            time.sleep(chance.choice([0, 0, 0.001, 0.005, 0.02]) * chance.random())
+        for number in chance.choice([(signal.SIGCONT, signal.SIGTERM), (signal.SIGTERM, signal.SIGCONT)]):
+            process.send_signal(number)
+        assert process.stdout.read() == "cleaned\n", f"seed {seed}"
 
 
 def test_closing_the_terminal_stops_gracefully(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:

@@ -125,6 +125,18 @@ def test_grace_is_kept_below(wrapper: str, command: tuple[str, ...], kind: str, 
         assert _output(copies) == ["cleaned\n"] * len(copies)
 
 
+@pytest.mark.parametrize("kind", ["gracefulexitcmd", "run"], indirect=True)
+def test_sigint_that_uv_repeats_takes_no_grace(command: tuple[str, ...], kind: str, tmp_path: Path) -> None:
+    """Where it has no terminal it forwards SIGINT after 200 ms, although the group has had it."""
+    argv = _uv(command, tmp_path)
+    if shutil.which(argv[0]) is None:
+        absent("uv is needed")
+    with _running(argv, COPIES[kind]) as copies:
+        for copy in copies:
+            os.killpg(copy.pid, signal.SIGINT)
+        assert _output(copies) == ["cleaned\n"] * len(copies)
+
+
 @pytest.mark.parametrize("kind", ["gracefulexitcmd", "run", "ci"], indirect=True)
 def test_grace_is_kept_when_all_get_three_signals(command: tuple[str, ...], kind: str) -> None:
     """As systemd with `SendSIGHUP=yes` does to a whole control group: all processes of ours are in it."""

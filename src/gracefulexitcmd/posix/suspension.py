@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.clock import CLOCK
+from gracefulexitcmd.handlers import harmless
 from gracefulexitcmd.posix import process_table
 from gracefulexitcmd.posix.container import open_containers
 
@@ -27,6 +29,12 @@ LOOK_AGAIN = 0.005
 MOST_LOOKS = 100
 """Looks at processes of which one is never seen stopped, such as one that waits in the kernel (state D)."""
 
+TOGETHER = 0.01
+"""Seconds after SIGCONT in which SIGTSTP counts as older, which SIGCONT takes back, signal(7).
+
+Python calls the handlers of signals that came together by their numbers, SIGCONT first, whichever came last.
+"""
+
 has_front = False
 """Whether another process watches this one, which then continues it; set by the guard."""
 
@@ -35,6 +43,7 @@ class Suspension:
     """What SIGTSTP and SIGCONT have asked for; where the former was ignored from the start it stays so."""
 
     def __init__(self) -> None:
+        self._continued_at = -math.inf
         self.wanted = False
         """Whether no SIGCONT came since the last SIGTSTP."""
 
@@ -42,12 +51,14 @@ class Suspension:
         """Have `asked` called when SIGTSTP comes."""
 
         def suspend(*_: object) -> None:
-            self.wanted = True
-            asked()
+            if time.monotonic() - self._continued_at >= TOGETHER:
+                self.wanted = True
+                asked()
 
         if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
             signal.signal(signal.SIGTSTP, suspend)
             signal.signal(signal.SIGCONT, self._continued)
+            harmless.append(self._continued)  # held back, it would be missed by a SIGTSTP that was held back before it
 
     def stop(self) -> None:
         """Stop this process until SIGCONT, unless that came meanwhile."""
@@ -56,6 +67,7 @@ class Suspension:
 
     def _continued(self, *_: object) -> None:
         self.wanted = False
+        self._continued_at = time.monotonic()
 
 
 def stop_by_default(wanted: Callable[[], bool] = lambda: True) -> None:

@@ -148,12 +148,11 @@ def test_signal_while_suspended_stops_gracefully_with_sigcont(
 def test_no_order_of_sigtstp_and_sigcont_leaves_it_stopped(kind: str, tmp_path: Path, temporary: str) -> None:
     """Whatever comes before, at random: SIGTERM and SIGCONT at the end stop it gracefully."""
     script = "trap 'echo cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done"
-    (tmp_path / "run.yml").write_text(
-        json.dumps({}) + "\n---\n" + json.dumps({"run": [{"name": "a", "script": script}]})
-    )
-    arguments = ("step_runner", "run", str(tmp_path / "run.yml"))
-    if kind == "gracefulexitcmd":
-        arguments = ("gracefulexitcmd", "--", "sh", "-c", script)
+    (tmp_path / "run.yml").write_text(steps.script(script))
+    arguments = {
+        "run": ["step_runner", "run", str(tmp_path / "run.yml")],
+        "gracefulexitcmd": ["gracefulexitcmd", "--", "sh", "-c", script],
+    }[kind]
     seed = random.randrange(1000)
     chance = random.Random(seed)
     with subprocess.Popen(

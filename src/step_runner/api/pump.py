@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 MOST_AT_ONCE = 1024 * 1024
-"""Bytes that are moved at once, and held for as long as the other side does not take them."""
+"""Bytes that are moved at once within the kernel."""
+
+MOST_HELD = 256 * 1024
+"""Bytes that are read at once, and held for as long as the other side does not take them."""
 
 SILENCE = 0.5
 """Seconds without a byte of the server, after stdin has ended, that end the connection."""
@@ -56,7 +59,9 @@ class _Direction:
         self._source = source
         self._sink = sink
         self._send = _sender(sink)
+        self._never_blocks = _is_kind(sink, stat.S_ISSOCK)
         self._held = memoryview(held)
+        self._buffer = memoryview(bytearray(MOST_HELD))
         self._splices = sys.platform == "linux" and (_is_kind(source, stat.S_ISFIFO) or _is_kind(sink, stat.S_ISFIFO))
         self._sink_is_full = False
 
@@ -99,12 +104,14 @@ class _Direction:
 
     def _read(self) -> None:
         try:
-            self._held = memoryview(os.read(self._source, MOST_AT_ONCE))
+            self._held = self._buffer[: os.readv(self._source, [self._buffer])]
         except BlockingIOError:
             return
         except OSError:  # a reset connection, a terminal that hung up, a descriptor that was closed from the start
-            self._held = memoryview(b"")
+            self._held = self._buffer[:0]
         self.source_ended = not self._held
+        if self._held and self._never_blocks:
+            self._write()
 
     def _write(self) -> None:
         try:

@@ -1,1 +1,1 @@
-"""Puts this program to another place, as one file that needs nothing but Python."""
+"""Copies this program to another place, as one file that needs nothing but Python."""

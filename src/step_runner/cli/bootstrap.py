@@ -1,4 +1,4 @@
-"""`step-runner bootstrap`: put this program to another place."""
+"""`step-runner bootstrap`: copy this program to another place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Examples:
 @click.command("bootstrap", epilog=EPILOG)
 @click.argument("destination", default="")
 def command(destination: str) -> None:
-    """Put this program to DESTINATION as one file, which needs nothing but the same Python version.
+    """Copy this program to DESTINATION as one file. An installed one becomes a file that needs the same Python version.
 
     DESTINATION is the path of the file to make, or a directory: it is named step-runner there. /ca-certs.pem and the
     folder /git are copied next to it if they are there.

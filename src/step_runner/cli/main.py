@@ -27,7 +27,7 @@ class Entry(NamedTuple):
 SERVER = {
     "serve": Entry("serve", "Serve the API on a unix socket"),
     "proxy": Entry("proxy", "Pass bytes between stdin, stdout and a server's socket"),
-    "bootstrap": Entry("bootstrap", "Put this program to another place"),
+    "bootstrap": Entry("bootstrap", "Copy this program to another place"),
 }
 
 COMMANDS = {

@@ -252,9 +252,9 @@ class Execution:
         assert self._run is not None
         match action:
             case Action.TERMINATE:
-                began = clock.now()
+                began, is_first = clock.now(), self._ladder.at == 0
                 self._terminate(self._run)
-                if self._ladder.at == 0:
+                if is_first:
                     self._ladder = self._ladder.told_late(clock.now() - began)
             case Action.KILL:
                 self._run.members.kill()
@@ -272,6 +272,7 @@ class Execution:
         sent = run.members.next_signal(stage)
         reached = sent.processes > 0 or (self._ladder.leader_gone is None and To.LEADER in stage.to)
         if stage.to != To.ALL and not reached:
+            self._tell(Event.TOLD_GONE)
             return
         if self._stopping is not None and self._ladder.deadline is not None:
             left = max(0.0, self._ladder.deadline - clock.now())

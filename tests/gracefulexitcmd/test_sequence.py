@@ -65,6 +65,18 @@ def test_next_stage_begins_when_those_told_are_gone(launch: Launch, wait: Wait) 
 
 
 @on_every_path
+def test_stage_that_reaches_nothing_is_passed_at_once(launch: Launch, wait: Wait) -> None:
+    """Also where those are left that got the signal before."""
+    others = (signal.SIGINT, LONG, "others")
+    first, _ = launch("obeys.py", "TERM", "TERM", stop=[others, (signal.SIGTERM, LONG)])
+    second, _ = launch("obeys.py", "TERM", "QUIT", stop=[(signal.SIGTERM, 0.1), others, (signal.SIGQUIT, LONG)])
+    first.cancel()
+    second.cancel()
+    assert [name for name, _ in _sent(wait(first))] == ["SIGTERM"]
+    assert [name for name, _ in _sent(wait(second))] == ["SIGTERM", "SIGQUIT"]
+
+
+@on_every_path
 def test_group_stage_leaves_the_descendants_outside_alone(launch: Launch, wait: Wait) -> None:
     """They get the next signal when the group has gone."""
     stop = [(signal.SIGTERM, LONG, "group"), (signal.SIGINT, LONG)]

@@ -12,7 +12,6 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
@@ -71,18 +70,18 @@ def guarded(work: Work, grace: float, killed: Killed, *, suspends: bool = False)
     # A process can leave a session, but never enter one, setsid(2): nobody in this one comes from the worker.
     left_behind.spared_session = os.getsid(0)
     front_is_gone, front_is_here = os.pipe()
-    to_worker, to_front = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    copies, offers = takeover.pair()
     # A signal that comes before the handlers are there would end the front alone. What the caller has blocked, and we
     # have inherited, is unblocked with it: whoever started us wants to be able to stop us.
     signal.pthread_sigmask(signal.SIG_SETMASK, (*FORWARDED, signal.SIGTSTP))
     worker = os.fork()
     if worker != 0:
         os.close(front_is_gone)
-        to_front.close()
-        return _Front(worker, left_behind, grace, takeover.Copies(to_worker), suspends=suspends).watch(killed)
+        offers.forget()
+        return _Front(worker, left_behind, grace, copies, suspends=suspends).watch(killed)
     os.close(front_is_here)
-    to_worker.close()
-    takeover.offers = takeover.Offers(to_front)
+    copies.forget()
+    takeover.offers = offers
     os.environ.update({COOKIE: left_behind.environment(None)[COOKIE]})
     left_behind.close()
     os.setsid()
@@ -162,8 +161,8 @@ class _Front:
         poll.register(self._pidfd, select.POLLIN)
         poll.register(self._copies, select.POLLIN)
         while self._pidfd not in (ready := [descriptor for descriptor, _ in poll.poll()]):
-            if ready and not self._copies.receive():
-                poll.unregister(self._copies)  # the worker is about to end
+            if ready:
+                self._copies.receive()
 
     def _reap(self, *_: object) -> None:
         """Take the status of orphans and of what this process has started before it became the front.

@@ -26,6 +26,12 @@ LONGEST_MESSAGE = 1 << 13
 MOST_WITHDRAWN = 512
 """Numbers that are held back for the next message."""
 
+UNREAD = 16
+"""Messages after which the front is woken to take them: for each one that would cost every step its time.
+
+What it has not taken when the worker is killed, it takes then. Descriptors on their way count against RLIMIT_NOFILE.
+"""
+
 LAST_BYTES = 1 << 20
 """Bytes taken out of a pipe in the end: as many as an ordinary user can have in it, pipe(7)."""
 
@@ -37,10 +43,16 @@ PATIENCE = 1.0
 class Offers:
     """The worker's side: what the front has copies of. Nothing here waits, also not for a front that is stopped."""
 
-    def __init__(self, front: socket.socket) -> None:
+    def __init__(self, front: socket.socket, bell: int) -> None:
         self._front = front
+        self._bell = bell
+        self._unread = 0
         self._numbers = itertools.count(1)
         self._withdrawn: list[int] = []
+
+    def forget(self) -> None:
+        """Close what the front does not need of this side."""
+        self._front.close()
 
     def offer(self, source: int, destination: int) -> int:
         """Give the front copies of a pipe's read end and of where its bytes go; returns the number to withdraw it."""
@@ -55,15 +67,23 @@ class Offers:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was held back."""
+        """Have the front take everything now."""
         if self._withdrawn:
             self._send(0, ())
+        self._ring()
 
     def _send(self, number: int, descriptors: tuple[int, ...]) -> None:
         message = array("Q", (number, *self._withdrawn[:MOST_WITHDRAWN])).tobytes()
         with contextlib.suppress(OSError):  # the front is stopped and its queue is full, or it is gone
             socket.send_fds(self._front, [message], descriptors, socket.MSG_DONTWAIT)
             del self._withdrawn[:MOST_WITHDRAWN]
+            self._unread += 1
+        if self._unread >= UNREAD:
+            self._ring()
+
+    def _ring(self) -> None:
+        self._unread = 0
+        os.eventfd_write(self._bell, 1)
 
 
 offers: Offers | None = None
@@ -73,18 +93,29 @@ offers: Offers | None = None
 class Copies:
     """The front's side: its copies, and what it does with them when the worker is gone."""
 
-    def __init__(self, worker: socket.socket) -> None:
+    def __init__(self, worker: socket.socket, bell: int) -> None:
         self._worker = worker
+        self._bell = bell
         self._pairs: dict[int, tuple[int, int]] = {}
         self._over = threading.Event()
         self._patient = True
 
-    def fileno(self) -> int:
-        """The descriptor that is readable when the worker has sent something."""
-        return self._worker.fileno()
+    def forget(self) -> None:
+        """Close what the worker does not need of this side."""
+        self._worker.close()
 
-    def receive(self) -> bool:
-        """Take one message; False where there is none."""
+    def fileno(self) -> int:
+        """The descriptor that is readable when there is something to take."""
+        return self._bell
+
+    def receive(self) -> None:
+        """Take all that the worker has sent."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
+        while self._receive():
+            """There may be more."""
+
+    def _receive(self) -> bool:
         flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
         try:
             message, descriptors, _, _ = socket.recv_fds(self._worker, LONGEST_MESSAGE, 2, flags)
@@ -104,8 +135,7 @@ class Copies:
     @contextlib.contextmanager
     def read_on(self) -> Iterator[None]:
         """While the block runs, move what comes out of the pipes to where it goes; at its end what is left in them."""
-        while self.receive():
-            """All that the worker has sent before its end."""
+        self.receive()
         if not self._pairs:
             yield
             return
@@ -141,6 +171,13 @@ class Copies:
                 if not _waiting(source) or not _pass_on(source, destination):
                     break
         self._over.set()
+
+
+def pair() -> tuple[Copies, Offers]:
+    """Both sides, to be made before the fork. Each process closes what is the other's by `forget`."""
+    to_worker, to_front = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    return Copies(to_worker, bell), Offers(to_front, bell)
 
 
 def _pass_on(source: int, destination: int) -> bool:

@@ -72,12 +72,14 @@ class Pipe:
         """Leave what comes in the pipe: whoever writes to it waits then."""
         self._loop.remove_reader(self._read_end)
 
-    def started(self, _send: Callable[[int], object]) -> None:
-        """The step has its end: close it here."""
-        self.let_go()
+    def started(self, send: Callable[[int], object]) -> None:
+        """The step has its end. Keep it here as well: that it is closed would wake us just before the step's end."""
 
     def settled(self) -> None:
-        """The step has ended, and what it has written was moved."""
+        """The step has ended, and what it has written was moved: close its end here, and all if it was the last."""
+        if self.write_end is not None:
+            self.let_go()
+            self._move()
 
     def let_go(self) -> None:
         """Close the step's end here."""
@@ -92,10 +94,15 @@ class Pipe:
             while left > 0 and (moved := self.outlet.take(self._read_end, left)):
                 left -= moved
 
-    def close(self) -> None:
-        """Move what is in the pipe, and close it. SIGPIPE ends what still writes to it."""
+    def close(self) -> bool:
+        """Move what is in the pipe, and close it; False where somebody could still write, whom SIGPIPE will end."""
         self.drain()
+        self.let_go()
+        self._move()
+        if self.closed:
+            return True
         self._close()
+        return False
 
     def _move(self) -> None:
         moved = 0
@@ -170,7 +177,6 @@ class Pipes:
 
     def close(self) -> None:
         """Move what has been written up to now, and close all."""
-        for pipe in self:
-            pipe.close()
-        if takeover.offers is not None:
+        held = [pipe for pipe in self if not pipe.close()]
+        if held and takeover.offers is not None:  # somebody may still write, and must not wait for the front
             takeover.offers.flush()

@@ -43,7 +43,7 @@ class PseudoTerminal(Pipe):
     def settled(self) -> None:
         """Close the step's end, as everything was read."""
         self._send = None
-        self.let_go()
+        super().settled()
 
     def resize(self) -> None:
         """Give it our size again, and tell the step: the kernel tells only whom a terminal controls."""

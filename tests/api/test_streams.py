@@ -14,6 +14,7 @@ import pytest
 from tests.support.absent import absent
 from tests.support.steps import script
 
+from gracefulexitcmd.posix.takeover import UNREAD
 from step_runner.model import Status
 
 if TYPE_CHECKING:
@@ -138,13 +139,13 @@ def test_last_words_of_a_background_process_arrive(server: Server, work_dir: Pat
 
 
 def test_pipes_are_closed_when_their_job_has_ended(server: Server) -> None:
-    """Neither process of the server holds one, although background processes had them until the end."""
+    """The worker holds none, although background processes had them until the end; the front at most a few."""
     server.ended(server.start("true"))
     before = (psutil.Process(server.process.pid).num_fds(), server.descriptors())
-    for _ in range(5):
+    for _ in range(20):
         server.ended(server.start(script("sleep 1000 &", "sleep 1000 &", "echo x")))
     server.wait_for_descriptors(before[1])
-    assert psutil.Process(server.process.pid).num_fds() <= before[0]
+    assert psutil.Process(server.process.pid).num_fds() <= before[0] + 2 * UNREAD
 
 
 TRAP = """\

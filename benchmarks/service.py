@@ -60,6 +60,7 @@ class Server(NamedTuple):
     client: Client
     processes: tuple[psutil.Process, ...]
     directory: str
+    socket: str
 
 
 class Take(NamedTuple):
@@ -233,9 +234,10 @@ def serving(command: str) -> Iterator[Server]:
             text=True,
         )
         try:
-            with Client(_socket(process)) as client:
+            path = _socket(process)
+            with Client(path) as client:
                 own = psutil.Process(process.pid)
-                yield Server(client, (own, *own.children(recursive=True)), directory)
+                yield Server(client, (own, *own.children(recursive=True)), directory, path)
         finally:
             process.terminate()
             process.wait()

@@ -16,7 +16,8 @@ SHELLS = ("bash", "dash", "ash")
 
 NOTES = 'note() { echo "$*" >>"$PAYLOAD_LOG"; }\n'
 TRAPS_TERM = NOTES + "trap 'note SIGTERM; note cleaned up; exit 0' TERM\n"
-CHILD = "note ready $$\nsh -c 'sleep 2; echo child ended >>\"$PAYLOAD_LOG\"'\n"
+CHILD = """sh -c 'echo ready $$ >>"$PAYLOAD_LOG"; sleep 2; echo child ended >>"$PAYLOAD_LOG"'
+"""
 TRAPS_SLOWLY = NOTES + "trap 'sleep 0.5; echo bye; note cleaned up; exit 0' TERM\n"
 SERVICE = TRAPS_SLOWLY + "note ready $$\nwhile :; do sleep 0.1; done\n"
 

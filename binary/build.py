@@ -75,9 +75,7 @@ def _compile(program: Path) -> None:
     variables = sysconfig.get_config_vars()
     library = Path(variables["LIBPL"], variables["LIBRARY"])
     if not library.is_file():
-        sys.exit(
-            f"Error: there is no {library}: use a Python that was installed from source, or install its development files"
-        )
+        sys.exit(f"Error: there is no {library}: use a Python installed from source, or install its development files")
     compiler = os.environ.get("CC", "cc")
     options = ["-O2", "-Wall", "-rdynamic", f"-I{sysconfig.get_path('include')}", "-o", str(program)]
     # All of it, because extension modules use parts that Python itself does not.

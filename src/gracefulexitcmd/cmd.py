@@ -88,11 +88,15 @@ def attending(execution: Execution) -> Iterator[Callable[[float | None], None]]:
         poller = execution.enter()
 
     def step(until: float | None) -> None:
+        nonlocal poller
         if poller is None:
             return
         ready = poller.wait(seconds_left(execution.deadline, until))
         with HandlersHeldBack():
             execution.advance(ready)
+            if execution.exit is not None:
+                poller = None
+                execution.leave()
 
     try:
         yield step

@@ -42,16 +42,20 @@ class HandlersHeldBack:
         self._held_back: list[tuple[int, FrameType | None]] = []
 
     def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            with _Blocked():
-                for number in NUMBERS:
-                    handler = _signal.getsignal(number)
-                    if callable(handler) and handler not in harmless:
-                        self._handlers[number] = handler
-                        _signal.signal(number, self._hold_back)
+        if threading.get_ident() != threading.main_thread().ident:
+            return
+        handled = [number for number in NUMBERS if _is_to_be_held(_signal.getsignal(number))]
+        with _Blocked(handled):
+            for number in handled:
+                handler = _signal.getsignal(number)  # again: one that has just run may have set another
+                if _is_to_be_held(handler):
+                    self._handlers[number] = handler
+                    _signal.signal(number, self._hold_back)
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.ExitStack() as last, _Blocked():
+        if not self._handlers:
+            return
+        with contextlib.ExitStack() as last, _Blocked(self._handlers):
             for number, handler in self._handlers.items():
                 _signal.signal(number, handler)
             for number, frame in reversed(self._held_back):
@@ -61,8 +65,15 @@ class HandlersHeldBack:
         self._held_back.append((number, frame))
 
 
+def _is_to_be_held(handler: object) -> bool:
+    return callable(handler) and handler not in harmless
+
+
 class _Blocked:
-    """While this block runs no signal reaches this thread. No process may be started in it: it would inherit that."""
+    """While this block runs these signals do not reach this thread; a process that is started in it inherits that."""
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._numbers = numbers
 
     if sys.platform == "win32":  # which has no masks
 
@@ -77,7 +88,7 @@ class _Blocked:
         def __enter__(self) -> None:
             self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
             try:
-                _signal.pthread_sigmask(_signal.SIG_BLOCK, NUMBERS)
+                _signal.pthread_sigmask(_signal.SIG_BLOCK, self._numbers)
             except BaseException:  # a handler ran when they were blocked already
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
                 raise

@@ -97,7 +97,7 @@ class CommandRun:
         self._tell(Event.LEADER_EXITED)
 
 
-def _spawn(request: Request, env: Mapping[str, str]) -> tuple[Child, dict[str, int]]:
+def _spawn(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes]) -> tuple[Child, dict[str, int]]:
     """Start the command in a process group of its own; returns our ends of its pipes by name."""
     ours: dict[str, int] = {}
     theirs: dict[str, int] = {}
@@ -117,7 +117,7 @@ def _spawn(request: Request, env: Mapping[str, str]) -> tuple[Child, dict[str, i
     return process, ours
 
 
-def _start(request: Request, env: Mapping[str, str], streams: Mapping[str, Stream]) -> Child:
+def _start(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes], streams: Mapping[str, Stream]) -> Child:
     argv = [os.fspath(word) for word in request.argv]
     heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
     stdin, stdout, stderr = (streams[name] for name in ("stdin", "stdout", "stderr"))

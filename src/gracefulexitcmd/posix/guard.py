@@ -82,7 +82,7 @@ def guarded(work: Work, grace: float, killed: Killed, *, suspends: bool = False)
     os.close(front_is_here)
     copies.forget()
     takeover.offers = offers
-    os.environ.update({COOKIE: left_behind.environment(None)[COOKIE]})
+    os.environ[COOKIE] = left_behind.cookies
     left_behind.close()
     os.setsid()
     _note_front(os.getppid())

@@ -75,7 +75,7 @@ def can_spawn(cwd: StrPath | None) -> bool:
 
 def spawn(
     argv: Sequence[str],
-    env: Mapping[str, str],
+    env: Mapping[str, str] | Mapping[bytes, bytes],
     cwd: StrPath | None,
     streams: Sequence[Stream],
     heard: Iterable[int],
@@ -86,7 +86,7 @@ def spawn(
     above them are closed. Raises OSError with the file that is to blame, ValueError for what cannot be passed.
     """
     words = _strings(argv)
-    variables = _strings([f"{_checked(name)}={value}" for name, value in env.items()])
+    variables = _strings([_checked(os.fsencode(name)) + b"=" + os.fsencode(value) for name, value in env.items()])
     defaults = [getattr(signal, name) for name in DEFAULT_FOR_CHILDREN if hasattr(signal, name)]
     with contextlib.ExitStack() as undo:
         attributes = undo.enter_context(_attributes({*defaults, *heard}))
@@ -112,10 +112,10 @@ def _failed(reason: int, program: str, cwd: StrPath | None) -> OSError:
     return OSError(reason, os.strerror(reason), program)
 
 
-def _candidates(program: str, env: Mapping[str, str]) -> list[str]:
+def _candidates(program: str, env: Mapping[str, str] | Mapping[bytes, bytes]) -> list[str]:
     if os.path.dirname(program):
         return [program]
-    paths = [os.path.join(directory, program) for directory in os.get_exec_path(env)]
+    paths = [os.path.join(directory, program) for directory in os.get_exec_path(env)]  # type: ignore[arg-type]
     return list(filter(_may_be_there, paths)) or paths[-1:]
 
 
@@ -129,13 +129,13 @@ def _may_be_there(path: str) -> bool:
         return True
 
 
-def _checked(name: str) -> str:
-    if "=" in name:
+def _checked(name: bytes) -> bytes:
+    if b"=" in name:
         raise ValueError("illegal environment variable name")
     return name
 
 
-def _strings(texts: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
+def _strings(texts: Sequence[str] | Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     encoded = [os.fsencode(text) for text in texts]
     if any(b"\0" in one for one in encoded):
         raise ValueError("embedded null byte")

@@ -18,6 +18,8 @@ HALF_A_PAIR = 'half of a surrogate pair, such as "\\ud83d" without "\\ude00": wr
 TAB = "a tab cannot be used for indentation; use spaces"
 ENDS_EARLY = "the text ends where a value must follow; close every bracket, brace and quote"
 FIXED = (
+    # libyaml since 0.2.6 has a limit of its own, far above that of documents, which its scanner can meet first.
+    ("maximum nesting depth", "values are nested deeper than 100 levels; make them flatter"),
     ("tab character", TAB),
     ("block sequence entries", 'a list item cannot stand here; put each "- item" on a line of its own'),
     ("mapping keys are not allowed", 'a value cannot begin with "? "; put it in quotes'),

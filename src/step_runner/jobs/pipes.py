@@ -94,15 +94,10 @@ class Pipe:
             while left > 0 and (moved := self.outlet.take(self._read_end, left)):
                 left -= moved
 
-    def close(self) -> bool:
-        """Move what is in the pipe, and close it; False where somebody could still write, whom SIGPIPE will end."""
+    def close(self) -> None:
+        """Move what is in the pipe, and close it. SIGPIPE ends what still writes to it."""
         self.drain()
-        self.let_go()
-        self._move()
-        if self.closed:
-            return True
         self._close()
-        return False
 
     def _move(self) -> None:
         moved = 0
@@ -177,6 +172,7 @@ class Pipes:
 
     def close(self) -> None:
         """Move what has been written up to now, and close all."""
-        held = [pipe for pipe in self if not pipe.close()]
-        if held and takeover.offers is not None:  # somebody may still write, and must not wait for the front
+        for pipe in self:
+            pipe.close()
+        if takeover.offers is not None:  # else the front keeps what was removed on the disk, and writers waiting
             takeover.offers.flush()

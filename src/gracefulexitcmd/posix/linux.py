@@ -22,6 +22,9 @@ MOST_LOOKS = 100
 """How often to look for who was born since the last look, on a system that never stops to start processes."""
 
 
+_first_seen: dict[int, int] = {}
+"""When children were first seen that `/proc` hides, in clock ticks since boot."""
+
 Identity: TypeAlias = tuple[int, int]
 """Pid and start time, in clock ticks since boot: a pid alone can be given away."""
 
@@ -49,16 +52,35 @@ class Process(NamedTuple):
 
 
 def process(pid: int) -> Process | None:
-    """The process with this number, None if there is none or it is hidden; OSError where no descriptor is free."""
+    """The process with this number, None if there is none; OSError where no descriptor is free.
+
+    One that `/proc` hides is seen only if it is a child of this process.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read()
     except GONE:
-        return None
+        return _hidden_child(pid)
     # The command's name stands in parentheses and may itself hold blanks and parentheses.
     fields = text[text.rindex(b")") + 2 :].split(None, 20)
     state, parent, group, session = chr(fields[0][0]), int(fields[1]), int(fields[2]), int(fields[3])
     return Process(pid, state, parent, group, session, start_time=int(fields[19]), threads=int(fields[17]))
+
+
+def _hidden_child(pid: int) -> Process | None:
+    """A child that `/proc` does not show: with `hidepid` those that are not dumpable, prctl(2), even of our own user.
+
+    Its number cannot be given away before this process has reaped it, so the time at which it is first seen does for
+    its start time.
+    """
+    try:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        group, session = os.getpgid(pid), os.getsid(pid)
+    except OSError:  # it is not a child
+        _first_seen.pop(pid, None)
+        return None
+    since = _first_seen.setdefault(pid, ticks_since_boot())
+    return Process(pid, "S" if ended is None else "Z", os.getpid(), group, session, since)
 
 
 def again(identity: Identity) -> Process | None:

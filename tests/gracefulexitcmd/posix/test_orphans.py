@@ -24,9 +24,9 @@ def ended_child():
 """
 
 
-def facts(program: str) -> Any:
-    """What a program prints as JSON."""
-    command = [sys.executable, "-c", PRELUDE + program]
+def facts(program: str, *inside: str) -> Any:
+    """What a program prints as JSON; `inside` is the command that it is run by."""
+    command = [*inside, sys.executable, "-c", PRELUDE + program]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
 
 
@@ -72,6 +72,32 @@ while linux.children_text(os.getpid(), os.getpid()).split() != [b"%d" % child.pi
 print(json.dumps(child.wait()))
 """
     assert facts(program) == 0
+
+
+def test_hidden_orphan_is_ended() -> None:
+    """One that has made itself not dumpable, where /proc is mounted with hidepid, is not even shown to its own user."""
+    program = """
+import ctypes, signal
+container = Container()
+reader, writer = os.pipe()
+child = os.fork()
+if child == 0:
+    if os.fork() == 0:
+        os.setsid()
+        ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE
+        os.write(writer, b"ready")
+        signal.pause()
+    os._exit(0)
+os.waitpid(child, 0)
+os.read(reader, 5)
+(pid,) = map(int, linux.children_text(os.getpid(), os.getpid()).split())
+shown = os.path.exists("/proc/%d" % pid)
+ended = Roundup(container, 10).run()
+print(json.dumps([shown, [process.ended_by for process in ended.census]]))
+"""
+    mount = 'mount -t proc -o hidepid=invisible,gid=65533 proc /proc && exec setpriv --reuid 65534 --clear-groups "$@"'
+    inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", mount, "sh"]
+    assert facts(program, *inside) == [False, ["SIGTERM"]]
 
 
 def test_orphan_without_evidence_belongs_to_no_closed_container() -> None:

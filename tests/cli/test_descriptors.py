@@ -67,11 +67,12 @@ def test_closed_descriptors_keep_no_server_from_its_work(closed: set[int], tempo
     path = os.path.join(temporary, "s.sock")
     command = [sys.executable, "-m", "step_runner", "serve", "--socket", path]
     process = started(closed, command)
-    with process, Client(path) as client:
+    with process:
         try:
-            _run_when_ready(process, client)
-            log = b"".join(client.follow("1")).decode()
-            assert client.status("1").status is Status.SUCCESS
+            _run_when_ready(process, path)
+            with Client(path) as client:
+                log = b"".join(client.follow("1")).decode()
+                assert client.status("1").status is Status.SUCCESS
         finally:
             process.terminate()
     assert [line for line in log.splitlines() if line in THREE] == THREE
@@ -79,11 +80,12 @@ def test_closed_descriptors_keep_no_server_from_its_work(closed: set[int], tempo
     assert process.returncode == 0
 
 
-def _run_when_ready(process: subprocess.Popen[bytes], client: Client) -> None:
+def _run_when_ready(process: subprocess.Popen[bytes], path: str) -> None:
     """A server without stderr cannot say when it listens."""
     while process.poll() is None:
         try:
-            client.run(RunRequest(id="1", steps=script(LISTED), work_dir="/"))
+            with Client(path) as client:
+                client.run(RunRequest(id="1", steps=script(LISTED), work_dir="/"))
         except StepRunnerError:
             continue
         return

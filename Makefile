@@ -21,7 +21,7 @@ test: .venv/installed  ## Set up and check everything that CI checks
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/windows --exclude '($(POSIX))\.py' src tests/windows
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/windows --exclude '($(POSIX))\.py' src packages/gracefulexitcmd/src tests/windows
 	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-oldest: RESOLUTION := lowest-direct
@@ -43,11 +43,11 @@ findings:  ## Run all of findings/, with packages from the registries (Debian, s
 	@for script in findings/*.sh; do echo "== $$script"; $$script || failed="$$failed $$script"; done; \
 		test -z "$$failed" || { echo "changed:$$failed"; exit 1; }
 
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: requirements.lock pyproject.toml packages/gracefulexitcmd/pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m compileall -q src
+	$(BIN)/python -m compileall -q src packages
 	touch $@
 
 binary: .venv/installed  ## Make dist/step-runner-linux-ARCH, one file that needs no Python; needs a C compiler

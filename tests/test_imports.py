@@ -98,22 +98,6 @@ def test_runner_knows_nothing_of_functions() -> None:
     assert "functions" not in reachable("runner")
 
 
-@pytest.mark.parametrize(
-    "path", sorted((SOURCE / "gracefulexitcmd").rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE))
-)
-def test_gracefulexitcmd_needs_the_standard_library_only(path: Path) -> None:
-    # Type checkers bring typing_extensions; test_import.py shows that nothing imports it when the program runs.
-    known = sys.stdlib_module_names | {"gracefulexitcmd", "typing_extensions"}
-    assert [module for _, module in imports(path) if module.split(".")[0] not in known] == []
-
-
-@pytest.mark.parametrize(("own", "other"), [("posix", "windows"), ("windows", "posix")], ids=["posix", "windows"])
-def test_the_systems_know_nothing_of_each_other(own: str, other: str) -> None:
-    modules = [module for path in (SOURCE / "gracefulexitcmd" / own).glob("*.py") for _, module in imports(path)]
-    assert any(module.startswith(f"gracefulexitcmd.{own}.") for module in modules)
-    assert not any(module.startswith(f"gracefulexitcmd.{other}.") for module in modules)
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["serve", "--help"]], ids=" ".join)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     shown = subprocess.run(

@@ -13,7 +13,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
-from tests.conftest import processes_of
+from tests.support.isolation import processes_of
 
 from gracefulexitcmd import Cmd
 

@@ -19,6 +19,9 @@ Files: TypeAlias = "dict[str, Path]"
 """Where a file lies, by its name below the directory that packages are imported from."""
 
 OWN = "step-runner"
+VENDORED = "step_runner/vendored/"
+"""Where an installed wheel has its copy of gracefulexitcmd. In a place of our own it is an ordinary package."""
+
 LEFT_OUT = ("direct_url.json", "RECORD", "INSTALLER", "REQUESTED", "uv_build.json", "uv_cache.json")
 """What tells of this installation alone."""
 
@@ -26,11 +29,11 @@ LEFT_OUT = ("direct_url.json", "RECORD", "INSTALLER", "REQUESTED", "uv_build.jso
 def files() -> Files:
     """All files. Raises StepRunnerError where a dependency is missing, or was installed without a list of its files."""
     found: Files = {}
-    for package in (step_runner, gracefulexitcmd):
-        found.update(_package(Path(str(package.__file__)).parent))
     for distribution in _distributions(OWN):
         found.update(_installed(distribution))
-    return found
+    found.update(_package(Path(str(step_runner.__file__)).parent))
+    copied = {name: path for name, path in found.items() if not name.startswith(VENDORED)}
+    return {**copied, **_package(Path(str(gracefulexitcmd.__file__)).parent)}
 
 
 def _package(directory: Path) -> Files:

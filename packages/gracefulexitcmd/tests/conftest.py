@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.isolation import base, no_process_left, temporary
 
 from gracefulexitcmd import AsyncCmd, Cmd, Exit
 from gracefulexitcmd.posix import linux, process_table
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.cmd import BaseCmd
 
-PROGRAMS = Path(__file__).parents[1] / "programs"
+__all__ = ["base", "no_process_left", "temporary"]
+
+PROGRAMS = Path(__file__).parents[3] / "tests" / "programs"
 
 
 @pytest.fixture(autouse=True)

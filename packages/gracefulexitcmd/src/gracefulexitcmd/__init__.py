@@ -33,6 +33,8 @@ from gracefulexitcmd.system import Container
 if TYPE_CHECKING:
     from gracefulexitcmd.aio import AsyncCmd, AsyncRoundup, OrphanReaper
 
+__version__ = "0.1.0"
+
 __all__ = [
     "DEVNULL",
     "PIPE",

@@ -89,6 +89,7 @@ def test_lines_are_read_as_they_come() -> None:
             if not line.startswith("got"):
                 command.stdin.write(f"{line.strip()}!\n")
                 command.stdin.flush()
+        command.wait()
     assert said == ["1\n", "got 1!\n", "2\n", "got 2!\n", "3\n", "got 3!\n"]
     assert command.exit is not None
     assert (command.exit.ok, command.exit.stdout) == (True, None)

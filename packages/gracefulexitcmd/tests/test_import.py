@@ -1,14 +1,18 @@
-"""What it costs to import the library."""
+"""What it costs to import the library, and what its modules import."""
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import gracefulexitcmd
+
+SOURCE = Path(gracefulexitcmd.__file__).parent
 
 MODULES = "import json, sys; before = set(sys.modules); {}; print(json.dumps(sorted(set(sys.modules) - before)))"
 
@@ -30,6 +34,29 @@ def test_everything_stands_on_the_standard_library_alone() -> None:
     modules = _imported("import gracefulexitcmd.__main__, gracefulexitcmd.aio")
     packages = {module.partition(".")[0] for module in modules}
     assert packages - sys.stdlib_module_names == {"gracefulexitcmd"}
+
+
+def _imports(path: Path) -> list[str]:
+    """The modules that a file imports anywhere in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return plain + [
+        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_module_imports_the_standard_library_only(path: Path) -> None:
+    """Also inside functions, and what is imported on other systems only."""
+    known = sys.stdlib_module_names | {"gracefulexitcmd", "typing_extensions"}  # type checkers bring the last one
+    assert [module for module in _imports(path) if module.split(".")[0] not in known] == []
+
+
+@pytest.mark.parametrize(("own", "other"), [("posix", "windows"), ("windows", "posix")], ids=["posix", "windows"])
+def test_the_systems_know_nothing_of_each_other(own: str, other: str) -> None:
+    modules = [module for path in (SOURCE / own).glob("*.py") for module in _imports(path)]
+    assert any(module.startswith(f"gracefulexitcmd.{own}.") for module in modules)
+    assert not any(module.startswith(f"gracefulexitcmd.{other}.") for module in modules)
 
 
 def test_every_public_name_is_there() -> None:

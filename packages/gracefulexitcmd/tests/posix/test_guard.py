@@ -18,7 +18,7 @@ from gracefulexitcmd.posix.guard import FORWARDED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PROGRAM = Path(__file__).parents[2] / "programs" / "guarded.py"
+PROGRAM = Path(__file__).parents[4] / "tests" / "programs" / "guarded.py"
 
 LONG = 30.0
 """Seconds that none of this comes near to."""

@@ -24,6 +24,7 @@ BELOW: dict[str, set[str]] = {
     "bootstrap": {"gracefulexitcmd"},
     "expression": set(),
     "gracefulexitcmd": set(),
+    "leaving": set(),
     "paths": set(),
     "private_file": set(),
     "shown": {"gracefulexitcmd"},

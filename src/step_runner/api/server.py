@@ -36,6 +36,9 @@ STDERR = 2
 UNTIL_JOBS_END = 10.0**9
 """Seconds, more than any job may take: the jobs' own delays end the waiting."""
 
+COLLECTION = 2000
+"""New objects before the collector looks for cycles while the server runs: a closed job is not to stay for long."""
+
 LAST_CALLS = 1.0
 """Seconds that calls still have when all jobs have ended, to hand on the end of a log."""
 
@@ -110,6 +113,7 @@ async def _serve(
         _stop_when_gone(front_is_gone, stopping)
     # What was made for the start stays as long as the server: the collector need not look through it ever again.
     gc.freeze()
+    gc.set_threshold(COLLECTION)
     with _stop_on_signals(running, stopping, tell), OrphanReaper():
         _say(f"step-runner is listening on socket {path}")
         try:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import gracefulexitcmd
+
 SOURCE = Path(__file__).parents[1] / "src"
 
 BELOW: dict[str, set[str]] = {
@@ -97,6 +99,38 @@ def test_imports_point_down(path: Path) -> None:
 def test_runner_knows_nothing_of_functions() -> None:
     """A reference that is known only while running is asked for through a callable that jobs hand in."""
     assert "functions" not in reachable("runner")
+
+
+MODULES = ("clock", "duration", "pipes", "program", "sequence")
+PUBLIC = ("gracefulexitcmd", *(f"gracefulexitcmd.{name}" for name in MODULES))
+"""The modules of the library that its docstring declares public."""
+
+
+def exported(module: str) -> set[str]:
+    """What stands in `__all__` of a module, on whatever system."""
+    (directory,) = gracefulexitcmd.__path__
+    path = Path(directory, *module.split(".")[1:])
+    text = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+    (names,) = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    return set(names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_program_imports_what_the_library_exports(path: Path) -> None:
+    """Nothing private of the library is used, so that any program could do what this one does."""
+    own = [module for _, module in imports(path) if room(module) == "gracefulexitcmd"]
+    known = {*PUBLIC, *(f"{module}.{name}" for module in PUBLIC for name in exported(module))}
+    assert set(own) - known == set()
+
+
+def test_public_modules_are_declared_by_the_library() -> None:
+    assert gracefulexitcmd.__doc__ is not None
+    declared = re.findall(r"`(\w+)`\s\(", gracefulexitcmd.__doc__)
+    assert declared == list(MODULES)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["serve", "--help"]], ids=" ".join)

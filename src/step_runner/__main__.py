@@ -13,7 +13,7 @@ def main() -> None:
     """Run the command that the arguments name, and exit with its status; 130 is that of Ctrl-C."""
     gc.set_threshold(FIRST_COLLECTION)
     if None in (sys.stdin, sys.stdout, sys.stderr):  # closed when Python started
-        from gracefulexitcmd.descriptors import fill_closed
+        from gracefulexitcmd.program import fill_closed
 
         fill_closed()
     try:
@@ -23,7 +23,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before anything runs that has to be stopped
         sys.exit(130)
     if status >= 1 << 31:  # only Windows has such a status, and `--help` need not import this
-        from gracefulexitcmd.exit import exit_code
+        from gracefulexitcmd.program import exit_code
 
         status = exit_code(status)
     from step_runner.leaving import leave

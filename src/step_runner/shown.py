@@ -8,7 +8,7 @@ INDENTED = "\n  "
 
 def name(text: str) -> str:
     """Return a text that stays on one line."""
-    from gracefulexitcmd.exit import printable  # heavier than a `--help` can afford
+    from gracefulexitcmd.program import printable  # heavier than a `--help` can afford
 
     return printable(text)
 

@@ -1,7 +1,7 @@
 """Does some work guarded, and writes lines to stdout: `guarded.py WORK ARGUMENT...`; `worker PID` is the first."""
 
 import os, signal, subprocess, sys
-from gracefulexitcmd.posix.guard import guarded
+from gracefulexitcmd import supervise
 
 WORK, *ARGUMENTS = sys.argv[1:]
 GRACE = float(os.environ.get("GRACE", "1"))
@@ -48,4 +48,4 @@ def killed(number, left):
     say(f"killed {number} {sorted({each.ended_by for each in census})}{hurried}")
 
 
-sys.exit(guarded(work, GRACE, killed))
+sys.exit(supervise(work, GRACE, killed))

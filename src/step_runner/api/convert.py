@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import Cause, EndedProcess, Exit, Reason, SignalSent, Why
-from gracefulexitcmd.exit import exit_code
+from gracefulexitcmd.program import exit_code
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.errors import InputError
 from step_runner.model import ErrorKind, JobStatus, RunRequest, Status, Termination, Variable

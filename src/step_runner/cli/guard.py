@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gracefulexitcmd import Exit
-    from gracefulexitcmd.posix.guard import Work
 
 
 OF_THE_WATCH = "GRACEFULEXITCMD_"
@@ -26,7 +25,13 @@ NO_THREAD = "can't start new thread"
 """What Python says, in a RuntimeError, where the system refuses another thread."""
 
 
-def guarded(work: Work, grace: float, tidy: Callable[[], object] = lambda: None, *, suspends: bool = False) -> int:
+def guarded(
+    work: Callable[[int | None], int],
+    grace: float,
+    tidy: Callable[[], object] = lambda: None,
+    *,
+    suspends: bool = False,
+) -> int:
     """Do the work in a worker process, watched by this one; returns the exit status in both.
 
     `tidy` is called here where the worker was killed and could not do it; with `suspends` Ctrl-Z stops both. Raises
@@ -38,14 +43,14 @@ def guarded(work: Work, grace: float, tidy: Callable[[], object] = lambda: None,
     """
     if sys.platform == "win32":
         return work(None)
-    from gracefulexitcmd.posix import surroundings
-    from gracefulexitcmd.posix.guard import guarded
+    from gracefulexitcmd import supervise
+    from gracefulexitcmd.program import complaint, undo_locale_coercion
 
-    surroundings.undo_locale_coercion()
-    if (missing := surroundings.complaint()) is not None:
+    undo_locale_coercion()
+    if (missing := complaint()) is not None:
         raise StepRunnerError(f"the step runner cannot work: {missing}")
     try:
-        return guarded(work, grace, partial(_killed, tidy), suspends=suspends)
+        return supervise(work, grace, partial(_killed, tidy), suspends=suspends)
     except (OSError, RuntimeError) as error:
         limit = _limit(error)
         if limit is None:

@@ -9,7 +9,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
-from gracefulexitcmd.stop_request import HURRY_AFTER
+from gracefulexitcmd.program import HURRY_AFTER
 from step_runner.cli.piped import Piped
 from step_runner.cli.screen import STDERR, encoded
 from step_runner.jobs.pseudo_terminal import PseudoTerminal

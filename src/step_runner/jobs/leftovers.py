@@ -8,8 +8,7 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd import AsyncRoundup
-from gracefulexitcmd.posix.remains import remains
+from gracefulexitcmd import AsyncRoundup, recover
 from step_runner import shown
 from step_runner.jobs import ledger_key
 from step_runner.jobs.workspace import LEDGER, PREFIX, REMOVED
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gracefulexitcmd import Exit, SignalSent, Stage
-    from gracefulexitcmd.posix.remains import Remains
+    from gracefulexitcmd import Leftovers as Left
 
 
 AT_ONCE = 8
@@ -63,13 +62,13 @@ class Leftovers:
                 self._complain(f"what a killed step runner has left in {directory} cannot be ended: {error.strerror}")
 
     async def _finish_one(self, directory: str, give_place: Callable[[], None]) -> None:
-        with remains(os.path.join(directory, LEDGER), ledger_key.usable()) as left:
+        with recover(os.path.join(directory, LEDGER), ledger_key.usable()) as left:
             if left is not None:
                 self._tell(await self._round_up(left, give_place), left)
                 await asyncio.to_thread(remove, directory)
                 self._say(f'removed what job "{shown.name(left.name)}" of a killed step runner has left in {directory}')
 
-    async def _round_up(self, left: Remains, give_place: Callable[[], None]) -> Exit:
+    async def _round_up(self, left: Left, give_place: Callable[[], None]) -> Exit:
         def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
             if sent.processes:
                 give_place()
@@ -87,7 +86,7 @@ class Leftovers:
         finally:
             self._roundups.discard(roundup)
 
-    def _tell(self, ended: Exit, left: Remains) -> None:
+    def _tell(self, ended: Exit, left: Left) -> None:
         for line in notices.ended(ended):
             self._say(f'job "{shown.name(left.name)}": {line}')
 
@@ -97,7 +96,7 @@ def remove_own() -> None:
     for directory in _directories(REMOVED):
         remove(directory)
     for directory in _directories(PREFIX):
-        with remains(os.path.join(directory, LEDGER), ledger_key.usable(), watched_here=True) as left:
+        with recover(os.path.join(directory, LEDGER), ledger_key.usable(), watched_here=True) as left:
             if left is not None:
                 remove(directory)
 

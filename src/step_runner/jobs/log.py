@@ -14,7 +14,7 @@ if sys.platform == "win32":
     from step_runner.jobs.windows_pipes import Pipes
     from step_runner.windows_file import GENERIC_READ, OPEN_EXISTING, SHARE_ALL, open_file
 else:
-    from gracefulexitcmd.posix.output import move
+    from gracefulexitcmd.pipes import move
     from step_runner.jobs.pipes import Pipes
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import sys
 import termios
 from typing import TYPE_CHECKING, Protocol
 
-from gracefulexitcmd.posix import takeover
+from gracefulexitcmd.pipes import flush, share, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ class Pipe:
         self._large = False
         self._loop = asyncio.get_running_loop()
         os.set_blocking(read_end, False)
-        self._offer = None if takeover.offers is None else takeover.offers.offer(read_end, outlet.descriptor)
+        self._offer = share(read_end, outlet.descriptor)
         self.resume()
 
     def resume(self) -> None:
@@ -113,8 +113,7 @@ class Pipe:
         self.pause()
         os.close(self._read_end)
         self._shrink()
-        if takeover.offers is not None and self._offer is not None:
-            takeover.offers.withdraw(self._offer)
+        withdraw(self._offer)
         self.closed = True
 
     def _waiting(self) -> int:
@@ -174,5 +173,4 @@ class Pipes:
         """Move what has been written up to now, and close all."""
         for pipe in self:
             pipe.close()
-        if takeover.offers is not None:  # else the front keeps what was removed on the disk, and writers waiting
-            takeover.offers.flush()
+        flush()  # else the front keeps what was removed on the disk, and writers waiting

@@ -9,11 +9,10 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd.handlers import ignore
-from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
+from gracefulexitcmd.program import STOP_SIGNALS, Answer, StopRequest, ignore
 
 if sys.platform != "win32":
-    from gracefulexitcmd.posix import suspension
+    from gracefulexitcmd.program import suspend_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +72,7 @@ if sys.platform != "win32":
 
     def _suspend(before: Callable[[], object]) -> None:
         before()
-        suspension.suspend(suspension.stop_worker if suspension.has_front else suspension.stop_by_default)
+        suspend_all()
 
 
 def _ignore_alone() -> None:

@@ -9,7 +9,7 @@ from asyncio.windows_utils import PipeHandle
 from ctypes import wintypes
 from typing import TYPE_CHECKING, Protocol
 
-from gracefulexitcmd.windows.pipes import pipe_to_read
+from gracefulexitcmd.pipes import pipe_to_read
 from step_runner.windows_file import declared
 
 if TYPE_CHECKING:

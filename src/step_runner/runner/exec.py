@@ -23,7 +23,7 @@ from step_runner.runner import environment, notices, room, shebang
 if sys.platform == "linux":
     from step_runner.runner import limits
 if sys.platform == "win32":
-    from gracefulexitcmd.windows.program import find
+    from gracefulexitcmd.program import find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

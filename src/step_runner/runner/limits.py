@@ -9,7 +9,7 @@ import contextlib
 import functools
 import resource
 
-from gracefulexitcmd.posix import linux
+from gracefulexitcmd.program import descendants
 
 RESERVED = 32
 """Processes and threads, at most a quarter of all that the user may have."""
@@ -30,7 +30,7 @@ def reserve(pid: int) -> None:
         quiet = 0
         with contextlib.suppress(OSError):  # no descriptor is free
             while quiet < QUIET_LOOKS:
-                lowered = [_lower(born, most) for born in linux.descendants(pid)]
+                lowered = [_lower(born, most) for born in descendants(pid)]
                 quiet = 0 if any(lowered) else quiet + 1
 
 

@@ -14,11 +14,17 @@ and so does everything that it has started; who is left when the grace is over g
 was started still lives or not. What was started within `contain` has ended when its block has, in whatever way.
 `Cmd` waits, `AsyncCmd` is the same for asyncio. Standard library only.
 
+For programs that run commands for others there are `supervise`, two processes of which each notices the other's death,
+`recover`, which ends what a killed program has left, and the modules `clock` (the time of all deadlines), `duration`
+(times as people write them), `pipes` (what a killed program's supervisor reads on), `program` (signals, surroundings
+and exit status) and `sequence` (the stop sequence). What stands in `__all__` of these is public, nothing else is.
+
 On Windows a Job Object takes the place of the group, CTRL_BREAK that of SIGTERM, TerminateJobObject that of SIGKILL.
 """
 
 from __future__ import annotations
 
+import sys
 from subprocess import DEVNULL, PIPE, STDOUT
 from typing import TYPE_CHECKING
 
@@ -32,6 +38,10 @@ from gracefulexitcmd.system import Container
 
 if TYPE_CHECKING:
     from gracefulexitcmd.aio import AsyncCmd, AsyncRoundup, OrphanReaper
+
+    if sys.platform != "win32":
+        from gracefulexitcmd.posix.recovery import Leftovers, recover
+        from gracefulexitcmd.posix.supervise import supervise
 
 __version__ = "0.1.0"
 
@@ -48,6 +58,7 @@ __all__ = [
     "EndedProcess",
     "Exit",
     "Holder",
+    "Leftovers",
     "OrphanReaper",
     "Reason",
     "Roundup",
@@ -56,15 +67,22 @@ __all__ = [
     "To",
     "Why",
     "contain",
+    "recover",
     "run",
+    "supervise",
 ]
 
 
-def __getattr__(name: str) -> object:
-    # asyncio costs tens of milliseconds, which programs without it should not pay.
-    if name in ("AsyncCmd", "AsyncRoundup", "OrphanReaper"):
-        from gracefulexitcmd import aio
+# asyncio costs tens of milliseconds, and what is for supervisors some, which other programs should not pay.
+_LATER = dict.fromkeys(("AsyncCmd", "AsyncRoundup", "OrphanReaper"), "aio")
+if sys.platform != "win32":
+    _LATER |= {"Leftovers": "posix.recovery", "recover": "posix.recovery", "supervise": "posix.supervise"}
 
-        found: object = getattr(aio, name)
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        from importlib import import_module
+
+        found: object = getattr(import_module(f"gracefulexitcmd.{_LATER[name]}"), name)
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,10 +19,11 @@ from gracefulexitcmd.handlers import ignore
 from gracefulexitcmd.request import GRACE
 from gracefulexitcmd.roundup import Roundup
 from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
+from gracefulexitcmd.surroundings import complaint, undo_locale_coercion
 from gracefulexitcmd.system import Container
 
 if sys.platform != "win32":
-    from gracefulexitcmd.posix import subreaper, surroundings
+    from gracefulexitcmd.posix import subreaper
     from gracefulexitcmd.posix.container import reap_forever
     from gracefulexitcmd.posix.suspension import Suspension, suspend
 
@@ -60,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not argv:
         _parser().error("no command: put it behind --")
     if sys.platform != "win32":
-        surroundings.undo_locale_coercion()
-        if (missing := surroundings.complaint()) is not None:
+        undo_locale_coercion()
+        if (missing := complaint()) is not None:
             print(f"gracefulexitcmd: cannot run {argv[0]}: {missing}", file=sys.stderr)
             return 126
     container = _container()

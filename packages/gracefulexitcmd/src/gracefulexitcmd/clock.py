@@ -39,3 +39,5 @@ CLOCK = Clock()
 """The clock of this program."""
 
 now = CLOCK.now
+
+__all__ = ["CLOCK", "Clock", "now"]

@@ -8,6 +8,8 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = r"(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)"
 _PART = re.compile(rf"({_NUMBER})(ms|s|m|h)")
 
+__all__ = ["seconds"]
+
 
 def seconds(text: str) -> float:
     """The seconds that a text such as `30`, `1.5`, `500ms`, `30s` or `1m30s` means.

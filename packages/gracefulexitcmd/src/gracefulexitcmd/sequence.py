@@ -14,6 +14,8 @@ from gracefulexitcmd.duration import check_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+__all__ = ["Stage", "To", "fitted", "total"]
+
 
 class To(enum.Flag):
     """Which of the processes that a stop is for get a signal; the parts can be combined.

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from tests.support.crowd import ALL, Crowd
 
-from gracefulexitcmd.posix.guard import FORWARDED
+from gracefulexitcmd.posix.supervise import FORWARDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -196,9 +196,9 @@ def test_a_worker_that_is_killed_without_having_started_anything_is_told_of(guar
 def test_without_pidfds_there_is_one_process() -> None:
     """As where a container engine forbids them: nobody could watch the worker."""
     program = (
-        "import sys\nfrom gracefulexitcmd.posix import guard, process_table\n"
+        "import sys\nfrom gracefulexitcmd.posix import supervise as guard, process_table\n"
         "process_table.portable = True\n"
-        "sys.exit(guard.guarded(lambda front_is_gone: 7 if front_is_gone is None else 0, 1.0, print))\n"
+        "sys.exit(guard.supervise(lambda front_is_gone: 7 if front_is_gone is None else 0, 1.0, print))\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 7
 

@@ -18,7 +18,7 @@ from tests.support.cgroups import needs_cgroup
 from gracefulexitcmd import Cmd, Container
 from gracefulexitcmd.posix import cgroup, ledger, linux
 from gracefulexitcmd.posix.ledger import Entry, Found, Ledger, abandoned
-from gracefulexitcmd.posix.remains import Remains, remains
+from gracefulexitcmd.posix.recovery import Leftovers, recover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,7 +215,7 @@ def test_what_others_watch_is_not_watched_here(path: str) -> None:
 
 def test_after_a_new_start_of_the_system_it_is_abandoned_and_nobody_is_left(path: str) -> None:
     write(path, entry(identity(os.getpid()), place=LONG_AGO), os.getpid())
-    with remains(path, (KEY,)) as left:
+    with recover(path, (KEY,)) as left:
         assert left is not None
         assert (left.name, left.grace, left.members()) == ("job", 2.5, [])
 
@@ -250,8 +250,8 @@ def test_a_ledger_of_another_user_is_left_alone(path: str) -> None:
 
 def test_who_has_the_number_of_a_leader_is_left_alone(other: subprocess.Popen[bytes]) -> None:
     pid, start_time = identity(other.pid)
-    assert Remains(entry(GONE), ((pid, start_time - 1),)).members() == []
-    left = Remains(entry(GONE), ((pid, start_time),))
+    assert Leftovers(entry(GONE), ((pid, start_time - 1),)).members() == []
+    left = Leftovers(entry(GONE), ((pid, start_time),))
     assert [left.how(process) for process in left.members()] == ["leader"]
 
 
@@ -266,7 +266,7 @@ def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
         assert [leader.stdout.readline(), leader.stdout.readline()] == [b"\n", b"\n"]
     ways = []
     for cookie in ("another", MINE):
-        left = Remains(entry(GONE, cookie=cookie, since=since), (leader_identity,))
+        left = Leftovers(entry(GONE, cookie=cookie, since=since), (leader_identity,))
         ways.append(sorted(left.how(process) for process in left.members()))
     os.killpg(leader.pid, 9)
     assert ways == [[], ["cookie", "group"]]
@@ -276,7 +276,7 @@ def test_a_process_that_belongs_to_it_leaves_it_alone(path: str, monkeypatch: py
     """A step can start a step runner of its own, which carries the cookie of the job that it is in."""
     write(path, entry(GONE))
     monkeypatch.setenv("GRACEFULEXITCMD_COOKIE", f"outer:{MINE}")
-    with remains(path, (KEY,)) as left:
+    with recover(path, (KEY,)) as left:
         assert left is None
 
 
@@ -297,7 +297,7 @@ def test_line_of_another_ledger_is_not_believed() -> None:
 def test_unsealed_ledger_of_an_earlier_boot_is_abandoned(path: str) -> None:
     """The key may have gone with that boot, and so have all processes."""
     write(path, entry(GONE, place=LONG_AGO), os.getpid(), key=b"a key that is lost")
-    with remains(path, (KEY,)) as left:
+    with recover(path, (KEY,)) as left:
         assert left is not None
         assert left.members() == []
 
@@ -364,7 +364,7 @@ def test_ordinary_directory_is_not_taken_for_a_control_group(tmp_path: Path, oth
     fake = tmp_path / group(GONE[0], MINE)
     (fake / "inner").mkdir(parents=True)
     (fake / "cgroup.procs").write_text(f"{other.pid}\n")
-    left = Remains(entry(GONE)._replace(cgroup=str(fake)), ())
+    left = Leftovers(entry(GONE)._replace(cgroup=str(fake)), ())
     assert left.members() == []
     left.kill()
     left.close()
@@ -376,7 +376,7 @@ def test_ordinary_directory_is_not_taken_for_a_control_group(tmp_path: Path, oth
 def test_control_group_is_read_and_removed(other: subprocess.Popen[bytes]) -> None:
     made = cgroup.make(uuid.uuid4().hex)
     assert made is not None
-    left = Remains(entry(GONE)._replace(cgroup=made.path), ())
+    left = Leftovers(entry(GONE)._replace(cgroup=made.path), ())
     assert made.add(other.pid)
     assert [left.how(process) for process in left.members()] == ["cgroup"]
     left.kill()
@@ -387,13 +387,13 @@ def test_control_group_is_read_and_removed(other: subprocess.Popen[bytes]) -> No
 
 def test_process_older_than_the_job_is_left_alone(other: subprocess.Popen[bytes]) -> None:
     since = identity(other.pid)[1] + 1
-    assert Remains(entry(GONE, since=since), (identity(other.pid),)).members() == []
+    assert Leftovers(entry(GONE, since=since), (identity(other.pid),)).members() == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
 def test_process_of_another_user_is_left_alone() -> None:
     env = {**os.environ, "GRACEFULEXITCMD_COOKIE": MINE}
     with subprocess.Popen(["sleep", "1000"], env=env, user=65534) as process:
-        left = Remains(entry(GONE), (identity(process.pid),)).members()
+        left = Leftovers(entry(GONE), (identity(process.pid),)).members()
         process.kill()
     assert left == []

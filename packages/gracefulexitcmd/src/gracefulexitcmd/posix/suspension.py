@@ -36,7 +36,7 @@ Python calls the handlers of signals that came together by their numbers, SIGCON
 """
 
 has_front = False
-"""Whether another process watches this one, which then continues it; set by the guard."""
+"""Whether another process watches this one, which then continues it; set by `supervise`."""
 
 
 class Suspension:
@@ -93,6 +93,14 @@ def stop_worker() -> None:
     SIGTSTP would not do: nobody of its process group has a parent in the same session, which makes it orphaned.
     """
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def suspend_all() -> None:
+    """Stop every process of every container, then this one, and its supervisor if it has one.
+
+    When SIGCONT comes, all go on; no time has passed then for deadlines. A process that was stopped before stays so.
+    """
+    suspend(stop_worker if has_front else stop_by_default)
 
 
 def suspend(stop_self: Callable[[], object]) -> None:

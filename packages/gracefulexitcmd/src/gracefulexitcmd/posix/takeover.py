@@ -90,6 +90,26 @@ offers: Offers | None = None
 """Of the worker that this process is; None where there is no front."""
 
 
+def share(source: int, destination: int) -> int | None:
+    """Have the supervisor read a pipe on, should this process be killed: to where this descriptor writes.
+
+    Returns the number to `withdraw` it by; None where no supervisor is there.
+    """
+    return None if offers is None else offers.offer(source, destination)
+
+
+def withdraw(number: int | None) -> None:
+    """Have the supervisor close its copies of a pipe; it does so soon, or when `flush` is called."""
+    if offers is not None and number is not None:
+        offers.withdraw(number)
+
+
+def flush() -> None:
+    """Have the supervisor close now what was withdrawn: until then its copies keep writers waiting."""
+    if offers is not None:
+        offers.flush()
+
+
 class Copies:
     """The front's side: its copies, and what it does with them when the worker is gone."""
 

@@ -49,11 +49,11 @@ Killed: TypeAlias = Callable[[int, "Exit | None"], object]
 """Told by the front which signal killed the worker, and how what it left behind was ended, if it left anything."""
 
 
-def guarded(work: Work, grace: float, killed: Killed, *, suspends: bool = False) -> int:
+def supervise(work: Work, grace: float, killed: Killed, *, suspends: bool = False) -> int:
     """Do the work in a second process; returns, in either process, the exit status of the work.
 
-    With `suspends` SIGTSTP is forwarded as well: the work then stops all that it runs and calls
-    `suspension.stop_worker`, whereupon this process stops too. SIGCONT continues both.
+    With `suspends` SIGTSTP is forwarded as well: the work then calls `suspend_all`, which stops all that it runs, and
+    this process. SIGCONT continues everything.
 
     It must be called before there are threads. When the worker is killed, what it leaves behind gets SIGTERM,
     `grace` seconds, then SIGKILL; the status is 128 plus the signal that killed it. When the worker has ended by

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.linux import Identity
 
 
-class Remains:
+class Leftovers:
     """Knows who is left, as far as that can be told from outside: no orphans come to this process.
 
     A process is known by the control group, by the cookie, as a leader or what descends from one, and by a group or
@@ -90,16 +90,18 @@ class Remains:
 
 
 @contextlib.contextmanager
-def remains(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> Iterator[Remains | None]:
-    """What the container of an abandoned ledger has left; None where it is not abandoned, or this process is in it.
+def recover(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> Iterator[Leftovers | None]:
+    """Give what the container of an abandoned ledger has left, to be ended by `Roundup` or `AsyncRoundup`.
 
-    It is believed only where one of the keys has sealed it. With `watched_here` it is that of a worker which this
-    process has watched.
+    None where the ledger is not abandoned, or this process is in that container.
+
+    It is believed only where one of the keys has sealed it: `Container.keep_ledger` takes the key. With
+    `watched_here` it is that of a worker which this process has watched.
     """
     with ledger.abandoned(path, keys, watched_here=watched_here) as found:
         if found is None or found.entry.cookie in os.environ.get(COOKIE, "").split(":"):
             yield None
             return
-        left = Remains(found.entry, found.leaders)
+        left = Leftovers(found.entry, found.leaders)
         yield left
         left.close()

@@ -158,7 +158,9 @@ class BaseCmd(Stoppable[Out]):
     stages from this one on, by whoever sends it, so it must not wait.
 
     The command and all that it starts belong to `container`, by default to one of its own, which marks them by a cookie
-    in their environment. A stop is for everybody in it, on Windows for the command's own processes.
+    in their environment. A stop is for everybody in it, on Windows for the command's own processes. A command that ends
+    by itself leaves its background processes alone; with `contain` they are stopped, too, and nothing can hide from
+    that: on Linux this process becomes a subreaper for it, and stays one, as `contain()` says.
 
     Raises TypeError or ValueError where the arguments make no sense, LookupError for an unknown encoding.
     """
@@ -182,6 +184,7 @@ class BaseCmd(Stoppable[Out]):
         stop_signal: signal.Signals = signal.SIGTERM,
         stop: Iterable[StageLike] | None = None,
         container: Container | None = None,
+        contain: bool = False,
         stopping: Stopping | None = None,
         max_output: int | None = None,
         foreground: bool = False,
@@ -212,6 +215,7 @@ class BaseCmd(Stoppable[Out]):
             input=input,
             stop=sequence,
             container=container,
+            contain=contain,
             text=chosen(text, encoding, errors),
             max_output=max_output,
             foreground=foreground,
@@ -222,7 +226,7 @@ class BaseCmd(Stoppable[Out]):
             umask=umask,
         )
         self._execution = Execution(
-            Ladder(grace, timeout, sequence),
+            Ladder(grace, timeout, sequence, whole=contain),
             partial(CommandRun, self._request),
             stopping=stopping,
             argv=self.argv,

@@ -260,6 +260,8 @@ class Execution:
                 self._run.members.kill()
             case Action.LOOK:
                 self._look(self._run)
+            case Action.LOOK_BEHIND:
+                self._look_behind(self._run)
             case Action.ABANDON_OUTPUT:
                 self._holders = self._run.holders()
             case _:
@@ -278,6 +280,12 @@ class Execution:
             left = max(0.0, self._ladder.deadline - clock.now())
             self._stopping(sent, (stage._replace(wait=left), *ahead[1:]))
         run.members.terminate(stage)
+
+    def _look_behind(self, run: Run) -> None:
+        if run.members.look():
+            self._apply(self._ladder.stopped(clock.now(), self._grace))
+        else:
+            self._tell(Event.SET_EMPTY)
 
     def _look(self, run: Run) -> None:
         if not run.members.watch(kill=self._ladder.phase is Phase.KILLING):

@@ -12,7 +12,8 @@
 STOPPING goes through the stages of the stop sequence: each begins with a signal, and ends when its time is over, or
 sooner when none of those who got the signal is left; the next one then has the time that was not used. KILLING begins
 with SIGKILL to the whole set of processes. Both last until the set is empty, not until the leader is gone. A stop
-before the start ends the command at once.
+before the start ends the command at once. Where a command is to leave nothing behind, RUNNING ends in DRAINING only if
+nothing is left when its leader has exited; else STOPPING follows.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Action(enum.Enum):
     TERMINATE = "send the signal of the stage, then SIGCONT, to those that the stage is for"
     KILL = "send SIGKILL to the whole set"
     LOOK = "look who is left, now and whenever one of them ends, until the set is empty"
+    LOOK_BEHIND = "look whether the leader, which has exited by itself, has left anything; if so, stop that"
     ABANDON_OUTPUT = "stop reading the output and name who holds it"
 
 
@@ -62,7 +64,8 @@ class Event(enum.Enum):
 class Ladder(NamedTuple):
     """The state of one stop sequence; times are seconds of a monotonic clock, durations seconds.
 
-    `asked` tells whether a stop was asked for; the cause is not that stop where the leader had exited before.
+    `whole` tells whether what the leader leaves behind is to be stopped when it has exited by itself. `asked` tells
+    whether a stop was asked for; the cause is not that stop where the leader had exited before.
 
     `stop` is the sequence as it was asked for, and from STOPPING on as it fits into the grace; `at` is the index of
     the stage that has begun, whose end is the deadline.
@@ -79,6 +82,7 @@ class Ladder(NamedTuple):
     hurried: str | None = None
     at: int = 0
     asked: bool = False
+    whole: bool = False
 
     @property
     def ahead(self) -> tuple[Stage, ...]:
@@ -100,7 +104,8 @@ class Ladder(NamedTuple):
             case Phase.READY:
                 return self._replace(phase=Phase.ENDED, cause=cause), ()
             case Phase.RUNNING:
-                return hurry._stopping(now, grace, cause), (Action.TERMINATE,)
+                left = () if self.leader_gone is None else (Action.LOOK,)
+                return hurry._stopping(now, grace, cause), (Action.TERMINATE, *left)
             case Phase.DRAINING if not self.asked:
                 return hurry._stopping(now, grace, cause), (Action.TERMINATE, Action.LOOK)
             case Phase.STOPPING | Phase.DRAINING:
@@ -124,7 +129,8 @@ class Ladder(NamedTuple):
             case Event.TOLD_GONE:
                 return self._next() if self.phase is Phase.STOPPING and len(self.ahead) > 1 else (self, ())
             case Event.SET_EMPTY:
-                return (self._drained() if self._rounding_up else self), ()
+                alone = self._rounding_up or (self.leader_gone is not None and self.phase is Phase.RUNNING)
+                return (self._drained() if alone else self), ()
             case Event.OUTPUT_CLOSED:
                 closed = self._replace(output=False)
                 return (closed._drained() if self.phase is Phase.DRAINING else closed), ()
@@ -144,7 +150,9 @@ class Ladder(NamedTuple):
         if self.leader_gone is not None or self.phase in (Phase.READY, Phase.ENDED):
             return self, ()
         gone = self._replace(leader_gone=now)
-        return (gone._drained(), ()) if self.phase is Phase.RUNNING else (gone, (Action.LOOK,))
+        if self.phase is Phase.RUNNING:
+            return (gone, (Action.LOOK_BEHIND,)) if self.whole else (gone._drained(), ())
+        return gone, (Action.LOOK,)
 
     def _deadline_reached(self, now: float) -> Step:
         if self.deadline is None or now < self.deadline:

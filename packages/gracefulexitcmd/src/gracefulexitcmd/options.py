@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     stop_signal: signal.Signals
     stop: Iterable[StageLike] | None
     container: Container | None
+    contain: bool
     stopping: Stopping | None
     max_output: int | None
     foreground: bool

@@ -47,6 +47,7 @@ class Request:
     input: bytes | str | None = None
     stop: tuple[Stage, ...] = (Stage(),)
     container: Container | None = None
+    contain: bool = False
     text: Text | None = None
     max_output: int | None = None
     foreground: bool = False
@@ -76,6 +77,8 @@ class Request:
         posix_only = (self.pass_fds, self.user, self.group, self.extra_groups, self.foreground)
         if sys.platform == "win32" and (any(one not in ((), None, False) for one in posix_only) or self.umask >= 0):
             raise ValueError("pass_fds, user, group, extra_groups, umask and foreground do not exist on Windows")
+        if self.contain and self.container is not None:
+            raise ValueError("contain and container cannot both be given: a container is emptied by contain()")
         if self.stdout == subprocess.STDOUT:
             raise ValueError("stdout cannot be STDOUT: that is for stderr, which then goes where stdout goes")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd.exit import Holder
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.posix import linux, process_group
+from gracefulexitcmd.posix import linux, process_group, subreaper
 from gracefulexitcmd.posix.container import Container
 from gracefulexitcmd.posix.members import Members
 from gracefulexitcmd.posix.output import Feed, Pipe
@@ -36,6 +36,8 @@ class CommandRun:
     def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
         self.status: int | None = None
         self._tell = tell
+        if request.contain:
+            subreaper.become()
         self._container = request.container or Container()
         self._owns_container = request.container is None
         with self._container.starting(), contextlib.ExitStack() as undo:

@@ -76,9 +76,9 @@ class Members:
         with contextlib.suppress(OSError):
             self._count(self._targets.glance() if quickly else self._targets.members())
 
-    def look(self) -> None:
-        """See who is left, before a further signal is sent."""
-        self._look()
+    def look(self) -> bool:
+        """See who is left, before a further signal is sent; False where nobody is."""
+        return self._look() != []
 
     def next_signal(self, stage: Stage) -> SignalSent:
         """What `terminate` is about to send, and to how many as far as they were counted."""

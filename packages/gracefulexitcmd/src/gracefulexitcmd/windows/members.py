@@ -69,9 +69,10 @@ class Members:
         """Count before the stop signal, so that who ends by it at once is in the census."""
         self._look()
 
-    def look(self) -> None:
-        """See who is left, before a further signal is sent."""
+    def look(self) -> bool:
+        """See who is left, before a further signal is sent; False where nobody is."""
         self._look()
+        return bool(self._alive)
 
     def next_signal(self, _stage: Stage) -> SignalSent:
         """What `terminate` is about to send, and to how many."""

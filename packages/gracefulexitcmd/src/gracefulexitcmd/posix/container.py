@@ -222,7 +222,8 @@ class Container:
 
     def _claim(self, table: Mapping[int, linux.Process]) -> belonging.Claim:
         left = belonging.still_left(frozenset(self._left), table.values())
-        foreign = _orphans.leaders.keys() - self._running
+        # Only those in the table are asked for: with many jobs there are many other leaders.
+        foreign = {pid for pid in table if pid in _orphans.leaders and pid not in self._running}
         return belonging.Claim(self.cookie, self._since, self._running | left, self._known, foreign, self._inside())
 
     def _inside(self) -> frozenset[int]:

@@ -105,9 +105,18 @@ def _seal(key: bytes, first: bytes, content: bytes) -> bytes:
 
 def owners() -> tuple[Identity, ...]:
     """This process, and the one that watches it."""
+    return (_own(),) if front is None else (_own(), front)
+
+
+@functools.cache
+def _own() -> Identity:
+    """This process; its `stat` adds up the times of all threads, which is too slow to read for each job."""
     own = linux.process(os.getpid())
     assert own is not None
-    return (own.identity,) if front is None else (own.identity, front)
+    return own.identity
+
+
+os.register_at_fork(after_in_child=_own.cache_clear)
 
 
 @contextlib.contextmanager

@@ -167,3 +167,32 @@ def test_a_closed_container_confines_nobody() -> None:
     container = Container()
     container.close()
     assert not container.confine()
+
+
+HIDDEN = """
+import os, sys
+from gracefulexitcmd import PIPE, Cmd, Container, Roundup
+container = Container()
+script = "read -r line; setsid setpriv --reuid 65534 --clear-groups sleep 1000 & echo $!; exit"
+with Cmd(["sh", "-c", script], stdin=PIPE, stdout=PIPE, text=True, container=container) as command:
+    assert container.confine()
+    command.stdin.write("go\\n")
+    command.stdin.flush()
+    pid = int(command.stdout.readline())
+    command.wait()
+while os.path.exists(f"/proc/{pid}"):  # it is of this user until setpriv has changed that
+    pass
+ended = Roundup(container, 0.1).run()
+print([process.pid == pid for process in ended.census], [process.ended_by for process in ended.census])
+container.close()
+"""
+
+
+@needs_cgroup
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount /proc, and become another user")
+def test_member_that_proc_hides_is_ended_by_the_group() -> None:
+    """With `hidepid` a process of another user is seen in the control group alone, and is a living member."""
+    mount = 'mount -t proc -o hidepid=invisible,gid=65533 proc /proc && setpriv --bounding-set=-sys_ptrace "$@"; exit'
+    inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", mount, "sh"]
+    told = subprocess.run([*inside, sys.executable, "-c", HIDDEN], capture_output=True, text=True, timeout=60)
+    assert (told.stdout, told.stderr) == ("[True] ['SIGKILL']\n", "")

@@ -140,7 +140,7 @@ class Container:
 
     def surely_empty(self) -> bool:
         """Whether it takes no search to know that nobody is left; False when that is not known."""
-        if self._running or self._left or not subreaper.active:
+        if self._running or self._left or self._inside() or not subreaper.active:
             return False
         try:
             return not self._own_orphans() and not any(map(self._may_own, _orphans.unexplained()))
@@ -154,7 +154,10 @@ class Container:
         gone = left - belonging.still_left(left, processes)
         self._left -= gone
         _orphans.group_empty(gone)
-        return self._found_in(processes, has_cookie) or list(self._fleeting())
+        found = self._found_in(processes, has_cookie) or list(self._fleeting())
+        unseen = hidden(self._inside() - {process.pid for process in found}, self._since)
+        self._known.update((process.identity, "cgroup") for process in unseen)
+        return found + unseen
 
     def _look(self, candidates: Iterable[linux.Process]) -> tuple[list[linux.Process], belonging.HasCookie]:
         """All candidates, and which cookies they have; with a subreaper cookies are seldom asked for."""
@@ -329,6 +332,17 @@ def _move(process: linux.Process, to: cgroup.Cgroup) -> None:
 def living(processes: Iterable[linux.Process]) -> dict[int, linux.Process]:
     """Those that are alive, by pid."""
     return {process.pid: process for process in processes if process.alive}
+
+
+def hidden(inside: Iterable[int], since: int) -> list[linux.Process]:
+    """Return the processes in a control group, by their numbers, that `/proc` does not show.
+
+    A mount with `hidepid` leaves out those of other users, proc(5). Nothing tells more of them: they have no parent
+    here, and are as old as the container. A group does not list zombies, so they are alive.
+    """
+    return [
+        linux.Process(pid, "S", 0, 0, 0, since) for pid in inside if linux.process(pid) is None and linux.exists(pid)
+    ]
 
 
 def look(processes: Iterable[linux.Process], since: int) -> tuple[list[linux.Process], belonging.HasCookie]:

@@ -83,6 +83,17 @@ def _hidden_child(pid: int) -> Process | None:
     return Process(pid, "S" if ended is None else "Z", os.getpid(), group, session, since)
 
 
+def exists(pid: int) -> bool:
+    """Whether there is a process with this number, shown by `/proc` or not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def again(identity: Identity) -> Process | None:
     """The process with this identity as it is now, None if it is gone; OSError where no descriptor is free."""
     now = process(identity[0])

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix import belonging, cgroup, ledger, linux, process_table, subreaper
-from gracefulexitcmd.posix.container import living, look
+from gracefulexitcmd.posix.container import hidden, living, look
 from gracefulexitcmd.posix.orphans import COOKIE
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ class Leftovers:
         table = living(processes)
         found = self._touchable(self._found_in(table, has_cookie))
         self._known.update({table[pid].identity: how for pid, how in found.items()})
-        return [table[pid] for pid in found] or self._left_inside()
+        seen = [table[pid] for pid in found] or self._left_inside()
+        unseen = hidden(self._inside() - {process.pid for process in seen}, self._entry.since)
+        self._known.update((process.identity, "cgroup") for process in unseen)
+        return seen + unseen
 
     def how(self, process: linux.Process) -> str:
         """How a process is known to belong: leader, group, cgroup, session, descendant or cookie."""

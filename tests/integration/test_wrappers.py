@@ -13,15 +13,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 from tests.support.absent import absent
+from tests.support.cgroups import needs_cgroup
+from tests.support.server import Server
+
+from gracefulexitcmd.posix import cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from gracefulexitcmd.posix.cgroup import Cgroup
 
 if sys.platform == "win32":
     pytest.skip("signals of POSIX", allow_module_level=True)
@@ -30,10 +37,21 @@ COPIES = {"gracefulexitcmd": 20, "run": 5, "ci": 5}
 
 CLEANS_UP = "trap '' HUP; trap 'sleep 0.5; echo cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done"
 
+ENTERS = ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"')
+"""Becomes the command that follows, in the control group that is named before it."""
+
 BLOCKING = (
     "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
     " os.execvp(sys.argv[1], sys.argv[1:])"
 )
+
+FORWARDING = """
+import signal, subprocess, sys
+child = subprocess.Popen(sys.argv[1:])
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, lambda number, _: child.send_signal(number))
+sys.exit(child.wait() % 256)
+"""
 
 
 @pytest.fixture(params=COPIES)
@@ -101,6 +119,17 @@ def _make(argv: tuple[str, ...], directory: Path) -> tuple[str, ...]:
     return ("make",)
 
 
+def _make_below_make(argv: tuple[str, ...], directory: Path) -> tuple[str, ...]:
+    _make(argv, directory)
+    (directory / "outer").write_text("all:\n\t@$(MAKE) --no-print-directory\n")
+    return "make", "-f", "outer"
+
+
+def _forwarding(argv: tuple[str, ...], _: Path) -> tuple[str, ...]:
+    """As cross-env and other programs of node do it: each signal is sent to the child, which has had it already."""
+    return sys.executable, "-c", FORWARDING, *argv
+
+
 def _uv(argv: tuple[str, ...], _: Path) -> tuple[str, ...]:
     return os.path.join(os.path.dirname(sys.executable), "uv"), "run", "--no-project", *argv
 
@@ -108,6 +137,8 @@ def _uv(argv: tuple[str, ...], _: Path) -> tuple[str, ...]:
 WRAPPERS: dict[str, Callable[[tuple[str, ...], Path], tuple[str, ...]]] = {
     "timeout": _timeout,
     "make": _make,
+    "make below make": _make_below_make,
+    "forwarding": _forwarding,
     "sh": _env,
     "uv": _uv,
 }
@@ -147,6 +178,45 @@ def test_grace_is_kept_when_all_get_three_signals(command: tuple[str, ...], kind
                 for pid in ours:
                     os.kill(pid, number)
         assert _output(copies) == ["cleaned\n"] * len(copies)
+
+
+@needs_cgroup
+@pytest.mark.parametrize("kind", ["gracefulexitcmd", "run", "ci"], indirect=True)
+def test_grace_is_kept_when_control_group_is_stopped(command: tuple[str, ...], kind: str, unit: Cgroup) -> None:
+    """As systemd with `SendSIGHUP=yes` stops a unit: all processes get three signals, those of the step as well."""
+    with _running((*ENTERS, unit.path, *command), COPIES[kind]) as copies:
+        _stop_as_systemd(unit)
+        assert _output(copies) == ["cleaned\n"] * len(copies)
+
+
+@needs_cgroup
+def test_jobs_keep_their_grace_when_control_group_of_server_is_stopped(unit: Cgroup, temporary: str) -> None:
+    server = Server(temporary, (*ENTERS, unit.path))
+    try:
+        server.start(CLEANS_UP)
+        chunks = server.client.follow("1")
+        assert b"ready\n" in next(chunk for chunk in chunks if b"ready" in chunk)
+        _stop_as_systemd(unit)
+        assert b"cleaned\n" in b"".join(chunks)
+        assert server.runner.front.wait() == 0
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def unit() -> Iterator[Cgroup]:
+    """A control group as that of a unit, removed at the end."""
+    made = cgroup.make(f"unit{time.monotonic_ns()}")
+    assert made is not None
+    yield made
+    assert made.remove()
+
+
+def _stop_as_systemd(unit: Cgroup) -> None:
+    for number in (signal.SIGTERM, signal.SIGCONT, signal.SIGHUP):
+        for pid in unit.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def _is_ours(process: psutil.Process) -> bool:

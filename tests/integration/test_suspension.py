@@ -73,6 +73,13 @@ def start(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Calla
     return start
 
 
+@pytest.fixture(params=range(3))
+def attempt(request: pytest.FixtureRequest) -> int:
+    """One of several attempts, where signals race."""
+    number: int = request.param
+    return number
+
+
 def _states(processes: list[psutil.Process]) -> set[str]:
     return {process.status() for process in processes}
 
@@ -117,6 +124,7 @@ def test_suspension_takes_nothing_from_the_timeout(start: Callable[..., None], s
     shell.read_until(rb"went on\r\n.*" + PROMPT)
 
 
+@pytest.mark.usefixtures("attempt")
 def test_closing_the_terminal_while_suspended_stops_gracefully(
     start: Callable[..., None], shell: Shell, tmp_path: Path
 ) -> None:
@@ -173,8 +181,9 @@ def test_no_order_of_sigtstp_and_sigcont_leaves_it_stopped(kind: str, tmp_path: 
         assert process.stdout.read() == "cleaned\n", f"seed {seed}"
 
 
+@pytest.mark.usefixtures("attempt")
 def test_closing_the_terminal_stops_gracefully(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
-    """SIGHUP comes from the kernel and from the shell."""
+    """SIGHUP comes from the kernel and from the shell, at nearly the same time."""
     start("trap 'sleep 0.5; echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done")
     processes = shell.processes()
     shell.hang_up()

@@ -74,6 +74,7 @@ def command(kind: str, tmp_path: Path, temporary: str, monkeypatch: pytest.Monke
         "gracefulexitcmd": (*python, "gracefulexitcmd", "--", "sh", "-c", CLEANS_UP),
         "run": (*python, "step_runner", "run", "run.yml"),
         "ci": (*python, "step_runner", "ci"),
+        "serve": (*python, "step_runner", "serve", "--socket", f"{temporary}/s"),
     }.get(kind, ())
 
 
@@ -239,3 +240,34 @@ def test_server_hears_a_signal_that_was_blocked(temporary: str) -> None:
         assert "listening" in server.stderr.readline()
         server.terminate()
         assert server.wait() == 0
+
+
+WAITS_WHEN_FORKED = """
+import os, sys
+def wait():
+    sys.stdout.write("forked\\n")
+    sys.stdout.flush()
+    open("go on").read()
+os.register_at_fork(after_in_child=wait)
+"""
+
+
+@pytest.mark.parametrize("kind", ["run", "ci", "serve"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_stop_before_first_step_is_reported_as_such(
+    command: tuple[str, ...], number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has no handlers in its first moments: nothing has run then, and nothing is said of jobs."""
+    (tmp_path / "sitecustomize.py").write_text(WAITS_WHEN_FORKED)
+    os.mkfifo(tmp_path / "go on")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "forked\n"
+        os.killpg(process.pid, number)
+        (tmp_path / "go on").write_text("")
+        out, err = process.communicate()
+    assert (process.returncode, out) == (128 + number, "")
+    assert err.splitlines()[-1] == f"Error: stopped by {number.name}: no step was running"

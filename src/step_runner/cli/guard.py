@@ -78,8 +78,14 @@ def _killed(tidy: Callable[[], object], number: int, left: Exit | None) -> None:
 
 
 def _tell(number: int, left: Exit | None) -> None:
+    from gracefulexitcmd.stop_request import STOP_SIGNALS
+
     named = number in signal.Signals.__members__.values()
     name = signal.Signals(number).name if named else f"signal {number}"
+    if number in STOP_SIGNALS and (left is None or not left.census):
+        # The worker handles these from before the first step until after the last.
+        click.echo(f"Error: stopped by {name}: no step was running", err=True)
+        return
     click.echo(f"Error: {name} killed the process that ran the jobs: all of them have ended", err=True)
     if left is not None and left.hurried is not None:
         click.echo(f"Killed at once: {left.hurried}", err=True)

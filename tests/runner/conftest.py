@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gracefulexitcmd import Container
-from gracefulexitcmd.posix.output import move
 from step_runner.errors import message
 from step_runner.functions.load import load_function
-from step_runner.jobs.pipes import Pipes
 from step_runner.jobs.resolver import resolve
 from step_runner.runner.context import GlobalContext, Streams
 from step_runner.runner.proc import Proc
 from step_runner.runner.sequence import Outcome, run_root
+
+if sys.platform != "win32":  # where only test_script.py runs
+    from gracefulexitcmd.posix.output import move
+    from step_runner.jobs.pipes import Pipes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -76,7 +76,7 @@ def test_stop_signal_cannot_be_chosen() -> None:
     """Proves Windows."""
     import signal
 
-    with pytest.raises(ValueError, match="stop_signal cannot be chosen on Windows"):
+    with pytest.raises(ValueError, match="stop cannot be chosen on Windows"):
         Cmd(["program"], stop_signal=signal.SIGINT)
 
 
@@ -304,7 +304,7 @@ async def test_no_handle_is_left_open(handles: Callable[[], int]) -> None:
     """Proves Windows: 500 commands, all with pipes, some cancelled."""
 
     async def batch() -> None:
-        with contain(grace=0) as container:
+        async with contain(grace=0) as container:
             cancelled = AsyncCmd(["cmd", "/c", "pause"], stdout=subprocess.PIPE, container=container, grace=0)
             await cancelled.start()
             cancelled.cancel()

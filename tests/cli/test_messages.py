@@ -12,7 +12,7 @@ import pytest
 from tests.support.here import step_runner
 
 from step_runner import __version__
-from step_runner.cli.source import GitOptions, OciOptions, called
+from step_runner.cli.source import Named, called
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -248,7 +248,7 @@ def test_what_could_be_a_directory_that_is_not_there_is_said_to_be_taken_for_an_
     capsys: pytest.CaptureFixture[str], text: str, told: bool
 ) -> None:
     """Nothing is fetched here."""
-    called(None, text, GitOptions(), OciOptions())
+    called(Named(reference=text))
     note = f"note: there is no directory {text} here, so it is taken for an image of registry.gitlab.com\n"
     assert capsys.readouterr().err == (note if told else "")
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from step_runner.model import JobStatus, RunRequest
 
 
+AROUND = 20
+"""Characters that are shown before and after one that cannot be sent."""
+
 ANSWER = 30.0
 """Seconds that a server may take for an answer; many times what a busy one needs."""
 
@@ -89,7 +92,8 @@ class Client:
         except grpc.RpcError as error:
             raise StepRunnerError(self._reason(error)) from error
         except UnicodeEncodeError as error:
-            raise InputError(f"{str(error.object)!a} is not valid UTF-8: a server takes no other text") from None
+            text = str(error.object)[max(0, error.start - AROUND) : error.end + AROUND]
+            raise InputError(f"{text!a} is not valid UTF-8: a server takes no other text") from None
         self._was_there = True
 
     def _reason(self, error: grpc.RpcError) -> str:

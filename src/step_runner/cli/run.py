@@ -10,10 +10,10 @@ import click
 
 from step_runner.cli import options, records
 from step_runner.cli.guard import OF_THE_WATCH, guarded
-from step_runner.cli.source import GitOptions, OciOptions
+from step_runner.cli.source import names_function
 
 if TYPE_CHECKING:
-    from step_runner.cli.source import Called
+    from step_runner.cli.source import Named
     from step_runner.model import Function, Step
 
 HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", OF_THE_WATCH)
@@ -28,18 +28,10 @@ Examples:
 
 
 @click.command("run", epilog=EPILOG)
-@click.argument("reference", required=False)
+@names_function
 @options.inputs
 @options.env
 @options.job_variables
-@click.option("--git-url", metavar="URL", help="Run a function of this git repository.")
-@click.option("--git-rev", metavar="REV", help="The tag, branch or commit of it.")
-@click.option("--git-dir", metavar="DIR", default="", help="The function's directory in it.")
-@click.option("--oci-registry", metavar="HOST", help="Run a function of an image in this registry.")
-@click.option("--oci-repository", metavar="PATH", help="The image's path in the registry.")
-@click.option("--oci-tag", metavar="TAG", default="", help="The image's tag or digest (default: latest).")
-@click.option("--oci-dir", metavar="DIR", default="", help="The function's directory in the image.")
-@click.option("--oci-filename", metavar="NAME", help="The name of the step file in it.")
 @click.option("--text-proto-step-file", metavar="FILE", help="Run the definition in this file, in protobuf text form.")
 @options.graceful_exit_delay
 @options.timeout
@@ -47,18 +39,10 @@ Examples:
 @click.option("--report", metavar="FILE", help="Write what every step did, and how it was ended, as JSON.")
 @records.options
 def command(
-    reference: str | None,
+    named: Named,
     inputs: tuple[str, ...],
     env: tuple[str, ...],
     job: tuple[str, ...],
-    git_url: str | None,
-    git_rev: str | None,
-    git_dir: str,
-    oci_registry: str | None,
-    oci_repository: str | None,
-    oci_tag: str,
-    oci_dir: str,
-    oci_filename: str | None,
     text_proto_step_file: str | None,
     graceful_exit_delay: float,
     timeout: float | None,
@@ -79,10 +63,8 @@ def command(
     else.
     """
     wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
-    git = GitOptions(git_url, git_rev, git_dir)
-    oci = OciOptions(oci_registry, oci_repository, oci_tag, oci_dir, oci_filename)
     request = _Request(
-        sources=(text_proto_step_file, reference, git, oci),
+        named=named._replace(text_proto=text_proto_step_file),
         inputs=inputs,
         env=env,
         job=job,
@@ -97,7 +79,7 @@ def command(
 class _Request(NamedTuple):
     """The arguments, as they were given."""
 
-    sources: tuple[str | None, str | None, GitOptions, OciOptions]
+    named: Named
     inputs: tuple[str, ...]
     env: tuple[str, ...]
     job: tuple[str, ...]
@@ -110,13 +92,13 @@ class _Request(NamedTuple):
 def _run(request: _Request, front_is_gone: int | None) -> int:
     from step_runner.cli.assignments import assignments, typed
     from step_runner.cli.local import current_directory, execute, front
-    from step_runner.cli.source import called
+    from step_runner.cli.source import called, check_local
     from step_runner.jobs.local import LocalRun
     from step_runner.jobs.manager import is_debugging
 
     work_dir = current_directory()
-    what = called(*request.sources).with_values(typed(request.inputs), assignments(request.env))
-    _check(what)
+    what = called(request.named).with_values(typed(request.inputs), assignments(request.env))
+    check_local(what)
     run = LocalRun(
         function=_calling(what.step),
         work_dir=work_dir,
@@ -135,19 +117,3 @@ def _calling(step: Step) -> Function:
     from step_runner.model import Function, Sequence, Spec
 
     return Function(spec=Spec(), body=Sequence(steps=(step,)))
-
-
-def _check(what: Called) -> None:
-    """Check what lies on this machine before anything runs; warnings are shown. Raises StepRunnerError."""
-    from step_runner.cli.problems import refuse, refuse_inputs, refuse_local
-    from step_runner.functions.resolve import resolve_local
-    from step_runner.model import Local
-
-    refuse(what.warnings)
-    call = what.step.call
-    if not isinstance(call, Local):
-        return
-    if call not in what.known:
-        refuse_local(call)
-    function = what.known.get(call) or resolve_local(call, "")
-    refuse_inputs(what.step, function.spec)

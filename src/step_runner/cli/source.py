@@ -1,7 +1,8 @@
-"""What `run` is to run: from its arguments to the one step that calls it."""
+"""The function that a command line names: from its arguments to the one step that calls it."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import textwrap
@@ -14,9 +15,10 @@ from step_runner.errors import FunctionFileError, InputError
 from step_runner.paths import with_slashes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
-    from step_runner.model import Function, Problem, Reference, Step, Typed
+    from step_runner.model import Function, Local, Problem, Reference, Spec, Step, Typed
 
 NO_STEP = "no step specified: name a step file, a directory or another reference, or use --git-url or --oci-registry"
 
@@ -45,6 +47,53 @@ class OciOptions(NamedTuple):
     file: str | None = None
 
 
+class Named(NamedTuple):
+    """All that can name a function on a command line; the first that is given counts."""
+
+    text_proto: str | None = None
+    reference: str | None = None
+    git: GitOptions = GitOptions()
+    oci: OciOptions = OciOptions()
+
+
+PARAMETERS = (
+    click.argument("reference", required=False),
+    click.option("--git-url", metavar="URL", help="Run a function of this git repository."),
+    click.option("--git-rev", metavar="REV", help="The tag, branch or commit of it."),
+    click.option("--git-dir", metavar="DIR", default="", help="The function's directory in it."),
+    click.option("--oci-registry", metavar="HOST", help="Run a function of an image in this registry."),
+    click.option("--oci-repository", metavar="PATH", help="The image's path in the registry."),
+    click.option("--oci-tag", metavar="TAG", default="", help="The image's tag or digest (default: latest)."),
+    click.option("--oci-dir", metavar="DIR", default="", help="The function's directory in the image."),
+    click.option("--oci-filename", metavar="NAME", help="The name of the step file in it."),
+)
+
+
+def names_function(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the argument and the options that name a function, together as `named`."""
+
+    @functools.wraps(command)
+    def with_named(
+        reference: str | None,
+        git_url: str | None,
+        git_rev: str | None,
+        git_dir: str,
+        oci_registry: str | None,
+        oci_repository: str | None,
+        oci_tag: str,
+        oci_dir: str,
+        oci_filename: str | None,
+        **others: Any,
+    ) -> int:
+        git = GitOptions(git_url, git_rev, git_dir)
+        oci = OciOptions(oci_registry, oci_repository, oci_tag, oci_dir, oci_filename)
+        return command(named=Named(reference=reference, git=git, oci=oci), **others)
+
+    for add in reversed(PARAMETERS):
+        with_named = add(with_named)
+    return with_named
+
+
 class Called(NamedTuple):
     """The step that calls the function, the functions that need not be looked for, and what to warn of."""
 
@@ -59,13 +108,15 @@ class Called(NamedTuple):
         return self._replace(step=given)
 
 
-def called(text_proto: str | None, reference: str | None, git: GitOptions, oci: OciOptions) -> Called:
+def called(named: Named) -> Called:
     """The step for the first source that is given: a file in text form, a reference, git, a registry.
 
     Raises StepRunnerError where it cannot be used, click.UsageError where none or only half of one is given.
     """
     from step_runner.functions.reference import parse_reference
+    from step_runner.model import Local
 
+    text_proto, reference, git, oci = named
     if text_proto is not None:
         return _from_text_proto(text_proto)
     if reference is None:
@@ -73,7 +124,28 @@ def called(text_proto: str | None, reference: str | None, git: GitOptions, oci: 
     if reference.lstrip().startswith(WRITTEN_AS_YAML):
         return _from_yaml(reference)
     _tell_what_it_is_taken_for(reference)
-    return Called(_step(_name(reference), parse_reference(_as_path(reference))))
+    call = parse_reference(_as_path(reference))
+    return Called(_step(_name_of_path(call) if isinstance(call, Local) else _name(reference), call))
+
+
+def check_local(what: Called) -> Spec | None:
+    """Check what lies on this machine before anything runs; warnings are shown.
+
+    Return what the function takes, None where it lies elsewhere. Raises StepRunnerError.
+    """
+    from step_runner.cli.problems import refuse, refuse_inputs, refuse_local
+    from step_runner.functions.resolve import resolve_local
+    from step_runner.model import Local
+
+    refuse(what.warnings)
+    call = what.step.call
+    if not isinstance(call, Local):
+        return None
+    if call not in what.known:
+        refuse_local(call)
+    spec = (what.known.get(call) or resolve_local(call, "")).spec
+    refuse_inputs(what.step, spec)
+    return spec
 
 
 def _tell_what_it_is_taken_for(text: str) -> None:
@@ -107,7 +179,7 @@ def _from_yaml(text: str) -> Called:
         raise FunctionFileError([_without_dash(problem) for problem in error.problems]) from None
     assert isinstance(function.body, Sequence)
     step = function.body.steps[0]
-    name = step.name or (_name(step.call.path) if isinstance(step.call, Local) else "run")
+    name = step.name or (_name_of_path(step.call) if isinstance(step.call, Local) else "run")
     return Called(msgspec.structs.replace(step, name=name), warnings=tuple(map(_without_dash, warnings)))
 
 
@@ -141,11 +213,11 @@ def _step(name: str, call: Reference) -> Step:
     from step_runner.model import Local, Step
 
     if isinstance(call, Local) and call.file is None:
-        refuse_other_files(call.path)
+        _refuse_other_files(call.path)
     return Step(name=name, call=call)
 
 
-def refuse_other_files(path: str) -> None:
+def _refuse_other_files(path: str) -> None:
     """Raise InputError for a file that no reference can name: it would be taken for a directory."""
     from step_runner.functions.reference import names_step_file
 
@@ -164,10 +236,14 @@ def _as_path(text: str) -> str:
 
 def _name(text: str) -> str:
     """A name for the step, from the file, directory or repository that it calls."""
-    return named_after(re.sub(r"(?<=.)@[^/@]*$|(?<=.):[^/:]*$", "", with_slashes(text).rstrip("/")))
+    return _named_after(re.sub(r"(?<=.)@[^/@]*$|(?<=.):[^/:]*$", "", with_slashes(text).rstrip("/")))
 
 
-def named_after(path: str) -> str:
+def _name_of_path(call: Local) -> str:
+    return _named_after(os.path.join(call.path, call.file or ""))
+
+
+def _named_after(path: str) -> str:
     """A step's name, from the file or directory that it calls."""
     base, ending = os.path.splitext(os.path.basename(os.path.abspath(path)))
     if base in ("func", "step") and ending:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shlex
@@ -12,22 +11,22 @@ from typing import TYPE_CHECKING
 import click
 
 from step_runner.cli import options
+from step_runner.cli.source import names_function
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from step_runner.api.console import Console
-    from step_runner.model import Spec, Typed
+    from step_runner.cli.source import Named
 
 EPILOG = """\b
 Examples:
   step-runner start ./examples/cleanup --id 1
-  step-runner start deploy.yml --inputs stage=test --timeout 10m --follow"""
+  step-runner start deploy.yml --inputs stage=test --timeout 10m --follow
+  step-runner start https://gitlab.com/c/s@v1"""
 
 
 @click.command("start", epilog=EPILOG)
-@click.argument("file")
+@names_function
 @click.option("--id", "job_id", metavar="ID", help="What to call the job (default: a new name).")
 @options.client_socket
 @options.inputs
@@ -43,7 +42,7 @@ Examples:
 )
 @click.option("--follow", is_flag=True, help="Print the job's log until it ends.")
 def command(
-    file: str,
+    named: Named,
     job_id: str | None,
     path: str,
     inputs: tuple[str, ...],
@@ -54,23 +53,26 @@ def command(
     grace: float | None,
     follow: bool,
 ) -> int:
-    """Start a job on a server; FILE is a step file or the directory of a function.
+    """Start a job on a server.
 
-    The file is checked before anything is sent. Steps run in the current directory. The exit status is 0 when the job
+    REFERENCE is a step file, a directory, or any other reference, as `run` takes it. Local step files are checked
+    before anything is sent. A function that lies elsewhere is fetched by the server, and with --inputs before that
+    here, because their types stand in it. Steps run in the current directory. The exit status is 0 when the job
     was started, else 1. With --follow it is that of `run`: 0, that of the command that failed, 143 when the job was
     stopped, and 1 for anything else. Ctrl-C only stops following.
     """
     from step_runner.api.console import Console
     from step_runner.cli.assignments import assignments, typed
+    from step_runner.cli.request import text_of
+    from step_runner.cli.source import called
     from step_runner.model import RunRequest, Variable
 
     if job_id == "":
         raise InputError("the id is empty: name the job behind --id, or leave that out for a new name")
     request = RunRequest(
         id=secrets.token_hex(4) if job_id is None else job_id,
-        env=assignments(env),
         variables=tuple(Variable(key=key, value=value) for key, value in assignments(job).items()),
-        steps=_steps(file, typed(inputs)),
+        steps=text_of(called(named).with_values(typed(inputs), assignments(env))),
         work_dir=os.getcwd(),
         graceful_exit_delay=grace,
         timeout=timeout,
@@ -83,44 +85,6 @@ def command(
             return _follow(client, request.id, path)
     _advise(request.id, path)
     return 0
-
-
-def _steps(file: str, inputs: Mapping[str, Typed]) -> str:
-    """Return the text that has a server call a function on this machine, with these inputs.
-
-    Raises StepRunnerError where they cannot be used.
-    """
-    from step_runner.cli.local import current_directory
-    from step_runner.cli.problems import refuse_inputs
-    from step_runner.cli.source import named_after
-    from step_runner.model import Local, Step
-    from step_runner.runner.binding import typed_value
-
-    path = os.path.join(current_directory(), file)
-    if "${{" in path:
-        raise InputError(f"{file}: an expression cannot stand in the path of a file: give another name")
-    spec = _checked(file)
-    step = Step(name=named_after(path), call=Local(path=path), typed=inputs)
-    refuse_inputs(step, spec)
-    # JSON is YAML, so a text with any character in it stays one string.
-    values = {name: typed_value(name, typed, spec.inputs[name].type) for name, typed in inputs.items()}
-    call = {"name": step.name, "func": path, **({"inputs": values} if values else {})}
-    return "{}\n---\n" + json.dumps({"run": [call]}, ensure_ascii=False)
-
-
-def _checked(file: str) -> Spec:
-    """Show what is wrong in a file and in what it calls; return what it takes.
-
-    Raises StepRunnerError unless there are only warnings.
-    """
-    from step_runner.cli.problems import refuse
-    from step_runner.cli.source import refuse_other_files
-    from step_runner.functions.check import check
-    from step_runner.functions.load import load_file
-
-    refuse_other_files(file)
-    refuse(check([file]))
-    return load_file(file)[0].spec
 
 
 def _check_free(client: Console, job_id: str) -> None:

@@ -1,0 +1,108 @@
+"""What `start` sends to a server: a step that calls a function, as the text of a step file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from typing import TYPE_CHECKING, Any, assert_never
+
+from step_runner.errors import InputError
+from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from step_runner.cli.source import Called
+    from step_runner.model import Reference, Spec, Step, Value
+
+FETCH_GRACE = 0.0
+"""Seconds that a fetch has for its end: no process of it needs any."""
+
+
+def text_of(what: Called) -> str:
+    """Return the text that has a server on this machine take the step, when what lies here has been checked.
+
+    A function that lies elsewhere is fetched where inputs were typed, because their types stand in it. Raises
+    StepRunnerError where the function or an input cannot be used.
+    """
+    from step_runner.cli.source import check_local
+
+    step = what.step
+    reference = _written(step.call)
+    spec = check_local(what)
+    if step.typed and spec is None:
+        spec = _fetched(what)
+    item = {"name": step.name, **reference, "inputs": {**step.inputs, **_values(step, spec)}, "env": dict(step.env)}
+    # JSON is YAML, so a text with any character in it stays one string.
+    return "{}\n---\n" + json.dumps({"run": [{key: part for key, part in item.items() if part}]}, ensure_ascii=False)
+
+
+def _values(step: Step, spec: Spec | None) -> Mapping[str, Value]:
+    """The typed inputs, each as its declared type has it."""
+    from step_runner.runner.binding import typed_value
+
+    if spec is None:
+        return {}
+    return {name: typed_value(name, typed, spec.inputs[name].type) for name, typed in step.typed.items()}
+
+
+def _fetched(what: Called) -> Spec:
+    """What a function that lies elsewhere takes; the server finds it in the cache then."""
+    from step_runner.cli.problems import refuse_inputs
+    from step_runner.jobs.resolver import resolve
+    from step_runner.runner.proc import Proc
+
+    step = what.step
+    if isinstance(step.call, Dynamic):
+        raise InputError(
+            f'the types of the inputs of "{step.call.template}" are not known here:'
+            " name the function without an expression, or write func: and inputs: into one REFERENCE"
+        )
+    assert not isinstance(step.call, Script)
+    environment = {**os.environ, **step.env}
+    function = asyncio.run(resolve(Proc(FETCH_GRACE), step.call, "", lambda: environment))
+    refuse_inputs(step, function.spec)
+    return function.spec
+
+
+def _written(call: Reference | Script) -> dict[str, Any]:
+    """The keys of a step that call this function; a path is absolute. Raises InputError where it cannot be written."""
+    match call:
+        case Local():
+            return {"func": _absolute(call)}
+        case Git():
+            git = {"url": call.url, "rev": call.revision, "dir": call.directory, "file": call.file}
+            return {"func": {"git": _given(git)}}
+        case Oci():
+            oci = {"registry": call.registry, "repository": call.repository, "tag": call.tag}
+            return {"func": {"oci": _given({**oci, "dir": call.directory, "file": call.file})}}
+        case Builtin():
+            return {"func": f"builtin://{call.name}"}
+        case Dynamic():
+            return {"func": _without_file(call.template)}
+        case Script():
+            return {"script": call.text}
+        case _:
+            assert_never(call)
+
+
+def _given(parts: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: part for name, part in parts.items() if part}
+
+
+def _absolute(call: Local) -> str:
+    from step_runner.cli.local import current_directory
+
+    return _without_expression(os.path.normpath(os.path.join(current_directory(), call.path, call.file or "")))
+
+
+def _without_file(template: str) -> str:
+    """A reference with an expression, which is not meant for the path of a file that is there."""
+    return _without_expression(template) if os.path.exists(template) else template
+
+
+def _without_expression(path: str) -> str:
+    if "${{" in path:
+        raise InputError(f"{path}: an expression cannot stand in the path of a file: give another name")
+    return path

@@ -29,6 +29,11 @@ class ValueType(enum.StrEnum):
     ARRAY = "array"
     STRUCT = "struct"
 
+    @property
+    def article(self) -> str:
+        """The type with its article, such as `an array`."""
+        return f"{'an' if self is ValueType.ARRAY else 'a'} {self}"
+
 
 def type_of(value: Value) -> ValueType | None:
     """The type that a value has; None for null, which fits no type."""

@@ -8,6 +8,8 @@ INDENTED = "\n  "
 
 def name(text: str) -> str:
     """Return a text that stays on one line."""
+    if text.isprintable():
+        return text
     from gracefulexitcmd.program import printable  # heavier than a `--help` can afford
 
     return printable(text)

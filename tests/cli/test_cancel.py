@@ -98,7 +98,7 @@ def test_a_job_that_has_ended_is_left_alone(command: Command, server: Server, st
     job = server.started(step_file("echo ready"))
     list(server.client.follow(job))
     ended = command("cancel", job, "--wait", "--socket", server.path)
-    assert (ended.returncode, ended.stdout) == (0, 'job "1" has ended before, there is nothing to stop\n')
+    assert (ended.returncode, ended.stdout) == (0, 'job "1" has already ended: there is nothing to stop\n')
 
 
 def test_a_job_can_be_stopped_and_followed_although_its_directory_was_removed(

@@ -49,7 +49,7 @@ def test_the_version_is_printed(command: Command) -> None:
         (["jobs", "--fast"], "No such option"),
         (["cancel"], "Missing argument 'ID'"),
         (["start", "x.yml", "--timeout", "soon"], '"soon" is not a duration'),
-        (["start", "x.yml", "--env", "A"], "key=value"),
+        (["start", "x.yml", "--env", "=A"], "key=value"),
     ],
     ids=["command", "command of steps", "option", "argument", "duration", "pair"],
 )

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -14,7 +15,8 @@ from tests.cli.conftest import COMMAND
 from step_runner.cli import run, start
 from step_runner.cli.request import text_of
 from step_runner.cli.source import Named, called
-from step_runner.model import Status
+from step_runner.functions.load import load_function
+from step_runner.model import Sequence, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -275,3 +277,86 @@ def test_text_that_is_not_utf_8_is_refused(command: Command, server: Server, ste
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "x\\udcff" in ended.stderr
     assert ended.stderr.endswith(" is not valid UTF-8: a server takes no other text\n")
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository with the function TAKES in the directory `takes`, at the tag v1."""
+    for name, value in {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        **{f"GIT_{role}_{part}": "x@localhost" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")},
+    }.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "cache").mkdir(mode=0o700)
+    directory = tmp_path / "repository"
+    (directory / "takes").mkdir(parents=True)
+    (directory / "takes/func.yml").write_text(TAKES)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"], ["tag", "v1"]):
+        subprocess.run(["git", *command], cwd=directory, check=True)
+    return directory
+
+
+def test_start_calls_function_of_a_repository(command: Command, repository: Path, server: Server) -> None:
+    """It takes the options of `run` that name one; a typed input has the type that is declared there."""
+    where = ["--git-url", repository.as_uri(), "--git-rev", "v1", "--git-dir", "takes"]
+    inputs = ["--inputs", "text=1.10", "--inputs", "count=0x10"]
+    ended = command("start", *where, *inputs, "--follow", "--socket", server.path)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "<1.10><16>"), ended.stderr
+
+
+def test_wrong_input_of_fetched_function_is_refused(command: Command, repository: Path) -> None:
+    """What it takes is known before anything is sent."""
+    where = ["--git-url", repository.as_uri(), "--git-rev", "v1", "--git-dir", "takes"]
+    ended = command("start", *where, "--inputs", "txt=1", "--socket", "/nowhere")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[0].endswith('"takes" takes no input "txt"; did you mean "text"?')
+
+
+def test_start_takes_an_item_of_a_run_list(command: Command, server: Server, tmp_path: Path) -> None:
+    """Inputs and variables that were typed win over those of the item."""
+    (tmp_path / "job.yml").write_text(TAKES.replace("inputs.count", "env.A"))
+    item = 'func: ./job.yml\ninputs: {text: "a: ${{ vars.N }}"}\nenv: {A: x}'
+    options = ["--job", "N=5", "--env", "A=<${{ vars.N }}>", "--follow"]
+    ended = command("start", item, *options, "--socket", server.path, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "<a: 5><<5>>"), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("reference", "call"),
+    [
+        ("https://h.org/a/b/-/c@v1", {"git": {"url": "https://h.org/a/b", "rev": "v1", "dir": "steps/c"}}),
+        (
+            "h.org/a/b:1 c/d.yml",
+            {"oci": {"registry": "h.org", "repository": "a/b", "tag": "1", "dir": "c", "file": "d.yml"}},
+        ),
+        ("builtin://docker/auth", "builtin://docker/auth"),
+        ("./${{ vars.X }}", "./${{ vars.X }}"),
+    ],
+)
+def test_sent_text_means_the_same_reference(reference: str, call: Any) -> None:
+    """A server reads what was named on the command line."""
+    what = called(Named(reference=reference))
+    _, definition = yaml.safe_load_all(text_of(what))
+    assert definition["run"][0]["func"] == call
+    function = load_function(text_of(what), file="sent", directory="")[0]
+    assert isinstance(function.body, Sequence)
+    assert function.body.steps[0].call == what.step.call
+
+
+def test_typed_input_of_dynamic_reference_is_refused(command: Command) -> None:
+    """Its type is not known before the job runs."""
+    ended = command("start", "./${{ vars.X }}", "--inputs", "a=1", "--socket", "/nowhere")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith('Error: the types of the inputs of "./${{ vars.X }}" are not known here: ')
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"), [("text=1", "is a number"), ("text=[1]", "is an array"), ("", "an array;")]
+)
+def test_types_are_named_with_their_article(command: Command, tmp_path: Path, given: str, sentence: str) -> None:
+    """What is said of an input reads as English."""
+    declared = "struct" if given == "text=[1]" else "array"
+    (tmp_path / "job.yml").write_text(TAKES.replace("{type: string}", f"{{type: {declared}}}"))
+    ended = command("start", "job.yml", *(["--inputs", given] if given else []), cwd=tmp_path)
+    assert sentence in ended.stderr

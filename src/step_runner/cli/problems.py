@@ -72,7 +72,7 @@ def _unknown(step: Step, spec: Spec) -> Iterator[str]:
 def _missing(step: Step, spec: Spec) -> Iterator[str]:
     for name, parameter in spec.inputs.items():
         if parameter.default is UNSET and name not in {**step.inputs, **step.typed}:
-            yield f'"{step.name}" requires an input "{name}", a {parameter.type}; add --inputs {name}=VALUE'
+            yield f'"{step.name}" requires an input "{name}", {parameter.type.article}; add --inputs {name}=VALUE'
 
 
 def _mistyped(step: Step, spec: Spec) -> Iterator[str]:
@@ -92,4 +92,4 @@ def _mismatch(name: str, value: Value, declared: Mapping[str, Parameter]) -> str
     wanted, given = declared[name].type, type_of(value)
     if given is wanted or (isinstance(value, str) and has_expression(value)):
         return None
-    return f'input "{name}" is {f"a {given}" if given else "null"}, but its declared type is {wanted}'
+    return f'input "{name}" is {given.article if given else "null"}, but its declared type is {wanted}'

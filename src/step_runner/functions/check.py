@@ -280,7 +280,7 @@ class _FunctionCheck:
             return
         for key, parameter in spec.inputs.items():
             if parameter.default is UNSET and key not in entries:
-                self._error(item, f'"{name}" requires an input "{key}", a {parameter.type}; add it under inputs')
+                self._error(item, f'"{name}" requires an input "{key}", {parameter.type.article}; add it under inputs')
 
     def _type_of_input(self, key: str, node: Node, name: str, spec: Spec) -> None:
         declared = spec.inputs[key].type

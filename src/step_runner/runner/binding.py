@@ -61,7 +61,7 @@ def _expand_typed(name: str, typed: Typed, declared: ValueType, scope: Scope) ->
 def _check_type(name: str, value: Value, declared: ValueType) -> None:
     given = type_of(value)
     if given is not declared:
-        raise InputError(f'input "{name}" is {f"a {given}" if given else "null"}, but its declared type is {declared}')
+        raise InputError(f'input "{name}" is {given.article if given else "null"}, but its declared type is {declared}')
 
 
 def assign(given: Mapping[str, Value | Secret], spec: Spec) -> dict[str, Value | Secret]:

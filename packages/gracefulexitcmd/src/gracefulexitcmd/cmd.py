@@ -145,8 +145,10 @@ class BaseCmd(Stoppable[Out]):
     `umask` are as in `subprocess`, and so is `capture_output`, which makes pipes of stdout and stderr. What comes out
     of a pipe is in the `Exit`, unless it is read through `stdout` or `stderr` while the command runs; at most the last
     `max_output` bytes of each pipe are kept then. By default stdin is empty where this program's own is a terminal:
-    a process that reads from a terminal in whose foreground it is not would be stopped. With `foreground` the command
-    is in the terminal's foreground until it ends.
+    a process that reads from a terminal in whose foreground it is not would be stopped. Where the terminal stops the
+    command all the same, the logger `gracefulexitcmd` warns. With `foreground` the command is in the terminal's
+    foreground until it ends, if this program is: Ctrl-C is then for the command alone, and Ctrl-Z stops this program
+    with it.
 
     `grace` is the time in seconds between the first stop signal and SIGKILL, and the longest time that output is read
     after the command's own end; a command that runs longer than `timeout` seconds is stopped in the same way.

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd.exit import Holder
+from gracefulexitcmd.exit import Holder, printable
 from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.posix import linux, process_group, subreaper
 from gracefulexitcmd.posix.container import Container
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.exit import Cause
     from gracefulexitcmd.posix.spawn import Child
+    from gracefulexitcmd.posix.terminal import Foreground
     from gracefulexitcmd.request import Request, Stream
 
 
@@ -58,6 +59,7 @@ class CommandRun:
             self._container.started(self.pid)
             undo.pop_all()
         self._running = True
+        self._foreground = _on_terminal(self.pid, request)
 
     def __del__(self) -> None:
         # Nobody waited for the end; Popen warns of that. Descriptors are closed and nothing else: a forked process
@@ -81,6 +83,7 @@ class CommandRun:
     def let_go(self, _cause: Cause) -> None:
         """Reap the leader; what a command that has ended by itself left in the background stays in its container."""
         self._running = False
+        self._leave_terminal()
         self._container.ended(self.pid, group_empty=self._group.close())
         self._close_container()
 
@@ -96,7 +99,12 @@ class CommandRun:
     def _leader_exited(self) -> None:
         self.poller.forget(self._group.exit_descriptor)
         self.status = self._group.collect()
+        self._leave_terminal()
         self._tell(Event.LEADER_EXITED)
+
+    def _leave_terminal(self) -> None:
+        if self._foreground is not None:
+            self._foreground.close(restore=self.status is None or self.status < 0)
 
 
 def _spawn(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes]) -> tuple[Child, dict[str, int]]:
@@ -142,6 +150,20 @@ def _start(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes], str
         umask=request.umask,
         process_group=0,
     )
+
+
+def _on_terminal(pid: int, request: Request) -> Foreground | None:
+    """Put a command into the terminal's foreground if that was asked for, and tell of it when the terminal stops it."""
+    from gracefulexitcmd.posix import terminal
+
+    opened = terminal.opened()
+    if opened is None:
+        return None
+    foreground = terminal.foreground(opened, pid) if request.foreground else None
+    if foreground is None:
+        os.close(opened)
+    terminal.watch(pid, printable(os.fsdecode(request.argv[0])), foreground)
+    return foreground
 
 
 def _asks_for_more(request: Request) -> bool:

@@ -1,0 +1,132 @@
+"""The controlling terminal of this program, and a command in its foreground or stopped by it, termios(3)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import termios
+import threading
+from typing import TYPE_CHECKING, Any
+
+from gracefulexitcmd.clock import CLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ADVICE = (
+    "%s (pid %d) was stopped by %s, as it uses the terminal from the background: it waits until it is continued. "
+    "Give foreground=True if it is to ask there, or start it in a way that does not ask"
+)
+
+STOPPED_BY_TERMINAL = (signal.SIGTTIN, signal.SIGTTOU)
+
+
+def opened() -> int | None:
+    """Open the controlling terminal; None where there is none."""
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # ENXIO, tty(4)
+        return None
+
+
+class Foreground:
+    """Has a command's process group in the foreground of a terminal, if this program was there, until `close`."""
+
+    def __init__(self, terminal: int, group: int) -> None:
+        self._terminal: int | None = terminal
+        self._group = group
+        self._modes: list[Any] = termios.tcgetattr(terminal)
+        self._lock = threading.Lock()
+        self._give()
+
+    def close(self, *, restore: bool) -> None:
+        """Take the foreground back; with `restore` the modes of the terminal, too, which a killed program leaves."""
+        with self._lock:
+            if self._terminal is not None:
+                self._take(self._modes if restore else None)
+                os.close(self._terminal)
+                self._terminal = None
+
+    def suspend(self) -> None:
+        """Stop this program as the command was stopped by Ctrl-Z, so that a shell sees it; then continue the command.
+
+        No time passes for deadlines meanwhile. In an orphaned process group nothing can stop, and nothing does.
+        """
+        with self._lock:
+            if self._terminal is None:
+                return
+            modes = termios.tcgetattr(self._terminal)
+            self._take(self._modes)
+            CLOCK.stop()
+            # Directed at this thread it has stopped the whole process when this call returns, signal(7).
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])
+            signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
+            CLOCK.go_on()
+            if self._give():
+                _quietly(lambda terminal: termios.tcsetattr(terminal, termios.TCSADRAIN, modes), self._terminal)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._group, signal.SIGCONT)
+
+    def _give(self) -> bool:
+        """Put the command into the foreground and let it go on, as it may have been stopped just before."""
+        assert self._terminal is not None
+        with contextlib.suppress(OSError):  # the terminal has hung up
+            if os.tcgetpgrp(self._terminal) == os.getpgrp():
+                _quietly(lambda terminal: os.tcsetpgrp(terminal, self._group), self._terminal)
+                os.killpg(self._group, signal.SIGCONT)
+                return True
+        return False
+
+    def _take(self, modes: list[Any] | None) -> None:
+        assert self._terminal is not None
+        with contextlib.suppress(OSError):
+            if os.tcgetpgrp(self._terminal) == self._group:
+                _quietly(lambda terminal: os.tcsetpgrp(terminal, os.getpgrp()), self._terminal)
+                if modes is not None:
+                    _quietly(lambda terminal: termios.tcsetattr(terminal, termios.TCSADRAIN, modes), self._terminal)
+
+
+def foreground(terminal: int, group: int) -> Foreground | None:
+    """Put a command's group into the foreground of a terminal; None where that has hung up."""
+    with contextlib.suppress(termios.error):
+        return Foreground(terminal, group)
+    return None
+
+
+def watch(pid: int, argv: str, foreground: Foreground | None) -> None:
+    """Note, in a thread of its own, when a command is stopped: Ctrl-Z in the foreground stops this program as well.
+
+    One that the terminal has stopped in the background would wait for ever without a word: a warning is logged.
+    """
+    with contextlib.suppress(RuntimeError):  # no thread can be started
+        threading.Thread(target=_watch, args=(pid, argv, foreground), name=f"watch {pid}", daemon=True).start()
+
+
+def _watch(pid: int, argv: str, foreground: Foreground | None) -> None:
+    with contextlib.suppress(ChildProcessError):  # it was reaped
+        while True:
+            changed = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if changed is None or changed.si_code not in (os.CLD_STOPPED, os.CLD_TRAPPED):
+                return
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)  # else it would be told of the same stop again
+            if foreground is not None and changed.si_status == signal.SIGTSTP:
+                foreground.suspend()
+            elif changed.si_status in STOPPED_BY_TERMINAL:
+                _warn(pid, argv, signal.Signals(changed.si_status))
+
+
+def _warn(pid: int, argv: str, number: signal.Signals) -> None:
+    import logging  # for few commands
+
+    logging.getLogger("gracefulexitcmd").warning(ADVICE, argv, pid, number.name)
+
+
+def _quietly(change: Callable[[int], None], terminal: int) -> None:
+    """Change something of the terminal, which would stop a process of the background by SIGTTOU, tcsetpgrp(3)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+    try:
+        with contextlib.suppress(OSError, termios.error):  # the terminal has hung up, or the group has gone
+            change(terminal)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

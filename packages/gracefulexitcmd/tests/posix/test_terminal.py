@@ -1,0 +1,106 @@
+"""Commands and the controlling terminal: in its foreground, or stopped by it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.shell import PROMPT, Shell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    made = Shell(tmp_path)
+    yield made
+    for process in made.processes():
+        process.kill()
+    made.hang_up()
+    os.kill(made.pid, 9)
+    os.waitpid(made.pid, 0)
+
+
+def run(shell: Shell, directory: Path, program: str) -> None:
+    """Run a Python program in the shell's foreground."""
+    (directory / "program.py").write_text(f"import gracefulexitcmd as g, os, sys\n{program}")
+    shell.type(f"'{sys.executable}' program.py\n")
+
+
+def test_foreground_command_reads_from_the_terminal_and_gives_it_back(shell: Shell, tmp_path: Path) -> None:
+    """Its group is the terminal's foreground group until it ends; then this program can read."""
+    run(
+        shell,
+        tmp_path,
+        "ended = g.Cmd(['sh', '-c', 'echo asks; read -r line; echo \"got $line\"'], foreground=True).run()\n"
+        "print(ended.cause, os.tcgetpgrp(0) == os.getpgrp(), input('own: '))\n",
+    )
+    shell.read_until(rb"\nasks\r\n")
+    shell.type("word\n")
+    shell.read_until(rb"\ngot word\r\nown: ")
+    shell.type("next\n")
+    shell.read_until(rb"\nexited True next\r\n")
+
+
+def test_ctrl_c_is_for_the_foreground_command_alone(shell: Shell, tmp_path: Path) -> None:
+    """What a killed command has done to the modes of the terminal is undone."""
+    run(
+        shell,
+        tmp_path,
+        "import termios\n"
+        "before = termios.tcgetattr(0)\n"
+        "script = 'stty -echo -icanon; echo ready; exec sleep 1000'\n"
+        "ended = g.Cmd(['sh', '-c', script], foreground=True).run()\n"
+        "print(ended.reason, termios.tcgetattr(0) == before)\n",
+    )
+    shell.read_until(rb"ready\r\n")
+    shell.type("\x03")
+    shell.read_until(rb"signal SIGINT True\r\n")
+
+
+def test_ctrl_z_stops_the_program_with_its_foreground_command(shell: Shell, tmp_path: Path) -> None:
+    """The shell sees a stopped job; `fg` continues both, the command in the foreground again."""
+    run(
+        shell,
+        tmp_path,
+        "ended = g.Cmd(['sh', '-c', 'echo ready; read -r line; echo \"got $line\"'], foreground=True).run()\n"
+        "print(ended.reason)\n",
+    )
+    shell.read_until(rb"\nready\r\n")
+    shell.type("\x1a")
+    shell.read_until(rb"Stopped .*" + PROMPT)
+    shell.type("fg\n")
+    shell.read_until(rb"program.py\r\n")
+    shell.type("word\n")
+    shell.read_until(rb"got word\r\nexit status 0\r\n")
+
+
+def test_command_that_the_terminal_stops_is_told_of(shell: Shell, tmp_path: Path) -> None:
+    """It asks on the terminal itself, as ssh(1) and sudo(8) do, from the background."""
+    run(
+        shell,
+        tmp_path,
+        "import logging, threading\n"
+        "logging.basicConfig(format='logged %(name)s: %(message)s')\n"
+        "command = g.Cmd(['sh', '-c', 'read -r line < /dev/tty'], grace=5)\n"
+        "class Told(logging.Handler):\n"
+        "    def emit(self, record): command.cancel()\n"
+        "logging.getLogger('gracefulexitcmd').addHandler(Told())\n"
+        "print(command.run().cause)\n",
+    )
+    shell.read_until(rb"logged gracefulexitcmd: sh \(pid \d+\) was stopped by SIGTTIN")
+    shell.read_until(rb"\ncancelled\r\n")
+
+
+def test_foreground_is_nothing_where_there_is_no_terminal(tmp_path: Path) -> None:
+    """As below a daemon or in CI, which have no controlling terminal."""
+    program = "import gracefulexitcmd as g; print(g.Cmd(['true'], foreground=True).run().reason)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, start_new_session=True
+    )
+    assert (ended.stdout, ended.stderr) == ("exit status 0\n", "")

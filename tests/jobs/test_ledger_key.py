@@ -102,3 +102,17 @@ def test_key_in_the_temporary_directory_is_the_last_resort(home: Path, ordinary:
     assert (Path(temporary) / f"step-runner-{os.getuid()}/ledger.key").read_bytes() == planted[0]
     home.chmod(0o755)
     assert planted[0] not in ledger_key.usable()
+
+
+def test_name_taken_in_the_temporary_directory_stops_no_job(home: Path, ordinary: None, temporary: str) -> None:
+    """Another user can take it first; then the key is not written down, and what lies there is not believed."""
+    home.chmod(0o777)
+    taken = Path(temporary) / f"step-runner-{os.getuid()}"
+    taken.mkdir()
+    taken.chmod(0o777)
+    (taken / "ledger.key").write_bytes(bytes(32))
+    (taken / "ledger.key").chmod(0o600)
+    keys = ledger_key.usable()
+    assert keys == ledger_key.usable()
+    assert [len(key) for key in keys] == [32]
+    assert bytes(32) not in keys

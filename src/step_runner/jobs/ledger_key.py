@@ -7,6 +7,7 @@ likes, and is the same user as root here.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 import sys
@@ -40,14 +41,22 @@ else:
         """Return the keys that seal this user's ledgers: new ones with the first, which is made where it is missing.
 
         There can be several: a login session has a directory that a service of the same user knows nothing of. Only
-        where there is no other place the key lies in the directory for temporary files. Raises OSError.
+        where there is no other place the key lies in the directory for temporary files. Another user can take its name
+        there: then this process has a key of its own, which no other one knows.
         """
         found: list[bytes] = []
         for directory in _places():
             with contextlib.suppress(OSError):
                 found.append(_key(directory, make=not found))
-        fallback = os.path.join(tempfile.gettempdir(), f"step-runner-{os.getuid()}")
-        return tuple(found) or (_key(fallback, make=True),)
+        if not found:
+            fallback = os.path.join(tempfile.gettempdir(), f"step-runner-{os.getuid()}")
+            with contextlib.suppress(OSError):
+                found.append(_key(fallback, make=True))
+        return tuple(found) or (_of_this_process(),)
+
+    @functools.cache
+    def _of_this_process() -> bytes:
+        return os.urandom(BYTES)
 
     def _places() -> Iterator[str]:
         """The directories in which a key may lie, best first."""

@@ -248,9 +248,10 @@ def _usable(name: str, value: object) -> Value:
 
 
 def _read_delegated(source: Source) -> dict[str, Value]:
+    content = _content(source)
     with source.at():
         try:
-            result = _decoded(_content(source))
+            result = _decoded(content)
         except OutputError as error:
             raise OutputError(f"the whole file must be one step result as JSON: {error}") from None
         outputs = result.get("outputs", {}) if isinstance(result, dict) else None

@@ -188,6 +188,15 @@ def test_a_pipe_in_its_place_is_not_waited_for(path: str) -> None:
     assert found(path) is None
 
 
+def test_ledger_larger_than_the_memory_is_read_in_part(path: str) -> None:
+    """Root in a container that shares the directory can make it as large as it likes."""
+    write(path, entry(GONE))
+    os.truncate(path, 1 << 43)
+    read = found(path)
+    assert read is not None
+    assert read.entry == entry(GONE)
+
+
 def test_it_is_abandoned_when_all_owners_are_gone(path: str, other: subprocess.Popen[bytes]) -> None:
     write(path, entry(GONE, identity(other.pid)))
     assert found(path) is None

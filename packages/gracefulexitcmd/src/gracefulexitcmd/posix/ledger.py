@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 COOKIE_FORM = re.compile(r"[0-9a-f]{16}")
 """What `Container` makes of 8 random bytes."""
 
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of a ledger that are read: some 200,000 commands. Others may have made it larger than the memory."""
+
 front: Identity | None = None
 """The process that watches this one and ends what it leaves behind; `guarded` sets it in the worker."""
 
@@ -233,4 +236,4 @@ def _is_own_file(descriptor: int) -> bool:
 
 def _content(descriptor: int) -> bytes:
     with open(descriptor, "rb", closefd=False) as file:
-        return file.read()
+        return file.read(MOST_BYTES)

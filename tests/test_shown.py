@@ -20,7 +20,7 @@ def test_message_keeps_only_the_breaks_of_indented_lines() -> None:
 def test_problem_of_a_file_is_one_message() -> None:
     problem = Problem(place=Place(file="a\n.yml", line=1, column=2), message='no field "\x1b[2J\nb.yml:1:1: forged"')
     assert (
-        str(FunctionFileError([problem, problem])).split("\n")
+        str(FunctionFileError([problem, problem])).split("\n  ")
         == ['a\\n.yml:1:2: no field "\\x1b[2J\\nb.yml:1:1: forged"'] * 2
     )
 

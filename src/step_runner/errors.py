@@ -40,7 +40,7 @@ class FunctionFileError(InputError):
     """A step file that cannot be used; `problems` holds at least one place and what is wrong there."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        super().__init__(shown.INDENTED.join(str(problem) for problem in problems))
         self.problems = tuple(problems)
 
 

@@ -9,6 +9,7 @@ import sys
 
 if sys.platform == "win32":
     import ctypes
+    import msvcrt
     from ctypes import POINTER, byref, c_void_p
     from ctypes.wintypes import BOOL, DWORD, HANDLE, LPCWSTR, LPWSTR
 
@@ -16,6 +17,10 @@ if sys.platform == "win32":
 
     TOKEN_QUERY = 8
     TOKEN_USER = 1
+    SE_FILE_OBJECT = 1
+    OWNER_SECURITY_INFORMATION = 1
+    ADMINISTRATORS = "S-1-5-32-544"
+    SYSTEM = "S-1-5-18"
     LARGEST_USER = 256
     """Bytes of TOKEN_USER with its SID, which has at most 68."""
 
@@ -31,6 +36,9 @@ if sys.platform == "win32":
         _advapi32, "GetTokenInformation", BOOL, HANDLE, ctypes.c_int, c_void_p, DWORD, POINTER(DWORD)
     )
     _sid_text = declared(_advapi32, "ConvertSidToStringSidW", BOOL, c_void_p, POINTER(LPWSTR))
+    _security_of = _advapi32.GetSecurityInfo
+    _security_of.restype = DWORD
+    _security_of.argtypes = (HANDLE, ctypes.c_int, DWORD, *[POINTER(c_void_p)] * 5)
     _descriptor_of = declared(
         _advapi32,
         "ConvertStringSecurityDescriptorToSecurityDescriptorW",
@@ -52,23 +60,42 @@ if sys.platform == "win32":
 
     def _user() -> str:
         """The SID of this process's user."""
-        token, text, size = HANDLE(), LPWSTR(), DWORD()
+        token, size = HANDLE(), DWORD()
         user = ctypes.create_string_buffer(LARGEST_USER)
         _open_token(_this_process(), TOKEN_QUERY, byref(token))
         try:
             _token_information(token, TOKEN_USER, user, LARGEST_USER, byref(size))
         finally:
             _close(token)
-        _sid_text(c_void_p.from_buffer(user), byref(text))
+        return _text(c_void_p.from_buffer(user))
+
+    def _text(sid: c_void_p) -> str:
+        text = LPWSTR()
+        _sid_text(sid, byref(text))
         try:
             return text.value or ""
         finally:
             _free(text)
 
+    def is_trusted(descriptor: int) -> bool:
+        """Whether an open file belongs to this user or to one who administers the machine."""
+        handle, owner, security = msvcrt.get_osfhandle(descriptor), c_void_p(), c_void_p()
+        rest = (byref(owner), None, None, None, byref(security))
+        if _security_of(handle, SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION, *rest):
+            return False
+        try:
+            return _text(owner) in (_user(), ADMINISTRATORS, SYSTEM)
+        finally:
+            _free(security)
+
 else:
 
     def _create(path: str) -> int:
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+
+    def is_trusted(descriptor: int) -> bool:
+        """Whether an open file belongs to this user or to root."""
+        return os.fstat(descriptor).st_uid in (os.getuid(), 0)
 
 
 def create(path: str, content: bytes) -> None:

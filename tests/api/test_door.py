@@ -120,6 +120,16 @@ def _relay_one(listener: socket.socket, connection: socket.socket) -> None:
         relay(file.fileno(), file.fileno(), connection)
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
+async def test_address_of_another_user_is_not_used(tmp_path: Path) -> None:
+    """Who put it there would get the calls, and the token for the server of that user is worth nothing."""
+    async with serving(path := tmp_path / "sock"):
+        os.chown(path, 65534, 65534)
+        for use in (channel, is_listening, lambda name: admitted(name).__enter__()):
+            with pytest.raises(StepRunnerError, match="belongs to another user"):
+                use(str(path))
+
+
 async def test_second_server_is_told_of_the_first(tmp_path: Path) -> None:
     async with serving(path := tmp_path / "sock"):
         assert await asyncio.to_thread(is_listening, str(path))

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,12 +145,17 @@ def test_full_queue_is_given_up(temporary: str, monkeypatch: pytest.MonkeyPatch)
             Client(path)
 
 
-@pytest.mark.parametrize("make", ["file", "directory", "nothing"])
-def test_without_a_server_the_client_says_how_to_start_one(temporary: str, make: str) -> None:
-    path = f"{temporary}/s.sock"
-    if make == "file":
-        open(path, "w").close()
-    elif make == "directory":
-        os.mkdir(path)
-    with pytest.raises(StepRunnerError, match=f"no server listens on {path}: start one with: step-runner serve"):
+def test_without_a_server_the_client_says_how_to_start_one(temporary: str) -> None:
+    path = f"{temporary}/a b.sock"
+    with pytest.raises(StepRunnerError, match=f"no server listens on {path}: start one with: .* --socket '{path}'$"):
         Client(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="elsewhere connect(2) alone tells")
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir], ids=["file", "directory"])
+def test_what_is_not_a_socket_is_told_as_such(temporary: str, make: Callable[[Path], None]) -> None:
+    """No server can be started there."""
+    path = Path(temporary) / "s.sock"
+    make(path)
+    with pytest.raises(StepRunnerError, match=f"connecting to {path}: it is not a socket: name another --socket"):
+        Client(str(path))

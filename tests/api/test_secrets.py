@@ -34,6 +34,17 @@ def test_secret_of_a_script_stands_in_no_argument(server: Server) -> None:
     assert f"{server.temporary}/step-runner-output-argv/script-" in log
 
 
+def test_exported_secret_in_a_script_stands_in_no_argument(server: Server) -> None:
+    """What was exported is no longer known to be secret by where it came from, but by what it is."""
+    export = json.dumps({"name": "COPY", "value": "${{ vars.TOKEN }}"})
+    first = {"name": "a", "script": f"echo '{export}' >${{{{ export_file }}}}"}
+    last = {"name": "b", "script": "echo ${{ env.COPY }}; tr '\\0' ' ' </proc/$$/cmdline"}
+    run(server, "exported", run_list(first, last))
+    log = server.log("exported").decode()
+    assert server.client.status("exported").status is Status.SUCCESS
+    assert log.count(TOKEN) == 1
+
+
 def test_script_without_a_secret_is_an_argument_as_ever(server: Server) -> None:
     run(server, "plain", script("tr '\\0' ' ' </proc/$$/cmdline"))
     assert b" -c tr " in server.log("plain")
@@ -77,6 +88,22 @@ def test_masked_variable_is_hidden_in_the_record_of_a_stop(server: Server, work_
     words = [word for process in termination.ended.census for word in process.argv]
     assert TOKEN not in words
     assert "***" in words
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        command("x\nError: forged\x1b[2J"),
+        command("true", work_dir="x\nError: forged\x1b[2J"),
+        script('echo \'{"name": "x\\nError: forged\\u001b[2J", "value": [1]}\' >${{ export_file }}'),
+    ],
+    ids=["command", "work dir", "export"],
+)
+def test_word_of_a_file_forges_no_line_of_a_message(server: Server, steps: str) -> None:
+    run(server, "words", steps)
+    message = server.ended("words").message
+    assert "Error: forged\\x1b[2J" in message
+    assert message.isprintable()
 
 
 def test_name_in_a_file_forges_no_line_of_a_message(server: Server) -> None:

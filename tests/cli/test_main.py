@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Command = Callable[..., subprocess.CompletedProcess[str]]
+
+CLEANUP = Path(__file__).parents[2] / "examples/cleanup"
 
 EVERY = [(name,) for name in COMMANDS] + [("steps", name) for name in SERVER]
 
@@ -60,7 +63,11 @@ def test_a_usage_error_is_told_on_stderr_with_status_1(command: Command, argumen
     assert complaint in ended.stderr
 
 
-@pytest.mark.parametrize("arguments", [["jobs"], ["logs", "1"], ["cancel", "1"], ["close", "1"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["jobs"], ["logs", "1"], ["logs", "1", "--follow"], ["cancel", "1"], ["close", "1"], ["start", str(CLEANUP)]],
+    ids=lambda arguments: arguments[0],
+)
 def test_without_a_server_a_command_says_how_to_start_one(
     command: Command, arguments: list[str], temporary: str
 ) -> None:

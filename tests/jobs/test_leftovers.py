@@ -154,6 +154,21 @@ def test_forged_ledger_ends_no_process_and_removes_nothing(temporary: str) -> No
     assert os.listdir(directory) == ["ledger"]
 
 
+@on_linux
+def test_directory_of_another_forges_no_line_of_the_server(temporary: str) -> None:
+    """Root in a container that shares TMPDIR can give one any name; without a seal it is removed after a new start."""
+    directory = f"{temporary}/step-runner-output-\x1b[2J\nforged"
+    os.mkdir(directory, 0o700)
+    entry = Entry("old", "a boot of the past 4026531836", "0123456789abcdef", 1, 0.0, None, ((4_194_300, 1),))
+    Ledger(f"{directory}/ledger", entry, b"another key").close()
+    serve = ("serve", "--verbose", "--socket", f"{temporary}/t.sock")
+    with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:
+        assert server.stderr is not None
+        *_, removed = _lines(server.stderr, "removed what job", 1)
+        server.terminate()
+    assert removed.endswith("step-runner-output-\\x1b[2J\\nforged\n")
+
+
 async def test_what_was_being_removed_by_a_step_runner_that_was_killed_is_removed_by_the_next(temporary: str) -> None:
     """Its ledger may have gone first, so its name alone tells that nobody needs it."""
     for finish in (leftovers.Leftovers(print, print).finish, leftovers.remove_own):

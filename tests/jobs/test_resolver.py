@@ -14,6 +14,7 @@ from tests.support.absent import absent
 from tests.support.images import HERE, archive, member, push
 from tests.support.steps import run_list
 
+from step_runner.fetch.cache_root import default_root
 from step_runner.fetch.credentials import Credentials
 from step_runner.model import ErrorKind, RunRequest, Status
 
@@ -79,6 +80,21 @@ async def test_function_of_a_git_repository_is_fetched_and_run(
     log = await run(manager, greet_by_git(git_repository))
     assert log == b"Running step name=greet\nhello from git\n"
     assert manager.status("1").status is Status.SUCCESS
+
+
+async def test_cached_function_without_its_files_names_the_directory_to_remove(
+    manager: JobManager, git_repository: str, temporary: str
+) -> None:
+    """Once that is removed, the function is fetched again."""
+    await run(manager, greet_by_git(git_repository))
+    (copy,) = (default_root() / "entries").glob("git-commit@*")
+    (copy / "func.yml").unlink()
+    await manager.close("1")
+    await run(manager, greet_by_git(git_repository))
+    assert f"remove the copy in the function cache, {copy}, and it is fetched again" in manager.status("1").message
+    shutil.rmtree(copy)
+    await manager.close("1")
+    assert await run(manager, greet_by_git(git_repository)) == b"Running step name=greet\nhello from git\n"
 
 
 @pytest.mark.parametrize("form", ["short", "long"])

@@ -62,6 +62,13 @@ async def test_wrong_line_of_the_export_file(workshop: Workshop, content: str, m
     assert (await workshop.error(writing(content, to="export_file"))).startswith(IN_EXPORT + message)
 
 
+async def test_line_is_not_shown_where_an_output_is_sensitive(workshop: Workshop) -> None:
+    """What cannot be read may be its value."""
+    spec = {"outputs": {"k": {"type": "string", "sensitive": True}}}
+    text = writing('{"name":"k","value":"hunter2', spec=spec)
+    assert "hunter2" not in await workshop.error(text, debug=True)
+
+
 async def test_line_is_shown_when_debugging(workshop: Workshop) -> None:
     text = writing('{"name":"k"}')
     assert await workshop.error(text) == f'{IN_OUTPUT}"value" field is missing'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ class Client:
 
 
 def _no_server(path: str) -> str:
-    return f"no server listens on {path}: start one with: step-runner serve --socket {path}"
+    return f"no server listens on {path}: start one with: step-runner serve --socket {shlex.quote(path)}"
 
 
 if sys.platform == "win32":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import shlex
 import socket
 import stat
 from typing import TYPE_CHECKING
@@ -102,4 +103,5 @@ def _read(source: int, most: int) -> bytes:
 
 def _failed(path: str, error: OSError) -> StepRunnerError:
     reason = (error.strerror or str(error)).lower()
-    return StepRunnerError(f"dialing: {path}: {reason}: start a server with: step-runner serve --socket {path}")
+    advice = f"start a server with: step-runner serve --socket {shlex.quote(path)}"
+    return StepRunnerError(f"dialing: {path}: {reason}: {advice}")

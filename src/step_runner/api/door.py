@@ -50,9 +50,16 @@ class Address(NamedTuple):
 
 
 def read_address(path: str) -> Address | None:
-    """The address in a file; None where there is no file, or another one."""
+    """The address in a file; None where there is no file, or another one.
+
+    Raises StepRunnerError for a file of another user, whose server would get what is meant for ours.
+    """
     try:
         with open(path, encoding="ascii") as file:
+            if not private_file.is_trusted(file.fileno()):
+                raise StepRunnerError(
+                    f"{path} belongs to another user, and gets nothing from you: name another --socket"
+                )
             host, port, token = file.read(LONGEST_FILE).replace(":", " ").split()
         return Address(int(port), token) if host == HOST else None
     except (OSError, ValueError):
@@ -188,7 +195,7 @@ class WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
 
 
 def channel(path: str) -> grpc.Channel:
-    """A channel to the server whose address stands in a file."""
+    """A channel to the server whose address stands in a file. Raises StepRunnerError for one of another user."""
     address = read_address(path)
     if address is None:  # calls say that nobody listens
         return grpc.insecure_channel(f"{HOST}:0")

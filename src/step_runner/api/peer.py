@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -46,7 +47,7 @@ def checked(path: str, owner: int | None = None) -> Iterator[str]:
             descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
             held.callback(os.close, descriptor)
             if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                raise ConnectionRefusedError
+                raise OSError(errno.ENOTSOCK, "it is not a socket: name another --socket")
             same = f"/proc/self/fd/{descriptor}"
             place = same if os.path.exists(same) else path
         with socket.socket(socket.AF_UNIX) as connection:

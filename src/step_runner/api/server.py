@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import grpc
 
 from gracefulexitcmd import OrphanReaper
+from step_runner import shown
 from step_runner.api.service import Service, add_service
 from step_runner.errors import StepRunnerError
 from step_runner.jobs.manager import JobManager
@@ -183,9 +184,9 @@ def _stop_when_gone(descriptor: int, stopping: asyncio.Event) -> None:
 
 
 def _say(line: str) -> None:
-    """Write to stderr, if anybody still reads it."""
+    """Write one line to stderr, if anybody still reads it; it can name files that others have made."""
     with contextlib.suppress(OSError):
-        os.write(STDERR, f"{line}\n".encode(errors="surrogateescape"))
+        os.write(STDERR, f"{shown.name(line)}\n".encode())
 
 
 def _keep_quiet(_line: str) -> None:

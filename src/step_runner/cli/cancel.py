@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from step_runner import shown
 from step_runner.cli import options
 
 if TYPE_CHECKING:
@@ -69,5 +70,5 @@ def _stopping(job: JobStatus) -> str:
     asked = f'asked job "{job.id}" to stop'
     if job.kill_time is None:
         return asked
-    who = f'step "{job.step}"' if job.step else "what steps have left behind"
+    who = f'step "{shown.name(job.step)}"' if job.step else "what steps have left behind"
     return f"{asked}: {who} has {max(0.0, job.kill_time - time.time()):.1f} s to finish"

@@ -6,6 +6,7 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
+from step_runner import shown
 from step_runner.model import Status
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ def ending(job: JobStatus) -> Iterator[str]:
     yield f'job "{job.id}" has ended: {job.status.name.lower()}'
     if job.termination is None:
         if job.message:
-            yield job.message
+            yield shown.message(job.message)
         return
     ended = job.termination.ended
-    yield f'step "{job.termination.step}": {_signals(ended)}'
+    yield f'step "{shown.name(job.termination.step)}": {_signals(ended)}'
     if ended.hurried is not None:
-        yield f"killed at once: {ended.hurried}"
+        yield f"killed at once: {shown.name(ended.hurried)}"
     yield from _force(ended)
 
 

@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(f"Error: {shown.lines(error.format_message())}\nTry '{path} --help'", err=True)
         return 1
     except (click.ClickException, StepRunnerError) as error:
-        click.echo(f"Error: {shown.lines(str(error))}", err=True)
+        click.echo(f"Error: {shown.message(str(error))}", err=True)
         return getattr(error, "exit_status", 1)
     except click.Abort:
         return 128 + signal.SIGINT

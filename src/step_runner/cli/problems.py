@@ -55,7 +55,7 @@ def refuse_inputs(step: Step, spec: Spec) -> None:
     another type than the declared one. One in a step file is only warned of.
     """
     if wrong := [*_unknown(step, spec), *_missing(step, spec), *_mistyped(step, spec)]:
-        raise InputError("\n".join(map(shown.message, wrong)))
+        raise InputError(shown.INDENTED.join(map(shown.message, wrong)))
     for name, value in step.inputs.items():
         if name not in step.typed and (sentence := _mismatch(name, value, spec.inputs)):
             click.echo(f"warning: {shown.message(sentence)}", err=True)

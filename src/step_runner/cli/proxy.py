@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ if sys.platform == "win32":
                 relay(STDIN, STDOUT, connection)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            advice = f"start a server with: step-runner serve --socket {path}"
+            advice = f"start a server with: step-runner serve --socket {shlex.quote(path)}"
             raise StepRunnerError(f"dialing: {path}: {reason}: {advice}") from error
 
 else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from step_runner import shown
 from step_runner.cli import options
 from step_runner.cli.source import names_function
 from step_runner.errors import InputError
@@ -108,7 +109,7 @@ def _follow(client: Console, job_id: str, path: str) -> int:
     if not job.finished:  # nobody reads the log any more
         _tell_it_goes_on(job_id, path)
     elif job.status is not Status.SUCCESS:
-        click.echo(f"Error: {job.message}", err=True)
+        click.echo(f"Error: {shown.message(job.message)}", err=True)
     return exit_status(job)
 
 

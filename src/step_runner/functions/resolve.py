@@ -30,7 +30,12 @@ def resolve(reference: Local | Fetched, base: str, fetch: Callable[[Fetched], st
     if isinstance(reference, Local):
         return resolve_local(reference, base)
     root = fetch(reference).replace("\\", "/")
-    return _load(posixpath.join(root, reference.directory), reference.file, _shown_reference(reference))
+    try:
+        return _load(posixpath.join(root, reference.directory), reference.file, _shown_reference(reference))
+    except FetchError as error:
+        # Nothing notices that somebody, or a cleaner of old files, has removed files from the cache.
+        advice = f"if it should be there, remove the copy in the function cache, {root}, and it is fetched again"
+        raise FetchError(f"{error}; {advice}") from None
 
 
 def resolve_local(reference: Local, base: str) -> Function:

@@ -168,7 +168,7 @@ class Job(Generic[Log]):
     def _finish(self, error: Exception | None) -> None:
         """The final status first, then the end of the log: who has followed it to its end asks for the status."""
         ended = state.ended(self.status, error, time.time())
-        self.status = msgspec.structs.replace(ended, message=shown.lines(self._masks.hidden(ended.message)))
+        self.status = msgspec.structs.replace(ended, message=shown.message(self._masks.hidden(ended.message)))
         if self._timer is not None:
             self._timer.cancel()
         self._proc.cancel(Cause.EXITED)

@@ -34,6 +34,10 @@ class Masks:
             text = text.replace(secret, MASK)
         return text
 
+    def found_in(self, text: str) -> bool:
+        """Return whether a secret stands in a text."""
+        return any(secret in text for secret in self._texts)
+
     def _add(self, secrets: Iterable[str]) -> None:
         """A secret of several lines can be shown line by line."""
         found = {part for secret in secrets for part in (secret, *secret.splitlines()) if len(part) >= SHORTEST}

@@ -245,8 +245,11 @@ def _with_own_env(
 
 def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str, ...], str]:
     if function is SCRIPT:
-        text = context.inputs["script"]
-        command = script.command(str(reveal(text)), context.job.scratch, secret=is_secret(text))
+        given = context.inputs["script"]
+        text = str(reveal(given))
+        # A step can have exported a secret, or the request have one among its variables of the environment.
+        secret = is_secret(given) or context.job.masks.found_in(text)
+        command = script.command(text, context.job.scratch, secret=secret)
         if sys.platform == "win32":  # which comes with no shell for all
             context.job.notice(script.told(command[0]))
         return command, context.job.work_dir
@@ -266,7 +269,9 @@ def _expand_input(body: Exec, context: StepsContext) -> bytes | None:
 
 
 async def _read_outputs(function: Function, context: StepsContext) -> Outputs:
-    source = _source("output file", context.files.output, context)
+    declared = {} if function.spec.outputs == "delegate" else function.spec.outputs
+    is_sensitive = any(parameter.sensitive for parameter in declared.values())
+    source = _source("output file", context.files.output, context, show_lines=not is_sensitive)
     if function is SCRIPT:
         return await _beside(source, read_any_outputs)
     return _marked(await _beside(source, partial(read_outputs, spec=function.spec)), function.spec)
@@ -277,7 +282,7 @@ async def _read_exports(context: StepsContext, argv: tuple[str, ...]) -> dict[st
     source = _source("export file", context.files.export, context)
     exports = await _beside(source, partial(read_exports, env=merged(job.env, job.exports)))
     if not exports and source.lost and any(source.path in word for word in argv):
-        job.sink.notice(f"Warning: nothing was exported{source.lost}")
+        job.notice(f"Warning: nothing was exported{source.lost}")
     return exports
 
 
@@ -291,9 +296,9 @@ async def _beside(source: Source, read: Callable[[Source], T]) -> T:
         return read(source)
 
 
-def _source(what: str, path: str, context: StepsContext) -> Source:
+def _source(what: str, path: str, context: StepsContext, *, show_lines: bool = True) -> Source:
     of_step = f' of step "{context.path[-1]}"' if context.path else ""
-    return Source(path, f"{what}{of_step}", context.job.debug)
+    return Source(path, f"{what}{of_step}", show_lines and context.job.debug)
 
 
 def _sequence_outputs(spec: Spec, body: Sequence, context: StepsContext) -> Outputs:

@@ -61,6 +61,32 @@ print(json.dumps([*empty, first.surely_empty()]))
     assert facts(program) == [False, True, True]
 
 
+def test_children_are_listed_once_when_all_are_known() -> None:
+    """A list takes long beside many jobs; only an unknown child makes a second one necessary."""
+    program = """
+listed = []
+read = linux.children_text
+orphans.linux.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
+container, other = Container(), Container()
+leave(other, "setsid sleep 1000 &")
+assert len(other.members()) == 1
+counts = []
+for unknown in (), ("sleep", "1000"):
+    child = subprocess.Popen(unknown) if unknown else None
+    listed.clear()
+    assert container.members() == []
+    counts.append(len(listed))
+    if child is not None:
+        child.kill()
+        child.wait()
+Roundup(other, 5).run()
+print(json.dumps(counts))
+"""
+    once, twice = facts(program)
+    assert once == 1
+    assert twice > 1
+
+
 def test_orphans_are_reaped_although_another_child_has_ended() -> None:
     """The kernel names the child first that this program has started and not waited for; that one stays."""
     program = """

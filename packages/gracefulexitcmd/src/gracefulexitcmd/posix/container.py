@@ -154,7 +154,7 @@ class Container:
         gone = left - belonging.still_left(left, processes)
         self._left -= gone
         _orphans.group_empty(gone)
-        found = self._found_in(processes, has_cookie) or list(self._fleeting())
+        found = self._found_in(processes, has_cookie) or list(self._fleeting(again=not _orphans.all_noted))
         unseen = hidden(self._inside() - {process.pid for process in found}, self._since)
         self._known.update((process.identity, "cgroup") for process in unseen)
         return found + unseen
@@ -212,12 +212,14 @@ class Container:
             if self._cgroup is not None:
                 self._cgroup.remove()
 
-    def _fleeting(self) -> Iterator[linux.Process]:
+    def _fleeting(self, *, again: bool = True) -> Iterator[linux.Process]:
         """Those that would be gone when all others have been looked at, because they fork and exit all the time.
 
-        Each is given as soon as it is seen, of the orphans the youngest first. Raises OSError.
+        Each is given as soon as it is seen, of the orphans the youngest first; with `again` the orphans are listed
+        once more, which takes long beside many jobs. Where a list has only known children, none forks and exits: one
+        of its ancestors would be on it. Raises OSError.
         """
-        new = _orphans.unlisted(self) if subreaper.active else iter(())
+        new = _orphans.unlisted(self) if again and subreaper.active else iter(())
         for process in chain(filter(None, map(linux.process, self._inside())), new):
             if process.alive:
                 self._known[process.identity] = "cookie"

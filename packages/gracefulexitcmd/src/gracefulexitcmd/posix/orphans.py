@@ -64,6 +64,12 @@ class Orphans:
         self._starting: set[object] = set()
         self._blocked = 0
         self._listed = b""
+        self._all_noted = False
+
+    @property
+    def all_noted(self) -> bool:
+        """Whether the last `adopt` saw no child but leaders and orphans that it knew."""
+        return self._all_noted
 
     @property
     def leaders(self) -> Mapping[int, Owner]:
@@ -152,6 +158,7 @@ class Orphans:
             for _ in range(linux.MOST_LOOKS):  # some fork and exit faster than they can be reaped
                 self._maybe_commands.clear()
                 new, starting = self._new()
+                self._all_noted = not new
                 if not sum([self._adopt(pid, starting=starting) for pid in new]):
                     return
 

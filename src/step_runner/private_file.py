@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sys
 
 if sys.platform == "win32":
@@ -109,7 +108,7 @@ def replace(path: str, content: bytes) -> None:
 
     Raises OSError, also where a directory has the name.
     """
-    made = os.path.join(os.path.dirname(path), f".step-runner-{secrets.token_hex(16)}")
+    made = os.path.join(os.path.dirname(path), f".step-runner-{os.urandom(16).hex()}")
     try:
         create(made, content)
         os.replace(made, path)

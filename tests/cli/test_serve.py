@@ -227,3 +227,25 @@ def test_directory_that_is_not_private_is_no_place_for_the_socket(
     else:
         monkeypatch.setenv("XDG_RUNTIME_DIR", os.path.relpath(session))
     assert options.default_sockets() == [f"{temporary}/step-runner.sock"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_idle_server_holds_no_openssl(temporary: str) -> None:
+    """It is megabytes, which only jobs that fetch something need."""
+    server = serve("--socket", f"{temporary}/s.sock")
+    with server:
+        ready_line(server)
+        front = psutil.Process(server.pid)
+        libraries = {each.path for process in (front, *front.children()) for each in process.memory_maps()}
+        server.terminate()
+    assert any("cygrpc" in path for path in libraries)
+    assert [path for path in libraries if "libssl" in path or "libcrypto" in path] == []
+
+
+def test_ssl_works_although_asyncio_was_imported_without_it() -> None:
+    """Functions are fetched over TLS in the same process."""
+    program = (
+        "from step_runner.cli.guard import _import_asyncio; _import_asyncio(); import asyncio, sys; "
+        "assert 'ssl' not in sys.modules; import ssl, urllib3.contrib; ssl.create_default_context()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import socket
 import stat
 from typing import TYPE_CHECKING
@@ -39,7 +38,7 @@ def placed(path: str, bind: Callable[[str], None]) -> Iterator[None]:
     """
     make_free(path)
     directory = os.path.dirname(path)
-    made = os.path.join(directory, secrets.token_hex(8)[: LONGEST_PATH - len(os.fsencode(directory)) - 1])
+    made = os.path.join(directory, os.urandom(8).hex()[: LONGEST_PATH - len(os.fsencode(directory)) - 1])
     bind(made)
     own = os.lstat(made).st_ino
     _move(made, path)

@@ -6,7 +6,7 @@ import errno
 import signal
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -14,6 +14,7 @@ from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from gracefulexitcmd import Exit
 
@@ -41,6 +42,7 @@ def guarded(
     It comes before anything heavy is imported, because this process only watches. On Windows there is one process:
     when that dies, the system ends the jobs that it holds.
     """
+    work = partial(_work, work)
     if sys.platform == "win32":
         return work(None)
     from gracefulexitcmd import supervise
@@ -56,6 +58,25 @@ def guarded(
         if limit is None:
             raise
         raise StepRunnerError(f"the step runner cannot work: {limit}") from error
+
+
+def _work(work: Callable[[int | None], int], front_is_gone: int | None) -> int:
+    _import_asyncio()
+    return work(front_is_gone)
+
+
+def _import_asyncio() -> None:
+    """Import asyncio without ssl, which it can do without, and which takes OpenSSL with it: milliseconds, megabytes.
+
+    Whoever imports ssl later gets it. No stream of asyncio here is encrypted: gRPC and urllib3 do that by themselves.
+    """
+    if "ssl" in sys.modules:
+        return
+    sys.modules["ssl"] = cast("ModuleType", None)  # makes the import an ImportError
+    try:
+        import asyncio  # noqa: F401
+    finally:
+        del sys.modules["ssl"]
 
 
 def _limit(error: OSError | RuntimeError) -> str | None:

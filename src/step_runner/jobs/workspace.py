@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
 from typing import TYPE_CHECKING
@@ -103,6 +102,8 @@ def encoded(name: str) -> str:
     safe = quote(name, safe="").replace(".", "%2E") if name.strip(".") == "" else quote(name, safe="")
     if len(safe) <= LONGEST_NAME:
         return safe
+    import hashlib  # OpenSSL is megabytes, and such names are rare
+
     return f"{safe[:LONGEST_NAME]}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 

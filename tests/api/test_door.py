@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from step_runner.api.door import Door, admitted, channel, is_listening, read_address
+from step_runner.api.door import Door, admitted, awaited, channel, is_listening, read_address
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.api.pb.step_pb2_grpc import StepRunnerStub, add_StepRunnerServicer_to_server
-from step_runner.api.relay import relay
+from step_runner.api.relay import ReadAhead, relay
 from step_runner.api.service import Service
 from step_runner.errors import StepRunnerError
 from step_runner.jobs.manager import JobManager
@@ -117,7 +117,7 @@ def _port(connection: socket.socket) -> Iterator[int]:
 def _relay_one(listener: socket.socket, connection: socket.socket) -> None:
     client, _ = listener.accept()
     with client, client.makefile("rwb", buffering=0) as file:
-        relay(file.fileno(), file.fileno(), connection)
+        relay(ReadAhead(file.fileno()), file.fileno(), connection)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
@@ -164,3 +164,37 @@ async def test_another_file_is_left_alone(tmp_path: Path) -> None:
         async with serving(path):
             pass
     assert path.read_text() == "precious"
+
+
+async def test_server_is_awaited(tmp_path: Path) -> None:
+    """A file that names a server which has ended is none, either."""
+    path = tmp_path / "sock"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        path.write_text(f"127.0.0.1:{listener.getsockname()[1]} token\n")
+    waiting = asyncio.create_task(asyncio.to_thread(_reach, str(path), threading.Event()))
+    async with serving(path):
+        assert await waiting
+
+
+def _reach(path: str, given_up: threading.Event) -> bool:
+    with awaited(path, given_up) as connection:
+        return connection.fileno() >= 0
+
+
+def test_end_of_source_ends_waiting_for_a_server(tmp_path: Path) -> None:
+    """What was read before changes nothing."""
+    source, end = os.pipe()
+    os.write(end, b"x" * 100)
+    os.close(end)
+    ahead = ReadAhead(source)
+    with pytest.raises(FileNotFoundError), awaited(str(tmp_path / "sock"), ahead.ended):
+        pass
+    assert list(ahead) == [b"x" * 100]
+    os.close(source)
+
+
+def test_file_that_is_no_address_is_not_awaited(tmp_path: Path) -> None:
+    """It stays as it is, so there is nothing to wait for."""
+    (tmp_path / "sock").write_text("precious")
+    with pytest.raises(OSError, match="it is not an address"), awaited(str(tmp_path / "sock"), threading.Event()):
+        pass

@@ -263,6 +263,23 @@ def test_proxy_passes_calls_on(server: Server) -> None:
         assert proxy.wait(30) == 0
 
 
+def test_end_of_stdin_ends_waiting_of_proxy(tmp_path: Path) -> None:
+    """Proves Windows: the proxy waits for a server until its stdin ends."""
+    socket_path = tmp_path / "sock"
+    with subprocess.Popen(
+        [sys.executable, LAUNCH, "step_runner", "proxy", "--socket", str(socket_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as proxy:
+        with pytest.raises(subprocess.TimeoutExpired):
+            proxy.wait(3)
+        output, errors = proxy.communicate(timeout=60)
+    assert (proxy.returncode, output) == (1, "")
+    assert errors.startswith(f"Error: dialing: {socket_path}: no such file or directory: start a server with: ")
+
+
 @contextlib.contextmanager
 def _port_of(stdin: IO[bytes], stdout: IO[bytes]) -> Iterator[str]:
     """A port where one connection reaches a program's stdin and stdout."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hmac
 import os
 import secrets
@@ -21,6 +22,7 @@ from step_runner import private_file
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 HOST = "127.0.0.1"
@@ -35,6 +37,9 @@ LONGEST_FILE = 256
 
 TRY = 1.0
 """Seconds for a connection to this machine itself."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.2
+"""Seconds between two attempts to reach a server that is awaited."""
 
 
 class Address(NamedTuple):
@@ -55,15 +60,20 @@ def read_address(path: str) -> Address | None:
     Raises StepRunnerError for a file of another user, whose server would get what is meant for ours.
     """
     try:
-        with open(path, encoding="ascii") as file:
-            if not private_file.is_trusted(file.fileno()):
-                raise StepRunnerError(
-                    f"{path} belongs to another user, and gets nothing from you: name another --socket"
-                )
-            host, port, token = file.read(LONGEST_FILE).replace(":", " ").split()
-        return Address(int(port), token) if host == HOST else None
+        return _read(path)
     except (OSError, ValueError):
         return None
+
+
+def _read(path: str) -> Address:
+    """The address in a file. Raises ValueError where another text stands there, OSError, and as `read_address` does."""
+    with open(path, encoding="ascii") as file:
+        if not private_file.is_trusted(file.fileno()):
+            raise StepRunnerError(f"{path} belongs to another user, and gets nothing from you: name another --socket")
+        host, port, token = file.read(LONGEST_FILE).replace(":", " ").split()
+    if host != HOST:
+        raise ValueError(f"{host} is not this machine")
+    return Address(int(port), token)
 
 
 def connect(address: Address) -> socket.socket:
@@ -203,11 +213,30 @@ def channel(path: str) -> grpc.Channel:
 
 
 @contextlib.contextmanager
+def awaited(path: str, given_up: threading.Event) -> Iterator[socket.socket]:
+    """The same as `admitted` once there is a server; raises its OSError when that is given up."""
+    with contextlib.ExitStack() as admission:
+        yield _await(path, given_up, admission)
+
+
+def _await(path: str, given_up: threading.Event, admission: contextlib.ExitStack) -> socket.socket:
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return admission.enter_context(admitted(path))
+        except (FileNotFoundError, ConnectionRefusedError, TimeoutError):
+            if given_up.wait(pause):
+                raise
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+@contextlib.contextmanager
 def admitted(path: str) -> Iterator[socket.socket]:
     """A connection whose calls need no token while the block runs. Raises OSError where there is none to be had."""
-    address = read_address(path)
-    if address is None:
-        raise FileNotFoundError(2, "no such file or directory", path)
+    try:
+        address = _read(path)
+    except ValueError:
+        raise OSError(errno.EINVAL, "it is not an address", path) from None
     with connect(address) as connection, grpc.insecure_channel(f"{HOST}:{address.port}", DIRECTLY) as own:
         port = connection.getsockname()[1]
         admission = own.unary_stream(ADMIT)(b"%d" % port, metadata=address.metadata)

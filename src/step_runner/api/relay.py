@@ -4,17 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import socket
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MOST_AT_ONCE = 256 * 1024
 """Bytes that are read at once."""
+
+MOST_AHEAD = 16
+"""Chunks that are read before somebody takes them."""
 
 LAST_WORDS = 1.0
 """Seconds that the server has to end the connection after the other side has ended its own."""
 
 
-def relay(source: int, sink: int, connection: socket.socket) -> None:
+class ReadAhead:
+    """What comes from a descriptor, read by a thread of its own from the start; `ended` is set at its end."""
+
+    def __init__(self, source: int) -> None:
+        self.ended = threading.Event()
+        self._chunks: queue.Queue[bytes] = queue.Queue(MOST_AHEAD)
+        threading.Thread(target=self._read, args=(source,), daemon=True).start()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._chunks.get, b"")
+
+    def _read(self, source: int) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := os.read(source, MOST_AT_ONCE):
+                self._chunks.put(chunk)
+        self.ended.set()
+        self._chunks.put(b"")
+
+
+def relay(source: ReadAhead, sink: int, connection: socket.socket) -> None:
     """Pass bytes from `source` to the connection and from the connection to `sink` until either has ended.
 
     What was read before an end is still delivered. When `source` has ended the server is told so, and has LAST_WORDS
@@ -27,9 +54,9 @@ def relay(source: int, sink: int, connection: socket.socket) -> None:
     back.join()
 
 
-def _send(source: int, connection: socket.socket, back: threading.Thread) -> None:
+def _send(source: ReadAhead, connection: socket.socket, back: threading.Thread) -> None:
     with contextlib.suppress(OSError):
-        while chunk := os.read(source, MOST_AT_ONCE):
+        for chunk in source:
             connection.sendall(chunk)
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_WR)

@@ -43,14 +43,15 @@ def command(path: str | None, owner: int | None, directory: str | None) -> None:
 if sys.platform == "win32":
 
     def _proxy(paths: Sequence[str], _owner: int | None) -> None:
-        from step_runner.api.door import admitted
-        from step_runner.api.relay import relay
+        from step_runner.api.door import awaited
+        from step_runner.api.relay import ReadAhead, relay
         from step_runner.errors import StepRunnerError
 
         path = paths[0]
+        source = ReadAhead(STDIN)
         try:
-            with admitted(path) as connection:
-                relay(STDIN, STDOUT, connection)
+            with awaited(path, source.ended) as connection:
+                relay(source, STDOUT, connection)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             advice = f"start a server with: step-runner serve --socket {shlex.quote(path)}"

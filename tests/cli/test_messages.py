@@ -169,7 +169,7 @@ def test_a_mistake_in_a_step_file(directory: Path, steps: str, lines: str) -> No
         pytest.param(
             ["hello", "--inputs", "nam=x"],
             'Error: "hello" takes no input "nam"; did you mean "name"?\n'
-            '"hello" requires an input "name", a string; add --inputs name=VALUE\n',
+            '  "hello" requires an input "name", a string; add --inputs name=VALUE\n',
             id="misspelt input",
         ),
         pytest.param(

@@ -115,6 +115,8 @@ def test_a_function_in_a_git_repository(run: Run, tmp_path: Path) -> None:
         identity = ("-c", "user.name=x", "-c", "user.email=x@x")
         subprocess.run(["git", *identity, *arguments], check=True, cwd=tmp_path)
     source = ("--git-url", tmp_path.as_uri(), "--git-rev", "main")
+    limited = run(*source, "--git-dir", "greet", "--inputs", "name=Ada", "--fetch-limit", "20")
+    assert "it has more than 20 bytes: set STEP_RUNNER_FETCH_LIMIT to more" in limited.stderr
     assert run(*source, "--git-dir", "greet", "--inputs", "name=Ada").stdout == "Ada 1 \n"
 
     wrong = run(*source, "--git-dir", "greet", "--inputs", "name=1.10", "--inputs", "count=x")

@@ -48,6 +48,7 @@ Examples:
 
 @click.command("ci", epilog=EPILOG)
 @options.graceful_exit_delay
+@options.fetch_limit
 @records.options
 def command(
     graceful_exit_delay: float, write_results: bool | None, results_file: str | None, results_format: str

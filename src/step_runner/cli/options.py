@@ -14,6 +14,7 @@ from step_runner.errors import StepRunnerError
 GRACE_VARIABLE = "STEP_RUNNER_GRACEFUL_EXIT_DELAY"
 SOCKET_VARIABLE = "STEP_RUNNER_SOCKET"
 OWNER_VARIABLE = "STEP_RUNNER_SOCKET_OWNER"
+LIMIT_VARIABLE = "STEP_RUNNER_FETCH_LIMIT"
 
 SOCKET_NAME = "step-runner.sock"
 DEFAULT_PLACE = f"{SOCKET_NAME} in XDG_RUNTIME_DIR, else in the directory for temporary files"
@@ -74,6 +75,38 @@ job_variables = click.option(
     help="Job variables, for ${{ vars.K }}. A name alone has the environment's value.",
 )
 timeout = click.option("--timeout", type=Duration(), metavar="TIME", help="Stop the job after this time.")
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes as people write it, such as 20G."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from step_runner.fetch.budget import size
+
+        try:
+            return size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _limit_fetches(_context: click.Context, _option: click.Parameter, size: int | None) -> None:
+    """Put the limit where all fetches find it, in whatever process and thread they run."""
+    if size is not None:
+        os.environ[LIMIT_VARIABLE] = str(size)
+
+
+fetch_limit = click.option(
+    "--fetch-limit",
+    type=Size(),
+    envvar=LIMIT_VARIABLE,
+    show_envvar=True,
+    expose_value=False,
+    callback=_limit_fetches,
+    metavar="SIZE",
+    help="The most that one fetch may bring, such as 20G (default: 8G).",
+)
 
 
 class User(click.ParamType[int]):

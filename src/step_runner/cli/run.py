@@ -35,6 +35,7 @@ Examples:
 @click.option("--text-proto-step-file", metavar="FILE", help="Run the definition in this file, in protobuf text form.")
 @options.graceful_exit_delay
 @options.timeout
+@options.fetch_limit
 @click.option("--no-tty", is_flag=True, help="Give steps pipes also on a terminal, and draw no line about them.")
 @click.option("--report", metavar="FILE", help="Write what every step did, and how it was ended, as JSON.")
 @records.options

@@ -29,6 +29,7 @@ Examples:
 )
 @click.option("--socket", "path", metavar="PATH", help="The socket to serve on (default: step-runner.sock in DIR).")
 @options.graceful_exit_delay
+@options.fetch_limit
 @click.option("--verbose", is_flag=True, help="Say on stderr what the server does, and not only errors.")
 @click.argument("arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 def command(path: str | None, graceful_exit_delay: float, verbose: bool, arguments: tuple[str, ...]) -> int:

@@ -18,6 +18,9 @@ _UNITS = "KMGT"
 _LIMIT = re.compile(rf"(\d{{1,15}})([{_UNITS}]?)(?:i?B)?", re.IGNORECASE)
 
 
+ADVICE = "is not a valid size: write bytes, or a number with K, M, G or T, such as 20G"
+
+
 class BudgetError(Exception):
     """A fetch that would bring more than it may, and what to do."""
 
@@ -45,13 +48,19 @@ class Budget:
             raise BudgetError(f"it has more than {MOST_ENTRIES} files and directories: split it")
 
 
-def _limit(text: str) -> int:
-    if not text:
-        return DEFAULT_LIMIT
+def size(text: str) -> int:
+    """Return the bytes that a text such as 20G means. Raise ValueError where it means none."""
     found = _LIMIT.fullmatch(text)
     if found is None:
-        raise BudgetError(f"{VARIABLE} is not a valid size: write bytes, or a number with K, M, G or T, such as 20G")
+        raise ValueError(f'"{text}" {ADVICE}')
     return int(found[1]) << 10 * (_UNITS.index(found[2].upper()) + 1 if found[2] else 0)
+
+
+def _limit(text: str) -> int:
+    try:
+        return size(text) if text else DEFAULT_LIMIT
+    except ValueError:
+        raise BudgetError(f"{VARIABLE} {ADVICE}") from None
 
 
 def _shown(size: int) -> str:

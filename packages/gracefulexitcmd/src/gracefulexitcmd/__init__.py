@@ -2,8 +2,8 @@
 
     from gracefulexitcmd import Cmd, contain
 
-    exit = Cmd(["make", "deploy"], grace=10, timeout=600).run()
-    print(exit.cause, exit.status, exit.forced)
+    ended = Cmd(["make", "deploy"], grace=10, timeout=600).run()
+    print(ended.cause, ended.status, ended.forced)
 
     with contain(grace=10) as container:
         Cmd(["start-service"], container=container).run()

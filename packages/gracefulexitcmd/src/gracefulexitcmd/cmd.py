@@ -165,8 +165,8 @@ class BaseCmd(Stoppable[Out]):
     that: on Linux this process becomes a subreaper for it, and stays one, as `contain()` says.
 
     Every method may be called from any thread. In the main thread the program's own signal handlers are replaced for
-    the moments in which a command is started, looked after or ended, and put back right after: one that raises runs between
-    these moments, as during the wait itself, and none is lost. So set no handler within a handler.
+    the moments in which a command is started, looked after or ended, and put back right after. One that raises runs
+    between these moments, as during the wait itself, and none is lost. So set no handler within a handler.
 
     Raises TypeError or ValueError where the arguments make no sense, LookupError for an unknown encoding.
     """

@@ -1,0 +1,68 @@
+"""What README.md shows is true: each program runs, and the table is what was tried."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("the programs are those of POSIX", allow_module_level=True)
+
+FOLDER = Path(__file__).parents[1]
+README = (FOLDER / "README.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+SAID = (
+    "a\nb\n\nsh -c 'echo no such host >&2; exit 2': exit status 2\n  no such host\n",
+    "one\ntwo\n",
+    "select 1;\n\n",
+    "it goes on\n",
+    "3 ['sleep 1000']\n(EndedProcess(",
+    "one\ntwo\n",
+    "",
+    "b file; with blbnks\n\n",
+)
+
+
+@pytest.mark.parametrize(("program", "said"), list(zip(PROGRAMS, SAID, strict=True)), ids=range(len(SAID)))
+def test_program_of_the_readme_runs(program: str, said: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=50
+    )
+    assert ended.stderr == ""
+    assert ended.stdout.startswith(said)
+
+
+def test_no_program_of_the_readme_shadows_a_builtin() -> None:
+    stored = {
+        node.id
+        for program in PROGRAMS
+        for node in ast.walk(ast.parse(program))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    assert "ended" in stored
+    assert stored & set(dir(builtins)) == set()
+
+
+@pytest.mark.parametrize("name", ["gracefulexitcmd", "subprocess", "asyncio", "anyio", "psutil"])
+def test_column_of_the_table_is_what_was_tried(name: str) -> None:
+    """execa is tried by hand: comparison.py prints the whole table."""
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    program = "import comparison, json, sys; print(comparison.table(sys.argv[1:]))"
+    told = subprocess.run(
+        [sys.executable, "-c", program, name], cwd=FOLDER, capture_output=True, text=True, check=True, timeout=50
+    )
+    tried = {row[1].strip(): row[2].strip() for line in told.stdout.splitlines()[2:] if (row := line.split("|"))}
+    table = [line.split("|") for line in README.splitlines() if line.startswith("|")]
+    heads = next(line for line in table if line[2].strip() == "gracefulexitcmd")
+    column = [head.strip() for head in heads].index(name)
+    assert tried == {line[1].strip(): line[column].strip() for line in table if line[1].strip() in tried}
+    assert len(tried) == 5

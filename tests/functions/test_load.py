@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import UNSET
 
+from step_runner import shown
 from step_runner.errors import FetchError, FunctionFileError
 from step_runner.functions.load import load_file, load_function, load_run_list
 from step_runner.model import (
@@ -52,7 +53,7 @@ def warnings(text: str) -> list[str]:
 def errors(text: str) -> list[str]:
     with pytest.raises(FunctionFileError) as caught:
         load_function(text, file="step.yml")
-    return str(caught.value).splitlines()
+    return str(caught.value).split(shown.INDENTED)
 
 
 def test_an_exec_function() -> None:

@@ -85,7 +85,7 @@ def test_who_is_born_during_the_look_has_it_too(
             give_birth(command)
         yield from found
 
-    monkeypatch.setattr(linux, "descendants", slowly)
+    monkeypatch.setattr(limits, "descendants", slowly)
     limits.reserve(command.pid)
     assert [of(pid) for pid in descendants(command.pid)] == [MOST] * 2
 

@@ -85,7 +85,7 @@ def test_cleanup_puts_its_state_right_when_it_is_cancelled(temporary: str) -> No
         told = run("cancel", "1", "--wait", "--socket", path).stdout
         log = run("logs", "1", "--socket", path).stdout
         server.terminate()
-    assert told.splitlines()[-1] == "no force was needed"
+    assert told.splitlines()[-1] == "no process had to be killed"
     assert f"told to stop: removing {state}, this takes a moment\n" in log
     assert log.endswith(f"removed {state}\n")
     assert not state.exists()

@@ -53,7 +53,7 @@ def test_with_wait_it_tells_how_the_job_ended(command: Command, server: Server, 
     assert re.fullmatch(r'asked job "1" to stop(: step "work" has \d\d\.\d s to finish)?', asked)
     assert told == 'job "1" has ended: cancelled'
     assert signals.startswith('step "work": SIGTERM to ')
-    assert force == "no force was needed"
+    assert force == "no process had to be killed"
 
 
 def test_with_wait_it_names_who_had_to_be_killed(
@@ -62,7 +62,7 @@ def test_with_wait_it_names_who_had_to_be_killed(
     job = server.started(step_file(STUBBORN), "1", "--graceful-exit-delay", "200ms")
     lines = command("cancel", job, "--wait", "--socket", server.path).stdout.splitlines()
     assert "SIGKILL to " in lines[2]
-    assert "no force was needed" not in lines
+    assert "no process had to be killed" not in lines
     assert any(line.startswith("had to be killed: ") and "sleep 60 (pid " in line for line in lines)
 
 

@@ -54,7 +54,7 @@ def test_an_id_that_is_taken_is_refused(command: Command, server: Server, step_f
     server.started(Path(file))
     ended = command("start", file, "--id", "1", "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == 'Error: there is a job with id "1" already: close it with: step-runner close 1\n'
+    assert ended.stderr == 'Error: a job with id "1" exists already: close it with: step-runner close 1\n'
 
 
 def test_references_start_at_the_file_and_steps_run_in_the_current_directory(

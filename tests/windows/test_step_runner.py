@@ -315,7 +315,7 @@ def test_server_and_its_clients(server: Server, tmp_path: Path, press: Callable[
     _read_until(follower, "ready")
     cancelled = _run("step_runner", "cancel", "1", "--wait", *to_server)
     assert 'job "1" has ended: cancelled' in cancelled.stdout
-    assert "no force was needed" in cancelled.stdout
+    assert "no process had to be killed" in cancelled.stdout
     assert "Stopping step" in _rest(follower)
     assert mark.read_text().count("cleaned") == 1
     assert "cancelled" in _run("step_runner", "jobs", *to_server).stdout

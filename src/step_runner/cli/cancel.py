@@ -70,5 +70,5 @@ def _stopping(job: JobStatus) -> str:
     asked = f'asked job "{job.id}" to stop'
     if job.kill_time is None:
         return asked
-    who = f'step "{shown.name(job.step)}"' if job.step else "what steps have left behind"
-    return f"{asked}: {who} has {max(0.0, job.kill_time - time.time()):.1f} s to finish"
+    who = f'step "{shown.name(job.step)}" has' if job.step else "background processes of its steps have"
+    return f"{asked}: {who} {max(0.0, job.kill_time - time.time()):.1f} s to finish"

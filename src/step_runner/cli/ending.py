@@ -87,7 +87,7 @@ def _signals(ended: Exit) -> str:
 
 def _force(ended: Exit) -> Iterator[str]:
     if not ended.forced:
-        yield "no force was needed"
+        yield "no process had to be killed"
     for process in ended.census:
         if process.killed:
             yield f"had to be killed: {_named(process)}{process.reason}"

@@ -91,7 +91,7 @@ def command(
 def _check_free(client: Console, job_id: str) -> None:
     if any(job.id == job_id for job in client.jobs()):
         advice = f"close it with: step-runner close {shlex.quote(job_id)}"
-        raise InputError(f'there is a job with id "{job_id}" already: {advice}')
+        raise InputError(f'a job with id "{job_id}" exists already: {advice}')
 
 
 def _follow(client: Console, job_id: str, path: str) -> int:

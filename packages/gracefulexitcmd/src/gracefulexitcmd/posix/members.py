@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.posix import linux, process_table, status
+from gracefulexitcmd.posix import linux, process_table
 from gracefulexitcmd.posix.targets import Targets
-from gracefulexitcmd.reason import Reason, Why
 from gracefulexitcmd.sequence import To
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.posix.poller import Poller
     from gracefulexitcmd.posix.targets import Membership
+    from gracefulexitcmd.reason import Why
     from gracefulexitcmd.sequence import Stage
 
 LOOK_AGAIN = 0.01
@@ -234,6 +234,8 @@ class Members:
         """Note what is killed now and why: who was counted between fork and exec is another program since."""
         if not process_table.has_proc:
             return
+        from gracefulexitcmd.posix import status
+
         self._note_late(members)
         for member in members[:MOST_EXPLAINED]:
             if member.pid in self._last_signal and self._targets.may_end(member):
@@ -255,6 +257,8 @@ class Members:
         """Note those that are killed without a signal before: they started after it."""
         for one in members if process_table.has_proc and self._asked is not None else ():
             if one.pid not in self._last_signal and one.start_time >= self._told_at:
+                from gracefulexitcmd.reason import Reason, Why
+
                 self._why[one.pid] = Why(Reason.LATE, str(self._asked))
 
     def _note(self, number: signal.Signals, at: float, told: Collection[int]) -> None:

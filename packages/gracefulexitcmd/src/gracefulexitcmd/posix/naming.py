@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NAMED = re.compile(r"([\w.+-]*\w): ")
+NAMED = r"([\w.+-]*\w): "
 """How most titles begin: `sshd: ci@pts/0`, `nginx: worker process`."""
 
-INTERPRETER = re.compile(r"(python|perl|ruby|node|php|java|bash|dash|sh|busybox)[\d.]*")
+INTERPRETER = r"(python|perl|ruby|node|php|java|bash|dash|sh|busybox)[\d.]*"
 """Programs that run scripts. The kernel names such a process after its script, in `/proc/PID/comm`."""
 
 DELETED = " (deleted)"
@@ -36,7 +36,7 @@ def program(argv: Sequence[str], exe: str, comm: str) -> str:
     exe = exe.removesuffix(DELETED)
     if exe and argv[0].startswith((exe, os.path.basename(exe))):
         return os.path.basename(exe)
-    if found := NAMED.match(argv[0]):
+    if found := re.match(NAMED, argv[0]):
         return found[1]
-    by_script = INTERPRETER.fullmatch(os.path.basename(exe)) is not None
+    by_script = re.fullmatch(INTERPRETER, os.path.basename(exe)) is not None
     return (comm if by_script else os.path.basename(exe)) or comm or os.path.basename(exe)

@@ -31,13 +31,13 @@ from typing import TYPE_CHECKING
 from gracefulexitcmd.cmd import Cmd
 from gracefulexitcmd.exit import Cause, CommandFailed, EndedProcess, Exit, Holder, SignalSent
 from gracefulexitcmd.roundup import Roundup, contain
-from gracefulexitcmd.running import run
 from gracefulexitcmd.sequence import Stage, To
 from gracefulexitcmd.system import Container
 
 if TYPE_CHECKING:
     from gracefulexitcmd.aio import AsyncCmd, AsyncRoundup, OrphanReaper
     from gracefulexitcmd.reason import Reason, Why
+    from gracefulexitcmd.running import run
 
     if sys.platform != "win32":
         from gracefulexitcmd.posix.recovery import Leftovers, recover
@@ -74,7 +74,11 @@ __all__ = [
 
 
 # asyncio costs tens of milliseconds, supervisors and reasons some, which other programs should not pay.
-_LATER = dict.fromkeys(("AsyncCmd", "AsyncRoundup", "OrphanReaper"), "aio") | dict.fromkeys(("Reason", "Why"), "reason")
+_LATER = dict.fromkeys(("AsyncCmd", "AsyncRoundup", "OrphanReaper"), "aio") | {
+    "Reason": "reason",
+    "Why": "reason",
+    "run": "running",
+}
 if sys.platform != "win32":
     _LATER |= {"Leftovers": "posix.recovery", "recover": "posix.recovery", "supervise": "posix.supervise"}
 

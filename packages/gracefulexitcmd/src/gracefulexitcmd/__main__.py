@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
-from gracefulexitcmd.descriptors import fill_closed
 from gracefulexitcmd.duration import seconds
 from gracefulexitcmd.exit import Cause, exit_code
 from gracefulexitcmd.handlers import ignore
@@ -176,5 +175,8 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
-    fill_closed()
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # closed when Python started
+        from gracefulexitcmd.descriptors import fill_closed
+
+        fill_closed()
     sys.exit(exit_code(main()))

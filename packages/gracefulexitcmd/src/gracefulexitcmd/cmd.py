@@ -17,7 +17,6 @@ from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.exit import Exit, Out, printable
 from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
-from gracefulexitcmd.reading import RawInput, RawOutput, input_file, output_file
 from gracefulexitcmd.request import GRACE, Request, Stopping, Stream, StrPath
 from gracefulexitcmd.sequence import Stage, StageLike, stages, total
 from gracefulexitcmd.system import CommandRun
@@ -303,6 +302,8 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         """The command's stdin, a file to write to. Raises ValueError unless it is a PIPE."""
         if self._request.stdin != subprocess.PIPE:
             raise ValueError("stdin is not a pipe: give stdin=PIPE")
+        from gracefulexitcmd.reading import RawInput, input_file
+
         raw = RawInput(partial(give, self._execution), self._execution.end_input)
         return input_file(raw, self._request.text)
 
@@ -319,6 +320,8 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
     def _output(self, name: str, stream: Stream) -> IO[Out]:
         if stream != subprocess.PIPE:
             raise ValueError(f"{name} is not a pipe: give {name}=PIPE")
+        from gracefulexitcmd.reading import RawOutput, output_file
+
         return output_file(RawOutput(partial(take, self._execution, name)), self._request.text)
 
     def start(self) -> None:

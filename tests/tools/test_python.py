@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,14 @@ if TYPE_CHECKING:
 
 PYTEST = ("pytest==9.0.1", "pytest-xdist==3.8.0")
 UV = "uv==0.13.9"
+ANSIBLE = {"2.17": "ansible-core==2.17.14", "2.19": "ansible-core==2.19.4"}
+FORKSERVER = """import multiprocessing, runpy, sys
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("forkserver").Process(target=runpy.run_path, args=(sys.argv[1],))
+    child.start()
+    child.join()
+"""
 WAITS = """import os, time
 import pytest
 
@@ -63,3 +73,53 @@ def test_pytest_cleans_up_at_sigint(log: Path) -> None:
     """`stop: {signal: SIGINT}` runs the teardown of fixtures; the exit status is 2."""
     seen = stop_pytest(log, "interrupt")
     assert (seen.status, seen.cleaned, seen.lives) == (2, True, False)
+
+
+def stop_forkserver(log: Path, how: str) -> Seen:
+    """Stop a program whose worker comes from a fork server."""
+    (log.parent / "it.py").write_text(FORKSERVER)
+    return stopped((sys.executable, log.parent / "it.py", PAYLOAD[1]), how, log)
+
+
+def test_forkserver_loses_its_workers(log: Path) -> None:
+    """Told alone, the parent dies of the signal, and its worker lives on."""
+    seen = stop_forkserver(log, "leader")
+    assert (seen.status, seen.told, seen.lives) == (-15, 0, True)
+
+
+def test_forkserver_does_not_hide_its_workers(log: Path) -> None:
+    """The product tells the worker once and waits for it."""
+    seen = stop_forkserver(log, "product")
+    assert (seen.status, seen.told, seen.cleaned, seen.lives) == (-15, 1, True, False)
+
+
+def stop_ansible(log: Path, how: str, version: str) -> Seen:
+    """Stop a playbook whose task is the payload."""
+    task = {"ansible.builtin.command": {"argv": PAYLOAD}}
+    play = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}]
+    (log.parent / "play.yml").write_text(json.dumps(play))
+    program = pypi(ANSIBLE[version]) / "ansible-playbook"
+    python = f"ansible_python_interpreter={sys.executable}"
+    return stopped(
+        (program, "-i", "localhost,", "-e", python, "play.yml"), how, log, cwd=log.parent, PAYLOAD_SECONDS="3"
+    )
+
+
+def test_ansible_dies_without_its_task(log: Path) -> None:
+    """Told alone, ansible 2.17 dies of the signal, and the task lives on."""
+    seen = stop_ansible(log, "leader", "2.17")
+    assert (seen.status, seen.told, seen.lives) == (-15, 0, True)
+
+
+def test_ansible_tells_its_task_and_does_not_wait(log: Path) -> None:
+    """ansible 2.19 passes the signal on and dies at once, while the task cleans up."""
+    seen = stop_ansible(log, "leader", "2.19")
+    assert (seen.status, seen.told, seen.cleaned) == (-15, 1, False)
+
+
+@pytest.mark.parametrize("version", ANSIBLE)
+def test_task_below_ansible_is_told_by_the_product(version: str, log: Path) -> None:
+    """The default tells the task and waits for it."""
+    seen = stop_ansible(log, "product", version)
+    assert (seen.status, seen.cleaned, seen.lives) == (-15, True, False)
+    assert seen.told in (1, 2)

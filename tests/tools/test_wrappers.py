@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.tools.stopping import PAYLOAD, stopped
 from tests.tools.test_shells import BUSYBOX
-from tests.tools.toolbox import debian
+from tests.tools.toolbox import debian, pypi
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SCRIPT = shlex.join(PAYLOAD)
-INITS = ("tini=0.19.0-1+b3", "dumb-init=1.2.5-2")
+INITS = ("tini=0.19.0-1+b3", "dumb-init=1.2.5-2", "catatonit=0.1.7-1+b2")
+SUPERVISOR = "supervisor==4.3.0"
+HONCHO = "honcho==2.0.0"
+SUPERVISED = """[supervisord]
+nodaemon=true
+logfile=/dev/null
+logfile_maxbytes=0
+pidfile=pid
+[program:web]
+command={}
+stopwaitsecs=10
+"""
 PARALLEL = "parallel=20221122+ds-2"
 
 
@@ -67,9 +78,9 @@ def test_setsid_does_not_hide_from_the_product(log: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["leader", "group", "product"])
-@pytest.mark.parametrize("init", ["tini -s --", "dumb-init", "dumb-init --single-child"])
+@pytest.mark.parametrize("init", ["tini -s --", "dumb-init", "dumb-init --single-child", "catatonit --"])
 def test_init_passes_stop_on(init: str, how: str, log: Path) -> None:
-    """tini and dumb-init pass the signal on; the program may get it twice."""
+    """tini, dumb-init and catatonit pass the signal on; the program may get it twice."""
     seen = stopped((debian(*INITS) / "usr/bin" / init.split()[0], *init.split()[1:], *PAYLOAD), how, log)
     assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
     assert seen.told in (1, 2)
@@ -103,3 +114,22 @@ def test_parallel_has_the_time_of_its_termseq(how: str, log: Path) -> None:
     parallel = debian(PARALLEL) / "usr/bin/parallel"
     seen = stopped(("perl", parallel, "--will-cite", "--termseq", "TERM,10000,KILL", SCRIPT, ":::", "1"), how, log)
     assert (seen.status, seen.cleaned, seen.lives) == (255, True, False)
+
+
+@pytest.mark.parametrize(("how", "most"), [("leader", 1), ("group", 1), ("product", 2), ("first leader", 1)])
+def test_supervisord_waits_and_exits_0(how: str, most: int, log: Path) -> None:
+    """supervisord gives its programs their `stopwaitsecs`; where all are told, they are told twice."""
+    (log.parent / "supervisord.conf").write_text(SUPERVISED.format(SCRIPT))
+    supervisord = pypi(SUPERVISOR) / "supervisord"
+    seen = stopped((supervisord, "--configuration", "supervisord.conf"), how, log, cwd=log.parent)
+    assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
+    assert 1 <= seen.told <= most
+
+
+@pytest.mark.parametrize(("how", "most"), [("leader", 1), ("group", 1), ("product", 2), ("first leader", 1)])
+def test_honcho_waits_and_exits_143(how: str, most: int, log: Path) -> None:
+    """honcho passes the signal on and waits; its exit status is 143 for a clean stop."""
+    (log.parent / "Procfile").write_text(f"web: {SCRIPT}\n")
+    seen = stopped((pypi(HONCHO) / "honcho", "start"), how, log, cwd=log.parent)
+    assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
+    assert 1 <= seen.told <= most

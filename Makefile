@@ -12,7 +12,7 @@ POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|peer|pump|socket)|jo
 EDGES := tests/cli/test_main.py tests/cli/test_run.py tests/cli/test_check.py tests/cli/test_start.py \
 	tests/expression tests/fetch tests/functions tests/builtin tests/runner
 
-.PHONY: run test test-oldest test-newest test-windows test-tools binary findings lint types bench soak proto schema lock clean
+.PHONY: run test test-oldest test-newest test-windows test-tools binary findings lint types bench bench-growth soak proto schema lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
 	$(BIN)/step-runner run examples/release
@@ -60,6 +60,9 @@ bench: .venv/installed  ## Print all figures
 	$(BIN)/python -m benchmarks.expressions
 	$(BIN)/python -m benchmarks.check
 	$(BIN)/python -m benchmarks.registry
+
+bench-growth: .venv/installed  ## Print how costs grow with what else there is, each with its exponent: an hour
+	$(BIN)/python -m benchmarks.growth
 
 soak: .venv/installed  ## Print what grows under a large load: an hour, tens of GB of disk
 	$(BIN)/python -m benchmarks.soak

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import sys
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -112,17 +113,27 @@ async def _serve(
     stopping = asyncio.Event()
     if front_is_gone is not None:
         _stop_when_gone(front_is_gone, stopping)
-    # What was made for the start stays as long as the server: the collector need not look through it ever again.
-    gc.freeze()
-    gc.set_threshold(COLLECTION)
     with _stop_on_signals(running, stopping, tell), OrphanReaper():
         _say(f"step-runner is listening on socket {path}")
+        with contextlib.suppress(RuntimeError):  # no more threads can be started: the first job imports it
+            threading.Thread(target=_import_the_rest, daemon=True).start()
         try:
             return await _until_stopped(stopping, companion)
         finally:
             await _shut_down(server, jobs)
             if finishing is not None:
                 await finishing
+
+
+def _import_the_rest() -> None:
+    """Import what jobs need while the server listens: a call that comes first waits for the rest of it only.
+
+    What is there then stays as long as the server: the collector need not look through it ever again.
+    """
+    import step_runner.jobs.starting  # noqa: F401
+
+    gc.freeze()
+    gc.set_threshold(COLLECTION)
 
 
 if sys.platform == "win32":

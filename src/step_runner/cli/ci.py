@@ -70,8 +70,8 @@ def command(
 
 def _ci(graceful_exit_delay: float, wanted: records.Records, front_is_gone: int | None) -> int:
     from step_runner.cli.local import current_directory, execute, front, readers
+    from step_runner.jobs.level import is_debugging
     from step_runner.jobs.local import LocalRun
-    from step_runner.jobs.manager import is_debugging
 
     run = LocalRun(
         function=_function(os.environ.get(STEPS, "")),

@@ -58,7 +58,7 @@ def options(function: AnyCommand) -> AnyCommand:
 
 def chosen(*, write_results: bool | None, results_file: str | None, results_format: str) -> Records:
     """The records that the options ask for."""
-    from step_runner.jobs.manager import is_debugging
+    from step_runner.jobs.level import is_debugging
 
     wanted = write_results if write_results is not None else bool(results_file) or is_debugging(os.environ)
     path = results_file or FORMATS[results_format]

@@ -94,8 +94,8 @@ def _run(request: _Request, front_is_gone: int | None) -> int:
     from step_runner.cli.assignments import assignments, typed
     from step_runner.cli.local import current_directory, execute, front
     from step_runner.cli.source import called, check_local
+    from step_runner.jobs.level import is_debugging
     from step_runner.jobs.local import LocalRun
-    from step_runner.jobs.manager import is_debugging
 
     work_dir = current_directory()
     what = called(request.named).with_values(typed(request.inputs), assignments(request.env))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from gracefulexitcmd import OrphanReaper
 from step_runner.errors import exit_status
 from step_runner.jobs.job import Job
-from step_runner.jobs.manager import LOG_LEVEL, log_level
+from step_runner.jobs.level import LOG_LEVEL, log_level
 from step_runner.jobs.resolver import resolve
 from step_runner.jobs.signals import on_stop, on_suspend
 from step_runner.jobs.workspace import Workspace

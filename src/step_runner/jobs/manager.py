@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import ExitStack
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from step_runner.errors import InputError, StepRunnerError
-from step_runner.expression import Secret
-from step_runner.functions.load import load_function
-from step_runner.jobs.job import Job
-from step_runner.jobs.log import JobLog
-from step_runner.jobs.resolver import resolve
-from step_runner.jobs.workspace import Workspace
-from step_runner.runner.binding import assign
-from step_runner.runner.context import GlobalContext
-from step_runner.runner.masks import Masks
 from step_runner.runner.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from step_runner.model import Function, JobStatus, RunRequest
-
-LARGE_TEXT = 64 * 1024
-"""Characters of a steps text from which on it is read in a thread, so that other calls are answered meanwhile."""
-
-LOG_LEVEL = "CI_STEPS_LOG_LEVEL"
-LOG_LEVELS = ("debug", "info", "warn", "error")
+    from step_runner.jobs.job import Job
+    from step_runner.jobs.log import JobLog
+    from step_runner.model import JobStatus, RunRequest
 
 
 class _Start(NamedTuple):
@@ -145,78 +129,9 @@ class JobManager:
         return self._jobs[job_id]
 
     async def _start(self, request: RunRequest, proc: Proc) -> None:
-        work_dir = _absolute(request.work_dir)
-        function = await _load(request.steps, work_dir)
-        _make_directory(work_dir)
-        level = log_level({variable.key: variable.value for variable in request.variables}, self._environment)
-        with ExitStack() as undo:
-            workspace = Workspace(request.id)
-            undo.callback(workspace.remove)
-            variables = workspace.variables(request.variables)
-            log = JobLog(workspace.log)
-            undo.callback(log.end)
-            job = Job(request.id, proc, workspace, log)
-            undo.pop_all()
-        context = GlobalContext(
-            proc=proc,
-            container=job.container,
-            work_dir=work_dir,
-            env={**self._environment, LOG_LEVEL: level, **request.env},
-            variables=_masked(request, variables),
-            masks=Masks(variable.value for variable in request.variables if variable.masked),
-            sink=log,
-            scratch=workspace.directory,
-            resolve=partial(resolve, proc),
-            observer=job,
-            debug=is_debugging(self._environment),
-        )
+        # What a job needs is imported while the server listens already: it takes longer than all the rest.
+        from step_runner.jobs.starting import prepare
+
+        job, function, context = await prepare(request, proc, self._environment)
         self._jobs[request.id] = job
         job.start(function, context, request.timeout)
-
-
-async def _load(text: str, directory: str) -> Function:
-    try:
-        load = partial(load_function, text, file="steps", directory=directory)
-        function, _ = load() if len(text) < LARGE_TEXT else await asyncio.to_thread(load)
-    except StepRunnerError as error:
-        raise InputError(f"loading step: {error}") from error
-    try:
-        assign({}, function.spec)
-    except StepRunnerError as error:
-        raise InputError(f"failed to start step runner service: {error}") from error
-    return function
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(path)
-
-
-def _make_directory(path: str) -> None:
-    try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a NUL character
-        reason = getattr(error, "strerror", None) or error
-        raise StepRunnerError(f'initializing request: making the work dir "{path}": {reason}') from error
-
-
-def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """The level at which builtin functions log: the job variable, else the environment, else info.
-
-    Raises InputError for a level that does not exist.
-    """
-    level = (variables.get(LOG_LEVEL) or environment.get(LOG_LEVEL) or "info").strip().lower() or "info"
-    if level not in LOG_LEVELS:
-        raise InputError(
-            f"initializing global environment: log level: {level} not supported: use one of {', '.join(LOG_LEVELS)}"
-        )
-    return level
-
-
-def is_debugging(environment: Mapping[str, str]) -> bool:
-    """Whether CI_STEPS_DEBUG asks for more to be told."""
-    return environment.get("CI_STEPS_DEBUG", "").strip().lower() in ("1", "t", "true")
-
-
-def _masked(request: RunRequest, variables: Mapping[str, str]) -> dict[str, str | Secret]:
-    masked = {variable.key for variable in request.variables if variable.masked}
-    return {key: Secret(value) if key in masked else value for key, value in variables.items()}

@@ -1,0 +1,31 @@
+"""How much a job tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOG_LEVEL = "CI_STEPS_LOG_LEVEL"
+LOG_LEVELS = ("debug", "info", "warn", "error")
+
+
+def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> str:
+    """The level at which builtin functions log: the job variable, else the environment, else info.
+
+    Raises InputError for a level that does not exist.
+    """
+    level = (variables.get(LOG_LEVEL) or environment.get(LOG_LEVEL) or "info").strip().lower() or "info"
+    if level not in LOG_LEVELS:
+        raise InputError(
+            f"initializing global environment: log level: {level} not supported: use one of {', '.join(LOG_LEVELS)}"
+        )
+    return level
+
+
+def is_debugging(environment: Mapping[str, str]) -> bool:
+    """Whether CI_STEPS_DEBUG asks for more to be told."""
+    return environment.get("CI_STEPS_DEBUG", "").strip().lower() in ("1", "t", "true")

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -360,3 +361,18 @@ def test_types_are_named_with_their_article(command: Command, tmp_path: Path, gi
     (tmp_path / "job.yml").write_text(TAKES.replace("{type: string}", f"{{type: {declared}}}"))
     ended = command("start", "job.yml", *(["--inputs", given] if given else []), cwd=tmp_path)
     assert sentence in ended.stderr
+
+
+def test_interrupt_ends_fetch_of_start(tmp_path: Path) -> None:
+    """The silence of a server, which may last 30 s, delays no Ctrl-C."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+        arguments = [*COMMAND, "start", "--git-url", url, "--git-rev", "v1", "--inputs", "a=1"]
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            connection, _ = silent.accept()
+            with connection:
+                connection.recv(1)
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=15)
+    assert (process.returncode, errors) == (130, "\n" if errors else "")

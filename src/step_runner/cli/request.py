@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any, assert_never
 
-from step_runner.errors import InputError
+from step_runner.errors import InputError, StepRunnerError
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Script
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from step_runner.cli.source import Called
-    from step_runner.model import Reference, Spec, Step, Value
+    from step_runner.model import Function, Reference, Spec, Step, Value
 
 FETCH_GRACE = 0.0
 """Seconds that a fetch has for its end: no process of it needs any."""
@@ -50,8 +51,6 @@ def _values(step: Step, spec: Spec | None) -> Mapping[str, Value]:
 def _fetched(what: Called) -> Spec:
     """What a function that lies elsewhere takes; the server finds it in the cache then."""
     from step_runner.cli.problems import refuse_inputs
-    from step_runner.jobs.resolver import resolve
-    from step_runner.runner.proc import Proc
 
     step = what.step
     if isinstance(step.call, Dynamic):
@@ -61,9 +60,25 @@ def _fetched(what: Called) -> Spec:
         )
     assert not isinstance(step.call, Script)
     environment = {**os.environ, **step.env}
-    function = asyncio.run(resolve(Proc(FETCH_GRACE), step.call, "", lambda: environment))
+    function = asyncio.run(_resolved(step.call, environment))
     refuse_inputs(step, function.spec)
     return function.spec
+
+
+async def _resolved(call: Reference, environment: Mapping[str, str]) -> Function:
+    """The function that a reference names; Ctrl-C, which cancels this, ends the fetch."""
+    from step_runner.jobs.resolver import resolve
+    from step_runner.runner.proc import Proc
+
+    proc = Proc(FETCH_GRACE)
+    resolving = asyncio.ensure_future(resolve(proc, call, "", lambda: environment))
+    try:
+        return await asyncio.shield(resolving)
+    except asyncio.CancelledError:
+        proc.cancel()
+        with contextlib.suppress(StepRunnerError):
+            await resolving
+        raise
 
 
 def _written(call: Reference | Script) -> dict[str, Any]:

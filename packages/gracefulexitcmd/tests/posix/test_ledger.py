@@ -156,8 +156,14 @@ def test_a_line_that_did_not_fit_costs_no_other(path: str, other: subprocess.Pop
     assert read.leaders == (identity(os.getpid()),)
 
 
+UNSEALED = json.dumps(entry(GONE)) + "\n"
+"""What versions before the seal wrote; there the first blank is one of the JSON."""
+
+
 @pytest.mark.parametrize(
-    "text", ["", "\n", "s [1, 2]\n", "nonsense\n", "s {}\n", 's ["job"', f"s {'[' * 200_000}\n"], ids=range(7)
+    "text",
+    ["", "\n", "s [1, 2]\n", "nonsense\n", "s {}\n", 's ["job"', f"s {'[' * 200_000}\n", UNSEALED],
+    ids=range(8),
 )
 def test_a_ledger_without_an_entry_says_nothing(text: str) -> None:
     assert ledger.parse(text.encode(), (KEY,)) is None

@@ -61,7 +61,7 @@ bench: .venv/installed  ## Print all figures
 	$(BIN)/python -m benchmarks.check
 	$(BIN)/python -m benchmarks.registry
 
-bench-growth: .venv/installed  ## Print how costs grow with what else there is, each with its exponent: an hour
+bench-growth: .venv/installed  ## Print how costs grow with what else there is, each with its exponent or ratio
 	$(BIN)/python -m benchmarks.growth
 
 soak: .venv/installed  ## Print what grows under a large load: an hour, tens of GB of disk

@@ -87,6 +87,19 @@ def test_what_must_start_fast_imports_nothing_heavy(arguments: list[str]) -> Non
     assert ended.stdout.splitlines()[-1] == ""
 
 
+@pytest.mark.parametrize("arguments", [["run", "hello.yml"], ["serve"]], ids=" ".join)
+def test_front_imports_nothing_heavy(arguments: list[str]) -> None:
+    """The process that only watches holds no memory for what the worker does."""
+    program = (
+        "import sys, importlib; from step_runner.cli.main import run; "
+        "command = importlib.import_module(f'step_runner.cli.{sys.argv[1]}'); "
+        "command.guarded = lambda *_, **__: print(*{'grpc', 'asyncio', 'yaml', 'ssl'} & set(sys.modules)); "
+        "run(sys.argv[1:])"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert ended.stdout == "\n"
+
+
 @pytest.mark.parametrize("words", [[], ["run"], ["schema"], ["steps", "serve"]], ids=" ".join)
 def test_short_option_shows_the_help(words: list[str]) -> None:
     """`-h` is `--help`, for every command."""

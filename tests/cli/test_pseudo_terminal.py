@@ -66,7 +66,8 @@ def test_terminal_of_a_step_loses_nothing(shown: Callable[..., Console]) -> None
     console = shown(*texts)
     assert console.finish() == 0
     parts = console.output.split(b"Running step name=")[1:]
-    assert [part.partition(b"\n")[2] for part in parts] == [b"first\nlast\n"] * 100
+    # On a busy machine the one in the background may be first.
+    assert [sorted(part.splitlines()[1:]) for part in parts] == [[b"first", b"last"]] * 100
 
 
 def test_terminal_of_a_step_takes_much_output(shown: Callable[..., Console]) -> None:

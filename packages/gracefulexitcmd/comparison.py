@@ -71,7 +71,7 @@ def lives(pid: int) -> bool:
 
 
 def by_gracefulexitcmd(argv: Sequence[str]) -> int | None:
-    return run(argv, timeout=TIMEOUT, grace=0.5, contain=True).status
+    return run(argv, timeout=TIMEOUT, grace=0.5, contain=True).returncode
 
 
 def by_subprocess(argv: Sequence[str]) -> int | None:

@@ -71,7 +71,7 @@ def test_cancelled_script_runs_its_trap(server: Server, work_dir: Path, status: 
     assert b"cleaned up\n" in server.log(job)
     assert ended.termination is not None
     assert (ended.termination.step, ended.termination.ended.cause) == ("s1", "cancelled")
-    assert (ended.termination.ended.forced, ended.termination.ended.status) == (False, status)
+    assert (ended.termination.ended.forced, ended.termination.ended.returncode) == (False, status)
 
 
 def test_log_says_what_is_sent_to_whom_before_the_step_answers(server: Server) -> None:
@@ -121,7 +121,7 @@ def test_child_that_ignores_sigterm_is_gone_at_the_delay_although_its_parent_obe
 
     assert time.monotonic() - began >= ENOUGH
     assert ended.termination is not None
-    assert (ended.termination.ended.forced, ended.termination.ended.status) == (True, -15)
+    assert (ended.termination.ended.forced, ended.termination.ended.returncode) == (True, -15)
     killed = [process for process in ended.termination.ended.census if process.ended_by == "SIGKILL"]
     assert [shlex.join(process.argv) for process in killed] == [child]
     assert server.jobs_processes() == []

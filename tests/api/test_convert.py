@@ -12,7 +12,7 @@ from step_runner.model import ErrorKind, JobStatus, RunRequest, Status, Terminat
 
 ENDED = Exit(
     cause=Cause.CANCELLED,
-    status=-9,
+    returncode=-9,
     duration=2.5,
     forced=True,
     signals=(SignalSent("SIGTERM", 0.25, 2), SignalSent("SIGKILL", 2.25, 1)),
@@ -42,7 +42,7 @@ def test_status(status: JobStatus) -> None:
 
 
 def test_exit_status_of_zero_is_not_none() -> None:
-    ended = Exit(cause=Cause.CANCELLED, status=0, duration=0)
+    ended = Exit(cause=Cause.CANCELLED, returncode=0, duration=0)
     status = JobStatus(id="1", termination=Termination(step="s", ended=ended))
     assert convert.job_status(convert.status_message(status)) == status
 
@@ -56,7 +56,7 @@ def test_text_that_is_no_unicode_is_sent_with_replacements() -> None:
 
 CROWD = Exit(
     cause=Cause.CANCELLED,
-    status=-9,
+    returncode=-9,
     duration=1.0,
     signals=(SignalSent("SIGTERM", 0.25, 2), SignalSent("SIGKILL", 2.25, 1)),
     census=(EndedProcess(12, ("/usr/bin/program", "ü" * 1000) * 5, "ancestry", "SIGKILL"),) * 100,

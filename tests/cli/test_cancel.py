@@ -133,7 +133,7 @@ def test_cancel_of_an_unknown_job_is_an_error(command: Command, server: Server, 
 def test_the_ending_gives_times_from_the_first_signal_on() -> None:
     ended = Exit(
         cause=Cause.CANCELLED,
-        status=-9,
+        returncode=-9,
         duration=12.5,
         forced=True,
         hurried="second Ctrl-C",

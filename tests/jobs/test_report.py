@@ -165,7 +165,7 @@ def test_text_form_holds_the_same() -> None:
 def test_the_record_of_a_run_that_was_stopped() -> None:
     ended = Exit(
         cause=Cause.CANCELLED,
-        status=-9,
+        returncode=-9,
         duration=1.5,
         forced=True,
         signals=(SignalSent("SIGTERM", 1.0, 1), SignalSent("SIGKILL", 1.25, 1)),

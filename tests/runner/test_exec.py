@@ -224,7 +224,7 @@ async def test_stop_sequence_goes_through_its_stages(workshop: Workshop) -> None
     assert re.search(r'Stopping step "": SIGTERM to \d process(es)?, (10|9\.\d|9) s to finish\n', log)
     assert log.index("then SIGTERM") < log.index("leader told")
     assert ended.signals[0].name == "SIGINT"
-    assert (ended.status, ended.forced) == (0, False)
+    assert (ended.returncode, ended.forced) == (0, False)
 
 
 async def test_stop_sequence_shrinks_to_the_delay_of_the_job(workshop: Workshop) -> None:
@@ -244,7 +244,7 @@ async def test_first_leader_tells_the_rest_when_it_has_gone(workshop: Workshop) 
         "bash(1): more than 128 when read's time is over, 1 at the end of file"
     )
     assert [sent.name for sent in ended.signals] == ["SIGTERM", "SIGCONT"] * 2
-    assert (ended.status, ended.forced) == (0, False)
+    assert (ended.returncode, ended.forced) == (0, False)
 
 
 async def test_a_command_gets_no_more_time_than_the_job_has(workshop: Workshop) -> None:

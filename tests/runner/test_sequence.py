@@ -342,7 +342,7 @@ async def test_command_that_is_stopped_ends_with_both_facts(
         "stopped on request"
     ]
     ((names, ended),) = workshop.stopped
-    assert (names, ended.cause, ended.status) == (("a",), Cause.CANCELLED, None)
+    assert (names, ended.cause, ended.returncode) == (("a",), Cause.CANCELLED, None)
 
 
 async def test_top_level_command_that_is_stopped_has_no_name(workshop: Workshop) -> None:

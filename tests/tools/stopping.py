@@ -96,7 +96,7 @@ def _by_product(
     command.cancel()
     thread.join()
     assert command.exit is not None
-    return command.exit.status, time.monotonic() - begun
+    return command.exit.returncode, time.monotonic() - begun
 
 
 def _by_signal(argv: list[str], how: str, log: Path, cwd: Path | None, env: dict[str, str]) -> tuple[int | None, float]:

@@ -54,7 +54,7 @@ def test_exit_status_comes_through(start: Start, wait: Wait, status: int) -> Non
     """Proves Windows; 259 is what the system says of a process that has not ended."""
     program = f"import ctypes; ctypes.windll.kernel32.ExitProcess(ctypes.c_uint({status}))"
     ended = wait(start(_python(program)))
-    assert (ended.cause, ended.status, ended.forced, ended.census) == (Cause.EXITED, status, False, ())
+    assert (ended.cause, ended.returncode, ended.forced, ended.census) == (Cause.EXITED, status, False, ())
 
 
 def test_output_and_input_pass_whole(start: Start, wait: Wait) -> None:
@@ -88,7 +88,7 @@ def test_group_gets_time_to_clean_up(actors: Actors, wait: Wait, tmp_path: Path)
     command.cancel()
     ended = wait(command)
     assert sorted(mark.read_text().split()[1::2]) == sorted([str(command.pid), str(child.pid)])
-    assert (ended.cause, ended.status, ended.forced, ended.exit_status) == (Cause.CANCELLED, 0, False, 143)
+    assert (ended.cause, ended.returncode, ended.forced, ended.exit_status) == (Cause.CANCELLED, 0, False, 143)
     assert [(sent.name, sent.processes) for sent in ended.signals] == [("CTRL_BREAK", 2)]
     assert {(each.pid, each.found, each.ended_by) for each in ended.census} == {
         (command.pid, "leader", "CTRL_BREAK"),
@@ -102,7 +102,7 @@ def test_program_without_a_handler_ends_at_the_break(actors: Actors, wait: Wait)
     command, _ = actors("default", grace=LONG)
     command.cancel()
     ended = wait(command)
-    assert (ended.status, ended.forced) == (CONTROL_C_EXIT, False)
+    assert (ended.returncode, ended.forced) == (CONTROL_C_EXIT, False)
 
 
 @pytest.mark.usefixtures("delivered")
@@ -113,7 +113,7 @@ def test_grace_lasts_until_the_job_is_empty(actors: Actors, wait: Wait, tmp_path
     command.cancel()
     ended = wait(command)
     assert mark.read_text() == f"cleaned {child.pid}\n"
-    assert (ended.status, ended.forced) == (CONTROL_C_EXIT, False)
+    assert (ended.returncode, ended.forced) == (CONTROL_C_EXIT, False)
 
 
 @pytest.mark.usefixtures("delivered")
@@ -220,7 +220,7 @@ def test_nested_in_a_job_of_a_ci_system(tmp_path: Path) -> None:
         "import sys\nfrom gracefulexitcmd import Cmd, contain\n"
         "with contain(grace=0) as container:\n"
         "    ended = Cmd([sys.executable, '-c', 'import sys; sys.exit(7)'], container=container).run()\n"
-        "sys.exit(ended.status)\n"
+        "sys.exit(ended.returncode)\n"
     )
     outer = JobObject()
     runner = subprocess.Popen([PYTHON, str(program)], creationflags=0x4)
@@ -264,7 +264,7 @@ def test_holder_of_the_output_is_not_waited_for(actors: Actors, wait: Wait) -> N
     """Proves Windows: what was written is there, and whoever is left of the job is named."""
     command, (child,) = actors("leave", "with", "ignore", stdout=subprocess.PIPE, grace=0.3)
     ended = wait(command)
-    assert (ended.status, ended.stdout) == (0, b"")
+    assert (ended.returncode, ended.stdout) == (0, b"")
     assert [holder.pid for holder in ended.holders] == [child.pid]
     assert ended.holders[0].argv[0] == PYTHON
     child.kill()
@@ -295,7 +295,7 @@ def test_ctrl_c_in_a_program_that_waits_stops_its_command(tmp_path: Path, press:
 async def test_fifty_at_once() -> None:
     """Proves Windows."""
     ended = await asyncio.gather(*(AsyncCmd(["hostname"], stdout=subprocess.PIPE).run() for _ in range(50)))
-    assert {(each.status, each.stdout) for each in ended} == {(0, ended[0].stdout)}
+    assert {(each.returncode, each.stdout) for each in ended} == {(0, ended[0].stdout)}
     assert ended[0].stdout
 
 
@@ -344,4 +344,4 @@ def test_nobody_can_leave_a_job(wait: Wait, start: Start) -> None:
         f"try:\n    subprocess.Popen([sys.executable, '-c', ''], creationflags={break_away})\n"
         "except PermissionError:\n    sys.exit(5)\n"
     )
-    assert wait(start(_python(program))).status == 5
+    assert wait(start(_python(program))).returncode == 5

@@ -33,7 +33,7 @@ def test_program_is_found_as_a_shell_finds_it(tools: Path, name: str) -> None:
     """Proves Windows: by its path from the work dir on, or in the PATH, with the endings that programs have."""
     env = {**os.environ, "PATH": f'"{tools}";{os.environ["PATH"]}'}
     ended = Cmd([name, "given"], cwd=tools, env=env, stdout=subprocess.PIPE).run()
-    assert (ended.status, (ended.stdout or b"").split()) == (0, [b"tool", b"given"])
+    assert (ended.returncode, (ended.stdout or b"").split()) == (0, [b"tool", b"given"])
 
 
 def test_place_without_a_name_in_the_path_is_not_the_current_folder(

@@ -51,7 +51,7 @@ async def test_cancelled_task_stops_the_command_before_it_ends(launched: Launch)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert command.exit is not None
-    assert (command.exit.cause, command.exit.status, command.exit.forced) == (Cause.CANCELLED, 0, False)
+    assert (command.exit.cause, command.exit.returncode, command.exit.forced) == (Cause.CANCELLED, 0, False)
 
 
 async def test_task_that_is_cancelled_again_still_waits_for_the_end(launched: Launch) -> None:
@@ -73,7 +73,7 @@ async def test_time_limit_of_the_caller_stops_the_command() -> None:
         async with asyncio.timeout(0.1):
             await command.run()
     assert command.exit is not None
-    assert (command.exit.cause, command.exit.status) == (Cause.CANCELLED, -signal.SIGTERM)
+    assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
 
 
 async def test_failure_in_a_group_of_tasks_stops_the_commands_of_the_others(launched: Launch) -> None:
@@ -89,7 +89,7 @@ async def test_failure_in_a_group_of_tasks_stops_the_commands_of_the_others(laun
                 tasks.create_task(command.wait())
             tasks.create_task(fail())
     assert error.group_contains(ZeroDivisionError)
-    assert [command.exit is not None and command.exit.status for command in commands] == [0, 0, 0]
+    assert [command.exit is not None and command.exit.returncode for command in commands] == [0, 0, 0]
 
 
 async def test_task_that_is_cancelled_before_it_runs_starts_nothing() -> None:
@@ -143,9 +143,9 @@ async def test_fifty_commands_run_at_once(descriptors: Callable[[], int]) -> Non
     for command in stopped:
         command.cancel()
     ends = await asyncio.gather(*waiting)
-    assert [ended.status for ended in ends[:25]] == list(range(25))
+    assert [ended.returncode for ended in ends[:25]] == list(range(25))
     assert [ended.stdout for ended in ends[:25]] == [f"{number}\n".encode() for number in range(25)]
-    assert {(ended.cause, ended.status) for ended in ends[25:]} == {(Cause.CANCELLED, -signal.SIGTERM)}
+    assert {(ended.cause, ended.returncode) for ended in ends[25:]} == {(Cause.CANCELLED, -signal.SIGTERM)}
     assert descriptors() == before
 
 
@@ -196,7 +196,7 @@ def test_keyboard_interrupt_stops_the_command_gracefully(program: Callable[..., 
     os.close(writer)
     thread.join()
     assert command.exit is not None
-    assert (command.exit.cause, command.exit.status) == (Cause.CANCELLED, 0)
+    assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, 0)
 
 
 def test_command_that_outlives_its_loop_can_be_waited_for_in_another(descriptors: Callable[[], int]) -> None:
@@ -221,7 +221,7 @@ def test_command_that_outlives_its_loop_can_be_waited_for_in_another(descriptors
     stopped.cancel()
     with asyncio.Runner() as runner:
         assert runner.run(command.wait()).ok
-        assert runner.run(stopped.wait()).status == -signal.SIGTERM
+        assert runner.run(stopped.wait()).returncode == -signal.SIGTERM
     for task in tasks:
         task.get_coro().close()
     del tasks, task, loop
@@ -237,7 +237,7 @@ async def test_cancel_racing_with_the_end_raises_nothing(path: str) -> None:
         asyncio.get_running_loop().call_later(turn % 20 / 10_000, command.cancel)
         ended = await command.wait()
         assert ended.cause in (Cause.EXITED, Cause.CANCELLED)
-        assert ended.status in (0, -signal.SIGTERM)
+        assert ended.returncode in (0, -signal.SIGTERM)
         assert (ended.cause is Cause.EXITED) == (ended.signals == ())
 
 

@@ -47,7 +47,7 @@ FOREVER = ["sleep", "1000"]
 @pytest.mark.parametrize("status", [0, 7, 255])
 def test_status_is_the_commands_own(start: Start, wait: Wait, status: int) -> None:
     ended = wait(start(["sh", "-c", f"exit {status}"]))
-    assert (ended.cause, ended.status, ended.ok) == (Cause.EXITED, status, status == 0)
+    assert (ended.cause, ended.returncode, ended.ok) == (Cause.EXITED, status, status == 0)
     assert ended.exit_status == status
     assert (ended.forced, ended.signals, ended.census, ended.holders) == (False, (), (), ())
 
@@ -55,7 +55,7 @@ def test_status_is_the_commands_own(start: Start, wait: Wait, status: int) -> No
 @on_every_path
 def test_command_that_a_signal_ended_has_a_negative_status(start: Start, wait: Wait) -> None:
     ended = wait(start(["sh", "-c", "kill -USR1 $$"]))
-    assert (ended.cause, ended.status, ended.exit_status) == (Cause.EXITED, -signal.SIGUSR1, 128 + signal.SIGUSR1)
+    assert (ended.cause, ended.returncode, ended.exit_status) == (Cause.EXITED, -signal.SIGUSR1, 128 + signal.SIGUSR1)
 
 
 def test_pipes_are_read_each_for_itself(start: Start, wait: Wait) -> None:
@@ -102,13 +102,13 @@ def test_input_arrives_whole(start: Start, wait: Wait, size: int) -> None:
 @pytest.mark.parametrize("script", ["exit 3", "head -c 10; exit 3", "exec <&-; exit 3"])
 def test_input_that_nobody_reads_to_the_end_is_no_error(start: Start, wait: Wait, script: str) -> None:
     ended = wait(start(["sh", "-c", script], input=b"x" * 1_000_000, stdout=PIPE))
-    assert (ended.cause, ended.status) == (Cause.EXITED, 3)
+    assert (ended.cause, ended.returncode) == (Cause.EXITED, 3)
 
 
 def test_command_that_never_reads_its_input_can_be_stopped(launch: Launch, wait: Wait) -> None:
     command, _ = launch("ignore_term.py", input=b"x" * 1_000_000, grace=0)
     command.cancel()
-    assert wait(command).status == -signal.SIGKILL
+    assert wait(command).returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("where", ["in", "out"])
@@ -118,7 +118,7 @@ def test_process_that_holds_the_output_is_waited_for_and_named(launch: Launch, w
     command, holder = launch("hold_pipe.py", where, stdout=PIPE, grace=0.2)
     ended = wait(command)
     os.kill(int(holder), signal.SIGKILL)
-    assert (ended.cause, ended.status) == (Cause.EXITED, 0)
+    assert (ended.cause, ended.returncode) == (Cause.EXITED, 0)
     assert 0.2 <= ended.duration < 30
     assert ended.stdout == b"x" * 60_000 + b"end"
     assert [process.pid for process in ended.holders] == [int(holder)]
@@ -141,7 +141,7 @@ def test_cancel_while_the_output_is_held_ends_the_holder_in_the_group(launch: La
     _advance_until(command, Phase.DRAINING)
     command.cancel()
     ended = wait(command)
-    assert (ended.cause, ended.status, ended.holders) == (Cause.EXITED, 0, ())
+    assert (ended.cause, ended.returncode, ended.holders) == (Cause.EXITED, 0, ())
     assert [(process.pid, process.ended_by) for process in ended.census] == [(int(holder), "SIGTERM")]
 
 
@@ -162,7 +162,7 @@ def test_trap_runs_and_its_status_is_told(launch: Launch, wait: Wait, status: in
     command, _ = launch("trap.sh", str(status), stdout=PIPE)
     command.cancel()
     ended = wait(command)
-    assert (ended.cause, ended.status, ended.forced) == (Cause.CANCELLED, status, False)
+    assert (ended.cause, ended.returncode, ended.forced) == (Cause.CANCELLED, status, False)
     assert ended.exit_status == 128 + signal.SIGTERM
     assert ended.stdout == b"trapped\n"
     assert [sent.name for sent in ended.signals] == ["SIGTERM", "SIGCONT"]
@@ -175,7 +175,7 @@ def test_who_ignores_the_stop_signal_is_killed_when_the_grace_is_over(launch: La
     command, _ = launch("ignore_term.py", grace=0.15)
     command.cancel()
     ended = wait(command)
-    assert (ended.cause, ended.status, ended.forced) == (Cause.CANCELLED, -signal.SIGKILL, True)
+    assert (ended.cause, ended.returncode, ended.forced) == (Cause.CANCELLED, -signal.SIGKILL, True)
     assert ended.exit_status == 128 + signal.SIGKILL
     term, _, kill = ended.signals
     assert (kill.name, kill.processes) == ("SIGKILL", 1)
@@ -194,7 +194,7 @@ def test_child_that_outlives_the_leader_is_killed_when_the_grace_is_over(launch:
     os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
     command.cancel(grace=0.15)
     ended = wait(command)
-    assert (ended.cause, ended.status, ended.forced) == (Cause.CANCELLED, -signal.SIGTERM, True)
+    assert (ended.cause, ended.returncode, ended.forced) == (Cause.CANCELLED, -signal.SIGTERM, True)
     assert ended.signals[-1].after - ended.signals[0].after >= 0.15
     assert {(process.found, process.ended_by) for process in ended.census} == {
         ("leader", "SIGTERM"),
@@ -238,7 +238,7 @@ def test_other_signals_are_for_the_whole_group() -> None:
         os.close(writer)
         assert [lines.readline(), lines.readline()] == ["\n", "\n"]
         assert command.send_signal(signal.SIGUSR1)
-        assert command.wait().status == 7
+        assert command.wait().returncode == 7
         assert lines.read() == "child\nleader\n"
         assert not command.send_signal(signal.SIGUSR1)
 
@@ -326,7 +326,7 @@ def test_stopped_process_can_act(launch: Launch, wait: Wait) -> None:
     os.waitid(os.P_PID, command.pid, os.WSTOPPED | os.WNOWAIT)
     command.cancel()
     ended = wait(command)
-    assert (ended.status, ended.stdout, ended.forced) == (0, b"trapped\n", False)
+    assert (ended.returncode, ended.stdout, ended.forced) == (0, b"trapped\n", False)
 
 
 @on_every_path
@@ -335,13 +335,13 @@ def test_output_of_a_trap_arrives_whole(launch: Launch, wait: Wait) -> None:
     command.cancel()
     ended = wait(command)
     assert ended.stdout == b"0123456789" * 1_000_000
-    assert (ended.status, ended.forced) == (0, False)
+    assert (ended.returncode, ended.forced) == (0, False)
 
 
 @on_every_path
 def test_timeout_takes_the_same_road(start: Start, wait: Wait, program: Program) -> None:
     ended = wait(start(FOREVER, timeout=0.1))
-    assert (ended.cause, ended.status, ended.forced) == (Cause.TIMEOUT, -signal.SIGTERM, False)
+    assert (ended.cause, ended.returncode, ended.forced) == (Cause.TIMEOUT, -signal.SIGTERM, False)
     assert ended.signals[0].after >= 0.1
     assert ended.exit_status == 128 + signal.SIGTERM
 
@@ -351,7 +351,7 @@ def test_stop_signal_can_be_another(start: Start, wait: Wait, number: signal.Sig
     command = start(FOREVER, stop_signal=number)
     command.cancel()
     ended = wait(command)
-    assert (ended.status, ended.signals[0].name, ended.exit_status) == (-number, number.name, 128 + number)
+    assert (ended.returncode, ended.signals[0].name, ended.exit_status) == (-number, number.name, 128 + number)
 
 
 def test_cancel_before_the_start_keeps_the_command_from_starting(
@@ -362,7 +362,7 @@ def test_cancel_before_the_start_keeps_the_command_from_starting(
     command.cancel()
     result(command.start())
     ended: Exit = result(command.wait())
-    assert (ended.cause, ended.status, ended.signals, command.pid) == (Cause.CANCELLED, None, (), None)
+    assert (ended.cause, ended.returncode, ended.signals, command.pid) == (Cause.CANCELLED, None, (), None)
     assert not (tmp_path / "file").exists()
 
 
@@ -436,7 +436,7 @@ def test_cancel_from_a_signal_handler_while_the_command_starts(
     monkeypatch.setattr(process_group, "open_group", interrupted)
     result(command.start())
     ended: Exit = result(command.wait())
-    assert (ended.cause, ended.status) == (Cause.CANCELLED, -signal.SIGTERM)
+    assert (ended.cause, ended.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
 
 
 def test_cancel_from_another_thread_while_the_command_starts(
@@ -594,7 +594,7 @@ def test_keyboard_interrupt_stops_the_command_gracefully_and_goes_on(program: Pr
             command.run()
         os.close(writer)
     assert command.exit is not None
-    assert (command.exit.cause, command.exit.status, command.exit.forced) == (Cause.CANCELLED, 0, False)
+    assert (command.exit.cause, command.exit.returncode, command.exit.forced) == (Cause.CANCELLED, 0, False)
 
 
 @pytest.mark.parametrize("begin", [Cmd.run, Cmd.__enter__])
@@ -624,7 +624,7 @@ def test_handlers_that_raise_while_the_command_starts_leave_nothing(
     assert after == [stop, stop]
     assert heard == list(numbers)
     assert command.exit is not None
-    assert (command.exit.cause, command.exit.status) == (Cause.CANCELLED, -signal.SIGTERM)
+    assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
 
 
 def test_keyboard_interrupt_while_the_command_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -640,7 +640,7 @@ def test_keyboard_interrupt_while_the_command_starts_leaves_nothing(monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         command.run()
     assert command.exit is not None
-    assert (command.exit.cause, command.exit.status) == (Cause.CANCELLED, -signal.SIGTERM)
+    assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -665,14 +665,14 @@ def test_second_keyboard_interrupt_kills(program: Program, monkeypatch: pytest.M
         command.run()
     os.close(writer)
     assert command.exit is not None
-    assert (command.exit.status, command.exit.forced) == (-signal.SIGKILL, True)
+    assert (command.exit.returncode, command.exit.forced) == (-signal.SIGKILL, True)
 
 
 def test_block_stops_what_still_runs_at_its_end(program: Program) -> None:
     with pytest.raises(ZeroDivisionError), Cmd(FOREVER) as command:
         raise ZeroDivisionError
     assert command.exit is not None
-    assert (command.exit.cause, command.exit.status) == (Cause.CANCELLED, -signal.SIGTERM)
+    assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
 
 
 def test_block_leaves_what_has_ended_alone() -> None:
@@ -777,7 +777,7 @@ command.cancel()
 os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
 command.cancel(grace=0.2)
 exit = command.wait()
-print(exit.status, exit.forced)
+print(exit.returncode, exit.forced)
 """
 
 
@@ -797,7 +797,7 @@ def test_status_that_somebody_else_took_is_unknown(kind: type[BaseCmd], wait: Wa
     os.waitpid(command.pid, 0)
     command.cancel()
     ended = wait(command)
-    assert ended.status is None
+    assert ended.returncode is None
 
 
 @on_every_path
@@ -808,7 +808,7 @@ def test_status_is_unknown_where_children_are_reaped_by_the_system() -> None:
         ends = [Cmd(["sh", "-c", "exit 3"]).run() for _ in range(5)]
     finally:
         signal.signal(signal.SIGCHLD, before)
-    assert {(ended.cause, ended.status, ended.exit_status) for ended in ends} == {(Cause.EXITED, None, 255)}
+    assert {(ended.cause, ended.returncode, ended.exit_status) for ended in ends} == {(Cause.EXITED, None, 255)}
 
 
 UNKILLABLE = """\
@@ -819,7 +819,7 @@ argv = ["setpriv", "--reuid", "65534", "sh", "-c", "echo ready; exec sleep 1000"
 with Cmd(argv, stdout=int(sys.argv[1]), stderr=-3, grace=0.1) as command:
     open(int(sys.argv[2])).readline()
 exit = command.exit
-print(json.dumps([exit.cause, exit.status, exit.forced, [[p.pid, p.ended_by] for p in exit.census], command.pid]))
+print(json.dumps([exit.cause, exit.returncode, exit.forced, [[p.pid, p.ended_by] for p in exit.census], command.pid]))
 """
 
 
@@ -860,7 +860,7 @@ with open(f"{sys.argv[1]}/freezer.state") as state:
 command.cancel()
 ended = command.wait()
 census = [[process.pid == command.pid, process.ended_by] for process in ended.census]
-print(json.dumps([ended.cause, ended.status, ended.forced, census]))
+print(json.dumps([ended.cause, ended.returncode, ended.forced, census]))
 with open(f"{sys.argv[1]}/freezer.state", "w") as state:
     state.write("THAWED")
 os.waitpid(command.pid, 0)
@@ -942,5 +942,5 @@ def test_cancel_racing_with_the_end_signals_nobody_else(monkeypatch: pytest.Monk
             command.cancel()
         ended = command.wait()
         assert ended.cause in (Cause.EXITED, Cause.CANCELLED)
-        assert ended.status in (0, -signal.SIGTERM)
+        assert ended.returncode in (0, -signal.SIGTERM)
         assert (ended.cause is Cause.EXITED) == (ended.signals == ())

@@ -17,7 +17,7 @@ import asyncio, gracefulexitcmd as g, os, sys
 command = getattr(g, sys.argv[1])(["sh", "-c", sys.argv[2]], contain=True, stdout=g.PIPE, grace=float(sys.argv[3]))
 ended = command.run()
 ended = asyncio.run(ended) if asyncio.iscoroutine(ended) else ended
-print(ended.cause, ended.status, ended.stdout.decode().split(), ended.holders)
+print(ended.cause, ended.returncode, ended.stdout.decode().split(), ended.holders)
 print([signal.name for signal in ended.signals], [one.ended_by for one in ended.census])
 try:
     os.waitid(os.P_ALL, 0, os.WEXITED)

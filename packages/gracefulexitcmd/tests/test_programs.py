@@ -18,7 +18,7 @@ script = "trap 'echo told; exit 3' TERM; echo ready; while :; do sleep 0.01; don
 with Cmd(["sh", "-c", script], stdout=PIPE, text=True) as command:
     command.stdout.readline()
     command.cancel()
-    print(command.stdout.read().split(), command.wait().status)
+    print(command.stdout.read().split(), command.wait().returncode)
 print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())) == [signal.SIGINT, signal.SIGTERM])
 """
 
@@ -39,7 +39,7 @@ with contain(grace=5):
         with contain(grace=5) as box:
             left = Cmd(["sh", "-c", "setsid sleep 1000 & exit 3"], container=box).run()
         run(["true"], check=True)
-        os._exit(left.status if len(box.exit.census) == 1 else 1)
+        os._exit(left.returncode if len(box.exit.census) == 1 else 1)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     over.set()
     thread.join()
@@ -55,7 +55,7 @@ def work(number):
         ended = run(["sh", "-c", f"echo {number} {turn}; exit {turn}"], text=True)
         signal.raise_signal(signal.SIGUSR1)
         with lock:
-            outputs.append((ended.stdout, ended.status) == (f"{number} {turn}\\n", turn))
+            outputs.append((ended.stdout, ended.returncode) == (f"{number} {turn}\\n", turn))
     if number == 0:
         waited.cancel()
 with contain(grace=5) as box, Cmd(["sleep", "1000"], container=box) as waited:

@@ -20,7 +20,7 @@ SCRIPT = "printf 'a\\nb\\n'; echo error >&2; printf c"
 
 def test_run_returns_what_was_written() -> None:
     ended = run(["sh", "-c", SCRIPT], text=True)
-    assert (ended.stdout, ended.stderr, ended.status) == ("a\nb\nc", "error\n", 0)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("a\nb\nc", "error\n", 0)
 
 
 def test_run_leaves_what_is_asked_for_uncaptured(capfd: pytest.CaptureFixture[str]) -> None:
@@ -36,7 +36,7 @@ def test_check_raises_with_the_end_of_stderr() -> None:
         run(["sh", "-c", script], check=True)
     error = failure.value
     assert error.argv == ("sh", "-c", script)
-    assert error.exit.status == 3
+    assert error.exit.returncode == 3
     lines = str(error).splitlines()
     assert lines[1:3] == ["  12", "  13"]
     assert lines[-1] == r"  \x1b[2Jbroken"
@@ -278,7 +278,7 @@ def test_poll_is_true_at_any_moment() -> None:
         command.stdin.flush()
         while (ended := command.poll()) is None:
             pass
-    assert (ended.cause, ended.status) == (Cause.EXITED, 7)
+    assert (ended.cause, ended.returncode) == (Cause.EXITED, 7)
 
 
 def test_what_ended_before_the_first_signal_was_not_cancelled() -> None:
@@ -287,7 +287,7 @@ def test_what_ended_before_the_first_signal_was_not_cancelled() -> None:
         assert command.pid is not None
         os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
     assert command.exit is not None
-    assert (command.exit.cause, command.exit.status, command.exit.signals) == (Cause.EXITED, 3, ())
+    assert (command.exit.cause, command.exit.returncode, command.exit.signals) == (Cause.EXITED, 3, ())
 
 
 def test_wait_gives_up_after_its_timeout_and_the_command_goes_on() -> None:

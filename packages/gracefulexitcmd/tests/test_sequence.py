@@ -51,7 +51,7 @@ def test_each_process_is_ended_by_the_stage_that_it_obeys(launch: Launch, wait: 
     ended = wait(command)
     stages = ["INT", "TERM", "QUIT", "KILL"]
     last = max(stages.index(name) if name in stages else 3 for name in (leader, "none" if child == "INT" else child))
-    assert ended.status == -signal.Signals[f"SIG{'KILL' if leader == 'none' else leader}"]
+    assert ended.returncode == -signal.Signals[f"SIG{'KILL' if leader == 'none' else leader}"]
     assert [name for name, _ in _sent(ended)] == [f"SIG{name}" for name in stages[: last + 1]]
     assert f"SIG{stages[last]}" in _ended_by(ended).values()
     assert ended.forced == (last == 3)
@@ -94,7 +94,7 @@ def test_rest_stage_leaves_the_leader_alone(launch: Launch, wait: Wait) -> None:
     command.cancel()
     ended = wait(command)
     assert [name for name, _ in _sent(ended)] == ["SIGTERM", "SIGQUIT"]
-    assert ended.status == -signal.SIGQUIT
+    assert ended.returncode == -signal.SIGQUIT
 
 
 def test_longer_waits_shrink_to_the_grace(launch: Launch, wait: Wait) -> None:

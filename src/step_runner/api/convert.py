@@ -126,8 +126,8 @@ def _set_termination(message: pb.Termination, termination: Termination, detail: 
     message.step = _shortened(termination.step, detail.word)
     message.forced = ended.forced
     message.hurried = ended.hurried or ""
-    if ended.status is not None:
-        message.exit_status = exit_code(ended.status)
+    if ended.returncode is not None:
+        message.exit_status = exit_code(ended.returncode)
     for sent in ended.signals:
         _set_seconds(message.signals.add(name=sent.name, processes=sent.processes).after, sent.after)
     for process in ended.census[: detail.processes]:
@@ -144,7 +144,7 @@ def _termination(message: pb.Termination) -> Termination:
         step=message.step,
         ended=Exit(
             cause=Cause(message.cause),
-            status=message.exit_status if message.HasField("exit_status") else None,
+            returncode=message.exit_status if message.HasField("exit_status") else None,
             duration=_total_seconds(message.duration),
             forced=message.forced,
             hurried=message.hurried or None,

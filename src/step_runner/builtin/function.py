@@ -111,4 +111,4 @@ def _reason(ended: Exit) -> str:
     if ended.cause is Cause.TIMEOUT:
         return f"that takes longer than {PATIENCE:g} s"
     lines = (ended.stderr or b"").decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"its process ended with status {ended.status}"
+    return lines[-1] if lines else f"its process ended with status {ended.returncode}"

@@ -111,7 +111,7 @@ def _opened(path: str) -> int | None:
 
 def _termination(termination: Termination) -> Json:
     ended = termination.ended
-    status = {} if ended.status is None else {"exitStatus": ended.status}
+    status = {} if ended.returncode is None else {"exitStatus": ended.returncode}
     return {"step": termination.step, "cause": str(ended.cause), **status} | _filled(
         forced=ended.forced,
         hurried=ended.hurried,

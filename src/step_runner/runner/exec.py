@@ -97,7 +97,7 @@ async def run_command(
         await job.sink.settle()
     if ended.cause is not Cause.EXITED:
         _tell_end(ended, path, job)
-    code = ended.status if ended.status is not None else -1
+    code = ended.returncode if ended.returncode is not None else -1
     return ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code), _error(ended, command, job)
 
 
@@ -163,7 +163,7 @@ def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
 
 
 def _error(ended: Exit, command: Command, job: GlobalContext) -> Exception | None:
-    own = _command_error(ended.status, command, job.scratch) or _loss(job)
+    own = _command_error(ended.returncode, command, job.scratch) or _loss(job)
     if ended.cause is Cause.EXITED:
         return own
     timeout = job.proc.cause is Cause.TIMEOUT

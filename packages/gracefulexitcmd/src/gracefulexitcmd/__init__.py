@@ -3,7 +3,7 @@
     from gracefulexitcmd import Cmd, contain
 
     ended = Cmd(["make", "deploy"], grace=10, timeout=600).run()
-    print(ended.cause, ended.status, ended.forced)
+    print(ended.cause, ended.returncode, ended.forced)
 
     with contain(grace=10) as container:
         Cmd(["start-service"], container=container).run()

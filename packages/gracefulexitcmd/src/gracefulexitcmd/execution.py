@@ -295,7 +295,7 @@ class Execution:
 
     def _end(self) -> None:
         if self._run is None:
-            self.exit = Exit(cause=self._ladder.cause, status=None, duration=0.0, argv=self._argv)
+            self.exit = Exit(cause=self._ladder.cause, returncode=None, duration=0.0, argv=self._argv)
         else:
             self.exit = self._ended(self._run)
 
@@ -307,7 +307,7 @@ class Execution:
         run.poller.close()
         return Exit(
             cause=self._ladder.cause,
-            status=run.status,
+            returncode=run.status,
             duration=clock.now() - run.members.started_at,
             forced=run.members.forced,
             signals=tuple(run.members.signals),

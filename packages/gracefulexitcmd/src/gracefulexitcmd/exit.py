@@ -132,7 +132,7 @@ class CommandFailed(Exception):  # noqa: N818 - a command that failed is no faul
 class Exit(Generic[Out]):
     """How a command ended.
 
-    `status` is the leader's, as in `subprocess`: a negative number is the signal that ended it. It is None
+    `returncode` is the leader's status, as in `subprocess`: a negative number is the signal that ended it. It is None
     when the command was cancelled before it started, when it could not be ended, or when another part of the
     program took its status. `duration` is in seconds. `hurried` is the reason where the grace was cut short, such as
     `second Ctrl-C`. `stdout` and `stderr` are what came out of pipes and was collected: None where there was no pipe,
@@ -140,7 +140,7 @@ class Exit(Generic[Out]):
     """
 
     cause: Cause
-    status: int | None
+    returncode: int | None
     duration: float
     forced: bool = False
     signals: tuple[SignalSent, ...] = ()
@@ -174,12 +174,12 @@ class Exit(Generic[Out]):
         """How it ended, in a few words: `exit status 2`, `signal SIGSEGV`, `cancelled after 3.0 s`."""
         if self.cause is not Cause.EXITED:
             return f"{self.cause} after {self.duration:.1f} s"
-        if self.status is None:
+        if self.returncode is None:
             return "its status is unknown: another part of the program took it"
-        if self.status >= 0:
-            return f"exit status {self.status}"
-        named = -self.status in signal.Signals.__members__.values()
-        return f"signal {signal.Signals(-self.status).name if named else -self.status}"
+        if self.returncode >= 0:
+            return f"exit status {self.returncode}"
+        named = -self.returncode in signal.Signals.__members__.values()
+        return f"signal {signal.Signals(-self.returncode).name if named else -self.returncode}"
 
     def __repr__(self) -> str:
         streams: tuple[tuple[str, bytes | str | None], ...] = (("stdout", self.stdout), ("stderr", self.stderr))
@@ -193,7 +193,7 @@ class Exit(Generic[Out]):
     @property
     def ok(self) -> bool:
         """Whether the command ended by itself and with status 0."""
-        return self.cause is Cause.EXITED and self.status == 0
+        return self.cause is Cause.EXITED and self.returncode == 0
 
     @property
     def exit_status(self) -> int:
@@ -204,12 +204,12 @@ class Exit(Generic[Out]):
         """
         if self.cause is not Cause.EXITED:
             return 128 + (KILLED if self.forced else _number(self.signals))
-        if self.status is None:
+        if self.returncode is None:
             return 255
-        return self.status if self.status >= 0 else 128 - self.status
+        return self.returncode if self.returncode >= 0 else 128 - self.returncode
 
 
-NOTHING_TO_END: Exit[bytes] = Exit(cause=Cause.EXITED, status=None, duration=0.0)
+NOTHING_TO_END: Exit[bytes] = Exit(cause=Cause.EXITED, returncode=None, duration=0.0)
 """The Exit of a container in which nothing was left."""
 
 

@@ -210,7 +210,7 @@ def test_a_command_whose_number_is_not_noted_yet_keeps_its_status(
         return process
 
     monkeypatch.setattr(subprocess, "Popen", slow)
-    assert Cmd(["sh", "-c", "exit 5"]).run().status == 5
+    assert Cmd(["sh", "-c", "exit 5"]).run().returncode == 5
 
 
 def test_containers_can_be_asked_from_many_threads() -> None:
@@ -230,7 +230,7 @@ def test_containers_can_be_asked_from_many_threads() -> None:
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    statuses = [Cmd(["true"], container=container).run().status for _ in range(30)]
+    statuses = [Cmd(["true"], container=container).run().returncode for _ in range(30)]
     asking.set()
     for thread in threads:
         thread.join()

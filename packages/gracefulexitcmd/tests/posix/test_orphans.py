@@ -15,7 +15,7 @@ from gracefulexitcmd.posix.container import reap_orphans
 subreaper.become()
 
 def leave(container, script):
-    assert Cmd(["sh", "-c", script], container=container).run().status == 0
+    assert Cmd(["sh", "-c", script], container=container).run().returncode == 0
 
 def ended_child():
     child = subprocess.Popen(["true"])

@@ -168,7 +168,7 @@ def _run(directory: Path) -> tuple[int | None, str]:
                 env={**os.environ, "A": "value"},
             ).run()
             out.seek(0)
-            return ended.status, out.read().decode()
+            return ended.returncode, out.read().decode()
     finally:
         os.close(inherited)
 

@@ -99,7 +99,7 @@ def _killed(tidy: Callable[[], object], number: int, left: Exit | None) -> None:
 
 
 def _tell(number: int, left: Exit | None) -> None:
-    from gracefulexitcmd.stop_request import STOP_SIGNALS
+    from gracefulexitcmd.program import STOP_SIGNALS
 
     named = number in signal.Signals.__members__.values()
     name = signal.Signals(number).name if named else f"signal {number}"

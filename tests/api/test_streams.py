@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,26 @@ def test_stream_opened_again_loses_nothing(server: Server, work_dir: Path, way: 
     assert (server.log(job), server.log(job)) == (whole, whole)
 
 
+@pytest.mark.skipif(len(users()) == 1, reason="only root can start a process of another user")
+def test_stream_is_closed_to_other_users_beside_the_step(server: Server) -> None:
+    """The pipe lets every user write, but nobody reaches it who has not got it from the step."""
+    job = server.start_ready("echo ready; exec sleep 1000")
+    (step,) = (process for process in server.jobs_processes() if process.name() == "sleep")
+    intruder = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "sh",
+        "-c",
+        f"echo x > /proc/{step.pid}/fd/1",
+    ]
+    refused = subprocess.run(intruder, capture_output=True, text=True)
+    server.client.cancel(job)
+    assert "Permission denied" in refused.stderr
+    assert b"x\n" not in server.log(job)
+
+
 def test_streams_keep_the_order_of_writing(server: Server) -> None:
     """Ten thousand lines on each stream in turns come in the order in which they were written."""
     program = "import os\nfor i in range(20_000): os.write(1 + i % 2, b'%d\\n' % i)"
@@ -86,11 +107,11 @@ def test_stream_holds_nothing_internal(server: Server) -> None:
 
 
 def test_stream_of_much_output_costs_no_memory(server: Server) -> None:
-    """A hundred megabytes go through a step, and the server holds hardly more than before."""
+    """Five hundred megabytes go through a step, and the server holds hardly more than before."""
     server.ended(server.start("head --bytes=1M /dev/zero"))
     before = _private(server)
-    job = server.start("head --bytes=100M /dev/zero")
-    assert sum(map(len, server.client.follow(job))) > 100 << 20
+    job = server.start("head --bytes=500M /dev/zero")
+    assert sum(map(len, server.client.follow(job))) > 500 << 20
     assert _private(server) - before < 20 << 20
 
 

@@ -223,6 +223,18 @@ def test_help_has_an_example_that_works(capsys: pytest.CaptureFixture[str]) -> N
     assert subprocess.run([sys.executable, *shlex.split(example[1]), "true"]).returncode == 0
 
 
+def test_sigterm_is_heard_although_it_was_ignored() -> None:
+    """Its parent may ignore it, as `env --ignore-signal=TERM` does."""
+    script = 'trap "echo asked; exit 0" TERM; echo ready; while :; do sleep 0.02; done'
+    argv = ["sh", "-c", 'trap "" TERM; exec "$@"', "sh", *MODULE, "--", "sh", "-c", script]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "asked\n"
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_what_was_ignored_stays_ignored(program: Callable[..., list[str]]) -> None:
     """nohup(1) has SIGHUP ignored by the command, and by what it starts."""
     argv = ["nohup", *MODULE, "--", *program("trap.sh", "0")]

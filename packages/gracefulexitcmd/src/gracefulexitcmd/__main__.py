@@ -109,8 +109,8 @@ class _Session:
     def _listen(self) -> None:
         for numbers, handler in ((STOP_SIGNALS, self._stop), (OTHER_SIGNALS, self._pass_on)):
             for number in numbers:
-                # What was ignored from the start, as nohup(1) has it, stays ignored, here and in the command.
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                # What was ignored from the start, as nohup(1) has it, stays ignored; SIGTERM is how CI cancels a job.
+                if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                     signal.signal(number, handler)
         if sys.platform != "win32":
             suspension = Suspension()

@@ -46,7 +46,10 @@ os.register_at_fork(after_in_child=_forget)
 class Container:
     """Knows the processes that commands started in it have started, on Linux also those that went into hiding.
 
-    It must be closed. Every method may be called from any thread.
+    `contain` makes one, empties it and closes it. Made by itself it is weaker on Linux: orphans come only to a
+    subreaper, which `contain`, `contain=True` and `supervise` make of this process. Without that a process that has
+    shed parents, group, session and environment is not found. It must be closed. Every method may be called from any
+    thread.
     """
 
     def __init__(self) -> None:

@@ -23,6 +23,7 @@ from tests.support.absent import absent
 from tests.support.cells import AS_NOBODY, NOBODY
 from tests.support.steps import command
 
+from step_runner import shown
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.api.pb.step_pb2_grpc import StepRunnerStub, add_StepRunnerServicer_to_server
 from step_runner.api.server import _stop_when_gone
@@ -203,7 +204,7 @@ def test_socket_is_exactly_at_path_asked_for(serve: Callable[..., Server], tempo
     """gRPC takes the path for a part of a URI, and decodes it. So does it with a directory's name."""
     os.mkdir(f"{temporary}/{name}")
     server = serve(name=f"{name}/{name}.sock")
-    assert server.first_line == f"step-runner is listening on socket {server.path}\n"
+    assert server.first_line == f"step-runner is listening on socket {shown.name(server.path)}\n"
     assert os.listdir(f"{temporary}/{name}") == [f"{name}.sock"]
     assert server.client.jobs() == []
     assert server.stop() == 0

@@ -42,7 +42,7 @@ errors = st.recursive(
 terminations = st.builds(
     Termination,
     step=st.text(max_size=3),
-    ended=st.builds(Exit, cause=st.sampled_from(Cause), status=st.none(), duration=st.just(0.0)),
+    ended=st.builds(Exit, cause=st.sampled_from(Cause), returncode=st.none(), duration=st.just(0.0)),
 )
 
 events = st.lists(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import select
 import stat
@@ -129,3 +130,10 @@ class Outlet:
             self._written.set()
             asyncio.get_running_loop().remove_writer(self.descriptor)
             self._stalled(self, False)
+
+
+def are_one(*outputs: int) -> bool:
+    """Whether outputs are one file, opened in one way; whether it was opened once the system does not tell us."""
+    files = [os.fstat(output) for output in outputs]
+    modes = {fcntl.fcntl(output, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND) for output in outputs}
+    return len({(file.st_dev, file.st_ino) for file in files}) == 1 and len(modes) == 1

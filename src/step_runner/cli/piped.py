@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
+import sys
 from typing import TYPE_CHECKING
 
-from step_runner.cli.outlet import Outlet
 from step_runner.cli.screen import STDERR, STDOUT, Screen, encoded
-from step_runner.jobs.pipes import Pipes
 from step_runner.runner.context import Streams
+
+if sys.platform == "win32":
+    from step_runner.cli.windows_outlet import Outlet, are_one
+    from step_runner.jobs.windows_pipes import Pipes
+else:
+    from step_runner.cli.outlet import Outlet, are_one
+    from step_runner.jobs.pipes import Pipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +31,9 @@ class Piped(Screen):
         self._pipes = Pipes()
         self._gone: Callable[[], object] = lambda: None
         self._stderr = Outlet(STDERR, self._framed, self._stalled, self._reader_gone)
-        self._stdout = self._stderr if _are_one() else Outlet(STDOUT, bytes, self._stalled, self._reader_gone)
+        self._stdout = (
+            self._stderr if are_one(STDOUT, STDERR) else Outlet(STDOUT, bytes, self._stalled, self._reader_gone)
+        )
 
     @property
     def lost(self) -> OSError | None:
@@ -85,10 +91,3 @@ class Piped(Screen):
         for pipe in self._pipes:
             if pipe.outlet is outlet:
                 pipe.pause() if stalled else pipe.resume()
-
-
-def _are_one() -> bool:
-    """Whether our outputs are one file, opened in one way; whether it was opened once the system does not tell us."""
-    same = os.path.samestat(os.fstat(STDOUT), os.fstat(STDERR))
-    modes = (fcntl.fcntl(output, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND) for output in (STDOUT, STDERR))
-    return same and len(set(modes)) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import sys
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -118,6 +119,8 @@ class Job(Generic[Log]):
         await self._confinement.end()
         while not await self._rounded_up():  # noqa: ASYNC110 - nobody tells when a descriptor is free
             await asyncio.sleep(TRY_AGAIN)
+        if sys.platform == "win32":  # the end of the log takes nothing out of its pipes there, only the loop does
+            await self.log.settle()
         self._finish(self.error)
 
     async def _rounded_up(self) -> bool:

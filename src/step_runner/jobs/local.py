@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from gracefulexitcmd import Exit
 
 
+if sys.platform == "win32":
+    READER_GONE = signal.SIGTERM
+else:
+    READER_GONE = signal.SIGPIPE
+
+
 class LocalRun(NamedTuple):
     """A function to run here; durations are in seconds.
 
@@ -78,8 +84,8 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
 
     SIGINT, SIGTERM and SIGHUP, on Windows Ctrl-C and Ctrl-Break, stop it gracefully; a second Ctrl-C at least one
     second later, and SIGQUIT, kill it at once.
-    The exit status is 0, that of the command that failed, 128 plus the signal when it was stopped (SIGPIPE when the
-    other end of a pipe was gone), 1 for anything else. Raises StepRunnerError where it cannot be started.
+    The exit status is 0, that of the command that failed, 128 plus the signal when it was stopped (READER_GONE when
+    the other end of a pipe was gone), 1 for anything else. Raises StepRunnerError where it cannot be started.
     """
     level = log_level(run.variables, run.env)
     proc = Proc(run.graceful_exit_delay)
@@ -101,8 +107,7 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
         debug=run.debug,
     )
     stopper = _Stopper(job, run.graceful_exit_delay, watcher)
-    if sys.platform != "win32":
-        watcher.when_gone(partial(stopper.stop, signal.SIGPIPE))
+    watcher.when_gone(partial(stopper.stop, READER_GONE))
     with (
         on_stop(stopper.stop, stopper.kill),
         on_suspend(watcher.suspending),

@@ -13,7 +13,10 @@ from gracefulexitcmd.pipes import pipe_to_read
 from step_runner.windows_file import declared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+MOST_READ = 1 << 16
+"""Bytes that the loop may have read and not handed over: asyncio's read size for a pipe."""
 
 _PIPE_ARGUMENTS = (wintypes.HANDLE, ctypes.c_void_p, wintypes.DWORD, ctypes.c_void_p)
 _peek = declared(
@@ -39,12 +42,27 @@ class Pipe(asyncio.Protocol):
     def __init__(self, outlet: Outlet) -> None:
         """Move what comes to the outlet from now on. Raises OSError where no pipe can be had."""
         self.closed = False
-        self._outlet = outlet
+        self.outlet = outlet
+        self._count = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._handle, write_end = pipe_to_read()
         self.write_end: int | None = write_end
         loop = asyncio.get_running_loop()
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.ReadTransport | None = None
         self._opening = loop.create_task(loop.connect_read_pipe(lambda: self, PipeHandle(self._handle)))
+
+    def resume(self) -> None:
+        """Move what comes."""
+        self._flowing.set()
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def pause(self) -> None:
+        """Leave what comes in the pipe: the step's next write blocks while the pipe is full."""
+        self._flowing.clear()
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def started(self, _send: Callable[[int], object]) -> None:
         """The step has its end: close it here."""
@@ -58,30 +76,43 @@ class Pipe(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The loop reads from now on."""
+        assert isinstance(transport, asyncio.ReadTransport)
         self._transport = transport
+        if not self._flowing.is_set():
+            transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Something was written."""
         if not self.closed:
-            self._outlet.write(data)
+            self._count += len(data)
+            self.outlet.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody can write any more."""
         self.closed = True
+        self._flowing.set()
 
     async def settle(self) -> None:
-        """Wait until what has been written up to now was moved."""
+        """Wait until what has been written up to now was moved, and not for what is written meanwhile."""
         await self._opening
-        while not self.closed and self._waiting():  # noqa: ASYNC110 - the loop takes it in its own time
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)  # what a completed read has brought is handed over in the next round
+        enough = self._count + MOST_READ + self._waiting()
+        while not self.closed and self._count < enough and self._waiting():
+            await self._next_round()
+        # The loop learns of a completed read in its next round, and hands its bytes over at the end of that round.
+        await self._next_round()
+        await self._next_round()
 
     def close(self) -> None:
         """Close it; all that wrote to it have ended with their Job Object, and what they wrote was moved."""
         self.closed = True
+        self._flowing.set()
         self.let_go()
         if self._transport is not None:
             self._transport.close()
+
+    async def _next_round(self) -> None:
+        await self._flowing.wait()
+        await asyncio.sleep(0)
 
     def _waiting(self) -> int:
         count = wintypes.DWORD()
@@ -97,6 +128,9 @@ class Pipes:
 
     def __init__(self) -> None:
         self._open: list[Pipe] = []
+
+    def __iter__(self) -> Iterator[Pipe]:
+        return (pipe for pipe in self._open if not pipe.closed)
 
     def open(self, outlet: Outlet) -> Pipe:
         """Make a pipe. Raises OSError where none can be had."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 
 if sys.platform != "win32":
     pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
+
+from step_runner.jobs.windows_pipes import Pipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,10 +115,34 @@ def test_output_of_a_step_comes_before_that_of_the_next(runner: Callable[..., su
     left = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
     write = "import os\nos.write(1, b'{0}' * 100000)\nos.write(2, b'{0}\\n')\nos._exit(0)"
     programs = [left + write.format(0), *(write.format(number) for number in range(1, 8))]
-    output, _ = runner(*programs, arguments=("--graceful-exit-delay", "0")).communicate(timeout=150)
+    output = _read_slowly(runner(*programs, arguments=("--graceful-exit-delay", "0")))
     lines = [line for line in output.splitlines() if line[:1].isdigit() or line.startswith(b"Running")]
     expected = [(b"Running step name=s%d" % number, b"%d" % number * 100001) for number in range(8)]
     assert lines == [line for pair in expected for line in pair]
+
+
+async def test_settling_moves_what_was_just_written() -> None:
+    """Proves Windows: a read that the system has completed already is handed over, too."""
+    pipes, outlet = Pipes(), Collected()
+    write_end = pipes.open(outlet).write_end
+    assert write_end is not None
+    for number in range(1, 1001):
+        os.write(write_end, b"x")
+        await pipes.settle()
+        assert len(outlet.content) == number
+    pipes.close()
+    await asyncio.sleep(0)
+
+
+class Collected:
+    """What has come out of a pipe."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def write(self, content: bytes) -> None:
+        """Keep it."""
+        self.content += content
 
 
 def test_flood_of_the_background_delays_no_step(runner: Callable[..., subprocess.Popen[bytes]]) -> None:
@@ -132,7 +159,7 @@ def test_last_words_of_the_background_arrive(runner: Callable[..., subprocess.Po
     ready = tmp_path / "ready"
     background = (
         "import os, signal, time\n"
-        "signal.signal(signal.SIGBREAK, lambda *_: (os.write(1, b'w' * 60000 + b'bye'), os._exit(0)))\n"
+        "signal.signal(signal.SIGBREAK, lambda *_: (os.write(1, b'w' * 300000 + b'bye'), os._exit(0)))\n"
         f"open({str(ready)!r}, 'w').close()\n"
         "while True: time.sleep(0.05)\n"
     )
@@ -141,8 +168,8 @@ def test_last_words_of_the_background_arrive(runner: Callable[..., subprocess.Po
         f"subprocess.Popen([sys.executable, '-c', {background!r}])\n"
         f"while not os.path.exists({str(ready)!r}): time.sleep(0.01)\n"
     )
-    output, _ = runner(step).communicate(timeout=120)
-    assert b"w" * 60000 + b"bye" in output, output[-500:]
+    output = _read_slowly(runner(step))
+    assert b"w" * 300000 + b"bye" in output, output[-500:]
 
 
 def test_reader_that_is_gone_stops_the_job_gracefully(
@@ -194,6 +221,16 @@ def test_reader_that_takes_nothing_does_not_keep_a_stopped_job(
     assert _standing(progress) < 32
     press(process.pid)
     assert process.wait(60) == 128 + 21
+
+
+def _read_slowly(process: subprocess.Popen[bytes]) -> bytes:
+    """All output, so slowly that the runner always has some that it cannot write yet."""
+    assert process.stdout is not None
+    output = b""
+    while chunk := os.read(process.stdout.fileno(), 4096):
+        output += chunk
+        time.sleep(0.002)
+    return output
 
 
 def _standing(path: Path) -> int:

@@ -99,8 +99,9 @@ class Pipe(asyncio.Protocol):
         while not self.closed and self._count < enough and self._waiting():
             await self._next_round()
         # The loop learns of a completed read in its next round, and hands its bytes over at the end of that round.
-        await self._next_round()
-        await self._next_round()
+        # Where the pipe was paused in that moment they come one round after it goes on.
+        for _ in range(3):
+            await self._next_round()
 
     def close(self) -> None:
         """Close it; all that wrote to it have ended with their Job Object, and what they wrote was moved."""

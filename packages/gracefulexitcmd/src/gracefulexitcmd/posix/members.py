@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.posix import linux, process_table
+from gracefulexitcmd.posix import linux, process_table, status
 from gracefulexitcmd.posix.targets import Targets
+from gracefulexitcmd.reason import Reason, Why  # not when it is needed: no descriptor may be free then
 from gracefulexitcmd.sequence import To
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.posix.poller import Poller
     from gracefulexitcmd.posix.targets import Membership
-    from gracefulexitcmd.reason import Why
     from gracefulexitcmd.sequence import Stage
 
 LOOK_AGAIN = 0.01
@@ -234,8 +234,6 @@ class Members:
         """Note what is killed now and why: who was counted between fork and exec is another program since."""
         if not process_table.has_proc:
             return
-        from gracefulexitcmd.posix import status
-
         self._note_late(members)
         for member in members[:MOST_EXPLAINED]:
             if member.pid in self._last_signal and self._targets.may_end(member):
@@ -257,8 +255,6 @@ class Members:
         """Note those that are killed without a signal before: they started after it."""
         for one in members if process_table.has_proc and self._asked is not None else ():
             if one.pid not in self._last_signal and one.start_time >= self._told_at:
-                from gracefulexitcmd.reason import Reason, Why
-
                 self._why[one.pid] = Why(Reason.LATE, str(self._asked))
 
     def _note(self, number: signal.Signals, at: float, told: Collection[int]) -> None:

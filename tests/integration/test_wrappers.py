@@ -67,7 +67,8 @@ def command(kind: str, tmp_path: Path, temporary: str, monkeypatch: pytest.Monke
     steps = [{"name": "work", "script": CLEANS_UP}]
     (tmp_path / "run.yml").write_text("{}\n---\n" + json.dumps({"run": steps}))
     monkeypatch.setenv("STEPS", json.dumps(steps))
-    monkeypatch.delenv("CI_PROJECT_DIR", raising=False)
+    for name in ("CI_PROJECT_DIR", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # those of a make that runs the tests
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     python = (sys.executable, "-m")
     return {
@@ -96,9 +97,18 @@ def _running(argv: Sequence[str], number: int) -> Iterator[list[subprocess.Popen
             for _ in range(number)
         ]
         for copy in copies:
+            running.callback(_kill, copy)
+        for copy in copies:
             assert copy.stdout is not None
             assert copy.stdout.readline() == "ready\n"
         yield copies
+
+
+def _kill(copy: subprocess.Popen[str]) -> None:
+    """End a copy that a test has left behind."""
+    if copy.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(copy.pid, signal.SIGKILL)
 
 
 def _output(copies: list[subprocess.Popen[str]]) -> list[str]:

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.measure import machine
-from benchmarks.service import Server, open_job, serving
+from benchmarks.service import Server, await_ready, open_job, serving
 
 from step_runner.model import Status
 
@@ -95,7 +95,7 @@ def _cancelled(server: Server, jobs: int, scripts: tuple[str, ...]) -> float:
     with contextlib.ExitStack() as stack:
         names = [stack.enter_context(open_job(server, *scripts)) for _ in range(jobs)]
         for name in names:
-            _await_ready(server, name)
+            await_ready(server, name)
         start = time.perf_counter()
         for name in names:
             server.client.cancel(name)
@@ -107,13 +107,13 @@ def _cancelled(server: Server, jobs: int, scripts: tuple[str, ...]) -> float:
 def _short_job_beside_jobs(server: Server, jobs: int) -> float:
     with contextlib.ExitStack() as stack:
         for _ in range(jobs):
-            _await_ready(server, stack.enter_context(open_job(server, BACKGROUND.format(LEFT), WAITING)))
+            await_ready(server, stack.enter_context(open_job(server, BACKGROUND.format(LEFT), WAITING)))
         return _short_job(server)
 
 
 def _short_job_beside_orphans(server: Server, orphans: int) -> float:
     with open_job(server, BACKGROUND.format(orphans), WAITING) as name:
-        _await_ready(server, name)
+        await_ready(server, name)
         return _short_job(server)
 
 
@@ -147,15 +147,6 @@ def _follow(server: Server, name: str, expected: Status) -> None:
         """It runs."""
     status = server.client.status(name)
     assert status.status is expected, f"the job ended as {status.status.name}: {status.message}"
-
-
-def _await_ready(server: Server, name: str) -> None:
-    seen = b""
-    for chunk in server.client.follow(name):
-        seen += chunk
-        if b"ready\n" in seen:
-            return
-    raise AssertionError(f"the job ended before it was ready: {seen.decode(errors='replace')}")
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

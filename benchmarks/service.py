@@ -217,7 +217,7 @@ def _many_jobs(server: Server) -> Iterator[Sample]:
         jobs = [stack.enter_context(open_job(server, "echo ready; exec sleep 3600")) for _ in range(JOBS)]
         yield JOBS_STARTED, 1000 * (time.time() - start)
         for job in jobs:
-            _await_ready(server, job)
+            await_ready(server, job)
         yield MEMORY_BUSY, _memory(server)
 
 
@@ -273,7 +273,7 @@ def _cooperative_job(server: Server) -> Iterator[tuple[str, str]]:
     """A job that ends when it gets SIGTERM, and the file into which it writes the time of that."""
     stamp = os.path.join(server.directory, "stamp")
     with open_job(server, COOPERATIVE, env={"STAMP": stamp}) as job:
-        _await_ready(server, job)
+        await_ready(server, job)
         yield job, stamp
 
 
@@ -308,7 +308,7 @@ def _follow(server: Server, job: str, expected: Status = Status.SUCCESS) -> Log:
     return Log(size, last, ended)
 
 
-def _await_ready(server: Server, job: str) -> None:
+def await_ready(server: Server, job: str) -> None:
     seen = b""
     for chunk in server.client.follow(job):
         seen += chunk

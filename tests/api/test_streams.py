@@ -77,7 +77,7 @@ def test_stream_opened_again_loses_nothing(server: Server, work_dir: Path, way: 
 def test_stream_is_closed_to_other_users_beside_the_step(server: Server) -> None:
     """The pipe lets every user write, but nobody reaches it who has not got it from the step."""
     job = server.start_ready("echo ready; exec sleep 1000")
-    (step,) = (process for process in server.jobs_processes() if process.name() == "sleep")
+    (step,) = server.jobs_processes()
     intruder = [
         "setpriv",
         "--reuid=65534",

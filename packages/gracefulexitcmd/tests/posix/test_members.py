@@ -36,6 +36,7 @@ class Crowd:
     def __init__(self) -> None:
         self.answers: list[list[linux.Process] | OSError] = []
         self.sent: list[int] = []
+        self.sent_singly: list[tuple[int, int]] = []
 
     def glance(self) -> list[linux.Process]:
         return [LEADER]
@@ -53,6 +54,8 @@ class Crowd:
         return True
 
     def part(self, process: linux.Process) -> To:
+        if process.group != LEADER.pid:
+            return To.DESCENDANTS
         return To.LEADER if process is LEADER else To.MATES
 
     def signal(self, number: int, _members: Iterable[linux.Process], _to: To = To.ALL) -> None:
@@ -61,8 +64,8 @@ class Crowd:
     def kill(self, members: Iterable[linux.Process]) -> None:
         self.signal(signal.SIGKILL, members)
 
-    def signal_each(self, _number: int, _members: Iterable[linux.Process], _to: To = To.ALL) -> None:
-        """Nobody is outside of the group."""
+    def signal_each(self, number: int, members: Iterable[linux.Process], _to: To = To.ALL) -> None:
+        self.sent_singly += [(process.pid, number) for process in members if self.part(process) not in To.GROUP]
 
 
 @pytest.fixture
@@ -133,6 +136,29 @@ def test_who_was_born_before_the_signal_and_found_after_it_is_told(
     assert members.watch(kill=False)
     assert not members.watch(kill=False)
     assert _ended(members) == ({100: "SIGTERM", 102: "SIGTERM"} if told else {100: "SIGTERM"})
+
+
+def test_who_leaves_the_group_before_its_signal_is_told(group: Crowd, members: Members) -> None:
+    """It was counted in the group, so the look for those outside has to see that it has left."""
+    group.answers = [[LEADER, CHILD], [LEADER, CHILD._replace(group=CHILD.pid)]]
+    members.count(quickly=False)
+    members.terminate(Stage(signal.SIGTERM))
+    assert group.sent_singly == [(CHILD.pid, signal.SIGTERM), (CHILD.pid, signal.SIGCONT)]
+
+
+@pytest.mark.parametrize(("parent", "told"), [(1, True), (200, False)], ids=["an orphan", "a child"])
+def test_who_is_born_while_the_signal_goes_round_is_told(
+    group: Crowd, members: Members, monkeypatch: pytest.MonkeyPatch, parent: int, told: bool
+) -> None:
+    """The parent outside of the group was found, and told, a moment after the group was."""
+    clock = iter([NOW, NOW + 1])
+    monkeypatch.setattr(process_table, "now", lambda: next(clock))
+    outside = linux.Process(200, "S", 1, 200, 200, start_time=NOW - 1)
+    born = linux.Process(201, "S", parent, 200, 200, start_time=NOW + 1)
+    group.answers = [[LEADER, outside], [outside, born], []]
+    members.terminate(Stage(signal.SIGTERM))
+    assert members.watch(kill=False)
+    assert ((born.pid, signal.SIGTERM) in group.sent_singly) == told
 
 
 def test_who_obeyed_is_not_counted_among_the_killed(group: Crowd, members: Members) -> None:

@@ -57,7 +57,7 @@ class Members:
         self._stage: Stage | None = None
         self._asked: str | None = None
         self._why: dict[int, Why] = {}
-        self._told_at = 0
+        self._told_at = self._told_until = 0
         self._alive: set[int] = set()
         self._unseen = False
         self._born: set[int] = set()
@@ -88,7 +88,8 @@ class Members:
         """Send the signal to those that the stage is for, then SIGCONT: a stopped process must be able to act."""
         self._stage, self._born = stage, set()
         if stage.signal is not signal.SIGKILL:
-            self._asked, self._told_at = stage.signal.name, process_table.now()
+            self._asked = stage.signal.name
+            self._told_at = self._told_until = process_table.now()
         sent_at = clock.now()
         counted = [found.process for pid, found in self._found.items() if pid in self._alive]
         if stage.signal is signal.SIGKILL:
@@ -165,10 +166,10 @@ class Members:
     def _signal_uncounted(self, stage: Stage) -> None:
         """Those in the group have had their signal with it; the others are found only by looking everywhere.
 
-        Who was born into the group since then has had none.
+        Who was born into the group since then has had none, nor who left it between the count and its signal.
         """
         members = self._targets.members()
-        uncounted = [process for process in members if process.pid not in self._found]
+        uncounted = [process for process in members if not self._is_counted(process)]
         self._count(uncounted)
         living = {process.pid for process in members}
         grouped = [process for process in uncounted if self._targets.part(process) in stage.to & To.GROUP]
@@ -176,6 +177,13 @@ class Members:
             self._born = {process.pid for process in grouped if not self._was_there(process, living)}
         for number in _signals(stage):
             self._targets.signal_each(number, uncounted, stage.to)
+        if len(uncounted) > len(grouped) and stage.signal is not signal.SIGKILL:
+            self._told_until = process_table.now()
+
+    def _is_counted(self, process: linux.Process) -> bool:
+        """Whether it was counted, as the part of the targets that it still is."""
+        counted = self._found.get(process.pid)
+        return counted is not None and self._targets.part(counted.process) == self._targets.part(process)
 
     def _terminate_late(self, members: Sequence[linux.Process]) -> None:
         """Send the stop signal to those who should have had it, but were found only now.
@@ -202,11 +210,11 @@ class Members:
     def _was_there(self, found: linux.Process, living: Collection[int]) -> bool:
         """Whether it was there before the stop signal, as far as the clock of start times can tell.
 
-        Of those born at that moment only who has lost its parent was: who is told and starts something to clean up
-        waits for it.
+        Of those born while the signal went round only who has lost its parent was: who is told and starts something
+        to clean up waits for it.
         """
-        at_the_moment = found.start_time == self._told_at and found.parent not in living
-        return found.start_time < self._told_at or at_the_moment
+        meanwhile = self._told_at <= found.start_time <= self._told_until and found.parent not in living
+        return found.start_time < self._told_at or meanwhile
 
     def _look(self) -> list[linux.Process] | None:
         """Who is left, None where that cannot be told.
@@ -226,7 +234,9 @@ class Members:
 
     def _count(self, processes: Iterable[linux.Process]) -> None:
         for process in processes:
-            if process.pid not in self._found:
+            if (found := self._found.get(process.pid)) is not None:
+                self._found[process.pid] = found._replace(process=process)
+            else:
                 self._found[process.pid] = _Found(process, *_named(process.pid), self._targets.how(process))
                 self._alive.add(process.pid)
 

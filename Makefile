@@ -12,7 +12,7 @@ POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|peer|pump|socket)|jo
 EDGES := tests/cli/test_main.py tests/cli/test_run.py tests/cli/test_check.py tests/cli/test_start.py \
 	tests/expression tests/fetch tests/functions tests/builtin tests/runner
 
-.PHONY: run test test-oldest test-newest test-windows test-tools binary findings lint types bench bench-growth soak proto schema lock clean
+.PHONY: run test test-oldest test-newest test-windows test-tools binary findings lint types bench bench-growth soak proto schema size lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
 	$(BIN)/step-runner run examples/release
@@ -75,6 +75,9 @@ proto: .venv/installed  ## Generate the wire's code from proto/step.proto
 		--pyi_out=src/step_runner/api/pb --grpc_python_out=src/step_runner/api/pb proto/step.proto
 	sed -i.orig 's/^import step_pb2 as/from step_runner.api.pb import step_pb2 as/' src/step_runner/api/pb/step_pb2_grpc.py
 	rm src/step_runner/api/pb/step_pb2_grpc.py.orig
+
+size:  ## Print the lines of code by room, without blanks, comments and docstrings
+	@$(PYTHON) tools/size.py
 
 lock: .venv/installed  ## Take the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -63,24 +62,12 @@ def _shortened(message: str) -> str:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    if sys.stdout.isatty():
-        _print_rich(rows)
-        return
     widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
-    for row in (COLUMNS, *rows):
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _print_rich(rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*COLUMNS, box=None, pad_edge=False)
-    for row in rows:
-        # Text keeps the brackets in a message from being read as markup.
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    header, *lines = (
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in (COLUMNS, *rows)
+    )
+    click.echo("\n".join((click.style(header, bold=True), *lines)))
 
 
 def _print_json(jobs: Sequence[JobStatus]) -> None:

@@ -21,8 +21,8 @@ from tests.support.registry import PROGRAM, RegistryServer
 
 from step_runner.fetch.cache import Cache
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.image import digest_of
-from step_runner.fetch.oci import fetch_oci
+from step_runner.fetch.oci.fetch import fetch_oci
+from step_runner.fetch.oci.manifest import digest_of
 from step_runner.model import Oci
 
 if sys.version_info >= (3, 14):
@@ -48,7 +48,7 @@ import sys
 from pathlib import Path
 from step_runner.fetch.cache import Cache
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.oci import fetch_oci
+from step_runner.fetch.oci.fetch import fetch_oci
 from step_runner.jobs import manager
 from step_runner.model import Oci
 

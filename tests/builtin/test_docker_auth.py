@@ -12,7 +12,7 @@ from tests.support.steps import run_list
 from step_runner.builtin.docker_auth import docker_auth
 from step_runner.errors import InputError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.credentials import Credentials, find_credentials
+from step_runner.fetch.oci.credentials import Credentials, find_credentials
 
 if TYPE_CHECKING:
     from pathlib import Path

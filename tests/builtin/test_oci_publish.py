@@ -22,15 +22,15 @@ from step_runner.builtin.signature import arguments
 from step_runner.errors import FetchError, InputError
 from step_runner.expression import Secret
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.credentials import Credentials
-from step_runner.fetch.registry import ImageRepository, open_repository
+from step_runner.fetch.oci.credentials import Credentials
+from step_runner.fetch.oci.registry import ImageRepository, open_repository
 from step_runner.model import Status
 
 if TYPE_CHECKING:
     from tests.runner.conftest import Workshop
     from tests.support.registry import RegistryServer
 
-    from step_runner.fetch.registry import Manifest
+    from step_runner.fetch.oci.registry import Manifest
 
 VERSIONS = ("1.2.3", "2.0.0", "1.3.0", "1.2.4", "2.1.0-rc1")
 """In the order in which they are published."""

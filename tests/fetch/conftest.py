@@ -20,11 +20,11 @@ from tests.support.odd_registry import OddRegistry
 from tests.support.registry import RegistryServer
 
 from step_runner.errors import FetchError
-from step_runner.fetch import transport
+from step_runner.fetch import http
 from step_runner.fetch.cache import Cache
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.git import fetch_git
-from step_runner.fetch.oci import fetch_oci
+from step_runner.fetch.git.fetch import fetch_git
+from step_runner.fetch.oci.fetch import fetch_oci
 from step_runner.model import Git, Oci
 
 if TYPE_CHECKING:
@@ -319,7 +319,7 @@ def other_registry() -> Iterator[OddRegistry]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts at a request follow each other at once, where the server does not ask for time."""
-    monkeypatch.setattr(transport, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(http, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from step_runner.fetch.authorization import (
+from step_runner.fetch.oci.authorization import (
     AuthorizationError,
     TokenRequest,
     answer,
     parse_challenges,
     parse_token,
 )
-from step_runner.fetch.credentials import Credentials
+from step_runner.fetch.oci.credentials import Credentials
 from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from tests.support.images import HERE, archive, member
 
 from step_runner.errors import FetchError
-from step_runner.fetch import budget as limits
-from step_runner.fetch.budget import Budget, BudgetError
+from step_runner.fetch import limits
+from step_runner.fetch.limits import LimitError, Limits
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -35,10 +35,10 @@ def one_mib(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_limit_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, text: str, limit: int) -> None:
     monkeypatch.setenv("STEP_RUNNER_FETCH_LIMIT", text)
-    Budget().take_bytes(limit)
+    Limits().take_bytes(limit)
 
-    with pytest.raises(BudgetError, match=r"^it has more than \d+ (bytes|[KMGT]iB): set STEP_RUNNER_FETCH_LIMIT"):
-        Budget().take_bytes(limit + 1)
+    with pytest.raises(LimitError, match=r"^it has more than \d+ (bytes|[KMGT]iB): set STEP_RUNNER_FETCH_LIMIT"):
+        Limits().take_bytes(limit + 1)
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "1.5G", "9" * 20])
@@ -46,9 +46,9 @@ def test_limit_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text:
     monkeypatch.setenv("STEP_RUNNER_FETCH_LIMIT", text)
 
     with pytest.raises(
-        BudgetError, match=r"^STEP_RUNNER_FETCH_LIMIT is not a valid size: write bytes, or a number with"
+        LimitError, match=r"^STEP_RUNNER_FETCH_LIMIT is not a valid size: write bytes, or a number with"
     ):
-        Budget()
+        Limits()
 
 
 @pytest.mark.usefixtures("one_mib")

@@ -9,9 +9,9 @@ from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import Blob, Commit, Tree
 
 from step_runner.errors import FetchError, StoppedError
-from step_runner.fetch.budget import Budget
-from step_runner.fetch.checkout import Checkout, TreeError
-from step_runner.fetch.remote import Stored
+from step_runner.fetch.git.checkout import Checkout, TreeError
+from step_runner.fetch.git.client import Stored
+from step_runner.fetch.limits import Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def store_with(*entries: tuple[bytes, int, bytes]) -> tuple[Stored, str]:
 
 def test_name_that_is_no_text_is_kept(tmp_path: Path, cancellation: Cancellation) -> None:
     store, commit = store_with((b"caf\xe9", 0o100644, b"content"))
-    Checkout(tmp_path, cancellation, Budget()).write(store, commit)
+    Checkout(tmp_path, cancellation, Limits()).write(store, commit)
 
     assert [bytes(path) for path in tmp_path.iterdir()] == [bytes(tmp_path) + b"/caf\xe9"]
 
@@ -47,7 +47,7 @@ def test_name_that_is_no_text_is_kept(tmp_path: Path, cancellation: Cancellation
 @pytest.mark.parametrize("mode", [0o104755, 0o102755, 0o100777], ids=oct)
 def test_only_the_executable_bit_of_a_mode_counts(tmp_path: Path, cancellation: Cancellation, mode: int) -> None:
     store, commit = store_with((b"run", mode, b""))
-    Checkout(tmp_path, cancellation, Budget()).write(store, commit)
+    Checkout(tmp_path, cancellation, Limits()).write(store, commit)
 
     assert (tmp_path / "run").stat().st_mode & 0o7722 == 0o700 & 0o7722
     assert (tmp_path / "run").stat().st_mode & 0o100
@@ -57,7 +57,7 @@ def test_device_is_refused(tmp_path: Path, cancellation: Cancellation) -> None:
     store, commit = store_with((b"disk", 0o060644, b""))
 
     with pytest.raises(TreeError, match="'disk' has the unknown mode 60644"):
-        Checkout(tmp_path, cancellation, Budget()).write(store, commit)
+        Checkout(tmp_path, cancellation, Limits()).write(store, commit)
 
 
 def test_existing_file_is_not_overwritten(tmp_path: Path, cancellation: Cancellation) -> None:
@@ -66,14 +66,14 @@ def test_existing_file_is_not_overwritten(tmp_path: Path, cancellation: Cancella
     (tmp_path / "file").write_text("old")
 
     with pytest.raises(TreeError, match="'file' is there twice, perhaps with other capital letters"):
-        Checkout(tmp_path, cancellation, Budget()).write(store, commit)
+        Checkout(tmp_path, cancellation, Limits()).write(store, commit)
     assert (tmp_path / "file").read_text() == "old"
 
 
 def test_existing_file_is_not_replaced_by_a_link(tmp_path: Path, cancellation: Cancellation) -> None:
     store, commit = store_with((b"file", 0o120000, b"elsewhere"))
     (tmp_path / "file").write_text("old")
-    checkout = Checkout(tmp_path, cancellation, Budget())
+    checkout = Checkout(tmp_path, cancellation, Limits())
     checkout.write(store, commit)
 
     with pytest.raises(TreeError, match="'file' is there twice"):
@@ -82,7 +82,7 @@ def test_existing_file_is_not_replaced_by_a_link(tmp_path: Path, cancellation: C
 
 def test_cancel_ends_the_making_of_links(tmp_path: Path, cancellation: Cancellation) -> None:
     store, commit = store_with((b"link", 0o120000, b"target"))
-    checkout = Checkout(tmp_path, cancellation, Budget())
+    checkout = Checkout(tmp_path, cancellation, Limits())
     checkout.write(store, commit)
     cancellation.cancel()
 
@@ -96,7 +96,7 @@ def test_cancel_ends_the_writing(tmp_path: Path, cancellation: Cancellation) -> 
     cancellation.cancel()
 
     with pytest.raises(StoppedError):
-        Checkout(tmp_path, cancellation, Budget()).write(store, commit)
+        Checkout(tmp_path, cancellation, Limits()).write(store, commit)
     assert list(tmp_path.iterdir()) == []
 
 

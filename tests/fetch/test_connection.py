@@ -14,8 +14,8 @@ from tests.support.odd_registry import OddRegistry, send
 from step_runner.errors import StoppedError
 from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.connection import _abandonable, proxy_for
-from step_runner.fetch.git import fetch_git
-from step_runner.fetch.transport import Request, open_transport
+from step_runner.fetch.git.fetch import fetch_git
+from step_runner.fetch.http import Request, open_transport
 from step_runner.fetch.url import Url
 from step_runner.model import Git
 

@@ -13,7 +13,7 @@ from tests.support.crowd import Crowd
 
 from step_runner.errors import FetchError, StoppedError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.credentials import Credentials, find_credentials
+from step_runner.fetch.oci.credentials import Credentials, find_credentials
 
 if TYPE_CHECKING:
     from pathlib import Path

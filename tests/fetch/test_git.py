@@ -14,7 +14,7 @@ import pytest
 
 from step_runner.errors import FetchError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.git import fetch_git
+from step_runner.fetch.git.fetch import fetch_git
 from step_runner.model import Git
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ PROGRAM = """
 import sys
 from step_runner.fetch.cache import Cache
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.git import fetch_git
+from step_runner.fetch.git.fetch import fetch_git
 from step_runner.model import Git
 url, revision, root = sys.argv[1:]
 print("ready", flush=True)

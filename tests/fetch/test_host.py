@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from step_runner.fetch.host import is_here, is_plain, registry_url, repository_on
+from step_runner.fetch.oci.names import is_plain, registry_url, repository_on
+from step_runner.fetch.url import is_loopback
 
 
 @pytest.mark.parametrize(
@@ -16,8 +17,8 @@ def test_host_nearby_is_spoken_to_in_plain_http(host: str) -> None:
 
 
 def test_host_in_the_local_network_is_not_this_machine() -> None:
-    assert is_here("localhost")
-    assert not is_here("nas.local")
+    assert is_loopback("localhost")
+    assert not is_loopback("nas.local")
 
 
 @pytest.mark.parametrize("host", ["local", "notlocalhost", "10.0.0.1", "192.168.1.1", "r.example", "localhost.example"])

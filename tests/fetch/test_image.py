@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from step_runner.fetch.image import (
+from step_runner.fetch.oci.manifest import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
     INDEX,
@@ -22,7 +22,7 @@ from step_runner.fetch.image import (
     parse_manifest,
     parse_platform,
 )
-from step_runner.fetch.platform import GENERIC, Platform
+from step_runner.fetch.oci.platform import GENERIC, Platform
 
 DIGEST = f"sha256:{'a' * 64}"
 ENTRY = {"digest": DIGEST, "size": 3}

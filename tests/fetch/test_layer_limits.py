@@ -14,10 +14,10 @@ from tests.support.images import SPARSE_MAP, archive, directory, member, sparse,
 from tests.support.layers import Raw, lay
 
 from step_runner.errors import StoppedError
-from step_runner.fetch.budget import Budget
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.layers import unpack
-from step_runner.fetch.tree import LayerError, Tree
+from step_runner.fetch.limits import Limits
+from step_runner.fetch.oci.layers import unpack
+from step_runner.fetch.oci.rootfs import LayerError, Tree
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -93,7 +93,7 @@ def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
 
     content = archive(*(directory(f"d{number}") for number in range(50)), directory("last"))
     before = headers_in_memory()
-    tree = Counting(root, Cancellation(), Budget())
+    tree = Counting(root, Cancellation(), Limits())
     unpack(Raw(content), tree, Cancellation())
 
     assert before < tree.headers < before + 10
@@ -107,7 +107,7 @@ def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
 def test_image_of_more_files_than_fit_in_memory_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr("step_runner.fetch.tree._ROOM", 20_000)
+    monkeypatch.setattr("step_runner.fetch.oci.rootfs._ROOM", 20_000)
     half = archive(*(made(str(number)) for number in range(60)))
     lay(root, half)
 
@@ -134,7 +134,7 @@ def test_names_are_counted_as_they_are_kept_and_not_as_they_are_written(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A path of three letters can lead through a link to one of thousands."""
-    monkeypatch.setattr("step_runner.fetch.tree._ROOM", 100_000)
+    monkeypatch.setattr("step_runner.fetch.oci.rootfs._ROOM", 100_000)
     deep = "/".join(["d" * 200] * 10)
     with pytest.raises(LayerError, match=r"^has more files than "):
         lay(root, archive(directory(deep), symlink("a", deep), *(symlink(f"a/{number}", "x") for number in range(100))))
@@ -154,7 +154,7 @@ def test_cancel_ends_it_in_a_hole(root: Path) -> None:
     cancelling = threading.Thread(target=cancel)
     cancelling.start()
     with pytest.raises(StoppedError):
-        unpack(Raw(layer), Tree(root, cancellation, Budget(2 << 40)), cancellation)
+        unpack(Raw(layer), Tree(root, cancellation, Limits(2 << 40)), cancellation)
     cancelling.join()
 
 

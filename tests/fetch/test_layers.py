@@ -16,10 +16,10 @@ from tests.support.images import SPARSE_MAP, archive, directory, hard_link, memb
 from tests.support.layers import Raw, lay, outside, shape
 
 from step_runner.errors import StoppedError
-from step_runner.fetch.budget import Budget
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.layers import unpack
-from step_runner.fetch.tree import LayerError, Tree
+from step_runner.fetch.limits import Limits
+from step_runner.fetch.oci.layers import unpack
+from step_runner.fetch.oci.rootfs import LayerError, Tree
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -360,7 +360,7 @@ def test_root_itself_may_be_a_directory(root: Path) -> None:
 
 def test_cancel_ends_it_between_two_links(root: Path) -> None:
     cancellation = Cancellation()
-    tree = Tree(root, cancellation, Budget())
+    tree = Tree(root, cancellation, Limits())
     unpack(Raw(archive(symlink("a", "b"))), tree, cancellation)
     cancellation.cancel()
 
@@ -371,7 +371,7 @@ def test_cancel_ends_it_between_two_links(root: Path) -> None:
 
 def test_cancel_ends_it_between_two_files_that_are_hidden(root: Path) -> None:
     cancellation = Cancellation()
-    tree = Tree(root, cancellation, Budget())
+    tree = Tree(root, cancellation, Limits())
     unpack(Raw(archive(member("d/a", b"1"), member("d/b", b"2"))), tree, cancellation)
     tree.begin_layer()
     cancellation.cancel()
@@ -386,7 +386,7 @@ def test_cancel_ends_it_between_two_files(root: Path) -> None:
     cancellation.cancel()
 
     with pytest.raises(StoppedError):
-        unpack(Raw(PLAIN), Tree(root, cancellation, Budget()), cancellation)
+        unpack(Raw(PLAIN), Tree(root, cancellation, Limits()), cancellation)
 
 
 # Forms of zstd

@@ -28,10 +28,10 @@ from tests.support.images import (
 
 from step_runner.errors import FetchError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.image import CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of
-from step_runner.fetch.oci import fetch_oci
-from step_runner.fetch.platform import GENERIC, Platform
-from step_runner.fetch.registry import Manifest
+from step_runner.fetch.oci.fetch import fetch_oci
+from step_runner.fetch.oci.manifest import CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of
+from step_runner.fetch.oci.platform import GENERIC, Platform
+from step_runner.fetch.oci.registry import Manifest
 from step_runner.model import Oci
 
 if sys.version_info >= (3, 14):
@@ -261,7 +261,7 @@ PROGRAM = """
 import sys
 from step_runner.fetch.cache import Cache
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.oci import fetch_oci
+from step_runner.fetch.oci.fetch import fetch_oci
 from step_runner.model import Oci
 registry, tag, root = sys.argv[1:]
 print("ready", flush=True)

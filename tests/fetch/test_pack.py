@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from step_runner.errors import StoppedError
-from step_runner.fetch.budget import Budget, BudgetError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.pack import Pack, PackError
+from step_runner.fetch.git.packfile import Pack, PackError
+from step_runner.fetch.limits import LimitError, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def read(content: bytes, digits: int = 40, limit: int = 1 << 30) -> Pack:
-    return Pack(io.BytesIO(content), digits, Cancellation(), Budget(limit))
+    return Pack(io.BytesIO(content), digits, Cancellation(), Limits(limit))
 
 
 def number(value: int, first: int = 7) -> list[int]:
@@ -137,7 +137,7 @@ def test_very_many_deltas_on_one_another_are_refused() -> None:
     ids=["blob", "delta"],
 )
 def test_pack_that_becomes_too_much_is_refused(content: bytes) -> None:
-    with pytest.raises(BudgetError, match=r"^it has more than 1000000 bytes: "):
+    with pytest.raises(LimitError, match=r"^it has more than 1000000 bytes: "):
         read(content, limit=1_000_000)
 
 
@@ -146,7 +146,7 @@ def test_cancel_ends_the_reading_of_a_pack() -> None:
     cancellation.cancel()
 
     with pytest.raises(StoppedError):
-        Pack(io.BytesIO(pack(HELLO)), 40, cancellation, Budget())
+        Pack(io.BytesIO(pack(HELLO)), 40, cancellation, Limits())
 
 
 PROGRAM = """
@@ -154,7 +154,7 @@ import sys
 from pathlib import Path
 from step_runner.fetch.cache import Cache
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.git import fetch_git
+from step_runner.fetch.git.fetch import fetch_git
 from step_runner.model import Git
 url, root = sys.argv[1:]
 print(fetch_git(Git(url=url, revision="main"), Cache(root), Cancellation()))

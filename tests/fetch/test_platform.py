@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from step_runner.errors import InputError
-from step_runner.fetch.platform import GENERIC, Platform, choose, listed, running_platform
+from step_runner.fetch.oci.platform import GENERIC, Platform, choose, listed, running_platform
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from step_runner.fetch.read_ahead import PIECE, ReadAhead
+from step_runner.fetch.oci.read_ahead import PIECE, ReadAhead
 
 
 class Source(io.RawIOBase):

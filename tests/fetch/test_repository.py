@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from step_runner.errors import FetchError
-from step_runner.fetch.repository import Repository
+from step_runner.fetch.git.repository import Repository
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from tests.support.odd_registry import OddRegistry, first, send
 
 from step_runner.errors import FetchError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.credentials import Credentials
-from step_runner.fetch.image import digest_of
-from step_runner.fetch.registry import open_repository
+from step_runner.fetch.oci.credentials import Credentials
+from step_runner.fetch.oci.manifest import digest_of
+from step_runner.fetch.oci.registry import open_repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable

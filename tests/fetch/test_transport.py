@@ -12,10 +12,10 @@ from tests.support.odd_registry import OddRegistry, close, first, send, send_gar
 
 from step_runner.errors import FetchError, StoppedError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.credentials import Credentials
-from step_runner.fetch.image import digest_of
-from step_runner.fetch.registry import open_repository
-from step_runner.fetch.transport import AnswerError, Request, open_transport, pause_after, redirected
+from step_runner.fetch.http import AnswerError, Request, open_transport, pause_after, redirected
+from step_runner.fetch.oci.credentials import Credentials
+from step_runner.fetch.oci.manifest import digest_of
+from step_runner.fetch.oci.registry import open_repository
 from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from step_runner.fetch.words import one_line, struck_out
+from step_runner.fetch.messages import one_line, struck_out
 
 
 @pytest.mark.parametrize(

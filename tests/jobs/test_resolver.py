@@ -15,7 +15,7 @@ from tests.support.images import HERE, archive, member, push
 from tests.support.steps import run_list
 
 from step_runner.fetch.cache_root import default_root
-from step_runner.fetch.credentials import Credentials
+from step_runner.fetch.oci.credentials import Credentials
 from step_runner.model import ErrorKind, RunRequest, Status
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from step_runner.fetch.budget import Budget
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.tree import LayerError, Tree
+from step_runner.fetch.limits import Limits
+from step_runner.fetch.oci.rootfs import LayerError, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def test_nothing_gets_out(actions: list[Callable[[Tree], None]]) -> None:
         root = around / "b" / "c"
         root.mkdir(parents=True)
         (around / "secret").write_text("hunter2")
-        tree = Tree(root, Cancellation(), Budget())
+        tree = Tree(root, Cancellation(), Limits())
         for action in actions:
             try:
                 action(tree)

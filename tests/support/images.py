@@ -9,10 +9,10 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.credentials import Credentials
-from step_runner.fetch.image import CONFIG, INDEX, LAYER, MANIFEST, digest_of
-from step_runner.fetch.platform import Platform, running_platform
-from step_runner.fetch.registry import Manifest, open_repository
+from step_runner.fetch.oci.credentials import Credentials
+from step_runner.fetch.oci.manifest import CONFIG, INDEX, LAYER, MANIFEST, digest_of
+from step_runner.fetch.oci.platform import Platform, running_platform
+from step_runner.fetch.oci.registry import Manifest, open_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

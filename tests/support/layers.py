@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from step_runner.fetch.budget import Budget
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.layers import unpack
-from step_runner.fetch.tree import Tree
+from step_runner.fetch.limits import Limits
+from step_runner.fetch.oci.layers import unpack
+from step_runner.fetch.oci.rootfs import Tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ class Raw(io.RawIOBase):
 
 def lay(root: Path, *layers: bytes) -> dict[str, str]:
     """Unpack layers into an empty directory, and tell what is there then, as `shape` does."""
-    tree = Tree(root, Cancellation(), Budget())
+    tree = Tree(root, Cancellation(), Limits())
     for layer in layers:
         unpack(Raw(layer), tree, Cancellation())
     tree.finish()

@@ -12,13 +12,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.support.images import index, manifest
 
-from step_runner.fetch.image import digest_of
+from step_runner.fetch.oci.manifest import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from step_runner.fetch.platform import Platform
-    from step_runner.fetch.registry import Manifest
+    from step_runner.fetch.oci.platform import Platform
+    from step_runner.fetch.oci.registry import Manifest
 
 
 class Asked(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
 
-from step_runner.fetch.repository import Repository
+from step_runner.fetch.git.repository import Repository
 from step_runner.functions.reference import parse_reference
 from step_runner.functions.resolve import local_directory
 from step_runner.model import Dynamic, Local, Oci, Reference

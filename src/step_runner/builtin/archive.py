@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from step_runner.builtin.layout import as_json
 from step_runner.errors import InputError
-from step_runner.fetch.image import INDEX, is_digest
+from step_runner.fetch.oci.manifest import INDEX, is_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

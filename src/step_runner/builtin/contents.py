@@ -14,7 +14,7 @@ import msgspec
 
 from step_runner.builtin.files import placed
 from step_runner.errors import InputError
-from step_runner.fetch.platform import Platform
+from step_runner.fetch.oci.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

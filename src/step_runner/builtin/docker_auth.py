@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from step_runner.errors import InputError
-from step_runner.fetch.credentials import DOCKER_HUB, VARIABLE, is_docker_hub, registry_name
+from step_runner.fetch.oci.credentials import DOCKER_HUB, VARIABLE, registry_name
+from step_runner.fetch.oci.names import is_docker_hub
 from step_runner.plugin import Exported, Sensitive
 
 CONFIG = "~/.docker/config.json"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from step_runner.builtin.files import members, unreadable
-from step_runner.fetch.image import CONFIG, INDEX, LAYER, MANIFEST, digest_of
+from step_runner.fetch.oci.manifest import CONFIG, INDEX, LAYER, MANIFEST, digest_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd

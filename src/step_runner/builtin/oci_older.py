@@ -17,7 +17,7 @@ from step_runner.builtin.oci_publish import publish
 from step_runner.builtin.repository import RepositoryName
 from step_runner.builtin.version import Version
 from step_runner.errors import InputError
-from step_runner.fetch.names import checked_tag
+from step_runner.fetch.oci.names import checked_tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ def build(
 def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetched:
     """Fetches an image into the function cache. Raises InputError, FetchError."""
     from step_runner.fetch.cache import Cache
-    from step_runner.fetch.oci import fetch_oci
+    from step_runner.fetch.oci.fetch import fetch_oci
     from step_runner.model import Oci
 
     _tell("step/oci/fetch", f'"{registry}/{repository}:{tag}" as the function')

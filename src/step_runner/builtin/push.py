@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from step_runner.errors import InputError
-from step_runner.fetch.image import INDEX, MANIFEST, Descriptor, is_digest, matches
-from step_runner.fetch.registry import ImageRepository, Manifest
+from step_runner.fetch.oci.manifest import INDEX, MANIFEST, Descriptor, is_digest, matches
+from step_runner.fetch.oci.registry import ImageRepository, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

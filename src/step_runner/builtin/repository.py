@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from step_runner.errors import InputError
-from step_runner.fetch.names import HOST, checked_repository
+from step_runner.fetch.oci.names import HOST, checked_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from step_runner.fetch.registry import ImageRepository
+    from step_runner.fetch.oci.registry import ImageRepository
 
 
 class RepositoryName(NamedTuple):
@@ -37,8 +37,8 @@ class RepositoryName(NamedTuple):
     def open(self) -> Iterator[ImageRepository]:
         """The client of it, with the credentials of this process's environment."""
         from step_runner.fetch.cancellation import Cancellation
-        from step_runner.fetch.credentials import find_credentials
-        from step_runner.fetch.registry import open_repository
+        from step_runner.fetch.oci.credentials import find_credentials
+        from step_runner.fetch.oci.registry import open_repository
 
         # This process is ended by a signal; nothing else cancels it.
         cancellation = Cancellation()

@@ -83,7 +83,7 @@ class Size(click.ParamType[int]):
     name = "size"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from step_runner.fetch.budget import size
+        from step_runner.fetch.limits import size
 
         try:
             return size(str(value))

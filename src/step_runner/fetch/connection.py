@@ -21,7 +21,7 @@ from urllib3 import (
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import parse_url
 
-from step_runner.fetch.host import is_here
+from step_runner.fetch.url import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +50,7 @@ def open_routes(cancellation: Cancellation, timeout: float) -> Iterator[Routes]:
 def proxy_for(url: Url) -> str | None:
     """The URL of the proxy that the environment names for `url`; this machine is reached without one, as Go has it."""
     proxies, host = getproxies(), url.host.strip("[]")
-    if is_here(host) or proxy_bypass(host):
+    if is_loopback(host) or proxy_bypass(host):
         return None
     proxy = proxies.get(url.scheme) or proxies.get("all")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"

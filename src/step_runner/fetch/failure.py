@@ -10,20 +10,20 @@ from dulwich.errors import HangupException, NotGitRepository
 from urllib3.exceptions import HTTPError
 
 from step_runner.errors import FetchError, StepRunnerError
-from step_runner.fetch.budget import BudgetError
-from step_runner.fetch.checkout import TreeError
 from step_runner.fetch.disk import disk_reason
+from step_runner.fetch.git.checkout import TreeError
+from step_runner.fetch.git.client import CommitMissingError, NotGitServerError, RefusalError, StatusError
+from step_runner.fetch.git.packfile import PackError
+from step_runner.fetch.http import AnswerError
+from step_runner.fetch.limits import LimitError
 from step_runner.fetch.line import CLOSED, line_reason
-from step_runner.fetch.pack import PackError
-from step_runner.fetch.remote import CommitMissingError, NotGitServerError, RefusalError, StatusError
-from step_runner.fetch.transport import AnswerError
-from step_runner.fetch.words import one_line, struck_out
+from step_runner.fetch.messages import one_line, struck_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from step_runner.fetch.cancellation import Cancellation
-    from step_runner.fetch.repository import Repository
+    from step_runner.fetch.git.repository import Repository
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def _reason(error: Exception, repository: Repository) -> str:
             return "the server answers, but not as a git server; check the URL"
         case NotGitRepository():
             return "there is no git repository in this directory; check the path"
-        case AnswerError() | BudgetError():
+        case AnswerError() | LimitError():
             return str(error)
         case PackError():
             return f"the server sent a pack that is not as git makes them: {error}; try again later"

@@ -6,6 +6,7 @@ that all of them read alike is accepted, and requests use what was read, written
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -92,6 +93,17 @@ class Url:
     def origin(self) -> tuple[str, str]:
         """What credentials are meant for."""
         return self.scheme, self.netloc
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, without its port, is this machine: RFC 6761, section 6.3, and loopback addresses."""
+    name = host.lower().strip("[]").rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _check(text: str) -> None:

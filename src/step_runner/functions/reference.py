@@ -8,7 +8,7 @@ import sys
 
 from step_runner.errors import InputError
 from step_runner.expression import has_expression
-from step_runner.fetch.names import HOST, checked_repository, checked_tag
+from step_runner.fetch.oci.names import HOST, checked_repository, checked_tag
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Reference
 from step_runner.paths import with_slashes
 

@@ -69,12 +69,12 @@ def _fetch(
     match reference:
         case Git():
             from step_runner.fetch.cache import Cache
-            from step_runner.fetch.git import fetch_git
+            from step_runner.fetch.git.fetch import fetch_git
 
             return fetch_git(reference, Cache(), cancellation, progress=progress)
         case Oci():
             from step_runner.fetch.cache import Cache
-            from step_runner.fetch.oci import fetch_oci
+            from step_runner.fetch.oci.fetch import fetch_oci
 
             return fetch_oci(reference, Cache(), cancellation, environment=environment, progress=progress)
 

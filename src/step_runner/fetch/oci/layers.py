@@ -13,8 +13,8 @@ import zlib
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
-from step_runner.fetch.read_ahead import ReadAhead
-from step_runner.fetch.tree import LayerError
+from step_runner.fetch.oci.read_ahead import ReadAhead
+from step_runner.fetch.oci.rootfs import LayerError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -24,9 +24,9 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from step_runner.fetch.budget import Budget
     from step_runner.fetch.cancellation import Cancellation
-    from step_runner.fetch.tree import Tree
+    from step_runner.fetch.limits import Limits
+    from step_runner.fetch.oci.rootfs import Tree
 
 _PIECE = 1 << 20  # bytes
 _LARGEST_HEADERS = 2 << 20  # bytes in front of one file, which tarfile keeps in memory
@@ -53,7 +53,7 @@ def unpack(
         stream = _decompressed(ahead)
         if not stream.peek(1):
             return
-        forward = _Forward(stream, cancellation, tree.budget)
+        forward = _Forward(stream, cancellation, tree.limits)
         with tarfile.TarFile(fileobj=cast("IO[bytes]", forward), tarinfo=_Header) as archive:
             while member := archive.next():
                 # tarfile keeps every member, for random access: a hundred thousand take 100 MB.
@@ -192,9 +192,9 @@ class _Forward:
     What it reads otherwise are headers, of which it keeps as many as there are in front of one file.
     """
 
-    def __init__(self, stream: io.BufferedReader[Any], cancellation: Cancellation, budget: Budget) -> None:
+    def __init__(self, stream: io.BufferedReader[Any], cancellation: Cancellation, limits: Limits) -> None:
         self._stream = stream
-        self._budget = budget
+        self._limits = limits
         self._cancellation = cancellation
         self._position = 0
         self._headers = 0
@@ -214,7 +214,7 @@ class _Forward:
         return self._position
 
     def seek(self, position: int) -> int:
-        self._budget.take_bytes(max(0, position - self._position))
+        self._limits.take_bytes(max(0, position - self._position))
         while self._position < position and self._next(min(_PIECE, position - self._position)):
             pass
         return self._position

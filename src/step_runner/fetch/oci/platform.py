@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from step_runner.errors import InputError
-from step_runner.fetch.words import one_line
+from step_runner.fetch.messages import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

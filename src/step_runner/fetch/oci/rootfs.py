@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from step_runner.fetch.budget import Budget
     from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.limits import Limits
 
 Place: TypeAlias = tuple[str, ...]
 """A path below the root as the names that lead there, none of which is a symbolic link, `.` or `..`."""
@@ -41,9 +41,9 @@ class Tree:
     What can take long, removals and `finish`, raises StoppedError after a cancel.
     """
 
-    def __init__(self, root: Path, cancellation: Cancellation, budget: Budget) -> None:
-        """`budget` is asked before bytes are written; what it raises passes through."""
-        self.budget = budget
+    def __init__(self, root: Path, cancellation: Cancellation, limits: Limits) -> None:
+        """`limits` is asked before bytes are written; what it raises passes through."""
+        self.limits = limits
         self._root = str(root)
         self._cancellation = cancellation
         self._room = _ROOM
@@ -71,7 +71,7 @@ class Tree:
         """Write a file of `size` bytes, which its owner can read whatever its mode is. LayerError: there are fewer."""
         if size < 0:
             raise LayerError(f"has a file of {size} bytes, {_shown(path)}")
-        self.budget.take_bytes(size)
+        self.limits.take_bytes(size)
         place = self._vacant(path)
         # O_EXCL follows no link, open(2).
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

@@ -18,16 +18,16 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from step_runner.errors import FetchError
-from step_runner.fetch.budget import Budget
-from step_runner.fetch.repository import Repository
+from step_runner.fetch.git.repository import Repository
+from step_runner.fetch.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from step_runner.fetch.cache import Cache, Key
     from step_runner.fetch.cancellation import Cancellation
-    from step_runner.fetch.checkout import Checkout
-    from step_runner.fetch.remote import Remote
+    from step_runner.fetch.git.checkout import Checkout
+    from step_runner.fetch.git.client import Remote
     from step_runner.model import Git
 
 TIMEOUT = 30.0
@@ -86,7 +86,7 @@ class _Fetch:
     def _remote(self) -> Iterator[Remote]:
         # Loading dulwich takes a third of a second; what the cache answers does without.
         from step_runner.fetch.failure import explained
-        from step_runner.fetch.remote import open_remote
+        from step_runner.fetch.git.client import open_remote
 
         with (
             explained(self.repository, self.revision, self.cancellation),
@@ -134,9 +134,9 @@ class _Fetch:
         return found[0]
 
     def _check_out(self, remote: Remote, commit: str, directory: Path, scratch: Path) -> None:
-        from step_runner.fetch.checkout import Checkout
+        from step_runner.fetch.git.checkout import Checkout
 
-        checkout = Checkout(directory, self.cancellation, Budget())
+        checkout = Checkout(directory, self.cancellation, Limits())
         self._write(checkout, remote, commit, scratch, PurePosixPath(), depth=0)
         checkout.finish()
 
@@ -150,7 +150,7 @@ class _Fetch:
         depth: int,
     ) -> None:
         """Write the files of `commit` below that path of the checkout, and those of its submodules below theirs."""
-        from step_runner.fetch.checkout import TreeError, submodule_urls
+        from step_runner.fetch.git.checkout import TreeError, submodule_urls
 
         if depth > _DEEPEST:
             raise TreeError(f"its submodules lie in one another more than {_DEEPEST} deep")

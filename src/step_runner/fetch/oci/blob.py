@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
 
-from step_runner.fetch.transport import AnswerError
+from step_runner.fetch.http import AnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from step_runner.fetch.cancellation import Cancellation
-    from step_runner.fetch.image import Descriptor
-    from step_runner.fetch.transport import Response
+    from step_runner.fetch.http import Response
+    from step_runner.fetch.oci.manifest import Descriptor
 
 PIECE = 1 << 20
 """Bytes that are read at once at most."""

@@ -21,31 +21,31 @@ _LIMIT = re.compile(rf"(\d{{1,15}})([{_UNITS}]?)(?:i?B)?", re.IGNORECASE)
 ADVICE = "is not a valid size: write bytes, or a number with K, M, G or T, such as 20G"
 
 
-class BudgetError(Exception):
+class LimitError(Exception):
     """A fetch that would bring more than it may, and what to do."""
 
 
-class Budget:
+class Limits:
     """What is left of the limits of one fetch."""
 
     def __init__(self, limit: int | None = None) -> None:
-        """Begin with a limit in bytes, or with that of the environment. Raise BudgetError where that is not one."""
+        """Begin with a limit in bytes, or with that of the environment. Raise LimitError where that is not one."""
         self._limit = self._bytes = _limit(os.environ.get(VARIABLE, "")) if limit is None else limit
         self._entries = MOST_ENTRIES
 
     def take_bytes(self, count: int) -> None:
-        """Count bytes before they are written. Raise BudgetError when there are too many."""
+        """Count bytes before they are written. Raise LimitError when there are too many."""
         self._bytes -= count
         if self._bytes < 0:
-            raise BudgetError(
+            raise LimitError(
                 f"it has more than {_shown(self._limit)}: set {VARIABLE} to more, such as 20G, or shrink it"
             )
 
     def take_entry(self) -> None:
-        """Count a file, link or directory before it is made. Raise BudgetError when there are too many."""
+        """Count a file, link or directory before it is made. Raise LimitError when there are too many."""
         self._entries -= 1
         if self._entries < 0:
-            raise BudgetError(f"it has more than {MOST_ENTRIES} files and directories: split it")
+            raise LimitError(f"it has more than {MOST_ENTRIES} files and directories: split it")
 
 
 def size(text: str) -> int:
@@ -60,7 +60,7 @@ def _limit(text: str) -> int:
     try:
         return size(text) if text else DEFAULT_LIMIT
     except ValueError:
-        raise BudgetError(f"{VARIABLE} {ADVICE}") from None
+        raise LimitError(f"{VARIABLE} {ADVICE}") from None
 
 
 def _shown(size: int) -> str:

@@ -18,8 +18,8 @@ from step_runner.paths import is_plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from step_runner.fetch.budget import Budget
     from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.limits import Limits
 
 
 _MOST_TAGS = 10  # put on one another
@@ -54,10 +54,10 @@ class Checkout:
     Symbolic links come last, in `finish`: until then there is none, so that no file can be written through one.
     """
 
-    def __init__(self, directory: Path, cancellation: Cancellation, budget: Budget) -> None:
-        """`budget` is asked before anything is written; what it raises passes through."""
+    def __init__(self, directory: Path, cancellation: Cancellation, limits: Limits) -> None:
+        """`limits` is asked before anything is written; what it raises passes through."""
         self._root = directory
-        self._budget = budget
+        self._limits = limits
         self._cancellation = cancellation
         self._links: list[tuple[PurePosixPath, str]] = []
 
@@ -72,7 +72,7 @@ class Checkout:
             directory, tree = pending.pop()
             for name, mode, hash_ in _tree(store, tree).iteritems():
                 self._cancellation.check()
-                self._budget.take_entry()
+                self._limits.take_entry()
                 path = directory / _checked(name, directory)
                 if stat.S_ISDIR(mode):
                     pending.append((path, hash_))
@@ -115,7 +115,7 @@ class Checkout:
         with _once(path), os.fdopen(os.open(self._root / path, flags, permissions), "wb") as file:
             for piece in store.pieces(hash_):
                 self._cancellation.check()
-                self._budget.take_bytes(len(piece))
+                self._limits.take_bytes(len(piece))
                 file.write(piece)
 
 

@@ -19,11 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from step_runner.errors import FetchError, StepRunnerError
-from step_runner.fetch.budget import Budget, BudgetError
 from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.credentials import find_credentials
 from step_runner.fetch.disk import disk_reason
-from step_runner.fetch.image import (
+from step_runner.fetch.limits import LimitError, Limits
+from step_runner.fetch.oci.credentials import find_credentials
+from step_runner.fetch.oci.manifest import (
     Descriptor,
     Image,
     ImageError,
@@ -32,14 +32,14 @@ from step_runner.fetch.image import (
     parse_manifest,
     parse_platform,
 )
-from step_runner.fetch.platform import Platform, choose, listed, running_platform
+from step_runner.fetch.oci.platform import Platform, choose, listed, running_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from step_runner.fetch.cache import Cache, Key
-    from step_runner.fetch.registry import ImageRepository
+    from step_runner.fetch.oci.registry import ImageRepository
     from step_runner.model import Oci
 
 _LARGEST_CONFIG = 4 << 20  # bytes
@@ -114,7 +114,7 @@ class _Fetch:
     @contextmanager
     def _repository(self) -> Iterator[ImageRepository]:
         # Loading urllib3 takes a twentieth of a second; what the cache answers does without.
-        from step_runner.fetch.registry import open_repository
+        from step_runner.fetch.oci.registry import open_repository
 
         with _explained(self.name, self.cancellation), self.cancellation.calling(self.line.cancel):
             credentials = find_credentials(self.environment(), self.registry, self.repository, self.cancellation)
@@ -173,12 +173,12 @@ class _Fetch:
         self._unpack(repository, image, directory)
 
     def _unpack(self, repository: ImageRepository, image: Image, directory: Path) -> None:
-        from step_runner.fetch.layers import unpack
-        from step_runner.fetch.tree import LayerError, Tree
+        from step_runner.fetch.oci.layers import unpack
+        from step_runner.fetch.oci.rootfs import LayerError, Tree
 
         size = sum(layer.size for layer in image.layers)
-        Budget().take_bytes(size)
-        tree = Tree(directory, self.cancellation, Budget())
+        Limits().take_bytes(size)
+        tree = Tree(directory, self.cancellation, Limits())
         received = self._counter(size)
         for layer in image.layers:
             try:
@@ -233,7 +233,7 @@ def _explained(name: str, cancellation: Cancellation) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     match error:
-        case ImageError() | BudgetError():
+        case ImageError() | LimitError():
             return str(error)
         case OSError(errno=errno.ENAMETOOLONG):
             return "it has a file whose name is too long for this system; build the image anew"

@@ -13,9 +13,9 @@ from dulwich.object_store import ObjectStoreGraphWalker
 from dulwich.objects import Commit, ObjectID, ShaFile
 from dulwich.repo import Repo
 
-from step_runner.fetch.budget import Budget
-from step_runner.fetch.pack import Pack
-from step_runner.fetch.transport import Request, joined, open_transport
+from step_runner.fetch.git.packfile import Pack
+from step_runner.fetch.http import Request, joined, open_transport
+from step_runner.fetch.limits import Limits
 from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from dulwich.object_store import BaseObjectStore
 
     from step_runner.fetch.cancellation import Cancellation
-    from step_runner.fetch.checkout import Objects
-    from step_runner.fetch.repository import Repository
-    from step_runner.fetch.transport import Response, Transport
+    from step_runner.fetch.git.checkout import Objects
+    from step_runner.fetch.git.repository import Repository
+    from step_runner.fetch.http import Response, Transport
 
 _GIT_CONTENT = "application/x-git-"
 _EVERYTHING = ("refs/heads/", "refs/tags/")
@@ -184,7 +184,7 @@ class _HttpRemote:
             ref_prefix=[b"refs/heads/HEAD"],
             filter_spec=filter_spec,
         )
-        return Pack(file, len(wants[0]) if wants else 40, self._cancellation, Budget())
+        return Pack(file, len(wants[0]) if wants else 40, self._cancellation, Limits())
 
 
 class _Incoming:
@@ -196,13 +196,13 @@ class _Incoming:
         self._write = write
         self._cancellation = cancellation
         self._progress = progress
-        self._budget = Budget()
+        self._limits = Limits()
         self._head = b""
         self._size = 0
 
     def write(self, data: bytes) -> int:
         self._cancellation.check()
-        self._budget.take_bytes(len(data))
+        self._limits.take_bytes(len(data))
         self._head = (self._head + data)[:12] if len(self._head) < 12 else self._head
         self._size += len(data)
         # Bytes 8 to 12 of a pack are the number of its objects: gitformat-pack(5).

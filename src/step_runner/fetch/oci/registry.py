@@ -18,22 +18,22 @@ from urllib.parse import quote
 from urllib3.exceptions import HTTPError
 
 from step_runner.errors import FetchError, StepRunnerError
-from step_runner.fetch.authorization import AuthorizationError
-from step_runner.fetch.blob import Blob
-from step_runner.fetch.host import registry_url, repository_on
-from step_runner.fetch.image import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
+from step_runner.fetch.http import AnswerError, joined, open_transport
 from step_runner.fetch.line import line_reason
-from step_runner.fetch.session import Session, StatusError, TokenStatusError, document, location
-from step_runner.fetch.transport import AnswerError, joined, open_transport
+from step_runner.fetch.oci.authorization import AuthorizationError
+from step_runner.fetch.oci.blob import Blob
+from step_runner.fetch.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
+from step_runner.fetch.oci.names import registry_url, repository_on
+from step_runner.fetch.oci.session import Session, StatusError, TokenStatusError, document, location
 from step_runner.fetch.url import Url, UrlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from step_runner.fetch.cancellation import Cancellation
-    from step_runner.fetch.credentials import Credentials
-    from step_runner.fetch.image import Descriptor
-    from step_runner.fetch.transport import Response
+    from step_runner.fetch.http import Response
+    from step_runner.fetch.oci.credentials import Credentials
+    from step_runner.fetch.oci.manifest import Descriptor
 
 TIMEOUT = 30.0
 """Seconds that a registry may take to accept a connection, and may be silent."""

@@ -9,17 +9,17 @@ from typing import IO, TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
 
-from step_runner.fetch.authorization import TokenRequest, answer, parse_challenges, parse_token
+from step_runner.fetch.http import AnswerError, Request, joined
 from step_runner.fetch.line import speaks_no_tls
-from step_runner.fetch.transport import AnswerError, Request, joined
+from step_runner.fetch.messages import one_line, struck_out
+from step_runner.fetch.oci.authorization import TokenRequest, answer, parse_challenges, parse_token
 from step_runner.fetch.url import Url
-from step_runner.fetch.words import one_line, struck_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from step_runner.fetch.credentials import Credentials
-    from step_runner.fetch.transport import Response, Transport
+    from step_runner.fetch.http import Response, Transport
+    from step_runner.fetch.oci.credentials import Credentials
 
 _LARGEST_DOCUMENT = 4 << 20  # bytes; the specification has registries accept manifests up to this size
 _LARGEST_REFUSAL = 1 << 16  # bytes; what is longer says nothing to a person

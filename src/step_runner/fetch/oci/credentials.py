@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from gracefulexitcmd import Cause, Cmd
 from step_runner.errors import FetchError
+from step_runner.fetch.oci.names import DOCKER_HUB_NAMES, is_docker_hub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,6 @@ HELPER_TIMEOUT = 60.0
 HELPER_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for one that is not needed any more."""
 
-_DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 _LONGEST_ANSWER = 1 << 20
 _TOKEN_USER = "<token>"  # docker-credential-helpers: the secret of this user is an identity token
 _NOT_FOUND = "credentials not found in native keychain"
@@ -99,13 +99,8 @@ def registry_name(key: str) -> str:
     return host.lower() if version or not path else f"{host.lower()}/{path}"
 
 
-def is_docker_hub(registry: str) -> bool:
-    """Whether this host is a name of Docker's own registry."""
-    return registry in _DOCKER_HUB_NAMES
-
-
 def _names(registry: str) -> tuple[str, ...]:
-    return (registry, *sorted(_DOCKER_HUB_NAMES - {registry})) if is_docker_hub(registry) else (registry,)
+    return (registry, *sorted(DOCKER_HUB_NAMES - {registry})) if is_docker_hub(registry) else (registry,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from step_runner.fetch.platform import GENERIC, Platform
-from step_runner.fetch.words import one_line
+from step_runner.fetch.messages import one_line
+from step_runner.fetch.oci.platform import GENERIC, Platform
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -19,8 +19,8 @@ from dulwich.objects import Commit, ShaFile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from step_runner.fetch.budget import Budget
     from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.limits import Limits
 
 _PIECE = 1 << 16  # bytes
 _IN_MEMORY = 1 << 16  # bytes of an object that a delta refers to; larger ones go to the disk
@@ -54,12 +54,12 @@ class _Entry:
 class Pack:
     """The objects of one pack, by their hash. Its methods are not for several threads."""
 
-    def __init__(self, file: IO[bytes], digits: int, cancellation: Cancellation, budget: Budget) -> None:
-        """Read the pack once. `digits` is the length of a hash. Raise PackError, BudgetError, StoppedError."""
+    def __init__(self, file: IO[bytes], digits: int, cancellation: Cancellation, limits: Limits) -> None:
+        """Read the pack once. `digits` is the length of a hash. Raise PackError, LimitError, StoppedError."""
         self._file = file
         self._format = _FORMATS[digits]
         self._cancellation = cancellation
-        self._budget = budget
+        self._limits = limits
         self._end = 0
         self._found: dict[bytes, _Entry] = {}
         self._deltas: defaultdict[_Base, list[_Entry]] = defaultdict(list)
@@ -113,7 +113,7 @@ class Pack:
             entry = self._head(self._end)
             hashed = self._hash(entry.kind, entry.size)
             for piece in self._inflated(entry):
-                self._budget.take_bytes(len(piece))
+                self._limits.take_bytes(len(piece))
                 hashed.update(piece)
             if entry.base is None:
                 hash_ = hashed.hexdigest().encode()
@@ -191,7 +191,7 @@ class Pack:
 
     def _applied(self, base: IO[bytes], delta: _Entry) -> tuple[IO[bytes], bytes]:
         """Return the result of a delta and its hash, which is known from now on."""
-        result = self._patched(base, delta, self._budget)
+        result = self._patched(base, delta, self._limits)
         hashed = self._hash(_root(delta).kind, result.seek(0, 2))
         result.seek(0)
         while piece := result.read(_PIECE):
@@ -212,14 +212,14 @@ class Pack:
             content.seek(0)
         return content
 
-    def _patched(self, base: IO[bytes], delta: _Entry, budget: Budget | None = None) -> IO[bytes]:
-        """Return what a delta makes of its base, which is counted where there is a budget."""
+    def _patched(self, base: IO[bytes], delta: _Entry, limits: Limits | None = None) -> IO[bytes]:
+        """Return what a delta makes of its base, which is counted where there is a limits."""
         with self._spooled(self._inflated(delta)) as steps:
             if _varint(steps) != base.seek(0, 2):
                 raise PackError("it has a delta to an object of another size")
             size = _varint(steps)
-            if budget:
-                budget.take_bytes(size)
+            if limits:
+                limits.take_bytes(size)
             return self._spooled(self._steps(base, steps, size))
 
     def _steps(self, base: IO[bytes], steps: IO[bytes], left: int) -> Iterator[bytes]:

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlencode
 
-from step_runner.fetch.host import is_plain
+from step_runner.fetch.messages import one_line, struck_out
+from step_runner.fetch.oci.names import is_plain
 from step_runner.fetch.url import Url, UrlError
-from step_runner.fetch.words import one_line, struck_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from step_runner.fetch.credentials import Credentials
+    from step_runner.fetch.oci.credentials import Credentials
 
 Challenges: TypeAlias = "Mapping[str, Mapping[str, str]]"
 

@@ -1,0 +1,1 @@
+"""Functions from registries of images."""

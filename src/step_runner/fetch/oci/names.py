@@ -1,0 +1,57 @@
+"""How registries, repositories and tags are written, as the OCI distribution specification 1.1 has it."""
+
+from __future__ import annotations
+
+import re
+
+from step_runner.errors import InputError
+from step_runner.fetch.url import is_loopback
+
+PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+REPOSITORY = re.compile(rf"{PART}(?:/{PART})*")
+HOST = re.compile(r"(?:localhost|[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+|[a-zA-Z0-9-]+(?=:\d))(?::\d+)?")
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+
+
+def checked_repository(name: str) -> str:
+    """The path of a repository. Raises InputError for anything else."""
+    if not REPOSITORY.fullmatch(name):
+        raise InputError(
+            f'"{name[:80]}" is no repository; use lower-case letters and digits with . _ - and / between them'
+        )
+    return name
+
+
+def checked_tag(tag: str) -> str:
+    """A tag or a digest. Raises InputError for anything else."""
+    if not (TAG.fullmatch(tag) or DIGEST.fullmatch(tag)):
+        raise InputError(
+            f'"{tag[:80]}" is neither a tag nor a digest; write a tag such as "1.0" or "sha256:" and 64 digits'
+        )
+    return tag
+
+
+def is_docker_hub(registry: str) -> bool:
+    """Return whether this host is a name of Docker's own registry."""
+    return registry in DOCKER_HUB_NAMES
+
+
+def is_plain(host: str) -> bool:
+    """Return whether a registry on this host, without its port, is expected to speak plain http, as Docker expects."""
+    return is_loopback(host) or host.lower().rstrip(".").endswith(".local")
+
+
+def registry_url(registry: str) -> str:
+    """Return the URL of a registry, without a slash at its end."""
+    if is_docker_hub(registry):
+        return "https://registry-1.docker.io"
+    host, colon, port = registry.rpartition(":")
+    name = host if colon and port.isdecimal() else registry
+    return f"{'http' if is_plain(name) else 'https'}://{registry}"
+
+
+def repository_on(registry: str, repository: str) -> str:
+    """Return the name by which the registry knows a repository: Docker's own leaves out `library/`."""
+    return f"library/{repository}" if is_docker_hub(registry) and "/" not in repository else repository

@@ -23,7 +23,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from step_runner.bootstrap import distribution
+from binary import distribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -18,13 +18,13 @@ Examples:
 @click.command("bootstrap", epilog=EPILOG)
 @click.argument("destination", default="")
 def command(destination: str) -> None:
-    """Copy this program to DESTINATION as one file. An installed one becomes a file that needs the same Python version.
+    """Copy this program, where it is the single file that needs no Python, to DESTINATION.
 
     DESTINATION is the path of the file to make, or a directory: it is named step-runner there. /ca-certs.pem and the
     folder /git are copied next to it if they are there.
     """
     if sys.platform == "win32":
         raise StepRunnerError("bootstrap is not supported on Windows: install the package there with pip")
-    from step_runner.bootstrap.install import install
+    from step_runner.bootstrap import install
 
     install(destination)

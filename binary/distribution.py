@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import gracefulexitcmd
 import step_runner
-from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,14 +20,14 @@ Files: TypeAlias = "dict[str, Path]"
 
 OWN = "step-runner"
 VENDORED = "step_runner/vendored/"
-"""Where an installed wheel has its copy of gracefulexitcmd. In a place of our own it is an ordinary package."""
+"""Where an installed wheel has its copy of gracefulexitcmd. In the single file it is an ordinary package."""
 
 LEFT_OUT = ("direct_url.json", "RECORD", "INSTALLER", "REQUESTED", "uv_build.json", "uv_cache.json")
 """What tells of this installation alone."""
 
 
 def files() -> Files:
-    """All files. Raises StepRunnerError where a dependency is missing, or was installed without a list of its files."""
+    """Return all files. Raises SystemExit where a dependency is missing, or came without a list of its files."""
     found: Files = {}
     for distribution in _distributions(OWN):
         found.update(_installed(distribution))
@@ -45,7 +45,7 @@ def _package(directory: Path) -> Files:
 def _installed(distribution: Distribution) -> Files:
     if distribution.files is None:
         name = distribution.metadata["Name"]
-        raise StepRunnerError(f"{name} was installed without a list of its files: install step-runner with pip")
+        sys.exit(f"Error: {name} was installed without a list of its files: install step-runner with pip")
     return {
         file.as_posix(): Path(str(file.locate()))
         for file in distribution.files
@@ -72,8 +72,8 @@ def _distributions(name: str) -> list[Distribution]:
 def _distribution(name: str) -> Distribution:
     try:
         return importlib.metadata.distribution(name)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise StepRunnerError(f"{name} is not installed: install step-runner with pip") from error
+    except importlib.metadata.PackageNotFoundError:
+        sys.exit(f"Error: {name} is not installed: install step-runner with pip")
 
 
 def _requirements(distribution: Distribution) -> Iterator[str]:

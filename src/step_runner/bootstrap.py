@@ -1,4 +1,4 @@
-"""Copies the program, and what belongs next to it, to a place on this machine."""
+"""Copies the single file, and what belongs next to it, to a place on this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import tempfile
-import zipimport
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,18 +19,25 @@ PROGRAM = "step-runner"
 CERTIFICATES = "ca-certs.pem"
 GIT = "git"
 
+NOT_ONE_FILE = (
+    "bootstrap copies the single file that `make binary` makes, and this program is an installed package: "
+    "start that file with bootstrap, or install the package at the destination with pip"
+)
+
 
 def install(destination: str, root: str = "/") -> str:
     """Put the program at `destination`, or into that directory under its own name; returns its path.
 
     What is there is replaced at once. A file `ca-certs.pem` and a folder `git` in the directory `root` are copied
-    next to it. Raises InputError for a destination that cannot be used, StepRunnerError where something cannot be
-    written.
+    next to it. Raises InputError for a destination that cannot be used, StepRunnerError where this is not the single
+    file or something cannot be written.
     """
     target = _target(destination)
+    if not getattr(sys, "frozen", False):
+        raise StepRunnerError(NOT_ONE_FILE)
     with _explained():
         _make_directories(target.parent)
-        _replace(target, _program(), 0o755)
+        _replace(target, Path(sys.executable).read_bytes(), 0o755)
         _copy_neighbours(Path(root), target.parent)
     return str(target)
 
@@ -45,18 +51,6 @@ def _target(destination: str) -> Path:
     if path.is_dir():
         raise InputError(f"{path}: is a directory: give another destination")
     return path
-
-
-def _program() -> bytes:
-    """This program as one file: itself, if it is that already."""
-    if getattr(sys, "frozen", False):
-        return Path(sys.executable).read_bytes()
-    loader = getattr(sys.modules["__main__"], "__loader__", None)
-    if isinstance(loader, zipimport.zipimporter):
-        return Path(loader.archive).read_bytes()
-    from step_runner.bootstrap.launcher import launcher
-
-    return launcher()
 
 
 def _make_directories(path: Path) -> None:
@@ -74,7 +68,7 @@ def _replace(target: Path, content: bytes, mode: int) -> None:
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
-            os.fchmod(file.fileno(), mode)
+        os.chmod(made, mode)
         os.replace(made, target)
     except BaseException:
         os.unlink(made)

@@ -1,1 +1,0 @@
-"""Copies this program to another place, as one file that needs nothing but Python."""

@@ -246,18 +246,32 @@ class ErrorKind(enum.IntEnum):
 
 
 class ExecResult(Struct, frozen=True):
-    """A command that was started; a negative exit code is the number of the signal that ended it."""
+    """A command that was started; a negative exit code is the number of the signal that ended it.
+
+    `output_bytes` is the size of what came out of its stdout and stderr until it had ended.
+    """
 
     command: tuple[str, ...]
     work_dir: str
     exit_code: int
+    output_bytes: int = 0
+
+
+class Shown(Struct, frozen=True):
+    """What a report may show of a step: each secret is `***`, `env` holds only what the step and its function set."""
+
+    command: tuple[str, ...] = ()
+    inputs: Mapping[str, Value] = {}
+    outputs: Mapping[str, Value] = {}
+    env: Mapping[str, str] = {}
 
 
 class StepResult(Struct, frozen=True):
     """What one step did, with everything expanded; `sub_results` are the steps that it ran itself.
 
     `inputs` are those that it was given, without defaults. `step_env` is the whole environment that its function
-    found, `env` the same with what the function sets itself: both as they were before it ran.
+    found, `env` the same with what the function sets itself: both as they were before it ran. Times are seconds since
+    the epoch.
     """
 
     name: str
@@ -271,6 +285,9 @@ class StepResult(Struct, frozen=True):
     exports: Mapping[str, str] = {}
     exec_result: ExecResult | None = None
     sub_results: tuple[StepResult, ...] = ()
+    shown: Shown = Shown()
+    start_time: float = 0.0
+    end_time: float = 0.0
 
 
 # Requests: what a job is asked to do.
@@ -298,10 +315,14 @@ class RunRequest(Struct, frozen=True):
 
 
 class Termination(Struct, frozen=True):
-    """How a job was brought to its end: the step that was running, and what became of its processes."""
+    """How a job was brought to its end: the step that was running, and what became of its processes.
+
+    `start_time` is the moment from which `ended` counts, in seconds since the epoch.
+    """
 
     step: str
     ended: Exit
+    start_time: float | None = None
 
 
 class JobStatus(Struct, frozen=True):

@@ -31,3 +31,8 @@ class _Own(NamedTuple):
 
     def let_go(self) -> None:
         """It stays ours."""
+
+    @property
+    def moved(self) -> int:
+        """Nothing: the step writes to the console itself."""
+        return 0

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import stat
 import sys
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
+from step_runner import shown
 from step_runner.cli import records
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from step_runner.cli.records import Records
     from step_runner.jobs.local import LocalResult, LocalRun
 
 STDOUT, STDERR = 1, 2
 
+LONGEST_OUTPUT = 1000
+"""Characters of an output's value that are shown."""
 
-def execute(run: LocalRun, wanted: Records, *, tty: bool = True) -> int:
-    """Run a function, show its output, write the records; returns the status to exit with.
 
-    Without `tty` a terminal is treated as a pipe.
+def execute(run: LocalRun, wanted: Records, *, tty: bool = True, shows_outputs: bool = False) -> int:
+    """Run a function, show what it prints, write the records; return the status to exit with.
+
+    Without `tty` a terminal is treated as a pipe; with `shows_outputs` the outputs of the called function are shown.
 
     SIGINT, SIGTERM and SIGHUP stop it gracefully. Raises StepRunnerError where it cannot be started.
     """
     with asyncio.Runner(loop_factory=None if sys.platform == "win32" else _Loop) as runner:
-        result = runner.run(_run(run, tty=tty))
+        result = runner.run(_run(run, tty=tty, shows_outputs=shows_outputs))
     records.write(wanted, result)
     return result.exit_status
 
@@ -65,16 +72,27 @@ def _is_pipe_or_socket(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-async def _run(run: LocalRun, *, tty: bool) -> LocalResult:
+async def _run(run: LocalRun, *, tty: bool, shows_outputs: bool) -> LocalResult:
     from step_runner.cli.screen import screen
     from step_runner.jobs.local import run_here
 
-    shown = screen(tty=tty)
+    display = screen(tty=tty)
     try:
-        result = await run_here(run, shown, shown)
+        result = await run_here(run, display, display)
+        for line in _outputs(result) if shows_outputs else ():
+            display.notice(line)
         if result.status.message:
-            shown.notice(f"Error: {result.status.message}")
+            display.notice(f"Error: {result.status.message}")
         return result
     finally:
-        shown.end()
-        await shown.written()
+        display.end()
+        await display.written()
+
+
+def _outputs(result: LocalResult) -> Iterator[str]:
+    """The outputs of the function that was called, each as a line; secrets are masked."""
+    called = result.result.sub_results if result.result is not None else ()
+    for name, value in called[0].shown.outputs.items() if called else ():
+        text = result.masks.hidden(json.dumps(value, ensure_ascii=False))
+        short = text if len(text) <= LONGEST_OUTPUT else f"{text[: LONGEST_OUTPUT - 3]}..."
+        yield shown.name(f"Output {name}={short}")

@@ -32,6 +32,7 @@ SERVER = {
 
 COMMANDS = {
     "run": Entry("run", "Run a function on this machine"),
+    "report": Entry("report", "Make a page of a report of run"),
     "check": Entry("check", "Find what is wrong in step files"),
     "schema": Entry("schema", "Print the JSON Schema of step files"),
     "ci": Entry("ci", "Run the steps of a CI job's variable STEPS"),

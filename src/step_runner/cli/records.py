@@ -13,9 +13,13 @@ from step_runner.errors import InputError
 
 if TYPE_CHECKING:
     from step_runner.jobs.local import LocalResult
+    from step_runner.jobs.report import Json
 
 FORMATS = {"json": "step-results.json", "prototext": "step-results.txtpb"}
 """The formats of the step result file, and how it is called where nothing else is said."""
+
+PAGES = (".html", ".htm")
+"""How the names of reports end that are pages to look at."""
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
@@ -70,7 +74,7 @@ def write(records: Records, result: LocalResult) -> None:
     from step_runner.jobs import report
 
     if records.report is not None:
-        _write("report", records.report, report.text(report.run_record(result)))
+        _write("report", records.report, _report(report.run_record(result), records.report))
     if records.results is not None and result.result is not None:
         json = report.text(report.result_tree(result.result))
         try:
@@ -79,6 +83,17 @@ def write(records: Records, result: LocalResult) -> None:
             _tell("step results", records.results, str(error))
         else:
             _write("step results", records.results, content)
+
+
+def _report(content: Json, path: str) -> str:
+    """The report as JSON, or as a page where the file is named so."""
+    from step_runner.jobs import report
+
+    if not path.lower().endswith(PAGES):
+        return report.text(content)
+    from step_runner.jobs import page, record
+
+    return page.page(record.read(content))
 
 
 def _formatted(json: str, results_format: str) -> str:

@@ -22,7 +22,7 @@ HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", OF_THE_WATCH)
 EPILOG = """\b
 Examples:
   step-runner run ./examples/release
-  step-runner run hello.yml --inputs name=Ada --report report.json
+  step-runner run hello.yml --inputs name=Ada --report report.html
   step-runner run ./deploy --graceful-exit-delay 1m --timeout 10m
   step-runner run --git-url https://gitlab.com/c/s --git-rev v1"""
 
@@ -37,7 +37,11 @@ Examples:
 @options.timeout
 @options.fetch_limit
 @click.option("--no-tty", is_flag=True, help="Give steps pipes also on a terminal, and draw no line about them.")
-@click.option("--report", metavar="FILE", help="Write what every step did, and how it was ended, as JSON.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    help="Write what every step did, and how it was ended: a page for a browser if FILE ends in .html, else JSON.",
+)
 @records.options
 def command(
     named: Named,
@@ -111,7 +115,7 @@ def _run(request: _Request, front_is_gone: int | None) -> int:
         debug=is_debugging(os.environ),
         stop_when_gone=front(front_is_gone),
     )
-    return execute(run, request.records, tty=request.tty)
+    return execute(run, request.records, tty=request.tty, shows_outputs=True)
 
 
 def _calling(step: Step) -> Function:

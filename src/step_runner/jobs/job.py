@@ -56,7 +56,8 @@ class Job(Generic[Log]):
         self.error: Exception | None = None
         self.log = log
         self.container = _container(workspace, job_id, proc.graceful_exit_delay)
-        self._masks = Masks()
+        self.masks = Masks()
+        """Hides the secrets of the job, as far as its steps have come."""
         self._confinement = Confinement(self.container)
         self._proc = proc
         self._workspace = workspace
@@ -68,7 +69,7 @@ class Job(Generic[Log]):
         """Run the function in the background; it is stopped when it takes longer than `timeout` seconds."""
         loop = asyncio.get_running_loop()
         self.status = state.started(self.status, time.time())
-        self._masks = context.masks
+        self.masks = context.masks
         if timeout is not None:
             self._timer = loop.call_later(timeout, self._proc.cancel, Cause.TIMEOUT)
         self._running = loop.create_task(self._run(function, context), name=f"job {self.status.id}")
@@ -104,9 +105,7 @@ class Job(Generic[Log]):
 
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         """Keep the record of how the running step was stopped."""
-        self.status = state.stopped_step(
-            self.status, Termination(step=names[-1] if names else "", ended=self._masked(ended))
-        )
+        self.status = state.stopped_step(self.status, _termination(names[-1] if names else "", self._masked(ended)))
 
     async def _run(self, function: Function, context: GlobalContext) -> None:
         try:
@@ -155,23 +154,23 @@ class Job(Generic[Log]):
         """The record of what was left in the end, added to that of the step that was stopped, if one was."""
         before = self.status.termination
         if before is None:
-            return Termination(step="", ended=dataclasses.replace(ended, cause=self._proc.cause or Cause.EXITED))
-        return Termination(step=before.step, ended=before.ended.beside(ended, before.ended.duration))
+            return _termination("", dataclasses.replace(ended, cause=self._proc.cause or Cause.EXITED))
+        return msgspec.structs.replace(before, ended=before.ended.beside(ended, before.ended.duration))
 
     def _notice(self, line: str) -> None:
-        self.log.notice(shown.name(self._masks.hidden(line)))
+        self.log.notice(shown.name(self.masks.hidden(line)))
 
     def _masked(self, ended: Exit) -> Exit:
         """The record without the secrets in the arguments of processes."""
         census = (
-            dataclasses.replace(process, argv=tuple(map(self._masks.hidden, process.argv))) for process in ended.census
+            dataclasses.replace(process, argv=tuple(map(self.masks.hidden, process.argv))) for process in ended.census
         )
         return dataclasses.replace(ended, census=tuple(census))
 
     def _finish(self, error: Exception | None) -> None:
         """The final status first, then the end of the log: who has followed it to its end asks for the status."""
         ended = state.ended(self.status, error, time.time())
-        self.status = msgspec.structs.replace(ended, message=shown.message(self._masks.hidden(ended.message)))
+        self.status = msgspec.structs.replace(ended, message=shown.message(self.masks.hidden(ended.message)))
         if self._timer is not None:
             self._timer.cancel()
         self._proc.cancel(Cause.EXITED)
@@ -197,6 +196,11 @@ class Job(Generic[Log]):
             return await asyncio.to_thread(self._workspace.remove)
         except RuntimeError:  # no thread can be started: the user has used up the limit of processes
             return self._workspace.remove()
+
+
+def _termination(step: str, ended: Exit) -> Termination:
+    """The record of what has just ended."""
+    return Termination(step=step, ended=ended, start_time=time.time() - ended.duration)
 
 
 def _container(workspace: Workspace, job_id: str, grace: float) -> Container:

@@ -18,6 +18,7 @@ from step_runner.jobs.signals import on_stop, on_suspend
 from step_runner.jobs.workspace import Workspace
 from step_runner.model import Function, JobStatus, Reference, Status, StepResult
 from step_runner.runner.context import Environment, GlobalContext, Observer, Sink
+from step_runner.runner.masks import Masks
 from step_runner.runner.proc import Proc
 
 if TYPE_CHECKING:
@@ -53,11 +54,12 @@ class LocalRun(NamedTuple):
 
 
 class LocalResult(NamedTuple):
-    """What became of it, and the status to exit with."""
+    """What became of it, and the status to exit with; `masks` hide the secrets of its steps."""
 
     status: JobStatus
     result: StepResult | None
     exit_status: int
+    masks: Masks = Masks()
 
 
 class Watcher(Observer, Protocol):
@@ -119,7 +121,7 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
             await job.finished.wait()
         finally:
             await job.close()
-    return LocalResult(job.status, job.result, _exit_status(job, stopper.stopped_by))
+    return LocalResult(job.status, job.result, _exit_status(job, stopper.stopped_by), job.masks)
 
 
 class _Stopper:

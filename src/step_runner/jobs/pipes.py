@@ -57,6 +57,8 @@ class Pipe:
         self.outlet = outlet
         self.closed = False
         """Whether it was closed, also because nobody could write to it any more."""
+        self.moved = 0
+        """The number of bytes that have come out of it."""
         self._read_end = read_end
         self._large = False
         self._loop = asyncio.get_running_loop()
@@ -91,7 +93,7 @@ class Pipe:
         """Move what is in the pipe now, and not what is written meanwhile: a flood must not keep us for ever."""
         left = self._waiting()
         with contextlib.suppress(BlockingIOError):
-            while left > 0 and (moved := self.outlet.take(self._read_end, left)):
+            while left > 0 and (moved := self._take(left)):
                 left -= moved
 
     def close(self) -> None:
@@ -102,11 +104,16 @@ class Pipe:
     def _move(self) -> None:
         moved = 0
         with contextlib.suppress(BlockingIOError):
-            moved = self.outlet.take(self._read_end, AT_ONCE)
+            moved = self._take(AT_ONCE)
             if moved == 0:
                 self._close()
         if moved == USUAL_SIZE:
             self._enlarge()
+
+    def _take(self, most: int) -> int:
+        moved = self.outlet.take(self._read_end, most)
+        self.moved += moved
+        return moved
 
     def _close(self) -> None:
         self.let_go()

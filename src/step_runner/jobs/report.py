@@ -23,16 +23,20 @@ from step_runner.model import (
     Parameter,
     Reference,
     Script,
+    Sequence,
     Spec,
     Step,
     StepResult,
 )
+from step_runner.runner.masks import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gracefulexitcmd import EndedProcess
     from step_runner.jobs.local import LocalResult
     from step_runner.model import Termination
+    from step_runner.runner.masks import Masks
 
 Json: TypeAlias = dict[str, object]
 
@@ -48,6 +52,10 @@ def result_tree(result: StepResult) -> Json:
 
     Protobuf is not imported for it, which costs more than many a function takes to run.
     """
+    return _own_tree(result) | _filled(subStepResults=[result_tree(child) for child in result.sub_results])
+
+
+def _own_tree(result: StepResult) -> Json:
     return _filled(
         step=_filled(
             name=result.name,
@@ -61,12 +69,14 @@ def result_tree(result: StepResult) -> Json:
         exports=dict(result.exports),
         env=dict(result.env),
         execResult=_exec_result(result),
-        subStepResults=[result_tree(child) for child in result.sub_results],
     )
 
 
 def run_record(result: LocalResult) -> Json:
-    """What became of a run: its status and times, how its processes were ended, and the step result tree."""
+    """What became of a run, for people: its status and times, how its processes were ended, and what its steps did.
+
+    Secrets are `***`. The environment of a step is what it and its function set.
+    """
     job = result.status
     return {"status": job.status.name.lower(), "exitStatus": result.exit_status} | _filled(
         errorKind=job.kind.name.lower() if job.kind is not None else None,
@@ -74,8 +84,64 @@ def run_record(result: LocalResult) -> Json:
         startTime=_time(job.start_time),
         endTime=_time(job.end_time),
         termination=_termination(job.termination) if job.termination is not None else None,
-        result=result_tree(result.result) if result.result is not None else None,
+        result=_shown_tree(result.result, result.masks) if result.result is not None else None,
     )
+
+
+def _shown_tree(result: StepResult, masks: Masks) -> Json:
+    """The tree of a step with its times and the size of its output, without secrets and inherited variables."""
+    shown = result.shown
+    bare = msgspec.structs.replace(
+        result,
+        inputs=shown.inputs,
+        outputs=shown.outputs,
+        env=shown.env,
+        step_env={},
+        function=_without_values(result.function),
+    )
+    tree = _own_tree(bare)
+    if (done := result.exec_result) is not None:
+        tree["execResult"] = {
+            "command": list(shown.command),
+            "workDir": done.work_dir,
+            "exitCode": done.exit_code,
+            "outputBytes": done.output_bytes,
+        }
+    times = {"startTime": _time(result.start_time), "duration": round(max(0.0, result.end_time - result.start_time), 6)}
+    hidden = {name: value if name == "status" else _hidden(value, masks) for name, value in tree.items()}
+    return hidden | times | _filled(subStepResults=[_shown_tree(child, masks) for child in result.sub_results])
+
+
+def _without_values(function: Function) -> Function:
+    """The function without sensitive defaults, and without inputs: those of a step are in its own result."""
+    spec, body = function.spec, function.body
+    outputs = spec.outputs if spec.outputs == "delegate" else _masked_defaults(spec.outputs)
+    if isinstance(body, Sequence):
+        steps = tuple(msgspec.structs.replace(step, inputs={}, typed={}) for step in body.steps)
+        body = msgspec.structs.replace(body, steps=steps)
+    return Function(spec=Spec(inputs=_masked_defaults(spec.inputs), outputs=outputs), body=body, env=function.env)
+
+
+def _masked_defaults(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    return {
+        name: msgspec.structs.replace(parameter, default=MASK)
+        if parameter.sensitive and parameter.default is not msgspec.UNSET
+        else parameter
+        for name, parameter in parameters.items()
+    }
+
+
+def _hidden(value: object, masks: Masks) -> object:
+    """The same with every secret replaced that stands in a text."""
+    match value:
+        case str():
+            return masks.hidden(value)
+        case list():
+            return [_hidden(item, masks) for item in value]
+        case dict():
+            return {name: _hidden(item, masks) for name, item in value.items()}
+        case _:
+            return value
 
 
 def text(content: Json) -> str:
@@ -115,22 +181,26 @@ def _termination(termination: Termination) -> Json:
     return {"step": termination.step, "cause": str(ended.cause), **status} | _filled(
         forced=ended.forced,
         hurried=ended.hurried,
+        startTime=_time(termination.start_time),
         duration=round(ended.duration, 6),
         signals=[
             {"name": sent.name, "after": round(sent.after, 6), "processes": sent.processes} for sent in ended.signals
         ],
-        census=[
-            {
-                "pid": process.pid,
-                "program": process.program,
-                "argv": list(process.argv),
-                "found": process.found,
-                "endedBy": process.ended_by,
-                **({} if process.why is None else {"reason": process.why.reason, "detail": process.why.detail}),
-            }
-            for process in ended.census
-        ],
+        census=[_process(process) for process in ended.census],
     )
+
+
+def _process(process: EndedProcess) -> Json:
+    why = process.why
+    reason = {} if why is None else {"reason": why.reason, "detail": why.detail, "why": str(why)}
+    return {
+        "pid": process.pid,
+        "program": process.program,
+        "argv": list(process.argv),
+        "found": process.found,
+        "endedBy": process.ended_by,
+        **reason,
+    }
 
 
 def _reference(call: Reference | Script) -> Json:

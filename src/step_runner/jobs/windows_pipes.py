@@ -43,7 +43,8 @@ class Pipe(asyncio.Protocol):
         """Move what comes to the outlet from now on. Raises OSError where no pipe can be had."""
         self.closed = False
         self.outlet = outlet
-        self._count = 0
+        self.moved = 0
+        """The number of bytes that have come out of it."""
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._handle, write_end = pipe_to_read()
@@ -84,7 +85,7 @@ class Pipe(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Something was written."""
         if not self.closed:
-            self._count += len(data)
+            self.moved += len(data)
             self.outlet.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -95,8 +96,8 @@ class Pipe(asyncio.Protocol):
     async def settle(self) -> None:
         """Wait until what has been written up to now was moved, and not for what is written meanwhile."""
         await self._opening
-        enough = self._count + MOST_READ + self._waiting()
-        while not self.closed and self._count < enough and self._waiting():
+        enough = self.moved + MOST_READ + self._waiting()
+        while not self.closed and self.moved < enough and self._waiting():
             await self._next_round()
         # The loop learns of a completed read in its next round, and hands its bytes over at the end of that round.
         # Where the pipe was paused in that moment they come one round after it goes on.

@@ -42,6 +42,10 @@ class Stream(Protocol):
     def let_go(self) -> None:
         """Close the step's end here: it could not be started."""
 
+    @property
+    def moved(self) -> int:
+        """The number of bytes that have come out of it."""
+
 
 class Streams(NamedTuple):
     """What one step writes to: both can be the same."""
@@ -53,6 +57,11 @@ class Streams(NamedTuple):
         """The step has its ends."""
         for stream in self:
             stream.started(send)
+
+    @property
+    def moved(self) -> int:
+        """The number of bytes that have come out of both."""
+        return self.stdout.moved + (self.stderr.moved if self.stderr is not self.stdout else 0)
 
     def let_go(self) -> None:
         """Close the step's ends here: it could not be started."""
@@ -144,7 +153,8 @@ class StepsContext:
     """What the expressions of one function see, and the steps that it calls.
 
     `path` holds the names of the steps that led here, `overrides` the variables that enclosing sequences, steps and
-    the function itself have set, `steps` the outputs of the steps of this sequence that have run.
+    the function itself have set, `own` those of them that this step and its function set, `steps` the outputs of the
+    steps of this sequence that have run.
     """
 
     job: GlobalContext
@@ -153,6 +163,7 @@ class StepsContext:
     files: StepFiles
     inputs: Mapping[str, Value | Secret] = field(default_factory=dict)
     overrides: Mapping[str, str | Secret] = field(default_factory=dict)
+    own: Mapping[str, str | Secret] = field(default_factory=dict)
     steps: dict[str, dict[str, Mapping[str, Value | Secret]]] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str | Secret]:

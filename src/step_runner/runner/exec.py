@@ -98,7 +98,8 @@ async def run_command(
     if ended.cause is not Cause.EXITED:
         _tell_end(ended, path, job)
     code = ended.returncode if ended.returncode is not None else -1
-    return ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code), _error(ended, command, job)
+    result = ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code, output_bytes=streams.moved)
+    return result, _error(ended, command, job)
 
 
 def _open_streams(command: Command, job: GlobalContext) -> Streams:

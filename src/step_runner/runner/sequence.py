@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, assert_never
@@ -24,6 +25,7 @@ from step_runner.model import (
     Reference,
     Script,
     Sequence,
+    Shown,
     Spec,
     Status,
     Step,
@@ -35,6 +37,7 @@ from step_runner.runner.context import GlobalContext, StepsContext
 from step_runner.runner.environment import merged
 from step_runner.runner.exec import Command, run_command
 from step_runner.runner.files import Source, StepFiles, check_outputs, read_any_outputs, read_exports, read_outputs
+from step_runner.runner.masks import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,19 +69,20 @@ async def run_root(function: Function, job: GlobalContext) -> Outcome:
     with job.step_files() as files:
         inputs = binding.assign({}, function.spec)
         context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
-        return await _run_function(function, context, _Call(env=context.plain_environment()))
+        return await _run_function(function, context, _Call(env=context.plain_environment(), start_time=time.time()))
 
 
 class _Call(NamedTuple):
     """How a function came to be called, with everything expanded; a job's own function was not called by a step.
 
-    `env` is the whole environment that the function finds.
+    `env` is the whole environment that the function finds. `start_time` is in seconds since the epoch.
     """
 
     env: Mapping[str, str]
     name: str = ""
     reference: Reference | Script | None = None
     inputs: Mapping[str, Value] = {}
+    start_time: float = 0.0
 
 
 # A step of a sequence.
@@ -86,12 +90,13 @@ class _Call(NamedTuple):
 
 async def _run_step(step: Step, caller: StepsContext) -> Outcome:
     """Run one step of a sequence; every error says the step's name."""
+    start_time = time.time()
     try:
         _refuse_when_cancelled(caller.job)
         with caller.job.step_files() as files:
             reference, function = await _find_function(step, caller, files)
             context, call = _enter(step, reference, function, caller, files)
-            outcome = await _run_function(function, context, call)
+            outcome = await _run_function(function, context, call._replace(start_time=start_time))
     except StepRunnerError as error:
         return Outcome(error=StepError(step.name, error))
     if outcome.error is None:
@@ -157,6 +162,7 @@ def _enter(
         # Of a script it has to be known whether something secret is in it.
         inputs=given if function is SCRIPT else binding.assign(given, function.spec),
         overrides={**caller.overrides, **env},
+        own=env,
     )
     inputs = {name: reveal(value) for name, value in given.items()}
     return context, _Call(context.plain_environment(), step.name, reference, inputs)
@@ -190,13 +196,15 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
     outputs: Outputs = {}
     exports: Mapping[str, str] = {}
     exec_result: ExecResult | None = None
+    shown: tuple[str, ...] = ()
     error: Exception | None
     env = call.env
     try:
         _refuse_when_cancelled(job)
         job.notice(f"Running step name={call.name}")
         context, env = _with_own_env(function, context, env)
-        argv, work_dir = _expand_exec(function, body, context)
+        words, work_dir = _expand_exec(function, body, context)
+        shown, argv = tuple(map(_shown, words)), tuple(str(reveal(word)) for word in words)
         given = _expand_input(body, context)
         command = Command(argv, work_dir, env, given, body.stop)
         context.files.make()
@@ -207,7 +215,8 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
             job.export(exports, context.path)
     except StepRunnerError as raised:
         error = raised
-    result = _result(function, env, call, outputs, error, exports=exports, exec_result=exec_result)
+    result = _result(function, context, env, call, outputs, error, exports=exports, exec_result=exec_result)
+    result = msgspec.structs.replace(result, shown=msgspec.structs.replace(result.shown, command=shown))
     return Outcome(result, outputs, error)
 
 
@@ -229,7 +238,8 @@ async def _run_sequence(function: Function, body: Sequence, context: StepsContex
             outputs = _sequence_outputs(function.spec, body, context)
     except StepRunnerError as raised:
         error = raised
-    return Outcome(_result(function, env, call, outputs, error, sub_results=tuple(results)), outputs, error)
+    result = _result(function, context, env, call, outputs, error, sub_results=tuple(results))
+    return Outcome(result, outputs, error)
 
 
 def _with_own_env(
@@ -239,11 +249,11 @@ def _with_own_env(
     if not function.env:
         return context, env
     own = binding.expand_env(function.env, context.scope(), "expand step env: env variable")
-    context = replace(context, overrides={**context.overrides, **own})
+    context = replace(context, overrides={**context.overrides, **own}, own={**context.own, **own})
     return context, context.plain_environment()
 
 
-def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str, ...], str]:
+def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str | Secret, ...], str]:
     if function is SCRIPT:
         given = context.inputs["script"]
         text = str(reveal(given))
@@ -255,11 +265,11 @@ def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple
         return command, context.job.work_dir
     scope = context.scope()
     try:
-        command = tuple(str(reveal(expand_text(word, scope))) for word in body.command)
+        words = tuple(expand_text(word, scope) for word in body.command)
         work_dir = str(reveal(expand_text(body.work_dir, scope))) if body.work_dir else ""
     except StepRunnerError as error:
         raise InputError(f"exec: {error}") from error
-    return command, os.path.join(context.job.work_dir, work_dir) if work_dir else context.job.work_dir
+    return words, os.path.join(context.job.work_dir, work_dir) if work_dir else context.job.work_dir
 
 
 def _expand_input(body: Exec, context: StepsContext) -> bytes | None:
@@ -329,6 +339,7 @@ def _marked(outputs: Outputs, spec: Spec) -> Outputs:
 
 def _result(
     function: Function,
+    context: StepsContext,
     env: Mapping[str, str],
     call: _Call,
     outputs: Outputs,
@@ -350,7 +361,19 @@ def _result(
         exports=exports,
         exec_result=exec_result,
         sub_results=sub_results,
+        shown=Shown(
+            inputs={name: _shown(context.inputs[name]) for name in call.inputs},
+            outputs={name: _shown(value) for name, value in outputs.items()},
+            env={name: _shown(value) for name, value in context.own.items()},
+        ),
+        start_time=call.start_time,
+        end_time=time.time(),
     )
+
+
+def _shown(value: T | Secret) -> T | str:
+    """The value as a report shows it: a secret, and what holds one, is masked."""
+    return MASK if isinstance(value, Secret) or is_secret(value) else value
 
 
 def _status(error: Exception) -> Status:

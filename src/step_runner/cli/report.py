@@ -1,0 +1,36 @@
+"""`step-runner report`: make a page of what `run --report` has written."""
+
+from __future__ import annotations
+
+import click
+
+from step_runner.errors import InputError, StepRunnerError
+
+EPILOG = """\b
+Examples:
+  step-runner run ./deploy --report deploy.json; step-runner report deploy.json
+  step-runner report deploy.json --output /tmp/deploy.html"""
+
+
+@click.command("report", epilog=EPILOG)
+@click.argument("file", metavar="FILE.json")
+@click.option("--output", "page", metavar="FILE", help="Write the page to this file (default: FILE.html).")
+def command(file: str, page: str | None) -> None:
+    """Make a page for a browser of a report that `run --report FILE.json` has written.
+
+    The page holds everything itself: it asks for nothing and runs no script.
+    """
+    from step_runner.jobs import page as pages
+    from step_runner.jobs import record, report
+
+    path = page or f"{file.removesuffix('.json')}.html"
+    try:
+        with open(file, "rb") as source:
+            content = source.read()
+        text = pages.page(record.parse(content))
+        report.write(path, text)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
+    except OSError as error:
+        raise StepRunnerError(f"{error.filename or path}: {(error.strerror or str(error)).lower()}") from error
+    click.echo(path)

@@ -1,0 +1,175 @@
+"""The record of a run as one HTML page that holds everything it needs: no script, no font, no request."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+from html import escape
+from typing import TYPE_CHECKING
+
+from step_runner.jobs.record import Step, walk
+from step_runner.jobs.timeline import duration, picture, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from step_runner.jobs.record import Call, Record, Termination
+
+STYLE = """\
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --soft: #767676; --line: #c8c8c8; --good: #2f7d4f; \
+--bad: #b3261e; --stop: #8a5a00; }
+@media (prefers-color-scheme: dark) { :root { --ink: #eee; --paper: #16181c; --soft: #a0a0a0; --line: #444; \
+--good: #67c08b; --bad: #ff8a80; --stop: #e5b567; } }
+@media print { :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #444; --line: #999; --good: #2f7d4f; \
+--bad: #b3261e; --stop: #8a5a00; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } \
+tr, svg, section > h2 { break-inside: avoid; } }
+body { margin: 2rem auto; max-width: 66rem; padding: 0 1rem; background: var(--paper); color: var(--ink); \
+font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; \
+padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+th, .steps td:nth-child(n+2):not(:last-child) { white-space: nowrap; overflow-wrap: normal; }
+code, pre { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
+svg { width: 100%; height: auto; border: 1px solid var(--line); } svg text { font: 13px system-ui, sans-serif; \
+fill: var(--ink); } svg .note { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; } \
+svg .tick { fill: var(--soft); text-anchor: middle; font-size: 11px; }
+svg .grid { stroke: var(--line); } svg .paper { fill: var(--paper); } svg .ink { fill: var(--ink); } \
+svg .bar { stroke: var(--ink); fill: var(--paper); } svg .success { fill: var(--good); } \
+svg .failure { fill: url(#failure); stroke: var(--bad); stroke-width: 2; } \
+svg .cancelled { fill: url(#cancelled); stroke: var(--stop); stroke-width: 2; } \
+svg .signal { stroke: var(--stop); stroke-dasharray: 4 3; } svg .mark { fill: var(--stop); stroke: var(--ink); }
+"""
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""The Content-Security-Policy of the page: a browser would refuse whatever it asked for."""
+
+LEGEND = "Bars: filled success, striped failure, dotted cancelled. A dashed line is a signal."
+
+
+def page(record: Record) -> str:
+    """Return the page of a run."""
+    title = _title(record)
+    return f"""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<title>{escape(title)}: {escape(record.status)}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<h1>{escape(title)}: {escape(record.status)}</h1>
+{_table("facts", (), _facts(record))}
+<section><h2>Timeline</h2>
+{picture(record)}
+<p>{LEGEND}</p></section>
+{_stopped(record.termination)}<section><h2>Steps</h2>
+{_table("steps", ("Step", "Status", "Start", "Duration", "Exit", "Output", "Details"), _rows(record))}
+</section>
+</body>
+</html>
+"""
+
+
+def _title(record: Record) -> str:
+    """The run by what it ran: the only step of its root."""
+    steps = [] if record.result is None else [step for depth, step in walk(record.result) if depth == 0]
+    call = steps[0].step if steps and isinstance(steps[0], Step) else None
+    return f"Run of {call.step or call.name}" if call is not None else "Run"
+
+
+def _facts(record: Record) -> Iterator[tuple[str, ...]]:
+    yield "<b>Started</b>", escape(record.start_time.isoformat(" ", "seconds"))
+    yield "<b>Duration</b>", duration((record.end_time - record.start_time).total_seconds())
+    yield "<b>Exit status</b>", str(record.exit_status)
+    if record.error_kind:
+        yield "<b>Kind of error</b>", escape(record.error_kind)
+    if record.message:
+        yield "<b>Message</b>", f"<pre>{escape(record.message)}</pre>"
+
+
+def _stopped(stop: Termination | None) -> str:
+    """How the run was stopped, and which processes had to be ended."""
+    if stop is None:
+        return ""
+    cause = f"Cause: {stop.cause}" + (f", while step {stop.step} ran" if stop.step else ", after the last step")
+    hurried = f"<p>Killed at once: {escape(stop.hurried)}</p>" if stop.hurried else ""
+    ended = (
+        (
+            str(process.pid),
+            f"<code>{escape(shlex.join(process.argv) or process.program)}</code>",
+            escape(process.found),
+            escape(process.ended_by or "could not be ended"),
+            escape(process.why),
+        )
+        for process in stop.census
+    )
+    table = (
+        _table("ended", ("PID", "Command", "Found by", "Ended by", "Why"), ended)
+        if stop.census
+        else "<p>No process had to be ended.</p>"
+    )
+    return f"<section><h2>Processes that had to be ended</h2>\n<p>{escape(cause)}.</p>{hurried}\n{table}</section>\n"
+
+
+def _rows(record: Record) -> Iterator[tuple[str, ...]]:
+    for depth, step in walk(record.result) if record.result is not None else ():
+        if isinstance(step, Step):
+            yield _row(record, depth, step)
+        else:
+            yield _name(depth, step), "not run", "", "", "", "", ""
+
+
+def _row(record: Record, depth: int, step: Step) -> tuple[str, ...]:
+    start = max(0.0, (step.start_time - record.start_time).total_seconds())
+    done = step.exec_result
+    return (
+        _name(depth, step.step),
+        escape(step.status),
+        f"+{duration(start)}",
+        duration(step.duration),
+        "" if done is None else _exit(done.exit_code),
+        "" if done is None else size(done.output_bytes),
+        _details(step),
+    )
+
+
+def _exit(code: int) -> str:
+    """An exit status, or the signal that ended the command; the report may be of another system."""
+    named = -code in signal.Signals.__members__.values()
+    return str(code) if code >= 0 else signal.Signals(-code).name if named else f"signal {-code}"
+
+
+def _name(depth: int, call: Call) -> str:
+    called = f"<br><code>{escape(str(call.step))}</code>" if call.name else ""
+    return f'<div style="margin-left: {min(depth, 8)}em">{escape(call.name) or escape(str(call.step))}{called}</div>'
+
+
+def _details(step: Step) -> str:
+    command = {"command": shlex.join(step.exec_result.command)} if step.exec_result is not None else {}
+    groups: tuple[tuple[str, Mapping[str, object]], ...] = (
+        ("", command),
+        ("input ", {name: _value(value) for name, value in step.step.inputs.items()}),
+        ("env ", step.env),
+        ("output ", {name: _value(value) for name, value in step.outputs.items()}),
+        ("export ", step.exports),
+    )
+    return "".join(
+        f"<pre><b>{escape(kind + name)}</b> {escape(str(value))}</pre>"
+        for kind, values in groups
+        for name, value in values.items()
+    )
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _table(name: str, head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    first = f"<tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>\n" if head else ""
+    lines = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<table class="{name}">\n{first}{lines}\n</table>'

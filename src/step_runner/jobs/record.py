@@ -1,0 +1,168 @@
+"""The record of a run as it is read: what `report.run_record` writes."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from step_runner.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from step_runner.jobs.report import Json
+
+
+class _Part(msgspec.Struct, frozen=True, rename="camel"):
+    """A part of the record; names are those of the JSON."""
+
+
+class Signal(_Part, frozen=True):
+    """A signal that was sent, `after` seconds after the start of what it ended."""
+
+    name: str
+    after: float
+    processes: int
+
+
+class Process(_Part, frozen=True):
+    """A process that had to be ended; `why` says why it had not ended by itself, where that is known."""
+
+    pid: int
+    program: str
+    argv: list[str]
+    found: str
+    ended_by: str | None = None
+    why: str = ""
+
+
+class Termination(_Part, frozen=True):
+    """How the run was stopped, and what it left in the background."""
+
+    step: str
+    cause: str
+    duration: float = 0.0
+    start_time: datetime.datetime | None = None
+    hurried: str = ""
+    forced: bool = False
+    signals: list[Signal] = []
+    census: list[Process] = []
+
+
+class Paths(_Part, frozen=True):
+    """The parts of a path."""
+
+    parts: list[str] = []
+
+
+class Reference(_Part, frozen=True):
+    """Where a function is found."""
+
+    protocol: str = ""
+    url: str = ""
+    version: str = ""
+    registry: str = ""
+    repository: str = ""
+    tag: str = ""
+    path_exp: str = ""
+    paths: Paths = Paths()
+    filename: str = ""
+
+    def __str__(self) -> str:
+        """Return the reference as one text."""
+        path = "/".join(filter(None, (*self.paths.parts, self.filename)))
+        match self.protocol:
+            case "dist":
+                return "script" if path == "script" else f"builtin://{path}"
+            case "git":
+                return f"{self.url}@{self.version} {path}".rstrip()
+            case "oci":
+                return f"{self.registry}/{self.repository}:{self.tag} {path}".rstrip()
+            case _:
+                return self.path_exp or path
+
+
+class Call(_Part, frozen=True):
+    """What a step calls."""
+
+    name: str = ""
+    step: Reference = Reference()
+    inputs: dict[str, Any] = {}
+
+
+class Executed(_Part, frozen=True):
+    """A command that ran."""
+
+    command: list[str] = []
+    work_dir: str = ""
+    exit_code: int = 0
+    output_bytes: int = 0
+
+
+class Definition(_Part, frozen=True):
+    """Of a function's definition the steps."""
+
+    steps: list[Call] = []
+
+
+class Specified(_Part, frozen=True):
+    """A function's specification and definition."""
+
+    definition: Definition = Definition()
+
+
+class Step(_Part, frozen=True):
+    """What a step did; `duration` is in seconds."""
+
+    status: str
+    start_time: datetime.datetime
+    duration: float
+    step: Call = Call()
+    spec_definition: Specified = Specified()
+    outputs: dict[str, Any] = {}
+    exports: dict[str, str] = {}
+    env: dict[str, str] = {}
+    exec_result: Executed | None = None
+    sub_step_results: list[Step] = []
+
+    @property
+    def not_run(self) -> list[Call]:
+        """The steps of its function that were not run."""
+        return self.spec_definition.definition.steps[len(self.sub_step_results) :]
+
+
+class Record(_Part, frozen=True):
+    """What became of a run."""
+
+    status: str
+    exit_status: int
+    start_time: datetime.datetime
+    end_time: datetime.datetime
+    error_kind: str = ""
+    message: str = ""
+    termination: Termination | None = None
+    result: Step | None = None
+
+
+def read(content: Json) -> Record:
+    """Return the record that was just made."""
+    return msgspec.convert(content, Record)
+
+
+def parse(content: bytes) -> Record:
+    """Return the record that a report holds. Raises InputError for anything else."""
+    try:
+        return msgspec.json.decode(content, type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"not a report: {error}: give a file that run --report FILE.json wrote") from None
+
+
+def walk(step: Step, depth: int = 0) -> Iterator[tuple[int, Step | Call]]:
+    """Yield what a step ran, in order, each with its depth; a Call is one that was not run."""
+    for child in step.sub_step_results:
+        yield depth, child
+        yield from walk(child, depth + 1)
+    for call in step.not_run:
+        yield depth, call

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
+import time
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
+from tests.support.living import lives
 
 from gracefulexitcmd import Cmd, Stage, To, contain
 
@@ -40,17 +44,26 @@ def _sent(ended: Exit) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("leader", ["INT", "TERM", "QUIT", "none"])
 def test_each_process_is_ended_by_the_stage_that_it_obeys(launch: Launch, wait: Wait, leader: str, child: str) -> None:
     """SIGINT is for the leader alone, so a child that obeys that one only is killed when it is the turn of SIGKILL."""
-
-    def stopping(sent: SignalSent, _ahead: object) -> None:
-        if sent.name == "SIGQUIT" and (leader == "none" or child == "INT"):
-            command.cancel(grace=0)
-
-    stop = [(signal.SIGINT, 0.1, "leader"), (signal.SIGTERM, 0.1), (signal.SIGQUIT, LONG)]
-    command, _ = launch("obeys.py", leader, child, stop=stop, stopping=stopping)
-    command.cancel()
-    ended = wait(command)
     stages = ["INT", "TERM", "QUIT", "KILL"]
     last = max(stages.index(name) if name in stages else 3 for name in (leader, "none" if child == "INT" else child))
+
+    def hurry() -> None:
+        while leader != "none" and lives(obeying):
+            time.sleep(0.01)
+        command.cancel(grace=0)
+
+    def stopping(sent: SignalSent, _ahead: object) -> None:
+        if sent.name == "SIGQUIT" and last == 3:
+            hurrying.start()
+
+    hurrying = threading.Thread(target=hurry)
+    stop = [(signal.SIGINT, 0.1, "leader"), (signal.SIGTERM, LONG if last == 1 else 0.1), (signal.SIGQUIT, LONG)]
+    command, _ = launch("obeys.py", leader, child, stop=stop, stopping=stopping)
+    obeying = psutil.Process(command.pid)
+    command.cancel()
+    ended = wait(command)
+    if last == 3:
+        hurrying.join()
     assert ended.returncode == -signal.Signals[f"SIG{'KILL' if leader == 'none' else leader}"]
     assert [name for name, _ in _sent(ended)] == [f"SIG{name}" for name in stages[: last + 1]]
     assert f"SIG{stages[last]}" in _ended_by(ended).values()

@@ -34,13 +34,14 @@ BELOW: dict[str, set[str]] = {
     "shown": {"gracefulexitcmd"},
     "private_place": set(),
     "removal": set(),
+    "spelling": set(),
     "windows_file": set(),
     "model": set(),
     "errors": set(),
 }
 """The rooms that each room may import directly; it may import what these may, too."""
 
-FOR_ALL = {"model", "errors", "paths", "private_file", "private_place", "removal", "shown", "windows_file"}
+FOR_ALL = {"model", "errors", "paths", "private_file", "private_place", "removal", "shown", "spelling", "windows_file"}
 
 VALUES = {
     "model": {"gracefulexitcmd", "errors", "shown"},

@@ -26,7 +26,9 @@ def assignments(arguments: Iterable[str]) -> dict[str, str]:
 
 def typed(arguments: Iterable[str]) -> dict[str, Typed]:
     """Return the same, with what each value means as YAML: `n=5` is a number, unless a string is asked for."""
-    return {name: _typed(name, text) for name, text in assignments(arguments).items()}
+    from step_runner.functions.call import typed_input
+
+    return {name: typed_input(name, text) for name, text in assignments(arguments).items()}
 
 
 def _parts(argument: str) -> Iterator[str]:
@@ -48,18 +50,3 @@ def _pair(part: str) -> tuple[str, str]:
     if name not in os.environ:
         raise click.UsageError(f'"{name}" is not set in the environment: set it, or write {name}=VALUE')
     return name, os.environ[name]
-
-
-def _typed(name: str, text: str) -> Typed:
-    from step_runner.errors import FunctionFileError
-    from step_runner.functions.document import read_documents
-    from step_runner.functions.nodes import value_of
-    from step_runner.model import Typed
-
-    try:
-        documents = read_documents(text, name, most=1)
-        if documents.problems:
-            raise FunctionFileError(documents.problems)
-    except FunctionFileError as error:
-        return Typed(text=text, fault=str(error))
-    return Typed(text=text, value=value_of(documents.nodes[0]) if documents.nodes else None)

@@ -37,7 +37,7 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
     The job stays known, with its log, until it is closed.
     """
     from step_runner.api.console import Console
-    from step_runner.cli.ending import ending
+    from step_runner.jobs.summary import summary
 
     with Console(path, owner) as client:
         if client.find(job_id).finished:
@@ -46,7 +46,7 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
         client.cancel(job_id)
         if wait:
             _show_stopping(client, job_id)
-            for line in ending(client.find(job_id)):
+            for line in summary(client.find(job_id)):
                 click.echo(line)
         else:
             click.echo(f'asked job "{job_id}" to stop; see it end: step-runner logs {shlex.quote(job_id)} --follow')

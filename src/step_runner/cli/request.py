@@ -14,7 +14,7 @@ from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Script
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from step_runner.cli.source import Called
+    from step_runner.functions.call import Called
     from step_runner.model import Function, Reference, Spec, Step, Value
 
 FETCH_GRACE = 0.0

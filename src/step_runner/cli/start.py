@@ -96,8 +96,8 @@ def _check_free(client: Console, job_id: str) -> None:
 
 def _follow(client: Console, job_id: str, path: str) -> int:
     """Print the log until the job ends; return the status to exit with."""
-    from step_runner.cli.ending import exit_status
     from step_runner.cli.logs import write_bytes
+    from step_runner.jobs.summary import exit_status
     from step_runner.model import Status
 
     try:

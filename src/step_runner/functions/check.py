@@ -30,7 +30,6 @@ from step_runner.functions.position import place_within
 from step_runner.functions.resolve import local_directory, shown_path
 from step_runner.functions.scope import Names, Scope
 from step_runner.functions.source import FILES, find_file
-from step_runner.functions.spelling import meant
 from step_runner.functions.types import findings, sources
 from step_runner.model import (
     Builtin,
@@ -45,6 +44,7 @@ from step_runner.model import (
     ValueType,
     type_of,
 )
+from step_runner.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -91,6 +91,16 @@ def check_text(
         return error.problems
     checker.check_reading(reading)
     return checker.sorted_problems()
+
+
+def check_function(reference: Local) -> tuple[Problem, ...]:
+    """Return all problems of a function on this machine and of those that it calls, as `check` does.
+
+    A function that an earlier step may make is only warned of. Raises FetchError where there is no such function.
+    """
+    directory = local_directory(reference, "")
+    find_file(directory, reference.file, shown_path(directory))
+    return check([os.path.join(reference.path, reference.file or "")], missing_functions_may_come=True)
 
 
 class _MissingFunctionError(FetchError):

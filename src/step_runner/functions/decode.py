@@ -20,8 +20,8 @@ from step_runner.functions.nodes import (
     value_of,
 )
 from step_runner.functions.schema import Written
-from step_runner.functions.spelling import meant
 from step_runner.model import Problem
+from step_runner.spelling import meant
 
 T = TypeVar("T")
 MOST_PROBLEMS = 100

@@ -17,8 +17,8 @@ from msgspec import UNSET, Meta, UnsetType
 from gracefulexitcmd.duration import seconds
 from step_runner.errors import InputError
 from step_runner.functions.reference import git_reference, oci_reference, parse_reference
-from step_runner.functions.spelling import meant
 from step_runner.model import Reference, ValueType, type_of
+from step_runner.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from step_runner.functions.spelling import meant
 from step_runner.functions.types import STRING, STRUCT, Kind
+from step_runner.spelling import meant
 
 if TYPE_CHECKING:
     from step_runner.functions.names import Path

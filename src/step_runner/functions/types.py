@@ -23,8 +23,8 @@ from step_runner.expression.nodes import (
     Unary,
 )
 from step_runner.functions.names import path_of
-from step_runner.functions.spelling import meant
 from step_runner.model import ValueType, type_of
+from step_runner.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

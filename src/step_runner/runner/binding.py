@@ -12,6 +12,7 @@ from step_runner.errors import ExpressionError, InputError
 from step_runner.expression import Secret, expand, expand_text, has_expression, is_secret, reveal
 from step_runner.model import ValueType, type_of
 from step_runner.runner import environment
+from step_runner.spelling import meant
 
 if TYPE_CHECKING:
     from step_runner.model import Parameter, Spec, Step, Typed, Value
@@ -49,6 +50,47 @@ def typed_value(name: str, typed: Typed, declared: ValueType) -> Value:
     return typed.value
 
 
+def input_errors(step: Step, spec: Spec) -> list[str]:
+    """Return what is wrong with the inputs of a command line: unknown, missing, or typed as another type."""
+    given = {**step.inputs, **step.typed}
+    unknown = (name for name in given if name not in spec.inputs)
+    missing = (name for name, one in spec.inputs.items() if one.default is msgspec.UNSET and name not in given)
+    return [
+        *(f'"{step.name}" takes no input "{name}"{meant(name, spec.inputs) or "; remove it"}' for name in unknown),
+        *(
+            f'"{step.name}" requires an input "{name}", {spec.inputs[name].type.article}; add --inputs {name}=VALUE'
+            for name in missing
+        ),
+        *(sentence for name in step.typed if (sentence := _mistyped(name, step, spec))),
+    ]
+
+
+def input_warnings(step: Step, spec: Spec) -> list[str]:
+    """Return where inputs of a step file have other types than declared; expressions have no type yet."""
+    return [
+        sentence
+        for name, value in step.inputs.items()
+        if name not in step.typed and not (isinstance(value, str) and has_expression(value))
+        if (sentence := _mismatch(name, value, spec.inputs[name].type))
+    ]
+
+
+def _mistyped(name: str, step: Step, spec: Spec) -> str | None:
+    if name in spec.inputs:
+        try:
+            typed_value(name, step.typed[name], spec.inputs[name].type)
+        except InputError as error:
+            return str(error)
+    return None
+
+
+def _mismatch(name: str, value: Value, declared: ValueType) -> str | None:
+    given = type_of(value)
+    if given is declared:
+        return None
+    return f'input "{name}" is {given.article if given else "null"}, but its declared type is {declared}'
+
+
 def _expand_typed(name: str, typed: Typed, declared: ValueType, scope: Scope) -> Value | Secret:
     template = typed_value(name, typed, declared)
     if declared is ValueType.STRING:
@@ -59,9 +101,8 @@ def _expand_typed(name: str, typed: Typed, declared: ValueType, scope: Scope) ->
 
 
 def _check_type(name: str, value: Value, declared: ValueType) -> None:
-    given = type_of(value)
-    if given is not declared:
-        raise InputError(f'input "{name}" is {given.article if given else "null"}, but its declared type is {declared}')
+    if mismatch := _mismatch(name, value, declared):
+        raise InputError(mismatch)
 
 
 def assign(given: Mapping[str, Value | Secret], spec: Spec) -> dict[str, Value | Secret]:

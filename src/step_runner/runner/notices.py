@@ -52,11 +52,16 @@ def ended(exit_: Exit) -> tuple[str, ...]:
     left = _by_reason(process for process in exit_.census if process.ended_by is None)
     return (
         *(
-            f"Ended {_count(len(those))}{f' that {why}' if why else ' by force'}: {_names(those)}"
+            f"Ended {count(len(those))}{f' that {why}' if why else ' by force'}: {_names(those)}"
             for why, those in killed
         ),
-        *(f"Could not end {_count(len(those))}{f' that {why}' if why else ''}: {_names(those)}" for why, those in left),
+        *(f"Could not end {count(len(those))}{f' that {why}' if why else ''}: {_names(those)}" for why, those in left),
     )
+
+
+def count(number: int) -> str:
+    """Return a number of processes in words."""
+    return "1 process" if number == 1 else f"{number} processes"
 
 
 def _by_reason(processes: Iterable[EndedProcess]) -> list[tuple[str, list[EndedProcess]]]:
@@ -68,7 +73,7 @@ def _by_reason(processes: Iterable[EndedProcess]) -> list[tuple[str, list[EndedP
 
 
 def _receivers(number: int, stage: Stage) -> str:
-    return "its leader" if stage.to == To.LEADER else _count(number)
+    return "its leader" if stage.to == To.LEADER else count(number)
 
 
 def _named_part(stage: Stage) -> str:
@@ -78,10 +83,6 @@ def _named_part(stage: Stage) -> str:
 
 def _seconds(stages: Iterable[Stage]) -> str:
     return f"{round(total(stages), 1):g}"
-
-
-def _count(number: int) -> str:
-    return "1 process" if number == 1 else f"{number} processes"
 
 
 def _names(processes: Sequence[EndedProcess]) -> str:

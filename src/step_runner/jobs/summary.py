@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from step_runner import shown
 from step_runner.model import Status
+from step_runner.runner.notices import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +26,8 @@ LONGEST_COMMAND = 60
 """Characters of a command line that are shown."""
 
 
-def ending(job: JobStatus) -> Iterator[str]:
-    """The lines that tell how a job ended: its status, the signals that its step got, and who had to be killed."""
+def summary(job: JobStatus) -> Iterator[str]:
+    """Return the lines that tell how a job ended: its status, the signals sent, and the processes that were killed."""
     yield f'job "{job.id}" has ended: {job.status.name.lower()}'
     if job.termination is None:
         if job.message:
@@ -66,20 +67,15 @@ def _command_status(message: str) -> int:
     return 1 if number is None else 128 + number
 
 
-def processes(count: int) -> str:
-    """A number of processes in words."""
-    return "1 process" if count == 1 else f"{count} processes"
-
-
 def _signals(ended: Exit) -> str:
     """Who got which signal and when, counted from the first one, and when the last process had ended."""
     if not ended.signals:
         return "no process was left to be stopped"
     first = ended.signals[0].after
     sent = ", ".join(
-        f"{one.name} to {processes(one.processes)} after {one.after - first:.1f} s"
+        f"{one.name} to {count(one.processes)} after {one.after - first:.1f} s"
         if one.after - first >= 0.05
-        else f"{one.name} to {processes(one.processes)}"
+        else f"{one.name} to {count(one.processes)}"
         for one in ended.signals
     )
     return f"{sent}; ended after {max(0.0, ended.duration - first):.1f} s"

@@ -1,4 +1,4 @@
-"""Every promise of the docs names a test that exists."""
+"""Every promise of the pages names a test, and every test that they name exists."""
 
 from __future__ import annotations
 
@@ -7,16 +7,45 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PAGES = ("guarantees.md", "security.md")
-NAMED = re.compile(r"`((?:packages/gracefulexitcmd/)?tests/[\w/]+\.py)(?:::(\w+))?`")
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/**/*.md", "packages/*/*.md", "*/README.md")
+    for path in ROOT.glob(pattern)
+)
+PROMISES = ("docs/guarantees.md", "docs/security.md")
+
+NAMED = re.compile(r"(?P<path>(?:packages/[\w-]+/)?tests/[\w/]+\.py)(?:::(?P<name>\w+))?")
+"""The id of a test, or the file of several."""
+
+TABLE = re.compile(r"^\|.*\| Test \|\n\|[-|]+\|\n((?:\|.*\|\n)+)", re.MULTILINE)
+"""A table whose last column is for tests, and its rows."""
+
+
+def _text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_row_of_promises_names_tests_that_exist(page: str) -> None:
-    rows = [line for line in (ROOT / "docs" / page).read_text().splitlines() if NAMED.search(line)]
-    for row in rows:
-        for path, name in NAMED.findall(row):
-            assert (ROOT / path).is_file(), row
-            assert not name or f"def {name}(" in (ROOT / path).read_text(), row
+def test_page_names_tests_that_exist(page: str) -> None:
+    """Each id of a test and each file of tests is there."""
+    for path, name in NAMED.findall(_text(page)):
+        assert (ROOT / path).is_file(), path
+        assert not name or f"def {name}(" in _text(path), f"{path}::{name}"
+
+
+@pytest.mark.parametrize("page", PROMISES)
+def test_each_promise_names_a_test(page: str) -> None:
+    """A row of a table of promises holds the id or the file of a test in its last cell."""
+    tables = TABLE.findall(f"{_text(page)}\n")
+    rows = [row for table in tables for row in table.splitlines()]
     assert rows
+    assert [row for row in rows if not NAMED.search(row.rstrip("| ").rpartition(" | ")[2])] == []
+
+
+@pytest.mark.parametrize("page", PROMISES)
+def test_each_table_of_promises_is_read(page: str) -> None:
+    """No table that names tests escapes the pattern."""
+    inside = "".join(TABLE.findall(f"{_text(page)}\n"))
+    rows = [line for line in _text(page).splitlines() if line.startswith("|") and NAMED.search(line)]
+    assert [row for row in rows if row not in inside] == []

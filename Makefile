@@ -12,17 +12,26 @@ POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|peer|pump|socket)|jo
 EDGES := tests/cli/test_main.py tests/cli/test_run.py tests/cli/test_check.py tests/cli/test_start.py \
 	tests/expression tests/fetch tests/functions tests/builtin tests/runner
 
-.PHONY: run test test-oldest test-newest test-windows test-tools binary findings lint types bench bench-growth soak proto schema size lock clean
+.PHONY: run test programs lint types test-oldest test-newest test-windows test-tools binary findings bench bench-growth soak proto schema size lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
 	$(BIN)/step-runner run examples/release
 
-test: .venv/installed  ## Set up and check everything that CI checks
+test: programs lint types  ## Set up and check everything that CI checks
+	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+programs: .venv/installed  ## Install the programs that tests need, where that is possible: on Debian and Ubuntu, as root
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		.ci/install || echo "not all programs could be installed: the end of the tests names those that are missing"; fi
+
+lint: .venv/installed  ## Look for mistakes in code and language
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
+
+types: .venv/installed  ## Check the types, for POSIX and for Windows
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/windows --exclude '($(POSIX))\.py' src packages/gracefulexitcmd/src tests/windows
-	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-oldest: RESOLUTION := lowest-direct
 test-newest: RESOLUTION := highest

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.absent import program_of
 from tests.support.isolation import base, no_process_left, temporary
 
 if TYPE_CHECKING:
@@ -71,3 +73,13 @@ def _serve(directory: Path, **settings: Path) -> Iterator[RegistryServer]:
 def repository() -> str:
     """The name of a repository that no other test uses."""
     return f"group/{uuid.uuid4().hex}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which programs are missing, and how many tests that has cost."""
+    reasons = (str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
+    missing = Counter(program for reason in reasons if (program := program_of(reason)) is not None)
+    if missing:
+        terminalreporter.section("programs that are missing; .ci/install installs them on Debian and Ubuntu")
+    for program, count in sorted(missing.items()):
+        terminalreporter.write_line(f"{program}: {count} {'test was' if count == 1 else 'tests were'} skipped")

@@ -277,7 +277,7 @@ def ordinary(temporary: str) -> tuple[str, ...]:
     if os.getuid() != 0:
         return ()
     if shutil.which("setpriv") is None:
-        absent("util-linux is needed to become another user")
+        absent("setpriv")
     os.chown(temporary, NOBODY, NOBODY)
     return AS_NOBODY
 

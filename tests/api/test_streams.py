@@ -58,7 +58,7 @@ def users() -> list[str]:
 def test_stream_opened_again_loses_nothing(server: Server, work_dir: Path, way: str, stream: str, user: str) -> None:
     """Live and replayed, the log holds every byte, and the writing works, also for another user below a step."""
     if (way == "curl" and shutil.which("curl") is None) or (way == "python3" and user and sys.executable in WAYS[way]):
-        absent(f"a {way} for all users is needed")
+        absent(f"{way} for all users")
     (work_dir / "way").write_text("way\n")
     for directory in (work_dir, *work_dir.parents):
         if user and not directory.stat().st_mode & 0o001:

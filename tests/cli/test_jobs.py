@@ -4,6 +4,8 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Server, Terminal
 
     Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def no_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The width of whoever runs the tests does not count."""
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 def test_jobs_are_listed_in_columns_without_colour(
@@ -39,14 +47,33 @@ def test_a_path_that_no_socket_can_have_is_told_of(command: Command) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", told)
 
 
-def test_a_long_message_is_shortened(command: Command, server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("columns", "shortened"), [(None, False), ("100", True), ("1000", False)])
+def test_table_is_as_wide_as_columns_allow(
+    command: Command, server: Server, tmp_path: Path, columns: str | None, shortened: bool
+) -> None:
+    """Without COLUMNS a pipe has no width, and programs that read it get messages as a whole."""
     file = tmp_path / "job.yml"
-    file.write_text(f"{{}}\n---\nrun:\n  - name: {'x' * 200}\n    script: exit 1\n")
+    file.write_text(f"{{}}\n---\nrun:\n  - name: n\n    func: ./{'x' * 200}\n")
+    file.with_name("x" * 200).mkdir()
+    (file.with_name("x" * 200) / "func.yml").write_text("{}\n---\nexec: {command: [./absent" + "y" * 150 + "]}\n")
+    command("start", str(file), "--id", "1", "--socket", server.path)
+    list(server.client.follow("1"))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    environment |= {"COLUMNS": columns} if columns is not None else {}
+    (row,) = command("jobs", "--socket", server.path, env=environment).stdout.splitlines()[1:]
+    assert row.endswith("...") is shortened
+    assert len(row) == 100 if shortened else len(row) > 200
+
+
+def test_failed_step_is_named(command: Command, server: Server, tmp_path: Path) -> None:
+    """The innermost one, although the job has ended."""
+    file = tmp_path / "job.yml"
+    (tmp_path / "inner.yml").write_text("{}\n---\nrun: [{name: compile, script: exit 3}]\n")
+    file.write_text("{}\n---\nrun:\n  - {name: build, func: ./inner.yml}\n")
     command("start", str(file), "--id", "1", "--socket", server.path)
     list(server.client.follow("1"))
     (row,) = command("jobs", "--socket", server.path).stdout.splitlines()[1:]
-    assert row.endswith(f"{'x' * 30}...")
-    assert len(row) < 140
+    assert row.split()[:3] == ["1", "failure", "compile"]
 
 
 def test_on_a_terminal_the_list_is_a_table(

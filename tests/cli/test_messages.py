@@ -195,6 +195,12 @@ def test_a_mistake_in_a_step_file(directory: Path, steps: str, lines: str) -> No
             id="no duration",
         ),
         pytest.param(
+            ["hello", "--timeout", "0s"],
+            "Error: Invalid value for '--timeout': the job would end before it starts: "
+            f"leave the option out for no limit\n{TRY}",
+            id="no time",
+        ),
+        pytest.param(
             ["hello", "--step-results-format", "xml"],
             f"Error: Invalid value for '--step-results-format': 'xml' is not one of 'json', 'prototext'.\n{TRY}",
             id="unknown format",

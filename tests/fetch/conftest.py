@@ -279,7 +279,7 @@ def cancellation() -> Cancellation:
 def repositories(tmp_path: Path) -> Path:
     """The directory that `server` serves."""
     if not GIT:
-        absent("the program git is absent")
+        absent("git")
     return tmp_path / "repositories"
 
 
@@ -341,7 +341,7 @@ def silent_server() -> Iterator[SilentServer]:
 def certificate(tmp_path: Path) -> Path:
     """A self-made certificate for 127.0.0.1 with its key, in one file."""
     if not OPENSSL:
-        absent("the program openssl is absent")
+        absent("openssl")
     path = tmp_path / "certificate.pem"
     subject = ["-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1"]
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]

@@ -33,7 +33,7 @@ def engine() -> str:
     installed = ROOT / ".cache/npm/node_modules/.bin/gitlab-ci-local"
     found = os.environ.get(VARIABLE) or (str(installed) if installed.exists() else shutil.which("gitlab-ci-local"))
     if found is None or shutil.which("rsync") is None:
-        absent(f"gitlab-ci-local or rsync is absent: run .ci/install, or name the former in {VARIABLE}")
+        absent("gitlab-ci-local or rsync")
     return found
 
 

@@ -38,7 +38,7 @@ CLEANS_UP = "trap 'echo cleaning; read line < fifo; echo cleaned > cleaned; exit
 @pytest.fixture
 def shell(tmp_path: Path, temporary: str) -> Iterator[Shell]:
     if shutil.which("bash") is None:
-        absent("bash is needed to suspend a command")
+        absent("bash")
     os.mkfifo(tmp_path / "fifo")
     shell = Shell(tmp_path)
     yield shell

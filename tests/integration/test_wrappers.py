@@ -160,7 +160,7 @@ WRAPPERS: dict[str, Callable[[tuple[str, ...], Path], tuple[str, ...]]] = {
 def test_grace_is_kept_below(wrapper: str, command: tuple[str, ...], kind: str, tmp_path: Path) -> None:
     argv = WRAPPERS[wrapper](command, tmp_path)
     if shutil.which(argv[0]) is None:
-        absent(f"{argv[0]} is needed")
+        absent(argv[0])
     with _running(argv, COPIES[kind]) as copies:
         for copy in copies:
             os.killpg(copy.pid, signal.SIGTERM)
@@ -172,7 +172,7 @@ def test_sigint_that_uv_repeats_takes_no_grace(command: tuple[str, ...], kind: s
     """Where it has no terminal it forwards SIGINT after 200 ms, although the group has had it."""
     argv = _uv(command, tmp_path)
     if shutil.which(argv[0]) is None:
-        absent("uv is needed")
+        absent("uv")
     with _running(argv, COPIES[kind]) as copies:
         for copy in copies:
             os.killpg(copy.pid, signal.SIGINT)

@@ -33,7 +33,7 @@ FUNCTION = "{}\n---\nexec: {command: [cat, '${{ func_dir }}/greeting']}\n"
 def git_repository(tmp_path: Path) -> str:
     """A repository on this machine whose root is a function."""
     if shutil.which("git") is None:
-        absent("there is no git to make a repository with")
+        absent("git")
     (tmp_path / "func.yml").write_text(FUNCTION)
     (tmp_path / "greeting").write_text("hello from git\n")
     for arguments in (

@@ -28,7 +28,7 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         program = shutil.which("chromium")
         if program is None:
-            absent("chromium is absent: run .ci/install")
+            absent("chromium")
         self.requests: list[str] = []
         self._numbers = itertools.count(1)
         self._session: str | None = None

@@ -68,7 +68,7 @@ def _skip_unless_possible(user: str, *, with_cgroup: bool) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux has control groups and subreapers")
     if root and shutil.which("setpriv") is None:
-        absent("util-linux is needed to become another user")
+        absent("setpriv")
     if not root and user == "root":
         pytest.skip("only root can do what root does")
     if with_cgroup and not can_make:

@@ -40,7 +40,7 @@ class RegistryServer:
         key: Path | None = None,
     ) -> None:
         if PROGRAM is None:
-            absent("docker-registry is absent: run .ci/install")
+            absent("docker-registry")
         self._blobs = directory / "docker/registry/v2/blobs"
         directory.mkdir(parents=True)
         config = CONFIG.format(directory=directory)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+TIMED_OUT = r"gracefulexitcmd: the command was stopped: its --timeout was over \(timeout after \d+\.\d s\)\n"
+
 MODULE = [sys.executable, "-W", "error", "-m", "gracefulexitcmd"]
 
 
@@ -142,8 +144,10 @@ def test_who_had_to_be_killed_is_named(program: Callable[..., list[str]]) -> Non
 
 
 def test_timeout_ends_the_command() -> None:
+    """And the reason is on stderr."""
     ended = _run("--timeout", "0.1", "--", "sleep", "1000")
-    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, "")
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert re.fullmatch(TIMED_OUT, ended.stderr)
 
 
 def test_command_that_ignores_its_timeout_is_killed() -> None:
@@ -152,7 +156,7 @@ def test_command_that_ignores_its_timeout_is_killed() -> None:
     ended = subprocess.run(argv, capture_output=True, text=True)
     assert ended.returncode == 128 + signal.SIGKILL
     killed = r"gracefulexitcmd: ended by SIGKILL: .*sleep.* \(pid \d+\): it ignored SIGTERM\n"
-    assert re.fullmatch(killed, ended.stderr)
+    assert re.fullmatch(TIMED_OUT + killed, ended.stderr)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +205,7 @@ def test_file_that_is_no_program_cannot_be_run(tmp_path: Path) -> None:
         (["--grace", "soon", "--", "true"], '"soon" is not a duration: write for example 30s'),
         (["--grace", "-1", "--", "true"], '"-1" is not a duration'),
         (["--timeout=-1", "--", "true"], '"-1" is not a duration'),
+        (["--timeout", "0", "--", "true"], "leave the option out for no limit"),
         (["--patience", "5", "--", "true"], "--patience"),
         (["--gra", "5", "--", "true"], "--gra"),
     ],

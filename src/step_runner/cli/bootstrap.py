@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from step_runner.cli import completers
 from step_runner.errors import StepRunnerError
 
 EPILOG = """\b
@@ -16,7 +17,7 @@ Examples:
 
 
 @click.command("bootstrap", epilog=EPILOG)
-@click.argument("destination", default="")
+@click.argument("destination", default="", shell_complete=completers.files)
 def command(destination: str) -> None:
     """Copy this program, where it is the single file that needs no Python, to DESTINATION.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from step_runner import shown
-from step_runner.cli import options
+from step_runner.cli import completers, options
 
 if TYPE_CHECKING:
     from step_runner.api.console import Console
@@ -28,7 +28,7 @@ ERASE_LINE = "\r\x1b[K"
 
 
 @click.command("cancel", epilog=EPILOG)
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completers.job_ids)
 @click.option("--wait", is_flag=True, help="Wait for the job's end and tell how it ended; Ctrl-C only stops waiting.")
 @options.client_socket
 def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:

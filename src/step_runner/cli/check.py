@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from step_runner.cli import completers
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,7 +24,7 @@ Examples:
 
 
 @click.command("check", epilog=EPILOG)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=completers.files)
 @click.option(
     "--format",
     "as_format",

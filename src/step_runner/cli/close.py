@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from step_runner.cli import options
+from step_runner.cli import completers, options
 
 EPILOG = """\b
 Examples:
@@ -13,7 +13,7 @@ Examples:
 
 
 @click.command("close", epilog=EPILOG)
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completers.job_ids)
 @options.client_socket
 def command(job_id: str, path: str, owner: int | None) -> None:
     """Stop a job gracefully if it runs, wait for its end, and remove its log and its files."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +26,11 @@ Examples:
 
 COLUMNS = ("ID", "STATUS", "STEP", "STARTED", "DURATION", "MESSAGE")
 
-LONGEST_MESSAGE = 60
-"""Characters of a message that are shown in the table."""
+LEAST_MESSAGE = 20
+"""Characters of a message that are shown however narrow the output is."""
+
+FAILED_STEP = re.compile(r'step "((?:[^"\\]|\\.)*)": ')
+"""How the message of a job names the steps that led to its error, the innermost last."""
 
 
 @click.command("jobs", epilog=EPILOG)
@@ -32,8 +39,9 @@ LONGEST_MESSAGE = 60
 def command(path: str, owner: int | None, form: str) -> None:
     """List the jobs of a server, running and finished, that have not been closed.
 
-    STEP is the one that runs, or that ran when the job was stopped. The JSON holds everything that is known of
-    each job; times are in seconds, those of the clock since 1970.
+    STEP is the one that runs, that failed, or that ran when the job was stopped. The table is as wide as the terminal
+    or COLUMNS; in a pipe or a file messages are whole. The JSON holds everything that is known of each job; times are
+    in seconds, those of the clock since 1970.
     """
     from step_runner.api.client import Client
 
@@ -51,23 +59,40 @@ def command(path: str, owner: int | None, form: str) -> None:
 def _row(job: JobStatus, now: float) -> tuple[str, ...]:
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.start_time)) if job.start_time else "-"
     duration = f"{(job.end_time or now) - job.start_time:.1f} s" if job.start_time else "-"
-    step = job.step or (job.termination.step if job.termination else "")
-    cells = (job.id, job.status.name.lower(), step or "-", started, duration, _shortened(job.message))
-    return tuple(map(shown.name, cells))
+    message = " ".join(job.message.split())
+    return tuple(map(shown.name, (job.id, job.status.name.lower(), _step(job) or "-", started, duration, message)))
 
 
-def _shortened(message: str) -> str:
-    line = " ".join(message.split())
-    return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 3]}..."
+def _step(job: JobStatus) -> str:
+    """The step that runs, that was stopped, or that failed: the message alone names the last of these."""
+    if job.step or job.termination is not None:
+        return job.step or (job.termination.step if job.termination is not None else "")
+    beginning = FAILED_STEP.match(job.message)
+    name = ""
+    while beginning is not None:
+        name = beginning[1]
+        beginning = FAILED_STEP.match(job.message, beginning.end())
+    return name
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
-    header, *lines = (
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in (COLUMNS, *rows)
-    )
-    click.echo("\n".join((click.style(header, bold=True), *lines)))
+    room = _width() - sum(width + 2 for width in widths[:-1]) if _width() else max(widths)
+    cut = [(*row[:-1], _shortened(row[-1], max(room, LEAST_MESSAGE))) for row in rows]
+    for row in (COLUMNS, *cut):
+        line = "  ".join(text.ljust(width) for text, width in zip(row, (*widths[:-1], 0), strict=True)).rstrip()
+        click.echo(click.style(line, bold=True) if row is COLUMNS else line)
+
+
+def _width() -> int:
+    """The columns of the output, 0 where it has no limit: COLUMNS, else those of the terminal."""
+    if sys.stdout.isatty():
+        return shutil.get_terminal_size().columns
+    return int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdecimal() else 0
+
+
+def _shortened(message: str, most: int) -> str:
+    return message if len(message) <= most else f"{message[: most - 3]}..."
 
 
 def _print_json(jobs: Sequence[JobStatus]) -> None:

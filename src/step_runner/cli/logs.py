@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from step_runner.cli import options
+from step_runner.cli import completers, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ STDOUT = 1
 
 
 @click.command("logs", epilog=EPILOG)
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=completers.job_ids)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Leave out so many bytes.")
 @options.client_socket

@@ -34,6 +34,7 @@ COMMANDS = {
     "run": Entry("run", "Run a function on this machine"),
     "report": Entry("report", "Make a page of a report of run"),
     "check": Entry("check", "Find what is wrong in step files"),
+    "completion": Entry("completion", "Print the completion for a shell"),
     "schema": Entry("schema", "Print the JSON Schema of step files"),
     "ci": Entry("ci", "Run the steps of a CI job's variable STEPS"),
     **SERVER,
@@ -100,7 +101,13 @@ def run(arguments: Sequence[str]) -> int:
     return status or 0
 
 
-@click.group(cls=Commands, entries=SERVER, name="steps", subcommand_metavar="COMMAND")
+STEPS_EPILOG = """\b
+Examples:
+  step-runner steps serve
+  step-runner steps proxy"""
+
+
+@click.group(cls=Commands, entries=SERVER, name="steps", epilog=STEPS_EPILOG, subcommand_metavar="COMMAND")
 def steps() -> None:
     """Serve, proxy and bootstrap, under the name that GitLab's executors use."""
 

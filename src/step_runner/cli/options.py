@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from step_runner.cli import completers
 from step_runner.errors import StepRunnerError
 
 GRACE_VARIABLE = "STEP_RUNNER_GRACEFUL_EXIT_DELAY"
@@ -56,6 +57,7 @@ graceful_exit_delay = click.option(
 inputs = click.option(
     "--inputs",
     multiple=True,
+    shell_complete=completers.inputs,
     metavar="K=V[,K=V]",
     help="Inputs: the text as typed for a string, YAML for other types; may hold ${{ }}."
     " A name alone has the environment's value.",
@@ -74,7 +76,19 @@ job_variables = click.option(
     metavar="K=V[,K=V]",
     help="Job variables, for ${{ vars.K }}. A name alone has the environment's value.",
 )
-timeout = click.option("--timeout", type=Duration(), metavar="TIME", help="Stop the job after this time.")
+
+
+class Timeout(Duration):
+    """A duration that is not zero."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        converted = super().convert(value, param, ctx)
+        if converted == 0:
+            self.fail("the job would end before it starts: leave the option out for no limit", param, ctx)
+        return converted
+
+
+timeout = click.option("--timeout", type=Timeout(), metavar="TIME", help="Stop the job after this time.")
 
 
 class Size(click.ParamType[int]):
@@ -187,6 +201,7 @@ _client_socket = click.option(
     show_default=DEFAULT_PLACE,
     show_envvar=True,
     metavar="PATH",
+    shell_complete=completers.files,
     help="The socket of the server.",
 )
 

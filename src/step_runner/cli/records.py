@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from step_runner.cli import completers
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def options(function: AnyCommand) -> AnyCommand:
             "--step-results-file",
             "results_file",
             metavar="FILE",
+            shell_complete=completers.files,
             help="Write it to this file (default: step-results.json or step-results.txtpb).",
         ),
         click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from step_runner.cli import completers
 from step_runner.errors import InputError, StepRunnerError
 
 EPILOG = """\b
@@ -13,8 +14,14 @@ Examples:
 
 
 @click.command("report", epilog=EPILOG)
-@click.argument("file", metavar="FILE.json")
-@click.option("--output", "page", metavar="FILE", help="Write the page to this file (default: FILE.html).")
+@click.argument("file", metavar="FILE.json", shell_complete=completers.files)
+@click.option(
+    "--output",
+    "page",
+    metavar="FILE",
+    shell_complete=completers.files,
+    help="Write the page to this file (default: FILE.html).",
+)
 def command(file: str, page: str | None) -> None:
     """Make a page for a browser of a report that `run --report FILE.json` has written.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from step_runner.cli import options, records
+from step_runner.cli import completers, options, records
 from step_runner.cli.guard import OF_THE_WATCH, guarded
 from step_runner.cli.source import names_function
 
@@ -32,7 +32,12 @@ Examples:
 @options.inputs
 @options.env
 @options.job_variables
-@click.option("--text-proto-step-file", metavar="FILE", help="Run the definition in this file, in protobuf text form.")
+@click.option(
+    "--text-proto-step-file",
+    metavar="FILE",
+    shell_complete=completers.files,
+    help="Run the definition in this file, in protobuf text form.",
+)
 @options.graceful_exit_delay
 @options.timeout
 @options.fetch_limit
@@ -40,6 +45,7 @@ Examples:
 @click.option(
     "--report",
     metavar="FILE",
+    shell_complete=completers.files,
     help="Write what every step did, and how it was ended: a page for a browser if FILE ends in .html, else JSON.",
 )
 @records.options

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from step_runner.cli import options
+from step_runner.cli import completers, options
 from step_runner.cli.guard import OF_THE_WATCH, guarded
 from step_runner.errors import StepRunnerError
 
@@ -27,11 +27,19 @@ Examples:
 @click.command(
     "serve", epilog=EPILOG, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
-@click.option("--socket", "path", metavar="PATH", help="The socket to serve on (default: step-runner.sock in DIR).")
+@click.option(
+    "--socket",
+    "path",
+    metavar="PATH",
+    shell_complete=completers.files,
+    help="The socket to serve on (default: step-runner.sock in DIR).",
+)
 @options.graceful_exit_delay
 @options.fetch_limit
 @click.option("--verbose", is_flag=True, help="Say on stderr what the server does, and not only errors.")
-@click.argument("arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=click.UNPROCESSED)
+@click.argument(
+    "arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=click.UNPROCESSED, shell_complete=completers.files
+)
 def command(path: str | None, graceful_exit_delay: float, verbose: bool, arguments: tuple[str, ...]) -> int:
     """Serve the API on a unix socket until SIGTERM, SIGINT or SIGHUP, then stop all jobs gracefully.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from step_runner.cli import completers
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,7 +35,7 @@ class Named(NamedTuple):
 
 
 PARAMETERS = (
-    click.argument("reference", required=False),
+    click.argument("reference", required=False, shell_complete=completers.files),
     click.option("--git-url", metavar="URL", help="Run a function of this git repository."),
     click.option("--git-rev", metavar="REV", help="The tag, branch or commit of it."),
     click.option("--git-dir", metavar="DIR", default="", help="The function's directory in it."),

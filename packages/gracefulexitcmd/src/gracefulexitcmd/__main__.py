@@ -135,6 +135,8 @@ class _Session:
 
 
 def _report(ended: Exit) -> None:
+    if ended.cause is Cause.TIMEOUT:
+        print(f"gracefulexitcmd: the command was stopped: its --timeout was over ({ended.reason})", file=sys.stderr)
     if ended.hurried is not None:
         print(f"gracefulexitcmd: killed at once: {ended.hurried}", file=sys.stderr)
     for process in ended.census:
@@ -160,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TIME",
         help="time between SIGTERM and SIGKILL, such as 5, 500ms or 1m30s (default: 30s)",
     )
-    parser.add_argument("--timeout", type=_seconds, metavar="TIME", help="stop the command after this time")
+    parser.add_argument("--timeout", type=_timeout, metavar="TIME", help="stop the command after this time")
     parser.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="-- COMMAND...", help="the command and its arguments"
     )
@@ -172,6 +174,12 @@ def _seconds(text: str) -> float:
         return seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _timeout(text: str) -> float:
+    if (timeout := _seconds(text)) > 0:
+        return timeout
+    raise argparse.ArgumentTypeError("the command would end before it starts: leave the option out for no limit")
 
 
 if __name__ == "__main__":

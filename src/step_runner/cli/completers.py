@@ -1,0 +1,62 @@
+"""What a shell offers at Tab for arguments and options: files, the ids of jobs, the inputs of a function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from step_runner.errors import StepRunnerError
+
+if TYPE_CHECKING:
+    import click
+    from click.shell_completion import CompletionItem
+
+    from step_runner.model import Spec
+
+
+def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Leave it to the shell, which knows best how to complete a path."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def job_ids(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return the jobs of the server that the command line names, each with its status; none without a server."""
+    from click.shell_completion import CompletionItem
+
+    from step_runner.api.client import Client
+    from step_runner.cli.options import default_socket
+
+    try:
+        with Client(context.params.get("path") or default_socket(), context.params.get("owner")) as client:
+            jobs = client.jobs()
+    except StepRunnerError:
+        return []
+    return [CompletionItem(job.id, help=job.status.name.lower()) for job in jobs if job.id.startswith(incomplete)]
+
+
+def inputs(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Return the inputs of the local function that the command line names."""
+    from click.shell_completion import CompletionItem
+
+    # While the option lacks its value, click has parsed nothing, and keeps the arguments.
+    reference = context.params.get("reference") or next(iter(context.args), None)
+    try:
+        spec = _local_spec(reference)
+    except StepRunnerError:
+        return []
+    return [
+        CompletionItem(f"{name}=", help=parameter.description or str(parameter.type))
+        for name, parameter in spec.inputs.items()
+        if name.startswith(incomplete)
+    ]
+
+
+def _local_spec(reference: str | None) -> Spec:
+    """Return what a local function takes, nothing for any other one. Raises StepRunnerError."""
+    from step_runner.functions.call import call_of
+    from step_runner.functions.resolve import resolve_local
+    from step_runner.model import Local, Spec
+
+    call = call_of(reference).step.call if reference is not None else None
+    return resolve_local(call, "").spec if isinstance(call, Local) else Spec()

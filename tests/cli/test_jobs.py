@@ -16,19 +16,15 @@ if TYPE_CHECKING:
     Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(autouse=True)
-def no_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The width of whoever runs the tests does not count."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
 def test_jobs_are_listed_in_columns_without_colour(
     command: Command, server: Server, step_file: Callable[..., Path]
 ) -> None:
     server.started(step_file("echo ready; exit 3"), "bad")
     list(server.client.follow("bad"))
     server.started(step_file("echo ready; sleep 60", "other.yml"), "a-longer-id")
-    ended = command("jobs", "--socket", server.path)
+    # readline, which pytest imports, puts COLUMNS into the environment where os.environ does not show it.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    ended = command("jobs", "--socket", server.path, env=environment)
     head, *rows = ended.stdout.splitlines()
     assert head.split() == ["ID", "STATUS", "STEP", "STARTED", "DURATION", "MESSAGE"]
     by_id = {row.split()[0]: row for row in rows}

@@ -20,10 +20,10 @@ from tests.support.images import HERE, archive, files, member, push
 from tests.support.registry import PROGRAM, RegistryServer
 
 from step_runner.fetch.cache import Cache
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.oci.fetch import fetch_oci
 from step_runner.fetch.oci.manifest import digest_of
 from step_runner.model import Oci
+from step_runner.proc import Proc
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -47,7 +47,7 @@ PROBE = """
 import sys
 from pathlib import Path
 from step_runner.fetch.cache import Cache
-from step_runner.fetch.cancellation import Cancellation
+from step_runner.proc import Proc
 from step_runner.fetch.oci.fetch import fetch_oci
 from step_runner.jobs import manager
 from step_runner.model import Oci
@@ -58,7 +58,7 @@ def memory(name):
 
 registry, repository, root = sys.argv[1:]
 idle = memory("VmRSS")
-fetch_oci(Oci(registry=registry, repository=repository), Cache(root), Cancellation(), environment=dict)
+fetch_oci(Oci(registry=registry, repository=repository), Cache(root), Proc(0), environment=dict)
 print((memory("VmHWM") - idle) * 1024)
 """
 
@@ -153,7 +153,7 @@ def _run(setting: Setting, reference: str) -> float:
 def _fetch(setting: Setting, form: str) -> float:
     root = setting.directory / "cache"
     reference = Oci(registry=setting.server.host, repository=form)
-    took = seconds(lambda: fetch_oci(reference, Cache(root), Cancellation(), environment=dict))
+    took = seconds(lambda: fetch_oci(reference, Cache(root), Proc(0), environment=dict))
     shutil.rmtree(root)
     return LAYERS * setting.layer / 1e6 / took
 

@@ -25,6 +25,7 @@ BELOW: dict[str, set[str]] = {
     "fetch": {"gracefulexitcmd"},
     "plugin": set(),
     "bootstrap": set(),
+    "proc": {"gracefulexitcmd"},
     "expression": set(),
     "__init__": set(),
     "gracefulexitcmd": set(),
@@ -41,7 +42,18 @@ BELOW: dict[str, set[str]] = {
 }
 """The rooms that each room may import directly; it may import what these may, too."""
 
-FOR_ALL = {"model", "errors", "paths", "private_file", "private_place", "removal", "shown", "spelling", "windows_file"}
+FOR_ALL = {
+    "model",
+    "errors",
+    "paths",
+    "private_file",
+    "private_place",
+    "proc",
+    "removal",
+    "shown",
+    "spelling",
+    "windows_file",
+}
 
 VALUES = {
     "model": {"gracefulexitcmd", "errors", "shown"},

@@ -11,8 +11,8 @@ from tests.support.steps import run_list
 
 from step_runner.builtin.docker_auth import docker_auth
 from step_runner.errors import InputError
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.oci.credentials import Credentials, find_credentials
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +139,7 @@ def test_new_login_is_the_one_that_a_fetch_finds(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps(old))
     environment = {"DOCKER_AUTH_CONFIG": docker_auth("R.Example.com", "ada", "pw:1").DOCKER_AUTH_CONFIG}
 
-    found = find_credentials(environment, "r.example.com", "x", Cancellation())
+    found = find_credentials(environment, "r.example.com", "x", Proc(0))
     assert found == Credentials("ada", "pw:1")
 
 

@@ -21,10 +21,10 @@ from step_runner.builtin.push import StoredImages, push
 from step_runner.builtin.signature import arguments
 from step_runner.errors import FetchError, InputError
 from step_runner.expression import Secret
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.oci.credentials import Credentials
 from step_runner.fetch.oci.registry import ImageRepository, open_repository
 from step_runner.model import Status
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from tests.runner.conftest import Workshop
@@ -64,7 +64,7 @@ def call(function: str, **inputs: Any) -> dict[str, Any]:
 
 def manifests(server: RegistryServer, repository: str) -> dict[str, Manifest]:
     """What each tag of a repository means."""
-    with open_repository(server.host, repository, Credentials(), Cancellation()) as there:
+    with open_repository(server.host, repository, Credentials(), Proc(0)) as there:
         found = {tag: there.manifest(tag) for tag in there.tags()}
     return {tag: manifest for tag, manifest in found.items() if manifest}
 
@@ -168,7 +168,7 @@ def push_archive(path: Path, server: RegistryServer, repository: str, tag: str) 
     """Push an archive; returns the digests of the blobs that were sent."""
     with (
         open_archive(path) as images,
-        open_repository(server.host, repository, Credentials(), Cancellation()) as there,
+        open_repository(server.host, repository, Credentials(), Proc(0)) as there,
     ):
         recorded = Recorded(there)
         push(StoredImages(images), images.contents().digest, cast("ImageRepository", recorded), [tag])

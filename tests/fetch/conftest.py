@@ -22,10 +22,10 @@ from tests.support.registry import RegistryServer
 from step_runner.errors import FetchError
 from step_runner.fetch import http
 from step_runner.fetch.cache import Cache
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.git.fetch import fetch_git
 from step_runner.fetch.oci.fetch import fetch_oci
 from step_runner.model import Git, Oci
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,13 +85,13 @@ class FetchCache(Cache):
         self.root = root
 
     def fetch(self, url: str, revision: str, timeout: float = 30.0) -> Path:
-        return Path(fetch_git(Git(url=url, revision=revision), self, Cancellation(), timeout=timeout))
+        return Path(fetch_git(Git(url=url, revision=revision), self, Proc(0), timeout=timeout))
 
     def fetch_image(
-        self, host: str, repository: str, tag: str = "latest", cancellation: Cancellation | None = None, **env: str
+        self, host: str, repository: str, tag: str = "latest", proc: Proc | None = None, **env: str
     ) -> Path:
         reference = Oci(registry=host, repository=repository, tag=tag)
-        return Path(fetch_oci(reference, self, cancellation or Cancellation(), environment=lambda: env))
+        return Path(fetch_oci(reference, self, proc or Proc(0), environment=lambda: env))
 
     def refusal(self, host: str, config: str = "") -> str:
         """What is said when the image x:1 cannot be fetched, without its name; no password is shown, nothing kept."""
@@ -109,10 +109,7 @@ class FetchCache(Cache):
         return (self.fetch(url, revision) / "steps/hello/step.yml").read_text()
 
     def entries(self) -> list[str]:
-        """The names of all that is there, finished and half made, when what removes the latter aside has ended."""
-        for thread in threading.enumerate():
-            if thread.name == "sweep":
-                thread.join()
+        """The names of all that is there, finished and half made."""
         return sorted(path.name for kind in ("entries", "partial") for path in (self.root / kind).glob("*"))
 
 
@@ -271,8 +268,8 @@ def cache(tmp_path: Path) -> FetchCache:
 
 
 @pytest.fixture
-def cancellation() -> Cancellation:
-    return Cancellation()
+def proc() -> Proc:
+    return Proc(0)
 
 
 @pytest.fixture

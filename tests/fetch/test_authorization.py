@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from step_runner.fetch.messages import AnswerError
 from step_runner.fetch.oci.authorization import (
-    AuthorizationError,
     TokenRequest,
     answer,
     parse_challenges,
@@ -106,10 +106,10 @@ def test_challenge_is_answered(
     ],
 )
 def test_challenge_that_is_not_answered(challenges: Mapping[str, Mapping[str, str]], reason: str) -> None:
-    with pytest.raises(AuthorizationError) as caught:
+    with pytest.raises(AnswerError) as caught:
         answer(challenges, ADA, "ours")
 
-    assert str(caught.value).startswith(reason)
+    assert str(caught.value).startswith(f"the registry cannot be used: {reason}")
 
 
 @pytest.mark.parametrize("content", [b'{"token": "abc"}', b'{"access_token": "abc"}'])
@@ -121,7 +121,7 @@ def test_token_is_read(content: bytes) -> None:
     "content", [b"", b"[]", b"{}", b'{"token": 1}', b'{"token": "a\\r\\nHost: b"}', b"[" * 100_000], ids=range(6)
 )
 def test_answer_without_token_is_refused(content: bytes) -> None:
-    with pytest.raises(AuthorizationError, match=r"^its server of tokens sent none; try again later$"):
+    with pytest.raises(AnswerError, match=r": its server of tokens sent none; try again later$"):
         parse_token(content)
 
 

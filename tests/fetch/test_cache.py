@@ -13,8 +13,7 @@ import pytest
 
 from step_runner.errors import FetchError, StoppedError
 from step_runner.fetch.cache import Cache, encoded
-from step_runner.fetch.cancellation import Cancellation
-from step_runner.removal import remove
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,12 +38,12 @@ def refuse(directory: Path, scratch: Path) -> None:
     raise AssertionError("made a second time")
 
 
-def test_directory_is_made_once(cache: Cache, cancellation: Cancellation) -> None:
-    made = cache.get(KEY, write_hello, cancellation)
+def test_directory_is_made_once(cache: Cache, proc: Proc) -> None:
+    made = cache.get(KEY, write_hello, proc)
 
     assert (made / "file").read_text() == "hello"
     assert [path.name for path in made.iterdir()] == ["file"]
-    assert cache.get(KEY, refuse, cancellation) == made
+    assert cache.get(KEY, refuse, proc) == made
     assert cache.find(KEY) == made
 
 
@@ -53,55 +52,31 @@ def test_nothing_is_found_in_a_cache_that_is_not_there(cache: Cache, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failure_leaves_nothing(cache: Cache, cancellation: Cancellation, tmp_path: Path) -> None:
+def test_failure_leaves_nothing(cache: Cache, proc: Proc, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"^no network$"):
-        cache.get(KEY, fail, cancellation)
+        cache.get(KEY, fail, proc)
 
     assert cache.find(KEY) is None
     assert list((tmp_path / "cache/partial").iterdir()) == []
-    assert (cache.get(KEY, write_hello, cancellation) / "file").read_text() == "hello"
+    assert (cache.get(KEY, write_hello, proc) / "file").read_text() == "hello"
 
 
-def test_cancel_at_the_end_of_making_leaves_nothing(cache: FetchCache, cancellation: Cancellation) -> None:
+def test_cancel_at_the_end_of_making_leaves_nothing(cache: FetchCache, proc: Proc) -> None:
     def make(directory: Path, scratch: Path) -> None:
         write_hello(directory, scratch)
-        cancellation.cancel()
+        proc.cancel()
 
     with pytest.raises(StoppedError):
-        cache.get(KEY, make, cancellation)
+        cache.get(KEY, make, proc)
 
     assert cache.entries() == []
 
 
-def test_cancel_waits_for_no_removal(
-    cache: Cache, cancellation: Cancellation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It goes on aside, and who wants the same directory then waits for it."""
-    go_on = threading.Event()
-
-    def remove_late(directory: str) -> bool:
-        go_on.wait()
-        return remove(directory)
-
-    def make(directory: Path, scratch: Path) -> None:
-        write_hello(directory, scratch)
-        monkeypatch.setattr("step_runner.fetch.cache.remove", remove_late)
-        cancellation.cancel()
-
-    with pytest.raises(StoppedError):
-        cache.get(KEY, make, cancellation)
-
-    assert [path.name for path in (tmp_path / "cache/partial").iterdir()] == [encoded(KEY)]
-    go_on.set()
-    assert [path.name for path in cache.get(KEY, write_hello, Cancellation()).iterdir()] == ["file"]
-    assert list((tmp_path / "cache/partial").iterdir()) == []
-
-
 @pytest.mark.parametrize("umask", [0, 0o022], ids=oct)
-def test_cache_is_closed_to_other_users(cache: Cache, cancellation: Cancellation, tmp_path: Path, umask: int) -> None:
+def test_cache_is_closed_to_other_users(cache: Cache, proc: Proc, tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        cache.get(KEY, write_hello, cancellation)
+        cache.get(KEY, write_hello, proc)
     finally:
         os.umask(before)
 
@@ -110,9 +85,7 @@ def test_cache_is_closed_to_other_users(cache: Cache, cancellation: Cancellation
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o757, 0o777], ids=oct)
-def test_root_that_others_can_write_to_is_refused(
-    cache: Cache, cancellation: Cancellation, tmp_path: Path, mode: int
-) -> None:
+def test_root_that_others_can_write_to_is_refused(cache: Cache, proc: Proc, tmp_path: Path, mode: int) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
     message = (
@@ -123,45 +96,45 @@ def test_root_that_others_can_write_to_is_refused(
     with pytest.raises(FetchError) as finding:
         cache.find(KEY)
     with pytest.raises(FetchError) as making:
-        cache.get(KEY, write_hello, cancellation)
+        cache.get(KEY, write_hello, proc)
 
     assert [str(finding.value), str(making.value)] == [message, message]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
-def test_root_of_another_user_is_refused(cache: Cache, cancellation: Cancellation, tmp_path: Path) -> None:
-    cache.get(KEY, write_hello, cancellation)
+def test_root_of_another_user_is_refused(cache: Cache, proc: Proc, tmp_path: Path) -> None:
+    cache.get(KEY, write_hello, proc)
     os.chown(tmp_path / "cache", 12345, -1)
 
     with pytest.raises(FetchError, match=r"cache belongs to user 12345, not to 0; remove it, or set XDG_CACHE_HOME"):
         cache.find(KEY)
 
 
-def test_root_that_is_a_link_is_refused(cache: Cache, cancellation: Cancellation, tmp_path: Path) -> None:
+def test_root_that_is_a_link_is_refused(cache: Cache, proc: Proc, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "cache").symlink_to("elsewhere")
 
     with pytest.raises(FetchError, match="is not a directory; remove it"):
-        cache.get(KEY, write_hello, cancellation)
+        cache.get(KEY, write_hello, proc)
 
 
-def test_root_that_cannot_be_made_is_explained(tmp_path: Path, cancellation: Cancellation) -> None:
+def test_root_that_cannot_be_made_is_explained(tmp_path: Path, proc: Proc) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(
         FetchError, match=r"^the function cache cannot use .*/file/cache: not a directory; make room there, or"
     ):
-        Cache(tmp_path / "file/cache").get(KEY, write_hello, cancellation)
+        Cache(tmp_path / "file/cache").get(KEY, write_hello, proc)
 
 
-def test_entry_that_is_not_valid_is_made_once_more(cache: Cache, cancellation: Cancellation) -> None:
+def test_entry_that_is_not_valid_is_made_once_more(cache: Cache, proc: Proc) -> None:
     def valid(directory: Path) -> bool:
         return (directory / "file").read_text() == "hello"
 
-    before = cache.get(KEY, write_hello, cancellation, valid)
+    before = cache.get(KEY, write_hello, proc, valid)
     (before / "file").write_text("")
     assert cache.find(KEY, valid) is None
-    after = cache.get(KEY, write_hello, cancellation, valid)
+    after = cache.get(KEY, write_hello, proc, valid)
     assert cache.find(KEY, valid) == after
     assert valid(after)
 
@@ -205,7 +178,7 @@ def test_many_threads_make_one_directory(cache: Cache) -> None:
         write_hello(directory, scratch)
 
     with ThreadPoolExecutor(20) as pool:
-        found = set(pool.map(lambda _: cache.get(KEY, make, Cancellation()), range(40)))
+        found = set(pool.map(lambda _: cache.get(KEY, make, Proc(0)), range(40)))
 
     assert len(found) == len(made) == 1
 
@@ -217,20 +190,20 @@ def test_different_keys_are_made_at_the_same_time(cache: Cache) -> None:
         both.wait()
 
     with ThreadPoolExecutor(2) as pool:
-        assert len(list(pool.map(lambda name: cache.get((name,), make, Cancellation()), "ab"))) == 2
+        assert len(list(pool.map(lambda name: cache.get((name,), make, Proc(0)), "ab"))) == 2
 
 
 HOLDER = """
 import sys
 from step_runner.fetch.cache import Cache
-from step_runner.fetch.cancellation import Cancellation
+from step_runner.proc import Proc
 
 def make(directory, scratch):
     (directory / "half").write_text("half")
     print("half made", flush=True)
     sys.stdin.readline()
 
-Cache(sys.argv[1]).get(("kind", "name"), make, Cancellation())
+Cache(sys.argv[1]).get(("kind", "name"), make, Proc(0))
 """
 
 
@@ -246,20 +219,18 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_waiting_for_another_process_gives_what_it_made(
-    cache: Cache, cancellation: Cancellation, holder: subprocess.Popen[str]
+    cache: Cache, proc: Proc, holder: subprocess.Popen[str]
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(cache.get, KEY, refuse, cancellation)
+        waiting = pool.submit(cache.get, KEY, refuse, proc)
         holder.communicate("go on\n")
         assert (waiting.result(10) / "half").exists()
 
 
-def test_waiting_for_another_process_can_be_cancelled(
-    cache: Cache, cancellation: Cancellation, holder: subprocess.Popen[str]
-) -> None:
+def test_waiting_for_another_process_can_be_cancelled(cache: Cache, proc: Proc, holder: subprocess.Popen[str]) -> None:
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(cache.get, KEY, refuse, cancellation)
-        cancellation.cancel()
+        waiting = pool.submit(cache.get, KEY, refuse, proc)
+        proc.cancel()
         with pytest.raises(StoppedError):
             waiting.result(10)
     holder.communicate("go on\n")
@@ -268,20 +239,20 @@ def test_waiting_for_another_process_can_be_cancelled(
 
 @pytest.mark.parametrize("key", [KEY, ("other",)], ids=["same key", "other key"])
 def test_half_made_directory_of_a_dead_process_is_removed(
-    cache: Cache, cancellation: Cancellation, holder: subprocess.Popen[str], tmp_path: Path, key: tuple[str, ...]
+    cache: Cache, proc: Proc, holder: subprocess.Popen[str], tmp_path: Path, key: tuple[str, ...]
 ) -> None:
     holder.kill()
     holder.communicate()
-    made = cache.get(key, write_hello, cancellation)
+    made = cache.get(key, write_hello, proc)
 
     assert [path.name for path in made.iterdir()] == ["file"]
     assert list((tmp_path / "cache/partial").iterdir()) == []
 
 
 def test_half_made_directory_of_a_living_process_is_left_alone(
-    cache: Cache, cancellation: Cancellation, holder: subprocess.Popen[str]
+    cache: Cache, proc: Proc, holder: subprocess.Popen[str]
 ) -> None:
-    cache.get(("other",), write_hello, cancellation)
+    cache.get(("other",), write_hello, proc)
     holder.communicate("go on\n")
 
     made = cache.find(KEY)

@@ -74,12 +74,12 @@ def test_cache_is_not_below_the_home_of_another_user(tmp_path: Path) -> None:
 PROGRAM = """
 import os, sys
 from step_runner.fetch.cache import Cache
-from step_runner.fetch.cancellation import Cancellation
+from step_runner.proc import Proc
 
 os.setgroups([])
 os.setgid(int(sys.argv[1]))
 os.setuid(int(sys.argv[1]))
-print(Cache().get(("kind", "name"), lambda directory, scratch: (directory / "file").touch(), Cancellation()))
+print(Cache().get(("kind", "name"), lambda directory, scratch: (directory / "file").touch(), Proc(0)))
 """
 
 

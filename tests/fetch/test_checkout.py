@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.fetch.conftest import FetchCache, Project
 
-    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.proc import Proc
 
 
 def store_with(*entries: tuple[bytes, int, bytes]) -> tuple[Stored, str]:
@@ -37,66 +37,66 @@ def store_with(*entries: tuple[bytes, int, bytes]) -> tuple[Stored, str]:
     return Stored(store), commit.id.decode()
 
 
-def test_name_that_is_no_text_is_kept(tmp_path: Path, cancellation: Cancellation) -> None:
+def test_name_that_is_no_text_is_kept(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with((b"caf\xe9", 0o100644, b"content"))
-    Checkout(tmp_path, cancellation, Limits()).write(store, commit)
+    Checkout(tmp_path, proc, Limits()).write(store, commit)
 
     assert [bytes(path) for path in tmp_path.iterdir()] == [bytes(tmp_path) + b"/caf\xe9"]
 
 
 @pytest.mark.parametrize("mode", [0o104755, 0o102755, 0o100777], ids=oct)
-def test_only_the_executable_bit_of_a_mode_counts(tmp_path: Path, cancellation: Cancellation, mode: int) -> None:
+def test_only_the_executable_bit_of_a_mode_counts(tmp_path: Path, proc: Proc, mode: int) -> None:
     store, commit = store_with((b"run", mode, b""))
-    Checkout(tmp_path, cancellation, Limits()).write(store, commit)
+    Checkout(tmp_path, proc, Limits()).write(store, commit)
 
     assert (tmp_path / "run").stat().st_mode & 0o7722 == 0o700 & 0o7722
     assert (tmp_path / "run").stat().st_mode & 0o100
 
 
-def test_device_is_refused(tmp_path: Path, cancellation: Cancellation) -> None:
+def test_device_is_refused(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with((b"disk", 0o060644, b""))
 
     with pytest.raises(TreeError, match="'disk' has the unknown mode 60644"):
-        Checkout(tmp_path, cancellation, Limits()).write(store, commit)
+        Checkout(tmp_path, proc, Limits()).write(store, commit)
 
 
-def test_existing_file_is_not_overwritten(tmp_path: Path, cancellation: Cancellation) -> None:
+def test_existing_file_is_not_overwritten(tmp_path: Path, proc: Proc) -> None:
     """On a file system that ignores case, two names of a commit can be one."""
     store, commit = store_with((b"file", 0o100644, b"new"))
     (tmp_path / "file").write_text("old")
 
     with pytest.raises(TreeError, match="'file' is there twice, perhaps with other capital letters"):
-        Checkout(tmp_path, cancellation, Limits()).write(store, commit)
+        Checkout(tmp_path, proc, Limits()).write(store, commit)
     assert (tmp_path / "file").read_text() == "old"
 
 
-def test_existing_file_is_not_replaced_by_a_link(tmp_path: Path, cancellation: Cancellation) -> None:
+def test_existing_file_is_not_replaced_by_a_link(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with((b"file", 0o120000, b"elsewhere"))
     (tmp_path / "file").write_text("old")
-    checkout = Checkout(tmp_path, cancellation, Limits())
+    checkout = Checkout(tmp_path, proc, Limits())
     checkout.write(store, commit)
 
     with pytest.raises(TreeError, match="'file' is there twice"):
         checkout.finish()
 
 
-def test_cancel_ends_the_making_of_links(tmp_path: Path, cancellation: Cancellation) -> None:
+def test_cancel_ends_the_making_of_links(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with((b"link", 0o120000, b"target"))
-    checkout = Checkout(tmp_path, cancellation, Limits())
+    checkout = Checkout(tmp_path, proc, Limits())
     checkout.write(store, commit)
-    cancellation.cancel()
+    proc.cancel()
 
     with pytest.raises(StoppedError):
         checkout.finish()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cancel_ends_the_writing(tmp_path: Path, cancellation: Cancellation) -> None:
+def test_cancel_ends_the_writing(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with((b"file", 0o100644, b"new"))
-    cancellation.cancel()
+    proc.cancel()
 
     with pytest.raises(StoppedError):
-        Checkout(tmp_path, cancellation, Limits()).write(store, commit)
+        Checkout(tmp_path, proc, Limits()).write(store, commit)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -12,12 +11,11 @@ from tests.support.images import HERE, files
 from tests.support.odd_registry import OddRegistry, send
 
 from step_runner.errors import StoppedError
-from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.connection import _abandonable, proxy_for
 from step_runner.fetch.git.fetch import fetch_git
-from step_runner.fetch.http import Request, open_transport
+from step_runner.fetch.http import Request, open_client, proxy_for
 from step_runner.fetch.url import Url
 from step_runner.model import Git
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
@@ -26,38 +24,6 @@ if TYPE_CHECKING:
 
 SOON = 15.0
 """Seconds in which a cancel ends a fetch, also where the machine is busy; no answer comes in any time."""
-
-
-def test_connecting_is_left_behind_on_cancel_and_what_it_opens_is_closed(cancellation: Cancellation) -> None:
-    began, go_on = threading.Event(), threading.Event()
-    ours, theirs = socket.socketpair()
-
-    def connect() -> socket.socket:
-        began.set()
-        go_on.wait()
-        return ours
-
-    def cancel() -> None:
-        began.wait()
-        cancellation.cancel()
-
-    canceller = threading.Thread(target=cancel)
-    canceller.start()
-    with pytest.raises(StoppedError):
-        _abandonable(connect, cancellation)
-    go_on.set()
-    canceller.join()
-
-    with theirs:
-        assert theirs.recv(1) == b""
-
-
-def test_error_of_connecting_is_passed_on(cancellation: Cancellation) -> None:
-    def connect() -> socket.socket:
-        raise OSError("no route")
-
-    with pytest.raises(OSError, match="no route"):
-        _abandonable(connect, cancellation)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +65,10 @@ def test_proxy_is_taken_from_the_environment(
     assert proxy_for(Url.parse(url)) == proxy
 
 
-def status(url: str, cancellation: Cancellation) -> int:
+def status(url: str, proc: Proc) -> int:
     """What a server answers, after its redirects."""
-    with open_transport(cancellation, 5.0) as transport:
-        response = transport.send(Request("GET", Url.parse(url)))
+    with open_client(proc, 5.0) as client:
+        response = client.send(Request("GET", Url.parse(url)))
         response.close()
         return response.status
 
@@ -135,9 +101,7 @@ def test_git_server_on_this_machine_is_asked_without_the_proxy(
     assert proxy.asked == []
 
 
-def test_redirect_to_this_machine_leaves_the_proxy(
-    odd_registry: OddRegistry, proxy: OddRegistry, cancellation: Cancellation
-) -> None:
+def test_redirect_to_this_machine_leaves_the_proxy(odd_registry: OddRegistry, proxy: OddRegistry, proc: Proc) -> None:
     proxy.answer = lambda request: redirect(request, f"http://{odd_registry.host}/v2/")
     hosts: list[str] = []
 
@@ -147,29 +111,29 @@ def test_redirect_to_this_machine_leaves_the_proxy(
 
     odd_registry.answer = note
 
-    assert status("http://r.example/v2/", cancellation) == 404
+    assert status("http://r.example/v2/", proc) == 404
     assert [asked.path for asked in proxy.asked] == ["http://r.example/v2/"]
     assert [asked.path for asked in odd_registry.asked] == ["/v2/"]
     assert hosts == [odd_registry.host]
 
 
 def test_redirect_from_this_machine_goes_through_the_proxy(
-    odd_registry: OddRegistry, proxy: OddRegistry, cancellation: Cancellation
+    odd_registry: OddRegistry, proxy: OddRegistry, proc: Proc
 ) -> None:
     odd_registry.answer = lambda request: redirect(request, "http://r.example/v2/")
 
-    assert status(f"http://{odd_registry.host}/v2/", cancellation) == 404
+    assert status(f"http://{odd_registry.host}/v2/", proc) == 404
     assert [asked.path for asked in proxy.asked] == ["http://r.example/v2/"]
 
 
 def stopped(url: str, revision: str, cache: FetchCache, ready: threading.Event) -> float:
     """Start a fetch, cancel it as soon as `ready` is set, and return how many seconds it then took to end."""
-    cancellation = Cancellation()
+    proc = Proc(0)
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            fetch_git(Git(url=url, revision=revision), cache, cancellation)
+            fetch_git(Git(url=url, revision=revision), cache, proc)
         except BaseException as error:
             errors.append(error)
 
@@ -177,7 +141,7 @@ def stopped(url: str, revision: str, cache: FetchCache, ready: threading.Event) 
     thread.start()
     assert ready.wait(10)
     start = time.monotonic()
-    cancellation.cancel()
+    proc.cancel()
     thread.join()
     duration = time.monotonic() - start
     assert [type(error) for error in errors] == [StoppedError]
@@ -212,10 +176,10 @@ def test_cancel_ends_a_fetch_in_the_middle_of_a_pack(
 
 
 def test_cancelled_fetch_does_not_begin(server: GitServer, project: Project, cache: FetchCache) -> None:
-    cancellation = Cancellation()
-    cancellation.cancel()
+    proc = Proc(0)
+    proc.cancel()
 
     with pytest.raises(StoppedError):
-        fetch_git(Git(url=server.url("project"), revision="main"), cache, cancellation)
+        fetch_git(Git(url=server.url("project"), revision="main"), cache, proc)
 
     assert server.requests == []

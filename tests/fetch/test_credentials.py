@@ -12,8 +12,8 @@ import pytest
 from tests.support.crowd import Crowd
 
 from step_runner.errors import FetchError, StoppedError
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.oci.credentials import Credentials, find_credentials
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ def auth(text: str) -> dict[str, str]:
 
 def find(config: Any, registry: str = "r.example:5000", repository: str = "group/x", **environment: str) -> Credentials:
     text = config if isinstance(config, str) else json.dumps(config)
-    return find_credentials({"DOCKER_AUTH_CONFIG": text, **environment}, registry, repository, Cancellation())
+    return find_credentials({"DOCKER_AUTH_CONFIG": text, **environment}, registry, repository, Proc(0))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def with_helper(config: Any, helper: Path, registry: str = "r.example:5000") -> 
 
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_AUTH_CONFIG": ""}, {"DOCKER_AUTH_CONFIG": " \n"}])
 def test_without_configuration_there_are_none(environment: dict[str, str]) -> None:
-    assert not find_credentials(environment, "r.example", "x", Cancellation())
+    assert not find_credentials(environment, "r.example", "x", Proc(0))
 
 
 @pytest.mark.parametrize(
@@ -228,17 +228,17 @@ def test_cancel_ends_a_helper_that_hangs_and_what_holds_its_output(tmp_path: Pat
     hangs = f"sh -c 'trap \"\" TERM; echo > {started}; sleep 1000; :' {crowd.mark}"
     path.write_text(f"#!/bin/sh\n{hangs} & wait\n")
     path.chmod(0o755)
-    cancellation = Cancellation()
+    proc = Proc(0)
 
     def cancel() -> None:
         started.read_text()
-        cancellation.cancel()
+        proc.cancel()
 
     thread = threading.Thread(target=cancel)
     thread.start()
     environment = {"DOCKER_AUTH_CONFIG": '{"credsStore": "slow"}', "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     with pytest.raises(StoppedError):
-        find_credentials(environment, "r.example", "x", cancellation)
+        find_credentials(environment, "r.example", "x", proc)
     thread.join()
     assert crowd.told() == []
 

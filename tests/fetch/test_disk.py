@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from step_runner.fetch.cache_root import VARIABLE
-from step_runner.fetch.disk import disk_reason
+from step_runner.fetch.messages import disk_reason
 
 
 @pytest.mark.parametrize(

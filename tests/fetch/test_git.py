@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from step_runner.errors import FetchError
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.git.fetch import fetch_git
 from step_runner.model import Git
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,7 +171,7 @@ def test_only_the_wanted_commit_is_transferred(server: GitServer, project: Proje
         project.commit({"steps/hello/step.yml": f"{number}"})
     lines: list[str] = []
     reference = Git(url=server.url("project"), revision="main")
-    fetch_git(reference, cache, Cancellation(), progress=lines.append)
+    fetch_git(reference, cache, Proc(0), progress=lines.append)
 
     # The commit, three directories, the program, the link and the step file.
     assert lines[-1].startswith(f"fetching {server.url('project')}: 7 objects, ")
@@ -227,7 +227,7 @@ def test_submodule_that_cannot_be_fetched_is_left_out(
         pass
     lines: list[str] = []
     reference = Git(url=server.url("project"), revision="main")
-    directory = Path(fetch_git(reference, cache, Cancellation(), progress=lines.append))
+    directory = Path(fetch_git(reference, cache, Proc(0), progress=lines.append))
 
     assert list((directory / "lib").iterdir()) == []
     assert f"fetching {server.url('project')}: no https or http URL for submodule lib" in lines
@@ -248,13 +248,13 @@ def test_failure_of_a_submodule_names_the_submodule(server: GitServer, project: 
 PROGRAM = """
 import sys
 from step_runner.fetch.cache import Cache
-from step_runner.fetch.cancellation import Cancellation
+from step_runner.proc import Proc
 from step_runner.fetch.git.fetch import fetch_git
 from step_runner.model import Git
 url, revision, root = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()
-print(fetch_git(Git(url=url, revision=revision), Cache(root), Cancellation()))
+print(fetch_git(Git(url=url, revision=revision), Cache(root), Proc(0)))
 print("dulwich" in sys.modules)
 """
 

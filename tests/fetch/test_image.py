@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from step_runner.fetch.messages import RefusedError
 from step_runner.fetch.oci.manifest import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
     INDEX,
     Descriptor,
     Image,
-    ImageError,
     Index,
     digest_of,
     is_digest,
@@ -79,7 +79,7 @@ def test_index_of_nothing_costs_little_memory() -> None:
     content = b'{"manifests":[{}' + b",{}" * 1_000_000 + b"]}"
     tracemalloc.start()
     try:
-        with pytest.raises(ImageError, match=r"^its manifest is not understood; check how it was built$"):
+        with pytest.raises(RefusedError, match=r"^its manifest is not understood; check how it was built$"):
             parse_manifest(content)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
@@ -107,7 +107,7 @@ def test_index_of_nothing_costs_little_memory() -> None:
     ],
 )
 def test_manifest_that_makes_no_sense_is_refused(document: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(RefusedError) as caught:
         parse(**document)
 
     assert str(caught.value).startswith(reason)
@@ -126,13 +126,13 @@ def test_config_names_a_platform_or_none(config: bytes, platform: Platform) -> N
 
 
 def test_config_with_a_strange_platform_is_refused() -> None:
-    with pytest.raises(ImageError, match=r"^its config is not understood; build the image anew$"):
+    with pytest.raises(RefusedError, match=r"^its config is not understood; build the image anew$"):
         parse_platform(b'{"os": ["linux"]}')
 
 
 @pytest.mark.parametrize("config", [b"", b"[]", b"\xff", b"[" * 100_000], ids=["empty", "list", "bytes", "deep"])
 def test_config_that_is_no_object_is_refused(config: bytes) -> None:
-    with pytest.raises(ImageError, match=r"^its config is not a JSON object; build the image anew$"):
+    with pytest.raises(RefusedError, match=r"^its config is not a JSON object; build the image anew$"):
         parse_platform(config)
 
 

@@ -14,10 +14,11 @@ from tests.support.images import SPARSE_MAP, archive, directory, member, sparse,
 from tests.support.layers import Raw, lay
 
 from step_runner.errors import StoppedError
-from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.limits import Limits
+from step_runner.fetch import limits
+from step_runner.fetch.limits import LimitError, Limits
 from step_runner.fetch.oci.layers import unpack
-from step_runner.fetch.oci.rootfs import LayerError, Tree
+from step_runner.fetch.oci.rootfs import LayerError, RootFs
+from step_runner.proc import Proc
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -85,7 +86,7 @@ def headers_in_memory() -> int:
 
 
 def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
-    class Counting(Tree):
+    class Counting(RootFs):
         headers = 0
 
         def add_directory(self, path: str, mode: int) -> None:
@@ -93,8 +94,8 @@ def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
 
     content = archive(*(directory(f"d{number}") for number in range(50)), directory("last"))
     before = headers_in_memory()
-    tree = Counting(root, Cancellation(), Limits())
-    unpack(Raw(content), tree, Cancellation())
+    tree = Counting(root, Proc(0), Limits())
+    unpack(Raw(content), tree, Proc(0))
 
     assert before < tree.headers < before + 10
 
@@ -107,11 +108,11 @@ def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
 def test_image_of_more_files_than_fit_in_memory_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr("step_runner.fetch.oci.rootfs._ROOM", 20_000)
+    monkeypatch.setattr(limits, "MOST_ENTRIES", 100)
     half = archive(*(made(str(number)) for number in range(60)))
     lay(root, half)
 
-    with pytest.raises(LayerError, match=r"^has more files than .* for their names hold, about a million$"):
+    with pytest.raises(LimitError, match=r"^it has more than 100 files and directories: split it$"):
         lay(root.parent, half, archive(*(made(f"x/{number}") for number in range(60))))
 
 
@@ -134,27 +135,27 @@ def test_names_are_counted_as_they_are_kept_and_not_as_they_are_written(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A path of three letters can lead through a link to one of thousands."""
-    monkeypatch.setattr("step_runner.fetch.oci.rootfs._ROOM", 100_000)
+    monkeypatch.setattr(limits, "MOST_NAMES", 100_000)
     deep = "/".join(["d" * 200] * 10)
-    with pytest.raises(LayerError, match=r"^has more files than "):
+    with pytest.raises(LimitError, match=r"^the names of its files and directories have more than 100000 bytes"):
         lay(root, archive(directory(deep), symlink("a", deep), *(symlink(f"a/{number}", "x") for number in range(100))))
 
 
 def test_cancel_ends_it_in_a_hole(root: Path) -> None:
     """A few bytes of an archive can be a file of a terabyte."""
-    cancellation = Cancellation()
+    proc = Proc(0)
     hole = member("sparse", pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)})
     layer = hole[0].tobuf(tarfile.PAX_FORMAT) + bytes(1024)
 
     def cancel() -> None:
         while not (root / "sparse").exists() or not (root / "sparse").stat().st_size:
             """It is not being written yet."""
-        cancellation.cancel()
+        proc.cancel()
 
     cancelling = threading.Thread(target=cancel)
     cancelling.start()
     with pytest.raises(StoppedError):
-        unpack(Raw(layer), Tree(root, cancellation, Limits(2 << 40)), cancellation)
+        unpack(Raw(layer), RootFs(root, proc, Limits(2 << 40)), proc)
     cancelling.join()
 
 

@@ -27,12 +27,12 @@ from tests.support.images import (
 )
 
 from step_runner.errors import FetchError
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.oci.fetch import fetch_oci
 from step_runner.fetch.oci.manifest import CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of
 from step_runner.fetch.oci.platform import GENERIC, Platform
 from step_runner.fetch.oci.registry import Manifest
 from step_runner.model import Oci
+from step_runner.proc import Proc
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -260,13 +260,13 @@ def test_index_that_was_spoilt_in_the_cache_is_looked_up_anew(
 PROGRAM = """
 import sys
 from step_runner.fetch.cache import Cache
-from step_runner.fetch.cancellation import Cancellation
+from step_runner.proc import Proc
 from step_runner.fetch.oci.fetch import fetch_oci
 from step_runner.model import Oci
 registry, tag, root = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()
-print(fetch_oci(Oci(registry=registry, repository="x", tag=tag), Cache(root), Cancellation(), environment=dict))
+print(fetch_oci(Oci(registry=registry, repository="x", tag=tag), Cache(root), Proc(0), environment=dict))
 print(sorted({"urllib3", "ssl", "tarfile", "backports.zstd"}.intersection(sys.modules)))
 """
 
@@ -387,7 +387,7 @@ def test_progress_is_told_in_megabytes(registry: RegistryServer, repository: str
     push(registry, repository, "latest", {HERE: [archive(member("a", bytes(3_000_000)))]})
     lines: list[str] = []
     reference = Oci(registry=registry.host, repository=repository)
-    fetch_oci(reference, cache, Cancellation(), environment=dict, progress=lines.append)
+    fetch_oci(reference, cache, Proc(0), environment=dict, progress=lines.append)
 
     name = f"{registry.host}/{repository}:latest"
     assert lines[0] == f"fetching {name}: looking it up"

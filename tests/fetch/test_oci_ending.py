@@ -10,7 +10,7 @@ from tests.support.images import HERE, archive, member
 from tests.support.odd_registry import send
 
 from step_runner.errors import FetchError, StoppedError
-from step_runner.fetch.cancellation import Cancellation
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
@@ -50,19 +50,19 @@ def test_cancel_ends_a_fetch_in_the_middle(odd_registry: OddRegistry, cache: Fet
         return True
 
     odd_registry.answer = stall
-    cancellation = Cancellation()
+    proc = Proc(0)
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            cache.fetch_image(odd_registry.host, "x", "1", cancellation)
+            cache.fetch_image(odd_registry.host, "x", "1", proc)
         except BaseException as error:
             errors.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     assert odd_registry.stalled.wait(10)
-    cancellation.cancel()
+    proc.cancel()
     # It is promised within a second, which a busy machine may need some more for; the server says nothing any more.
     thread.join(5)
 
@@ -72,10 +72,10 @@ def test_cancel_ends_a_fetch_in_the_middle(odd_registry: OddRegistry, cache: Fet
 
 
 def test_cancelled_fetch_does_not_begin(odd_registry: OddRegistry, cache: FetchCache) -> None:
-    cancellation = Cancellation()
-    cancellation.cancel()
+    proc = Proc(0)
+    proc.cancel()
 
     with pytest.raises(StoppedError):
-        cache.fetch_image(odd_registry.host, "x", "1", cancellation)
+        cache.fetch_image(odd_registry.host, "x", "1", proc)
 
     assert odd_registry.asked == []

@@ -11,11 +11,11 @@ from tests.support.images import files, manifest
 from tests.support.odd_registry import OddRegistry, first, send
 
 from step_runner.errors import FetchError
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.oci import registry as registry_module
 from step_runner.fetch.oci.credentials import Credentials
 from step_runner.fetch.oci.manifest import Descriptor, digest_of
 from step_runner.fetch.oci.registry import open_repository
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
@@ -32,7 +32,7 @@ NOBODY = Credentials()
 def test_what_is_put_is_found(registry: RegistryServer, repository: str) -> None:
     blob, config = files(a="x"), b"{}"
     image = manifest([blob], config)
-    with open_repository(registry.host, repository, NOBODY, Cancellation()) as there:
+    with open_repository(registry.host, repository, NOBODY, Proc(0)) as there:
         assert (there.tags(), there.manifest("1"), there.has_blob(digest_of(blob))) == ([], None, False)
         for content in (blob, config):
             there.upload_blob(io.BytesIO(content), len(content), digest_of(content))
@@ -48,12 +48,12 @@ def test_what_is_put_is_found(registry: RegistryServer, repository: str) -> None
 
 def test_push_to_a_closed_registry_needs_credentials(closed_registry: RegistryServer, repository: str) -> None:
     blob = b"x" * 100_000
-    with open_repository(closed_registry.host, repository, ADA, Cancellation()) as there:
+    with open_repository(closed_registry.host, repository, ADA, Proc(0)) as there:
         there.upload_blob(io.BytesIO(blob), len(blob), digest_of(blob))
         assert there.has_blob(digest_of(blob))
 
     with (
-        open_repository(closed_registry.host, repository, NOBODY, Cancellation()) as there,
+        open_repository(closed_registry.host, repository, NOBODY, Proc(0)) as there,
         pytest.raises(FetchError, match=r"the registry asks for credentials \(HTTP 401\); set DOCKER_AUTH_CONFIG"),
     ):
         there.upload_blob(io.BytesIO(blob), len(blob), digest_of(blob))
@@ -61,7 +61,7 @@ def test_push_to_a_closed_registry_needs_credentials(closed_registry: RegistrySe
 
 def test_upload_of_something_else_is_refused_by_the_registry(registry: RegistryServer, repository: str) -> None:
     with (
-        open_repository(registry.host, repository, NOBODY, Cancellation()) as there,
+        open_repository(registry.host, repository, NOBODY, Proc(0)) as there,
         pytest.raises(FetchError, match=r"the registry answered with HTTP status 400, \"provided digest did not match"),
     ):
         there.upload_blob(io.BytesIO(b"two"), 3, digest_of(b"one"))
@@ -78,7 +78,7 @@ def test_tags_of_all_pages_are_listed(odd_registry: OddRegistry) -> None:
         return True
 
     odd_registry.answer = page
-    with open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there:
+    with open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there:
         assert there.tags() == ["a", "b", "c"]
 
 
@@ -93,7 +93,7 @@ def test_pages_of_tags_at_another_host_are_asked_for_without_credentials(
         return True
 
     odd_registry.login, odd_registry.answer = "ada:hunter2", page
-    with open_repository(odd_registry.host, "x", ADA, Cancellation()) as there:
+    with open_repository(odd_registry.host, "x", ADA, Proc(0)) as there:
         assert there.tags() == ["a"]
     assert [asked.authorization for asked in other_registry.asked] == [None]
 
@@ -106,7 +106,7 @@ def test_page_of_tags_that_leads_back_is_the_last(odd_registry: OddRegistry) -> 
         return True
 
     odd_registry.answer = page
-    with open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there:
+    with open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there:
         assert there.tags() == ["a", "b", "c"]
     assert len(odd_registry.asked) == 2
 
@@ -131,7 +131,7 @@ def test_tags_without_end_are_refused(
     monkeypatch.setattr(registry_module, "_MOST_PAGES", 5)
     odd_registry.answer = page
     with (
-        open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there,
+        open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there,
         pytest.raises(FetchError, match=reason),
     ):
         there.tags()
@@ -141,7 +141,7 @@ def test_tags_without_end_are_refused(
 def test_answer_that_is_no_list_of_tags_is_explained(odd_registry: OddRegistry, content: bytes) -> None:
     odd_registry.answer = first(1, lambda request: send(request, 200, content), "/tags/")
     with (
-        open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there,
+        open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there,
         pytest.raises(FetchError, match=r"/x: the registry's answer is no list of tags; check its address$"),
     ):
         there.tags()

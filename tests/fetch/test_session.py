@@ -14,10 +14,10 @@ from tests.support.images import HERE, files, push
 from tests.support.odd_registry import OddRegistry, first, send
 
 from step_runner.errors import FetchError
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.oci.credentials import Credentials
 from step_runner.fetch.oci.manifest import digest_of
 from step_runner.fetch.oci.registry import open_repository
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -318,7 +318,7 @@ def test_host_that_is_named_like_a_password_is_not_told(odd_registry: OddRegistr
 def test_upload_to_an_address_that_is_no_url_is_explained(odd_registry: OddRegistry) -> None:
     odd_registry.answer = first(99, lambda request: send(request, 202, b"", {"Location": "ftp://127.0.0.1/x"}), "")
     with (
-        open_repository(odd_registry.host, "x", ADA, Cancellation()) as there,
+        open_repository(odd_registry.host, "x", ADA, Proc(0)) as there,
         pytest.raises(FetchError, match=r": the server refers to an address that is no http URL; tell who runs it$"),
     ):
         there.upload_blob(io.BytesIO(b"x"), 1, digest_of(b"x"))

@@ -11,12 +11,13 @@ from tests.support.images import HERE, archive, files, manifest, member
 from tests.support.odd_registry import OddRegistry, close, first, send, send_garbage, send_half
 
 from step_runner.errors import FetchError, StoppedError
-from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.http import AnswerError, Request, open_transport, pause_after, redirected
+from step_runner.fetch.http import Request, open_client, pause_after, redirected
+from step_runner.fetch.messages import AnswerError
 from step_runner.fetch.oci.credentials import Credentials
 from step_runner.fetch.oci.manifest import digest_of
 from step_runner.fetch.oci.registry import open_repository
 from step_runner.fetch.url import Url
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,23 +79,23 @@ def test_server_is_given_the_time_that_it_asks_for(status: int, retry_after: str
 def test_cancel_ends_the_pause_between_attempts(odd_registry: OddRegistry) -> None:
     pausing = threading.Event()
 
-    class Told(Cancellation):
-        def wait(self, seconds: float) -> bool:
+    class Told(Proc):
+        def pause(self, seconds: float) -> None:
             pausing.set()
-            return super().wait(seconds)
+            super().pause(seconds)
 
-    cancellation, ended = Told(), []
+    proc, ended = Told(0), []
     odd_registry.answer = first(99, lambda request: send(request, 503, b"", {"Retry-After": "30"}), "")
 
     def ask() -> None:
-        with open_transport(cancellation, 5.0) as transport, pytest.raises(StoppedError) as raised:
+        with open_client(proc, 5.0) as transport, pytest.raises(StoppedError) as raised:
             transport.send(Request("GET", Url.parse(f"http://{odd_registry.host}/v2/")))
         ended.append(raised.type)
 
     asker = threading.Thread(target=ask, daemon=True)
     asker.start()
     assert pausing.wait(10)
-    cancellation.cancel()
+    proc.cancel()
     asker.join(10)
     assert ended == [StoppedError]
     assert len(odd_registry.asked) == 1
@@ -156,7 +157,7 @@ def test_upload_that_failed_is_sent_again_from_its_start(odd_registry: OddRegist
     odd_registry.answer = take
     content = io.BytesIO(b"head" + b"blob" * 1000)
     content.seek(4)
-    with open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there:
+    with open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there:
         there.upload_blob(content, 4000, digest_of(b"blob" * 1000))
 
     puts = [asked for asked in odd_registry.asked if asked.method == "PUT"]
@@ -170,7 +171,7 @@ def test_upload_that_failed_is_sent_again_from_its_start(odd_registry: OddRegist
 def test_upload_that_is_too_large_for_the_registry_is_explained(odd_registry: OddRegistry) -> None:
     odd_registry.answer = first(99, lambda request: send(request, 413, b""), "")
     with (
-        open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there,
+        open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there,
         pytest.raises(FetchError, match=r"takes nothing so large \(HTTP 413\); make the image smaller, or have the"),
     ):
         there.upload_blob(io.BytesIO(b"x"), 1, digest_of(b"x"))
@@ -326,7 +327,7 @@ def test_manifest_with_another_digest_is_refused(odd_registry: OddRegistry) -> N
     wanted = manifest([b"one"])
     odd_registry.answer = first(1, lambda request: send(request, 200, manifest([b"two"]).content), "/manifests/")
     with (
-        open_repository(odd_registry.host, "x", NOBODY, Cancellation()) as there,
+        open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there,
         pytest.raises(FetchError, match=r"the registry sent a manifest with another digest; try again, or push it"),
     ):
         there.manifest(wanted.digest)
@@ -344,7 +345,7 @@ def test_index_that_names_a_missing_image_is_explained(odd_registry: OddRegistry
 
 def test_silent_registry_is_given_up_after_the_timeout(silent_server: SilentServer) -> None:
     with (
-        open_repository(f"127.0.0.1:{silent_server.port}", "x", NOBODY, Cancellation(), timeout=0.1) as there,
+        open_repository(f"127.0.0.1:{silent_server.port}", "x", NOBODY, Proc(0), timeout=0.1) as there,
         pytest.raises(FetchError, match=r"/x:1: the server did not answer in time; check the network, or try again"),
     ):
         there.manifest("1")

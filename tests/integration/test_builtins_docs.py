@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from step_runner.builtin.catalog import OWN
 from step_runner.builtin.function import spec
-from step_runner.fetch.cancellation import Cancellation
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from tests.support.registry import RegistryServer
@@ -100,5 +100,5 @@ def test_the_table_has_every_input_of_every_function() -> None:
 
 def inputs_of(name: str) -> dict[str, str]:
     """The inputs of a function, an optional one with `=`."""
-    inputs = spec(name, Cancellation()).inputs
+    inputs = spec(name, Proc(0)).inputs
     return {name: "" if parameter.default is UNSET else "=" for name, parameter in inputs.items()}

@@ -14,8 +14,8 @@ from gracefulexitcmd import Container
 from step_runner.errors import message
 from step_runner.functions.load import load_function
 from step_runner.jobs.resolver import resolve
+from step_runner.proc import Proc
 from step_runner.runner.context import GlobalContext, Streams
-from step_runner.runner.proc import Proc
 from step_runner.runner.sequence import Outcome, run_root
 
 if sys.platform != "win32":  # where only test_script.py runs

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from gracefulexitcmd import Cause
-from step_runner.runner.proc import Proc
+from step_runner.errors import StoppedError
+from step_runner.proc import Proc
 
 # What is left of five seconds a moment after the cancel.
 ABOUT_FIVE = pytest.approx(5, abs=2)
@@ -74,3 +75,20 @@ async def test_any_number_may_wait_for_a_cancel_from_any_thread() -> None:
     assert await asyncio.gather(*waiting, proc.wait()) == [Cause.CANCELLED] * 6
     for thread in threads:
         thread.join()
+
+
+def test_check_raises_only_after_a_cancel() -> None:
+    proc = Proc(5)
+    proc.check()
+    proc.cancel()
+    with pytest.raises(StoppedError, match=r"^the fetch was stopped because its job was cancelled$"):
+        proc.check()
+
+
+def test_pause_ends_with_a_cancel() -> None:
+    proc = Proc(5)
+    pausing = threading.Thread(target=proc.pause, args=(60,))
+    pausing.start()
+    proc.cancel()
+    pausing.join(10)
+    assert not pausing.is_alive()

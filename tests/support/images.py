@@ -8,11 +8,11 @@ import json
 import tarfile
 from typing import TYPE_CHECKING, Any
 
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.oci.credentials import Credentials
 from step_runner.fetch.oci.manifest import CONFIG, INDEX, LAYER, MANIFEST, digest_of
 from step_runner.fetch.oci.platform import Platform, running_platform
 from step_runner.fetch.oci.registry import Manifest, open_repository
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,7 +130,7 @@ def push_all(
     credentials: Credentials | None = None,
 ) -> str:
     """Push blobs, images, and what the tag means; return the digest of the latter."""
-    with open_repository(server.host, repository, credentials or Credentials(), Cancellation()) as there:
+    with open_repository(server.host, repository, credentials or Credentials(), Proc(0)) as there:
         for blob in blobs:
             there.upload_blob(io.BytesIO(blob), len(blob), digest_of(blob))
         for image in images:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.limits import Limits
 from step_runner.fetch.oci.layers import unpack
-from step_runner.fetch.oci.rootfs import Tree
+from step_runner.fetch.oci.rootfs import RootFs
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,9 +29,9 @@ class Raw(io.RawIOBase):
 
 def lay(root: Path, *layers: bytes) -> dict[str, str]:
     """Unpack layers into an empty directory, and tell what is there then, as `shape` does."""
-    tree = Tree(root, Cancellation(), Limits())
+    tree = RootFs(root, Proc(0), Limits())
     for layer in layers:
-        unpack(Raw(layer), tree, Cancellation())
+        unpack(Raw(layer), tree, Proc(0))
     tree.finish()
     return shape(root)
 

@@ -13,7 +13,7 @@ if sys.platform != "win32":
     pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
 
 from step_runner.fetch.cache import Cache
-from step_runner.fetch.cancellation import Cancellation
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def test_two_threads_make_it_once(tmp_path: Path) -> None:
         _make(entry, scratch)
 
     found: list[Path] = []
-    getters = [threading.Thread(target=lambda: found.append(cache.get(KEY, make, Cancellation()))) for _ in range(2)]
+    getters = [threading.Thread(target=lambda: found.append(cache.get(KEY, make, Proc(0)))) for _ in range(2)]
     getters[0].start()
     assert inside.wait(30)
     getters[1].start()
@@ -53,12 +53,12 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     """Proves Windows: what it left half made is removed."""
     program = (
         "import sys, time\nfrom step_runner.fetch.cache import Cache\n"
-        "from step_runner.fetch.cancellation import Cancellation\n"
+        "from step_runner.proc import Proc\n"
         "def make(entry, scratch):\n"
         "    (entry / 'half').write_text('')\n"
         "    print('inside', flush=True)\n"
         "    time.sleep(600)\n"
-        f"Cache(sys.argv[1]).get({KEY!r}, make, Cancellation())\n"
+        f"Cache(sys.argv[1]).get({KEY!r}, make, Proc(0))\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path / "cache")], stdout=subprocess.PIPE, text=True
@@ -66,5 +66,5 @@ def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == "inside\n"
         other.kill()
-    entry = Cache(tmp_path / "cache").get(KEY, _make, Cancellation())
+    entry = Cache(tmp_path / "cache").get(KEY, _make, Proc(0))
     assert [path.name for path in entry.iterdir()] == ["func.yml"]

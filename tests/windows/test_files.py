@@ -13,11 +13,11 @@ if sys.platform != "win32":
     pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
 
 from step_runner import private_file
-from step_runner.fetch.cancellation import Cancellation
 from step_runner.fetch.git.checkout import TreeError, _checked
 from step_runner.fetch.limits import Limits
-from step_runner.fetch.oci.rootfs import LayerError, Tree
+from step_runner.fetch.oci.rootfs import LayerError, RootFs
 from step_runner.jobs.log import LARGEST_CHUNK, JobLog
+from step_runner.proc import Proc
 from step_runner.removal import remove
 from step_runner.runner.environment import merged
 
@@ -30,7 +30,7 @@ def test_file_of_an_image_has_a_name_of_windows(tmp_path: Path, name: str) -> No
     """Proves Windows."""
     root = tmp_path / "above" / "root"
     root.mkdir(parents=True)
-    tree = Tree(root, Cancellation(), Limits())
+    tree = RootFs(root, Proc(0), Limits())
     with pytest.raises(LayerError, match="which no file of this system can have"):
         tree.add_file(f"folder/{name}", 0o644, io.BytesIO(b"x"), 1)
     tree.add_link("link", f"/{name}/..")

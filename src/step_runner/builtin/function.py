@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gracefulexitcmd import Exit
-    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.proc import Proc
 
 START = str(Path(__file__).with_name("start.py"))
 
@@ -37,7 +37,7 @@ GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL for an import that takes too long, or is not needed any more."""
 
 
-def python_function(offer: Offer, cancellation: Cancellation) -> Function:
+def python_function(offer: Offer, proc: Proc) -> Function:
     """The plan of a function; its command gets all values through stdin, where no other process sees them.
 
     Raises FetchError where it cannot be imported or its signature says too little, StoppedError when it is cancelled.
@@ -45,12 +45,12 @@ def python_function(offer: Offer, cancellation: Cancellation) -> Function:
     request = escape_template(json.dumps(_request(offer))[:-1])
     values = '"inputs": ${{ inputs }}, "files": ${{ [output_file, export_file] }}, "variables": ${{ vars }}}'
     command = tuple(map(escape_template, _command(offer)))
-    return Function(spec=_spec(offer, cancellation), body=Exec(command=command, input=f"{request}, {values}"))
+    return Function(spec=_spec(offer, proc), body=Exec(command=command, input=f"{request}, {values}"))
 
 
-def spec(name: str, cancellation: Cancellation) -> Spec:
+def spec(name: str, proc: Proc) -> Spec:
     """The specification of the function with a name. Raises as `catalog.find` and `python_function`."""
-    return _spec(find(name), cancellation)
+    return _spec(find(name), proc)
 
 
 def _request(offer: Offer) -> dict[str, object]:
@@ -66,15 +66,15 @@ def _command(offer: Offer) -> tuple[str, ...]:
     return (sys.executable, "-I", "-X", "utf8", START, offer.name)
 
 
-def _spec(offer: Offer, cancellation: Cancellation) -> Spec:
+def _spec(offer: Offer, proc: Proc) -> Spec:
     if offer.name == SCRIPT:
         return SCRIPT_SPEC
     if offer.package == PACKAGE:
         return spec_of(resolve_name(offer.target))
-    return _described(offer, cancellation)
+    return _described(offer, proc)
 
 
-def _described(offer: Offer, cancellation: Cancellation) -> Spec:
+def _described(offer: Offer, proc: Proc) -> Spec:
     """The specification of a function of a package, which is imported in a process of its own."""
     command = Cmd(
         _command(offer),
@@ -84,9 +84,9 @@ def _described(offer: Offer, cancellation: Cancellation) -> Spec:
         grace=GRACE,
         timeout=PATIENCE,
     )
-    with cancellation.calling(command.cancel):
+    with proc.listening(lambda _: command.cancel()):
         ended = command.run()
-    cancellation.check()
+    proc.check()
     try:
         told = json.loads(ended.stdout or b"")
     except ValueError:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 
 from step_runner.builtin.contents import Files, PlatformFiles, made
-from step_runner.builtin.interruption import until_exit
 from step_runner.builtin.oci_publish import publish
 from step_runner.builtin.repository import RepositoryName
 from step_runner.builtin.version import Version
@@ -78,14 +77,17 @@ def build(
 
 def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetched:
     """Fetches an image into the function cache. Raises InputError, FetchError."""
+    from step_runner.fetch.background import in_background
     from step_runner.fetch.cache import Cache
     from step_runner.fetch.oci.fetch import fetch_oci
     from step_runner.model import Oci
+    from step_runner.proc import Proc
 
     _tell("step/oci/fetch", f'"{registry}/{repository}:{tag}" as the function')
     image = RepositoryName.parse(f"{registry}/{repository}")
     reference = Oci(registry=image.registry, repository=image.path, tag=checked_tag(tag or "latest"))
-    directory = until_exit(partial(fetch_oci, reference, Cache(), environment=lambda: os.environ))
+    proc = Proc(0)
+    directory = in_background(partial(fetch_oci, reference, Cache(), proc, environment=lambda: os.environ), proc)
     separator = "@" if ":" in reference.tag else ":"
     path = posixpath.normpath(posixpath.join(directory, step_path.strip("/")))
     return Fetched(path, f"{registry}/{repository}{separator}{reference.tag}")

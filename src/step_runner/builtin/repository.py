@@ -36,12 +36,12 @@ class RepositoryName(NamedTuple):
     @contextmanager
     def open(self) -> Iterator[ImageRepository]:
         """The client of it, with the credentials of this process's environment."""
-        from step_runner.fetch.cancellation import Cancellation
         from step_runner.fetch.oci.credentials import find_credentials
         from step_runner.fetch.oci.registry import open_repository
+        from step_runner.proc import Proc
 
         # This process is ended by a signal; nothing else cancels it.
-        cancellation = Cancellation()
-        credentials = find_credentials(os.environ, self.registry, self.path, cancellation)
-        with open_repository(self.registry, self.path, credentials, cancellation) as repository:
+        proc = Proc(0)
+        credentials = find_credentials(os.environ, self.registry, self.path, proc)
+        with open_repository(self.registry, self.path, credentials, proc) as repository:
             yield repository

@@ -68,7 +68,7 @@ def _fetched(what: Called) -> Spec:
 async def _resolved(call: Reference, environment: Mapping[str, str]) -> Function:
     """The function that a reference names; Ctrl-C, which cancels this, ends the fetch."""
     from step_runner.jobs.resolver import resolve
-    from step_runner.runner.proc import Proc
+    from step_runner.proc import Proc
 
     proc = Proc(FETCH_GRACE)
     resolving = asyncio.ensure_future(resolve(proc, call, "", lambda: environment))

@@ -13,12 +13,11 @@ import hashlib
 import os
 import stat
 import sys
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from step_runner.errors import FetchError, StepRunnerError, StoppedError
+from step_runner.errors import FetchError
 from step_runner.fetch.cache_root import VARIABLE, default_root
 from step_runner.removal import remove
 
@@ -30,7 +29,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.proc import Proc
 
 Key: TypeAlias = tuple[str, ...]
 Make: TypeAlias = "Callable[[Path, Path], None]"
@@ -44,7 +43,6 @@ _LONGEST_NAME = 80 if sys.platform == "win32" else 200  # file systems allow 255
 _PAUSE = 0.02  # seconds
 _MODE = 0o700  # functions can hold what is not meant for others
 _ADVICE = f"set {VARIABLE} to a directory of your own"
-_MOMENT = 0.5  # seconds that a cancel may take for what was half made
 
 
 class Cache:
@@ -63,27 +61,23 @@ class Cache:
             entry = self._entry(key)
             return entry if _is_good(entry, valid) else None
 
-    def get(self, key: Key, make: Make, cancellation: Cancellation, valid: Valid = lambda directory: True) -> Path:
+    def get(self, key: Key, make: Make, proc: Proc, valid: Valid = lambda directory: True) -> Path:
         """The directory of `key`, made now if `find` gives none; however many ask, one makes it and the others wait.
 
         What `make` raises passes through, and nothing is kept then. FetchError: the cache cannot be used.
-        StoppedError: cancelled; what was half made may take a while to be removed, and nobody waits for it.
+        StoppedError: cancelled.
         """
         found = self.find(key, valid)
         if found:
             return found
         self._create()
-        try:
-            with self._locked(encoded(key), cancellation):
-                return self.find(key, valid) or self._make(key, make, cancellation)
-        except StoppedError:
-            self._sweep_aside()
-            raise
+        with self._locked(encoded(key), proc):
+            return self.find(key, valid) or self._make(key, make, proc)
 
     def _entry(self, key: Key) -> Path:
         return self._root / "entries" / encoded(key)
 
-    def _make(self, key: Key, make: Make, cancellation: Cancellation) -> Path:
+    def _make(self, key: Key, make: Make, proc: Proc) -> Path:
         self._sweep()
         partial, entry = self._root / "partial" / encoded(key), self._entry(key)
         remove(os.fspath(partial))
@@ -92,16 +86,12 @@ class Cache:
                 directory.mkdir(_MODE)
         try:
             make(partial / "files", partial / "scratch")
-            cancellation.check()
+            proc.check()
             with _explained(entry):
                 remove(os.fspath(entry))
                 (partial / "files").rename(entry)
-        except StoppedError:
-            raise
-        except BaseException:
+        finally:
             remove(os.fspath(partial))
-            raise
-        remove(os.fspath(partial))
         return entry
 
     def _create(self) -> None:
@@ -127,12 +117,12 @@ class Cache:
             raise FetchError(f"the function cache {self._root} can be written by other users; {advice}")
 
     @contextmanager
-    def _locked(self, name: str, cancellation: Cancellation) -> Iterator[None]:
+    def _locked(self, name: str, proc: Proc) -> Iterator[None]:
         # A blocking flock cannot be woken by a cancel, so it is asked for again and again.
         with self._lock_file(name) as lock:
             while not _try_lock(lock):
-                cancellation.wait(_PAUSE)
-                cancellation.check()
+                proc.pause(_PAUSE)
+                proc.check()
             yield
 
     @contextmanager
@@ -143,16 +133,6 @@ class Cache:
             yield lock
         finally:
             os.close(lock)
-
-    def _sweep_aside(self) -> None:
-        """Remove what was left half made in a thread, which ends with this process; the next `get` does the rest."""
-        sweeping = threading.Thread(target=self._sweep_quietly, name="sweep", daemon=True)
-        sweeping.start()
-        sweeping.join(_MOMENT)
-
-    def _sweep_quietly(self) -> None:
-        with suppress(StepRunnerError, OSError):
-            self._sweep()
 
     def _sweep(self) -> None:
         """Remove what dead processes and cancelled fetches left half made."""

@@ -1,32 +1,35 @@
-"""Requests to a registry: tried again a few times, and redirected without secrets; this module loads urllib3."""
+"""Requests by HTTP: repeated while a server is busy, redirected without secrets, ended by a cancel; loads urllib3.
+
+The loops are not those of urllib3: its `Retry` sleeps through a cancel and fails at a Retry-After that it cannot read,
+and it follows a redirect through the proxy of the host that was left, and from https to http.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
+import socket
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
+from urllib.request import getproxies, proxy_bypass
 
-from urllib3.exceptions import (
-    HTTPError,
-    LocationValueError,
-    NewConnectionError,
-    ProxyError,
-    SSLError,
-)
+from urllib3 import PoolManager, ProxyManager, Timeout, make_headers
+from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProxyError, SSLError
+from urllib3.poolmanager import pool_classes_by_scheme
+from urllib3.util import parse_url
 
-from step_runner.fetch.connection import open_routes
-from step_runner.fetch.url import UrlError
+from step_runner.fetch.messages import AnswerError
+from step_runner.fetch.url import UrlError, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from urllib3 import BaseHTTPResponse
 
-    from step_runner.fetch.cancellation import Cancellation
-    from step_runner.fetch.connection import Routes
     from step_runner.fetch.url import Url
+    from step_runner.proc import Proc
 
 PAUSES = (0.5, 2.0)
 """Seconds between the attempts of one request, where the server does not say how long to wait."""
@@ -41,8 +44,17 @@ _FOR_A_WHILE = frozenset({408, 429, 500, 502, 503, 504})
 _FOR_GOOD = (NewConnectionError, ProxyError, SSLError, LocationValueError)
 
 
-class AnswerError(Exception):
-    """An answer that is not what was asked for, and why."""
+class StatusError(Exception):
+    """A server answered with this HTTP status, and perhaps said why: in its own words, secrets and all.
+
+    `host` is that of a token server, as the registry names it.
+    """
+
+    def __init__(self, status: int, said: str = "", host: str = "") -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.said = said
+        self.host = host
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +85,18 @@ class Response:
         return self.http.status
 
     def header(self, name: str) -> str:
-        """A header, empty if there is none."""
+        """Return a header, empty if there is none."""
         return self.http.headers.get(name) or ""
 
     def read(self, limit: int) -> bytes:
-        """The body, of which `limit` + 1 bytes are read at most; the connection is given back."""
+        """Return the body, of which `limit` + 1 bytes are read at most; the connection is given back."""
         try:
-            return self.http.read(limit + 1, decode_content=False)
+            return self.read_some(limit + 1)
         finally:
             self.close()
 
     def read_some(self, size: int) -> bytes:
-        """The next bytes of the body; fewer than `size` come at its end only."""
+        """Return the next bytes of the body; fewer than `size` come at its end only."""
         return self.http.read(size, decode_content=False)
 
     def close(self) -> None:
@@ -97,17 +109,32 @@ class Response:
         self.http.release_conn()
 
 
-class Transport:
-    """Sends requests, by one thread; a cancel ends them."""
+@contextmanager
+def open_client(proc: Proc, timeout: float) -> Iterator[Client]:
+    """Open the client of one fetch, for one thread.
 
-    def __init__(self, routes: Routes, cancellation: Cancellation) -> None:
-        self._routes = routes
-        self._cancellation = cancellation
+    While the block lasts, a cancel shuts the connections, so that a thread that waits for one gets an error at once.
+    Connecting and each single read are given `timeout` seconds. At its end all connections are closed.
+    """
+    client = Client(proc, timeout)
+    with contextlib.closing(client), proc.listening(lambda _: client.shut_down()):
+        yield client
+
+
+class Client:
+    """Sends requests, each through the proxy that the environment names for its host."""
+
+    def __init__(self, proc: Proc, timeout: float) -> None:
+        self._proc = proc
+        self._limits = Timeout(connect=timeout, read=timeout)
+        self._managers: dict[str | None, PoolManager] = {}
+        self._handles: list[socket.socket] = []
+        self._pools = {scheme: self._noting(pool) for scheme, pool in pool_classes_by_scheme.items()}
 
     def send(self, request: Request) -> Response:
-        """The answer to a request, which is sent three times at most while the server is busy or breaks off.
+        """Return the answer to a request, which is sent three times at most while the server is busy or breaks off.
 
-        HTTPError: there is no answer. AnswerError: a redirect leads nowhere. StoppedError: cancelled.
+        Raise HTTPError where there is no answer, AnswerError where a redirect leads nowhere, and StoppedError.
         """
         for pause in PAUSES:
             response = self._follow_unless_broken(request)
@@ -117,21 +144,12 @@ class Transport:
                     return response
                 pause = asked
                 response.close()
-            self._cancellation.wait(pause)
+            self._proc.pause(pause)
         return self.follow(request)
 
-    def _follow_unless_broken(self, request: Request) -> Response | None:
-        """One attempt, None where the line broke, which may be better the next time."""
-        try:
-            return self.follow(request)
-        except HTTPError as error:
-            if isinstance(error, _FOR_GOOD):
-                raise
-            return None
-
     def follow(self, request: Request) -> Response:
-        """Send a request once, and follow the redirects of one that only reads. Raise what `send` raises."""
-        for _ in range(_MOST_REDIRECTS):
+        """Return the first answer to a request that is no redirect. Raise as `send`."""
+        for _ in range(_MOST_REDIRECTS + 1):
             response = self._send(request)
             if response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
                 return response
@@ -139,26 +157,85 @@ class Transport:
             request = redirected(request, response.header("Location"))
         raise AnswerError(f"the server redirects more than {_MOST_REDIRECTS} times; try again later")
 
+    def shut_down(self) -> None:
+        """Wake the thread that reads from or writes to one of the connections."""
+        for handle in tuple(self._handles):
+            with contextlib.suppress(OSError):
+                handle.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close all connections, those that urllib3 still holds as well: it leaves them to the garbage collector."""
+        self.shut_down()
+        for manager in self._managers.values():
+            manager.clear()
+        for handle in self._handles:
+            handle.close()
+
+    def _follow_unless_broken(self, request: Request) -> Response | None:
+        """Return the answer of one attempt, None where the connection broke, which may be better the next time."""
+        try:
+            return self.follow(request)
+        except HTTPError as error:
+            if isinstance(error, _FOR_GOOD):
+                raise
+            return None
+
     def _send(self, request: Request) -> Response:
-        self._cancellation.check()
+        self._proc.check()
         headers = {"Accept-Encoding": "identity", "User-Agent": "step-runner", **request.headers}
         if request.authorization:
             headers["Authorization"] = request.authorization
         if request.body:
             request.body.seek(request.start)
-        http = self._routes.request(request.method, request.url, headers, request.body)
+        http = self._manager(proxy_for(request.url)).request(
+            request.method,
+            str(request.url),
+            body=request.body,
+            headers=headers,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+        )
         return Response(http, request.url)
 
+    def _manager(self, proxy: str | None) -> PoolManager:
+        if proxy not in self._managers:
+            made = _proxied(proxy, self._limits) if proxy else PoolManager(timeout=self._limits)
+            made.pool_classes_by_scheme = self._pools
+            self._managers[proxy] = made
+        return self._managers[proxy]
 
-@contextmanager
-def open_transport(cancellation: Cancellation, timeout: float) -> Iterator[Transport]:
-    """Connections for requests; see `open_routes`."""
-    with open_routes(cancellation, timeout) as routes:
-        yield Transport(routes, cancellation)
+    def _noting(self, pool: Any) -> Any:
+        """Return a class of pools each of whose sockets is known here, by a second handle: TLS takes the first away."""
+
+        class Connection(pool.ConnectionCls):  # type: ignore[misc]
+            def _new_conn(connection) -> socket.socket:  # noqa: N805
+                opened: socket.socket = super()._new_conn()
+                self._handles.append(opened.dup())
+                if self._proc.cancelled:
+                    self.shut_down()
+                return opened
+
+        return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+
+
+def _proxied(proxy: str, limits: Timeout) -> ProxyManager:
+    login = parse_url(proxy).auth
+    return ProxyManager(proxy, proxy_headers=make_headers(proxy_basic_auth=login) if login else None, timeout=limits)
+
+
+def proxy_for(url: Url) -> str | None:
+    """Return the URL of the proxy that the environment names for `url`; as in Go, this machine has none."""
+    proxies, host = getproxies(), url.host.strip("[]")
+    if is_loopback(host) or proxy_bypass(host):
+        return None
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def joined(url: Url, reference: str) -> Url:
-    """The URL for http that a reference means at `url`. AnswerError: it means none, or one without encryption."""
+    """Return the URL for http that a reference means at `url`. Raise AnswerError, also for a downgrade."""
     try:
         found = url.joined(reference)
     except UrlError:
@@ -171,14 +248,14 @@ def joined(url: Url, reference: str) -> Url:
 
 
 def redirected(request: Request, location: str) -> Request:
-    """The request to send after a redirect, without secrets to another host. AnswerError: it leads nowhere."""
+    """Return the request to send after a redirect, without secrets to another host. Raise AnswerError as `joined`."""
     url = joined(request.url, location)
     kept = request.authorization if url.origin == request.url.origin else None
     return replace(request, url=url, authorization=kept)
 
 
 def pause_after(status: int, retry_after: str, now: float, otherwise: float) -> float | None:
-    """The seconds to wait before a request is sent again, None where this answer stands.
+    """Return the seconds to wait before a request is sent again, None where this answer stands.
 
     `retry_after` is the header, empty if there is none, and `now` the time in seconds since 1970.
     """
@@ -189,7 +266,7 @@ def pause_after(status: int, retry_after: str, now: float, otherwise: float) -> 
 
 
 def _asked_pause(text: str, now: float, otherwise: float) -> float:
-    """The seconds that the header Retry-After asks for: RFC 9110, section 10.2.3."""
+    """Return the seconds that the header Retry-After asks for: RFC 9110, section 10.2.3."""
     if text.isdecimal():
         return float(text)
     try:

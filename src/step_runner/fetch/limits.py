@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from step_runner.fetch.messages import RefusedError
+
 VARIABLE = "STEP_RUNNER_FETCH_LIMIT"
 """The variable that names another limit: bytes, or KiB, MiB, GiB or TiB with the letter K, M, G or T."""
 
@@ -14,6 +16,9 @@ DEFAULT_LIMIT = 8 << 30
 MOST_ENTRIES = 1_000_000
 """Files, links and directories, each of which takes time and an inode however small it is."""
 
+MOST_NAMES = 256 << 20
+"""Bytes of the names of all these, which are kept in memory."""
+
 _UNITS = "KMGT"
 _LIMIT = re.compile(rf"(\d{{1,15}})([{_UNITS}]?)(?:i?B)?", re.IGNORECASE)
 
@@ -21,7 +26,7 @@ _LIMIT = re.compile(rf"(\d{{1,15}})([{_UNITS}]?)(?:i?B)?", re.IGNORECASE)
 ADVICE = "is not a valid size: write bytes, or a number with K, M, G or T, such as 20G"
 
 
-class LimitError(Exception):
+class LimitError(RefusedError):
     """A fetch that would bring more than it may, and what to do."""
 
 
@@ -32,6 +37,7 @@ class Limits:
         """Begin with a limit in bytes, or with that of the environment. Raise LimitError where that is not one."""
         self._limit = self._bytes = _limit(os.environ.get(VARIABLE, "")) if limit is None else limit
         self._entries = MOST_ENTRIES
+        self._names = MOST_NAMES
 
     def take_bytes(self, count: int) -> None:
         """Count bytes before they are written. Raise LimitError when there are too many."""
@@ -41,9 +47,12 @@ class Limits:
                 f"it has more than {_shown(self._limit)}: set {VARIABLE} to more, such as 20G, or shrink it"
             )
 
-    def take_entry(self) -> None:
+    def take_entry(self, path: object) -> None:
         """Count a file, link or directory before it is made. Raise LimitError when there are too many."""
         self._entries -= 1
+        self._names -= len(str(path))
+        if self._names < 0:
+            raise LimitError(f"the names of its files and directories have more than {_shown(MOST_NAMES)}: split it")
         if self._entries < 0:
             raise LimitError(f"it has more than {MOST_ENTRIES} files and directories: split it")
 

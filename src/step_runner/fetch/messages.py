@@ -1,25 +1,145 @@
-"""Words from elsewhere, made fit to be shown to a person."""
+"""What a person is told about a fetch: texts from elsewhere, fit to be shown, and each error in one sentence."""
 
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
+from step_runner.errors import FetchError, StepRunnerError
+from step_runner.fetch.cache_root import VARIABLE
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import ssl
+    from collections.abc import Callable, Iterable, Iterator
+
+    from urllib3.connection import HTTPConnection
+    from urllib3.exceptions import HTTPError, SSLError
+
+    from step_runner.proc import Proc
+
+CLOSED = "the server closed the connection in the middle; try again"
+PROXY_LOGIN = "the proxy asks for credentials; write user:password@ in front of its host"
+
+_PRIVILEGE_NOT_HELD = 1314  # ERROR_PRIVILEGE_NOT_HELD of Windows
+
+
+class RefusedError(Exception):
+    """Something that a fetch cannot use: what it is and what to do, as part of a sentence."""
+
+
+class AnswerError(RefusedError):
+    """An answer that is not what was asked for."""
+
+
+@contextmanager
+def explained(
+    what: str, proc: Proc, reason: Callable[[Exception], str], kinds: tuple[type[Exception], ...] = (Exception,)
+) -> Iterator[None]:
+    """Turn errors of these kinds into a FetchError that begins with `what`, or into a StoppedError after a cancel.
+
+    A server can send anything, and libraries raise errors of any class for some of it.
+    """
+    try:
+        yield
+    except kinds as error:
+        proc.check()
+        if isinstance(error, StepRunnerError):
+            raise
+        # Without the cause: what a library says about a request may show its headers.
+        raise FetchError(f"{what}: {reason(error)}") from None
+
+
+def reason_of(error: Exception, host: str, shown: Callable[[str], str], otherwise: str) -> str:
+    """Return what went wrong, and what to do; `otherwise` is for errors that are not known.
+
+    `host` is the one that was meant. A server named any other one, and `shown` makes such text fit to be shown.
+    """
+    if isinstance(error, RefusedError):
+        return str(error)
+    # urllib3, which takes a twentieth of a second to load, is loaded where it can have raised.
+    from urllib3.exceptions import HTTPError
+
+    if isinstance(error, HTTPError):
+        return _connection_reason(error, host, shown)
+    return disk_reason(error) if isinstance(error, OSError) else otherwise
+
+
+def disk_reason(error: OSError) -> str:
+    """Return why a file cannot be written, and what to do."""
+    # Only Windows gives its errors this attribute.
+    if getattr(error, "winerror", None) == _PRIVILEGE_NOT_HELD:
+        return "it has a symbolic link, and Windows lets this user make none; switch on Developer Mode"
+    reason = " ".join(str(error.strerror or error).lower().split()) or type(error).__name__.lower()
+    return f"it cannot be written: {reason}; make room, or set {VARIABLE} to another directory"
 
 
 def one_line(text: str) -> str:
-    """At most 200 characters, on one line, without what a terminal takes for a command."""
+    """Return at most 200 characters, on one line, without control characters, which a terminal would obey."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]
 
 
 def struck_out(text: str, secrets: Iterable[str]) -> str:
-    """The whole text, before anything is cut off, with each secret struck out, as it is and as URLs and forms have it.
+    """Return the whole text with each secret struck out, as it is and as URLs and forms have it.
 
     Upper and lower case are the same here, as they are in the name of a host and in `%2F`.
     """
     written = {form for secret in secrets for form in (secret, quote(secret), quote(secret, ""), quote_plus(secret))}
     longest_first = sorted(written - {""}, key=len, reverse=True)
     return re.sub("|".join(map(re.escape, longest_first)), "***", text, flags=re.IGNORECASE) if longest_first else text
+
+
+def speaks_no_tls(error: HTTPError) -> bool:
+    """Return whether TLS failed before there was a certificate to look at."""
+    import ssl
+
+    from urllib3.exceptions import SSLError
+
+    return isinstance(error, SSLError) and not isinstance(_tls_error(error), ssl.SSLCertVerificationError)
+
+
+def _connection_reason(error: HTTPError, own: str, shown: Callable[[str], str]) -> str:
+    from urllib3 import exceptions
+
+    match error:
+        case exceptions.NameResolutionError():
+            return f"the host {_host(error.conn, own, shown)} is not known; check the URL and the network"
+        case exceptions.ProxySchemeUnknown():
+            return "the proxy is none for http; check the proxy settings"
+        case exceptions.LocationValueError():
+            return "the address is no URL; check its host and port"
+        case exceptions.ProxyError():
+            return "the proxy cannot be reached or refused; check the proxy settings"
+        case exceptions.NewConnectionError():
+            cause = error.__cause__ or error.__context__
+            system = (cause.strerror if isinstance(cause, OSError) and cause.strerror else "refused").lower()
+            return f"no connection to {_host(error.conn, own, shown)} ({system}); check the URL and the network"
+        case exceptions.TimeoutError():
+            return "the server did not answer in time; check the network, or try again later"
+        case exceptions.SSLError():
+            return f"no secure connection ({_tls_text(error)}); for a private authority, name its file in SSL_CERT_FILE"
+        case _:
+            return CLOSED
+
+
+def _host(connection: HTTPConnection, own: str, shown: Callable[[str], str]) -> str:
+    """Return the host with its port, if that is not the usual one, as URLs have them."""
+    name = f"[{connection.host}]" if ":" in connection.host else connection.host
+    host = name if connection.port in (None, connection.default_port) else f"{name}:{connection.port}"
+    return host if host == own else shown(host)
+
+
+def _tls_text(error: SSLError) -> str:
+    import ssl
+
+    cause = _tls_error(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    return cause.reason.lower().replace("_", " ") if cause and cause.reason else "TLS failed"
+
+
+def _tls_error(error: Exception) -> ssl.SSLError | None:
+    import ssl
+
+    return next((argument for argument in error.args if isinstance(argument, ssl.SSLError)), None)

@@ -173,10 +173,10 @@ class _Checker:
     def builtin(self, name: str) -> Spec:
         """What a builtin function takes and gives. Raises FetchError where there is none, or it cannot be used."""
         from step_runner.builtin.function import spec
-        from step_runner.fetch.cancellation import Cancellation
+        from step_runner.proc import Proc
 
         if name not in self._builtins:
-            self._builtins[name] = spec(name, Cancellation())
+            self._builtins[name] = spec(name, Proc(0))
         return self._builtins[name]
 
     def _find(self, reference: Local, base: str) -> str:

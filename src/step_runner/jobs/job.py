@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gracefulexitcmd import SignalSent, Stage
     from step_runner.jobs.workspace import Workspace
     from step_runner.model import Function, StepResult
+    from step_runner.proc import Proc
     from step_runner.runner.context import GlobalContext
-    from step_runner.runner.proc import Proc
 
 Log = TypeVar("Log", bound=Sink)
 

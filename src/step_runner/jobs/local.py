@@ -17,9 +17,9 @@ from step_runner.jobs.resolver import resolve
 from step_runner.jobs.signals import on_stop, on_suspend
 from step_runner.jobs.workspace import Workspace
 from step_runner.model import Function, JobStatus, Reference, Status, StepResult
+from step_runner.proc import Proc
 from step_runner.runner.context import Environment, GlobalContext, Observer, Sink
 from step_runner.runner.masks import Masks
-from step_runner.runner.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from step_runner.errors import InputError, StepRunnerError
-from step_runner.runner.proc import Proc
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -6,8 +6,6 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd import Cause
-from step_runner.errors import StoppedError
 from step_runner.functions.reference import parse_reference
 from step_runner.functions.resolve import resolve as find_function
 from step_runner.model import Builtin, Dynamic, Function, Git, Local, Oci, Reference
@@ -16,9 +14,8 @@ from step_runner.runner.sequence import SCRIPT
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.proc import Proc
     from step_runner.runner.context import Environment
-    from step_runner.runner.proc import Proc
 
 
 async def resolve(
@@ -40,43 +37,36 @@ async def resolve(
         assert not isinstance(reference, Dynamic)
     if isinstance(reference, Local):
         return find_function(reference, base, _not_fetched)
-    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.fetch.background import in_background
 
-    cancellation = Cancellation()
-    fetch = partial(_fetch, environment=environment, cancellation=cancellation, progress=progress)
-    with proc.listening(lambda _: cancellation.cancel()):
-        try:
-            if isinstance(reference, Builtin):
-                return await asyncio.to_thread(_find_builtin, reference, cancellation)
-            return await asyncio.to_thread(find_function, reference, base, fetch)
-        except StoppedError:
-            if proc.cause is not Cause.TIMEOUT:
-                raise
-            raise StoppedError("the fetch was stopped because the job's time was over", timeout=True) from None
+    if isinstance(reference, Builtin):
+        find = partial(_find_builtin, reference, proc)
+    else:
+        fetch = partial(_fetch, environment=environment, proc=proc, progress=progress)
+        find = partial(find_function, reference, base, fetch)
+    return await asyncio.to_thread(in_background, find, proc)
 
 
-def _find_builtin(reference: Builtin, cancellation: Cancellation) -> Function:
+def _find_builtin(reference: Builtin, proc: Proc) -> Function:
     from step_runner.builtin import catalog
     from step_runner.builtin.function import python_function
 
     offer = catalog.find(reference.name)
-    return SCRIPT if offer.name == catalog.SCRIPT else python_function(offer, cancellation)
+    return SCRIPT if offer.name == catalog.SCRIPT else python_function(offer, proc)
 
 
-def _fetch(
-    reference: Git | Oci, environment: Environment, cancellation: Cancellation, progress: Callable[[str], None]
-) -> str:
+def _fetch(reference: Git | Oci, environment: Environment, proc: Proc, progress: Callable[[str], None]) -> str:
     match reference:
         case Git():
             from step_runner.fetch.cache import Cache
             from step_runner.fetch.git.fetch import fetch_git
 
-            return fetch_git(reference, Cache(), cancellation, progress=progress)
+            return fetch_git(reference, Cache(), proc, progress=progress)
         case Oci():
             from step_runner.fetch.cache import Cache
             from step_runner.fetch.oci.fetch import fetch_oci
 
-            return fetch_oci(reference, Cache(), cancellation, environment=environment, progress=progress)
+            return fetch_oci(reference, Cache(), proc, environment=environment, progress=progress)
 
 
 def _not_fetched(reference: Git | Oci) -> str:

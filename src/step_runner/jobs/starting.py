@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from step_runner.model import Function, RunRequest
-    from step_runner.runner.proc import Proc
+    from step_runner.proc import Proc
 
 LARGE_TEXT = 64 * 1024
 """Characters of a steps text from which on it is read in a thread, so that other calls are answered meanwhile."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gracefulexitcmd import Container, Exit
-    from step_runner.runner.proc import Proc
+    from step_runner.proc import Proc
 
 Environment: TypeAlias = Callable[[], Mapping[str, str]]
 """Gives the environment that a step will have, as far as it is known without its function."""

@@ -13,13 +13,14 @@ from dulwich.config import ConfigFile, parse_submodules
 from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
 from dulwich.objects import S_ISGITLINK, Blob, Commit, ShaFile, Tag, Tree
 
+from step_runner.fetch.messages import RefusedError
 from step_runner.paths import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.limits import Limits
+    from step_runner.proc import Proc
 
 
 _MOST_TAGS = 10  # put on one another
@@ -44,8 +45,11 @@ class Objects(Protocol):
         """The hashes of the commits that begin with `prefix`."""
 
 
-class TreeError(Exception):
+class TreeError(RefusedError):
     """A commit whose files cannot be written, and why."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; it is refused, correct it in the repository"
 
 
 class Checkout:
@@ -54,11 +58,11 @@ class Checkout:
     Symbolic links come last, in `finish`: until then there is none, so that no file can be written through one.
     """
 
-    def __init__(self, directory: Path, cancellation: Cancellation, limits: Limits) -> None:
+    def __init__(self, directory: Path, proc: Proc, limits: Limits) -> None:
         """`limits` is asked before anything is written; what it raises passes through."""
         self._root = directory
         self._limits = limits
-        self._cancellation = cancellation
+        self._proc = proc
         self._links: list[tuple[PurePosixPath, str]] = []
 
     def write(self, store: Objects, commit: str, below: PurePosixPath = ROOT) -> Mapping[PurePosixPath, str]:
@@ -71,9 +75,9 @@ class Checkout:
         while pending:
             directory, tree = pending.pop()
             for name, mode, hash_ in _tree(store, tree).iteritems():
-                self._cancellation.check()
-                self._limits.take_entry()
+                self._proc.check()
                 path = directory / _checked(name, directory)
+                self._limits.take_entry(path)
                 if stat.S_ISDIR(mode):
                     pending.append((path, hash_))
                     self._make_directory(path)
@@ -87,11 +91,11 @@ class Checkout:
     def finish(self) -> None:
         """Make the symbolic links. TreeError: one leads out of the directory. StoppedError: cancelled."""
         for path, target in self._links:
-            self._cancellation.check()
+            self._proc.check()
             with _once(path):
                 (self._root / path).symlink_to(target)
         for path, target in self._links:
-            self._cancellation.check()
+            self._proc.check()
             if PurePath(target).is_absolute() or not self._holds(path):
                 raise TreeError(f"the symbolic link {_shown(path)} leads out of the repository, to {_shown(target)}")
 
@@ -114,7 +118,7 @@ class Checkout:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         with _once(path), os.fdopen(os.open(self._root / path, flags, permissions), "wb") as file:
             for piece in store.pieces(hash_):
-                self._cancellation.check()
+                self._proc.check()
                 self._limits.take_bytes(len(piece))
                 file.write(piece)
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import io
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dulwich.client import AbstractHttpGitClient
-from dulwich.errors import GitProtocolError, HangupException
+from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 from dulwich.object_store import ObjectStoreGraphWalker
 from dulwich.objects import Commit, ObjectID, ShaFile
 from dulwich.repo import Repo
 
 from step_runner.fetch.git.packfile import Pack
-from step_runner.fetch.http import Request, joined, open_transport
+from step_runner.fetch.http import Request, StatusError, joined, open_client
 from step_runner.fetch.limits import Limits
+from step_runner.fetch.messages import (
+    CLOSED,
+    PROXY_LOGIN,
+    AnswerError,
+    RefusedError,
+    explained,
+    one_line,
+    reason_of,
+    struck_out,
+)
 from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
@@ -24,29 +34,14 @@ if TYPE_CHECKING:
 
     from dulwich.object_store import BaseObjectStore
 
-    from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.git.checkout import Objects
     from step_runner.fetch.git.repository import Repository
-    from step_runner.fetch.http import Response, Transport
+    from step_runner.fetch.http import Client, Response
+    from step_runner.proc import Proc
 
 _GIT_CONTENT = "application/x-git-"
+_NO_COMMIT = "there is no such commit; check the revision"
 _EVERYTHING = ("refs/heads/", "refs/tags/")
-
-
-class CommitMissingError(Exception):
-    """The repository has no such commit."""
-
-
-class StatusError(Exception):
-    """The server answered with this HTTP status instead of 200."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
-
-
-class NotGitServerError(Exception):
-    """The server answered with something that is not the smart git protocol."""
 
 
 class RefusalError(GitProtocolError):
@@ -64,24 +59,26 @@ class Remote(Protocol):
         """At least every commit of every branch and tag; `scratch` is a directory to put them into."""
 
     def objects(self, commit: str, scratch: Path) -> Objects:
-        """At least the commit with this full hash and its files. CommitMissingError: there is none."""
+        """At least the commit with this full hash and its files. RefusedError: there is none."""
 
 
 @contextmanager
 def open_remote(
-    repository: Repository, cancellation: Cancellation, progress: Callable[[str], None], timeout: float
+    repository: Repository, revision: str, proc: Proc, progress: Callable[[str], None], timeout: float
 ) -> Iterator[Remote]:
-    """Connect to `repository`; the result is used by one thread, inside of the block."""
-    if repository.scheme == "file":
-        with closing(Repo(repository.local_path)) as repo:
-            yield _LocalRemote(repo)
-        return
-    with open_transport(cancellation, timeout) as transport:
-        client = _Client(repository, transport)
-        with closing(
-            _HttpRemote(client, cancellation, lambda text: progress(f"fetching {repository}: {text}"))
-        ) as remote:
-            yield remote
+    """Connect to `repository`; the result is used by one thread, inside of the block.
+
+    Raise FetchError with one sentence that names the revision, and StoppedError.
+    """
+    with explained(f'cannot fetch "{revision}" of {repository}', proc, partial(_reason, repository)):
+        if repository.scheme == "file":
+            with closing(Repo(repository.local_path)) as repo:
+                yield _LocalRemote(repo)
+            return
+        with open_client(proc, timeout) as client:
+            tell = lambda text: progress(f"fetching {repository}: {text}")  # noqa: E731
+            with closing(_HttpRemote(repository, client, proc, tell)) as remote:
+                yield remote
 
 
 class _LocalRemote:
@@ -104,7 +101,7 @@ class _LocalRemote:
 
     def objects(self, commit: str, scratch: Path) -> Objects:
         if ObjectID(commit.encode()) not in self._repo.object_store:
-            raise CommitMissingError
+            raise RefusedError(_NO_COMMIT)
         return Stored(self._repo.object_store)
 
 
@@ -128,12 +125,15 @@ class Stored:
         return sorted(hash_.decode() for hash_ in found if isinstance(self._store[hash_], Commit))
 
 
-class _HttpRemote:
-    """A repository behind a git server that speaks HTTP."""
+class _HttpRemote(AbstractHttpGitClient):
+    """A repository behind a git server that speaks HTTP; dulwich speaks git, what is sent to whom is decided here."""
 
-    def __init__(self, client: _Client, cancellation: Cancellation, progress: Callable[[str], None]) -> None:
+    def __init__(self, repository: Repository, client: Client, proc: Proc, progress: Callable[[str], None]) -> None:
+        super().__init__(base_url=str(repository), thin_packs=False)
+        self._url = Url.parse(str(repository))
+        self._authorization = f"Basic {repository.basic}" if repository.basic else None
         self._client = client
-        self._cancellation = cancellation
+        self._proc = proc
         self._progress = progress
         self._files: list[IO[bytes]] = []
 
@@ -142,8 +142,7 @@ class _HttpRemote:
             file.close()
 
     def references(self, prefixes: Sequence[str]) -> dict[str, str]:
-        wanted = [prefix.encode() for prefix in prefixes]
-        refs = self._client.get_refs(b"", ref_prefix=wanted).refs
+        refs = self.get_refs(b"", ref_prefix=[prefix.encode() for prefix in prefixes]).refs
         return {name.decode("utf-8", "replace"): hash_.decode() for name, hash_ in refs.items() if hash_}
 
     def history(self, scratch: Path) -> Objects:
@@ -156,12 +155,12 @@ class _HttpRemote:
         except HangupException:
             raise
         except GitProtocolError as error:
-            if self._client.protocol_version == 2 and "not our ref" in str(error):
-                raise CommitMissingError from error
+            if self.protocol_version == 2 and "not our ref" in str(error):
+                raise RefusedError(_NO_COMMIT) from None
             # It gives no single commit, or no shallow ones.
             store = self._fetch_all(scratch / "everything")
         if commit.encode() not in store:
-            raise CommitMissingError
+            raise RefusedError(_NO_COMMIT)
         return store
 
     def _fetch_all(self, path: Path, filter_spec: bytes | None = None) -> Objects:
@@ -174,63 +173,28 @@ class _HttpRemote:
     ) -> Objects:
         file = path.open("w+b")
         self._files.append(file)
-        self._client.fetch_pack(
+        self.fetch_pack(
             b"",
             lambda refs, depth=None: [ObjectID(want) for want in wants],
             ObjectStoreGraphWalker([], lambda _: []),
-            _Incoming(file.write, self._cancellation, self._progress).write,
+            partial(self._store, file, Limits()),
             depth=depth,
             # The references are not needed again; this one is the least that a server can be asked for.
             ref_prefix=[b"refs/heads/HEAD"],
             filter_spec=filter_spec,
         )
-        return Pack(file, len(wants[0]) if wants else 40, self._cancellation, Limits())
+        return Pack(file, len(wants[0]) if wants else 40, self._proc, Limits())
 
-
-class _Incoming:
-    """Passes a pack on to a file and tells how far it is."""
-
-    def __init__(
-        self, write: Callable[[bytes], int], cancellation: Cancellation, progress: Callable[[str], None]
-    ) -> None:
-        self._write = write
-        self._cancellation = cancellation
-        self._progress = progress
-        self._limits = Limits()
-        self._head = b""
-        self._size = 0
-
-    def write(self, data: bytes) -> int:
-        self._cancellation.check()
-        self._limits.take_bytes(len(data))
-        self._head = (self._head + data)[:12] if len(self._head) < 12 else self._head
-        self._size += len(data)
+    def _store(self, file: IO[bytes], limits: Limits, data: bytes) -> int:
+        """Write the next bytes of a pack, and tell the progress."""
+        self._proc.check()
+        limits.take_bytes(len(data))
+        file.write(data)
+        size = file.tell()
         # Bytes 8 to 12 of a pack are the number of its objects: gitformat-pack(5).
-        count = int.from_bytes(self._head[8:12], "big")
-        self._progress(f"{count} objects, {self._size / 1e6:.1f} MB")
-        return self._write(data)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """An answer as dulwich wants it."""
-
-    response: Response
-    content_type: str
-    redirect_location: str
-
-    def close(self) -> None:
-        self.response.close()
-
-
-class _Client(AbstractHttpGitClient):
-    """Dulwich's client of the git protocol; what goes over the line, and to whom, is decided here."""
-
-    def __init__(self, repository: Repository, transport: Transport) -> None:
-        super().__init__(base_url=str(repository), thin_packs=False)
-        self._url = Url.parse(str(repository))
-        self._authorization = f"Basic {repository.basic}" if repository.basic else None
-        self._transport = transport
+        file.seek(8)
+        self._progress(f"{int.from_bytes(file.read(4), 'big')} objects, {size / 1e6:.1f} MB")
+        return file.seek(size)
 
     def _http_request(
         self,
@@ -244,19 +208,30 @@ class _Client(AbstractHttpGitClient):
         # Some servers have their web page for what does not begin so.
         sent = {**(headers or {}), "User-Agent": "git/step-runner", "Pragma": "no-cache"}
         body = None if data is None else io.BytesIO(data if isinstance(data, bytes) else b"".join(data))
-        response = self._transport.follow(Request("POST" if body else "GET", there, sent, authorization, body))
-        return self._checked(response, there), lambda size: _read(response, size)
-
-    def _checked(self, response: Response, asked: Url) -> _Answer:
-        content_type = response.header("Content-Type")
-        if response.status != 200 or not content_type.startswith(_GIT_CONTENT):
-            response.close()
-            raise StatusError(response.status) if response.status != 200 else NotGitServerError
-        return _Answer(response, content_type, "" if response.url == asked else str(response.url))
+        response = self._client.follow(Request("POST" if body else "GET", there, sent, authorization, body))
+        return _checked(response, there), partial(_read, response)
 
     @staticmethod
     def _warn_filter_objects() -> None:
         """Say nothing when a server cannot leave the files out: it sends more than is needed, and that is all."""
+
+
+class _Answer(NamedTuple):
+    """An answer as dulwich wants it."""
+
+    close: Callable[[], None]
+    content_type: str
+    redirect_location: str
+
+
+def _checked(response: Response, asked: Url) -> _Answer:
+    content_type = response.header("Content-Type")
+    if response.status == 200 and content_type.startswith(_GIT_CONTENT):
+        return _Answer(response.close, content_type, "" if response.url == asked else str(response.url))
+    response.close()
+    if response.status != 200:
+        raise StatusError(response.status)
+    raise AnswerError("the server answers, but not as a git server; check the URL")
 
 
 def _read(response: Response, size: int) -> bytes:
@@ -266,3 +241,37 @@ def _read(response: Response, size: int) -> bytes:
     if received.startswith(b"ERR "):  # gitprotocol-pack(5): error-line
         raise RefusalError(received[4:].decode("utf-8", "replace"))
     return received
+
+
+def _reason(repository: Repository, error: Exception) -> str:
+    match error:
+        case StatusError(status=status):
+            return _status_reason(status, repository)
+        case RefusalError():
+            return f'the git server said "{_shown(repository, str(error))}"; check the URL and the revision'
+        case NotGitRepository():
+            return "there is no git repository in this directory; check the path"
+        case HangupException():
+            return CLOSED
+        case _:
+            shown = _shown(repository, str(error)) or type(error).__name__
+            otherwise = f"the answer is not understood ({shown}); check that this is a git repository"
+            return reason_of(error, repository.host, partial(_shown, repository), otherwise)
+
+
+def _status_reason(status: int, repository: Repository) -> str:
+    match status:
+        case 401 if repository.user is None:
+            return "the server asks for credentials; write user:token@ in front of the host"
+        case 401 | 403:
+            return f"the server does not accept the credentials (HTTP {status}); check the token and what it may read"
+        case 404:
+            return "there is no such repository, or it needs credentials; check the URL"
+        case 407:
+            return PROXY_LOGIN
+        case _:
+            return f"the server answered with HTTP status {status}; try again later"
+
+
+def _shown(repository: Repository, text: str) -> str:
+    return one_line(struck_out(text, repository.secrets))

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from step_runner.fetch.cache import Cache, Key
-    from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.git.checkout import Checkout
     from step_runner.fetch.git.client import Remote
     from step_runner.model import Git
+    from step_runner.proc import Proc
 
 TIMEOUT = 30.0
 """Seconds that a server may take to accept a connection, and may be silent."""
@@ -42,7 +42,7 @@ _DEEPEST = 10
 def fetch_git(
     reference: Git,
     cache: Cache,
-    cancellation: Cancellation,
+    proc: Proc,
     *,
     progress: Callable[[str], None] = lambda text: None,
     timeout: float = TIMEOUT,
@@ -50,11 +50,11 @@ def fetch_git(
     """The directory with all files of the commit that `reference` means; its `directory` is not looked at.
 
     `progress` is told one line at a time, often, in this thread. `timeout`, in seconds, bounds each connect and each
-    silence. FetchError: one sentence with repository, revision and advice. StoppedError: `cancellation` came first.
+    silence. FetchError: one sentence with repository, revision and advice. StoppedError: `proc` came first.
     """
-    cancellation.check()
+    proc.check()
     repository = Repository.parse(reference.url)
-    return str(_Fetch(repository, reference.revision, cache, cancellation, progress, timeout).run())
+    return str(_Fetch(repository, reference.revision, cache, proc, progress, timeout).run())
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class _Fetch:
     repository: Repository
     revision: str
     cache: Cache
-    cancellation: Cancellation
+    proc: Proc
     progress: Callable[[str], None]
     timeout: float
 
     def run(self) -> Path:
         commit = self._remembered()
         if commit:
-            return self.cache.get(self._commit_key(commit), partial(self._fetch, commit), self.cancellation)
+            return self.cache.get(self._commit_key(commit), partial(self._fetch, commit), self.proc)
         if _FORBIDDEN.search(self.revision):
             raise self._unknown("it is no possible name of a tag or branch")
         with self._remote() as remote:
@@ -85,13 +85,9 @@ class _Fetch:
     @contextmanager
     def _remote(self) -> Iterator[Remote]:
         # Loading dulwich takes a third of a second; what the cache answers does without.
-        from step_runner.fetch.failure import explained
         from step_runner.fetch.git.client import open_remote
 
-        with (
-            explained(self.repository, self.revision, self.cancellation),
-            open_remote(self.repository, self.cancellation, self.progress, self.timeout) as remote,
-        ):
+        with open_remote(self.repository, self.revision, self.proc, self.progress, self.timeout) as remote:
             yield remote
 
     def _fetch(self, commit: str, directory: Path, scratch: Path) -> None:
@@ -99,7 +95,7 @@ class _Fetch:
             self._check_out(remote, commit, directory, scratch)
 
     def _get(self, remote: Remote, commit: str) -> Path:
-        return self.cache.get(self._commit_key(commit), partial(self._check_out, remote, commit), self.cancellation)
+        return self.cache.get(self._commit_key(commit), partial(self._check_out, remote, commit), self.proc)
 
     def _get_by_name(self, remote: Remote) -> Path:
         """The files of a tag, else of a branch, else of the commit with a short hash."""
@@ -121,7 +117,7 @@ class _Fetch:
             self._get(remote, commit)
             (directory / "commit").write_text(commit)
 
-        known = self.cache.get(self._revision_key(), make, self.cancellation, _holds_commit)
+        known = self.cache.get(self._revision_key(), make, self.proc, _holds_commit)
         return self._get(remote, (known / "commit").read_text())
 
     def _complete(self, remote: Remote, scratch: Path) -> str:
@@ -136,7 +132,7 @@ class _Fetch:
     def _check_out(self, remote: Remote, commit: str, directory: Path, scratch: Path) -> None:
         from step_runner.fetch.git.checkout import Checkout
 
-        checkout = Checkout(directory, self.cancellation, Limits())
+        checkout = Checkout(directory, self.proc, Limits())
         self._write(checkout, remote, commit, scratch, PurePosixPath(), depth=0)
         checkout.finish()
 

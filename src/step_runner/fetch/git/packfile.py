@@ -16,11 +16,13 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 from dulwich.object_format import SHA1, SHA256
 from dulwich.objects import Commit, ShaFile
 
+from step_runner.fetch.messages import RefusedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.limits import Limits
+    from step_runner.proc import Proc
 
 _PIECE = 1 << 16  # bytes
 _IN_MEMORY = 1 << 16  # bytes of an object that a delta refers to; larger ones go to the disk
@@ -35,8 +37,11 @@ _FORMATS = {format_.hex_length: format_ for format_ in (SHA1, SHA256)}
 _Base: TypeAlias = "int | bytes"
 
 
-class PackError(Exception):
+class PackError(RefusedError):
     """A pack that is not as git makes them, and why."""
+
+    def __str__(self) -> str:
+        return f"the server sent a pack that is not as git makes them: {super().__str__()}; try again later"
 
 
 @dataclass(slots=True)
@@ -54,11 +59,11 @@ class _Entry:
 class Pack:
     """The objects of one pack, by their hash. Its methods are not for several threads."""
 
-    def __init__(self, file: IO[bytes], digits: int, cancellation: Cancellation, limits: Limits) -> None:
+    def __init__(self, file: IO[bytes], digits: int, proc: Proc, limits: Limits) -> None:
         """Read the pack once. `digits` is the length of a hash. Raise PackError, LimitError, StoppedError."""
         self._file = file
         self._format = _FORMATS[digits]
-        self._cancellation = cancellation
+        self._proc = proc
         self._limits = limits
         self._end = 0
         self._found: dict[bytes, _Entry] = {}
@@ -150,7 +155,7 @@ class Pack:
         self._file.seek(entry.data)
         inflater, left = zlib.decompressobj(), entry.size
         while not inflater.eof:
-            self._cancellation.check()
+            self._proc.check()
             given = inflater.unconsumed_tail or self._read_some(min(left + 64, _PIECE))
             try:
                 piece = inflater.decompress(given, _PIECE)
@@ -224,7 +229,7 @@ class Pack:
 
     def _steps(self, base: IO[bytes], steps: IO[bytes], left: int) -> Iterator[bytes]:
         while code := steps.read(1):
-            self._cancellation.check()
+            self._proc.check()
             source, count = steps, code[0]
             if count & 0x80:  # copy from the base: which bytes of the offset and of the size follow
                 offset, size = _bytes(steps, count & 0x0F, 4), _bytes(steps, count >> 4 & 0x07, 3)

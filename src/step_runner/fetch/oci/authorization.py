@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlencode
 
-from step_runner.fetch.messages import one_line, struck_out
+from step_runner.fetch.messages import AnswerError, one_line, struck_out
 from step_runner.fetch.oci.names import is_plain
 from step_runner.fetch.url import Url, UrlError
 
@@ -26,10 +26,7 @@ Challenges: TypeAlias = "Mapping[str, Mapping[str, str]]"
 _WORD = re.compile(r'([A-Za-z][\w-]*)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?')
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _CLIENT = "step-runner"
-
-
-class AuthorizationError(Exception):
-    """No header can be made, and why."""
+_UNUSABLE = "the registry cannot be used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ def parse_challenges(text: str) -> Challenges:
 def answer(challenges: Challenges, credentials: Credentials, scope: str) -> TokenRequest | str | None:
     """The request for a token, or the header itself, or None where the credentials do not serve.
 
-    `scope` is asked for where the challenge names none. AuthorizationError: the registry asks for something else.
+    `scope` is asked for where the challenge names none. AnswerError: the registry asks for something else.
     """
     if "bearer" in challenges:
         if credentials.registry_token:
@@ -64,18 +61,18 @@ def answer(challenges: Challenges, credentials: Credentials, scope: str) -> Toke
         return _token_request(challenges["bearer"], credentials, scope)
     if "basic" in challenges:
         return _basic(credentials)
-    raise AuthorizationError("it asks for credentials in a way that is not supported; only Bearer and Basic are")
+    raise AnswerError(f"{_UNUSABLE}: it asks for credentials in a way that is not supported; only Bearer and Basic are")
 
 
 def parse_token(content: bytes) -> str:
-    """The token of a server's answer. AuthorizationError: there is none in it."""
+    """The token of a server's answer. AnswerError: there is none in it."""
     try:
         document = json.loads(content)
         token = document.get("token") or document.get("access_token")
     except (ValueError, AttributeError, RecursionError):
         token = None
     if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
-        raise AuthorizationError("its server of tokens sent none; try again later")
+        raise AnswerError(f"{_UNUSABLE}: its server of tokens sent none; try again later")
     return token
 
 
@@ -95,10 +92,12 @@ def _checked_realm(realm: str, secrets: Iterable[str]) -> Url:
     except UrlError:
         url = None
     if url is None or not url.host:
-        raise AuthorizationError("it names no server of tokens; tell who runs it")
+        raise AnswerError(f"{_UNUSABLE}: it names no server of tokens; tell who runs it")
     if url.scheme != "https" and not (url.scheme == "http" and is_plain(url.host)):
         shown = one_line(struck_out(url.host, secrets))
-        raise AuthorizationError(f"it wants a password to be sent to {shown} without encryption; tell who runs it")
+        raise AnswerError(
+            f"{_UNUSABLE}: it wants a password to be sent to {shown} without encryption; tell who runs it"
+        )
     return url
 
 

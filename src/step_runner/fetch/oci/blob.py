@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
 
-from step_runner.fetch.http import AnswerError
+from step_runner.fetch.messages import AnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.http import Response
     from step_runner.fetch.oci.manifest import Descriptor
+    from step_runner.proc import Proc
 
 PIECE = 1 << 20
 """Bytes that are read at once at most."""
@@ -34,7 +34,7 @@ class Blob(io.RawIOBase):
         self,
         descriptor: Descriptor,
         open_at: Callable[[str, int], Response],
-        cancellation: Cancellation,
+        proc: Proc,
         received: Callable[[int], None],
     ) -> None:
         """`open_at` asks for the blob with a digest from an offset on; the answer may begin at 0 all the same.
@@ -44,7 +44,7 @@ class Blob(io.RawIOBase):
         self._digest = descriptor.digest
         self._size = descriptor.size
         self._open_at = open_at
-        self._cancellation = cancellation
+        self._proc = proc
         self._received = received
         self._hash = hashlib.new(descriptor.digest.partition(":")[0])
         self._offset = 0
@@ -70,6 +70,12 @@ class Blob(io.RawIOBase):
             self.check()
         return piece
 
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer with the next bytes and return how many they are, 0 at the end."""
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
     def drain(self) -> None:
         """Read what is left, so that all of it is checked."""
         while self.read(PIECE):
@@ -94,12 +100,12 @@ class Blob(io.RawIOBase):
 
     def _read(self, size: int) -> bytes:
         while True:
-            self._cancellation.check()
+            self._proc.check()
             self._response = self._response or self._reopened()
             try:
                 piece = self._response.read_some(size)
             except HTTPError:
-                self._cancellation.check()
+                self._proc.check()
                 self._breaks += 1
                 if self._breaks == _MOST_BREAKS:
                     raise

@@ -23,7 +23,7 @@ from step_runner.fetch.oci.names import DOCKER_HUB_NAMES, is_docker_hub
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from step_runner.fetch.cancellation import Cancellation
+    from step_runner.proc import Proc
 
 VARIABLE = "DOCKER_AUTH_CONFIG"
 DOCKER_HUB = "https://index.docker.io/v1/"
@@ -68,9 +68,7 @@ class Credentials:
         return frozenset({self.password, self.identity_token, self.registry_token, *basic} - {""})
 
 
-def find_credentials(
-    environment: Mapping[str, str], registry: str, repository: str, cancellation: Cancellation
-) -> Credentials:
+def find_credentials(environment: Mapping[str, str], registry: str, repository: str, proc: Proc) -> Credentials:
     """The credentials for a repository, from `DOCKER_AUTH_CONFIG` in the environment; false if it has none.
 
     A helper for the name comes first, then an entry with content, then the common helper; of the names the repository's
@@ -80,7 +78,7 @@ def find_credentials(
     text = environment.get(VARIABLE, "")
     if not text.strip():
         return Credentials()
-    config = _Config(_parse(text), environment, cancellation)
+    config = _Config(_parse(text), environment, proc)
     registry = registry.lower()
     found = (config.find(name) for name in (f"{registry}/{repository}", *_names(registry)))
     return next(filter(None, found), None) or config.ask_store(registry)
@@ -107,7 +105,7 @@ def _names(registry: str) -> tuple[str, ...]:
 class _Config:
     document: _Json
     environment: Mapping[str, str] = field(repr=False)
-    cancellation: Cancellation
+    proc: Proc
 
     def find(self, name: str) -> Credentials:
         """The credentials under one name, by its helper or by its entry."""
@@ -149,7 +147,7 @@ class _Config:
             status = self._wait(program, question, answer)
             answer.seek(0)
             output = answer.read(_LONGEST_ANSWER).decode("utf-8", "replace")
-        self.cancellation.check()
+        self.proc.check()
         if status and _NOT_FOUND not in output:
             raise _refused(f"{program} ended with status {status}; run it by hand to see why")
         return "" if status else output
@@ -168,7 +166,7 @@ class _Config:
             stdout=answer,
             stderr=subprocess.DEVNULL,
         )
-        with self.cancellation.calling(command.cancel):
+        with self.proc.listening(lambda _: command.cancel()):
             try:
                 ended = command.run()
             except OSError as error:

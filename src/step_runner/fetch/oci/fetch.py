@@ -14,19 +14,16 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from step_runner.errors import FetchError, StepRunnerError
-from step_runner.fetch.cancellation import Cancellation
-from step_runner.fetch.disk import disk_reason
-from step_runner.fetch.limits import LimitError, Limits
+from step_runner.fetch.limits import Limits
+from step_runner.fetch.messages import RefusedError, explained, one_line, reason_of
 from step_runner.fetch.oci.credentials import find_credentials
 from step_runner.fetch.oci.manifest import (
     Descriptor,
     Image,
-    ImageError,
     Index,
     is_digest,
     parse_manifest,
@@ -41,6 +38,7 @@ if TYPE_CHECKING:
     from step_runner.fetch.cache import Cache, Key
     from step_runner.fetch.oci.registry import ImageRepository
     from step_runner.model import Oci
+    from step_runner.proc import Proc
 
 _LARGEST_CONFIG = 4 << 20  # bytes
 _DEEPEST = 2  # indexes below the one that was asked for
@@ -50,7 +48,7 @@ _MOST_INDEXES = 100  # each a request
 def fetch_oci(
     reference: Oci,
     cache: Cache,
-    cancellation: Cancellation,
+    proc: Proc,
     *,
     environment: Callable[[], Mapping[str, str]],
     progress: Callable[[str], None] = lambda text: None,
@@ -58,14 +56,14 @@ def fetch_oci(
     """The directory with all files of the image that `reference` means; its `directory` is not looked at.
 
     `environment` is asked for credentials when the registry is. `progress` is told one line at a time, often, by any
-    thread. FetchError: one sentence with the image, the reason and advice. StoppedError: `cancellation` came first.
+    thread. FetchError: one sentence with the image, the reason and advice. StoppedError: `proc` came first.
     """
-    cancellation.check()
+    proc.check()
     # The registry of a long form may have a path behind its host, as in registry.example.com/group.
     host, _, path = reference.registry.partition("/")
     repository = f"{path}/{reference.repository}" if path else reference.repository
     platform = running_platform()
-    fetch = _Fetch(host.lower(), repository, reference.tag, cache, cancellation, environment, progress, platform)
+    fetch = _Fetch(host.lower(), repository, reference.tag, cache, proc, environment, progress, platform)
     return str(fetch.run())
 
 
@@ -75,12 +73,10 @@ class _Fetch:
     repository: str
     tag: str
     cache: Cache
-    cancellation: Cancellation
+    proc: Proc
     environment: Callable[[], Mapping[str, str]]
     progress: Callable[[str], None]
     platform: Platform
-    line: Cancellation = field(default_factory=Cancellation)
-    """Ends what comes from the registry, when the fetch is cancelled and when it has failed."""
 
     @property
     def name(self) -> str:
@@ -101,11 +97,11 @@ class _Fetch:
             self.progress(f"fetching {self.name}: looking it up")
             manifest = repository.manifest(self.tag)
             if manifest is None:
-                raise ImageError("the registry has no such image, or shows it with credentials only; check its name")
+                raise RefusedError("the registry has no such image, or shows it with credentials only; check its name")
             found = parse_manifest(manifest.content)
             if isinstance(found, Image):
                 make = partial(self._make_single, repository, found)
-                return self.cache.get(self._key("oci-image", manifest.digest), make, self.cancellation)
+                return self.cache.get(self._key("oci-image", manifest.digest), make, self.proc)
             chosen = self._choose(self._images(repository, found))
             path = self._get(repository, chosen)
             self._remember(manifest.digest, chosen)
@@ -116,9 +112,9 @@ class _Fetch:
         # Loading urllib3 takes a twentieth of a second; what the cache answers does without.
         from step_runner.fetch.oci.registry import open_repository
 
-        with _explained(self.name, self.cancellation), self.cancellation.calling(self.line.cancel):
-            credentials = find_credentials(self.environment(), self.registry, self.repository, self.cancellation)
-            with open_repository(self.registry, self.repository, credentials, self.line) as repository:
+        with explained(self.name, self.proc, _reason):
+            credentials = find_credentials(self.environment(), self.registry, self.repository, self.proc)
+            with open_repository(self.registry, self.repository, credentials, self.proc) as repository:
                 yield repository
 
     def _images(self, repository: ImageRepository, index: Index) -> list[tuple[Platform, Descriptor]]:
@@ -127,7 +123,7 @@ class _Fetch:
         for _ in range(_DEEPEST):
             below = [descriptor for each in level for descriptor in each.indexes]
             if len(below) > _MOST_INDEXES:
-                raise ImageError(f"its index names more than {_MOST_INDEXES} indexes; build it with fewer")
+                raise RefusedError(f"its index names more than {_MOST_INDEXES} indexes; build it with fewer")
             level = [self._index(repository, descriptor) for descriptor in below]
             images += (image for each in level for image in each.images)
         return images
@@ -136,13 +132,13 @@ class _Fetch:
         manifest = repository.manifest(descriptor.digest)
         found = parse_manifest(manifest.content) if manifest else None
         if not isinstance(found, Index):
-            raise ImageError(f"the registry has no index {descriptor.digest}, which its index names; push it again")
+            raise RefusedError(f"the registry has no index {descriptor.digest}, which its index names; push it again")
         return found
 
     def _choose(self, images: Sequence[tuple[Platform, Descriptor]]) -> Descriptor:
         position = choose([platform for platform, _ in images], self.platform)
         if position is None:
-            raise ImageError(self._unfit(*(platform for platform, _ in images)))
+            raise RefusedError(self._unfit(*(platform for platform, _ in images)))
         return images[position][1]
 
     def _unfit(self, *offered: Platform) -> str:
@@ -151,43 +147,43 @@ class _Fetch:
 
     def _get(self, repository: ImageRepository, chosen: Descriptor) -> Path:
         make = partial(self._make_chosen, repository, chosen)
-        return self.cache.get(self._key("oci-image", chosen.digest), make, self.cancellation)
+        return self.cache.get(self._key("oci-image", chosen.digest), make, self.proc)
 
     def _remember(self, index: str, chosen: Descriptor) -> None:
         def make(directory: Path, scratch: Path) -> None:
             (directory / "digest").write_text(chosen.digest)
 
-        self.cache.get(self._key("oci-index", index), make, self.cancellation, _holds_digest)
+        self.cache.get(self._key("oci-index", index), make, self.proc, _holds_digest)
 
     def _make_single(self, repository: ImageRepository, image: Image, directory: Path, scratch: Path) -> None:
         offered = parse_platform(_content(repository, image.config))
         if choose([offered], self.platform) is None:
-            raise ImageError(self._unfit(offered))
+            raise RefusedError(self._unfit(offered))
         self._unpack(repository, image, directory)
 
     def _make_chosen(self, repository: ImageRepository, chosen: Descriptor, directory: Path, scratch: Path) -> None:
         manifest = repository.manifest(chosen.digest)
         image = parse_manifest(manifest.content) if manifest else None
         if not isinstance(image, Image):
-            raise ImageError(f"the registry has no image {chosen.digest}, which the index names; push it again")
+            raise RefusedError(f"the registry has no image {chosen.digest}, which the index names; push it again")
         self._unpack(repository, image, directory)
 
     def _unpack(self, repository: ImageRepository, image: Image, directory: Path) -> None:
         from step_runner.fetch.oci.layers import unpack
-        from step_runner.fetch.oci.rootfs import LayerError, Tree
+        from step_runner.fetch.oci.rootfs import LayerError, RootFs
 
         size = sum(layer.size for layer in image.layers)
         Limits().take_bytes(size)
-        tree = Tree(directory, self.cancellation, Limits())
+        root = RootFs(directory, self.proc, Limits())
         received = self._counter(size)
         for layer in image.layers:
             try:
                 with repository.blob(layer, received) as blob:
-                    unpack(blob, tree, self.cancellation, self.line.cancel)
+                    unpack(blob, root, self.proc)
                     blob.drain()
             except LayerError as error:
-                raise ImageError(f"the layer {layer.digest} {error}; it is refused, build the image anew") from None
-        tree.finish()
+                raise RefusedError(f"the layer {layer.digest} {error}; it is refused, build the image anew") from None
+        root.finish()
 
     def _counter(self, size: int) -> Callable[[int], None]:
         received = 0
@@ -209,35 +205,15 @@ def _holds_digest(directory: Path) -> bool:
 
 def _content(repository: ImageRepository, config: Descriptor) -> bytes:
     if config.size > _LARGEST_CONFIG:
-        raise ImageError(f"its config is larger than {_LARGEST_CONFIG >> 20} MiB; build the image anew")
+        raise RefusedError(f"its config is larger than {_LARGEST_CONFIG >> 20} MiB; build the image anew")
     with repository.blob(config) as blob:
         content = blob.read()
         blob.check()
         return content
 
 
-@contextmanager
-def _explained(name: str, cancellation: Cancellation) -> Iterator[None]:
-    """Turn whatever a fetch raises into a FetchError of one sentence, or into a StoppedError after a cancel.
-
-    A registry can send anything, and tarfile answers some of it with errors of any class.
-    """
-    try:
-        yield
-    except StepRunnerError:
-        raise
-    except Exception as error:
-        cancellation.check()
-        raise FetchError(f"{name}: {_reason(error)}") from error
-
-
 def _reason(error: Exception) -> str:
-    match error:
-        case ImageError() | LimitError():
-            return str(error)
-        case OSError(errno=errno.ENAMETOOLONG):
-            return "it has a file whose name is too long for this system; build the image anew"
-        case OSError():
-            return disk_reason(error)
-        case _:
-            return f"the image is not understood ({type(error).__name__}); build it anew"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return "it has a file whose name is too long for this system; build the image anew"
+    otherwise = f"the image is not understood ({type(error).__name__}); build it anew"
+    return reason_of(error, "", one_line, otherwise)

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from step_runner.fetch.messages import one_line
+from step_runner.fetch.messages import RefusedError, one_line
 from step_runner.fetch.oci.platform import GENERIC, Platform
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -27,10 +27,6 @@ _MOST = 100_000  # layers, or images of an index
 _MOST_BYTES = 1 << 50
 
 _Document = TypeVar("_Document", bound=msgspec.Struct)
-
-
-class ImageError(Exception):
-    """A document that is not what an image needs, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ def is_digest(text: str) -> bool:
 
 
 def parse_manifest(content: bytes) -> Index | Image:
-    """The index or the image that a manifest describes. ImageError: it describes neither."""
+    """The index or the image that a manifest describes. RefusedError: it describes neither."""
     document = _decoded(
         content,
         _Manifest,
@@ -83,16 +79,16 @@ def parse_manifest(content: bytes) -> Index | Image:
         otherwise="its manifest is not understood; check how it was built",
     )
     if document.schema_version == 1:
-        raise ImageError("it is in the format of Docker before 2016; push the image again with a current tool")
+        raise RefusedError("it is in the format of Docker before 2016; push the image again with a current tool")
     if document.manifests is not None:
         return _index(document.manifests)
     if document.layers is not None:
         return _image(document.config, document.layers)
-    raise ImageError("it is neither an image nor an index of images; check what was pushed there")
+    raise RefusedError("it is neither an image nor an index of images; check what was pushed there")
 
 
 def parse_platform(config: bytes) -> Platform:
-    """The platform that the config of an image names; GENERIC if it names none. ImageError: it cannot be read."""
+    """The platform that the config of an image names; GENERIC if it names none. RefusedError: it cannot be read."""
     no_object = "its config is not a JSON object; build the image anew"
     return _platform(_decoded(config, _Platform, no_object, "its config is not understood; build the image anew"))
 
@@ -124,12 +120,12 @@ def _decoded(content: bytes, kind: type[_Document], no_object: str, otherwise: s
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         is_object = isinstance(error, msgspec.ValidationError) and content.lstrip().startswith(b"{")
-        raise ImageError(otherwise if is_object else no_object) from None
+        raise RefusedError(otherwise if is_object else no_object) from None
 
 
 def _index(entries: list[_Entry]) -> Index:
     if len(entries) > _MOST:
-        raise ImageError(f"it has more than {_MOST} images; build it with fewer")
+        raise RefusedError(f"it has more than {_MOST} images; build it with fewer")
     images = list(filter(_is_image, entries))
     # What names no platform is perhaps no image for a machine at all, so what is named generic comes before it.
     images.sort(key=lambda entry: not _names_platform(entry))
@@ -141,9 +137,9 @@ def _index(entries: list[_Entry]) -> Index:
 
 def _image(config: _Entry | None, layers: list[_Entry]) -> Image:
     if config is None:
-        raise ImageError("its manifest names no config; build the image anew")
+        raise RefusedError("its manifest names no config; build the image anew")
     if len(layers) > _MOST:
-        raise ImageError(f"it has more than {_MOST} layers; build it with fewer")
+        raise RefusedError(f"it has more than {_MOST} layers; build it with fewer")
     return Image(_descriptor(config), tuple(map(_descriptor, layers)))
 
 
@@ -164,5 +160,5 @@ def _platform(named: _Platform | None) -> Platform:
 def _descriptor(entry: _Entry) -> Descriptor:
     if not is_digest(entry.digest):
         shown = one_line(entry.digest)[:80]
-        raise ImageError(f'the digest "{shown}" is not understood; push the image again with sha256 digests')
+        raise RefusedError(f'the digest "{shown}" is not understood; push the image again with sha256 digests')
     return Descriptor(entry.digest, entry.size, entry.media_type or "")

@@ -12,28 +12,29 @@ import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
 
 from urllib3.exceptions import HTTPError
 
-from step_runner.errors import FetchError, StepRunnerError
-from step_runner.fetch.http import AnswerError, joined, open_transport
-from step_runner.fetch.line import line_reason
-from step_runner.fetch.oci.authorization import AuthorizationError
+from step_runner.errors import FetchError
+from step_runner.fetch.http import StatusError, joined, open_client
+from step_runner.fetch.messages import PROXY_LOGIN, AnswerError, explained, reason_of
 from step_runner.fetch.oci.blob import Blob
 from step_runner.fetch.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
 from step_runner.fetch.oci.names import registry_url, repository_on
-from step_runner.fetch.oci.session import Session, StatusError, TokenStatusError, document, location
+from step_runner.fetch.oci.session import Session, document, location
 from step_runner.fetch.url import Url, UrlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
-    from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.http import Response
     from step_runner.fetch.oci.credentials import Credentials
     from step_runner.fetch.oci.manifest import Descriptor
+    from step_runner.proc import Proc
 
 TIMEOUT = 30.0
 """Seconds that a registry may take to accept a connection, and may be silent."""
@@ -62,7 +63,7 @@ def open_repository(
     registry: str,
     repository: str,
     credentials: Credentials,
-    cancellation: Cancellation,
+    proc: Proc,
     *,
     timeout: float = TIMEOUT,
 ) -> Iterator[ImageRepository]:
@@ -74,22 +75,22 @@ def open_repository(
         url = Url.parse(registry_url(registry))
     except UrlError:
         raise FetchError(f"{registry}/{repository}: the address is no URL; check its host and port") from None
-    with open_transport(cancellation, timeout) as transport:
-        session = Session(url, repository_on(registry, repository), credentials, transport)
-        yield ImageRepository(f"{registry}/{repository}", session, cancellation)
+    with open_client(proc, timeout) as client:
+        session = Session(url, repository_on(registry, repository), credentials, client)
+        yield ImageRepository(f"{registry}/{repository}", session, proc)
 
 
 class ImageRepository:
     """A repository of images.
 
     All methods raise FetchError with one sentence, which begins with the name of the image, and StoppedError when
-    the cancellation has come.
+    the proc has come.
     """
 
-    def __init__(self, name: str, session: Session, cancellation: Cancellation) -> None:
+    def __init__(self, name: str, session: Session, proc: Proc) -> None:
         self.name = name
         self._session = session
-        self._cancellation = cancellation
+        self._proc = proc
 
     def named(self, reference: str) -> str:
         """The whole name of what a tag or a digest means."""
@@ -164,7 +165,7 @@ class ImageRepository:
         `received` is told how many bytes have come each time. What reading raises is explained at the end of the block.
         """
         with self._explained(self.named(descriptor.digest)):
-            blob = Blob(descriptor, self._open_blob, self._cancellation, received)
+            blob = Blob(descriptor, self._open_blob, self._proc, received)
             try:
                 yield blob
             finally:
@@ -178,16 +179,8 @@ class ImageRepository:
             raise StatusError(response.status)
         return response
 
-    @contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except StepRunnerError:
-            raise
-        except (HTTPError, AnswerError, AuthorizationError, StatusError) as error:
-            self._cancellation.check()
-            # The cause stays out: a library's words about a request may show its headers.
-            raise FetchError(f"{name}: {_reason(error, self._session)}") from None
+    def _explained(self, name: str) -> AbstractContextManager[None]:
+        return explained(name, self._proc, partial(_reason, self._session), (HTTPError, AnswerError, StatusError))
 
 
 def _tags(content: bytes) -> list[str]:
@@ -203,25 +196,20 @@ def _next_page(response: Response) -> Url | None:
     return joined(response.url, link[1]) if link else None
 
 
-def _reason(error: Exception, session: Session) -> str:
-    match error:
-        case TokenStatusError(status=status) if status not in _OF_THE_ASKER:
-            return _token_reason(error, session)
-        case StatusError(status=status):
-            return _status_reason(status, session.shown(error.said), session.credentials)
-        case HTTPError():
-            return line_reason(error, session.host, session.shown)
-        case AuthorizationError():
-            return f"the registry cannot be used: {error}"
-        case _:
-            return str(error)
+def _reason(session: Session, error: Exception) -> str:
+    if not isinstance(error, StatusError):
+        return reason_of(error, session.host, session.shown, "")
+    said = session.shown(error.said)
+    if error.host and error.status not in _OF_THE_ASKER:
+        return _token_reason(error.status, said, session.shown(error.host))
+    return _status_reason(error.status, said, session.credentials)
 
 
-def _token_reason(error: TokenStatusError, session: Session) -> str:
-    server = f"its server of tokens {session.shown(error.host)}"
-    quoted = f', "{session.shown(error.said)}"' if error.said else ""
-    advice = "try again later" if error.status >= 500 else "check DOCKER_AUTH_CONFIG, or tell who runs the registry"
-    return f"the registry cannot be used: {server} answered with HTTP status {error.status}{quoted}; {advice}"
+def _token_reason(status: int, said: str, host: str) -> str:
+    quoted = f', "{said}"' if said else ""
+    advice = "try again later" if status >= 500 else "check DOCKER_AUTH_CONFIG, or tell who runs the registry"
+    server = f"its server of tokens {host}"
+    return f"the registry cannot be used: {server} answered with HTTP status {status}{quoted}; {advice}"
 
 
 def _status_reason(status: int, said: str, credentials: Credentials) -> str:
@@ -235,7 +223,7 @@ def _status_reason(status: int, said: str, credentials: Credentials) -> str:
         case 404:
             return f"the registry has no such blob or repository (HTTP 404{quoted}); push the image again"
         case 407:
-            return "the proxy asks for credentials; write user:password@ in front of its host"
+            return PROXY_LOGIN
         case 413:
             return "the registry takes nothing so large (HTTP 413); make the image smaller, or have the limit raised"
         case 416:

@@ -1,74 +1,79 @@
-"""The files of an image, laid over each other layer by layer in one directory, and written nowhere else."""
+"""The root file system of an image: layers, laid over each other in one directory and written nowhere else.
+
+The data filter of tarfile is not enough for it: it refuses links that are absolute or lead above the root, as images
+have them, and knows no whiteouts; up to Python 3.11.12, 3.12.10 and 3.13.3 a long path leads it out (CVE-2025-4517).
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
+import sys
 from collections import deque
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING
+from urllib.parse import quote, unquote
 
+from step_runner.fetch.messages import RefusedError
 from step_runner.paths import is_plain
+from step_runner.removal import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from step_runner.fetch.cancellation import Cancellation
     from step_runner.fetch.limits import Limits
+    from step_runner.proc import Proc
 
-Place: TypeAlias = tuple[str, ...]
-"""A path below the root as the names that lead there, none of which is a symbolic link, `.` or `..`."""
+WHITEOUT = ".wh."
 
 _MOST_LINKS = 40  # that one path may follow, as Linux has it
-_LONGEST_TARGET = 4096  # characters, which no symbolic link can have on Linux, symlink(2)
+_LONGEST_LINK = 4096  # characters, which no symbolic link can have on Linux, symlink(2)
 _DEEPEST = 256  # directories in one another, of which each takes a frame of the interpreter to be looked through
-_ROOM = 256 << 20  # bytes of memory for the names of an image: about a million
-_ENTRY = 200  # bytes that a file or link takes beside the letters of its path
 _MOST_MADE = 1000
 _PIECE = 1 << 20  # bytes
+_NO_LINK = (errno.EINVAL, errno.ENOENT, errno.ENOTDIR)  # readlink(2)
 
 
-class LayerError(Exception):
+class LayerError(RefusedError):
     """A layer that cannot be unpacked, and why."""
 
 
-class Tree:
-    """A directory to which nobody else writes; its root is what programs in the image would see as `/`.
+class RootFs:
+    """A directory to which nothing else writes; its root is what programs in the image would see as `/`.
 
-    Symbolic links are kept in memory until `finish`: until then there is none on the disk, so that nothing can be
-    written through one. All paths that come in are those of the image, where links are followed inside of the root.
-    What can take long, removals and `finish`, raises StoppedError after a cancel.
+    A place is a path below the root that leads through no symbolic link, without `.` and `..`; "" is the root. All
+    paths that come in are those of the image, where links are followed inside of the root. Until `finish` a link on the
+    disk leads to a name that only a whiteout can have, so that nothing can be written through it.
     """
 
-    def __init__(self, root: Path, cancellation: Cancellation, limits: Limits) -> None:
-        """`limits` is asked before bytes are written; what it raises passes through."""
+    def __init__(self, root: Path, proc: Proc, limits: Limits) -> None:
+        """Begin with an empty directory. `limits` are asked before anything is written; what they raise passes."""
         self.limits = limits
         self._root = str(root)
-        self._cancellation = cancellation
-        self._room = _ROOM
-        # By the text of the directory, since a place of many names takes ten times as much memory.
-        self._links: dict[str, dict[str, str]] = {}
-        # The texts of what the layer that is being laid has written, with the directories above.
+        self._proc = proc
+        # The places that this layer has written, with the directories above.
         self._fresh: set[str] = set()
         # The directories, by their paths as written, that this layer has files in: most files share one with others.
-        self._made: dict[str, Place] = {}
+        self._made: dict[str, str] = {}
 
     def begin_layer(self) -> None:
-        """From now on everything that is there belongs to lower layers, which the next one can hide."""
+        """Let the next layer hide what is there."""
         self._fresh.clear()
         self._made.clear()
 
     def add_directory(self, path: str, mode: int) -> None:
         """Make a directory, which its owner can use whatever its mode is; one that is there is kept."""
-        place = self._place(path)
-        if place:
+        if place := self._place(path):
             self._make_directory(place)
             os.chmod(self._path(place), (mode & 0o755) | 0o700)
             self._keep(place)
 
     def add_file(self, path: str, mode: int, content: IO[bytes], size: int) -> None:
-        """Write a file of `size` bytes, which its owner can read whatever its mode is. LayerError: there are fewer."""
+        """Write a file of `size` bytes, which its owner can read whatever its mode is.
+
+        Raise LayerError where there are fewer bytes, and StoppedError.
+        """
         if size < 0:
             raise LayerError(f"has a file of {size} bytes, {_shown(path)}")
         self.limits.take_bytes(size)
@@ -77,6 +82,7 @@ class Tree:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with open(os.open(self._path(place), flags, 0o600), "wb") as file:
             while size:
+                self._proc.check()
                 piece = content.read(min(size, _PIECE))
                 if not piece:
                     raise LayerError(f"ends in the middle of {_shown(path)}")
@@ -84,20 +90,19 @@ class Tree:
         os.chmod(self._path(place), (mode & 0o755) | 0o400)
 
     def add_link(self, path: str, target: str) -> None:
-        """Remember a symbolic link. LayerError: no system can make it."""
-        if len(target) >= _LONGEST_TARGET:
+        """Hold a symbolic link. Raise LayerError where no system can make it."""
+        held = WHITEOUT + quote(target, safe="", errors="surrogateescape")
+        if len(held) >= _LONGEST_LINK:
             raise LayerError(f"has the symbolic link {_shown(path)} to a path of {len(target)} characters")
-        place = self._vacant(path)
-        self._take(len(target))
-        self._links.setdefault(_text(place[:-1]), {})[place[-1]] = target
+        os.symlink(held, self._path(self._vacant(path)))
         self._made.clear()
 
     def add_hard_link(self, path: str, target: str) -> None:
-        """Make another name of a file or of a symbolic link. LayerError: there is none of this name."""
+        """Make another name of a file or of a symbolic link. Raise LayerError where there is none of this name."""
         source = self._place(target)
         link = self._link(source)
         if link is not None:
-            self.add_link(path, posixpath.join("/", *source[:-1], link))
+            self.add_link(path, posixpath.join("/", posixpath.dirname(source), link))
             return
         place = self._vacant(path, spare=source)
         # What was in the way of the new name may have been the file itself.
@@ -107,162 +112,152 @@ class Tree:
             os.link(self._path(source), self._path(place), follow_symlinks=False)
 
     def remove(self, path: str) -> None:
-        """Hide what lower layers have under this path. LayerError: it is the root."""
+        """Hide what lower layers have under this path. Raise LayerError for the root, and StoppedError."""
         place = self._place(path)
         if not place:
             raise LayerError("hides the root of the image")
         self._hide(place)
 
     def clear(self, path: str) -> None:
-        """Hide what lower layers have in this directory."""
-        place = self._resolve(_parts(path))
+        """Hide what lower layers have in this directory. Raise StoppedError."""
+        place = self._resolve("/".join(_parts(path)))
         if self._is_directory(place):
             self._hide_content(place)
 
     def finish(self) -> None:
-        """Make the symbolic links, each of which leads to where it led in the image, inside of the root.
+        """Have each symbolic link lead to where it led in the image, inside of the root. Raise StoppedError.
 
         Those that lead nowhere are left out: links in a circle, and to what no file of this system can be called.
         """
-        for text, links in self._links.items():
-            directory = tuple(_parts(text))
-            for name, target in links.items():
-                self._cancellation.check()
-                leading = self._relative(directory, target)
-                if leading is not None:
-                    os.symlink(leading, self._path((*directory, name)))
+        for directory, names, files in os.walk(self._root):
+            place = os.path.relpath(directory, self._root).replace(os.sep, "/").removeprefix(".")
+            for name in (*names, *files):
+                target = self._link(_below(place, name))
+                if target is not None:
+                    self._proc.check()
+                    os.unlink(os.path.join(directory, name))
+                    leading = self._relative(place, target)
+                    if leading is not None:
+                        os.symlink(leading, os.path.join(directory, name))
 
-    def _relative(self, directory: Place, target: str) -> str | None:
-        """The text of a link that leads to the target: upwards through real directories, then downwards only."""
+    def _relative(self, directory: str, target: str) -> str | None:
+        """Return the text of a link to the target: upwards through real directories, then downwards only."""
         parents, _, name = target.rpartition("/")
         if name in ("", ".", ".."):
             parents, name = target, ""
         try:
-            place = self._resolve(parents.split("/"), () if target.startswith("/") else directory)
-            _plain(name)
+            place = self._resolve(parents, "" if target.startswith("/") else directory)
+            return posixpath.relpath(f"/{_below(place, _plain(name))}", f"/{directory}")
         except LayerError:
             return None
-        place = (*place, name) if name else place
-        return posixpath.relpath("/" + _text(place), "/" + _text(directory))
 
     # Places.
 
-    def _place(self, path: str) -> Place:
-        """Where a path is, itself not followed; () is the root."""
-        *parents, name = _parts(path) or [""]
-        if not name:
-            return ()
-        return (*self._resolve(parents), name)
+    def _place(self, path: str) -> str:
+        """Return the place of a path, itself not followed."""
+        directory, _, name = "/".join(_parts(path)).rpartition("/")
+        return _below(self._resolve(directory), name) if name else ""
 
-    def _resolve(self, parts: Iterable[str], start: Place = ()) -> Place:
-        """Where the parts lead from `start`, with all links followed as if the root were that of the file system."""
-        pending, place, followed = deque(parts), list(start), 0
+    def _resolve(self, path: str, start: str = "") -> str:
+        """Return where a path leads from `start`, with all links followed, as if the root were the system's."""
+        pending, place, followed = deque(path.split("/")), start.split("/") if start else [], 0
         while pending:
             part = pending.popleft()
-            target = self._links.get(_text(place), {}).get(part)
             if part == "..":
                 del place[-1:]
-            elif target is not None:
+            if part in ("", ".", ".."):
+                continue
+            target = self._link("/".join((*place, _plain(part))))
+            if target is not None:
                 followed += 1
                 if followed > _MOST_LINKS:
                     raise LayerError(f"has a path through more than {_MOST_LINKS} symbolic links, {_shown(part)} in it")
                 place = [] if target.startswith("/") else place
                 pending.extendleft(reversed(target.split("/")))
-            elif part not in ("", "."):
-                place.append(_plain(part))
-                if len(place) > _DEEPEST:
-                    raise LayerError(f"has more than {_DEEPEST} directories in one another, {_shown(part)} the last")
-        return tuple(place)
+                continue
+            place.append(part)
+            if len(place) > _DEEPEST:
+                raise LayerError(f"has more than {_DEEPEST} directories in one another, {_shown(part)} the last")
+        return "/".join(place)
 
-    def _vacant(self, path: str, spare: Place | None = None) -> Place:
-        """Where a path is, after what was there is gone and its directory made; `spare` is left alone."""
-        *parents, name = _parts(path) or [""]
+    def _vacant(self, path: str, spare: str | None = None) -> str:
+        """Return the place of a path, after what was there is gone and its directory made; `spare` is left alone."""
+        directory, _, name = "/".join(_parts(path)).rpartition("/")
         if not name:
             raise LayerError("has a file without a name")
-        directory = "/".join(parents)
-        parent = self._made.get(directory)
-        if parent is None:
-            parent = self._resolve(parents)
-            self._make_directory(parent)
-            self._keep(parent)
-            if len(self._made) == _MOST_MADE:
-                self._made.clear()
-            self._made[directory] = parent
-        place = (*parent, name)
-        if place != spare and self._exists(place):
+        place = _below(self._parent(directory), name)
+        if place != spare and os.path.lexists(self._path(place)):
             self._remove(place)
-        text = _text(place)
-        self._take(_ENTRY + len(text))
-        self._fresh.add(text)
+        self.limits.take_entry(place)
+        self._fresh.add(place)
         return place
 
-    def _take(self, room: int) -> None:
-        self._room -= room
-        if self._room < 0:
-            raise LayerError(f"has more files than the {_ROOM >> 20} MiB for their names hold, about a million")
+    def _parent(self, directory: str) -> str:
+        """Return the place of a directory that is to hold a file, made where it is missing."""
+        place = self._made.get(directory)
+        if place is None:
+            place = self._resolve(directory)
+            self._make_directory(place)
+            self._keep(place)
+            if len(self._made) == _MOST_MADE:
+                self._made.clear()
+            self._made[directory] = place
+        return place
 
-    def _make_directory(self, place: Place) -> None:
+    def _make_directory(self, place: str) -> None:
         """Make a directory and those above it; a file or link that is in the way goes."""
         if self._is_directory(place):
             return
-        if place[:-1]:
-            self._make_directory(place[:-1])
-        if self._exists(place):
+        self._make_directory(posixpath.dirname(place))
+        if os.path.lexists(self._path(place)):
             self._remove(place)
-        path = self._path(place)
-        self._take(_ENTRY + len(path))
-        os.mkdir(path, 0o755)
+        self.limits.take_entry(place)
+        os.mkdir(self._path(place), 0o755)
 
-    def _keep(self, place: Place) -> None:
-        while place and _text(place) not in self._fresh:
-            self._fresh.add(_text(place))
-            place = place[:-1]
+    def _keep(self, place: str) -> None:
+        while place and place not in self._fresh:
+            self._fresh.add(place)
+            place = posixpath.dirname(place)
 
-    def _hide(self, place: Place) -> None:
-        if _text(place) not in self._fresh:
-            self._remove(place)
-        elif self._is_directory(place):
+    def _hide(self, place: str) -> None:
+        if self._is_directory(place) and place in self._fresh:
             self._hide_content(place)
+        elif place not in self._fresh and os.path.lexists(self._path(place)):
+            self._remove(place)
 
-    def _hide_content(self, directory: Place) -> None:
-        names = {*os.listdir(self._path(directory)), *self._links.get(_text(directory), {})}
-        for name in names:
-            self._hide((*directory, name))
+    def _hide_content(self, directory: str) -> None:
+        for name in os.listdir(self._path(directory)):
+            self._hide(_below(directory, name))
 
-    def _remove(self, place: Place) -> None:
+    def _remove(self, place: str) -> None:
+        self._proc.check()
         self._made.clear()
-        if self._link(place) is not None:
-            del self._links[_text(place[:-1])][place[-1]]
-        elif self._is_directory(place):
-            self._remove_directory(place)
-        elif self._exists(place):
+        if self._is_directory(place):
+            remove(self._path(place))
+        else:
             os.unlink(self._path(place))
-
-    def _remove_directory(self, place: Place) -> None:
-        path = self._path(place)
-        for directory, _, files in os.walk(path, topdown=False):
-            below = os.path.relpath(directory, path)
-            self._links.pop(_text(place if below == "." else (*place, *below.split(os.sep))), None)
-            for name in files:
-                self._cancellation.check()
-                os.unlink(os.path.join(directory, name))
-            os.rmdir(directory)
 
     # What is there.
 
-    def _path(self, place: Place) -> str:
-        return _text((self._root, *place))
+    def _path(self, place: str) -> str:
+        return _below(self._root, place)
 
-    def _link(self, place: Place) -> str | None:
-        return self._links.get(_text(place[:-1]), {}).get(place[-1]) if place else None
+    def _link(self, place: str) -> str | None:
+        """Return the target of a link in the image, None for what is no link."""
+        try:
+            text = os.readlink(self._path(place))
+        except OSError as error:
+            if error.errno in _NO_LINK:
+                return None
+            raise
+        if text.startswith(WHITEOUT):
+            return unquote(text.removeprefix(WHITEOUT), errors="surrogateescape")
+        return text.replace("\\", "/") if sys.platform == "win32" else text  # `finish` was here
 
-    def _exists(self, place: Place) -> bool:
-        return self._link(place) is not None or os.path.lexists(self._path(place))
-
-    def _is_directory(self, place: Place) -> bool:
+    def _is_directory(self, place: str) -> bool:
         return os.path.isdir(self._path(place))
 
-    def _is_file(self, place: Place) -> bool:
+    def _is_file(self, place: str) -> bool:
         try:
             return stat.S_ISREG(os.lstat(self._path(place)).st_mode)
         except (FileNotFoundError, NotADirectoryError):
@@ -270,7 +265,7 @@ class Tree:
 
 
 def _parts(path: str) -> list[str]:
-    """The names in a path. LayerError: it leads upwards, which no honest tool writes."""
+    """Return the names in a path. Raise LayerError where it leads upwards, which no honest tool writes."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in path:
         raise LayerError(f"has the path {_shown(path)}, which leads out of the image")
@@ -278,14 +273,14 @@ def _parts(path: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """A name. LayerError: it would mean something else here."""
+    """Return a name. Raise LayerError where it would mean something else here."""
     if not is_plain(name):
         raise LayerError(f"has the name {_shown(name)}, which no file of this system can have")
     return name
 
 
-def _text(place: Iterable[str]) -> str:
-    return "/".join(place)
+def _below(directory: str, name: str) -> str:
+    return f"{directory}/{name}" if directory and name else directory or name
 
 
 def _shown(path: str) -> str:

@@ -9,47 +9,29 @@ from typing import IO, TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
 
-from step_runner.fetch.http import AnswerError, Request, joined
-from step_runner.fetch.line import speaks_no_tls
-from step_runner.fetch.messages import one_line, struck_out
+from step_runner.fetch.http import Request, StatusError, joined
+from step_runner.fetch.messages import AnswerError, one_line, speaks_no_tls, struck_out
 from step_runner.fetch.oci.authorization import TokenRequest, answer, parse_challenges, parse_token
 from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from step_runner.fetch.http import Response, Transport
+    from step_runner.fetch.http import Client, Response
     from step_runner.fetch.oci.credentials import Credentials
 
 _LARGEST_DOCUMENT = 4 << 20  # bytes; the specification has registries accept manifests up to this size
 _LARGEST_REFUSAL = 1 << 16  # bytes; what is longer says nothing to a person
 
 
-class StatusError(Exception):
-    """The registry answered with this HTTP status, and perhaps said why: in its own words, secrets and all."""
-
-    def __init__(self, status: int, said: str = "") -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
-        self.said = said
-
-
-class TokenStatusError(StatusError):
-    """The server of tokens at `host`, as the registry names it, answered with this HTTP status."""
-
-    def __init__(self, host: str, status: int, said: str) -> None:
-        super().__init__(status, said)
-        self.host = host
-
-
 class Session:
     """Sends requests for a repository; what a registry asks for is asked of its server of tokens once."""
 
-    def __init__(self, url: Url, repository: str, credentials: Credentials, transport: Transport) -> None:
+    def __init__(self, url: Url, repository: str, credentials: Credentials, client: Client) -> None:
         self.credentials = credentials
         self._base = url.joined(f"/v2/{repository}/")
         self._repository = repository
-        self._transport = transport
+        self._client = client
         self._authorization: str | None = None
         self._tokens: set[str] = set()
         self._scheme_is_known = url.scheme == "https"
@@ -64,7 +46,7 @@ class Session:
     ) -> Response:
         """The answer to a request, repeated once with authorization; `path` starts at the repository, or is a URL.
 
-        StatusError: there are no credentials to answer with. AuthorizationError, AnswerError, HTTPError: no answer.
+        Raise StatusError where there are no credentials to answer with, else AnswerError and HTTPError.
         """
         start = body.tell() if body else 0
 
@@ -93,14 +75,14 @@ class Session:
 
         A server that does answers plain http with status 400. Nothing secret has been sent by then.
         """
-        response = self._transport.send(request())
+        response = self._client.send(request())
         settled, self._scheme_is_known = self._scheme_is_known, True
         if settled or response.status != 400:
             return response
         refused, plain = refusal(response), self._base
         self._base = replace(plain, scheme="https")
         try:
-            return self._transport.send(request())
+            return self._client.send(request())
         except HTTPError as error:
             if not speaks_no_tls(error):
                 raise
@@ -118,9 +100,9 @@ class Session:
             headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(asked.form))}
             request = Request("POST", asked.url, headers, body=io.BytesIO(asked.form))
         try:
-            token = parse_token(document(self._transport.send(request), 200))
+            token = parse_token(document(self._client.send(request), 200))
         except StatusError as error:
-            raise TokenStatusError(asked.url.netloc, error.status, error.said) from None
+            raise StatusError(error.status, error.said, asked.url.netloc) from None
         self._tokens.add(token)
         return f"Bearer {token}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import threading
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from gracefulexitcmd import Cause, clock
+from step_runner.errors import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +89,23 @@ class Proc:
             with self._lock:
                 self._listeners.remove(listener)
 
+    def check(self) -> None:
+        """Raise StoppedError for a fetch, if it was cancelled."""
+        if self._cause is Cause.TIMEOUT:
+            raise StoppedError("the fetch was stopped because the job's time was over", timeout=True)
+        if self._cause is not None:
+            raise StoppedError("the fetch was stopped because its job was cancelled")
+
+    def pause(self, seconds: float) -> None:
+        """Wait so many seconds, or until it is cancelled."""
+        woken = threading.Event()
+        with self.listening(lambda _: woken.set()):
+            woken.wait(seconds)
+
     async def wait(self) -> Cause:
         """Wait until it is cancelled."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
         with self.listening(lambda _: loop.call_soon_threadsafe(woken.set)):

@@ -21,10 +21,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd.posix import cgroup, linux
 
+try:
+    from _blake2 import blake2b  # hashlib would load OpenSSL: milliseconds and megabytes of each supervised program
+except ImportError:
+    from hashlib import blake2b
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gracefulexitcmd.posix.linux import Identity
+
+SEAL_BYTES = 32
+"""Of the keyed hash before each line."""
 
 COOKIE_FORM = re.compile(r"[0-9a-f]{16}")
 """What `Container` makes of 8 random bytes."""
@@ -100,10 +108,8 @@ class Ledger:
 
 
 def _seal(key: bytes, first: bytes, content: bytes) -> bytes:
-    """The HMAC of a line; it is good in the ledger with this first line only, and `first` is empty for that itself."""
-    import hmac  # it takes milliseconds, which a front that is left alone should not pay
-
-    return hmac.digest(key, first + b"\n" + content, "sha256").hex().encode()
+    """Return the keyed hash of a line; it is valid in the ledger with this first line only, which has b"" for it."""
+    return blake2b(first + b"\n" + content, key=key, digest_size=SEAL_BYTES).hexdigest().encode()
 
 
 def owners() -> tuple[Identity, ...]:

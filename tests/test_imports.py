@@ -36,6 +36,7 @@ BELOW: dict[str, set[str]] = {
     "private_place": set(),
     "removal": set(),
     "spelling": set(),
+    "temporary": set(),
     "windows_file": set(),
     "model": set(),
     "errors": set(),
@@ -52,6 +53,7 @@ FOR_ALL = {
     "removal",
     "shown",
     "spelling",
+    "temporary",
     "windows_file",
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
 from typing import NamedTuple
@@ -13,6 +12,8 @@ if sys.platform == "win32":
 
     def remove(directory: str) -> bool:
         """Remove a directory with all in it, as far as that is possible; returns whether it is gone."""
+        import shutil
+
         shutil.rmtree(directory, ignore_errors=True)
         return not os.path.lexists(directory)
 

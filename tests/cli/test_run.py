@@ -256,6 +256,16 @@ def test_debugging_turns_the_result_tree_on(
     assert (tmp_path / "step-results.json").exists() == written
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_run_of_script_loads_no_openssl(run: Run, tmp_path: Path) -> None:
+    """It takes milliseconds, which only a function that is fetched needs."""
+    (tmp_path / "maps.yml").write_text(script('cat "/proc/$PPID/maps"'))
+    ended = run("maps.yml")
+    assert ended.status == 0
+    assert "libpython" in ended.stdout or "python3" in ended.stdout
+    assert "libcrypto" not in ended.stdout
+
+
 def test_no_result_tree_is_written_where_that_is_said(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,8 @@ def _parts(argument: str) -> Iterator[str]:
     if argument.count("=") < 2:
         yield argument
         return
+    import csv
+
     try:
         yield from next(csv.reader([argument], strict=True), [])
     except csv.Error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import signal
 import sys
@@ -13,7 +14,7 @@ import click
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from gracefulexitcmd import Exit
@@ -61,22 +62,32 @@ def guarded(
 
 
 def _work(work: Callable[[int | None], int], front_is_gone: int | None) -> int:
-    _import_asyncio()
+    _import_libraries()
     return work(front_is_gone)
 
 
-def _import_asyncio() -> None:
-    """Import asyncio without ssl, which it can do without, and which takes OpenSSL with it: milliseconds, megabytes.
-
-    Whoever imports ssl later gets it. No stream of asyncio here is encrypted: gRPC and urllib3 do that by themselves.
-    """
-    if "ssl" in sys.modules:
-        return
-    sys.modules["ssl"] = cast("ModuleType", None)  # makes the import an ImportError
-    try:
+def _import_libraries() -> None:
+    """Import what every worker needs, without what that can do without."""
+    with _without("ssl"):  # no stream of asyncio here is encrypted: gRPC and urllib3 do that by themselves
         import asyncio  # noqa: F401
+    with _without("typing_extensions"):  # all that msgspec takes from it is in `typing`, too
+        import msgspec  # noqa: F401
+
+
+@contextlib.contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Have imports in the block do without a module that they can do without: it costs milliseconds and megabytes.
+
+    Whoever imports it later gets it.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = cast("ModuleType", None)  # makes the import an ImportError
+    try:
+        yield
     finally:
-        del sys.modules["ssl"]
+        del sys.modules[name]
 
 
 def _limit(error: OSError | RuntimeError) -> str | None:

@@ -168,11 +168,10 @@ def default_sockets() -> list[str]:
 
     A server takes the first. It may have another environment than its clients, so these look for all.
     """
-    import tempfile
-
+    from step_runner import temporary
     from step_runner.private_place import session
 
-    return [os.path.join(directory, SOCKET_NAME) for directory in (session(), tempfile.gettempdir()) if directory]
+    return [os.path.join(directory, SOCKET_NAME) for directory in (session(), temporary.directory()) if directory]
 
 
 def default_socket() -> str:

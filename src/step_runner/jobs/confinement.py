@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
+import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from gracefulexitcmd import Container
 
 CONFINED_AFTER = 1.0
 """Seconds from the start of a step until all that is there is moved: most jobs are over then, and need not wait."""
 
-_mover = ThreadPoolExecutor(max_workers=1, thread_name_prefix="confine")
-"""Moves one job after another: the kernel does it no faster, and other work needs threads as well."""
+
+@functools.cache
+def _mover() -> ThreadPoolExecutor:
+    """Moves one job after another: the kernel does it no faster, and other work needs threads as well."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="confine")
 
 
 class Confinement:
@@ -44,4 +51,4 @@ class Confinement:
 
     async def _move(self) -> None:
         with contextlib.suppress(RuntimeError, OSError):  # no thread or no descriptor is free: other evidence must do
-            await asyncio.get_running_loop().run_in_executor(_mover, self._container.confine)
+            await asyncio.get_running_loop().run_in_executor(_mover(), self._container.confine)

@@ -11,10 +11,9 @@ import functools
 import os
 import stat
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
-from step_runner import private_place
+from step_runner import private_place, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +48,7 @@ else:
             with contextlib.suppress(OSError):
                 found.append(_key(directory, make=not found))
         if not found:
-            fallback = os.path.join(tempfile.gettempdir(), f"step-runner-{os.getuid()}")
+            fallback = os.path.join(temporary.directory(), f"step-runner-{os.getuid()}")
             with contextlib.suppress(OSError):
                 found.append(_key(fallback, make=True))
         return tuple(found) or (_of_this_process(),)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncRoundup, recover
-from step_runner import shown
+from step_runner import shown, temporary
 from step_runner.jobs import ledger_key
 from step_runner.jobs.workspace import LEDGER, PREFIX, REMOVED
 from step_runner.removal import remove
@@ -103,7 +102,7 @@ def remove_own() -> None:
 
 def _directories(prefix: str) -> Iterator[str]:
     """The directories of this user's jobs whose names begin so, whether they are left over or not."""
-    with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+    with contextlib.suppress(OSError), os.scandir(temporary.directory()) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and _is_own_directory(entry):
                 yield entry.path

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from step_runner import temporary
 from step_runner.errors import StepRunnerError
 from step_runner.jobs import ledger_key
 from step_runner.removal import remove
@@ -109,9 +109,11 @@ def encoded(name: str) -> str:
 
 def _make_directory(name: str) -> str:
     """The directory of this name; another one where that is taken, by another server or by one that was killed."""
-    path = os.path.join(tempfile.gettempdir(), name)
+    path = os.path.join(temporary.directory(), name)
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
+        import tempfile
+
         return tempfile.mkdtemp(prefix=f"{name}-")
     return path

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
+from msgspec import field
+
+from gracefulexitcmd import Container
 from step_runner import shown
 from step_runner.expression import Secret, reveal
-from step_runner.model import Function, Reference, Value
+from step_runner.model import Function, Reference, Struct, Value
 from step_runner.paths import with_slashes
-from step_runner.runner.environment import merged
+from step_runner.proc import Proc
+from step_runner.runner.exports import Exports
 from step_runner.runner.files import StepFiles
 from step_runner.runner.masks import Masks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gracefulexitcmd import Container, Exit
-    from step_runner.proc import Proc
+    from gracefulexitcmd import Exit
 
 Environment: TypeAlias = Callable[[], Mapping[str, str]]
 """Gives the environment that a step will have, as far as it is known without its function."""
@@ -102,13 +104,11 @@ class Observer(Protocol):
         """A command that was told to stop has ended."""
 
 
-@dataclass(frozen=True)
-class GlobalContext:
+class GlobalContext(Struct, frozen=True):
     """The job's part: what is the same for all its steps.
 
-    `container` knows all processes that they have started.
-    `env` is the environment below everything that steps set, `exports` what steps have exported so far, and
-    `exported_by` the names of these steps. `scratch` is a private directory for output and export files. `debug`
+    `container` knows all processes that they have started. `env` is the environment below everything that steps set,
+    `exports` what they have exported so far. `scratch` is a private directory for output and export files. `debug`
     adds the lines of output files that cannot be read to the errors. `masks` hide what is secret in messages.
     """
 
@@ -123,8 +123,7 @@ class GlobalContext:
     observer: Observer
     debug: bool = False
     masks: Masks = field(default_factory=Masks)
-    exports: dict[str, str] = field(default_factory=dict)
-    exported_by: dict[str, str] = field(default_factory=dict)
+    exports: Exports = field(default_factory=Exports)
     _numbers: count[int] = field(default_factory=count)
 
     def notice(self, line: str) -> None:
@@ -133,8 +132,7 @@ class GlobalContext:
 
     def export(self, variables: Mapping[str, str], path: tuple[str, ...]) -> None:
         """Add what the step `path` has exported to the environment of all steps that start later."""
-        self.exports.update(variables)
-        self.exported_by.update(dict.fromkeys(variables, path[-1] if path else ""))
+        self.exports.add(variables, path[-1] if path else "")
 
     @contextlib.contextmanager
     def step_files(self) -> Iterator[StepFiles]:
@@ -148,8 +146,7 @@ class GlobalContext:
             files.remove()
 
 
-@dataclass(frozen=True)
-class StepsContext:
+class StepsContext(Struct, frozen=True):
     """What the expressions of one function see, and the steps that it calls.
 
     `path` holds the names of the steps that led here, `overrides` the variables that enclosing sequences, steps and
@@ -166,22 +163,26 @@ class StepsContext:
     own: Mapping[str, str | Secret] = field(default_factory=dict)
     steps: dict[str, dict[str, Mapping[str, Value | Secret]]] = field(default_factory=dict)
 
-    def environment(self) -> dict[str, str | Secret]:
-        """The environment at this moment: what steps have exported wins over all but what was set on the way."""
-        return merged(self.job.env, self.job.exports, self.overrides)
+    def environment(self) -> dict[str, str]:
+        """Return the environment as a process gets it, with what is sensitive.
 
-    def plain_environment(self) -> dict[str, str]:
-        """The environment as a process gets it, with what is sensitive."""
-        # All but the overrides is plain already, and this is asked for twice a step.
-        overrides = {name: str(reveal(value)) for name, value in self.overrides.items()}
-        return merged(self.job.env, self.job.exports, overrides)
+        What steps have exported wins over all but what was set on the way.
+        """
+        return dict(self.job.exports.over(self.job.env, self._revealed()))
+
+    def recorded_environment(self) -> Mapping[str, str]:
+        """Return the same for a record, which is to stay as it is now."""
+        return self.job.exports.recorded(self.job.env, self._revealed())
+
+    def _revealed(self) -> dict[str, str]:
+        return {name: str(reveal(value)) for name, value in self.overrides.items()}
 
     def scope(self, files: StepFiles | None = None) -> dict[str, object]:
         """The names that an expression can use, with the function's own files unless others are given."""
         files = files or self.files
         return {
             "inputs": self.inputs,
-            "env": self.environment(),
+            "env": self.job.exports.over(self.job.env, self.overrides),
             "vars": self.job.variables,
             "job": self.job.variables,
             "steps": self.steps,

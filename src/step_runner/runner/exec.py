@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -116,7 +115,9 @@ def _program(name: str) -> str:
     if sys.platform == "win32":
         found = find(name, None, os.environ)
     else:
-        found = shutil.which(name)
+        from shutil import which
+
+        found = which(name)
     if found is None:
         raise CommandError(f'exec: exec: "{name}": executable file not found in $PATH')
     return found
@@ -194,8 +195,10 @@ def _loss(job: GlobalContext) -> CommandError | None:
 
 def _shortage(scratch: str) -> str:
     """What may be to blame for a failure beside the command: it could not write to its output files."""
+    from shutil import disk_usage
+
     with contextlib.suppress(OSError):
-        if shutil.disk_usage(scratch).free == 0:
+        if disk_usage(scratch).free == 0:
             return f"; no space is left on the disk that holds {scratch}"
     return ""
 
@@ -221,7 +224,7 @@ def _too_long(command: Command, job: GlobalContext) -> str:
     name, size = room.largest(command.env)
     if size < max(map(len, command.argv)):
         return limits
-    step = job.exported_by.get(name) if job.exports.get(name) == command.env[name] else None
+    step = job.exports.step_of.get(name) if job.exports.variables.get(name) == command.env[name] else None
     by = "" if step is None else f', exported by step "{step}"'
     return f'{limits}; the largest variable is "{name}" with {size} bytes{by}'
 

@@ -19,7 +19,7 @@ from step_runner.model import Parameter, Spec, Value, type_of
 from step_runner.runner import environment, room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 """On Windows no pipe can stand in a directory."""
@@ -128,17 +128,17 @@ def read_outputs(source: Source, spec: Spec) -> dict[str, Value]:
         return with_defaults(_values(lines), spec.outputs, "" if lines else source.lost)
 
 
-def read_exports(source: Source, env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a command exported, as the environment holds them.
+def read_exports(source: Source, total: Callable[[Mapping[str, str]], int]) -> dict[str, str]:
+    """Return the variables that a command exported, as the environment holds them; `total` as in `room.complaint`.
 
-    Raises OutputError where they cannot be variables, or where no process can be started with these added to `env`.
+    Raises OutputError where they cannot be variables, or where no process can be started with these.
     """
     exports: dict[str, str] = {}
     lines = _last_lines(source)
     for line in lines.values():
         with source.at(line.number):
             exports[line.name] = _exported(line.name, line.value)
-    if (complaint := room.complaint(env, exports)) is not None:
+    if (complaint := room.complaint(exports, total)) is not None:
         with source.at(lines[complaint.name].number):
             raise OutputError(complaint.sentence)
     return exports

@@ -6,10 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from step_runner.runner.environment import LONGEST_SHOWN, merged
+from step_runner.runner.environment import LONGEST_SHOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LONGEST_TEXT = 128 * 1024 - 1
 """Bytes that one argument or variable may have on Linux: MAX_ARG_STRLEN, less the final NUL."""
@@ -27,10 +27,10 @@ class Complaint(NamedTuple):
     sentence: str
 
 
-def complaint(env: Mapping[str, str], added: Mapping[str, str]) -> Complaint | None:
-    """Return what keeps a process from starting with the variables `added` to `env`, None if one can start.
+def complaint(added: Mapping[str, str], total: Callable[[Mapping[str, str]], int]) -> Complaint | None:
+    """Return what keeps a process from starting with the variables `added`, None if one can start.
 
-    It is about the largest of those that are added.
+    `total` gives the bytes of the whole environment with these. The complaint is about the largest of those added.
     """
     if sys.platform == "win32" or not added:
         return None
@@ -38,11 +38,16 @@ def complaint(env: Mapping[str, str], added: Mapping[str, str]) -> Complaint | N
     if sys.platform == "linux" and size > LONGEST_TEXT:
         return Complaint(name, f"{_told(name, size)}, and one variable can have {LONGEST_TEXT}: write it to a file")
     # What is there already may leave no room by itself, which is no fault of what is added.
-    total = sum(_size(*variable) + 1 + POINTER for variable in merged(env, added).items())
-    if total > most():
-        together = f"the environment {total} bytes large, and a process can get {most()}"
+    taken = total(added)
+    if taken > most():
+        together = f"the environment {taken} bytes large, and a process can get {most()}"
         return Complaint(name, f"the exports make {together}; {_told(name, size)}: write it to a file")
     return None
+
+
+def needed(name: str, value: str) -> int:
+    """Return how many bytes of that a variable takes."""
+    return _size(name, value) + 1 + POINTER
 
 
 def largest(env: Mapping[str, str]) -> tuple[str, int]:

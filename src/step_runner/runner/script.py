@@ -6,7 +6,6 @@ import functools
 import ntpath
 import os
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
 from step_runner.errors import CommandError
@@ -73,6 +72,8 @@ def _stored(script: bytes, scratch: str, ending: str = "") -> str:
     """Return the path of a file that holds a script. Raises CommandError where none can be written."""
     # Every script gets a file of its own: a shell that an earlier one left behind may still be reading.
     try:
+        import tempfile
+
         descriptor, path = tempfile.mkstemp(prefix="script-", suffix=ending, dir=scratch)
         with open(descriptor, "wb") as file:
             file.write(script)

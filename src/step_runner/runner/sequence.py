@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, assert_never
 
@@ -34,7 +33,6 @@ from step_runner.model import (
 )
 from step_runner.runner import binding, script
 from step_runner.runner.context import GlobalContext, StepsContext
-from step_runner.runner.environment import merged
 from step_runner.runner.exec import Command, run_command
 from step_runner.runner.files import Source, StepFiles, check_outputs, read_any_outputs, read_exports, read_outputs
 from step_runner.runner.masks import MASK
@@ -69,7 +67,7 @@ async def run_root(function: Function, job: GlobalContext) -> Outcome:
     with job.step_files() as files:
         inputs = binding.assign({}, function.spec)
         context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
-        return await _run_function(function, context, _Call(env=context.plain_environment(), start_time=time.time()))
+        return await _run_function(function, context, _Call(env=context.recorded_environment(), start_time=time.time()))
 
 
 class _Call(NamedTuple):
@@ -131,7 +129,7 @@ async def _find_function(step: Step, caller: StepsContext, files: StepFiles) -> 
 def _step_environment(step: Step, caller: StepsContext, files: StepFiles) -> Mapping[str, str]:
     """The environment that the step will have, as far as it is known without its function."""
     env = binding.expand_env(step.env, caller.scope(files), "env")
-    return replace(caller, overrides={**caller.overrides, **env}).plain_environment()
+    return msgspec.structs.replace(caller, overrides={**caller.overrides, **env}).environment()
 
 
 def _expand_reference(reference: Reference, scope: binding.Scope) -> Reference:
@@ -165,7 +163,7 @@ def _enter(
         own=env,
     )
     inputs = {name: reveal(value) for name, value in given.items()}
-    return context, _Call(context.plain_environment(), step.name, reference, inputs)
+    return context, _Call(context.recorded_environment(), step.name, reference, inputs)
 
 
 def _with_script_input(step: Step) -> Step:
@@ -206,7 +204,7 @@ async def _run_exec(function: Function, body: Exec, context: StepsContext, call:
         words, work_dir = _expand_exec(function, body, context)
         shown, argv = tuple(map(_shown, words)), tuple(str(reveal(word)) for word in words)
         given = _expand_input(body, context)
-        command = Command(argv, work_dir, env, given, body.stop)
+        command = Command(argv, work_dir, context.environment(), given, body.stop)
         context.files.make()
         exec_result, error = await run_command(command, context.path, job)
         if error is None:
@@ -249,8 +247,9 @@ def _with_own_env(
     if not function.env:
         return context, env
     own = binding.expand_env(function.env, context.scope(), "expand step env: env variable")
-    context = replace(context, overrides={**context.overrides, **own}, own={**context.own, **own})
-    return context, context.plain_environment()
+    own_before, overrides = context.own, context.overrides
+    context = msgspec.structs.replace(context, overrides={**overrides, **own}, own={**own_before, **own})
+    return context, context.recorded_environment()
 
 
 def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str | Secret, ...], str]:
@@ -290,7 +289,7 @@ async def _read_outputs(function: Function, context: StepsContext) -> Outputs:
 async def _read_exports(context: StepsContext, argv: tuple[str, ...]) -> dict[str, str]:
     job = context.job
     source = _source("export file", context.files.export, context)
-    exports = await _beside(source, partial(read_exports, env=merged(job.env, job.exports)))
+    exports = await _beside(source, partial(read_exports, total=partial(job.exports.total, job.env)))
     if not exports and source.lost and any(source.path in word for word in argv):
         job.notice(f"Warning: nothing was exported{source.lost}")
     return exports

@@ -6,7 +6,7 @@ import sys
 from bisect import bisect_left
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 from step_runner.runner import room
 from step_runner.runner.environment import merged
@@ -53,7 +53,7 @@ class Exports:
         """Return the environment at any moment: `env`, then the exports, then a step's `own` variables."""
         if sys.platform == "win32":  # where Path and PATH are one variable
             return merged(env, self.variables, own)
-        return ChainMap(own, self.variables, env)  # type: ignore[arg-type]  # it only reads them
+        return ChainMap(*cast("tuple[dict[str, V | str], ...]", (own, self.variables, env)))
 
     def recorded(self, env: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
         """Return the environment as it is now, whatever is exported later."""

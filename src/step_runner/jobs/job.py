@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import sys
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -154,7 +153,7 @@ class Job(Generic[Log]):
         """The record of what was left in the end, added to that of the step that was stopped, if one was."""
         before = self.status.termination
         if before is None:
-            return _termination("", dataclasses.replace(ended, cause=self._proc.cause or Cause.EXITED))
+            return _termination("", ended.replace(cause=self._proc.cause or Cause.EXITED))
         return msgspec.structs.replace(before, ended=before.ended.beside(ended, before.ended.duration))
 
     def _notice(self, line: str) -> None:
@@ -162,10 +161,8 @@ class Job(Generic[Log]):
 
     def _masked(self, ended: Exit) -> Exit:
         """The record without the secrets in the arguments of processes."""
-        census = (
-            dataclasses.replace(process, argv=tuple(map(self.masks.hidden, process.argv))) for process in ended.census
-        )
-        return dataclasses.replace(ended, census=tuple(census))
+        census = (process.replace(argv=tuple(map(self.masks.hidden, process.argv))) for process in ended.census)
+        return ended.replace(census=tuple(census))
 
     def _finish(self, error: Exception | None) -> None:
         """The final status first, then the end of the log: who has followed it to its end asks for the status."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
 import signal
@@ -161,7 +160,7 @@ def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
     for line in notices.ended(ended):
         job.notice(line)
     # The process knows only that it was cancelled; why, the job knows.
-    job.observer.step_stopped(path, dataclasses.replace(ended, cause=job.proc.cause or ended.cause))
+    job.observer.step_stopped(path, ended.replace(cause=job.proc.cause or ended.cause))
 
 
 def _error(ended: Exit, command: Command, job: GlobalContext) -> Exception | None:

@@ -7,8 +7,9 @@ import os
 import re
 import shlex
 import signal
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic
+
+from gracefulexitcmd.value import Value
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,8 +43,7 @@ KILLED = 9
 """The number of SIGKILL, also on Windows, which has no such signal, so that an exit status means the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignalSent:
+class SignalSent(Value):
     """A signal that was sent: its name, seconds after the command's start, and to how many processes.
 
     On Windows it is CTRL_BREAK, or TerminateJobObject, which nobody can ignore.
@@ -54,8 +54,7 @@ class SignalSent:
     processes: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndedProcess:
+class EndedProcess(Value):
     """A process that had to be ended.
 
     `found` says how it was known to belong to the command (`leader`, `group`; on Windows `leader`, `job`). `ended_by`
@@ -95,8 +94,7 @@ class EndedProcess:
         return self.ended_by in FORCE
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Value):
     """A process that kept the command's output open after the command itself had ended."""
 
     pid: int
@@ -128,8 +126,7 @@ class CommandFailed(Exception):  # noqa: N818 - a command that failed is no faul
         return f"{printable(shlex.join(self.argv))}: {self.exit.reason}{said}"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Exit(Generic[Out]):
+class Exit(Value, Generic[Out]):
     """How a command ended.
 
     `returncode` is the leader's status, as in `subprocess`: a negative number is the signal that ended it. It is None
@@ -154,9 +151,8 @@ class Exit(Generic[Out]):
 
     def beside(self, others: Exit[Any], after: float) -> Exit[Out]:
         """The same, with others who were ended as well, from `after` seconds after the command's start on."""
-        sent = tuple(replace(one, after=one.after + after) for one in others.signals)
-        return replace(
-            self,
+        sent = tuple(one.replace(after=one.after + after) for one in others.signals)
+        return self.replace(
             forced=self.forced or others.forced,
             signals=self.signals + sent,
             census=self.census + others.census,

@@ -7,6 +7,7 @@ import _signal  # type: ignore[import-not-found]
 import contextlib
 import sys
 import threading
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,29 +45,34 @@ class HandlersHeldBack:
     def __enter__(self) -> None:
         if threading.get_ident() != threading.main_thread().ident:
             return
-        handled = [number for number in NUMBERS if _is_to_be_held(_signal.getsignal(number))]
-        with _Blocked(handled):
-            for number in handled:
+        # The default is 0, and None what another language has set: few are left, and the rest takes no Python.
+        chosen = list(compress(NUMBERS, map(_signal.getsignal, NUMBERS)))
+        with _Blocked(chosen):
+            for number in chosen:
                 handler = _signal.getsignal(number)  # again: one that has just run may have set another
-                if _is_to_be_held(handler):
+                if callable(handler) and handler not in harmless:
                     self._handlers[number] = handler
                     _signal.signal(number, self._hold_back)
 
     def __exit__(self, *_: object) -> None:
         if not self._handlers:
             return
-        with contextlib.ExitStack() as last, _Blocked(self._handlers):
-            for number, handler in self._handlers.items():
-                _signal.signal(number, handler)
+        try:
+            with _Blocked(self._handlers):
+                for number, handler in self._handlers.items():
+                    _signal.signal(number, handler)
+        finally:
+            if self._held_back:
+                self._run_held_back()
+
+    def _run_held_back(self) -> None:
+        """Run all of them in their order, also where one raises."""
+        with contextlib.ExitStack() as last:
             for number, frame in reversed(self._held_back):
                 last.callback(self._handlers[number], number, frame)
 
     def _hold_back(self, number: int, frame: FrameType | None) -> None:
         self._held_back.append((number, frame))
-
-
-def _is_to_be_held(handler: object) -> bool:
-    return callable(handler) and handler not in harmless
 
 
 class _Blocked:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.sequence import Stage
+from gracefulexitcmd.value import Value
 
 if TYPE_CHECKING:
     import os
@@ -32,8 +32,7 @@ Their waits together are the seconds until SIGKILL.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value):
     """A command, checked; the fields are those of `Cmd`."""
 
     argv: Sequence[StrPath]

@@ -86,7 +86,7 @@ def test_cleanup_puts_its_state_right_when_it_is_cancelled(temporary: str) -> No
         log = run("logs", "1", "--socket", path).stdout
         server.terminate()
     assert told.splitlines()[-1] == "no process had to be killed"
-    assert f"told to stop: removing {state}, this takes a moment\n" in log
+    assert f"stopping: removing {state}, this takes a moment\n" in log
     assert log.endswith(f"removed {state}\n")
     assert not state.exists()
 

@@ -1,0 +1,1 @@
+"""What makes the documentation, and what checks its language."""

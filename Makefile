@@ -76,7 +76,7 @@ bench-growth: .venv/installed  ## Print how costs grow with what else there is, 
 soak: .venv/installed  ## Print what grows under a large load: an hour, tens of GB of disk
 	$(BIN)/python -m benchmarks.soak
 
-schema: .venv/installed  ## Generate the schema for editors
+schema: .venv/installed  ## Copy the schema of step files for editors
 	$(BIN)/step-runner schema > schema/function.json
 
 proto: .venv/installed  ## Generate the wire's code from proto/step.proto

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from step_runner.errors import FunctionFileError, InputError
+from step_runner.functions import schema
 from step_runner.functions.check import check_text
-from step_runner.functions.decode import Report
+from step_runner.functions.decode import Report, decode
 from step_runner.functions.document import read_documents
-from step_runner.functions.json_schema import json_schema
-from step_runner.functions.load import DEFINITION, SPECIFICATION, load_function, load_run_list
+from step_runner.functions.load import load_function, load_run_list
 from step_runner.functions.nodes import value_of
 from step_runner.functions.reference import parse_reference
 from step_runner.functions.scalar import scalar_value
@@ -23,10 +23,9 @@ from step_runner.functions.scalar import scalar_value
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from step_runner.functions.decode import Decoder
     from step_runner.model import Problem
 
-SCHEMA = json_schema()
+SCHEMA = schema.definitions()
 names = st.sampled_from(["a", "b_1", "_", "1a", "a-b", "${{ x }}", ""])
 scalars = st.sampled_from([None, True, False, 0, 1.5, -3, "", "x", "1", "true", "string", "number", "./a", "delegate"])
 values = st.recursive(
@@ -64,18 +63,18 @@ definitions = mapping(env=named(scalars), exec=commands, outputs=named(values)) 
 anything = st.dictionaries(st.sampled_from([*DECLARED, *DEFINED, *LOCATED]), values, max_size=5)
 
 
-def accepted_by_decoder(value: object, decoder: Decoder[Any]) -> bool:
+def accepted_by_decoder(value: object, definition: str) -> bool:
     """Whether it is read without an error, and without a key that has no effect."""
     (node,) = read_documents(json.dumps(value), "step.yml").nodes
     assert value_of(node) == value
     report = Report("step.yml")
-    decoder.decode(node, "the document", report)
+    decode(definition, node, "the document", report)
     return not report.errors and not any("unknown key" in warning.message for warning in report.warnings)
 
 
 def accepted_by_schema(value: object, definition: str) -> bool:
-    schema = {"$ref": f"#/$defs/{definition}", "$defs": SCHEMA["$defs"]}
-    return jsonschema.Draft202012Validator(schema).is_valid(value)
+    whole = {"$ref": f"#/$defs/{definition}", "$defs": SCHEMA}
+    return jsonschema.Draft202012Validator(whole).is_valid(value)
 
 
 def is_beyond_schema(value: object) -> bool:
@@ -89,15 +88,13 @@ def is_beyond_schema(value: object) -> bool:
 @settings(max_examples=150)
 @given(specifications | anything)
 def test_decoder_and_schema_accept_the_same_specifications(value: object) -> None:
-    expected = value is None or accepted_by_schema(value, "Specification")
-
-    assert accepted_by_decoder(value, SPECIFICATION) == expected
+    assert accepted_by_decoder(value, "Specification") == accepted_by_schema(value, "Specification")
 
 
 @settings(max_examples=250)
 @given(definitions | anything)
 def test_decoder_and_schema_accept_the_same_definitions(value: object) -> None:
-    accepted = accepted_by_decoder(value, DEFINITION)
+    accepted = accepted_by_decoder(value, "Definition")
 
     if accepted or not is_beyond_schema(value):
         assert accepted == accepted_by_schema(value, "Definition")

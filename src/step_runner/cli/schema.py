@@ -17,6 +17,6 @@ def command() -> None:
     It is that of each of the two documents of a step file. A key without effect, of which `check` only warns, is
     refused.
     """
-    from step_runner.functions.json_schema import text
+    from step_runner.functions.schema import text
 
     click.echo(text(), nl=False)

@@ -7,23 +7,15 @@ import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from gracefulexitcmd.duration import seconds
 from step_runner.errors import FunctionFileError
-from step_runner.functions.decode import Decoder, Report
+from step_runner.functions.decode import Report, decode
 from step_runner.functions.document import read_documents
 from step_runner.functions.nodes import Listing, Mapping, Node, Scalar, find, is_null, place_of
 from step_runner.functions.reference import names_step_file, parse_reference
-from step_runner.functions.schema import (
-    Definition,
-    ParameterMapping,
-    RunItem,
-    RunList,
-    Specification,
-    StopMapping,
-    StopStageMapping,
-)
+from step_runner.functions.rules import git_of, oci_of
 from step_runner.functions.source import find_file, read_text
 from step_runner.model import (
     Exec,
@@ -39,15 +31,13 @@ from step_runner.model import (
     Stop,
     StopStage,
     Struct,
+    ValueType,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping as MappingOf
+    from step_runner.functions.rules import Values
 
-SPECIFICATION: Decoder[Specification] = Decoder(Specification | None)
-DEFINITION: Decoder[Definition] = Decoder(Definition)
 DEFINES = frozenset({"exec", "run"})
-RUN_LIST: Decoder[list[RunItem]] = Decoder(RunList)
 
 
 class Reading(Struct, frozen=True):
@@ -111,11 +101,11 @@ def read_function(text: str, *, file: str, directory: str = "") -> Reading:
     first, second = documents.nodes
     report = Report(file)
     report.errors.extend(documents.problems)
-    specification = SPECIFICATION.decode(first, "the specification", report) or Specification()
-    definition = DEFINITION.decode(second, "the definition", report)
+    specification = None if is_null(first) else decode("Specification", first, "the specification", report)
+    definition = decode("Definition", second, "the definition", report)
     if definition is None or report.errors:
         return Reading(function=None, problems=report.problems(), text=text, specification=first, definition=second)
-    spec = _spec(specification)
+    spec = _spec(specification or {})
     _check_outputs(spec, definition, second, report)
     function = None if report.errors else _function(spec, definition, second, file, directory)
     return Reading(function=function, problems=report.problems(), text=text, specification=first, definition=second)
@@ -127,7 +117,7 @@ def read_run_list(text: str, *, file: str, directory: str = "") -> Reading:
     root = documents.nodes[0] if documents.nodes else Scalar("", True, 1, 1, 1)
     report = Report(file, names=False)
     report.errors.extend(documents.problems)
-    items = RUN_LIST.decode(root, "the run list", report)
+    items = decode("Run", root, "the run list", report)
     if items is None or report.errors:
         return Reading(function=None, problems=report.problems(), text=text, definition=root)
     body = Sequence(steps=_steps(items, root, file))
@@ -171,94 +161,89 @@ def _wrong_documents(nodes: tuple[Node, ...]) -> str | None:
     return None
 
 
-def _check_outputs(spec: Spec, definition: Definition, node: Node, report: Report) -> None:
+def _check_outputs(spec: Spec, definition: Values, node: Node, report: Report) -> None:
     """Checks `outputs` and `delegate` of the definition against the specification."""
-    delegates = spec.outputs == "delegate"
-    runs = definition.run is not UNSET
-    if delegates and runs and definition.delegate is None:
+    delegates, runs = spec.outputs == "delegate", "run" in definition
+    delegate, outputs = definition.get("delegate"), definition.get("outputs")
+    if delegates and runs and delegate is None:
         advice = 'add "delegate: NAME" with the name of a step'
         report.error(node, f"the outputs are delegated, but to no step; {advice}")
-    if definition.delegate is not None and not (delegates and runs):
+    if delegate is not None and not (delegates and runs):
         advice = 'write "outputs: delegate" in the specification' if runs else "remove it"
         report.warning(find(node, "delegate"), f'"delegate" has no effect here; {advice}')
-    if definition.outputs is not None and (delegates or not runs):
+    if outputs is not None and (delegates or not runs):
         reason = "the outputs are delegated" if delegates else "a command writes its outputs to ${{ output_file }}"
         report.warning(find(node, "outputs"), f'"outputs" has no effect, because {reason}; remove it')
 
 
-def _function(spec: Spec, definition: Definition, node: Node, file: str, directory: str) -> Function:
-    return Function(
-        spec=spec,
-        body=_body(definition, spec, node, file),
-        env=definition.env or {},
-        directory=directory,
-        file=file,
-    )
+def _function(spec: Spec, definition: Values, node: Node, file: str, directory: str) -> Function:
+    body, env = _body(definition, spec, node, file), definition.get("env") or {}
+    return Function(spec=spec, body=body, env=env, directory=directory, file=file)
 
 
-def _spec(specification: Specification) -> Spec:
-    written = specification.spec
-    if written is None:
-        return Spec()
-    outputs = written.outputs
+def _spec(specification: Values) -> Spec:
+    written = specification.get("spec") or {}
+    outputs = written.get("outputs")
     return Spec(
-        inputs=_parameters(written.inputs),
+        inputs=_parameters(written.get("inputs")),
         outputs="delegate" if isinstance(outputs, str) else _parameters(outputs),
     )
 
 
-def _parameters(written: MappingOf[str, ParameterMapping] | None) -> dict[str, Parameter]:
+def _parameters(written: Values | None) -> dict[str, Parameter]:
     return {
         name: Parameter(
-            type=one.type,
-            default=UNSET if one.default is None else one.default,
-            sensitive=bool(one.sensitive),
-            description=one.description or "",
+            type=ValueType(one["type"]),
+            default=UNSET if one.get("default") is None else one["default"],
+            sensitive=bool(one.get("sensitive")),
+            description=one.get("description") or "",
         )
         for name, one in (written or {}).items()
     }
 
 
-def _body(definition: Definition, spec: Spec, node: Node, file: str) -> Exec | Sequence:
-    if not isinstance(definition.exec, UnsetType):
-        written = definition.exec
-        return Exec(command=tuple(written.command), work_dir=written.work_dir, stop=_stop(written.stop))
-    assert not isinstance(definition.run, UnsetType)
+def _body(definition: Values, spec: Spec, node: Node, file: str) -> Exec | Sequence:
+    if (written := definition.get("exec")) is not None:
+        stop = _stop(written.get("stop"))
+        return Exec(command=tuple(written["command"]), work_dir=written.get("work_dir"), stop=stop)
     return Sequence(
-        steps=_steps(definition.run, find(node, "run"), file),
-        outputs=definition.outputs or {},
-        delegate=definition.delegate if spec.outputs == "delegate" else None,
+        steps=_steps(definition["run"], find(node, "run"), file),
+        outputs=definition.get("outputs") or {},
+        delegate=definition.get("delegate") if spec.outputs == "delegate" else None,
     )
 
 
-def _stop(written: list[StopStageMapping] | StopMapping | None) -> Stop:
+def _stop(written: list[Values] | Values | None) -> Stop:
     if isinstance(written, list):
-        return tuple(StopStage(signal=one.signal, wait=seconds(one.wait), to=one.to or "all") for one in written)
-    return () if written is None else _short_stop(written)
+        return tuple(
+            StopStage(signal=one["signal"], wait=seconds(one["wait"]), to=one.get("to") or "all") for one in written
+        )
+    given = {key: value for key, value in (written or {}).items() if value is not None}
+    return _short_stop(given) if given else ()
 
 
-def _short_stop(written: StopMapping) -> Stop:
-    if written == StopMapping():
-        return ()
-    signal, grace = written.signal or "SIGTERM", None if written.grace is None else seconds(written.grace)
-    if written.first is None:
+def _short_stop(given: Values) -> Stop:
+    signal, grace = given.get("signal", "SIGTERM"), seconds(given["grace"]) if "grace" in given else None
+    if "first" not in given:
         return (StopStage(signal=signal, wait=grace),)
     half = None if grace is None else grace / 2
     return (StopStage(signal=signal, wait=half, to="leader"), StopStage(signal=signal, wait=half, to="rest"))
 
 
-def _steps(items: list[RunItem], node: Node, file: str) -> tuple[Step, ...]:
+def _steps(items: list[Values], node: Node, file: str) -> tuple[Step, ...]:
     assert isinstance(node, Listing)
     return tuple(_step(item, place_of(place, file)) for item, place in zip(items, node.items, strict=True))
 
 
-def _step(item: RunItem, place: Place) -> Step:
-    return Step(name=item.name, call=_call(item), inputs=item.inputs or {}, env=item.env or {}, place=place)
+def _step(item: Values, place: Place) -> Step:
+    inputs, env = item.get("inputs") or {}, item.get("env") or {}
+    return Step(name=item["name"], call=_call(item), inputs=inputs, env=env, place=place)
 
 
-def _call(item: RunItem) -> Reference | Script:
-    if not isinstance(item.script, UnsetType):
-        return Script(text=item.script)
-    called = item.step if isinstance(item.func, UnsetType) else item.func
-    assert not isinstance(called, UnsetType)
-    return parse_reference(called) if isinstance(called, str) else called.reference()
+def _call(item: Values) -> Reference | Script:
+    if "script" in item:
+        return Script(text=item["script"])
+    called = item["func"] if "func" in item else item["step"]
+    if isinstance(called, str):
+        return parse_reference(called)
+    return git_of(called["git"]) if "git" in called else oci_of(called["oci"])

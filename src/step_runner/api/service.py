@@ -94,11 +94,18 @@ class Service(StepRunnerServicer):
         return pb.CloseResponse()
 
 
+SERVICE = pb.DESCRIPTOR.services_by_name["StepRunner"].full_name
+
+
 def add_service(service: Service, server: grpc.aio.Server) -> None:
-    """Have the server answer calls; the replies of FollowLogs are bytes already."""
+    """Have the server answer calls; the replies of FollowLogs are bytes already.
+
+    Of generic handlers the first one answers, and a registered one comes before them, which grpcio 1.76 ignores.
+    """
+    follow = {"FollowLogs": grpc.unary_stream_rpc_method_handler(service.FollowLogs, pb.FollowLogsRequest.FromString)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, follow),))
     add_StepRunnerServicer_to_server(service, server)
-    follow = grpc.unary_stream_rpc_method_handler(service.FollowLogs, pb.FollowLogsRequest.FromString)
-    server.add_registered_method_handlers("proto.StepRunner", {"FollowLogs": follow})
+    server.add_registered_method_handlers(SERVICE, follow)
 
 
 def log_reply(data: bytes) -> bytes:

@@ -40,12 +40,14 @@ BELOW: dict[str, set[str]] = {
     "windows_file": set(),
     "model": set(),
     "errors": set(),
+    "imports": set(),
 }
 """The rooms that each room may import directly; it may import what these may, too."""
 
 FOR_ALL = {
     "model",
     "errors",
+    "imports",
     "paths",
     "private_file",
     "private_place",

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import signal
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
 from step_runner.errors import StepRunnerError
+from step_runner.imports import without
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import ModuleType
+    from collections.abc import Callable
 
     from gracefulexitcmd import Exit
 
@@ -68,26 +67,10 @@ def _work(work: Callable[[int | None], int], front_is_gone: int | None) -> int:
 
 def _import_libraries() -> None:
     """Import what every worker needs, without what that can do without."""
-    with _without("ssl"):  # no stream of asyncio here is encrypted: gRPC and urllib3 do that by themselves
+    with without("ssl"):  # no stream of asyncio here is encrypted: gRPC and urllib3 do that by themselves
         import asyncio  # noqa: F401
-    with _without("typing_extensions"):  # all that msgspec takes from it is in `typing`, too
+    with without("typing_extensions"):  # all that msgspec takes from it is in `typing`, too
         import msgspec  # noqa: F401
-
-
-@contextlib.contextmanager
-def _without(name: str) -> Iterator[None]:
-    """Have imports in the block do without a module that they can do without: it costs milliseconds and megabytes.
-
-    Whoever imports it later gets it.
-    """
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = cast("ModuleType", None)  # makes the import an ImportError
-    try:
-        yield
-    finally:
-        del sys.modules[name]
 
 
 def _limit(error: OSError | RuntimeError) -> str | None:

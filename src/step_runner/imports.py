@@ -1,0 +1,51 @@
+"""Imports of libraries without what costs time and memory in them, and is not used here."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+
+@contextlib.contextmanager
+def without(name: str) -> Iterator[None]:
+    """Have imports in the block do without a module that they can do without.
+
+    Later imports of it find it.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = cast("ModuleType", None)  # makes the import an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+@contextlib.contextmanager
+def plain_character_classes() -> Iterator[None]:
+    """Have patterns in the block match their character classes range by range, as they are written.
+
+    Else re makes a table of 65,536 characters for a class beyond U+00FF: milliseconds for each. The patterns match the
+    same texts.
+    """
+    compiler: Any = getattr(re, "_compiler", None)  # private, but the same from 3.11 to 3.13
+    optimized = getattr(compiler, "_optimize_charset", None)
+    if optimized is None:
+        yield
+        return
+
+    def as_written(charset: object, *folding: object) -> object:
+        return optimized(charset, *folding) if folding else (charset, False)
+
+    compiler._optimize_charset = as_written
+    try:
+        yield
+    finally:
+        compiler._optimize_charset = optimized

@@ -42,7 +42,7 @@ def plain_character_classes() -> Iterator[None]:
         return
 
     def as_written(charset: object, *folding: object) -> object:
-        return optimized(charset, *folding) if folding else (charset, False)
+        return optimized(charset, *folding) if any(folding) else (charset, False)
 
     compiler._optimize_charset = as_written
     try:

@@ -95,6 +95,13 @@ def test_grace_lasts_until_the_set_is_empty_and_not_until_the_leader_is_gone() -
     assert _after(ladder, (11, Event.SET_EMPTY)).phase is Phase.ENDED
 
 
+def test_look_during_grace_signals_late_orphans() -> None:
+    """The leader still runs: nothing but a stop signal that was missed is due."""
+    stopping, _ = RUNNING.stopped(0, 10)
+    assert stopping.after(Event.LOOK_DUE, 1) == (stopping, (Action.TERMINATE_LATE,))
+    assert RUNNING.after(Event.LOOK_DUE, 1) == (RUNNING, ())
+
+
 def test_what_does_not_die_is_not_waited_for() -> None:
     killing = _after(RUNNING.stopped(0, 10)[0], (10, Event.DEADLINE_REACHED))
     assert (killing.phase, killing.deadline) == (Phase.KILLING, 10 + KILL_PATIENCE)

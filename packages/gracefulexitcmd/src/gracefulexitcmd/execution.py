@@ -256,6 +256,8 @@ class Execution:
                 self._terminate(self._run)
                 if is_first:
                     self._ladder = self._ladder.told_late(clock.now() - began)
+            case Action.TERMINATE_LATE:
+                self._run.members.terminate_late()
             case Action.KILL:
                 self._run.members.kill()
             case Action.LOOK:

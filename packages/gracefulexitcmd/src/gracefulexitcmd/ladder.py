@@ -43,6 +43,7 @@ class Action(enum.Enum):
     """What the ladder asks for."""
 
     TERMINATE = "send the signal of the stage, then SIGCONT, to those that the stage is for"
+    TERMINATE_LATE = "send the signal of the stage to those that should have had it, but were not seen in time"
     KILL = "send SIGKILL to the whole set"
     LOOK = "look who is left, now and whenever one of them ends, until the set is empty"
     LOOK_BEHIND = "look whether the leader, which has exited by itself, has left anything; if so, stop that"
@@ -125,7 +126,7 @@ class Ladder(NamedTuple):
             case Event.LEADER_EXITED:
                 return self._leader_exited(now)
             case Event.LOOK_DUE:
-                return self, (Action.LOOK,) if self._rounding_up else ()
+                return self, self._looking()
             case Event.TOLD_GONE:
                 return self._next() if self.phase is Phase.STOPPING and len(self.ahead) > 1 else (self, ())
             case Event.SET_EMPTY:
@@ -140,6 +141,11 @@ class Ladder(NamedTuple):
                 return self._unreachable(now), ()
             case _:
                 assert_never(event)
+
+    def _looking(self) -> tuple[Action, ...]:
+        if self._rounding_up:
+            return (Action.LOOK,)
+        return (Action.TERMINATE_LATE,) if self.phase is Phase.STOPPING else ()
 
     @property
     def _rounding_up(self) -> bool:

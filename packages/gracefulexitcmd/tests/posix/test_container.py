@@ -248,7 +248,7 @@ def test_a_group_whose_number_was_given_away_is_forgotten(monkeypatch: pytest.Mo
     container.ended(leader.pid, group_empty=False)
     seen = []
     for processes in ([leader, member], [leader._replace(state="Z"), member], [member]):
-        monkeypatch.setattr(container, "_candidates", lambda processes=processes: processes)
+        monkeypatch.setattr(container, "_candidates", lambda *_, processes=processes: processes)
         seen.append(container.members())
     container.close()
     assert seen == [[], [], []]

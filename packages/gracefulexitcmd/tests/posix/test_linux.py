@@ -55,15 +55,15 @@ def test_process_that_is_gone_is_none() -> None:
 def test_process_that_vanishes_while_it_is_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its file could be opened, and reading it gives ESRCH."""
     process = subprocess.Popen(["sleep", "1000"])
-    real = open
+    real = os.open
 
-    def late(*arguments: object, **options: object) -> object:
-        file = real(*arguments, **options)  # type: ignore[call-overload]
+    def late(path: str, flags: int) -> int:
+        descriptor = real(path, flags)
         _ended(process)
-        return file
+        return descriptor
 
     with monkeypatch.context() as patch:
-        patch.setattr("builtins.open", late)
+        patch.setattr(os, "open", late)
         assert linux.process(process.pid) is None
 
 

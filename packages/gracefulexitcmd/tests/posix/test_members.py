@@ -41,7 +41,7 @@ class Crowd:
     def glance(self) -> list[linux.Process]:
         return [LEADER]
 
-    def members(self) -> list[linux.Process]:
+    def members(self, *, recent: bool = False) -> list[linux.Process]:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, OSError):
             raise answer
@@ -159,6 +159,17 @@ def test_who_is_born_while_the_signal_goes_round_is_told(
     members.terminate(Stage(signal.SIGTERM))
     assert members.watch(kill=False)
     assert ((born.pid, signal.SIGTERM) in group.sent_singly) == told
+
+
+@pytest.mark.parametrize(("age", "told"), [(1, True), (-1, False)], ids=["older", "younger"])
+def test_late_orphan_gets_the_stop_signal_if_it_is_older(group: Crowd, members: Members, age: int, told: bool) -> None:
+    """It became an orphan too late to be on the list of children that the first look used."""
+    orphan = linux.Process(200, "S", 1, 200, 200, start_time=NOW - age)
+    group.answers = [[LEADER], [LEADER, orphan]]
+    members.terminate(Stage(signal.SIGTERM))
+    members.terminate_late()
+    assert group.sent_singly == ([(200, signal.SIGTERM), (200, signal.SIGCONT)] if told else [])
+    assert members.look_at is None
 
 
 def test_who_obeyed_is_not_counted_among_the_killed(group: Crowd, members: Members) -> None:

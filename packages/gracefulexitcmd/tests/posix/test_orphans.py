@@ -87,6 +87,46 @@ print(json.dumps(counts))
     assert twice > 1
 
 
+def test_recent_list_of_children_serves_all_containers() -> None:
+    """A stop reads no list of its own; one that must be complete does, and then no orphan is missing."""
+    program = """
+listed = []
+read = linux.children_text
+orphans.linux.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
+orphans.clock.now = lambda: 1000.0  # no time passes
+containers = [Container() for _ in range(3)]
+for container in containers:
+    assert container.members() == []
+leave(containers[0], "setsid sleep 1000 &")
+listed.clear()
+recent = [len(container.members(recent=True)) for container in containers]
+shared = len(listed)
+complete = [len(container.members()) for container in containers]
+Roundup(containers[0], 5).run()
+print(json.dumps([recent, shared, complete]))
+"""
+    assert facts(program) == [[0, 0, 0], 0, [1, 0, 0]]
+
+
+def test_container_that_was_seen_empty_needs_no_list() -> None:
+    """It stays empty until a command starts in it."""
+    program = """
+listed = []
+read = linux.children_text
+orphans.linux.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
+container = Container()
+leave(container, "true")
+assert container.members() == []
+listed.clear()
+empty = [container.surely_empty(), len(listed)]
+leave(container, "setsid sleep 1000 &")
+empty.append(container.surely_empty())
+Roundup(container, 5).run()
+print(json.dumps(empty))
+"""
+    assert facts(program) == [True, 0, False]
+
+
 def test_orphans_are_reaped_although_another_child_has_ended() -> None:
     """The kernel names the child first that this program has started and not waited for; that one stays."""
     program = """

@@ -9,9 +9,10 @@ import threading
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from gracefulexitcmd import clock
 from gracefulexitcmd.exit import NOTHING_TO_END
 from gracefulexitcmd.posix import belonging, cgroup, linux, process_table, subreaper
-from gracefulexitcmd.posix.orphans import COOKIE, Orphan, Orphans, cookies
+from gracefulexitcmd.posix.orphans import COOKIE, RECENT, Orphan, Orphans, cookies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -69,6 +70,8 @@ class Container:
         self._cgroup: cgroup.Cgroup | None = None
         self._confining = threading.Lock()
         self._closed = False
+        self._starts = 0
+        self._seen_empty = -1
         self._ledger: Ledger | None = None
         with _lock:
             _containers.add(self)
@@ -110,6 +113,7 @@ class Container:
     def starting(self) -> AbstractContextManager[None]:
         """Until `started`: a child whose number is not noted yet is a command, and its status is not to be taken."""
         self.ending = False
+        self._starts += 1
         return _orphans.starting()
 
     def started(self, leader: int) -> None:
@@ -148,19 +152,32 @@ class Container:
         if self._running or self._left or self._inside() or not subreaper.active:
             return False
         try:
-            return not self._own_orphans() and not any(map(self._may_own, _orphans.unexplained()))
+            # What has been seen empty since the last start stays empty.
+            seen_empty = self._seen_empty == self._starts or not self._own_orphans()
+            return seen_empty and not any(map(self._may_own, _orphans.unexplained()))
         except OSError:  # no descriptor is free
             return False
 
-    def members(self) -> list[linux.Process]:
-        """The processes that belong to it and are alive."""
-        processes, has_cookie = self._look(self._candidates())
+    def members(self, *, recent: bool = False) -> list[linux.Process]:
+        """Return the processes that belong to it and are alive.
+
+        With `recent` those that became orphans in the last RECENT seconds may be missing, where this is a subreaper.
+        """
+        starts = self._starts
+        found = self._members(clock.now() - RECENT if recent else None)
+        if not found and not recent:
+            self._seen_empty = starts
+        return found
+
+    def _members(self, since: float | None) -> list[linux.Process]:
+        inside = self._inside()
+        processes, has_cookie = self._look(self._candidates(inside, since))
         left = frozenset(self._left)
         gone = left - belonging.still_left(left, processes)
         self._left -= gone
         _orphans.group_empty(gone)
-        found = self._found_in(processes, has_cookie) or list(self._fleeting(again=not _orphans.all_noted))
-        unseen = hidden(self._inside() - {process.pid for process in found}, self._since)
+        found = self._found_in(processes, has_cookie, inside) or list(self._fleeting(again=not _orphans.all_noted))
+        unseen = hidden(inside - {process.pid for process in found}, self._since)
         self._known.update((process.identity, "cgroup") for process in unseen)
         return found + unseen
 
@@ -168,9 +185,11 @@ class Container:
         """All candidates, and which cookies they have; with a subreaper cookies are seldom asked for."""
         return (list(candidates), carries) if subreaper.active else look(candidates, self._since)
 
-    def _found_in(self, processes: Iterable[linux.Process], has_cookie: belonging.HasCookie) -> list[linux.Process]:
+    def _found_in(
+        self, processes: Iterable[linux.Process], has_cookie: belonging.HasCookie, inside: frozenset[int]
+    ) -> list[linux.Process]:
         table = living(processes)
-        claim = self._claim(table)
+        claim = self._claim(table, inside)
         reaper = subreaper.reaper()
         found = belonging.members(claim, table, reaper, has_cookie)
         if suspects := self._suspects(claim, table, found, reaper):
@@ -183,7 +202,9 @@ class Container:
 
     def glance(self) -> list[linux.Process]:
         """Those that are quickly found; they stay known. Without a subreaper that leaves out all orphans."""
-        return self.members() if subreaper.active else self._found_in(*self._look(process_table.trees(self._running)))
+        if subreaper.active:
+            return self.members(recent=True)
+        return self._found_in(*self._look(process_table.trees(self._running)), self._inside())
 
     def how(self, process: linux.Process) -> str:
         """How a process is known to belong: leader, group, cgroup, session, descendant, cookie or suspected."""
@@ -230,30 +251,32 @@ class Container:
                 self._known[process.identity] = "cookie"
                 yield process
 
-    def _claim(self, table: Mapping[int, linux.Process]) -> belonging.Claim:
+    def _claim(self, table: Mapping[int, linux.Process], inside: frozenset[int]) -> belonging.Claim:
         left = belonging.still_left(frozenset(self._left), table.values())
         # Only those in the table are asked for: with many jobs there are many other leaders.
         foreign = {pid for pid in table if pid in _orphans.leaders and pid not in self._running}
-        return belonging.Claim(self.cookie, self._since, self._running | left, self._known, foreign, self._inside())
+        return belonging.Claim(self.cookie, self._since, self._running | left, self._known, foreign, inside)
 
     def _inside(self) -> frozenset[int]:
         return frozenset() if self._cgroup is None else self._cgroup.pids()
 
-    def _candidates(self) -> Iterable[linux.Process]:
+    def _candidates(self, inside: frozenset[int], since: float | None) -> Iterable[linux.Process]:
         """The processes among which members can be: with a subreaper only its own trees, else all there are."""
         if not subreaper.active:
             return process_table.processes()
-        own = self._own_orphans()
-        return process_table.trees({*self._running, *self._inside(), *own, *map(_pid, _orphans.unexplained())})
+        own = self._own_orphans(since)
+        return process_table.trees({*self._running, *inside, *own, *map(_pid, _orphans.unexplained())})
 
-    def _own_orphans(self) -> set[int]:
-        """The living orphans that belong to it; those that have ended are reaped."""
+    def _own_orphans(self, since: float | None = None) -> set[int]:
+        """Return the living orphans that belong to it and came until `since`; those that have ended are reaped."""
+        _reap_ended(_orphans.of(self))
         own: list[Orphan] = []
         for _ in range(linux.MOST_LOOKS):
-            _orphans.adopt()
+            _orphans.adopt(since)
             own = _orphans.of(self)
-            if not sum([_orphans.reap(orphan) for orphan in own if _has_ended(orphan)]):
-                break  # else their own children have become orphans
+            if not _reap_ended(own):
+                break
+            since = None  # their own children have become orphans
         for orphan in own:
             self._known.setdefault(orphan.process.identity, orphan.found)
         return {orphan.process.pid for orphan in own}
@@ -277,7 +300,7 @@ class Container:
         if not possible:
             return {}
         others = [other for other in open_containers() if other is not self]
-        claims = {other: other._claim(table) for other in others}
+        claims = {other: other._claim(table, other._inside()) for other in others}
         rivals = [each for other, each in claims.items() if not other.ending]
         possible = [process for process in possible if belonging.suspected_of(claim, rivals, process)]
         if not possible:
@@ -317,6 +340,11 @@ def open_containers() -> list[Container]:
     """All containers of this process that are not closed."""
     with _lock:
         return list(_containers)
+
+
+def _reap_ended(orphans: Iterable[Orphan]) -> bool:
+    """Reap those that have ended; return whether there were any."""
+    return sum([_orphans.reap(orphan) for orphan in orphans if _has_ended(orphan)]) > 0
 
 
 def _has_ended(orphan: Orphan) -> bool:

@@ -21,6 +21,9 @@ GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 MOST_LOOKS = 100
 """How often to look for who was born since the last look, on a system that never stops to start processes."""
 
+MOST_READ = 1 << 16
+"""Bytes asked for at once; a list of `/proc` comes in pieces of a page (seq_read_iter in fs/seq_file.c)."""
+
 
 _first_seen: dict[int, int] = {}
 """When children were first seen that `/proc` hides, in clock ticks since boot."""
@@ -57,8 +60,7 @@ def process(pid: int) -> Process | None:
     One that `/proc` hides is seen only if it is a child of this process.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
+        text = _content(f"/proc/{pid}/stat")
     except GONE:
         return _hidden_child(pid)
     # The command's name stands in parentheses and may itself hold blanks and parentheses.
@@ -135,21 +137,46 @@ def _children_of_task(pid: int, task: str) -> list[int]:
 
 
 def children_text(pid: int, task: int | str) -> bytes:
-    """The numbers of the children of one thread, with blanks between, the oldest first; empty when it is gone."""
+    """Return the numbers of the children of one thread, with blanks between, the oldest first; empty if it is gone."""
     try:
-        with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
-            return file.read()
+        return _content(f"/proc/{pid}/task/{task}/children")
     except GONE:
         return b""
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """The numbers of a process's children, their children and so on."""
-    waiting = [pid]
+    """Return the numbers of a process's children, their children and so on."""
+    return (found.pid for found in trees([pid]) if found.pid != pid)
+
+
+def trees(roots: Iterable[int]) -> Iterator[Process]:
+    """Return the processes with these numbers and all their descendants, each once and before its children."""
+    waiting, seen = list(roots), set[int]()
     while waiting:
-        for child in children(waiting.pop()):
-            yield child
-            waiting.append(child)
+        pid = waiting.pop()
+        if pid not in seen and (found := process(pid)) is not None:
+            seen.add(pid)
+            yield found
+            waiting += _children_of(found)
+
+
+def _children_of(found: Process) -> Iterable[int]:
+    """Return the children of a process without a list of its threads where it has only one."""
+    if not found.alive:  # its children have another parent by now
+        return ()
+    return children(found.pid) if found.threads > 1 else _children_of_task(found.pid, str(found.pid))
+
+
+def _content(path: str) -> bytes:
+    """Read a file of `/proc` with as few calls as possible. Raise OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(descriptor, MOST_READ):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def argv(pid: int) -> tuple[str, ...]:
@@ -254,22 +281,13 @@ def can_signal_group(pidfd: int) -> bool:
         return False
 
 
-def trees(roots: Iterable[int]) -> Iterator[Process]:
-    """The processes with these numbers, and all their descendants."""
-    for root in roots:
-        for pid in (root, *descendants(root)):
-            if (found := process(pid)) is not None:
-                yield found
-
-
 def environ(pid: int) -> bytes:
     """The environment that a process was started with, with NUL bytes between; empty where none is seen.
 
     None is seen of other users, and while a program is being executed. Raises OSError where no descriptor is free.
     """
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return file.read()
+        return _content(f"/proc/{pid}/environ")
     except GONE:
         return b""
 

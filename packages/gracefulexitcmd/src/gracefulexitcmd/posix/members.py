@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.posix import linux, process_table, status
+from gracefulexitcmd.posix import linux, process_table, status, subreaper
+from gracefulexitcmd.posix.orphans import RECENT
 from gracefulexitcmd.posix.targets import Targets
 from gracefulexitcmd.reason import Reason, Why  # not when it is needed: no descriptor may be free then
 from gracefulexitcmd.sequence import To
@@ -74,7 +75,7 @@ class Members:
         Where the leader is told a glance will do: to look through all processes takes milliseconds.
         """
         with contextlib.suppress(OSError):
-            self._count(self._targets.glance() if quickly else self._targets.members())
+            self._count(self._targets.glance() if quickly else self._targets.members(recent=True))
 
     def look(self) -> bool:
         """See who is left, before a further signal is sent; False where nobody is."""
@@ -105,6 +106,7 @@ class Members:
 
     def kill(self) -> None:
         """Send SIGKILL to everybody."""
+        self.look_at = None
         members = self._look()
         self._explain(members or ())
         sent_at = clock.now()
@@ -166,9 +168,11 @@ class Members:
     def _signal_uncounted(self, stage: Stage) -> None:
         """Those in the group have had their signal with it; the others are found only by looking everywhere.
 
-        Who was born into the group since then has had none, nor who left it between the count and its signal.
+        Who was born into the group since then has had none, nor who left it between the count and its signal. The last
+        orphans may not be seen yet: `terminate_late` is due when all of them can be.
         """
-        members = self._targets.members()
+        self.look_at = clock.now() + RECENT if subreaper.active else None
+        members = self._targets.members(recent=True)
         uncounted = [process for process in members if not self._is_counted(process)]
         self._count(uncounted)
         living = {process.pid for process in members}
@@ -185,18 +189,25 @@ class Members:
         counted = self._found.get(process.pid)
         return counted is not None and self._targets.part(counted.process) == self._targets.part(process)
 
-    def _terminate_late(self, members: Sequence[linux.Process]) -> None:
+    def terminate_late(self) -> None:
+        """Send the stop signal to those that were there before it, and became orphans too late to be seen then."""
+        self.look_at = None
+        if self._terminate_late(self._look() or ()):
+            self._told_until = process_table.now()
+
+    def _terminate_late(self, members: Sequence[linux.Process]) -> bool:
         """Send the stop signal to those who should have had it, but were found only now.
 
         Some were spared for the sake of another container that has ended since, some born while the others were told.
         """
         if self._stage is None:
-            return
+            return False
         living, told = {one.pid for one in members}, self._told(self._stage.to)
         late = [one for one in members if one.pid in told and self._is_late(one, self._stage, living)]
         for number in _signals(self._stage) if late else ():
             self._targets.signal_each(number, late, self._stage.to)
         self._last_signal.update({one.pid: self._stage.signal.name for one in late})
+        return bool(late)
 
     def _is_late(self, found: linux.Process, stage: Stage, living: Collection[int]) -> bool:
         if stage.signal is signal.SIGKILL:

@@ -12,6 +12,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from gracefulexitcmd import clock
 from gracefulexitcmd.posix import linux, subreaper
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ COOKIE = "GRACEFULEXITCMD_COOKIE"
 Containers can be nested, so it holds the cookies of all of them, with a colon between.
 """
 
+
+RECENT = 0.02
+"""Seconds for which all containers share one list of the children: reading it takes as long as there are children."""
 
 MOST_BLOCKED = 10
 """Attempts in a row to reap orphans, all of them met by a child that is not an orphan, before each is asked."""
@@ -63,7 +67,9 @@ class Orphans:
         self._maybe_commands: list[Orphan] = []
         self._starting: set[object] = set()
         self._blocked = 0
+        self._noted: set[bytes] = set()
         self._listed = b""
+        self._listed_at = float("-inf")
         self._all_noted = False
 
     @property
@@ -87,13 +93,12 @@ class Orphans:
         with self._lock:
             self._cookies.pop(owner.cookie, None)
             for group in groups:
-                self._leaders.pop(group, None)
+                self._forget_leader(group)
                 self._left.pop(group, None)
             for identity in known:
                 self._known.pop(identity, None)
             for pid in self._owned.pop(owner, ()):
                 self._forget(pid)
-            self._listed = b""
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:
@@ -108,13 +113,15 @@ class Orphans:
     def command_started(self, leader: int, owner: Owner) -> None:
         """Note the leader of a command, which is a child but not an orphan."""
         with self._lock:
-            self._leaders[leader] = owner
             self._forget(leader)
+            self._leaders[leader] = owner
+            self._noted.add(_word(leader))
+            self._maybe_commands = [each for each in self._maybe_commands if each.process.pid != leader]
 
     def command_ended(self, leader: int, owner: Owner, *, left: bool) -> None:
         """Note that a leader was reaped; with `left` its group has members."""
         with self._lock:
-            self._leaders.pop(leader, None)
+            self._forget_leader(leader)
             if left:
                 self._left[leader] = owner
 
@@ -145,21 +152,24 @@ class Orphans:
         with self._lock:
             return [self._orphans[pid] for pid in self._unexplained]
 
-    def adopt(self) -> None:
-        """Find the orphans that came since the last time, and reap those that have ended already.
+    def adopt(self, since: float | None = None) -> None:
+        """Find the orphans that came until `since`, by default until now, and reap those that have ended already.
 
-        While a command is being started a new child is not reaped, and left out if nothing explains it: it may be that
-        command. Raises OSError where no descriptor is free.
+        `since` is a time of the monotonic clock. While a command is being started a new child is not reaped, and left
+        out if nothing explains it: it may be that command. Raise OSError if no descriptor is free.
         """
         with self._lock:
+            if since is not None and self._listed_at >= since:
+                return
             for pid in [pid for pid in self._unexplained if not self._orphans[pid].settled]:
                 self._forget(pid)
-                self._listed = b""
             for _ in range(linux.MOST_LOOKS):  # some fork and exit faster than they can be reaped
                 self._maybe_commands.clear()
+                began = clock.now()
                 new, starting = self._new()
                 self._all_noted = not new
                 if not sum([self._adopt(pid, starting=starting) for pid in new]):
+                    self._listed_at = began
                     return
 
     def reap(self, orphan: Orphan) -> bool:
@@ -196,8 +206,7 @@ class Orphans:
 
         Some fork and exit all the time, and would be gone when all others had been looked at. Raises OSError.
         """
-        listed = _numbers(linux.children_text(os.getpid(), os.getpid()))
-        for pid in self._unnoted(listed):
+        for pid in self._unnoted(linux.children_text(os.getpid(), os.getpid()).split()):
             if owner.cookie not in (cookies(pid) or ()):
                 continue
             if (found := linux.process(pid)) is not None and found.alive:
@@ -213,26 +222,26 @@ class Orphans:
         starting = bool(self._starting)
         if text == self._listed:
             return [], starting
+        listed = text.split()
+        for gone in self._noted.difference(listed):
+            self._forget(int(gone))
         self._listed = text
-        listed = _numbers(text)
-        for pid in self._orphans.keys() - set(listed) if self._orphans else ():
-            self._forget(pid)
         return self._unnoted(listed), starting
 
-    def _unnoted(self, listed: Sequence[int]) -> list[int]:
-        """The children that are neither orphans nor leaders, the youngest first: some live for a moment only.
+    def _unnoted(self, listed: Sequence[bytes]) -> list[int]:
+        """Return the children that are neither orphans nor leaders, the youngest first: some live for a moment only.
 
         With many jobs nearly all are leaders, and each job asks: sets are faster than a look at every child.
         """
-        new = set(listed).difference(self._orphans, self._leaders)
-        return [pid for pid in reversed(listed) if pid in new] if new else []
+        new = set(listed).difference(self._noted)
+        return [int(word) for word in reversed(listed) if word in new] if new else []
 
     def _adopt(self, pid: int, *, starting: bool) -> bool:
         """Note a new child, or reap it; returns whether it was reaped."""
         carried = cookies(pid)  # first: it may end at any moment
         found = linux.process(pid)
         if found is None or found.group == os.getpgrp() or starting or not found.alive:
-            self._listed = b""  # look at it again the next time
+            self._changed()  # look at it again the next time
         if found is None or found.group == os.getpgrp() or pid in self._leaders:
             return False
         if not found.alive:
@@ -257,14 +266,25 @@ class Orphans:
     def _note(self, orphan: Orphan) -> None:
         pid = orphan.process.pid
         self._orphans[pid] = orphan
+        self._noted.add(_word(pid))
         (self._unexplained if orphan.owner is None else self._owned[orphan.owner]).add(pid)
 
     def _forget(self, pid: int) -> None:
         orphan = self._orphans.pop(pid, None)
         if orphan is not None:
+            self._changed(pid)
             self._unexplained.discard(pid)
             if orphan.owner in self._owned:
                 self._owned[orphan.owner].discard(pid)
+
+    def _forget_leader(self, pid: int) -> None:
+        if self._leaders.pop(pid, None) is not None:
+            self._changed(pid)
+
+    def _changed(self, pid: int = 0) -> None:
+        """Note that a child on the last list may be another one, or another's, on the next."""
+        self._noted.discard(_word(pid))
+        self._listed = b""
 
     def _reap_child(self, pid: int) -> bool:
         """Reap a child that has ended, if it is an orphan."""
@@ -297,8 +317,9 @@ def cookies(pid: int) -> list[str] | None:
     return os.fsdecode(found).split(":")
 
 
-def _numbers(children: bytes) -> list[int]:
-    return list(map(int, children.split()))
+def _word(pid: int) -> bytes:
+    """Return a number as it stands in a list of children."""
+    return b"%d" % pid
 
 
 def _first_ended() -> int | None:

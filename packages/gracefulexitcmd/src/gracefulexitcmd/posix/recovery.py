@@ -39,7 +39,7 @@ class Leftovers:
         """Who belongs to it and is alive; there is no quicker way to know."""
         return self.members()
 
-    def members(self) -> list[linux.Process]:
+    def members(self, *, recent: bool = False) -> list[linux.Process]:
         """Who belongs to it and is alive."""
         if self._gone:
             return []

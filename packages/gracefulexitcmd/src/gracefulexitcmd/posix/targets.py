@@ -23,8 +23,8 @@ class Membership(Protocol):
     def glance(self) -> list[Process]:
         """Those that are quickly found. Raises OSError where no descriptor is free."""
 
-    def members(self) -> list[Process]:
-        """Those that are alive. Raises OSError where no descriptor is free."""
+    def members(self, *, recent: bool = False) -> list[Process]:
+        """Return those that are alive; with `recent` the last orphans may be missing. Raise OSError as `glance`."""
 
     def how(self, process: Process) -> str:
         """How a process is known to belong."""
@@ -77,9 +77,9 @@ class Targets:
         """Who belongs, as far as that is quickly known. Raises OSError where no descriptor is free."""
         return self._seen(self._container.glance())
 
-    def members(self) -> list[Process]:
-        """Who belongs and is alive. Raises OSError where no descriptor is free."""
-        return self._seen(self._container.members())
+    def members(self, *, recent: bool = False) -> list[Process]:
+        """Return who belongs and is alive; with `recent` the last orphans may be missing. Raise OSError as `glance`."""
+        return self._seen(self._container.members(recent=recent))
 
     def how(self, process: Process) -> str:
         """How a process is known to belong."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 import pytest
+from tests.builtin.test_oci_build import unpacked
 
-from step_runner.builtin.files import Member, members, placed
+from step_runner.builtin.contents import placed
+from step_runner.builtin.layout import Layout
 from step_runner.errors import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -29,22 +29,26 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def all_members(tree: Path, files: dict[str, str]) -> list[Member]:
-    return [member for one in placed(files) for member in members(one, tree)]
+def all_members(tree: Path, files: dict[str, str]) -> list[tuple[str, int, str]]:
+    """The name, the mode and the text of all that is in the layers of these files."""
+    with tempfile.TemporaryDirectory() as directory:
+        layout = Layout(Path(directory), "")
+        layers = [layout.layer(place, tree / source) for place, source in placed(files)]
+        return [member for layer in layers for member in unpacked(layout.manifest(layer.descriptor["digest"]))]
 
 
 def test_file_has_its_directories_before_it(tree: Path) -> None:
     """Of its mode only the executable bit is kept: the rest is the umask of whoever checked it out."""
     assert all_members(tree, {"bin/linux/t": "tool", "README": "text"}) == [
-        Member("bin"),
-        Member("bin/linux"),
-        Member("bin/linux/t", 0o755, tree / "tool"),
-        Member("README", 0o644, tree / "text"),
+        ("bin", 0o755, ""),
+        ("bin/linux", 0o755, ""),
+        ("bin/linux/t", 0o755, "#!/bin/sh\n"),
+        ("README", 0o644, "t"),
     ]
 
 
 def test_directory_comes_with_all_that_is_in_it_in_the_order_of_names(tree: Path) -> None:
-    assert [member.place for member in all_members(tree, {"d": "full", "e": "empty"})] == [
+    assert [name for name, _, _ in all_members(tree, {"d": "full", "e": "empty"})] == [
         "d",
         "d/a",
         "d/b",
@@ -54,7 +58,7 @@ def test_directory_comes_with_all_that_is_in_it_in_the_order_of_names(tree: Path
 
 
 def test_directory_can_become_the_root_of_the_image(tree: Path) -> None:
-    assert [member.place for member in all_members(tree, {".": "full"})] == ["a", "b", "b/x"]
+    assert [name for name, _, _ in all_members(tree, {".": "full"})] == ["a", "b", "b/x"]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_directory_can_become_the_root_of_the_image(tree: Path) -> None:
     [(" a ", "a"), ("/a", "a"), ("a//b/", "a/b"), ("./a", "a"), ("a/../b", "b")],
 )
 def test_destination_is_cleaned(tree: Path, destination: str, place: str) -> None:
-    assert all_members(tree, {destination: " ./text "})[-1] == Member(place, 0o644, tree / "text")
+    assert all_members(tree, {destination: " ./text "})[-1] == (place, 0o644, "t")
 
 
 @pytest.mark.parametrize(
@@ -102,3 +106,8 @@ def test_what_cannot_be_in_an_image_is_refused(
         with pytest.raises(InputError) as raised:
             all_members(tree, files)
     assert str(raised.value).startswith(message.format(tree=tree))
+
+
+def test_second_name_of_a_file_is_a_file_of_its_own(tree: Path) -> None:
+    os.link(tree / "full" / "a", tree / "full" / "c")
+    assert all_members(tree, {"d": "full"})[-1] == ("d/c", 0o644, "a")

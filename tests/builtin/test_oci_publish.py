@@ -17,7 +17,7 @@ from step_runner.builtin import oci_older
 from step_runner.builtin.archive import open_archive
 from step_runner.builtin.oci_build import oci_build
 from step_runner.builtin.oci_publish import Published, oci_publish
-from step_runner.builtin.push import StoredImages, push
+from step_runner.builtin.push import push
 from step_runner.builtin.signature import arguments
 from step_runner.errors import FetchError, InputError
 from step_runner.expression import Secret
@@ -171,7 +171,7 @@ def push_archive(path: Path, server: RegistryServer, repository: str, tag: str) 
         open_repository(server.host, repository, Credentials(), Proc(0)) as there,
     ):
         recorded = Recorded(there)
-        push(StoredImages(images), images.contents().digest, cast("ImageRepository", recorded), [tag])
+        push(images, images.contents().digest, cast("ImageRepository", recorded), [tag])
     return recorded.sent
 
 

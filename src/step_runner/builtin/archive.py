@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from step_runner.builtin.layout import as_json
+from step_runner.builtin.push import LARGEST_DOCUMENT, Stored
 from step_runner.errors import InputError
 from step_runner.fetch.oci.manifest import INDEX, is_digest
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 REFERENCE = "org.opencontainers.image.ref.name"
 LAYOUT = {"imageLayoutVersion": "1.0.0"}
-LARGEST_DOCUMENT = 4 << 20
-"""Bytes of a manifest: as many as registries take."""
 
 
 class Contents(NamedTuple):
@@ -65,7 +64,7 @@ def open_archive(path: Path) -> Iterator[ImageArchive]:
         raise InputError(f"{path}: is no archive of an image; build it again") from None
 
 
-class ImageArchive:
+class ImageArchive(Stored):
     """An archive that was opened; what is asked of it raises InputError where it is not what it should be."""
 
     def __init__(self, name: str, archive: tarfile.TarFile) -> None:

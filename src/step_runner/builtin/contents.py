@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import posixpath
 import tempfile
 import time
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from step_runner.builtin.files import placed
 from step_runner.errors import InputError
 from step_runner.fetch.oci.platform import Platform
 
@@ -56,7 +56,7 @@ def made(common: Files, platforms: Mapping[str, PlatformFiles]) -> Iterator[tupl
 
     named = _named(platforms)
     with tempfile.TemporaryDirectory(prefix="step-runner-image-") as directory:
-        layout = Layout(Path(directory), Path.cwd(), _created())
+        layout = Layout(Path(directory), _created())
         below = _layers(layout, common.files)
         images = [layout.image(platform, [*below, *_layers(layout, contents.files)]) for platform, contents in named]
         yield layout, layout.index(images)
@@ -90,7 +90,27 @@ def _platform(text: str, contents: PlatformFiles) -> Json:
 
 
 def _layers(layout: Layout, files: Mapping[str, str]) -> list[Layer]:
-    return [layout.layer(one) for one in placed(files)]
+    return [layout.layer(place, Path.cwd() / source) for place, source in placed(files)]
+
+
+def placed(files: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the places in the image, "" for its root, and their sources. Raise InputError for one of no use."""
+    return [(_destination(destination), _source(source)) for destination, source in files.items()]
+
+
+def _destination(text: str) -> str:
+    if not text.strip():
+        raise InputError("empty destination path: give each file a place in the image")
+    cleaned = posixpath.normpath(text.strip().lstrip("/"))
+    if cleaned.split("/")[0] == "..":
+        raise InputError(f'the destination "{text}" is outside of the image; leave out the ".."')
+    return "" if cleaned == "." else cleaned
+
+
+def _source(text: str) -> str:
+    if not text.strip():
+        raise InputError('empty source path: name a file, or "." for all')
+    return posixpath.normpath(text.strip())
 
 
 def _created() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
 import tarfile
 import tempfile
@@ -12,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from step_runner.builtin.files import members, unreadable
+from step_runner.builtin.push import Stored
+from step_runner.errors import InputError
 from step_runner.fetch.oci.manifest import CONFIG, INDEX, LAYER, MANIFEST, digest_of
 
 if sys.version_info >= (3, 14):
@@ -23,8 +25,6 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from step_runner.builtin.files import Member, Placed
 
 Json: TypeAlias = dict[str, Any]
 
@@ -47,53 +47,46 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The blobs of images, made in `directory` of files below `root`; `created` is a time as RFC 3339 writes it."""
+class Layout(Stored):
+    """The blobs of images, made in `directory`; `created` is a time as RFC 3339 writes it."""
 
     directory: Path
-    root: Path
     created: str
 
-    def layer(self, placed: Placed) -> Layer:
-        """Make the layer of one source. Raises InputError where it cannot be read."""
+    def layer(self, place: str, source: Path) -> Layer:
+        """Make the layer of one source, at its place in the image; "" is the root. Raise InputError."""
         with tempfile.NamedTemporaryFile(dir=self.directory, delete=False) as file:
             compressed = _Digest(file)
             with zstd.ZstdFile(compressed, "w") as stream:  # type: ignore[call-overload]
                 plain = _Digest(stream)
-                with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
-                    for member in members(placed, self.root):
-                        _add(member, archive)
+                with _Archive.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
+                    archive.add_source(source, place)
         os.rename(file.name, self._path(compressed.digest))
         return Layer(_descriptor(LAYER, compressed.digest, compressed.size), plain.digest)
 
     def image(self, platform: Mapping[str, object], layers: Sequence[Layer]) -> Json:
-        """Make the manifest of an image and its config; returns its descriptor, which names the platform."""
+        """Make the manifest of an image and its config; return its descriptor, which names the platform."""
         config = {**platform, "rootfs": {"type": "layers", "diff_ids": [layer.plain_digest for layer in layers]}}
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": self._add(CONFIG, config),
-            "layers": [layer.descriptor for layer in layers],
-            "annotations": {CREATED: self.created},
-        }
-        return {**self._add(MANIFEST, manifest), "platform": platform}
+        parts = {"config": self._add(CONFIG, config), "layers": [layer.descriptor for layer in layers]}
+        return {**self._add_manifest(MANIFEST, parts), "platform": platform}
 
     def index(self, images: Sequence[Json]) -> Json:
-        """Make the index of these images; returns its descriptor."""
-        annotations = {CREATED: self.created}
-        return self._add(
-            INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": images, "annotations": annotations}
-        )
+        """Make the index of these images; return its descriptor."""
+        return self._add_manifest(INDEX, {"manifests": images})
 
     def digests(self) -> list[str]:
-        """The digests of all that was made."""
+        """Return the digests of all that was made."""
         return sorted(f"sha256:{path.name}" for path in self.directory.iterdir())
 
     @contextmanager
     def open(self, digest: str) -> Iterator[IO[bytes]]:
-        """The bytes of what has a digest."""
+        """Open the bytes of what has a digest."""
         with self._path(digest).open("rb") as file:
             yield file
+
+    def _add_manifest(self, media_type: str, parts: Json) -> Json:
+        head = {"schemaVersion": 2, "mediaType": media_type}
+        return self._add(media_type, {**head, **parts, "annotations": {CREATED: self.created}})
 
     def _add(self, media_type: str, document: Json) -> Json:
         content = as_json(document)
@@ -106,7 +99,7 @@ class Layout:
 
 
 def as_json(document: Json) -> bytes:
-    """A document as it is stored."""
+    """Return a document as it is stored."""
     return json.dumps(document, separators=(",", ":")).encode()
 
 
@@ -114,20 +107,43 @@ def _descriptor(media_type: str, digest: str, size: int) -> Json:
     return {"mediaType": media_type, "digest": digest, "size": size}
 
 
-def _add(member: Member, archive: tarfile.TarFile) -> None:
-    """Add a file or a directory, as anybody's and of no time: where and when it was checked out makes no difference."""
-    header = tarfile.TarInfo(member.place)
-    header.mode = member.mode
-    if member.source is None:
+class _Archive(tarfile.TarFile):
+    """Files and directories as anybody's and of no time: where and when they were checked out makes no difference."""
+
+    def add_source(self, source: Path, place: str) -> None:
+        """Add a file or a directory with all in it, in the order of names, after the directories above its place."""
+        names = place.split("/")
+        try:
+            for count in range(1, len(names)):
+                self.addfile(_header("/".join(names[:count]), stat.S_IFDIR))
+            if place:
+                self.add(source, place)
+            elif self.gettarinfo(source, ".").isreg():
+                raise InputError(f'{source} is a file; give it a name in the image, not "."')
+            else:
+                for name in sorted(os.listdir(source)):
+                    self.add(source / name, name)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise InputError(f"{error.filename or source}: {reason}; sources are relative to the work dir") from None
+
+    def gettarinfo(self, name: Any = None, arcname: Any = None, fileobj: Any = None) -> tarfile.TarInfo:
+        """Return the header of what is to be added. Raise InputError for what is neither file nor directory."""
+        status = os.lstat(name)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            only = "only files and directories can be in a function"
+            raise InputError(f"tar: cannot add non-regular file: {name}; {only}")
+        return _header(str(arcname).replace(os.sep, "/"), status.st_mode, status.st_size)
+
+
+def _header(place: str, mode: int, size: int = 0) -> tarfile.TarInfo:
+    header = tarfile.TarInfo(place)
+    header.mode = 0o755 if mode & 0o111 or stat.S_ISDIR(mode) else 0o644
+    if stat.S_ISDIR(mode):
         header.type = tarfile.DIRTYPE
-        archive.addfile(header)
-        return
-    try:
-        with member.source.open("rb") as content:
-            header.size = os.fstat(content.fileno()).st_size
-            archive.addfile(header, content)
-    except OSError as error:
-        raise unreadable(member.source, error) from None
+    else:
+        header.size = size
+    return header
 
 
 class _Digest:

@@ -60,7 +60,7 @@ def build(
     platforms: dict[str, PlatformFiles] = {},  # noqa: B006 - never changed
 ) -> Pushed:
     """Builds an image and pushes it at once; `files` are the places in the image by their source. Raises InputError."""
-    from step_runner.builtin.push import StoredImages, push
+    from step_runner.builtin.push import push
 
     _tell("step/oci/build", "function/oci/build and function/oci/publish")
     target = RepositoryName.parse(f"{registry}/{repository}")
@@ -69,7 +69,7 @@ def build(
             raise InputError(f"image already published: {target}:{tag}")
         turned = {name: msgspec.structs.replace(one, files=_turned(one.files)) for name, one in platforms.items()}
         with made(Files(_turned(common.files)), turned) as (layout, index):
-            push(StoredImages(layout), index["digest"], there, [tag])
+            push(layout, index["digest"], there, [tag])
     algorithm, _, hash_ = index["digest"].partition(":")
     digest = Digest(algorithm=algorithm, hash=hash_, value=index["digest"])
     return Pushed(target.registry, target.path, tag, f"{target}:{tag}", digest)

@@ -34,12 +34,11 @@ def oci_publish(archive: Path, to_repository: str) -> Published:
     the registry does not take it.
     """
     from step_runner.builtin.archive import open_archive
-    from step_runner.builtin.push import StoredImages
 
     target = RepositoryName.parse(to_repository)
     with open_archive(archive) as images:
         digest, version = images.contents()
-        return publish(StoredImages(images), digest, Version.parse(version), target)
+        return publish(images, digest, Version.parse(version), target)
 
 
 def publish(source: Source, digest: str, version: Version, target: RepositoryName) -> Published:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from step_runner.errors import InputError
-from step_runner.fetch.oci.manifest import INDEX, MANIFEST, Descriptor, is_digest, matches
-from step_runner.fetch.oci.registry import ImageRepository, Manifest
+from step_runner.fetch.messages import RefusedError
+from step_runner.fetch.oci.manifest import Descriptor, matches, parse_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from step_runner.builtin.layout import Json
+    from step_runner.fetch.oci.registry import ImageRepository, Manifest
 
 PIECE = 1 << 20
 """Bytes that are copied at once."""
 
-LARGEST_MANIFEST = 4 << 20
+LARGEST_DOCUMENT = 4 << 20
 """Bytes of a manifest: as many as registries take."""
 
 
@@ -29,30 +28,27 @@ class Source(Protocol):
     """Where images come from."""
 
     def manifest(self, digest: str) -> bytes:
-        """The manifest with a digest. Raises StepRunnerError where there is none."""
+        """Return the manifest with a digest. Raise StepRunnerError where there is none."""
 
     def blob(self, descriptor: Descriptor) -> AbstractContextManager[IO[bytes]]:
-        """A blob as a seekable file, at its start. Raises StepRunnerError where there is none."""
+        """Open a blob as a seekable file, at its start. Raise StepRunnerError where there is none."""
 
 
-class Opens(Protocol):
-    """What keeps manifests and blobs as files."""
+class Stored:
+    """Images on this machine, with their manifests and blobs as files."""
 
     def open(self, digest: str) -> AbstractContextManager[IO[bytes]]:
-        """The file of what has a digest."""
-
-
-class StoredImages(NamedTuple):
-    """Images on this machine."""
-
-    files: Opens
+        """Open the file of what has a digest."""
+        raise NotImplementedError
 
     def manifest(self, digest: str) -> bytes:
-        with self.files.open(digest) as file:
-            return file.read(LARGEST_MANIFEST)
+        """Return the manifest with a digest."""
+        with self.open(digest) as file:
+            return file.read(LARGEST_DOCUMENT)
 
     def blob(self, descriptor: Descriptor) -> AbstractContextManager[IO[bytes]]:
-        return self.files.open(descriptor.digest)
+        """Open a blob."""
+        return self.open(descriptor.digest)
 
 
 class RemoteImages(NamedTuple):
@@ -79,61 +75,28 @@ class RemoteImages(NamedTuple):
 def push(source: Source, digest: str, target: ImageRepository, tags: Iterable[str]) -> None:
     """Store the image or index with a digest under tags, after all that it names; blobs that are there are not sent.
 
-    Raises InputError where the source does not hold what it should, FetchError where the registry does not take it.
+    Raise InputError where the source does not hold what it should, FetchError where the registry does not take it.
     """
-    top = _manifest(source, digest)
-    _push_parts(source, top, target)
+    top = _push_parts(source, digest, target)
     for tag in tags:
         target.put_manifest(tag, top)
 
 
-def _push_parts(source: Source, manifest: Manifest, target: ImageRepository) -> None:
-    images, blobs = _parts(manifest)
-    for image in images:
-        inner = _manifest(source, image.digest)
-        _push_parts(source, inner, target)
-        target.put_manifest(inner.digest, inner)
-    for blob in dict.fromkeys(blobs):
-        if not target.has_blob(blob.digest):
-            with source.blob(blob) as content:
-                target.upload_blob(content, blob.size, blob.digest)
+def _push_parts(source: Source, digest: str, target: ImageRepository) -> Manifest:
+    """Store all that a manifest names, and return it."""
+    from step_runner.fetch.oci.registry import Manifest
 
-
-def _manifest(source: Source, digest: str) -> Manifest:
     content = source.manifest(digest)
     if not matches(content, digest):
         raise InputError(f"the manifest {digest} is damaged; build the image again")
-    document = _document(content)
-    return Manifest(content, document.get("mediaType") or (INDEX if "manifests" in document else MANIFEST))
-
-
-def _parts(manifest: Manifest) -> tuple[list[Descriptor], list[Descriptor]]:
-    """The images and the blobs that a manifest names."""
-    document = _document(manifest.content)
     try:
-        if "manifests" in document:
-            return list(map(_descriptor, document["manifests"])), []
-        return [], list(map(_descriptor, [*document["layers"], document["config"]]))
-    except (LookupError, TypeError, ValueError):
-        raise _not_understood(manifest.digest) from None
-
-
-def _descriptor(entry: Json) -> Descriptor:
-    digest, size = str(entry["digest"]), int(entry["size"])
-    if not is_digest(digest):
-        raise ValueError(digest)
-    return Descriptor(digest, size)
-
-
-def _document(content: bytes) -> Json:
-    try:
-        document: Json = json.loads(content)
-    except (ValueError, RecursionError):
-        raise _not_understood("of the image") from None
-    if not isinstance(document, dict):
-        raise _not_understood("of the image")
-    return document
-
-
-def _not_understood(name: str) -> InputError:
-    return InputError(f"the manifest {name} is not understood; build the image again")
+        parts = parse_parts(content)
+    except RefusedError:
+        raise InputError(f"the manifest {digest} is not understood; build the image again") from None
+    for image in parts.images:
+        target.put_manifest(image.digest, _push_parts(source, image.digest, target))
+    for blob in dict.fromkeys(parts.blobs):
+        if not target.has_blob(blob.digest):
+            with source.blob(blob) as file:
+                target.upload_blob(file, blob.size, blob.digest)
+    return Manifest(content, parts.media_type)

@@ -23,6 +23,7 @@ DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_NO_MANIFEST = "the registry's answer is no manifest; check that there is a registry at this address"
 _MOST = 100_000  # layers, or images of an index
 _MOST_BYTES = 1 << 50
 
@@ -54,6 +55,15 @@ class Image:
     layers: tuple[Descriptor, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All that a manifest names: the images of an index, or the blobs of an image."""
+
+    media_type: str
+    images: tuple[Descriptor, ...]
+    blobs: tuple[Descriptor, ...]
+
+
 def digest_of(content: bytes) -> str:
     """The digest by which registries know these bytes."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -75,7 +85,7 @@ def parse_manifest(content: bytes) -> Index | Image:
     document = _decoded(
         content,
         _Manifest,
-        no_object="the registry's answer is no manifest; check that there is a registry at this address",
+        no_object=_NO_MANIFEST,
         otherwise="its manifest is not understood; check how it was built",
     )
     if document.schema_version == 1:
@@ -85,6 +95,16 @@ def parse_manifest(content: bytes) -> Index | Image:
     if document.layers is not None:
         return _image(document.config, document.layers)
     raise RefusedError("it is neither an image nor an index of images; check what was pushed there")
+
+
+def parse_parts(content: bytes) -> Parts:
+    """Return all that a manifest names, whatever it is for. Raise RefusedError where it names no image."""
+    document = _decoded(content, _Manifest, _NO_MANIFEST, _NO_MANIFEST)
+    if document.manifests is not None:
+        return Parts(document.media_type or INDEX, tuple(map(_descriptor, document.manifests)), ())
+    if document.layers is None or document.config is None:
+        raise RefusedError(_NO_MANIFEST)
+    return Parts(document.media_type or MANIFEST, (), tuple(map(_descriptor, [*document.layers, document.config])))
 
 
 def parse_platform(config: bytes) -> Platform:
@@ -109,6 +129,7 @@ class _Entry(msgspec.Struct, rename="camel"):
 
 class _Manifest(msgspec.Struct, rename="camel"):
     schema_version: int | None = None
+    media_type: str | None = None
     manifests: list[_Entry] | None = None
     layers: list[_Entry] | None = None
     config: _Entry | None = None

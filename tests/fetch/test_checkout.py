@@ -5,25 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from dulwich.object_store import MemoryObjectStore
+from dulwich.object_store import DiskObjectStore
 from dulwich.objects import Blob, Commit, Tree
 
 from step_runner.errors import FetchError, StoppedError
 from step_runner.fetch.git.checkout import Checkout, TreeError
 from step_runner.fetch.git.client import Stored
 from step_runner.fetch.limits import Limits
+from step_runner.proc import Proc
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.fetch.conftest import FetchCache, Project
 
-    from step_runner.proc import Proc
 
-
-def store_with(*entries: tuple[bytes, int, bytes]) -> tuple[Stored, str]:
+def store_with(directory: Path, *entries: tuple[bytes, int, bytes]) -> tuple[Stored, str]:
     """A store with one commit of these files: name, mode, content."""
-    store, tree, commit = MemoryObjectStore(), Tree(), Commit()
+    store, tree, commit = DiskObjectStore.init(f"{directory}.git"), Tree(), Commit()
     for name, mode, content in entries:
         blob = Blob.from_string(content)
         store.add_object(blob)
@@ -34,11 +33,11 @@ def store_with(*entries: tuple[bytes, int, bytes]) -> tuple[Stored, str]:
     commit.message = b"files"
     store.add_object(tree)
     store.add_object(commit)
-    return Stored(store), commit.id.decode()
+    return Stored(store, Proc(0)), commit.id.decode()
 
 
 def test_name_that_is_no_text_is_kept(tmp_path: Path, proc: Proc) -> None:
-    store, commit = store_with((b"caf\xe9", 0o100644, b"content"))
+    store, commit = store_with(tmp_path, (b"caf\xe9", 0o100644, b"content"))
     Checkout(tmp_path, proc, Limits()).write(store, commit)
 
     assert [bytes(path) for path in tmp_path.iterdir()] == [bytes(tmp_path) + b"/caf\xe9"]
@@ -46,7 +45,7 @@ def test_name_that_is_no_text_is_kept(tmp_path: Path, proc: Proc) -> None:
 
 @pytest.mark.parametrize("mode", [0o104755, 0o102755, 0o100777], ids=oct)
 def test_only_the_executable_bit_of_a_mode_counts(tmp_path: Path, proc: Proc, mode: int) -> None:
-    store, commit = store_with((b"run", mode, b""))
+    store, commit = store_with(tmp_path, (b"run", mode, b""))
     Checkout(tmp_path, proc, Limits()).write(store, commit)
 
     assert (tmp_path / "run").stat().st_mode & 0o7722 == 0o700 & 0o7722
@@ -54,7 +53,7 @@ def test_only_the_executable_bit_of_a_mode_counts(tmp_path: Path, proc: Proc, mo
 
 
 def test_device_is_refused(tmp_path: Path, proc: Proc) -> None:
-    store, commit = store_with((b"disk", 0o060644, b""))
+    store, commit = store_with(tmp_path, (b"disk", 0o060644, b""))
 
     with pytest.raises(TreeError, match="'disk' has the unknown mode 60644"):
         Checkout(tmp_path, proc, Limits()).write(store, commit)
@@ -62,7 +61,7 @@ def test_device_is_refused(tmp_path: Path, proc: Proc) -> None:
 
 def test_existing_file_is_not_overwritten(tmp_path: Path, proc: Proc) -> None:
     """On a file system that ignores case, two names of a commit can be one."""
-    store, commit = store_with((b"file", 0o100644, b"new"))
+    store, commit = store_with(tmp_path, (b"file", 0o100644, b"new"))
     (tmp_path / "file").write_text("old")
 
     with pytest.raises(TreeError, match="'file' is there twice, perhaps with other capital letters"):
@@ -71,7 +70,7 @@ def test_existing_file_is_not_overwritten(tmp_path: Path, proc: Proc) -> None:
 
 
 def test_existing_file_is_not_replaced_by_a_link(tmp_path: Path, proc: Proc) -> None:
-    store, commit = store_with((b"file", 0o120000, b"elsewhere"))
+    store, commit = store_with(tmp_path, (b"file", 0o120000, b"elsewhere"))
     (tmp_path / "file").write_text("old")
     checkout = Checkout(tmp_path, proc, Limits())
     checkout.write(store, commit)
@@ -81,7 +80,7 @@ def test_existing_file_is_not_replaced_by_a_link(tmp_path: Path, proc: Proc) -> 
 
 
 def test_cancel_ends_the_making_of_links(tmp_path: Path, proc: Proc) -> None:
-    store, commit = store_with((b"link", 0o120000, b"target"))
+    store, commit = store_with(tmp_path, (b"link", 0o120000, b"target"))
     checkout = Checkout(tmp_path, proc, Limits())
     checkout.write(store, commit)
     proc.cancel()
@@ -92,7 +91,7 @@ def test_cancel_ends_the_making_of_links(tmp_path: Path, proc: Proc) -> None:
 
 
 def test_cancel_ends_the_writing(tmp_path: Path, proc: Proc) -> None:
-    store, commit = store_with((b"file", 0o100644, b"new"))
+    store, commit = store_with(tmp_path, (b"file", 0o100644, b"new"))
     proc.cancel()
 
     with pytest.raises(StoppedError):

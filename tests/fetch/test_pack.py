@@ -156,24 +156,49 @@ from step_runner.fetch.cache import Cache
 from step_runner.proc import Proc
 from step_runner.fetch.git.fetch import fetch_git
 from step_runner.model import Git
-url, root = sys.argv[1:]
-print(fetch_git(Git(url=url, revision="main"), Cache(root), Proc(0)))
+url, root, revision = sys.argv[1:]
+print(fetch_git(Git(url=url, revision=revision), Cache(root), Proc(0)))
 # The peak since exec; that of getrusage begins with the one of the process that forked.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """
 
 
-def test_large_file_of_a_commit_takes_little_memory(server: GitServer, project: Project, cache: FetchCache) -> None:
-    """A small repository can hold a file of hundreds of megabytes."""
+@pytest.mark.parametrize("place", ["server", "loose", "packed", "alternate"])
+def test_large_file_of_a_commit_takes_little_memory(
+    server: GitServer, project: Project, cache: FetchCache, place: str
+) -> None:
+    """A small repository can hold a file of hundreds of megabytes, whichever way it is reached and kept."""
     with (project.directory / "large").open("wb") as file:
         file.truncate(150 << 20)
-    project.commit({})
+    commit = project.commit({})
     (project.directory / "large").unlink()
-    command = [sys.executable, "-c", PROGRAM, server.url("project"), str(cache.root)]
+    url = server.url("project") if place == "server" else project.directory.as_uri()
+    if place in ("packed", "alternate"):
+        project.git("gc", "--quiet")
+        assert not list(project.directory.glob(".git/objects/??"))
+    if place == "alternate":
+        project.git("clone", "--quiet", "--bare", "--shared", ".", "../shared.git")
+        url = (project.directory.parent / "shared.git").as_uri()
+    command = [sys.executable, "-c", PROGRAM, url, str(cache.root), commit]
     directory, memory = subprocess.run(command, text=True, capture_output=True, check=True).stdout.split()
 
     assert (cache.root / directory / "large").stat().st_size == 150 << 20
     assert int(memory) < 100_000, "KiB"
+
+
+def test_delta_of_a_repository_on_this_machine_is_read(project: Project, cache: FetchCache) -> None:
+    lines = list(map(str, range(50_000)))
+    for turn in range(5):
+        lines[turn] = "changed"
+        project.commit({"file": "\n".join(lines)})
+    project.git("gc", "--quiet", "--aggressive")
+    chains = project.git("verify-pack", "--verbose", *map(str, project.directory.glob(".git/objects/pack/*.idx")))
+    assert "chain length = 2" in chains
+
+    for turn in range(5):
+        expected = project.git("show", f"main~{turn}:file")
+        commit = project.git("rev-parse", f"main~{turn}")
+        assert (cache.fetch(project.directory.as_uri(), commit) / "file").read_text() == expected
 
 
 def test_sha256_repository_is_fetched(server: GitServer, project: Project, cache: FetchCache) -> None:

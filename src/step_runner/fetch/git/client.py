@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dulwich.client import AbstractHttpGitClient
 from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
-from dulwich.object_store import ObjectStoreGraphWalker
-from dulwich.objects import Commit, ObjectID, ShaFile
+from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker
+from dulwich.objects import Commit, ObjectID, ShaFile, hex_to_filename
 from dulwich.repo import Repo
 
-from step_runner.fetch.git.packfile import Pack
+from step_runner.fetch.git.packfile import Pack, loose_pieces
 from step_runner.fetch.http import Request, StatusError, joined, open_client
 from step_runner.fetch.limits import Limits
 from step_runner.fetch.messages import (
@@ -29,10 +30,11 @@ from step_runner.fetch.messages import (
 from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from dulwich.object_store import BaseObjectStore
+    from dulwich.pack import Pack as DulwichPack
 
     from step_runner.fetch.git.checkout import Objects
     from step_runner.fetch.git.repository import Repository
@@ -73,7 +75,7 @@ def open_remote(
     with explained(f'cannot fetch "{revision}" of {repository}', proc, partial(_reason, repository)):
         if repository.scheme == "file":
             with closing(Repo(repository.local_path)) as repo:
-                yield _LocalRemote(repo)
+                yield _LocalRemote(repo, proc)
             return
         with open_client(proc, timeout) as client:
             tell = lambda text: progress(f"fetching {repository}: {text}")  # noqa: E731
@@ -84,8 +86,9 @@ def open_remote(
 class _LocalRemote:
     """A repository on this machine, read in place."""
 
-    def __init__(self, repo: Repo) -> None:
+    def __init__(self, repo: Repo, proc: Proc) -> None:
         self._repo = repo
+        self._stored = Stored(repo.object_store, proc)
 
     def references(self, prefixes: Sequence[str]) -> dict[str, str]:
         found = {}
@@ -97,19 +100,20 @@ class _LocalRemote:
         return found
 
     def history(self, scratch: Path) -> Objects:
-        return Stored(self._repo.object_store)
+        return self._stored
 
     def objects(self, commit: str, scratch: Path) -> Objects:
-        if ObjectID(commit.encode()) not in self._repo.object_store:
+        if commit.encode() not in self._stored:
             raise RefusedError(_NO_COMMIT)
-        return Stored(self._repo.object_store)
+        return self._stored
 
 
 class Stored:
-    """The objects in a store of dulwich, which reads each whole."""
+    """The objects in a store of dulwich. It reads each whole, which is too much for files: these are read in pieces."""
 
-    def __init__(self, store: BaseObjectStore) -> None:
+    def __init__(self, store: BaseObjectStore, proc: Proc) -> None:
         self._store = store
+        self._proc = proc
 
     def __contains__(self, hash_: bytes) -> bool:
         return ObjectID(hash_) in self._store
@@ -117,12 +121,31 @@ class Stored:
     def __getitem__(self, hash_: bytes) -> ShaFile:
         return self._store[ObjectID(hash_)]
 
-    def pieces(self, hash_: bytes) -> Iterable[bytes]:
-        return self[hash_].as_raw_chunks()
+    def pieces(self, hash_: bytes) -> Iterator[bytes]:
+        for store in _with_alternates(self._store):
+            loose = hex_to_filename(os.fspath(store.path), ObjectID(hash_))
+            if os.path.exists(loose):
+                return loose_pieces(loose)
+            for pack in store.packs:
+                if ObjectID(hash_) in pack:
+                    return self._packed(pack, hash_)
+        raise KeyError(hash_)
+
+    def _packed(self, pack: DulwichPack, hash_: bytes) -> Iterator[bytes]:
+        find: Any = pack.index.object_offset
+        with open(pack.data.path, "rb") as file:
+            yield from Pack(file, len(hash_), self._proc, Limits(), find).pieces(hash_)
 
     def commits(self, prefix: str) -> list[str]:
         found = self._store.iter_prefix(prefix.encode())
         return sorted(hash_.decode() for hash_ in found if isinstance(self._store[hash_], Commit))
+
+
+def _with_alternates(store: BaseObjectStore) -> Iterator[DiskObjectStore]:
+    if isinstance(store, DiskObjectStore):
+        yield store
+        for other in store.alternates:
+            yield from _with_alternates(other)
 
 
 class _HttpRemote(AbstractHttpGitClient):

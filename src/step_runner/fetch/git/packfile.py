@@ -10,8 +10,7 @@ import hashlib
 import tempfile
 import zlib
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dulwich.object_format import SHA1, SHA256
 from dulwich.objects import Commit, ShaFile
@@ -19,7 +18,7 @@ from dulwich.objects import Commit, ShaFile
 from step_runner.fetch.messages import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from step_runner.fetch.limits import Limits
     from step_runner.proc import Proc
@@ -28,6 +27,7 @@ _PIECE = 1 << 16  # bytes
 _IN_MEMORY = 1 << 16  # bytes of an object that a delta refers to; larger ones go to the disk
 _LARGEST = 64 << 20  # bytes of a commit, tree or tag, which are read whole
 _DEEPEST = 250  # deltas on one another, each with an open file; git makes 50
+_TOO_DEEP = f"it has more than {_DEEPEST} deltas on one another"
 _MOST_OBJECTS = 1_000_000  # of which each takes about 300 bytes of memory
 _MOST_SHIFTED = 63  # bits of a number
 _TYPES = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
@@ -44,66 +44,92 @@ class PackError(RefusedError):
         return f"the server sent a pack that is not as git makes them: {super().__str__()}; try again later"
 
 
-@dataclass(slots=True)
-class _Entry:
-    """An object: where it begins, what is inflated to how many bytes, and what it is a delta to, if it is one."""
+class _Entry(NamedTuple):
+    """How an object is stored: its type, its inflated size, where its data begin, and what it is a delta to, if any."""
 
-    offset: int
     kind: int
     size: int
     data: int
     base: _Base | None = None
-    on: _Entry | None = None
 
 
 class Pack:
     """The objects of one pack, by their hash. Its methods are not for several threads."""
 
-    def __init__(self, file: IO[bytes], digits: int, proc: Proc, limits: Limits) -> None:
-        """Read the pack once. `digits` is the length of a hash. Raise PackError, LimitError, StoppedError."""
+    def __init__(
+        self,
+        file: IO[bytes],
+        digits: int,
+        proc: Proc,
+        limits: Limits,
+        find: Callable[[bytes], int] | None = None,
+    ) -> None:
+        """Use a pack, whose hashes have so many digits; `find` gives the offset of an object, or raises KeyError.
+
+        Without it the pack is read once. Raise PackError, LimitError, StoppedError.
+        """
         self._file = file
         self._format = _FORMATS[digits]
         self._proc = proc
         self._limits = limits
         self._end = 0
-        self._found: dict[bytes, _Entry] = {}
-        self._deltas: defaultdict[_Base, list[_Entry]] = defaultdict(list)
-        for entry, hash_ in list(self._scan()):
-            if deltas := self._above(entry, hash_):
-                with self._content(entry) as content:
-                    self._descend(content, deltas)
-        if self._deltas:
-            raise PackError("it has a delta to an object that is not there")
+        self._offsets: dict[bytes, int] = {}
+        self._find = find or self._offsets.__getitem__
+        self._deltas: defaultdict[_Base, list[int]] = defaultdict(list)
+        if not find:
+            self._index()
 
     def __contains__(self, hash_: bytes) -> bool:
-        return hash_ in self._found
+        return hash_ in self._offsets
 
     def __getitem__(self, hash_: bytes) -> ShaFile:
         """Return a small object. Raise KeyError, PackError."""
-        entry = self._found[hash_]
         content = bytearray()
         for piece in self.pieces(hash_):
             content += piece
             if len(content) > _LARGEST:
                 raise PackError(f"{hash_.decode()} is larger than {_LARGEST >> 20} MiB")
-        return ShaFile.from_raw_string(_root(entry).kind, bytes(content), object_format=self._format)
+        kind = self._chain(self._find(hash_))[-1].kind
+        return ShaFile.from_raw_string(kind, bytes(content), object_format=self._format)
 
     def pieces(self, hash_: bytes) -> Iterator[bytes]:
         """Yield the content of an object; nothing else of the pack is read meanwhile. Raise KeyError, PackError."""
-        entry = self._found[hash_]
-        if entry.on is None:
-            yield from self._inflated(entry)
+        *deltas, bottom = self._chain(self._find(hash_))
+        if not deltas:
+            yield from self._inflated(bottom)
             return
-        with self._content(entry) as content:
+        content = self._spooled(self._inflated(bottom))
+        for delta in reversed(deltas):
+            with content as base:
+                content = self._patched(base, delta)
+        with content:
             while piece := content.read(_PIECE):
                 yield piece
 
     def commits(self, prefix: str) -> list[str]:
         """Return the hashes of the commits that begin with `prefix`."""
-        found = (hash_.decode() for hash_, entry in self._found.items() if _root(entry).kind == Commit.type_num)
-        return sorted(hash_ for hash_ in found if hash_.startswith(prefix))
+        found = (hash_ for hash_ in self._offsets if hash_.startswith(prefix.encode()))
+        return sorted(hash_.decode() for hash_ in found if self._chain(self._find(hash_))[-1].kind == Commit.type_num)
 
-    def _scan(self) -> Iterator[tuple[_Entry, bytes]]:
+    def _chain(self, offset: int) -> list[_Entry]:
+        """Return an object, what it is a delta to, and so on to what is not a delta."""
+        chain = [self._entry(offset)]
+        while (base := chain[-1].base) is not None:
+            if len(chain) > _DEEPEST:
+                raise PackError(_TOO_DEEP)
+            chain.append(self._entry(base if isinstance(base, int) else self._find(base)))
+        return chain
+
+    def _index(self) -> None:
+        """Find all objects: first those that are not deltas, then through these the others."""
+        bottoms = list(self._scan())
+        for offset, hash_, entry in bottoms:
+            if deltas := self._above(offset, hash_):
+                self._descend(self._spooled(self._inflated(entry)), entry.kind, deltas)
+        if self._deltas:
+            raise PackError("it has a delta to an object that is not there")
+
+    def _scan(self) -> Iterator[tuple[int, bytes, _Entry]]:
         """Yield all objects that are not deltas, with their hashes, and keep the others by what they are deltas to."""
         if not self._file.seek(0, 2):
             return  # nothing was asked for
@@ -115,19 +141,20 @@ class Pack:
             raise PackError(f"it has more than {_MOST_OBJECTS} objects")
         self._end = 12
         for _ in range(count):
-            entry = self._head(self._end)
+            offset = self._end
+            entry = self._entry(offset)
             hashed = self._hash(entry.kind, entry.size)
             for piece in self._inflated(entry):
                 self._limits.take_bytes(len(piece))
                 hashed.update(piece)
             if entry.base is None:
                 hash_ = hashed.hexdigest().encode()
-                self._found[hash_] = entry
-                yield entry, hash_
+                self._offsets[hash_] = offset
+                yield offset, hash_, entry
             else:
-                self._deltas[entry.base].append(entry)
+                self._deltas[entry.base].append(offset)
 
-    def _head(self, offset: int) -> _Entry:
+    def _entry(self, offset: int) -> _Entry:
         self._file.seek(offset)
         byte = self._number(1)
         kind, size = byte >> 4 & 7, byte & 15
@@ -140,7 +167,7 @@ class Pack:
             base = self._read(self._format.oid_length).hex().encode()
         elif kind not in _TYPES:
             raise PackError(f"it has an object of the unknown type {kind}")
-        return _Entry(offset, kind, size, self._file.tell(), base)
+        return _Entry(kind, size, self._file.tell(), base)
 
     def _distance(self) -> int:
         byte = self._number(1)
@@ -169,7 +196,7 @@ class Pack:
             raise PackError("it has an object of another size than it says")
         self._end = self._file.tell() - len(inflater.unused_data)
 
-    def _descend(self, content: IO[bytes], deltas: list[_Entry]) -> None:
+    def _descend(self, content: IO[bytes], kind: int, deltas: list[int]) -> None:
         """Go through the deltas to a content, and through those to each result, one content open at each level."""
         levels = [(content, iter(deltas))]
         try:
@@ -180,42 +207,25 @@ class Pack:
                     levels.pop()[0].close()
                     continue
                 if len(levels) > _DEEPEST:
-                    raise PackError(f"it has more than {_DEEPEST} deltas on one another")
-                result, hash_ = self._applied(content, delta)
+                    raise PackError(_TOO_DEEP)
+                result = self._patched(content, self._entry(delta), self._limits)
+                hash_ = self._hash_of(result, kind)
+                self._offsets.setdefault(hash_, delta)
                 levels.append((result, iter(self._above(delta, hash_))))
         finally:
             for content, _ in levels:
                 content.close()
 
-    def _above(self, entry: _Entry, hash_: bytes) -> list[_Entry]:
+    def _above(self, offset: int, hash_: bytes) -> list[int]:
         """Take the deltas to an object."""
-        deltas = self._deltas.pop(entry.offset, []) + self._deltas.pop(hash_, [])
-        for delta in deltas:
-            delta.on = entry
-        return deltas
+        return self._deltas.pop(offset, []) + self._deltas.pop(hash_, [])
 
-    def _applied(self, base: IO[bytes], delta: _Entry) -> tuple[IO[bytes], bytes]:
-        """Return the result of a delta and its hash, which is known from now on."""
-        result = self._patched(base, delta, self._limits)
-        hashed = self._hash(_root(delta).kind, result.seek(0, 2))
-        result.seek(0)
-        while piece := result.read(_PIECE):
+    def _hash_of(self, content: IO[bytes], kind: int) -> bytes:
+        hashed = self._hash(kind, content.seek(0, 2))
+        content.seek(0)
+        while piece := content.read(_PIECE):
             hashed.update(piece)
-        hash_ = hashed.hexdigest().encode()
-        self._found.setdefault(hash_, delta)
-        return result, hash_
-
-    def _content(self, entry: _Entry) -> IO[bytes]:
-        """Return the content of an object in a file that is removed when it is closed."""
-        chain = [entry]
-        while (base := chain[-1].on) is not None:
-            chain.append(base)
-        content = self._spooled(self._inflated(chain.pop()))
-        while chain:
-            with content as base_content:
-                content = self._patched(base_content, chain.pop())
-            content.seek(0)
-        return content
+        return hashed.hexdigest().encode()
 
     def _patched(self, base: IO[bytes], delta: _Entry, limits: Limits | None = None) -> IO[bytes]:
         """Return what a delta makes of its base, which is counted where there is a limits."""
@@ -275,11 +285,17 @@ class Pack:
         return found
 
 
-def _root(entry: _Entry) -> _Entry:
-    """Return the object at the bottom of the deltas, whose type they all have."""
-    while entry.on is not None:
-        entry = entry.on
-    return entry
+def loose_pieces(path: str) -> Iterator[bytes]:
+    """Yield the content of an object that has a file of its own, gitrepository-layout(5). Raise FileNotFoundError."""
+    inflater, head = zlib.decompressobj(), b""
+    with open(path, "rb") as file:
+        while not inflater.eof and (given := inflater.unconsumed_tail or file.read(_PIECE)):
+            piece = inflater.decompress(given, _PIECE)
+            if b"\0" in head:
+                yield piece
+            else:
+                head += piece
+                yield head.partition(b"\0")[2]
 
 
 def _varint(stream: IO[bytes]) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.steps import run_list
 
-from step_runner.builtin.oci_build import oci_build
+from step_runner.builtin.oci import oci_build
 from step_runner.builtin.signature import arguments
 from step_runner.errors import InputError
 from step_runner.model import Status

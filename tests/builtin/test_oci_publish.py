@@ -14,9 +14,8 @@ from tests.support.images import HERE
 from tests.support.steps import run_list
 
 from step_runner.builtin import oci_older
-from step_runner.builtin.archive import open_archive
-from step_runner.builtin.oci_build import oci_build
-from step_runner.builtin.oci_publish import Published, oci_publish
+from step_runner.builtin.layout import open_archive
+from step_runner.builtin.oci import Published, oci_build, oci_publish
 from step_runner.builtin.push import push
 from step_runner.builtin.signature import arguments
 from step_runner.errors import FetchError, InputError

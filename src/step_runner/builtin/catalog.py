@@ -23,8 +23,8 @@ SCRIPT = "script"
 OWN = {
     SCRIPT: "",
     "docker/auth": "step_runner.builtin.docker_auth:docker_auth",
-    "function/oci/build": "step_runner.builtin.oci_build:oci_build",
-    "function/oci/publish": "step_runner.builtin.oci_publish:oci_publish",
+    "function/oci/build": "step_runner.builtin.oci:oci_build",
+    "function/oci/publish": "step_runner.builtin.oci:oci_publish",
     "script_legacy": "step_runner.builtin.script_legacy:script_legacy",
     "step/oci/build": "step_runner.builtin.oci_older:build",
     "step/oci/fetch": "step_runner.builtin.oci_older:fetch",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 
 from step_runner.builtin.contents import Files, PlatformFiles, made
-from step_runner.builtin.oci_publish import publish
+from step_runner.builtin.oci import publish
 from step_runner.builtin.repository import RepositoryName
 from step_runner.builtin.version import Version
 from step_runner.errors import InputError

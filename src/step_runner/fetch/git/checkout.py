@@ -7,7 +7,7 @@ import stat
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dulwich.config import ConfigFile, parse_submodules
 from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 
+_Kind = TypeVar("_Kind", Blob, Commit, Tree)
 _MOST_TAGS = 10  # put on one another
 
 ROOT = PurePosixPath()
@@ -169,23 +170,21 @@ def _commit(store: Objects, hash_: str) -> Commit:
         if not isinstance(found, Tag):
             break
         found = store[found.object[1]]
-    if not isinstance(found, Commit):
-        raise TreeError(f"{hash_} is no commit")
-    return found
+    return _typed(found, Commit, hash_)
 
 
 def _tree(store: Objects, hash_: bytes) -> Tree:
-    found = store[hash_]
-    if not isinstance(found, Tree):
-        raise TreeError(f"{hash_.decode()} is no directory")
-    return found
+    return _typed(store[hash_], Tree, hash_.decode())
 
 
 def _blob(store: Objects, hash_: bytes) -> bytes:
-    found = store[hash_]
-    if not isinstance(found, Blob):
-        raise TreeError(f"{hash_.decode()} is no file")
-    return found.data
+    return _typed(store[hash_], Blob, hash_.decode()).data
+
+
+def _typed(found: ShaFile, kind: type[_Kind], hash_: str) -> _Kind:
+    if not isinstance(found, kind):
+        raise TreeError(f"{hash_} is no {kind.type_name.decode()}")
+    return found
 
 
 def _shown(path: PurePosixPath | str) -> str:

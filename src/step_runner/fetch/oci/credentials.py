@@ -10,11 +10,10 @@ import binascii
 import json
 import re
 import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from subprocess import DEVNULL, PIPE
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gracefulexitcmd import Cause, Cmd
 from step_runner.errors import FetchError
@@ -33,7 +32,6 @@ HELPER_TIMEOUT = 60.0
 HELPER_GRACE = 0.5
 """Seconds between SIGTERM and SIGKILL for one that is not needed any more."""
 
-_LONGEST_ANSWER = 1 << 20
 _TOKEN_USER = "<token>"  # docker-credential-helpers: the secret of this user is an identity token
 _NOT_FOUND = "credentials not found in native keychain"
 _ADVICE = "write what docker login writes to config.json"
@@ -78,7 +76,7 @@ def find_credentials(environment: Mapping[str, str], registry: str, repository: 
     text = environment.get(VARIABLE, "")
     if not text.strip():
         return Credentials()
-    config = _Config(_parse(text), environment, proc)
+    config = _Config(_object(text, VARIABLE), environment, proc)
     registry = registry.lower()
     found = (config.find(name) for name in (f"{registry}/{repository}", *_names(registry)))
     return next(filter(None, found), None) or config.ask_store(registry)
@@ -136,45 +134,35 @@ class _Config:
         return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)
 
     def _run(self, helper: str, server: str) -> str:
-        """What a helper prints, nothing if it has no credentials; a cancel ends it, and what it has started."""
+        """Return what a helper prints, nothing if it has no credentials; a cancel ends it, and what it has started."""
         if not re.fullmatch(r"[A-Za-z0-9._-]+", helper):
             raise _refused(f'"{helper[:80]}" is no name of a credential helper; write what follows docker-credential-')
         program = f"docker-credential-{helper}"
-        # Files and no pipes: what a helper leaves running could hold a pipe open for ever.
-        with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as answer:
-            question.write(f"{server}\n".encode())
-            question.seek(0)
-            status = self._wait(program, question, answer)
-            answer.seek(0)
-            output = answer.read(_LONGEST_ANSWER).decode("utf-8", "replace")
-        self.proc.check()
-        if status and _NOT_FOUND not in output:
-            raise _refused(f"{program} ended with status {status}; run it by hand to see why")
-        return "" if status else output
-
-    def _wait(self, program: str, question: IO[bytes], answer: IO[bytes]) -> int:
-        """Run a helper to its end, and return its exit status."""
         path = shutil.which(program, path=self.environment.get("PATH"))
         if path is None:
             raise _refused(f"there is no {program}; install it, or put it into PATH")
         command = Cmd(
             [path, "get"],
+            input=f"{server}\n".encode(),
+            stdout=PIPE,
+            stderr=DEVNULL,
             grace=HELPER_GRACE,
             timeout=HELPER_TIMEOUT,
             env=self.environment,
-            stdin=question,
-            stdout=answer,
-            stderr=subprocess.DEVNULL,
         )
-        with self.proc.listening(lambda _: command.cancel()):
-            try:
+        try:
+            with self.proc.listening(lambda _: command.cancel()):
                 ended = command.run()
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise _refused(f"{program} cannot be started: {reason}; install it anew") from None
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise _refused(f"{program} cannot be started: {reason}; install it anew") from None
+        self.proc.check()
         if ended.cause is Cause.TIMEOUT:
             raise _refused(f"{program} did not answer in {HELPER_TIMEOUT:.0f} s; run it by hand")
-        return ended.exit_status
+        output = (ended.stdout or b"").decode("utf-8", "replace")
+        if ended.exit_status and _NOT_FOUND not in output:
+            raise _refused(f"{program} ended with status {ended.exit_status}; run it by hand to see why")
+        return "" if ended.exit_status else output
 
 
 def _entry(key: str, entry: object) -> Credentials:
@@ -196,10 +184,6 @@ def _decoded(key: str, auth: str) -> tuple[str, str]:
     if not colon:
         raise _refused(f'auth of "{key}" is not base64 of user:password; make it with docker login')
     return user, password.rstrip("\0")
-
-
-def _parse(text: str) -> _Json:
-    return _object(text, VARIABLE)
 
 
 def _object(text: str, what: str, advice: str = _ADVICE) -> _Json:

@@ -1,12 +1,13 @@
-"""Publishes the image of a function, from the file that it was built as."""
+"""Builds the image of a function as a file, and publishes it from there."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - the signature is evaluated
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from step_runner.builtin.contents import Files, PlatformFiles, made
 from step_runner.builtin.repository import RepositoryName
 from step_runner.builtin.version import Version, tags_of
 from step_runner.errors import InputError
@@ -14,8 +15,17 @@ from step_runner.errors import InputError
 if TYPE_CHECKING:
     from step_runner.builtin.push import Source
 
+ARCHIVE = "function-image.tar"
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Built:
+    """The archive, relative to the work dir, and the digest of the index in it."""
+
+    archive: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -27,13 +37,30 @@ class Published:
     tags: list[str]
 
 
-def oci_publish(archive: Path, to_repository: str) -> Published:
-    """Stores what `function/oci/build` has built, under its version and, where it is the newest, under shorter tags.
+def oci_build(version: str, common: Files = Files(), platforms: dict[str, PlatformFiles] = {}) -> Built:  # noqa: B006, B008
+    """Build an image for each platform from the common files and its own, into function-image.tar in the work dir.
 
-    `to_repository` is a registry and a path in it. Raises InputError for what cannot be published, FetchError where
+    Raise InputError.
+    """
+    from step_runner.builtin.layout import write_archive
+
+    parsed = Version.parse(version)
+    with made(common, platforms) as (layout, index):
+        try:
+            write_archive(Path.cwd() / ARCHIVE, layout, index, str(parsed))
+        except OSError as error:
+            raise InputError(f"{ARCHIVE}: cannot be written: {(error.strerror or str(error)).lower()}") from None
+    _log.info("built %s: version %s, %s, %s", ARCHIVE, parsed, ", ".join(platforms), index["digest"])
+    return Built(ARCHIVE, index["digest"])
+
+
+def oci_publish(archive: Path, to_repository: str) -> Published:
+    """Store what `function/oci/build` has built, under its version and, where it is the newest, under shorter tags.
+
+    `to_repository` is a registry and a path in it. Raise InputError for what cannot be published, FetchError where
     the registry does not take it.
     """
-    from step_runner.builtin.archive import open_archive
+    from step_runner.builtin.layout import open_archive
 
     target = RepositoryName.parse(to_repository)
     with open_archive(archive) as images:

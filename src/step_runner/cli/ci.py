@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from step_runner import __version__
-from step_runner.cli import options, records
+from step_runner.cli import options
+from step_runner.cli import records as files
 from step_runner.cli.guard import guarded
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
+    from step_runner.cli.records import Records
     from step_runner.model import Function
 
 STEPS = "STEPS"
@@ -49,10 +51,8 @@ Examples:
 @click.command("ci", epilog=EPILOG)
 @options.graceful_exit_delay
 @options.fetch_limit
-@records.options
-def command(
-    graceful_exit_delay: float, write_results: bool | None, results_file: str | None, results_format: str
-) -> int:
+@files.options
+def command(graceful_exit_delay: float, records: Records) -> int:
     """Run the steps of a CI job's variable STEPS, a run list in YAML.
 
     Steps run in CI_PROJECT_DIR. They see the variables CI_*, GITLAB_* and DOCKER_* of the job as ${{ vars.NAME }},
@@ -64,11 +64,10 @@ def command(
     128 plus the signal when it was stopped, and 1 for anything else.
     """
     click.echo(f"step-runner {__version__}", err=True)
-    wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
-    return guarded(partial(_ci, graceful_exit_delay, wanted), graceful_exit_delay, suspends=True)
+    return guarded(partial(_ci, graceful_exit_delay, records), graceful_exit_delay, suspends=True)
 
 
-def _ci(graceful_exit_delay: float, wanted: records.Records, front_is_gone: int | None) -> int:
+def _ci(graceful_exit_delay: float, wanted: Records, front_is_gone: int | None) -> int:
     from step_runner.cli.local import current_directory, execute, front, readers
     from step_runner.jobs.level import is_debugging
     from step_runner.jobs.local import LocalRun

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from step_runner.cli.piped import Piped
+from step_runner.cli.screen import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from step_runner.runner.context import Stream
 
 
-class Console(Piped):
+class Console(Screen):
     """Steps write to the console itself, with its colours and characters; what is no console gets a pipe."""
 
     def _open(self, outlet: Outlet) -> Stream:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -13,6 +13,8 @@ from step_runner.cli import completers
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from step_runner.jobs.local import LocalResult
     from step_runner.jobs.report import Json
 
@@ -21,8 +23,6 @@ FORMATS = {"json": "step-results.json", "prototext": "step-results.txtpb"}
 
 PAGES = (".html", ".htm")
 """How the names of reports end that are pages to look at."""
-
-AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 
 class Records(NamedTuple):
@@ -33,42 +33,52 @@ class Records(NamedTuple):
     report: str | None = None
 
 
-def options(function: AnyCommand) -> AnyCommand:
-    """Give a command the options that `chosen` takes."""
-    for add in (
-        click.option(
-            "--step-results-format",
-            "results_format",
-            type=click.Choice(list(FORMATS)),
-            default="json",
-            show_default=True,
-            help="The form of that file.",
-        ),
-        click.option(
-            "--step-results-file",
-            "results_file",
-            metavar="FILE",
-            shell_complete=completers.files,
-            help="Write it to this file (default: step-results.json or step-results.txtpb).",
-        ),
-        click.option(
-            "--write-steps-results/--no-write-steps-results",
-            "write_results",
-            default=None,
-            help="Write what every step did to a file (default: only if CI_STEPS_DEBUG is true).",
-        ),
-    ):
-        function = add(function)
-    return function
+PARAMETERS = (
+    click.option(
+        "--write-steps-results/--no-write-steps-results",
+        "write_results",
+        default=None,
+        help="Write what every step did to a file (default: only if CI_STEPS_DEBUG is true).",
+    ),
+    click.option(
+        "--step-results-file",
+        "results_file",
+        metavar="FILE",
+        shell_complete=completers.files,
+        help="Write it to this file (default: step-results.json or step-results.txtpb).",
+    ),
+    click.option(
+        "--step-results-format",
+        "results_format",
+        type=click.Choice(list(FORMATS)),
+        default="json",
+        show_default=True,
+        help="The form of that file.",
+    ),
+)
 
 
-def chosen(*, write_results: bool | None, results_file: str | None, results_format: str) -> Records:
-    """The records that the options ask for."""
-    from step_runner.jobs.level import is_debugging
+def options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that name the step result file, together with `report` as `records`."""
 
-    wanted = write_results if write_results is not None else bool(results_file) or is_debugging(os.environ)
-    path = results_file or FORMATS[results_format]
-    return Records(results=path if wanted else None, results_format=results_format)
+    @functools.wraps(command)
+    def with_records(
+        write_results: bool | None,
+        results_file: str | None,
+        results_format: str,
+        report: str | None = None,
+        **others: Any,
+    ) -> int:
+        from step_runner.jobs.level import is_debugging
+
+        wanted = write_results if write_results is not None else bool(results_file) or is_debugging(os.environ)
+        results = results_file or FORMATS[results_format]
+        records = Records(results if wanted else None, results_format, report)
+        return command(records=records, **others)
+
+    for add in reversed(PARAMETERS):
+        with_records = add(with_records)
+    return with_records
 
 
 def write(records: Records, result: LocalResult) -> None:

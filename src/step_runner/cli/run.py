@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -34,6 +34,7 @@ Examples:
 @options.job_variables
 @click.option(
     "--text-proto-step-file",
+    "text_proto",
     metavar="FILE",
     shell_complete=completers.files,
     help="Run the definition in this file, in protobuf text form.",
@@ -49,20 +50,7 @@ Examples:
     help="Write what every step did, and how it was ended: a page for a browser if FILE ends in .html, else JSON.",
 )
 @records.options
-def command(
-    named: Named,
-    inputs: tuple[str, ...],
-    env: tuple[str, ...],
-    job: tuple[str, ...],
-    text_proto_step_file: str | None,
-    graceful_exit_delay: float,
-    timeout: float | None,
-    no_tty: bool,
-    report: str | None,
-    write_results: bool | None,
-    results_file: str | None,
-    results_format: str,
-) -> int:
+def command(**arguments: Any) -> int:
     """Run a function on this machine.
 
     REFERENCE is a step file, a directory, or any other reference; a text that begins with `func:` is read as an
@@ -73,18 +61,8 @@ def command(
     exit status is 0, that of the command that failed, 128 plus the signal when it was stopped, and 1 for anything
     else.
     """
-    wanted = records.chosen(write_results=write_results, results_file=results_file, results_format=results_format)
-    request = _Request(
-        named=named._replace(text_proto=text_proto_step_file),
-        inputs=inputs,
-        env=env,
-        job=job,
-        graceful_exit_delay=graceful_exit_delay,
-        timeout=timeout,
-        tty=not no_tty,
-        records=wanted._replace(report=report),
-    )
-    return guarded(partial(_run, request), graceful_exit_delay, suspends=True)
+    request = _Request(**arguments)
+    return guarded(partial(_run, request), request.graceful_exit_delay, suspends=True)
 
 
 class _Request(NamedTuple):
@@ -96,7 +74,7 @@ class _Request(NamedTuple):
     job: tuple[str, ...]
     graceful_exit_delay: float
     timeout: float | None
-    tty: bool
+    no_tty: bool
     records: records.Records
 
 
@@ -121,7 +99,7 @@ def _run(request: _Request, front_is_gone: int | None) -> int:
         debug=is_debugging(os.environ),
         stop_when_gone=front(front_is_gone),
     )
-    return execute(run, request.records, tty=request.tty, shows_outputs=True)
+    return execute(run, request.records, tty=not request.no_tty, shows_outputs=True)
 
 
 def _calling(step: Step) -> Function:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.program import HURRY_AFTER
-from step_runner.cli.piped import Piped
-from step_runner.cli.screen import STDERR, encoded
+from step_runner.cli.screen import STDERR, Screen, encoded
 from step_runner.jobs.pseudo_terminal import PseudoTerminal
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ REDRAW = 0.1
 """Seconds between two drawings of the line."""
 
 
-class Terminal(Piped):
+class Terminal(Screen):
     """Steps write to a terminal of their own, and from there byte for byte to ours, above a line that says what runs.
 
     The line is drawn only while the output stands at the beginning of a line.

@@ -12,7 +12,7 @@ POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|peer|pump|socket)|jo
 EDGES := tests/cli/test_main.py tests/cli/test_run.py tests/cli/test_check.py tests/cli/test_start.py \
 	tests/expression tests/fetch tests/functions tests/builtin tests/runner
 
-.PHONY: run test programs lint types test-oldest test-newest test-windows test-tools binary findings bench bench-growth soak proto schema size lock clean
+.PHONY: run test programs lint types docs test-oldest test-newest test-windows test-tools binary findings bench bench-growth soak proto schema size lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
 	$(BIN)/step-runner run examples/release
@@ -32,6 +32,10 @@ lint: .venv/installed  ## Look for mistakes in code and language
 types: .venv/installed  ## Check the types, for POSIX and for Windows
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/windows --exclude '($(POSIX))\.py' src packages/gracefulexitcmd/src tests/windows
+
+docs: .venv/installed  ## Make the site of the documentation, dist/site, and check its links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo dist/site/index.html
 
 test-oldest: RESOLUTION := lowest-direct
 test-newest: RESOLUTION := highest
@@ -90,7 +94,7 @@ size:  ## Print the lines of code by room, without blanks, comments and docstrin
 
 lock: .venv/installed  ## Take the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header \
-		--group dev pyproject.toml --output-file requirements.lock
+		--group dev --group docs pyproject.toml --output-file requirements.lock
 
 clean:  ## Remove what was installed and built
 	rm -rf .venv .venv-oldest .venv-newest dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

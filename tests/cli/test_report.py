@@ -60,7 +60,7 @@ def test_page_shows_bars_and_signals_in_a_real_browser(stopped: Path, tmp_path: 
     """Each step that ran has a bar at its time, with a pattern of its own; signals and killed processes are named."""
     assert step_runner("report", str(stopped)).stdout == f"{tmp_path}/r.html\n"
     with Browser(tmp_path / "profile") as browser:
-        browser.open(tmp_path / "r.html")
+        browser.open((tmp_path / "r.html").as_uri())
         whole, first, second = browser.evaluate(SHAPES)
         text = browser.evaluate("document.body.textContent")
         marks = browser.evaluate("document.querySelectorAll('path.mark').length")
@@ -80,7 +80,7 @@ def test_page_asks_for_nothing_and_runs_no_script(stopped: Path, tmp_path: Path)
     step_runner("report", str(stopped))
     page = tmp_path / "r.html"
     with Browser(tmp_path / "profile") as browser:
-        browser.open(page)
+        browser.open(page.as_uri())
         requests = list(browser.requests)
         scripts = browser.evaluate("document.scripts.length + document.querySelectorAll('[src], [href]').length")
     assert requests == [page.as_uri()]

@@ -61,15 +61,22 @@ class Browser:
         os.close(self._out)
         self._process.wait()
 
-    def open(self, path: Path) -> None:
-        """Open a file and wait until it is loaded."""
-        self._call("Page.navigate", url=path.as_uri())
+    def open(self, address: str) -> None:
+        """Open an address and wait until it is loaded."""
+        self._call("Page.navigate", url=address)
         while self._read().get("method") != "Page.loadEventFired":
             pass
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression in the page."""
         return self._call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def wait_for(self, expression: str) -> Any:
+        """Return the value of an expression as soon as it is true; the timeout of the test is that of the wait."""
+        look = f"const look = () => {{const found = {expression}; found ? done(found) : setTimeout(look, 50)}}"
+        promise = f"new Promise(done => {{{look}; look()}})"
+        result = self._call("Runtime.evaluate", expression=promise, returnByValue=True, awaitPromise=True)
+        return result["result"].get("value")
 
     def _call(self, method: str, **parameters: object) -> dict[str, Any]:
         number = self._send(method, **parameters)

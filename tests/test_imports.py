@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ BELOW: dict[str, set[str]] = {
     "imports": set(),
 }
 """The rooms that each room may import directly; it may import what these may, too."""
+
+ROOMS = [path for path in (SOURCE / "step_runner").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))]
 
 FOR_ALL = {
     "model",
@@ -115,8 +118,15 @@ def test_imports_point_down(path: Path) -> None:
 
 def test_every_room_has_its_place() -> None:
     """An import of a room that is not listed would not be seen."""
-    rooms = {path.stem for path in (SOURCE / "step_runner").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
-    assert rooms | {"gracefulexitcmd"} == set(BELOW)
+    assert {path.stem for path in ROOMS} | {"gracefulexitcmd"} == set(BELOW)
+
+
+def test_every_room_is_on_the_plan() -> None:
+    """The plan of the rooms in CONTRIBUTING.md names each, as a directory, a module or a pattern of modules."""
+    plan = (SOURCE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[3]
+    names = re.findall(r"[\w*]+(?:\.py|/)(?=\s)", plan)
+    rooms = [path.name if path.suffix else f"{path.name}/" for path in ROOMS if not path.name.startswith("__")]
+    assert [name for name in rooms if not any(fnmatch(name, named) for named in names)] == []
 
 
 def test_runner_knows_nothing_of_functions() -> None:

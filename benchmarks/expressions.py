@@ -7,7 +7,7 @@ import statistics
 import timeit
 from typing import TYPE_CHECKING
 
-from step_runner.expression.evaluate import Scope, evaluate
+from step_runner.expression.evaluation import Scope, evaluate
 from step_runner.expression.parser import parse
 from step_runner.expression.template import Template
 

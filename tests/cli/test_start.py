@@ -16,7 +16,7 @@ from tests.cli.conftest import COMMAND
 from step_runner.cli import run, start
 from step_runner.cli.request import text_of
 from step_runner.cli.source import Named, called
-from step_runner.functions.load import load_function
+from step_runner.functions.loader import load_function
 from step_runner.model import Sequence, Status
 
 if TYPE_CHECKING:

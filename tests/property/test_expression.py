@@ -20,7 +20,7 @@ from step_runner.expression import (
     reveal,
     to_text,
 )
-from step_runner.expression.evaluate import Scope, evaluate
+from step_runner.expression.evaluation import Scope, evaluate
 from step_runner.expression.failure import EvaluationError
 from step_runner.expression.nodes import (
     Array,

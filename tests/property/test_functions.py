@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from step_runner.errors import FunctionFileError, InputError
 from step_runner.functions import schema
 from step_runner.functions.check import check_text
-from step_runner.functions.decode import Report, decode
+from step_runner.functions.decoder import Report, decode
 from step_runner.functions.document import read_documents
-from step_runner.functions.load import load_function, load_run_list
+from step_runner.functions.loader import load_function, load_run_list
 from step_runner.functions.nodes import value_of
 from step_runner.functions.reference import parse_reference
 from step_runner.functions.scalar import scalar_value

@@ -12,7 +12,7 @@ import pytest
 
 from gracefulexitcmd import Container
 from step_runner.errors import message
-from step_runner.functions.load import load_function
+from step_runner.functions.loader import load_function
 from step_runner.jobs.resolver import resolve
 from step_runner.proc import Proc
 from step_runner.runner.context import GlobalContext, Streams

@@ -12,7 +12,7 @@ if sys.platform != "win32":
 
 from step_runner.fetch.git.repository import Repository
 from step_runner.functions.reference import parse_reference
-from step_runner.functions.resolve import local_directory
+from step_runner.functions.resolution import local_directory
 from step_runner.model import Dynamic, Local, Oci, Reference
 
 

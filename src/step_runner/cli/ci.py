@@ -91,7 +91,7 @@ def _function(text: str) -> Function:
     """
     from step_runner.cli.problems import refuse
     from step_runner.functions.check import check_text
-    from step_runner.functions.load import load_run_list
+    from step_runner.functions.loader import load_run_list
 
     if not text.strip():
         raise InputError(

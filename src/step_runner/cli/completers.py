@@ -55,7 +55,7 @@ def inputs(context: click.Context, _parameter: click.Parameter, incomplete: str)
 def _local_spec(reference: str | None) -> Spec:
     """Return what a local function takes, nothing for any other one. Raises StepRunnerError."""
     from step_runner.functions.call import call_of
-    from step_runner.functions.resolve import resolve_local
+    from step_runner.functions.resolution import resolve_local
     from step_runner.model import Local, Spec
 
     call = call_of(reference).step.call if reference is not None else None

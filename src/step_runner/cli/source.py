@@ -83,7 +83,7 @@ def check_local(what: Called) -> Spec | None:
     """
     from step_runner.cli.problems import refuse, refuse_inputs
     from step_runner.functions.check import check_function
-    from step_runner.functions.resolve import resolve_local
+    from step_runner.functions.resolution import resolve_local
     from step_runner.model import Local
 
     refuse(what.warnings)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from step_runner.errors import ExpressionError
-from step_runner.expression.evaluate import Scope, compute, interpolate
+from step_runner.expression.evaluation import Scope, compute, interpolate
 from step_runner.expression.failure import EvaluationError
 from step_runner.expression.parser import EXPRESSION_START, parse
 from step_runner.expression.values import Secret, text_of

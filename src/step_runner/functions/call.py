@@ -11,7 +11,7 @@ import msgspec
 
 from step_runner.errors import FunctionFileError, InputError
 from step_runner.functions.document import read_documents
-from step_runner.functions.load import load_run_list
+from step_runner.functions.loader import load_run_list
 from step_runner.functions.nodes import value_of
 from step_runner.functions.reference import REGISTRY, names_step_file, parse_reference
 from step_runner.model import Local, Sequence, Step, Typed

@@ -13,8 +13,8 @@ from msgspec import UNSET
 
 from step_runner.errors import FetchError, FunctionFileError
 from step_runner.expression import has_expression
-from step_runner.functions.load import Reading, read_file, read_function, read_run_list
-from step_runner.functions.names import paths_in, read_expressions
+from step_runner.functions.expressions import paths_in, read_expressions
+from step_runner.functions.loader import Reading, read_file, read_function, read_run_list
 from step_runner.functions.nodes import (
     Listing,
     Mapping,
@@ -27,7 +27,7 @@ from step_runner.functions.nodes import (
     value_of,
 )
 from step_runner.functions.position import place_within
-from step_runner.functions.resolve import local_directory, shown_path
+from step_runner.functions.resolution import local_directory, shown_path
 from step_runner.functions.scope import Names, Scope
 from step_runner.functions.source import FILES, find_file
 from step_runner.functions.types import findings, sources

@@ -11,7 +11,7 @@ from step_runner.functions.types import STRING, STRUCT, Kind
 from step_runner.spelling import meant
 
 if TYPE_CHECKING:
-    from step_runner.functions.names import Path
+    from step_runner.functions.expressions import Path
     from step_runner.model import ValueType
 
 CONTEXTS = (

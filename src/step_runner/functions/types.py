@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from step_runner.expression.evaluate import FUNCTIONS
+from step_runner.expression.evaluation import FUNCTIONS
 from step_runner.expression.nodes import (
     CHAINED,
     Array,
@@ -22,14 +22,14 @@ from step_runner.expression.nodes import (
     Operand,
     Unary,
 )
-from step_runner.functions.names import path_of
+from step_runner.functions.expressions import path_of
 from step_runner.model import ValueType, type_of
 from step_runner.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from step_runner.functions.names import Path
+    from step_runner.functions.expressions import Path
     from step_runner.functions.scope import Scope
 
 SHOWN = {

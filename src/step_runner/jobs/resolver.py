@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from step_runner.functions.reference import parse_reference
-from step_runner.functions.resolve import resolve as find_function
+from step_runner.functions.resolution import resolve as find_function
 from step_runner.model import Builtin, Dynamic, Function, Git, Local, Oci, Reference
 from step_runner.runner.sequence import SCRIPT
 

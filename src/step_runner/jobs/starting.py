@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.expression import Secret
-from step_runner.functions.load import load_function
+from step_runner.functions.loader import load_function
 from step_runner.jobs.job import Job
 from step_runner.jobs.level import LOG_LEVEL, is_debugging, log_level
 from step_runner.jobs.log import JobLog

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from step_runner.errors import FetchError
-from step_runner.functions.load import load_function
+from step_runner.functions.loader import load_function
 from step_runner.functions.source import find_file, read_text
 from step_runner.model import Function, Git, Local, Oci
 

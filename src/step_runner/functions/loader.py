@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from gracefulexitcmd.duration import seconds
 from step_runner.errors import FunctionFileError
-from step_runner.functions.decode import Report, decode
+from step_runner.functions.decoder import Report, decode
 from step_runner.functions.document import read_documents
 from step_runner.functions.nodes import Listing, Mapping, Node, Scalar, find, is_null, place_of
 from step_runner.functions.reference import names_step_file, parse_reference

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from step_runner.errors import FetchError, FunctionFileError
-from step_runner.functions.resolve import resolve, resolve_local
+from step_runner.functions.resolution import resolve, resolve_local
 from step_runner.model import Exec, Function, Git, Local, Oci
 
 

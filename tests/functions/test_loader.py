@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from step_runner import shown
 from step_runner.errors import FetchError, FunctionFileError
-from step_runner.functions.load import load_file, load_function, load_run_list
+from step_runner.functions.loader import load_file, load_function, load_run_list
 from step_runner.model import (
     Dynamic,
     Exec,

@@ -110,7 +110,7 @@ class FetchCache(Cache):
 
     def entries(self) -> list[str]:
         """The names of all that is there, finished and half made."""
-        return sorted(path.name for kind in ("entries", "partial") for path in (self.root / kind).glob("*"))
+        return sorted(path.name for kind in ("entries", "notes", "partial") for path in (self.root / kind).glob("*"))
 
 
 class GitServer:

@@ -127,16 +127,15 @@ def test_root_that_cannot_be_made_is_explained(tmp_path: Path, proc: Proc) -> No
         Cache(tmp_path / "file/cache").get(KEY, write_hello, proc)
 
 
-def test_entry_that_is_not_valid_is_made_once_more(cache: Cache, proc: Proc) -> None:
-    def valid(directory: Path) -> bool:
-        return (directory / "file").read_text() == "hello"
+def test_note_is_kept_and_replaced(cache: Cache, tmp_path: Path) -> None:
+    assert cache.note(KEY) == ""
+    assert not (tmp_path / "cache").exists()
+    cache.keep_note(KEY, "one")
+    cache.keep_note(KEY, "two")
 
-    before = cache.get(KEY, write_hello, proc, valid)
-    (before / "file").write_text("")
-    assert cache.find(KEY, valid) is None
-    after = cache.get(KEY, write_hello, proc, valid)
-    assert cache.find(KEY, valid) == after
-    assert valid(after)
+    assert cache.note(KEY) == "two"
+    assert cache.note(("other",)) == ""
+    assert [path.name for path in (tmp_path / "cache/notes").iterdir()] == [encoded(KEY)]
 
 
 # Keys

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from step_runner.fetch.cache_root import default_root
+from step_runner.fetch.cache import default_root
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

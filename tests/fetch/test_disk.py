@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from step_runner.fetch.cache_root import VARIABLE
+from step_runner.fetch.cache import VARIABLE
 from step_runner.fetch.messages import disk_reason
 
 

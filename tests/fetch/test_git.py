@@ -145,7 +145,7 @@ def test_commit_of_a_tag_that_was_spoilt_in_the_cache_is_looked_up_anew(
 ) -> None:
     project.git("tag", "v1")
     cache.fetch(server.url("project"), "v1")
-    (noted,) = cache.root.glob("entries/git-revision@*/commit")
+    (noted,) = cache.root.glob("notes/git-revision@*")
     noted.write_text(text)
 
     assert cache.fetch_step(server.url("project"), "v1") == "one"

@@ -250,7 +250,7 @@ def test_index_that_was_spoilt_in_the_cache_is_looked_up_anew(
 ) -> None:
     digest = odd_registry.offer("x", "1", {HERE: [files(a="x")]})
     first = cache.fetch_image(odd_registry.host, "x", digest)
-    (noted,) = cache.root.glob("entries/oci-index@*/digest")
+    (noted,) = cache.root.glob("notes/oci-index@*")
     spoil(noted)
 
     assert cache.fetch_image(odd_registry.host, "x", digest) == first

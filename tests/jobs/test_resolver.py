@@ -14,7 +14,7 @@ from tests.support.absent import absent
 from tests.support.images import HERE, archive, member, push
 from tests.support.steps import run_list
 
-from step_runner.fetch.cache_root import default_root
+from step_runner.fetch.cache import default_root
 from step_runner.fetch.oci.credentials import Credentials
 from step_runner.model import ErrorKind, RunRequest, Status
 

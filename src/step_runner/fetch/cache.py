@@ -1,6 +1,7 @@
 """Directories that are made once and kept: the function cache.
 
     <root>/entries/<key>   a directory that is finished, never changed and never removed
+    <root>/notes/<key>     a file with a short text
     <root>/partial/<key>   a directory that is being made, by the process that holds the lock of its key
     <root>/locks/<key>     an empty file, locked while its directory is being made
 
@@ -13,12 +14,12 @@ import hashlib
 import os
 import stat
 import sys
-from contextlib import contextmanager
+import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from step_runner.errors import FetchError
-from step_runner.fetch.cache_root import VARIABLE, default_root
 from step_runner.removal import remove
 
 if sys.platform == "win32":
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 
     from step_runner.proc import Proc
 
+VARIABLE = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
+"""The variable that chooses another place."""
+
 Key: TypeAlias = tuple[str, ...]
 Make: TypeAlias = "Callable[[Path, Path], None]"
 """Fills the first directory, which is empty; the second is for its temporary files and is thrown away."""
-
-Valid: TypeAlias = "Callable[[Path], bool]"
-"""Whether a directory holds what it should."""
 
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-.")
 _LONGEST_NAME = 80 if sys.platform == "win32" else 200  # file systems allow 255 bytes, Windows a path of 259
@@ -52,53 +53,75 @@ class Cache:
         """Use the cache at `root`; without one, this user's own."""
         self._root = Path(root) if root else default_root()
 
-    def find(self, key: Key, valid: Valid = lambda directory: True) -> Path | None:
-        """The directory of `key` if it is there, whole and valid. FetchError: the cache cannot be trusted."""
+    def find(self, key: Key) -> Path | None:
+        """Return the directory of `key` if it is there and whole. Raise FetchError where the cache is not safe."""
         with _explained(self._root):
-            if not os.path.lexists(self._root):
-                return None
-            self._check_root()
-            entry = self._entry(key)
-            return entry if _is_good(entry, valid) else None
+            entry = self._root / "entries" / encoded(key)
+            return entry if self._is_there() and entry.is_dir() else None
 
-    def get(self, key: Key, make: Make, proc: Proc, valid: Valid = lambda directory: True) -> Path:
-        """The directory of `key`, made now if `find` gives none; however many ask, one makes it and the others wait.
+    def get(self, key: Key, make: Make, proc: Proc) -> Path:
+        """Return the directory of `key`, made now if it is not there; however many ask, one makes it.
 
-        What `make` raises passes through, and nothing is kept then. FetchError: the cache cannot be used.
-        StoppedError: cancelled.
+        What `make` raises passes through, and nothing is kept then. Raise FetchError where the cache cannot be used,
+        and StoppedError.
         """
-        found = self.find(key, valid)
+        found = self.find(key)
         if found:
             return found
+        with self.scratch(key, proc) as directory:
+            return self.find(key) or self._make(key, make, proc, directory)
+
+    @contextmanager
+    def scratch(self, key: Key, proc: Proc) -> Iterator[Path]:
+        """Give an empty directory, removed at the end, to one user of this key at a time. Raise as `get`."""
         self._create()
+        directory = self._root / "partial" / encoded(key)
         with self._locked(encoded(key), proc):
-            return self.find(key, valid) or self._make(key, make, proc)
-
-    def _entry(self, key: Key) -> Path:
-        return self._root / "entries" / encoded(key)
-
-    def _make(self, key: Key, make: Make, proc: Proc) -> Path:
-        self._sweep()
-        partial, entry = self._root / "partial" / encoded(key), self._entry(key)
-        remove(os.fspath(partial))
-        with _explained(partial):
-            for directory in (partial, partial / "files", partial / "scratch"):
+            self._sweep()
+            with _explained(directory):
+                remove(os.fspath(directory))
                 directory.mkdir(_MODE)
-        try:
-            make(partial / "files", partial / "scratch")
-            proc.check()
-            with _explained(entry):
-                remove(os.fspath(entry))
-                (partial / "files").rename(entry)
-        finally:
-            remove(os.fspath(partial))
+            try:
+                yield directory
+            finally:
+                remove(os.fspath(directory))
+
+    def note(self, key: Key) -> str:
+        """Return the text that is kept for a key, empty if there is none. Raise as `find`."""
+        with _explained(self._root), suppress(FileNotFoundError):
+            if self._is_there():
+                return (self._root / "notes" / encoded(key)).read_text(errors="replace")
+        return ""
+
+    def keep_note(self, key: Key, text: str) -> None:
+        """Keep a text, in place of another one. Raise FetchError where the cache cannot be used."""
+        self._create()
+        with _explained(self._root):
+            with tempfile.NamedTemporaryFile("w", dir=self._root / "notes", prefix=".", delete=False) as file:
+                file.write(text)
+            os.replace(file.name, self._root / "notes" / encoded(key))
+
+    def _make(self, key: Key, make: Make, proc: Proc, directory: Path) -> Path:
+        entry = self._root / "entries" / encoded(key)
+        for name in ("files", "scratch"):
+            (directory / name).mkdir(_MODE)
+        make(directory / "files", directory / "scratch")
+        proc.check()
+        with _explained(entry):
+            (directory / "files").rename(entry)
         return entry
+
+    def _is_there(self) -> bool:
+        if not os.path.lexists(self._root):
+            return False
+        self._check_root()
+        return True
 
     def _create(self) -> None:
         with _explained(self._root):
             self._root.mkdir(_MODE, parents=True, exist_ok=True)
             self._check_root()
-            for name in ("entries", "partial", "locks"):
+            for name in ("entries", "notes", "partial", "locks"):
                 (self._root / name).mkdir(_MODE, exist_ok=True)
 
     def _check_root(self) -> None:
@@ -142,13 +165,6 @@ class Cache:
                     remove(os.fspath(left_over))
 
 
-def _is_good(entry: Path, valid: Valid) -> bool:
-    try:
-        return entry.is_dir() and valid(entry)
-    except OSError:
-        return False
-
-
 def encoded(key: Key) -> str:
     """A file name for `key`, another one for each: no slash, upper case or leading dot, not longer than it may be."""
     name = "@".join(map(_encoded_part, key))
@@ -189,3 +205,37 @@ def _explained(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = str(error.strerror or error).lower()
         raise FetchError(f"the function cache cannot use {path}: {reason}; make room there, or {_ADVICE}") from error
+
+
+if sys.platform == "win32":
+
+    def default_root() -> Path:
+        """Return the cache's directory: below LOCALAPPDATA, which is this user's own, else below TEMP."""
+        return Path(os.environ.get(VARIABLE) or tempfile.gettempdir(), "step-runner", "functions")
+
+else:
+
+    def default_root() -> Path:
+        """Return the cache's directory, which may be missing yet.
+
+        It lies below XDG_CACHE_HOME, else below `.cache` in the home directory. Where another user could put something
+        in its place, or nothing can be written, it lies below TMPDIR and has this user's number in its name.
+        """
+        fallback = Path(tempfile.gettempdir(), f"step-runner-cache-{os.geteuid()}")
+        return next(filter(_is_usable, _places()), fallback)
+
+    def _places() -> Iterator[Path]:
+        base = os.environ.get(VARIABLE) or os.path.expanduser("~/.cache")
+        if os.path.isabs(base):
+            yield Path(os.path.realpath(base), "step-runner", "functions")
+
+    def _is_usable(root: Path) -> bool:
+        there = [path for path in (root, *root.parents) if path.exists()]
+        return os.access(there[0], os.W_OK | os.X_OK) and all(map(_is_safe, there))
+
+    def _is_safe(directory: Path) -> bool:
+        """Whether only this user and root can rename what they own in a directory; as sshd's StrictModes asks."""
+        status = directory.stat()
+        mode = status.st_mode
+        is_closed = not mode & 0o022 or mode & stat.S_ISVTX
+        return stat.S_ISDIR(mode) and status.st_uid in (0, os.geteuid()) and bool(is_closed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 from step_runner.errors import FetchError, StepRunnerError
-from step_runner.fetch.cache_root import VARIABLE
+from step_runner.fetch.cache import VARIABLE
 
 if TYPE_CHECKING:
     import ssl

@@ -1,10 +1,10 @@
 """Functions from git repositories: from a revision to a directory with the files of its commit.
 
 A tag and a hash mean the same commit for ever, so they come from the cache once they are there; a branch is looked
-up at each use, and without a network there is no answer. The cache holds two kinds of entries:
+up at each use, and without a network there is no answer. The cache holds
 
     git-commit, repository, full hash     the files of the commit, without history
-    git-revision, repository, revision    one file with the hash of the commit that a tag or a short hash means
+    git-revision, repository, revision    a note: the hash of the commit that a tag or a short hash means
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class _Fetch:
         """The commit of a full hash, or of a tag or short hash seen before."""
         if _FULL_HASH.fullmatch(self.revision):
             return self.revision
-        known = self.cache.find(self._revision_key(), _holds_commit)
-        return (known / "commit").read_text() if known else None
+        known = self.cache.note(self._revision_key())
+        return known if _FULL_HASH.fullmatch(known) else None
 
     @contextmanager
     def _remote(self) -> Iterator[Remote]:
@@ -103,26 +103,19 @@ class _Fetch:
         names = [f"refs/tags/{self.revision}", f"refs/heads/{self.revision}"]
         references = remote.references(names)
         tag, branch = (references.get(f"{name}^{{}}") or references.get(name) for name in names)
-        if tag:
-            return self._get_and_remember(remote, lambda scratch: tag)
-        if branch:
+        if branch and not tag:
             return self._get(remote, branch)
+        commit = tag or self._complete(remote)
+        path = self._get(remote, commit)
+        self.cache.keep_note(self._revision_key(), commit)
+        return path
+
+    def _complete(self, remote: Remote) -> str:
+        """Return the one commit whose hash begins with the revision."""
         if not _SHORT_HASH.fullmatch(self.revision):
             raise self._unknown("there is no such tag or branch, and a commit is named by 8 or more digits of its hash")
-        return self._get_and_remember(remote, partial(self._complete, remote))
-
-    def _get_and_remember(self, remote: Remote, find: Callable[[Path], str]) -> Path:
-        def make(directory: Path, scratch: Path) -> None:
-            commit = find(scratch)
-            self._get(remote, commit)
-            (directory / "commit").write_text(commit)
-
-        known = self.cache.get(self._revision_key(), make, self.proc, _holds_commit)
-        return self._get(remote, (known / "commit").read_text())
-
-    def _complete(self, remote: Remote, scratch: Path) -> str:
-        """The one commit whose hash begins with the revision."""
-        found = remote.history(scratch).commits(self.revision)
+        with self.cache.scratch(self._revision_key(), self.proc) as scratch:
+            found = remote.history(scratch).commits(self.revision)
         if not found:
             raise self._unknown("there is no such tag, branch or commit")
         if len(found) > 1:
@@ -174,7 +167,3 @@ class _Fetch:
     def _unknown(self, reason: str) -> FetchError:
         shown = "".join(letter if letter.isprintable() else "?" for letter in self.revision)
         return FetchError(f'cannot find "{shown}" in {self.repository}: {reason}; check the revision')
-
-
-def _holds_commit(directory: Path) -> bool:
-    return bool(_FULL_HASH.fullmatch((directory / "commit").read_text(errors="replace")))

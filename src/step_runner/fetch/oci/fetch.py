@@ -1,10 +1,10 @@
 """Functions from registries: from a tag or a digest to a directory with the files of an image.
 
 A digest means the same image for ever, so it comes from the cache once it is there; a tag is looked up at each use, and
-without a network there is no answer. The cache holds two kinds of entries, for the platform of this machine:
+without a network there is no answer. The cache holds, for the platform of this machine:
 
     oci-image, platform, digest    the files of the image with this manifest, which suits the platform
-    oci-index, platform, digest    one file with the digest of the image that was chosen from this index
+    oci-index, platform, digest    a note: the digest of the image that was chosen from this index
 
 An index offers an image for each platform. An image without an index is taken as well, if its config names a platform
 that suits this machine, or none.
@@ -89,8 +89,8 @@ class _Fetch:
         """What the cache has for a digest."""
         if not is_digest(self.tag):
             return None
-        chosen = self.cache.find(self._key("oci-index", self.tag), _holds_digest)
-        return self.cache.find(self._key("oci-image", (chosen / "digest").read_text() if chosen else self.tag))
+        chosen = self.cache.note(self._key("oci-index", self.tag))
+        return self.cache.find(self._key("oci-image", chosen if is_digest(chosen) else self.tag))
 
     def _look_up(self) -> Path:
         with self._repository() as repository:
@@ -103,8 +103,9 @@ class _Fetch:
                 make = partial(self._make_single, repository, found)
                 return self.cache.get(self._key("oci-image", manifest.digest), make, self.proc)
             chosen = self._choose(self._images(repository, found))
-            path = self._get(repository, chosen)
-            self._remember(manifest.digest, chosen)
+            make = partial(self._make_chosen, repository, chosen)
+            path = self.cache.get(self._key("oci-image", chosen.digest), make, self.proc)
+            self.cache.keep_note(self._key("oci-index", manifest.digest), chosen.digest)
             return path
 
     @contextmanager
@@ -144,16 +145,6 @@ class _Fetch:
     def _unfit(self, *offered: Platform) -> str:
         there = listed(offered)
         return f"didn't find an image matching platform {self.platform} or generic; build one, there is {there}"
-
-    def _get(self, repository: ImageRepository, chosen: Descriptor) -> Path:
-        make = partial(self._make_chosen, repository, chosen)
-        return self.cache.get(self._key("oci-image", chosen.digest), make, self.proc)
-
-    def _remember(self, index: str, chosen: Descriptor) -> None:
-        def make(directory: Path, scratch: Path) -> None:
-            (directory / "digest").write_text(chosen.digest)
-
-        self.cache.get(self._key("oci-index", index), make, self.proc, _holds_digest)
 
     def _make_single(self, repository: ImageRepository, image: Image, directory: Path, scratch: Path) -> None:
         offered = parse_platform(_content(repository, image.config))
@@ -197,10 +188,6 @@ class _Fetch:
 
     def _key(self, kind: str, digest: str) -> Key:
         return (kind, str(self.platform), digest)
-
-
-def _holds_digest(directory: Path) -> bool:
-    return is_digest((directory / "digest").read_text(errors="replace"))
 
 
 def _content(repository: ImageRepository, config: Descriptor) -> bytes:

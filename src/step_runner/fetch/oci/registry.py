@@ -7,6 +7,7 @@ sleeps for two minutes in all between its attempts without hearing of a cancel, 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -21,7 +22,6 @@ from urllib3.exceptions import HTTPError
 from step_runner.errors import FetchError
 from step_runner.fetch.http import StatusError, joined, open_client
 from step_runner.fetch.messages import PROXY_LOGIN, AnswerError, explained, reason_of
-from step_runner.fetch.oci.blob import Blob
 from step_runner.fetch.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
 from step_runner.fetch.oci.names import registry_url, repository_on
 from step_runner.fetch.oci.session import Session, document, location
@@ -39,10 +39,110 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0
 """Seconds that a registry may take to accept a connection, and may be silent."""
 
+PIECE = 1 << 20
+"""Bytes of a blob that are read at once at most."""
+
+_MOST_BREAKS = 3
 _MANIFESTS = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 _MOST_PAGES = 1000
 _MOST_TAGS = 100_000
 _OF_THE_ASKER = (401, 403, 407, 429)  # what is told the same way, whoever answers it
+
+
+class Blob(io.RawIOBase):
+    """A stream to be read once; where the connection breaks, it goes on from there over a new one.
+
+    Reading raises AnswerError where size or digest is not what was promised, HTTPError where there is no answer, and
+    StoppedError.
+    """
+
+    def __init__(
+        self,
+        descriptor: Descriptor,
+        open_at: Callable[[str, int], Response],
+        proc: Proc,
+        received: Callable[[int], None],
+    ) -> None:
+        """`open_at` asks for the blob with a digest from an offset on; the answer may begin at 0 all the same.
+
+        `received` is told how many bytes have come each time.
+        """
+        self._digest = descriptor.digest
+        self._size = descriptor.size
+        self._open_at = open_at
+        self._proc = proc
+        self._received = received
+        self._hash = hashlib.new(descriptor.digest.partition(":")[0])
+        self._offset = 0
+        self._breaks = 0
+        self._response: Response | None = None
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer with the next bytes, at most 1 MiB, and return how many they are, 0 at the end."""
+        size = min(len(buffer), self._size - self._offset, PIECE)
+        piece = self._read(size) if size else b""
+        buffer[: len(piece)] = piece
+        self._hash.update(piece)
+        self._offset += len(piece)
+        if piece:
+            self._received(len(piece))
+            if self._offset == self._size:
+                self.check()
+        return len(piece)
+
+    def drain(self) -> None:
+        """Read what is left, so that all of it is checked."""
+        while self.read(PIECE):
+            pass
+        self.check()
+
+    def check(self) -> None:
+        """Compare what was read with the digest. AnswerError: it is something else."""
+        algorithm, _, promised = self._digest.partition(":")
+        if self._hash.hexdigest() != promised:
+            raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._leave()
+        super().close()
+
+    def _leave(self) -> None:
+        if self._response:
+            self._response.close()
+            self._response = None
+
+    def _read(self, size: int) -> bytes:
+        while True:
+            self._proc.check()
+            self._response = self._response or self._reopened()
+            try:
+                piece = self._response.read_some(size)
+            except HTTPError:
+                self._proc.check()
+                self._breaks += 1
+                if self._breaks == _MOST_BREAKS:
+                    raise
+                self._leave()
+                continue
+            if not piece:
+                raise AnswerError("the registry sent a blob that is shorter than was promised; push the image again")
+            return piece
+
+    def _reopened(self) -> Response:
+        """The answer, whose next byte is the one at the offset."""
+        response = self._open_at(self._digest, self._offset)
+        skip = self._offset if response.status == 200 else 0
+        while skip:
+            piece = response.read_some(min(skip, PIECE))
+            if not piece:
+                raise AnswerError("the registry sent a blob that is shorter than before; try again later")
+            skip -= len(piece)
+        return response
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def test_file_variables_hold_exactly_the_value() -> None:
 
 
 def test_directory_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", "/dev/null")
+    monkeypatch.setattr("step_runner.temporary.directory", lambda: "/dev/null")
     with pytest.raises(StepRunnerError, match="initializing request: making the job's directory: "):
         Workspace("12")
 

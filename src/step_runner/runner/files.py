@@ -264,6 +264,8 @@ def _content(source: Source) -> bytes:
     with source.at():
         advice = f"the step must append to {source.path}, not remove or replace it"
         try:
+            if _is_empty(source.path):  # as most are: it need not be opened
+                return b""
             # A pipe that the step has put there would otherwise be waited for until it has a writer.
             descriptor = os.open(source.path, os.O_RDONLY | WITHOUT_WAITING)
         except OSError as error:
@@ -276,6 +278,11 @@ def _content(source: Source) -> bytes:
             raise OutputError(f"{error.strerror}: {advice}") from None
         finally:
             os.close(descriptor)
+
+
+def _is_empty(path: str) -> bool:
+    status = os.lstat(path)
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
 def _read(descriptor: int) -> bytes:

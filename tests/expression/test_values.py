@@ -9,7 +9,8 @@ from types import MappingProxyType
 import pytest
 
 from step_runner.errors import ExpressionError
-from step_runner.expression import Secret, is_secret, reveal, to_text
+from step_runner.expression import Secret, is_secret, reveal
+from step_runner.expression.values import text_of
 
 
 @pytest.mark.parametrize(
@@ -44,12 +45,12 @@ from step_runner.expression import Secret, is_secret, reveal, to_text
     ids=repr,
 )
 def test_text_of_a_value(value: object, text: str) -> None:
-    assert to_text(value) == text
+    assert text_of(reveal(value)) == text
 
 
 def test_text_of_something_else_is_refused() -> None:
     with pytest.raises(ExpressionError, match="a value of the type object cannot be used"):
-        to_text(object())
+        reveal(object())
 
 
 def test_secret_shows_nothing() -> None:

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from step_runner import shown
 from step_runner.errors import FetchError, FunctionFileError
-from step_runner.functions.loader import load_file, load_function, load_run_list
+from step_runner.functions.loader import load_function, load_run_list, read_file
 from step_runner.model import (
     Dynamic,
     Exec,
@@ -325,7 +325,7 @@ def test_a_bare_run_list_is_checked(text: str, message: str) -> None:
 
 def test_a_file(tmp_path: Path) -> None:
     (tmp_path / "step.yml").write_text("{}\n---\n" + EXEC)
-    made, _ = load_file(tmp_path / "step.yml", "shown.yml")
+    made, _ = read_file(tmp_path / "step.yml", "shown.yml").result()
 
     assert (made.directory, made.file) == (str(tmp_path), "shown.yml")
 
@@ -333,7 +333,7 @@ def test_a_file(tmp_path: Path) -> None:
 def test_of_a_directory_the_function_in_it(tmp_path: Path) -> None:
     (tmp_path / "step.yml").write_text("{}\n---\n" + EXEC)
 
-    assert load_file(tmp_path)[0].file == f"{tmp_path}/step.yml"
+    assert read_file(tmp_path).result()[0].file == f"{tmp_path}/step.yml"
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
@@ -341,18 +341,18 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "large.yml").write_bytes(b"#" * (4 * 1024 * 1024 + 1))
 
     with pytest.raises(FetchError, match=r"pipe.yml: is no regular file; a step file must be one"):
-        load_file(tmp_path / "pipe.yml")
+        read_file(tmp_path / "pipe.yml")
     with pytest.raises(FetchError, match=r"large.yml: is larger than 4 MiB; a step file must be smaller"):
-        load_file(tmp_path / "large.yml")
+        read_file(tmp_path / "large.yml")
     with pytest.raises(FetchError, match=r"pipe.yml/a.yml: no such file; a function is a directory with"):
-        load_file(tmp_path / "pipe.yml" / "a.yml")
+        read_file(tmp_path / "pipe.yml" / "a.yml")
 
 
 def test_a_missing_file_is_told_with_what_is_near(tmp_path: Path) -> None:
     (tmp_path / "hello.yml").write_text("")
 
     with pytest.raises(FetchError) as caught:
-        load_file(tmp_path / "helo.yml", "helo.yml")
+        read_file(tmp_path / "helo.yml", "helo.yml")
 
     assert str(caught.value) == (
         "helo.yml: no such file, but there is hello.yml; a function is a directory with func.yml or step.yml"
@@ -363,7 +363,7 @@ def test_a_file_that_is_no_text_is_refused_with_the_place(tmp_path: Path) -> Non
     (tmp_path / "step.yml").write_bytes(b"{}\n# \xc3\xa4\xff\n")
 
     with pytest.raises(FunctionFileError) as caught:
-        load_file(tmp_path / "step.yml", "step.yml")
+        read_file(tmp_path / "step.yml", "step.yml")
 
     assert str(caught.value) == "step.yml:2:4: the byte 0xff is no UTF-8; save the file as UTF-8"
 

@@ -18,7 +18,6 @@ from step_runner.expression import (
     is_secret,
     parse,
     reveal,
-    to_text,
 )
 from step_runner.expression.evaluation import Scope, evaluate
 from step_runner.expression.failure import EvaluationError
@@ -37,7 +36,7 @@ from step_runner.expression.nodes import (
     Unary,
 )
 from step_runner.expression.parser import RESERVED
-from step_runner.expression.values import number
+from step_runner.expression.values import number, text_of
 
 if TYPE_CHECKING:
     from step_runner.model import Value
@@ -139,7 +138,7 @@ def test_evaluating_any_tree_raises_nothing_but_its_own_error(node: Node, names:
     except EvaluationError:
         return
 
-    to_text(value)
+    text_of(reveal(value))
 
 
 @FAST
@@ -186,7 +185,7 @@ def test_expanding_any_text_raises_nothing_but_its_own_error(template: str, name
 @FAST
 @given(VALUES)
 def test_value_without_expressions_stays_as_it_is(value: Value) -> None:
-    escaped = "${{" in to_text(value)
+    escaped = "${{" in text_of(reveal(value))
 
     assert escaped or expand(value, {}) == value
 
@@ -219,7 +218,7 @@ def test_comparisons_are_a_total_order(a: Value, b: Value, c: Value) -> None:
 @given(FLOATS)
 def test_text_of_a_number_is_read_as_the_same_number(value: float) -> None:
     assert expand("${{ num(str(a)) }}", {"a": value}) == value
-    assert float(to_text(value)) == value
+    assert float(text_of(reveal(value))) == value
 
 
 @FAST

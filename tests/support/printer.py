@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, assert_never
 
+from step_runner.expression.lexer import WORD
 from step_runner.expression.nodes import (
     CHAINED,
     POWERS,
@@ -21,7 +23,6 @@ from step_runner.expression.nodes import (
     Object,
     Unary,
 )
-from step_runner.expression.parser import is_word
 from step_runner.expression.values import text_of
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _constant(value: float | None) -> str:
 
 def _key(node: Node) -> str:
     if isinstance(node, Literal) and isinstance(node.value, str):
-        return node.value if is_word(node.value) else _quote(node.value)
+        return node.value if re.fullmatch(WORD, node.value) else _quote(node.value)
     return f"({print_expression(node)})"
 
 

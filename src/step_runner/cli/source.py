@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from step_runner.functions.call import Called
-    from step_runner.model import Spec, Step
+    from step_runner.model import Reference, Spec
 
 NO_STEP = "no step specified: name a step file, a directory or another reference, or use --git-url or --oci-registry"
 
@@ -65,12 +65,12 @@ def called(named: Named) -> Called:
 
     Raises StepRunnerError where it cannot be used, click.UsageError where none or only half of one is given.
     """
-    from step_runner.functions.call import Called, call_of, note_on
+    from step_runner.functions.call import Called, call_of, note_on, step_calling
 
     if named.text_proto is not None:
         return _from_text_proto(named.text_proto)
     if named.reference is None:
-        return Called(_from_git(named) if named.git_url else _from_oci(named))
+        return Called(step_calling(*_by_options(named)))
     if note := note_on(named.reference):
         click.echo(note, err=True)
     return call_of(named.reference)
@@ -108,25 +108,17 @@ def _from_text_proto(path: str) -> Called:
     return Called(step_calling(reference, path), {reference: function})
 
 
-def _from_git(named: Named) -> Step:
-    from step_runner.functions.call import step_calling
-    from step_runner.functions.reference import git_reference
+def _by_options(named: Named) -> tuple[Reference, str]:
+    """The reference that the options name, and what the step is named after."""
+    from step_runner.functions.reference import git_reference, oci_reference
 
-    if not named.git_rev:
-        raise click.UsageError("--git-url needs --git-rev: a tag, a branch or a commit")
-    assert named.git_url is not None
-    reference = git_reference(named.git_url, named.git_rev, named.git_dir)
-    return step_calling(reference, named.git_dir or named.git_url)
-
-
-def _from_oci(named: Named) -> Step:
-    from step_runner.functions.call import step_calling
-    from step_runner.functions.reference import oci_reference
-
+    if named.git_url:
+        if not named.git_rev:
+            raise click.UsageError("--git-url needs --git-rev: a tag, a branch or a commit")
+        return git_reference(named.git_url, named.git_rev, named.git_dir), named.git_dir or named.git_url
     if not named.oci_registry:
         raise click.UsageError(NO_STEP)
     if not named.oci_repository:
         raise click.UsageError("--oci-registry needs --oci-repository: the image's path in the registry")
     image = (named.oci_registry, named.oci_repository, named.oci_tag)
-    reference = oci_reference(*image, named.oci_dir, named.oci_filename)
-    return step_calling(reference, named.oci_dir or named.oci_repository)
+    return oci_reference(*image, named.oci_dir, named.oci_filename), named.oci_dir or named.oci_repository

@@ -2,7 +2,7 @@
 
 from step_runner.expression.parser import parse
 from step_runner.expression.template import escape_template, expand, expand_text, has_expression
-from step_runner.expression.values import Secret, Unwritten, is_secret, reveal, to_text
+from step_runner.expression.values import Secret, Unwritten, is_secret, reveal
 
 __all__ = [
     "Secret",
@@ -14,5 +14,4 @@ __all__ = [
     "is_secret",
     "parse",
     "reveal",
-    "to_text",
 ]

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from step_runner.expression.failure import EvaluationError
-from step_runner.expression.lexer import WORD, Lexer, Token
+from step_runner.expression.lexer import Lexer, Token
 from step_runner.expression.nodes import (
     POWERS,
     UNARY_POWER,
@@ -61,11 +61,6 @@ def parse(source: str) -> tuple[Piece, ...]:
         pieces.append(node)
     _add_text(pieces, source[position:])
     return tuple(pieces)
-
-
-def is_word(text: str) -> bool:
-    """Whether the text can be written without quotes as a key."""
-    return re.fullmatch(WORD, text) is not None
 
 
 def _add_text(pieces: list[Piece], text: str) -> None:

@@ -104,9 +104,10 @@ def _expand(value: object, scope: Scope, depth: int) -> object:
 
 
 def expand_text(template: str, names: Mapping[str, object]) -> str | Secret:
-    """The template with every expression replaced by the text of its value, see `to_text`.
+    """The template with every expression replaced by the text of its value.
 
-    A Secret if anything that went into it was secret. Raises ExpressionError.
+    A string is itself, null is `<null>`, a number has no needless `.0`, arrays and objects are JSON. The
+    text is a Secret if anything that went into it was secret. Raises ExpressionError.
     """
     if not has_expression(template):
         return _unescape(template)

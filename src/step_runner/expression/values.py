@@ -265,15 +265,6 @@ def is_secret(value: object) -> bool:
     return isinstance(value, Secret) or _plain(value)[1]
 
 
-def to_text(value: object) -> str:
-    """The text of a value where a string is needed, that of a Secret too.
-
-    A string is itself, null is `<null>`, a number has no needless `.0`, arrays and objects are JSON. Raises
-    ExpressionError for what no JSON value can hold and for more than 16 MiB.
-    """
-    return text_of(_plain(value)[0])
-
-
 def _plain(value: object) -> tuple[Value, bool]:
     try:
         return unwrap(value, Budget())

@@ -73,17 +73,11 @@ def load_run_list(text: str, *, file: str, directory: str = "") -> tuple[Functio
     return read_run_list(text, file=file, directory=directory).result()
 
 
-def load_file(path: str | os.PathLike[str], shown_as: str | None = None) -> tuple[Function, tuple[Problem, ...]]:
-    """The function of a step file on this machine, and warnings.
-
-    Of a directory it is the function in it. Raises FetchError where there is no such file, FunctionFileError with
-    every problem of the file.
-    """
-    return read_file(path, shown_as).result()
-
-
 def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Reading:
-    """Reads a step file, or the one in a directory. Raises as `load_file`, but only for what is no YAML."""
+    """Read a step file of this machine, or the one in a directory.
+
+    Raises FetchError where there is no such file, FunctionFileError with every problem of a file that is no YAML.
+    """
     name = os.fspath(path)
     shown = shown_as or name
     is_directory = os.path.isdir(name) or not (names_step_file(name) or os.path.lexists(name))

@@ -601,7 +601,10 @@ def test_keyboard_interrupt_stops_the_command_gracefully_and_goes_on(program: Pr
 def test_handlers_that_raise_while_the_command_starts_leave_nothing(
     monkeypatch: pytest.MonkeyPatch, begin: Callable[[Cmd], object]
 ) -> None:
-    """They come just when the process is there and its number is not known yet; each is called once."""
+    """They come just when the process is there and its number is not known yet; each is called once.
+
+    No process and no descriptor is left.
+    """
     command = Cmd(FOREVER)
     real = subprocess.Popen._execute_child  # type: ignore[attr-defined]
     numbers = (signal.SIGUSR1, signal.SIGUSR2)
@@ -618,8 +621,10 @@ def test_handlers_that_raise_while_the_command_starts_leave_nothing(
 
     monkeypatch.setattr(subprocess.Popen, "_execute_child", interrupted)
     before = [signal.signal(number, stop) for number in numbers]
+    opened = os.listdir("/dev/fd")
     with pytest.raises(SystemExit):
         begin(command)
+    assert len(os.listdir("/dev/fd")) == len(opened)
     after = [signal.signal(number, handler) for number, handler in zip(numbers, before, strict=True)]
     assert after == [stop, stop]
     assert heard == list(numbers)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gracefulexitcmd.exit import Cause, EndedProcess, Exit, Holder
+from gracefulexitcmd.named_tuple import NamedTuple
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,24 @@ def test_value_takes_each_of_its_fields_once(values: tuple[Any, ...], named: dic
 
 def test_value_shows_its_fields() -> None:
     assert repr(Holder(7, ("cat",))) == "Holder(pid=7, argv=('cat',))"
+
+
+class Point(NamedTuple):
+    """A named tuple with a default and a method."""
+
+    x: int
+    y: int = 2
+
+    def sum(self) -> int:
+        return self.x + self.y
+
+
+def test_named_tuple_is_that_of_typing() -> None:
+    """Fields, defaults, methods, `_replace` and pickling are the same."""
+    point = Point(1)
+    assert tuple(point) == (1, 2)
+    assert repr(point._replace(y=3)) == "Point(x=1, y=3)"
+    assert point.sum() == 3
+    assert pickle.loads(pickle.dumps(point)) == point
+    with pytest.raises(AttributeError):
+        point.z = 4  # type: ignore[attr-defined]

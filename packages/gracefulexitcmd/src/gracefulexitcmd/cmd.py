@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import shlex
 import signal
 import subprocess
 from functools import partial
@@ -14,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Generic, overload
 from gracefulexitcmd import clock
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.execution import Execution
-from gracefulexitcmd.exit import Exit, Out, printable
+from gracefulexitcmd.exit import Exit, Out, shown
 from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE, Request, Stopping, Stream, StrPath
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd import Container
     from gracefulexitcmd.exit import SignalSent
     from gracefulexitcmd.options import Options
+    from gracefulexitcmd.system import Poller
 
 AT_ONCE = 0.005
 """Seconds that who reads waits for the pipe alone."""
@@ -69,22 +69,23 @@ class Stoppable(Generic[Out]):
             self._execution.stop(grace, hurried)
 
 
-def drive(execution: Execution, until: float | None = None) -> None:
-    """Wait until something that was started has ended, and have it do meanwhile what is due.
+def drive(execution: Execution, until: float | None = None, begin: Callable[[], object] | None = None) -> None:
+    """Wait until an execution has ended, and have it do meanwhile what is due; `begin` starts it.
 
-    With `until`, a time of the clock, it returns then at the latest. Only the wait itself can be interrupted by a
-    signal handler that raises.
+    With `until`, a time of the clock in seconds, return then at the latest. A signal handler that raises can interrupt
+    only the wait itself.
     """
-    with attending(execution) as step:
+    with attending(execution, begin) as step:
         while execution.exit is None and (until is None or clock.now() < until):
             step(until)
 
 
 @contextlib.contextmanager
-def attending(execution: Execution) -> Iterator[Callable[[float | None], None]]:
-    """Gives a function that waits until something happens, but not past a time, and does what is due."""
-    with HandlersHeldBack():
-        poller = execution.enter()
+def attending(
+    execution: Execution, begin: Callable[[], object] | None = None
+) -> Iterator[Callable[[float | None], None]]:
+    """Give a function that waits until something happens, but not past a time, and does what is due."""
+    poller: Poller | None = None
 
     def step(until: float | None) -> None:
         nonlocal poller
@@ -98,6 +99,10 @@ def attending(execution: Execution) -> Iterator[Callable[[float | None], None]]:
                 execution.leave()
 
     try:
+        with HandlersHeldBack():
+            if begin is not None:
+                begin()
+            poller = execution.enter()
         yield step
     finally:
         if poller is not None:
@@ -247,7 +252,7 @@ class BaseCmd(Stoppable[Out]):
         state = f"running, pid {self.pid}" if self.pid is not None else "not started"
         if self._execution.exit is not None:
             state = self._execution.exit.reason
-        return f"<{type(self).__name__} {printable(shlex.join(self.argv))}: {state}>"
+        return f"<{type(self).__name__} {shown(self.argv)}: {state}>"
 
     @property
     def pid(self) -> int | None:
@@ -338,16 +343,19 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         An exception that arrives meanwhile, such as KeyboardInterrupt, stops the command gracefully before it
         goes on; a second one kills it. Raises CommandFailed with `check`, unless it ended by itself with status 0.
         """
-        with self:
-            ended = self.wait()
-        return ended.check() if check else ended
+        try:
+            drive(self._execution, begin=self._execution.start)
+        except BaseException:
+            self._end()
+            raise
+        exit_ = ended(self._execution)
+        return exit_.check() if check else exit_
 
     def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
-            if self.pid is not None:
-                self._end()
+            self._end()
             raise
         return self
 
@@ -357,6 +365,8 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         self._end()
 
     def _end(self) -> None:
+        if self.pid is None:  # it could not be started
+            return
         try:
             self._cancel_and_wait(grace=None)
         except BaseException:

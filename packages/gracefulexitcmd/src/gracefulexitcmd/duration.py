@@ -6,7 +6,7 @@ import re
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = r"(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)"
-_PART = re.compile(rf"({_NUMBER})(ms|s|m|h)")
+_PART = rf"({_NUMBER})(ms|s|m|h)"
 
 __all__ = ["seconds"]
 
@@ -19,7 +19,7 @@ def seconds(text: str) -> float:
     text = text.strip()
     if re.fullmatch(_NUMBER, text):
         return float(text)
-    parts = _PART.findall(text)
+    parts = re.findall(_PART, text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f'"{text}" is not a duration: write for example 30s, 1m30s, 500ms or a number of seconds')
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

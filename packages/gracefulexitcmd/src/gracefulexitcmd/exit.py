@@ -5,13 +5,13 @@ from __future__ import annotations
 import enum
 import os
 import re
-import shlex
 import signal
 from typing import TYPE_CHECKING, Any, Generic
 
 from gracefulexitcmd.value import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
 
     from typing_extensions import TypeVar
@@ -81,7 +81,7 @@ class EndedProcess(Value):
     @property
     def command(self) -> str:
         """Its command line, as it can be shown."""
-        return printable(shlex.join(self.argv))
+        return shown(self.argv)
 
     @property
     def reason(self) -> str:
@@ -103,7 +103,7 @@ class Holder(Value):
     @property
     def command(self) -> str:
         """Its command line, as it can be shown."""
-        return printable(shlex.join(self.argv))
+        return shown(self.argv)
 
 
 class CommandFailed(Exception):  # noqa: N818 - a command that failed is no fault of the program's
@@ -123,7 +123,7 @@ class CommandFailed(Exception):  # noqa: N818 - a command that failed is no faul
 
     def __str__(self) -> str:
         said = "".join(f"\n  {line}" for line in _last_lines(self.exit.stderr))
-        return f"{printable(shlex.join(self.argv))}: {self.exit.reason}{said}"
+        return f"{shown(self.argv)}: {self.exit.reason}{said}"
 
 
 class Exit(Value, Generic[Out]):
@@ -184,7 +184,7 @@ class Exit(Value, Generic[Out]):
             for name, content in streams
             if content is not None
         )
-        return f"<Exit of {printable(shlex.join(self.argv))}: {self.reason}, {len(self.census)} ended{output}>"
+        return f"<Exit of {shown(self.argv)}: {self.reason}, {len(self.census)} ended{output}>"
 
     @property
     def ok(self) -> bool:
@@ -213,6 +213,13 @@ def _last_lines(content: bytes | str | None) -> list[str]:
     """The end of what was written to stderr, as it can be shown."""
     text = content.decode(errors="backslashreplace") if isinstance(content, bytes) else content or ""
     return [printable(line) for line in text.rstrip().splitlines()[-LINES_SHOWN:]]
+
+
+def shown(argv: Iterable[str]) -> str:
+    """Return a command line as it can be shown, on one line."""
+    import shlex  # for few programs
+
+    return printable(shlex.join(argv))
 
 
 def printable(text: str) -> str:

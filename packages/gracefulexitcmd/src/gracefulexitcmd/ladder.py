@@ -19,9 +19,10 @@ nothing is left when its leader has exited; else STOPPING follows.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple, TypeAlias, assert_never
+from typing import TypeAlias, assert_never
 
 from gracefulexitcmd.exit import Cause
+from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.sequence import Stage, fitted, total
 
 KILL_PATIENCE = 2.0

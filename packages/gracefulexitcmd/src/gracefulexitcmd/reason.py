@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple, assert_never
+from typing import assert_never
+
+from gracefulexitcmd.named_tuple import NamedTuple
 
 
 class Reason(enum.StrEnum):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import enum
 import signal
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from gracefulexitcmd.duration import check_seconds
+from gracefulexitcmd.named_tuple import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 import signal
 import sys
-from typing import NamedTuple
+
+from gracefulexitcmd.named_tuple import NamedTuple
 
 HURRY_AFTER = 1.0
 """Seconds after the request from which SIGINT is a person's second Ctrl-C."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-from typing import NamedTuple
+
+from gracefulexitcmd.named_tuple import NamedTuple
 
 
 class Text(NamedTuple):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import linux
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ import json
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import cgroup, linux
 
 try:

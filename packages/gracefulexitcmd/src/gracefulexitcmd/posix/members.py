@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
+from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import linux, process_table, status, subreaper
 from gracefulexitcmd.posix.orphans import RECENT
 from gracefulexitcmd.posix.targets import Targets

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.reason import Reason, Why
 
 if TYPE_CHECKING:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
+from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.windows import calls, console, process
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import itertools
 import msvcrt
 import os
 from ctypes import wintypes
-from typing import NamedTuple
 
 from gracefulexitcmd.chunks import Chunks
+from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.windows import calls
 
 CHUNK = 1 << 16

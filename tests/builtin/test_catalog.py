@@ -36,7 +36,7 @@ def test_unknown_name_is_told_with_those_that_are_known(install: Callable[..., P
     known = ", ".join(sorted([*OWN, "demo/greet"]))
     assert str(raised.value).endswith(
         f'"demo/gret" not found; did you mean "demo/greet"? known are {known};'
-        " others come with packages that are installed beside step-runner"
+        " others come with packages that are installed along with step-runner"
     )
 
 

@@ -169,14 +169,17 @@ def test_another_file_can_be_named(home: Path) -> None:
             {"registry": "r.io", "helper_name": "docker-credential-ecr"},
             'the input "helper_name" begins with docker-credential-; give only what follows that',
         ),
-        ({"config_file": "~/none"}, "{home}/none: there is no such file; leave out the input config_file or mend it"),
+        (
+            {"config_file": "~/none"},
+            "{home}/none: there is no such file; correct the input config_file or leave it out",
+        ),
         (
             {**ADA, "registry": "https://"},
             'the input "registry" is missing; give the host that the credentials are for',
         ),
-        ({"config_file": "~/deep"}, "{home}/deep: is no docker configuration; it must hold a JSON object"),
-        ({"config_file": "~/broken"}, "{home}/broken: is no docker configuration; it must hold a JSON object"),
-        ({"config_file": "~/list"}, "{home}/list: is no docker configuration; it must hold a JSON object"),
+        ({"config_file": "~/deep"}, "{home}/deep: is not a docker configuration; it must hold a JSON object"),
+        ({"config_file": "~/broken"}, "{home}/broken: is not a docker configuration; it must hold a JSON object"),
+        ({"config_file": "~/list"}, "{home}/list: is not a docker configuration; it must hold a JSON object"),
         ({"config_file": "~"}, "{home}: cannot be read: Is a directory"),
     ],
     ids=[

@@ -338,7 +338,7 @@ async def test_function_that_cannot_be_used_is_told_with_its_package(
         'step "a": failed to load: fetching builtin function: "act" (demo 2.1, demo:act): '
         + problem.format(module=module)
     )
-    assert error.endswith("; mend the package, or install another version")
+    assert error.endswith("; fix the package, or install another version")
     assert "demo" not in sys.modules
 
 

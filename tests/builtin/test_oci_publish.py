@@ -205,13 +205,13 @@ async def test_credentials_are_those_that_docker_auth_made(
     ("archive", "to", "message"),
     [
         ("none.tar", "{host}/x", "none.tar: no such file or directory; build the image first"),
-        ("text", "{host}/x", "text: is no archive of an image; build it again"),
+        ("text", "{host}/x", "text: is not an image archive; build it again"),
         ("empty.tar", "{host}/x", "empty.tar: there is no index.json in it; build it again"),
         ("other.tar", "{host}/x", "other.tar: must hold one image, with its version; build it with function/oci/build"),
         ("lost.tar", "{host}/x", "lost.tar: there is no blobs/sha256/" + 64 * "0" + " in it; build it again"),
-        ("text", "group/x", '"group/x" names no registry; write HOST/PATH, such as registry.example.com/name'),
-        ("text", "{host}/Group", '"Group" is no repository; use lower-case letters and digits with'),
-        ("text", "{host}", '"" is no repository; use lower-case letters and digits with'),
+        ("text", "group/x", '"group/x" does not name a registry; write HOST/PATH, such as registry.example.com/name'),
+        ("text", "{host}/Group", '"Group" is not a valid repository name; use lower-case letters and digits with'),
+        ("text", "{host}", '"" is not a valid repository name; use lower-case letters and digits with'),
     ],
     ids=["missing", "no archive", "empty", "without version", "without blobs", "no registry", "upper case", "no path"],
 )
@@ -276,8 +276,8 @@ async def test_older_build_pushes_at_once_and_older_fetch_brings_it(
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"repository": "../../admin?x="}, "is no repository"),
-        ({"registry": "{host}/.."}, "is no repository"),
+        ({"repository": "../../admin?x="}, "is not a valid repository name"),
+        ({"registry": "{host}/.."}, "is not a valid repository name"),
         ({"tag": "../../x"}, "is neither a tag nor a digest"),
     ],
 )

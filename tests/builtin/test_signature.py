@@ -160,7 +160,7 @@ def test_returned_value_of_another_type_is_refused() -> None:
 def test_returned_value_that_is_no_json_is_refused() -> None:
     with pytest.raises(InputError) as raised:
         results(build, Built(Path("a"), tags=[object()]))  # type: ignore[list-item]
-    assert str(raised.value) == "the returned value is no value of JSON: there is none for object; use other types"
+    assert str(raised.value) == "the returned value is not a JSON value: there is none for object; use other types"
 
 
 def untyped(name) -> None: ...  # type: ignore[no-untyped-def]
@@ -203,19 +203,19 @@ ADVICE = "use str, int, float, bool, list, dict, Path, Literal, a dataclass or a
     ("function", "message"),
     [
         (untyped, f'input "name" has no type; {ADVICE}'),
-        (numbers, f'input "value" has the type complex, which is none that inputs and outputs have; {ADVICE}'),
-        (either, f'input "value" has the type str | int, which is none that inputs and outputs have; {ADVICE}'),
+        (numbers, f'input "value" has the type complex, which inputs and outputs cannot have; {ADVICE}'),
+        (either, f'input "value" has the type str | int, which inputs and outputs cannot have; {ADVICE}'),
         (rest, 'input "names" cannot be given by its name; leave out * and /'),
         (wrong_default, 'the default of input "count" is of another type than declared: expected `int`, got `str`'),
-        (no_json, 'the default of input "name" is no value of JSON: there is none for object; use other types'),
-        (exporting, 'export "LIST" is no single value; a variable is a str, an int, a float or a bool'),
+        (no_json, 'the default of input "name" is not a JSON value: there is none for object; use other types'),
+        (exporting, 'export "LIST" is not a single value; a variable is a str, an int, a float or a bool'),
         (unknown, "its type hints use Decimal, which is not there; import it at run time, too"),
         (
             nameless,
-            "its return type dict[str, str] names no outputs; return a dataclass or a TypedDict with a field for"
+            "its return type dict[str, str] does not name outputs; return a dataclass or a TypedDict with a field for"
             " each output, or None",
         ),
-        (Server, "it is no function; name a function in the entry point"),
+        (Server, "it is not a function; name a function in the entry point"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -91,15 +91,15 @@ def test_challenge_is_answered(
     [
         ({}, "it asks for credentials in a way that is not supported; only Bearer and Basic are"),
         ({"negotiate": {}}, "it asks for credentials in a way that is not supported; only Bearer and Basic are"),
-        ({"bearer": {}}, "it names no server of tokens; tell who runs it"),
-        ({"bearer": {"realm": "https://[/"}}, "it names no server of tokens; tell who runs it"),
-        ({"bearer": {"realm": "https://localhost:99999/"}}, "it names no server of tokens; tell who runs it"),
-        ({"bearer": {"realm": "https://exa mple/"}}, "it names no server of tokens; tell who runs it"),
-        ({"bearer": {"realm": "http://evil.example\\@127.0.0.1/"}}, "it names no server of tokens; tell who runs it"),
-        ({"bearer": {"realm": "http://127.0.0.1?@evil.example/"}}, "it names no server of tokens; tell who runs it"),
-        ({"bearer": {"realm": "http://127.0.0.1#@evil.example/"}}, "it names no server of tokens; tell who runs it"),
-        ({"bearer": {"realm": "http://a@127.0.0.1@evil.example/"}}, "it names no server of tokens; tell who runs it"),
-        ({"bearer": {"realm": "http://evil.example\t@127.0.0.1/"}}, "it names no server of tokens; tell who runs it"),
+        ({"bearer": {}}, "it names no token server; contact its operator"),
+        ({"bearer": {"realm": "https://[/"}}, "it names no token server; contact its operator"),
+        ({"bearer": {"realm": "https://localhost:99999/"}}, "it names no token server; contact its operator"),
+        ({"bearer": {"realm": "https://exa mple/"}}, "it names no token server; contact its operator"),
+        ({"bearer": {"realm": "http://evil.example\\@127.0.0.1/"}}, "it names no token server; contact its operator"),
+        ({"bearer": {"realm": "http://127.0.0.1?@evil.example/"}}, "it names no token server; contact its operator"),
+        ({"bearer": {"realm": "http://127.0.0.1#@evil.example/"}}, "it names no token server; contact its operator"),
+        ({"bearer": {"realm": "http://a@127.0.0.1@evil.example/"}}, "it names no token server; contact its operator"),
+        ({"bearer": {"realm": "http://evil.example\t@127.0.0.1/"}}, "it names no token server; contact its operator"),
         ({"bearer": {"realm": "http://hunter2.example/"}}, "it wants a password to be sent to ***.example without"),
         ({"bearer": {"realm": "http://evil.example/"}}, "it wants a password to be sent to evil.example without"),
         ({"bearer": {"realm": "ftp://127.0.0.1/"}}, "it wants a password to be sent to 127.0.0.1 without encryption"),
@@ -121,7 +121,7 @@ def test_token_is_read(content: bytes) -> None:
     "content", [b"", b"[]", b"{}", b'{"token": 1}', b'{"token": "a\\r\\nHost: b"}', b"[" * 100_000], ids=range(6)
 )
 def test_answer_without_token_is_refused(content: bytes) -> None:
-    with pytest.raises(AnswerError, match=r": its server of tokens sent none; try again later$"):
+    with pytest.raises(AnswerError, match=r": its token server sent no token; try again later$"):
         parse_token(content)
 
 

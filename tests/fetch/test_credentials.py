@@ -189,7 +189,7 @@ def test_helper_is_asked(config: dict[str, Any], registry: str, credentials: Cre
         ({"auths": {"r.example:5000": auth("hunter2")}}, 'auth of "r.example:5000" is not base64 of user:password;'),
         (
             {"credsStore": "../safe"},
-            '"../safe" is no name of a credential helper; write what follows',
+            '"../safe" is not a valid name of a credential helper; write what follows',
         ),
         ({"credsStore": "none"}, "there is no docker-credential-none; install it, or put it into PATH"),
     ],

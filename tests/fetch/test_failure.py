@@ -209,7 +209,7 @@ def test_host_of_a_redirect_that_is_down_is_named(server: GitServer, cache: Fetc
     ("proxy", "reason"),
     [
         ("http://127.0.0.1:1", "the proxy cannot be reached or refused; check the proxy settings"),
-        ("socks5://127.0.0.1:1", "the proxy is none for http; check the proxy settings"),
+        ("socks5://127.0.0.1:1", "the proxy is not an HTTP proxy; check the proxy settings"),
     ],
 )
 def test_proxy_that_does_not_serve_is_explained(
@@ -255,10 +255,10 @@ def test_missing_repository_is_explained(
     [
         ("nope", "there is no such tag or branch, and a commit is named by 8 or more digits of its hash"),
         ("deadbeef", "there is no such tag, branch or commit"),
-        ("a b", "it is no possible name of a tag or branch"),
-        ("\x1b[31m", "it is no possible name of a tag or branch"),
-        ("../x", "it is no possible name of a tag or branch"),
-        ("", "it is no possible name of a tag or branch"),
+        ("a b", "it is not a valid name of a tag or branch"),
+        ("\x1b[31m", "it is not a valid name of a tag or branch"),
+        ("../x", "it is not a valid name of a tag or branch"),
+        ("", "it is not a valid name of a tag or branch"),
     ],
 )
 def test_unknown_revision_is_explained(url: str, cache: FetchCache, revision: str, reason: str) -> None:
@@ -298,7 +298,7 @@ def test_redirect_of_a_git_server_from_https_to_http_is_refused(
         request.end_headers()
 
     secure_server.answer = redirect
-    with pytest.raises(FetchError, match=r": the server redirects from https to http, which is refused; tell who runs"):
+    with pytest.raises(FetchError, match=r": the server redirects from https to http, which is refused; contact its"):
         cache.fetch(secure_server.url("project"), "main")
 
     assert server.requests == []

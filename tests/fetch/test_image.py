@@ -94,7 +94,7 @@ def test_index_of_nothing_costs_little_memory() -> None:
         ({"layers": [{"digest": DIGEST, "size": -1}], "config": ENTRY}, "its manifest is not understood; check how it"),
         ({"layers": [{"digest": DIGEST, "size": "1"}], "config": ENTRY}, "its manifest is not understood; check how"),
         ({"layers": [{"digest": DIGEST, "size": 1 << 60}], "config": ENTRY}, "its manifest is not understood; check"),
-        ({"layers": [ENTRY]}, "its manifest names no config; build the image anew"),
+        ({"layers": [ENTRY]}, "its manifest names no config; rebuild the image"),
         ({"manifests": [ENTRY] * 100_001}, "it has more than 100000 images; build it with fewer"),
         (
             {"layers": [{**ENTRY, "digest": f"\x1b[31m\n{'x' * 100}"}], "config": ENTRY},
@@ -126,13 +126,13 @@ def test_config_names_a_platform_or_none(config: bytes, platform: Platform) -> N
 
 
 def test_config_with_a_strange_platform_is_refused() -> None:
-    with pytest.raises(RefusedError, match=r"^its config is not understood; build the image anew$"):
+    with pytest.raises(RefusedError, match=r"^its config is not understood; rebuild the image$"):
         parse_platform(b'{"os": ["linux"]}')
 
 
 @pytest.mark.parametrize("config", [b"", b"[]", b"\xff", b"[" * 100_000], ids=["empty", "list", "bytes", "deep"])
 def test_config_that_is_no_object_is_refused(config: bytes) -> None:
-    with pytest.raises(RefusedError, match=r"^its config is not a JSON object; build the image anew$"):
+    with pytest.raises(RefusedError, match=r"^its config is not a JSON object; rebuild the image$"):
         parse_platform(config)
 
 

@@ -80,7 +80,7 @@ def test_empty_layer_changes_nothing(root: Path, layer: bytes) -> None:
     ids=["text", "false gzip", "false zstd", "cut gzip", "cut zstd", "text in gzip", "bytes"],
 )
 def test_layer_that_is_no_archive_is_refused(root: Path, layer: bytes) -> None:
-    with pytest.raises(LayerError, match=r"^is no tar archive, alone or in zstd or gzip \(.+\)$"):
+    with pytest.raises(LayerError, match=r"^is not a tar archive, plain or in zstd or gzip \(.+\)$"):
         lay(root, layer)
 
 

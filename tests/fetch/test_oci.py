@@ -317,7 +317,7 @@ def test_cached_digest_loads_nothing_heavy(odd_registry: OddRegistry, cache: Fet
     [
         (archive(member("../escaped", b"x")), "has the path '../escaped', which leads out of the image"),
         (archive(member("a/../../escaped", b"x")), "has the path 'a/../../escaped', which leads out of the image"),
-        (b"no archive", "is no tar archive, alone or in zstd or gzip (truncated header)"),
+        (b"no archive", "is not a tar archive, plain or in zstd or gzip (truncated header)"),
     ],
     ids=["upwards", "hidden upwards", "text"],
 )
@@ -330,7 +330,7 @@ def test_layer_that_is_refused_is_named(
         cache.fetch_image(registry.host, repository, "1")
 
     assert str(caught.value) == (
-        f"{registry.host}/{repository}:1: the layer {digest_of(layer)} {reason}; it is refused, build the image anew"
+        f"{registry.host}/{repository}:1: the layer {digest_of(layer)} {reason}; it is refused, rebuild the image"
     )
     assert cache.entries() == []
 
@@ -396,6 +396,8 @@ def test_progress_is_told_in_megabytes(registry: RegistryServer, repository: str
 
 def test_file_whose_name_is_too_long_is_told_of(odd_registry: OddRegistry, cache: FetchCache) -> None:
     odd_registry.offer("x", "1", {HERE: [archive(member("n" * 300, b"1"))]})
-    with pytest.raises(FetchError, match=r"x:1: it has a file whose name is too long for this system; build the image"):
+    with pytest.raises(
+        FetchError, match=r"x:1: it has a file whose name is too long for this system; rebuild the image"
+    ):
         cache.fetch_image(odd_registry.host, "x", "1")
     assert cache.entries() == []

@@ -31,7 +31,7 @@ def test_layer_that_is_refused_is_not_waited_for(odd_registry: OddRegistry, cach
         return True
 
     odd_registry.answer = stall
-    with pytest.raises(FetchError, match="is no tar archive, alone or in zstd or gzip"):
+    with pytest.raises(FetchError, match="is not a tar archive, plain or in zstd or gzip"):
         cache.fetch_image(odd_registry.host, "x", "1")
 
     # Who waits gives up after half a minute, and asks again.

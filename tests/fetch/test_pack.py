@@ -111,8 +111,8 @@ def test_delta_may_come_before_its_base() -> None:
         (pack(HELLO, entry(6, delta(6, 5, ALL), bytes([len(HELLO)]))), "it has a delta to an object of another size"),
         (pack(HELLO, entry(6, delta(5, 6, ALL), bytes([len(HELLO)]))), "it has a delta whose result has another size"),
         (pack(HELLO, entry(6, delta(5, 4, ALL), bytes([len(HELLO)]))), "it has a delta whose result has another size"),
-        (pack(HELLO, entry(6, delta(5, 6, b"\x90\x06"), bytes([len(HELLO)]))), "it has a delta that goes on behind an"),
-        (pack(HELLO, entry(6, delta(5, 5, b"\x90"), bytes([len(HELLO)]))), "it has a delta that goes on behind an end"),
+        (pack(HELLO, entry(6, delta(5, 6, b"\x90\x06"), bytes([len(HELLO)]))), "it has a delta that goes on past an"),
+        (pack(HELLO, entry(6, delta(5, 5, b"\x90"), bytes([len(HELLO)]))), "it has a delta that goes on past an end"),
         (pack(HELLO, entry(6, b"", bytes([len(HELLO)]))), "it has a number without an end"),
     ],
 )

@@ -115,7 +115,7 @@ def test_page_of_tags_that_leads_back_is_the_last(odd_registry: OddRegistry) -> 
     ("size", "reason"),
     [
         (40, r"/x: the registry lists more than 100 tags; remove old ones$"),
-        (0, r"/x: the registry's list of tags has no end; tell who runs it$"),
+        (0, r"/x: its tag pagination never ends; contact the operator of the registry$"),
     ],
     ids=["tags", "pages"],
 )
@@ -142,6 +142,6 @@ def test_answer_that_is_no_list_of_tags_is_explained(odd_registry: OddRegistry, 
     odd_registry.answer = first(1, lambda request: send(request, 200, content), "/tags/")
     with (
         open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there,
-        pytest.raises(FetchError, match=r"/x: the registry's answer is no list of tags; check its address$"),
+        pytest.raises(FetchError, match=r"/x: the registry's answer is not a list of tags; check its address$"),
     ):
         there.tags()

@@ -188,8 +188,8 @@ def test_registry_that_is_never_content_with_its_own_token_is_asked_twice(
     [
         ("Negotiate", "the registry cannot be used: it asks for credentials in a way that is not supported;"),
         ('Bearer realm="http://evil.example/"', "the registry cannot be used: it wants a password to be sent to evil"),
-        ('Bearer realm="what"', "the registry cannot be used: it names no server of tokens;"),
-        ('Bearer realm="https://localhost:99999/"', "the registry cannot be used: it names no server of tokens;"),
+        ('Bearer realm="what"', "the registry cannot be used: it names no token server;"),
+        ('Bearer realm="https://localhost:99999/"', "the registry cannot be used: it names no token server;"),
     ],
 )
 def test_challenge_that_cannot_be_answered_is_explained(
@@ -207,13 +207,12 @@ def test_challenge_that_cannot_be_answered_is_explained(
     [
         (
             404,
-            'the registry cannot be used: its server of tokens {host} answered with HTTP status 404, "no";'
-            " check DOCKER_AUTH_CONFIG, or tell who runs the registry",
+            'the registry cannot be used: its token server {host} answered with HTTP status 404, "no";'
+            " check DOCKER_AUTH_CONFIG, or contact the operator of the registry",
         ),
         (
             501,
-            'the registry cannot be used: its server of tokens {host} answered with HTTP status 501, "no";'
-            " try again later",
+            'the registry cannot be used: its token server {host} answered with HTTP status 501, "no"; try again later',
         ),
         (403, "the registry refuses the credentials (HTTP 403); check DOCKER_AUTH_CONFIG and what they allow"),
     ],
@@ -290,10 +289,10 @@ def test_host_of_a_redirect_gets_no_credentials_by_asking_for_them(
     ("location", "reason"),
     [
         ("/v2/x/manifests/1", "the server redirects more than 5 times; try again later"),
-        ("file:///etc/passwd", "the server refers to an address that is no http URL; tell who runs it"),
-        ("http://[", "the server refers to an address that is no http URL; tell who runs it"),
-        ("http://exa mple/", "the server refers to an address that is no http URL; tell who runs it"),
-        ("http://localhost:99999/", "the server refers to an address that is no http URL; tell who runs it"),
+        ("file:///etc/passwd", "the server refers to an address that is not an http URL; contact its operator"),
+        ("http://[", "the server refers to an address that is not an http URL; contact its operator"),
+        ("http://exa mple/", "the server refers to an address that is not an http URL; contact its operator"),
+        ("http://localhost:99999/", "the server refers to an address that is not an http URL; contact its operator"),
         ("http://127.0.0.1:1/x", "no connection to 127.0.0.1:1 (connection refused); check the URL and the network"),
         ("http://[::1]:1/x", "no connection to [::1]:1 ("),
     ],
@@ -319,13 +318,15 @@ def test_upload_to_an_address_that_is_no_url_is_explained(odd_registry: OddRegis
     odd_registry.answer = first(99, lambda request: send(request, 202, b"", {"Location": "ftp://127.0.0.1/x"}), "")
     with (
         open_repository(odd_registry.host, "x", ADA, Proc(0)) as there,
-        pytest.raises(FetchError, match=r": the server refers to an address that is no http URL; tell who runs it$"),
+        pytest.raises(
+            FetchError, match=r": the server refers to an address that is not an http URL; contact its operator$"
+        ),
     ):
         there.upload_blob(io.BytesIO(b"x"), 1, digest_of(b"x"))
 
 
 def test_registry_at_an_impossible_port_is_explained(cache: FetchCache) -> None:
-    assert cache.refusal("127.0.0.1:99999") == "the address is no URL; check its host and port"
+    assert cache.refusal("127.0.0.1:99999") == "the address is not a valid URL; check its host and port"
 
 
 # Words of servers
@@ -347,7 +348,7 @@ def test_words_of_a_registry_are_told_without_secrets(odd_registry: OddRegistry,
 
 
 def refuse_token(odd_registry: OddRegistry, said: Callable[[BaseHTTPRequestHandler], str]) -> None:
-    """Have the server of tokens refuse every request in these words."""
+    """Have the token server refuse every request in these words."""
     odd_registry.login = "nobody"
 
     def answer(request: BaseHTTPRequestHandler) -> None:

@@ -110,7 +110,7 @@ def test_cancel_ends_the_pause_between_attempts(odd_registry: OddRegistry) -> No
     ],
 )
 def test_redirect_from_https_to_http_is_refused(source: str, location: str) -> None:
-    with pytest.raises(AnswerError, match=r"^the server redirects from https to http, which is refused; tell who runs"):
+    with pytest.raises(AnswerError, match=r"^the server redirects from https to http, which is refused; contact its"):
         redirected(Request("GET", Url.parse(source)), location)
 
 
@@ -208,12 +208,12 @@ def test_upload_that_is_too_large_for_the_registry_is_explained(odd_registry: Od
         ),
         (
             lambda request: send(request, 200, b"<html>"),
-            "the registry's answer is no manifest; check that there is a registry at this address",
+            "the registry's answer is not a manifest; check that there is a registry at this address",
             1,
         ),
         (
             lambda request: send(request, 200, b"[]"),
-            "the registry's answer is no manifest; check that there is a registry at this address",
+            "the registry's answer is not a manifest; check that there is a registry at this address",
             1,
         ),
         (

@@ -75,7 +75,7 @@ def test_forms(text: str, reference: Reference) -> None:
         ("oci://h.io/a", 'images are named without a scheme; write "h.io/a"'),
         ("git@gitlab.com:c/s@v1", 'git over ssh is not supported; write "https://HOST/PATH@REVISION"'),
         ("h/s/-/../../x@v1", 'the directory "steps/../../x" is outside of the repository; leave out the ".."'),
-        ("A/b:1", '"A/b" is no repository; use lower-case letters and digits with . _ - and / between them'),
+        ("A/b:1", '"A/b" is not a valid repository name; use lower-case letters and digits with . _ - and / between'),
         ("a/b:-", '"-" is neither a tag nor a digest; write a tag such as "1.0" or "sha256:" and 64 digits'),
         ("./a\nb", "the reference has a line break or a control character in it; remove it"),
         ("a." * 1_000_000 + "@", "the reference is longer than 4096 characters; shorten it"),
@@ -125,8 +125,14 @@ def test_registry_of_the_long_form_may_have_a_path(path: str) -> None:
         ("https://r.io", '"https://r.io" is no registry; write a host such as "registry.gitlab.com"'),
         ("u:s3cr3t@r.io", '"r.io" is no registry; write a host such as "registry.gitlab.com"'),
         ("https://u:s3/cr@3t@r.io/x", '"r.io/x" is no registry; write a host such as "registry.gitlab.com"'),
-        ("r.io/../../admin?x=", '"../../admin?x=" is no repository; use lower-case letters and digits with . _ - and'),
-        ("r.io/a b/#frag", '"a b/#frag" is no repository; use lower-case letters and digits with . _ - and / between'),
+        (
+            "r.io/../../admin?x=",
+            '"../../admin?x=" is not a valid repository name; use lower-case letters and digits with . _ - and',
+        ),
+        (
+            "r.io/a b/#frag",
+            '"a b/#frag" is not a valid repository name; use lower-case letters and digits with . _ - and / between',
+        ),
     ],
 )
 def test_registry_of_the_long_form_is_checked_and_its_password_not_shown(registry: str, message: str) -> None:

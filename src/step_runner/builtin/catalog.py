@@ -62,7 +62,7 @@ def find(name: str) -> Offer:
 
 
 def cleaned_name(name: str) -> str:
-    """The name without doubled slashes and dots, as the name of a path is cleaned."""
+    """Return the name without doubled slashes and dots, as the name of a path is cleaned."""
     return posixpath.normpath(name.strip())
 
 
@@ -82,7 +82,7 @@ def _advice(name: str) -> str:
     known = sorted({offer.name for offer in _offers()})
     near = difflib.get_close_matches(name, known, n=1)
     meant = f'did you mean "{near[0]}"? ' if near else ""
-    return f"{meant}known are {', '.join(known)}; others come with packages that are installed beside step-runner"
+    return f"{meant}known are {', '.join(known)}; others come with packages that are installed along with step-runner"
 
 
 def _clash(offers: list[Offer]) -> str:

@@ -115,7 +115,7 @@ def _imported(target: str) -> Callable[..., Any]:
 
 
 def _where(error: Exception) -> str:
-    """The line at which an import failed; "" where that was not in the file of a package."""
+    """Return the line at which an import failed; "" where that was not in the file of a package."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}: "
     importing = {_file_of(_where), _file_of(pkgutil.resolve_name), _file_of(importlib.import_module), BOOTSTRAP}

@@ -63,7 +63,7 @@ def made(common: Files, platforms: Mapping[str, PlatformFiles]) -> Iterator[tupl
 
 
 def _named(platforms: Mapping[str, PlatformFiles]) -> list[tuple[Json, PlatformFiles]]:
-    """The platforms as images name them."""
+    """Return the platforms as images name them."""
     if not platforms:
         raise InputError('must have at least one platform, such as "linux/amd64" or "generic"')
     found: dict[str, tuple[Json, PlatformFiles]] = {}
@@ -114,7 +114,7 @@ def _source(text: str) -> str:
 
 
 def _created() -> str:
-    """The time of the build, in seconds and in UTC."""
+    """Return the time of the build, in seconds and in UTC."""
     given = os.environ.get(EPOCH, "")
     try:
         moment = datetime.datetime.fromtimestamp(int(given or time.time()), datetime.UTC)

@@ -38,7 +38,7 @@ def docker_auth(
     """Adds to the docker configuration: a user's password for a registry, a credential helper for a registry, or a
     credential store for all registries. The rest comes from DOCKER_AUTH_CONFIG and from `config_file`, which is
     ~/.docker/config.json where none is given; the variable wins. What is known of a registry is replaced as a whole.
-    Raises InputError.
+    Raise InputError.
     """
     _check(registry, username, password, helper_name)
     known = _merged(_of_file(config_file), _read(os.environ.get(VARIABLE, ""), f"the variable {VARIABLE}"))
@@ -73,10 +73,10 @@ def _of_file(given: str) -> dict[str, Any]:
         return _read(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         if given:
-            raise InputError(f"{path}: there is no such file; leave out the input config_file or mend it") from None
+            raise InputError(f"{path}: there is no such file; correct the input config_file or leave it out") from None
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8'}") from None
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None
 
 
 def _read(text: str, place: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _read(text: str, place: str) -> dict[str, Any]:
     except (ValueError, RecursionError):  # its message may show a secret
         config = None
     if not isinstance(config, dict):
-        raise InputError(f"{place}: is no docker configuration; it must hold a JSON object")
+        raise InputError(f"{place}: is not a docker configuration; it must hold a JSON object")
     return config
 
 
@@ -103,7 +103,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _deeply_merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Both objects as one; where both have a value that is no object, that of `above` counts."""
+    """Return both objects as one; where both have a value that is no object, that of `above` counts."""
     both = {
         name: _deeply_merged(below[name], value)
         if isinstance(below.get(name), dict) and isinstance(value, dict)
@@ -119,6 +119,6 @@ def _object(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _registry(key: str) -> str:
-    """The same for all ways to write a registry."""
+    """Return the same for all ways to write a registry."""
     name = registry_name(key)
     return DOCKER_HUB if is_docker_hub(name) else name

@@ -38,9 +38,9 @@ GRACE = 1.0
 
 
 def python_function(offer: Offer, proc: Proc) -> Function:
-    """The plan of a function; its command gets all values through stdin, where no other process sees them.
+    """Return the plan of a function; its command gets all values through stdin, where no other process sees them.
 
-    Raises FetchError where it cannot be imported or its signature says too little, StoppedError when it is cancelled.
+    Raise FetchError where it cannot be imported or its signature says too little, StoppedError when it is cancelled.
     """
     request = escape_template(json.dumps(_request(offer))[:-1])
     values = '"inputs": ${{ inputs }}, "files": ${{ [output_file, export_file] }}, "variables": ${{ vars }}}'
@@ -49,7 +49,7 @@ def python_function(offer: Offer, proc: Proc) -> Function:
 
 
 def spec(name: str, proc: Proc) -> Spec:
-    """The specification of the function with a name. Raises as `catalog.find` and `python_function`."""
+    """Return the specification of the function with a name. Raise as `catalog.find` and `python_function`."""
     return _spec(find(name), proc)
 
 
@@ -75,7 +75,7 @@ def _spec(offer: Offer, proc: Proc) -> Spec:
 
 
 def _described(offer: Offer, proc: Proc) -> Spec:
-    """The specification of a function of a package, which is imported in a process of its own."""
+    """Return the specification of a function of a package, which is imported in a process of its own."""
     command = Cmd(
         _command(offer),
         input=json.dumps(_request(offer)).encode(errors="surrogateescape"),
@@ -104,7 +104,7 @@ def _parameters(told: Mapping[str, Any]) -> dict[str, Parameter]:
 
 
 def _unusable(offer: Offer, problem: str) -> FetchError:
-    return FetchError(f"fetching builtin function: {offer}: {problem}; mend the package, or install another version")
+    return FetchError(f"fetching builtin function: {offer}: {problem}; fix the package, or install another version")
 
 
 def _reason(ended: Exit) -> str:

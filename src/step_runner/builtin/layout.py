@@ -180,7 +180,7 @@ class Contents(NamedTuple):
 
 
 def write_archive(path: Path, layout: Layout, top: Json, version: str) -> None:
-    """Write all blobs of a layout to an archive, which is there as a whole or not at all. Raises OSError."""
+    """Write all blobs of a layout to an archive, which is there as a whole or not at all. Raise OSError."""
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [{**top, "annotations": {REFERENCE: version}}]}
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         try:
@@ -201,14 +201,14 @@ def write_archive(path: Path, layout: Layout, top: Json, version: str) -> None:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[ImageArchive]:
-    """The archive of an image. Raises InputError where there is none."""
+    """Open the archive of an image. Raise InputError where there is none."""
     try:
         with tarfile.open(path) as archive:
             yield ImageArchive(str(path), archive)
     except OSError as error:
         raise InputError(f"{path}: {(error.strerror or str(error)).lower()}; build the image first") from None
     except (tarfile.TarError, EOFError):
-        raise InputError(f"{path}: is no archive of an image; build it again") from None
+        raise InputError(f"{path}: is not an image archive; build it again") from None
 
 
 class ImageArchive(Stored):
@@ -220,7 +220,7 @@ class ImageArchive(Stored):
         self._members = {member.name.removeprefix("./"): member for member in archive}
 
     def contents(self) -> Contents:
-        """What is in it."""
+        """Return what is in it."""
         with self._open("index.json") as file:
             content = file.read(LARGEST_DOCUMENT)
         try:
@@ -231,7 +231,7 @@ class ImageArchive(Stored):
 
     @contextmanager
     def open(self, digest: str) -> Iterator[IO[bytes]]:
-        """The bytes of what has a digest."""
+        """Open the bytes of what has a digest."""
         with self._open(_blob_name(digest)) as file:
             yield file
 

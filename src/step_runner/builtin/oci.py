@@ -69,7 +69,7 @@ def oci_publish(archive: Path, to_repository: str) -> Published:
 
 
 def publish(source: Source, digest: str, version: Version, target: RepositoryName) -> Published:
-    """Store an image under the tags of a version. Raises as `oci_publish`."""
+    """Store an image under the tags of a version. Raise as `oci_publish`."""
     from step_runner.builtin.push import push
 
     with target.open() as repository:

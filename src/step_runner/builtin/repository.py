@@ -24,10 +24,12 @@ class RepositoryName(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> RepositoryName:
-        """The repository `registry/path`. Raises InputError for anything else."""
+        """Return the repository `registry/path`. Raise InputError for anything else."""
         registry, _, path = re.sub("/+", "/", text.strip()).strip("/").partition("/")
         if not HOST.fullmatch(registry):
-            raise InputError(f'"{text[:80]}" names no registry; write HOST/PATH, such as registry.example.com/name')
+            raise InputError(
+                f'"{text[:80]}" does not name a registry; write HOST/PATH, such as registry.example.com/name'
+            )
         return cls(registry, checked_repository(path))
 
     def __str__(self) -> str:
@@ -35,7 +37,7 @@ class RepositoryName(NamedTuple):
 
     @contextmanager
     def open(self) -> Iterator[ImageRepository]:
-        """The client of it, with the credentials of this process's environment."""
+        """Open the client of it, with the credentials of this process's environment."""
         from step_runner.fetch.oci.credentials import find_credentials
         from step_runner.fetch.oci.registry import open_repository
         from step_runner.proc import Proc

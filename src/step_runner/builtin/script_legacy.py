@@ -51,7 +51,7 @@ def script_legacy(
 
     `debug_trace` has the shell show what it runs, `check_for_errors` adds a check after each command, which works also
     behind `set +e`; `posix_escape` leaves out colours, `trace_sections` makes commands of several lines sections of the
-    log. Raises InputError.
+    log. Raise InputError.
     """
     if not script:
         raise InputError('the input "script" is empty: give at least one command')
@@ -67,7 +67,7 @@ def script_legacy(
 
 
 def _shown(command: str, section: str, coloured: bool, sections: bool) -> Iterator[str]:
-    """The lines that show a command and run it."""
+    """Yield the lines that show a command and run it."""
     if not command:
         yield _untraced("echo")
         return
@@ -88,12 +88,12 @@ def _marker(kind: str, section: str) -> str:
 
 
 def _untraced(line: str) -> str:
-    """The line, of which `set -o xtrace`, which writes to stderr, shows nothing."""
+    """Return the line, of which `set -o xtrace`, which writes to stderr, shows nothing."""
     return f"{{ {line}; }} 2>/dev/null"
 
 
 def _of_earlier_stages(directory: str) -> Mapping[str, str]:
-    """The variables that earlier stages of the job have left, by lines KEY=VALUE; others are passed over."""
+    """Return the variables that earlier stages of the job have left, by lines KEY=VALUE; others are passed over."""
     try:
         with open(os.path.join(directory, FILE), errors="surrogateescape", newline="\n") as file:
             pairs = [line.rstrip("\n").partition("=") for line in file] if directory else []
@@ -103,7 +103,7 @@ def _of_earlier_stages(directory: str) -> Mapping[str, str]:
 
 
 def _become(text: str) -> None:
-    """Replace this process by the shell, so that signals reach that alone. Raises InputError where there is none."""
+    """Replace this process by the shell, so that signals reach that alone. Raise InputError where there is none."""
     if sys.platform == "win32":
         raise InputError("a job's script needs a shell of a Unix system: use the function script on Windows")
     shell = next(filter(None, map(_find, SHELLS)), None)
@@ -120,7 +120,7 @@ def _find(shell: str) -> str | None:
 
 
 def _stored(text: str) -> str:
-    """The path of a file that holds the script, and removes itself when the shell has opened it."""
+    """Return the path of a file that holds the script, and removes itself when the shell has opened it."""
     descriptor, path = tempfile.mkstemp(prefix="step-runner-script-")
     with open(descriptor, "w", errors="surrogateescape", newline="\n") as file:
         file.write(_untraced('rm -f -- "$0"') + "\n" + text)

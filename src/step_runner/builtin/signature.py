@@ -60,9 +60,9 @@ def spec_of(function: Callable[..., Any]) -> Spec:
 def arguments(
     function: Callable[..., Any], inputs: Mapping[str, Value], variables: Mapping[str, str] = {}
 ) -> dict[str, Any]:
-    """The inputs as the function takes them, and the job's variables where it asks for them.
+    """Return the inputs as the function takes them, and the job's variables where it asks for them.
 
-    Raises InputError for a value that is not of the input's type.
+    Raise InputError for a value that is not of the input's type.
     """
     hints = _hints(function)
     asked = {name: variables for name in inspect.signature(function).parameters if _is_variables(hints[name])}
@@ -70,9 +70,9 @@ def arguments(
 
 
 def results(function: Callable[..., Any], returned: object) -> Results:
-    """What is to be written for what a function returned; None stands for an output that there is not.
+    """Return what is to be written for what a function returned; None stands for an output that there is not.
 
-    Raises InputError for what is not as the signature says.
+    Raise InputError for what is not as the signature says.
     """
     hint = _hints(function).get("return")
     fields = _fields(hint)
@@ -92,7 +92,7 @@ def results(function: Callable[..., Any], returned: object) -> Results:
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     if not inspect.isroutine(function):
-        raise InputError("it is no function; name a function in the entry point")
+        raise InputError("it is not a function; name a function in the entry point")
     return _evaluated(function)
 
 
@@ -137,22 +137,22 @@ def _is_exported(name: str, hint: object) -> bool:
     if Mark.EXPORTED not in _marks(hint):
         return False
     if _kind(f'export "{name}"', hint) not in (ValueType.STRING, ValueType.NUMBER, ValueType.BOOLEAN):
-        raise InputError(f'export "{name}" is no single value; a variable is a str, an int, a float or a bool')
+        raise InputError(f'export "{name}" is not a single value; a variable is a str, an int, a float or a bool')
     return True
 
 
 def _fields(hint: object) -> dict[str, Any]:
-    """The type hints of what a function returns, by name; of TypedDict and dataclass alike."""
+    """Return the type hints of what a function returns, by name; of TypedDict and dataclass alike."""
     if hint in (None, type(None)):
         return {}
     record = isinstance(hint, type) and (is_dataclass(hint) or typing.is_typeddict(hint))
     if not record:
-        raise InputError(f"its return type {_shown(hint)} names no outputs; {RECORD_ADVICE}")
+        raise InputError(f"its return type {_shown(hint)} does not name outputs; {RECORD_ADVICE}")
     return {name: _without_not_required(one) for name, one in _evaluated(hint).items()}
 
 
 def _without_not_required(hint: Any) -> Any:
-    """The type of a field that a TypedDict may leave out, which is as good as None."""
+    """Return the type of a field that a TypedDict may leave out, which is as good as None."""
     return typing.get_args(hint)[0] | None if typing.get_origin(hint) is typing.NotRequired else hint
 
 
@@ -168,7 +168,7 @@ def _kind(place: str, hint: object) -> ValueType:
     kinds = {_kind_of(one) for one in _alternatives(place, hint) if not isinstance(one, types.NoneType)}
     kind = kinds.pop() if len(kinds) == 1 else None
     if kind is None:
-        raise InputError(f"{place} has the type {_shown(hint)}, which is none that inputs and outputs have; {ADVICE}")
+        raise InputError(f"{place} has the type {_shown(hint)}, which inputs and outputs cannot have; {ADVICE}")
     return kind
 
 
@@ -190,7 +190,7 @@ def _kind_of(found: types.Type) -> ValueType | None:
 
 
 def _marks(hint: object) -> set[object]:
-    """What is said of a value, wherever in its type it is said."""
+    """Return what is said of a value, wherever in its type it is said."""
     return set(_said(hint))
 
 
@@ -201,11 +201,11 @@ def _said(hint: object) -> Iterator[object]:
 
 
 def _json(place: str, value: object) -> Any:
-    """A value as JSON can hold it."""
+    """Return a value as JSON can hold it."""
     try:
         return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
     except TypeError as error:
-        raise InputError(f"{place} is no value of JSON: {error}; use other types") from error
+        raise InputError(f"{place} is not a JSON value: {error}; use other types") from error
 
 
 def _converted(place: str, value: object, hint: Any) -> Any:
@@ -216,7 +216,7 @@ def _converted(place: str, value: object, hint: Any) -> Any:
 
 
 def _choice(hint: object) -> str:
-    """The values that a Literal allows, "" for any other type."""
+    """Return the values that a Literal allows, "" for any other type."""
     values = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
     return f"; it is one of {', '.join(map(repr, values))}" if values else ""
 

@@ -27,7 +27,7 @@ class Version(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Version:
-        """The version that a text means. Raises InputError for what is no semantic version."""
+        """Return the version that a text means. Raise InputError for what is no semantic version."""
         found = RELEASE.match(text)
         suffix = text[found.end() :] if found else ""
         if not found or len(text) > LONGEST or (suffix and not SUFFIX.fullmatch(suffix)):
@@ -41,7 +41,7 @@ class Version(NamedTuple):
 
 
 def tags_of(version: Version, existing: Iterable[str]) -> tuple[str, ...]:
-    """The tags to write for a version: itself and, of a release, the shorter ones for which it is the newest.
+    """Return the tags to write for a version: itself and, of a release, the shorter ones for which it is the newest.
 
     `existing` are the tags of the repository; those that are no release do not count.
     """

@@ -95,6 +95,8 @@ class Cache:
 
     def keep_note(self, key: Key, text: str) -> None:
         """Keep a text, in place of another one. Raise FetchError where the cache cannot be used."""
+        if self.note(key) == text:
+            return
         self._create()
         with _explained(self._root):
             with tempfile.NamedTemporaryFile("w", dir=self._root / "notes", prefix=".", delete=False) as file:

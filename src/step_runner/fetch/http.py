@@ -39,7 +39,7 @@ LONGEST_PAUSE = 30.0
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NO_URL = "the server refers to an address that is no http URL; tell who runs it"
+_NO_URL = "the server refers to an address that is not an http URL; contact its operator"
 _FOR_A_WHILE = frozenset({408, 429, 500, 502, 503, 504})
 _FOR_GOOD = (NewConnectionError, ProxyError, SSLError, LocationValueError)
 
@@ -243,7 +243,7 @@ def joined(url: Url, reference: str) -> Url:
     if found.scheme not in ("http", "https") or not found.host:
         raise AnswerError(_NO_URL)
     if (url.scheme, found.scheme) == ("https", "http"):
-        raise AnswerError("the server redirects from https to http, which is refused; tell who runs it")
+        raise AnswerError("the server redirects from https to http, which is refused; contact its operator")
     return found
 
 

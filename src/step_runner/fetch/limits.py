@@ -73,6 +73,6 @@ def _limit(text: str) -> int:
 
 
 def _shown(size: int) -> str:
-    """A size in the largest unit that gives a whole number."""
+    """Return a size in the largest unit that gives a whole number."""
     power = next((power for power in range(len(_UNITS), 0, -1) if size and size % (1 << 10 * power) == 0), 0)
     return f"{size >> 10 * power} {_UNITS[power - 1] + 'iB' if power else 'bytes'}"

@@ -106,9 +106,9 @@ def _connection_reason(error: HTTPError, own: str, shown: Callable[[str], str]) 
         case exceptions.NameResolutionError():
             return f"the host {_host(error.conn, own, shown)} is not known; check the URL and the network"
         case exceptions.ProxySchemeUnknown():
-            return "the proxy is none for http; check the proxy settings"
+            return "the proxy is not an HTTP proxy; check the proxy settings"
         case exceptions.LocationValueError():
-            return "the address is no URL; check its host and port"
+            return "the address is not a valid URL; check its host and port"
         case exceptions.ProxyError():
             return "the proxy cannot be reached or refused; check the proxy settings"
         case exceptions.NewConnectionError():

@@ -34,16 +34,16 @@ class Objects(Protocol):
     """The objects of a repository, by their hashes. KeyError: there is none with that hash."""
 
     def __contains__(self, hash_: bytes) -> bool:
-        """Whether there is an object with this hash."""
+        """Return whether there is an object with this hash."""
 
     def __getitem__(self, hash_: bytes) -> ShaFile:
-        """An object that is not large."""
+        """Return an object that is not large."""
 
     def pieces(self, hash_: bytes) -> Iterable[bytes]:
-        """The content of an object, of any size."""
+        """Yield the content of an object, of any size."""
 
     def commits(self, prefix: str) -> list[str]:
-        """The hashes of the commits that begin with `prefix`."""
+        """Return the hashes of the commits that begin with `prefix`."""
 
 
 class TreeError(RefusedError):
@@ -69,7 +69,7 @@ class Checkout:
     def write(self, store: Objects, commit: str, below: PurePosixPath = ROOT) -> Mapping[PurePosixPath, str]:
         """Write the files of `commit` and return the commits of its submodules, by their path.
 
-        TreeError: the commit has entries that would leave the directory. KeyError: `store` lacks an object.
+        Raise TreeError: the commit has entries that would leave the directory. KeyError: `store` lacks an object.
         """
         submodules: dict[PurePosixPath, str] = {}
         pending = [(below, _commit(store, commit).tree)]
@@ -90,7 +90,7 @@ class Checkout:
         return submodules
 
     def finish(self) -> None:
-        """Make the symbolic links. TreeError: one leads out of the directory. StoppedError: cancelled."""
+        """Make the symbolic links. Raise TreeError: one leads out of the directory. Raise StoppedError: cancelled."""
         for path, target in self._links:
             self._proc.check()
             with _once(path):
@@ -101,7 +101,7 @@ class Checkout:
                 raise TreeError(f"the symbolic link {_shown(path)} leads out of the repository, to {_shown(target)}")
 
     def _holds(self, path: PurePosixPath) -> bool:
-        """Whether `path`, all links followed, is in the directory; the text of one link alone does not tell."""
+        """Return whether `path`, all links followed, is in the directory; the text of one link alone does not tell."""
         # Path.resolve raises for links in a circle, which harm nobody.
         return Path(os.path.realpath(self._root / path)).is_relative_to(os.path.realpath(self._root))
 
@@ -164,7 +164,7 @@ def _once(path: PurePosixPath) -> Iterator[None]:
 
 
 def _commit(store: Objects, hash_: str) -> Commit:
-    """The commit with this hash, or the one that the annotated tag with this hash is put on."""
+    """Return the commit with this hash, or the one that the annotated tag with this hash is put on."""
     found = store[hash_.encode()]
     for _ in range(_MOST_TAGS):
         if not isinstance(found, Tag):
@@ -183,7 +183,7 @@ def _blob(store: Objects, hash_: bytes) -> bytes:
 
 def _typed(found: ShaFile, kind: type[_Kind], hash_: str) -> _Kind:
     if not isinstance(found, kind):
-        raise TreeError(f"{hash_} is no {kind.type_name.decode()}")
+        raise TreeError(f"{hash_} is not a {kind.type_name.decode()}")
     return found
 
 

@@ -58,10 +58,10 @@ class Remote(Protocol):
         an annotated tag for the hash of what it is put on."""
 
     def history(self, scratch: Path) -> Objects:
-        """At least every commit of every branch and tag; `scratch` is a directory to put them into."""
+        """Return at least every commit of every branch and tag; `scratch` is a directory to put them into."""
 
     def objects(self, commit: str, scratch: Path) -> Objects:
-        """At least the commit with this full hash and its files. RefusedError: there is none."""
+        """Return at least the commit with this full hash and its files. Raise RefusedError: there is none."""
 
 
 @contextmanager

@@ -47,10 +47,10 @@ def fetch_git(
     progress: Callable[[str], None] = lambda text: None,
     timeout: float = TIMEOUT,
 ) -> str:
-    """The directory with all files of the commit that `reference` means; its `directory` is not looked at.
+    """Return the directory with all files of the commit that `reference` means; its `directory` is not looked at.
 
     `progress` is told one line at a time, often, in this thread. `timeout`, in seconds, bounds each connect and each
-    silence. FetchError: one sentence with repository, revision and advice. StoppedError: `proc` came first.
+    silence. Raise FetchError: one sentence with repository, revision and advice. StoppedError: `proc` came first.
     """
     proc.check()
     repository = Repository.parse(reference.url)
@@ -71,12 +71,12 @@ class _Fetch:
         if commit:
             return self.cache.get(self._commit_key(commit), partial(self._fetch, commit), self.proc)
         if _FORBIDDEN.search(self.revision):
-            raise self._unknown("it is no possible name of a tag or branch")
+            raise self._unknown("it is not a valid name of a tag or branch")
         with self._remote() as remote:
             return self._get_by_name(remote)
 
     def _remembered(self) -> str | None:
-        """The commit of a full hash, or of a tag or short hash seen before."""
+        """Return the commit of a full hash, or of a tag or short hash seen before."""
         if _FULL_HASH.fullmatch(self.revision):
             return self.revision
         known = self.cache.note(self._revision_key())
@@ -98,7 +98,7 @@ class _Fetch:
         return self.cache.get(self._commit_key(commit), partial(self._check_out, remote, commit), self.proc)
 
     def _get_by_name(self, remote: Remote) -> Path:
-        """The files of a tag, else of a branch, else of the commit with a short hash."""
+        """Return the files of a tag, else of a branch, else of the commit with a short hash."""
         self.progress(f"fetching {self.repository}: looking up {self.revision}")
         names = [f"refs/tags/{self.revision}", f"refs/heads/{self.revision}"]
         references = remote.references(names)

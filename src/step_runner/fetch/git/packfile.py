@@ -249,7 +249,7 @@ class Pack:
             while count and left >= 0:
                 piece = source.read(min(count, _PIECE))
                 if not piece:
-                    raise PackError("it has a delta that goes on behind an end")
+                    raise PackError("it has a delta that goes on past an end")
                 count -= len(piece)
                 yield piece
         if left:
@@ -309,12 +309,12 @@ def _varint(stream: IO[bytes]) -> int:
 
 
 def _bytes(stream: IO[bytes], mask: int, most: int) -> int:
-    """The number of whose bytes those follow that the mask names, the lowest first."""
+    """Return the number of whose bytes those follow that the mask names, the lowest first."""
     number = 0
     for bit in range(most):
         if mask >> bit & 1:
             byte = stream.read(1)
             if not byte:
-                raise PackError("it has a delta that goes on behind an end")
+                raise PackError("it has a delta that goes on past an end")
             number |= byte[0] << 8 * bit
     return number

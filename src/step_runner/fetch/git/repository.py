@@ -54,7 +54,7 @@ class Repository:
         return unquote(self.path) or "/"
 
     def submodule(self, url: str) -> Repository | None:
-        """The repository that `url` in this one's .gitmodules means, or None if that cannot be fetched.
+        """Return the repository that `url` in this one's .gitmodules means, or None if that cannot be fetched.
 
         Credentials stay with their scheme, host and port. Only a local repository may name a local one.
         """

@@ -39,7 +39,7 @@ class TokenRequest:
 
 
 def parse_challenges(text: str) -> Challenges:
-    """The parameters of each scheme, all names in lower case, that a header `WWW-Authenticate` offers."""
+    """Return the parameters of each scheme, all names in lower case, that a header `WWW-Authenticate` offers."""
     challenges: dict[str, dict[str, str]] = {}
     scheme: dict[str, str] = {}
     for name, quoted, bare in _WORD.findall(text):
@@ -51,9 +51,9 @@ def parse_challenges(text: str) -> Challenges:
 
 
 def answer(challenges: Challenges, credentials: Credentials, scope: str) -> TokenRequest | str | None:
-    """The request for a token, or the header itself, or None where the credentials do not serve.
+    """Return the request for a token, or the header itself, or None where the credentials do not serve.
 
-    `scope` is asked for where the challenge names none. AnswerError: the registry asks for something else.
+    `scope` is asked for where the challenge names none. Raise AnswerError: the registry asks for something else.
     """
     if "bearer" in challenges:
         if credentials.registry_token:
@@ -65,14 +65,14 @@ def answer(challenges: Challenges, credentials: Credentials, scope: str) -> Toke
 
 
 def parse_token(content: bytes) -> str:
-    """The token of a server's answer. AnswerError: there is none in it."""
+    """Return the token of a server's answer. Raise AnswerError: there is none in it."""
     try:
         document = json.loads(content)
         token = document.get("token") or document.get("access_token")
     except (ValueError, AttributeError, RecursionError):
         token = None
     if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
-        raise AnswerError(f"{_UNUSABLE}: its server of tokens sent none; try again later")
+        raise AnswerError(f"{_UNUSABLE}: its token server sent no token; try again later")
     return token
 
 
@@ -92,11 +92,11 @@ def _checked_realm(realm: str, secrets: Iterable[str]) -> Url:
     except UrlError:
         url = None
     if url is None or not url.host:
-        raise AnswerError(f"{_UNUSABLE}: it names no server of tokens; tell who runs it")
+        raise AnswerError(f"{_UNUSABLE}: it names no token server; contact its operator")
     if url.scheme != "https" and not (url.scheme == "http" and is_plain(url.host)):
         shown = one_line(struck_out(url.host, secrets))
         raise AnswerError(
-            f"{_UNUSABLE}: it wants a password to be sent to {shown} without encryption; tell who runs it"
+            f"{_UNUSABLE}: it wants a password to be sent to {shown} without encryption; contact its operator"
         )
     return url
 

@@ -67,11 +67,11 @@ class Credentials:
 
 
 def find_credentials(environment: Mapping[str, str], registry: str, repository: str, proc: Proc) -> Credentials:
-    """The credentials for a repository, from `DOCKER_AUTH_CONFIG` in the environment; false if it has none.
+    """Return the credentials for a repository, from `DOCKER_AUTH_CONFIG` in the environment; false if it has none.
 
     A helper for the name comes first, then an entry with content, then the common helper; of the names the repository's
     comes before the registry's. A helper without a name stands for none, not even the common one.
-    FetchError: the text cannot be used, or a helper fails. StoppedError: cancelled.
+    Raise FetchError: the text cannot be used, or a helper fails. Raise StoppedError: cancelled.
     """
     text = environment.get(VARIABLE, "")
     if not text.strip():
@@ -83,7 +83,7 @@ def find_credentials(environment: Mapping[str, str], registry: str, repository: 
 
 
 def registry_name(key: str) -> str:
-    """The registry that a key means, and the repository if it has one behind it.
+    """Return the registry that a key means, and the repository if it has one behind it.
 
     The scheme and the version, with which older tools write a registry, are left out; a host has lower case. Without a
     scheme only the slash at its end tells a version from a repository.
@@ -106,7 +106,7 @@ class _Config:
     proc: Proc
 
     def find(self, name: str) -> Credentials:
-        """The credentials under one name, by its helper or by its entry."""
+        """Return the credentials under one name, by its helper or by its entry."""
         for key, helper in self._items("credHelpers", name):
             if helper := _text(helper, f'the helper of "{key}"'):
                 return self._ask(helper, key)
@@ -114,13 +114,13 @@ class _Config:
         return next(filter(None, entries), Credentials())
 
     def ask_store(self, registry: str) -> Credentials:
-        """What the helper says that Docker asks for all registries, but for those that have one of their own."""
+        """Return what the helper says that Docker asks for all registries, but for those that have one of their own."""
         has_own = any(map(partial(self._items, "credHelpers"), _names(registry)))
         store = "" if has_own else _text(self.document.get("credsStore") or "", "credsStore")
         return self._ask(store, DOCKER_HUB if is_docker_hub(registry) else registry) if store else Credentials()
 
     def _items(self, part: str, name: str) -> list[tuple[str, object]]:
-        """What a part of the document has under keys that mean `name`, the very key first."""
+        """Return what a part of the document has under keys that mean `name`, the very key first."""
         items = self.document.get(part) or {}
         if not isinstance(items, dict):
             raise _refused(f"{part} in {VARIABLE} is not an object; {_ADVICE}")
@@ -136,7 +136,9 @@ class _Config:
     def _run(self, helper: str, server: str) -> str:
         """Return what a helper prints, nothing if it has no credentials; a cancel ends it, and what it has started."""
         if not re.fullmatch(r"[A-Za-z0-9._-]+", helper):
-            raise _refused(f'"{helper[:80]}" is no name of a credential helper; write what follows docker-credential-')
+            raise _refused(
+                f'"{helper[:80]}" is not a valid name of a credential helper; write what follows docker-credential-'
+            )
         program = f"docker-credential-{helper}"
         path = shutil.which(program, path=self.environment.get("PATH"))
         if path is None:
@@ -155,7 +157,7 @@ class _Config:
                 ended = command.run()
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise _refused(f"{program} cannot be started: {reason}; install it anew") from None
+            raise _refused(f"{program} cannot be started: {reason}; reinstall it") from None
         self.proc.check()
         if ended.cause is Cause.TIMEOUT:
             raise _refused(f"{program} did not answer in {HELPER_TIMEOUT:.0f} s; run it by hand")
@@ -166,7 +168,7 @@ class _Config:
 
 
 def _entry(key: str, entry: object) -> Credentials:
-    """The credentials that stand in an entry; Docker leaves it empty where a helper has them."""
+    """Return the credentials that stand in an entry; Docker leaves it empty where a helper has them."""
     if not isinstance(entry, dict):
         raise _refused(f'the entry "{key}" is not an object; write {{"auth": "..."}} there')
     names = ("username", "password", "identitytoken", "registrytoken", "auth")

@@ -53,10 +53,10 @@ def fetch_oci(
     environment: Callable[[], Mapping[str, str]],
     progress: Callable[[str], None] = lambda text: None,
 ) -> str:
-    """The directory with all files of the image that `reference` means; its `directory` is not looked at.
+    """Return the directory with all files of the image that `reference` means; its `directory` is not looked at.
 
     `environment` is asked for credentials when the registry is. `progress` is told one line at a time, often, by any
-    thread. FetchError: one sentence with the image, the reason and advice. StoppedError: `proc` came first.
+    thread. Raise FetchError: one sentence with the image, the reason and advice. StoppedError: `proc` came first.
     """
     proc.check()
     # The registry of a long form may have a path behind its host, as in registry.example.com/group.
@@ -86,7 +86,7 @@ class _Fetch:
         return self._remembered() or self._look_up()
 
     def _remembered(self) -> Path | None:
-        """What the cache has for a digest."""
+        """Return what the cache has for a digest."""
         if not is_digest(self.tag):
             return None
         chosen = self.cache.note(self._key("oci-index", self.tag))
@@ -119,7 +119,7 @@ class _Fetch:
                 yield repository
 
     def _images(self, repository: ImageRepository, index: Index) -> list[tuple[Platform, Descriptor]]:
-        """The images of an index, and those of the indexes in it."""
+        """Return the images of an index, and those of the indexes in it."""
         images, level = list(index.images), [index]
         for _ in range(_DEEPEST):
             below = [descriptor for each in level for descriptor in each.indexes]
@@ -173,7 +173,7 @@ class _Fetch:
                     unpack(blob, root, self.proc)
                     blob.drain()
             except LayerError as error:
-                raise RefusedError(f"the layer {layer.digest} {error}; it is refused, build the image anew") from None
+                raise RefusedError(f"the layer {layer.digest} {error}; it is refused, rebuild the image") from None
         root.finish()
 
     def _counter(self, size: int) -> Callable[[int], None]:
@@ -192,7 +192,7 @@ class _Fetch:
 
 def _content(repository: ImageRepository, config: Descriptor) -> bytes:
     if config.size > _LARGEST_CONFIG:
-        raise RefusedError(f"its config is larger than {_LARGEST_CONFIG >> 20} MiB; build the image anew")
+        raise RefusedError(f"its config is larger than {_LARGEST_CONFIG >> 20} MiB; rebuild the image")
     with repository.blob(config) as blob:
         content = blob.read()
         blob.check()
@@ -201,6 +201,6 @@ def _content(repository: ImageRepository, config: Descriptor) -> bytes:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return "it has a file whose name is too long for this system; build the image anew"
-    otherwise = f"the image is not understood ({type(error).__name__}); build it anew"
+        return "it has a file whose name is too long for this system; rebuild the image"
+    otherwise = f"the image is not understood ({type(error).__name__}); rebuild it"
     return reason_of(error, "", one_line, otherwise)

@@ -207,4 +207,4 @@ def _understood() -> Iterator[None]:
 
 def _no_archive(error: Exception) -> LayerError:
     reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return LayerError(f"is no tar archive, alone or in zstd or gzip ({reason})")
+    return LayerError(f"is not a tar archive, plain or in zstd or gzip ({reason})")

@@ -23,7 +23,7 @@ DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-_NO_MANIFEST = "the registry's answer is no manifest; check that there is a registry at this address"
+_NO_MANIFEST = "the registry's answer is not a manifest; check that there is a registry at this address"
 _MOST = 100_000  # layers, or images of an index
 _MOST_BYTES = 1 << 50
 
@@ -65,23 +65,23 @@ class Parts:
 
 
 def digest_of(content: bytes) -> str:
-    """The digest by which registries know these bytes."""
+    """Return the digest by which registries know these bytes."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def matches(content: bytes, digest: str) -> bool:
-    """Whether these bytes have this digest."""
+    """Return whether these bytes have this digest."""
     algorithm, _, value = digest.partition(":")
     return hashlib.new(algorithm, content).hexdigest() == value
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is a digest of an algorithm that we check."""
+    """Return whether a text is a digest of an algorithm that we check."""
     return bool(_DIGEST.fullmatch(text))
 
 
 def parse_manifest(content: bytes) -> Index | Image:
-    """The index or the image that a manifest describes. RefusedError: it describes neither."""
+    """Return the index or the image that a manifest describes. Raise RefusedError: it describes neither."""
     document = _decoded(
         content,
         _Manifest,
@@ -109,8 +109,8 @@ def parse_parts(content: bytes) -> Parts:
 
 def parse_platform(config: bytes) -> Platform:
     """The platform that the config of an image names; GENERIC if it names none. RefusedError: it cannot be read."""
-    no_object = "its config is not a JSON object; build the image anew"
-    return _platform(_decoded(config, _Platform, no_object, "its config is not understood; build the image anew"))
+    no_object = "its config is not a JSON object; rebuild the image"
+    return _platform(_decoded(config, _Platform, no_object, "its config is not understood; rebuild the image"))
 
 
 class _Platform(msgspec.Struct):
@@ -136,7 +136,7 @@ class _Manifest(msgspec.Struct, rename="camel"):
 
 
 def _decoded(content: bytes, kind: type[_Document], no_object: str, otherwise: str) -> _Document:
-    """A document of this kind; of what else it holds nothing is kept, however much that is."""
+    """Return a document of this kind; of what else it holds nothing is kept, however much that is."""
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -158,7 +158,7 @@ def _index(entries: list[_Entry]) -> Index:
 
 def _image(config: _Entry | None, layers: list[_Entry]) -> Image:
     if config is None:
-        raise RefusedError("its manifest names no config; build the image anew")
+        raise RefusedError("its manifest names no config; rebuild the image")
     if len(layers) > _MOST:
         raise RefusedError(f"it has more than {_MOST} layers; build it with fewer")
     return Image(_descriptor(config), tuple(map(_descriptor, layers)))

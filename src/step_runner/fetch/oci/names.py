@@ -16,16 +16,15 @@ DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker
 
 
 def checked_repository(name: str) -> str:
-    """The path of a repository. Raises InputError for anything else."""
+    """Return the path of a repository. Raise InputError for anything else."""
     if not REPOSITORY.fullmatch(name):
-        raise InputError(
-            f'"{name[:80]}" is no repository; use lower-case letters and digits with . _ - and / between them'
-        )
+        advice = "use lower-case letters and digits with . _ - and / between them"
+        raise InputError(f'"{name[:80]}" is not a valid repository name; {advice}')
     return name
 
 
 def checked_tag(tag: str) -> str:
-    """A tag or a digest. Raises InputError for anything else."""
+    """Return a tag or a digest. Raise InputError for anything else."""
     if not (TAG.fullmatch(tag) or DIGEST.fullmatch(tag)):
         raise InputError(
             f'"{tag[:80]}" is neither a tag nor a digest; write a tag such as "1.0" or "sha256:" and 64 digits'

@@ -43,7 +43,7 @@ class Platform:
 
     @classmethod
     def named(cls, os: str, architecture: str, variant: str = "") -> Platform:
-        """The platform with these names, which may be those of the kernel: `x86_64` is `amd64`.
+        """Return the platform with these names, which may be those of the kernel: `x86_64` is `amd64`.
 
         A variant that is the usual one of its architecture is left out, except that `arm` without one is `arm/v7`.
         """
@@ -81,12 +81,12 @@ GENERIC = Platform(_ANY, _ANY)
 
 
 def running_platform() -> Platform:
-    """The platform of this machine."""
+    """Return the platform of this machine."""
     return Platform.named(machine.system(), machine.machine())
 
 
 def choose(offered: Sequence[Platform], running: Platform) -> int | None:
-    """The index in `offered` of what fits `running` best, or None: the closest, else one that is generic."""
+    """Return the index in `offered` of what fits `running` best, or None: the closest, else one that is generic."""
     for wanted in (*_fitting(running), GENERIC):
         if wanted in offered:
             return offered.index(wanted)
@@ -94,14 +94,14 @@ def choose(offered: Sequence[Platform], running: Platform) -> int | None:
 
 
 def listed(platforms: Iterable[Platform]) -> str:
-    """The names of platforms, which may come from elsewhere, for a person: ten of them at most."""
+    """Return the names of platforms, which may come from elsewhere, for a person: ten of them at most."""
     names = sorted({one_line(str(platform)) for platform in platforms}) or ["none"]
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
     return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def _fitting(running: Platform) -> Iterator[Platform]:
-    """What runs on `running`, the closest first: arm64 runs arm from v8 down, each arm the lower ones, amd64 386.
+    """Yield what runs on `running`, the closest first: arm64 runs arm from v8 down, each arm the lower ones, amd64 386.
 
     The rules are those of containerd's platforms package.
     """
@@ -115,7 +115,7 @@ def _fitting(running: Platform) -> Iterator[Platform]:
 
 
 def _lower(running: Platform) -> Iterator[Platform]:
-    """The lower variants of the same architecture, the highest first."""
+    """Yield the lower variants of the same architecture, the highest first."""
     usual = _USUAL_VARIANTS[running.architecture]
     number = (running.variant or usual).removeprefix("v")
     if not number.isdigit():

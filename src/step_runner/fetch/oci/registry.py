@@ -101,7 +101,7 @@ class Blob(io.RawIOBase):
         self.check()
 
     def check(self) -> None:
-        """Compare what was read with the digest. AnswerError: it is something else."""
+        """Compare what was read with the digest. Raise AnswerError: it is something else."""
         algorithm, _, promised = self._digest.partition(":")
         if self._hash.hexdigest() != promised:
             raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
@@ -134,7 +134,7 @@ class Blob(io.RawIOBase):
             return piece
 
     def _reopened(self) -> Response:
-        """The answer, whose next byte is the one at the offset."""
+        """Return the answer, whose next byte is the one at the offset."""
         response = self._open_at(self._digest, self._offset)
         skip = self._offset if response.status == 200 else 0
         while skip:
@@ -174,7 +174,7 @@ def open_repository(
     try:
         url = Url.parse(registry_url(registry))
     except UrlError:
-        raise FetchError(f"{registry}/{repository}: the address is no URL; check its host and port") from None
+        raise FetchError(f"{registry}/{repository}: the address is not a valid URL; check its host and port") from None
     with open_client(proc, timeout) as client:
         session = Session(url, repository_on(registry, repository), credentials, client)
         yield ImageRepository(f"{registry}/{repository}", session, proc)
@@ -193,11 +193,11 @@ class ImageRepository:
         self._proc = proc
 
     def named(self, reference: str) -> str:
-        """The whole name of what a tag or a digest means."""
+        """Return the whole name of what a tag or a digest means."""
         return f"{self.name}{'@' if ':' in reference else ':'}{reference}"
 
     def tags(self) -> list[str]:
-        """All tags; there are none in a repository that the registry does not know."""
+        """Return all tags; there are none in a repository that the registry does not know."""
         found: list[str] = []
         with self._explained(self.name):
             for page in self._pages("tags/list?n=1000"):
@@ -207,7 +207,7 @@ class ImageRepository:
         return found
 
     def _pages(self, path: str) -> Iterator[bytes]:
-        """The parts of a list, each once; none where the registry does not know it."""
+        """Yield the parts of a list, each once; none where the registry does not know it."""
         seen: set[str | Url] = set()
         page: str | Url | None = path
         while page and page not in seen:
@@ -218,7 +218,7 @@ class ImageRepository:
             yield document(response, 200)
             seen |= {page, response.url}
             if len(seen) > _MOST_PAGES:
-                raise AnswerError("the registry's list of tags has no end; tell who runs it")
+                raise AnswerError("its tag pagination never ends; contact the operator of the registry")
             page = _next_page(response)
 
     def manifest(self, reference: str) -> Manifest | None:
@@ -241,7 +241,7 @@ class ImageRepository:
             document(self._session.send("PUT", f"manifests/{quote(reference, safe=':')}", headers, body), 201)
 
     def has_blob(self, digest: str) -> bool:
-        """Whether the repository has the blob."""
+        """Return whether the repository has the blob."""
         with self._explained(self.named(digest)):
             response = self._session.send("HEAD", f"blobs/{digest}")
             response.close()
@@ -260,7 +260,7 @@ class ImageRepository:
 
     @contextmanager
     def blob(self, descriptor: Descriptor, received: Callable[[int], None] = lambda count: None) -> Iterator[Blob]:
-        """The bytes of a blob, read as they come; their digest is checked at their end.
+        """Open the bytes of a blob, read as they come; their digest is checked at their end.
 
         `received` is told how many bytes have come each time. What reading raises is explained at the end of the block.
         """
@@ -287,11 +287,11 @@ def _tags(content: bytes) -> list[str]:
     try:
         return [tag for tag in json.loads(content)["tags"] or [] if isinstance(tag, str)]
     except (ValueError, LookupError, TypeError, RecursionError):
-        raise AnswerError("the registry's answer is no list of tags; check its address") from None
+        raise AnswerError("the registry's answer is not a list of tags; check its address") from None
 
 
 def _next_page(response: Response) -> Url | None:
-    """The URL of the next part of a list: RFC 8288."""
+    """Return the URL of the next part of a list: RFC 8288."""
     link = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', response.header("Link"))
     return joined(response.url, link[1]) if link else None
 
@@ -307,8 +307,8 @@ def _reason(session: Session, error: Exception) -> str:
 
 def _token_reason(status: int, said: str, host: str) -> str:
     quoted = f', "{said}"' if said else ""
-    advice = "try again later" if status >= 500 else "check DOCKER_AUTH_CONFIG, or tell who runs the registry"
-    server = f"its server of tokens {host}"
+    advice = "try again later" if status >= 500 else "check DOCKER_AUTH_CONFIG, or contact the operator of the registry"
+    server = f"its token server {host}"
     return f"the registry cannot be used: {server} answered with HTTP status {status}{quoted}; {advice}"
 
 

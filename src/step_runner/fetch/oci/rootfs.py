@@ -107,7 +107,7 @@ class RootFs:
         place = self._vacant(path, spare=source)
         # What was in the way of the new name may have been the file itself.
         if not self._is_file(source):
-            raise LayerError(f"has the hard link {_shown(path)} to {_shown(target)}, which is no file of the image")
+            raise LayerError(f"has the hard link {_shown(path)} to {_shown(target)}, which is not a file of the image")
         if place != source:
             os.link(self._path(source), self._path(place), follow_symlinks=False)
 

@@ -25,7 +25,7 @@ _LARGEST_REFUSAL = 1 << 16  # bytes; what is longer says nothing to a person
 
 
 class Session:
-    """Sends requests for a repository; what a registry asks for is asked of its server of tokens once."""
+    """Sends requests for a repository; what a registry asks for is asked of its token server once."""
 
     def __init__(self, url: Url, repository: str, credentials: Credentials, client: Client) -> None:
         self.credentials = credentials
@@ -67,11 +67,11 @@ class Session:
         return self._send(request)
 
     def shown(self, text: str) -> str:
-        """A text from elsewhere on one line, with credentials and tokens struck out."""
+        """Return a text from elsewhere on one line, with credentials and tokens struck out."""
         return one_line(struck_out(text, self.credentials.secrets | self._tokens))
 
     def _send(self, request: Callable[[], Request]) -> Response:
-        """One answer; the first one tells whether a registry nearby speaks https after all.
+        """Return one answer; the first one tells whether a registry nearby speaks https after all.
 
         A server that does answers plain http with status 400. Nothing secret has been sent by then.
         """
@@ -118,12 +118,12 @@ def document(response: Response, status: int) -> bytes:
 
 
 def refusal(response: Response) -> StatusError:
-    """What to raise for an answer with a status that was not wanted, which may say why."""
+    """Return what to raise for an answer with a status that was not wanted, which may say why."""
     return StatusError(response.status, _said(response.read(_LARGEST_REFUSAL)))
 
 
 def location(response: Response) -> Url:
-    """The URL to go on with. AnswerError: there is none, or it is no URL."""
+    """Return the URL to go on with. Raise AnswerError: there is none, or it is no URL."""
     text = response.header("Location")
     if not text:
         raise AnswerError("the registry does not say where to send a blob; try again later")
@@ -131,7 +131,7 @@ def location(response: Response) -> Url:
 
 
 def _said(content: bytes) -> str:
-    """The first reason in an answer of the form that the specification gives to errors."""
+    """Return the first reason in an answer of the form that the specification gives to errors."""
     try:
         return str(json.loads(content)["errors"][0]["message"])
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from step_runner.jobs.report import Json
 
 FORMATS = {"json": "step-results.json", "prototext": "step-results.txtpb"}
-"""The formats of the step result file, and how it is called where nothing else is said."""
+"""The formats of the step result file, each with its default name."""
 
 PAGES = (".html", ".htm")
-"""How the names of reports end that are pages to look at."""
+"""The suffixes of reports that are pages for a browser."""
 
 
 class Records(NamedTuple):
@@ -82,23 +82,18 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def write(records: Records, result: LocalResult) -> None:
-    """Write the files; one that cannot be written is told of, and nothing else."""
+    """Write the files; one that cannot be written is an error on stderr, and changes nothing else."""
     from step_runner.jobs import report
 
-    if records.report is not None:
-        _write("report", records.report, _report(report.run_record(result), records.report))
-    if records.results is not None and result.result is not None:
-        json = report.text(report.result_tree(result.result))
-        try:
-            content = _formatted(json, records.results_format)
-        except InputError as error:
-            _tell("step results", records.results, str(error))
-        else:
-            _write("step results", records.results, content)
+    if (path := records.report) is not None:
+        _write("report", path, lambda: _report(report.run_record(result), path))
+    if records.results is not None and (steps := result.result) is not None:
+        tree = report.text(report.result_tree(steps))
+        _write("step results", records.results, lambda: _formatted(tree, records.results_format))
 
 
 def _report(content: Json, path: str) -> str:
-    """The report as JSON, or as a page where the file is named so."""
+    """Return the report as JSON, or as a page where the file is named so."""
     from step_runner.jobs import report
 
     if not path.lower().endswith(PAGES):
@@ -116,15 +111,12 @@ def _formatted(json: str, results_format: str) -> str:
     return result_text(json)
 
 
-def _write(what: str, path: str, content: str) -> None:
+def _write(what: str, path: str, content: Callable[[], str]) -> None:
     from step_runner.jobs import report
 
     try:
-        report.write(path, content)
-    except OSError as error:
-        _tell(what, path, (error.strerror or str(error)).lower())
-
-
-def _tell(what: str, path: str, reason: str) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it any more
-        click.echo(f"Error: writing the {what} to {path}: {reason}", err=True)
+        report.write(path, content())
+    except (InputError, OSError) as error:
+        reason = str(error) if isinstance(error, InputError) else (error.strerror or str(error)).lower()
+        with contextlib.suppress(OSError):  # stderr has no reader any more
+            click.echo(f"Error: writing the {what} to {path}: {reason}", err=True)

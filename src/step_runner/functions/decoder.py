@@ -30,7 +30,10 @@ MOST_PROBLEMS = 100
 
 
 class Report:
-    """The problems found so far, in a file; at most 100 errors and 100 warnings are kept."""
+    """Collects the problems of a file: at most 100 errors and 100 warnings.
+
+    Without `names`, as in a bare run list, names may be missing or irregular.
+    """
 
     def __init__(self, file: str, *, names: bool = True) -> None:
         self.file = file
@@ -39,22 +42,22 @@ class Report:
         self.warnings: list[Problem] = []
 
     def error(self, node: Node, message: str) -> None:
-        """Adds what keeps the file from running."""
+        """Add an error: the file cannot be run."""
         if len(self.errors) < MOST_PROBLEMS:
             self.errors.append(Problem(place=place_of(node, self.file), message=message))
 
     def warning(self, node: Node, message: str) -> None:
-        """Adds what may not be meant so."""
+        """Add a warning: the file can be run, but may not mean this."""
         if len(self.warnings) < MOST_PROBLEMS:
             self.warnings.append(Problem(place=place_of(node, self.file), message=message, warning=True))
 
     def problems(self) -> tuple[Problem, ...]:
-        """All problems in the order of the file."""
+        """Return all problems in the order of the file."""
         return tuple(sorted((*self.errors, *self.warnings), key=lambda one: (one.place.line, one.place.column)))
 
 
 Decode: TypeAlias = Callable[[Node, str, Report], Any]
-"""Decodes a node; the text says what the node is (`input "age"`). What is reported wrong is None."""
+"""Decodes a node; the text names the node in messages (`input "age"`). The value of a wrong node is None."""
 
 
 def decode(definition: str, node: Node, label: str, report: Report) -> Any:
@@ -91,7 +94,7 @@ def _decoder(schema: Schema) -> Decode:
 
 
 def _choice(choices: dict[type[Node], tuple[Decode, str]], schema: Schema, *, nullable: bool) -> Decode:
-    """Chooses by what the node is."""
+    """Return a decoder that chooses by the sort of the node."""
     expected = " or ".join(words for _, words in choices.values())
     single = next(iter(choices.values()))[0] if len(choices) == 1 else None
     if single is not None and not nullable:
@@ -228,7 +231,7 @@ def _dict(schema: Schema) -> Decode:
 
 
 def _quoted(key: Scalar) -> Scalar:
-    """A key as a string, whatever its text would mean as a value."""
+    """Return a key as a string, whatever its text would mean as a value."""
     return Scalar(key.text, False, key.line, key.column, key.last_line) if key.plain else key
 
 
@@ -277,7 +280,7 @@ class _Struct:
         return values
 
     def _is_foreign(self, key: str, node: Mapping) -> bool:
-        """Whether another system's key takes the place of ours; beside ours it has no effect."""
+        """Tell whether another system's key takes the place of ours; beside ours it has no effect."""
         return key in self._foreign and node.entries.keys().isdisjoint(self._exactly_one)
 
     def _unknown(self, key: str, node: Scalar, label: str, report: Report) -> None:

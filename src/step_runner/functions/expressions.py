@@ -68,7 +68,7 @@ def paths_in(nodes: list[Node]) -> list[Path]:
             path = path_of(node, waiting)
             paths.extend([path] if path else [])
         else:
-            waiting.extend(_parts(node))
+            waiting.extend(parts(node))
     return paths
 
 
@@ -90,7 +90,8 @@ def path_of(node: Node, waiting: list[Node]) -> Path:
     return ()
 
 
-def _parts(node: Node) -> Iterator[Node]:
+def parts(node: Node) -> Iterator[Node]:
+    """Return the nodes that a node is made of; none for a literal and for a path."""
     if isinstance(node, Interpolation):
         yield from (piece for piece in node.pieces if not isinstance(piece, str))
     elif isinstance(node, Array):

@@ -1,4 +1,4 @@
-"""From the text of a step file to a function: reading, decoding, and what concerns both documents."""
+"""From the text of a step file to a function: reads, decodes, and checks what concerns both documents."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ class Reading(Struct, frozen=True):
     specification: Node | None = None
 
     def result(self) -> tuple[Function, tuple[Problem, ...]]:
-        """The function and its warnings. Raises FunctionFileError with all problems where it cannot be used."""
+        """Return the function and its warnings. Raises FunctionFileError with all problems where it cannot be used."""
         if self.function is None:
             raise FunctionFileError(self.problems)
         return self.function, self.problems
 
 
 def load_function(text: str, *, file: str, directory: str = "") -> tuple[Function, tuple[Problem, ...]]:
-    """The function that the two documents of a step file define, and warnings.
+    """Return the function that the two documents of a step file define, and warnings.
 
-    `file` is its name in messages, `directory` where its local references start. Raises FunctionFileError with
+    `file` is its name in messages, `directory` the base of its local references. Raises FunctionFileError with
     every problem of the file.
     """
     return read_function(text, file=file, directory=directory).result()
 
 
 def load_run_list(text: str, *, file: str, directory: str = "") -> tuple[Function, tuple[Problem, ...]]:
-    """The function that runs a bare list of steps, and warnings; names may be missing or irregular.
+    """Return the function that runs a bare list of steps, and warnings; names may be missing or irregular.
 
     Raises FunctionFileError with every problem of the text.
     """
@@ -89,7 +89,7 @@ def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Read
 
 
 def read_function(text: str, *, file: str, directory: str = "") -> Reading:
-    """Reads the two documents of a step file. Raises FunctionFileError where they are no YAML or not two."""
+    """Read the two documents of a step file. Raises FunctionFileError where they are no YAML or not two."""
     documents = read_documents(text, file)
     _check_documents(documents.nodes, file, documents.problems)
     first, second = documents.nodes
@@ -106,7 +106,7 @@ def read_function(text: str, *, file: str, directory: str = "") -> Reading:
 
 
 def read_run_list(text: str, *, file: str, directory: str = "") -> Reading:
-    """Reads a bare list of steps. Raises FunctionFileError where it is no YAML."""
+    """Read a bare list of steps. Raises FunctionFileError where it is no YAML."""
     documents = read_documents(text, file, most=1)
     root = documents.nodes[0] if documents.nodes else Scalar("", True, 1, 1, 1)
     report = Report(file, names=False)
@@ -129,7 +129,7 @@ def _check_documents(nodes: tuple[Node, ...], file: str, problems: tuple[Problem
 
 
 def _both_in_one(nodes: tuple[Node, ...], file: str) -> Problem | None:
-    """What is wrong where the specification and the definition are one document."""
+    """Return the problem of a specification and a definition in one document."""
     for node in nodes:
         if isinstance(node, Mapping) and "spec" in node.entries and not DEFINES.isdisjoint(node.entries):
             first, second = [entry.key for key, entry in node.entries.items() if key == "spec" or key in DEFINES][:2]
@@ -141,7 +141,7 @@ def _both_in_one(nodes: tuple[Node, ...], file: str) -> Problem | None:
 
 
 def _wrong_documents(nodes: tuple[Node, ...]) -> str | None:
-    """What is wrong with the documents as a whole, None if they can be a specification and a definition."""
+    """Return what is wrong with the documents as a whole, None if they can be a specification and a definition."""
     if not nodes or (len(nodes) == 1 and is_null(nodes[0])):
         return 'the file is empty; write a specification such as "{}", a line with ---, and a definition'
     defines = [isinstance(node, Mapping) and not DEFINES.isdisjoint(node.entries) for node in nodes]
@@ -156,7 +156,7 @@ def _wrong_documents(nodes: tuple[Node, ...]) -> str | None:
 
 
 def _check_outputs(spec: Spec, definition: Values, node: Node, report: Report) -> None:
-    """Checks `outputs` and `delegate` of the definition against the specification."""
+    """Check `outputs` and `delegate` of the definition against the specification."""
     delegates, runs = spec.outputs == "delegate", "run" in definition
     delegate, outputs = definition.get("delegate"), definition.get("outputs")
     if delegates and runs and delegate is None:

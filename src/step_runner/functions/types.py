@@ -22,7 +22,7 @@ from step_runner.expression.nodes import (
     Operand,
     Unary,
 )
-from step_runner.functions.expressions import path_of
+from step_runner.functions.expressions import parts, path_of
 from step_runner.model import ValueType, type_of
 from step_runner.spelling import meant
 
@@ -224,15 +224,11 @@ def sources(node: Node) -> Iterator[Path]:
         match waiting.pop():
             case (Attribute() | Index()) as member:
                 yield path_of(member, [])
-            case Binary(operator="+") | Logical() as node:
-                waiting += [node.right] if node.operator == "&&" else [node.left, node.right]
-            case Call(function="str") as node:
-                waiting += node.arguments
-            case Interpolation() as node:
-                waiting += [piece for piece in node.pieces if not isinstance(piece, str)]
-            case Array() as node:
-                waiting += node.items
-            case Object() as node:
-                waiting += [part for pair in node.pairs for part in pair]
+            case Logical(operator="&&") as node:
+                waiting.append(node.right)
+            case (
+                Binary(operator="+") | Logical() | Call(function="str") | Interpolation() | Array() | Object()
+            ) as node:
+                waiting += parts(node)
             case _:
                 pass

@@ -14,7 +14,6 @@ from tests.support.steps import command, script, shell
 from gracefulexitcmd import AsyncCmd, AsyncRoundup, Cause, EndedProcess, Exit
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.jobs import job as jobs
-from step_runner.jobs import starting
 from step_runner.jobs.log import JobLog
 from step_runner.model import ErrorKind, RunRequest, Status
 from step_runner.runner import exec as execs
@@ -179,7 +178,7 @@ async def test_job_that_cannot_be_prepared_leaves_nothing(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(starting, "JobLog", fail)
+    monkeypatch.setattr("step_runner.jobs.log.JobLog", fail)
     with pytest.raises(OSError, match="No space left"):
         await start(manager, script("true"))
     assert (manager.all(), os.listdir(temporary)) == ([], [])

@@ -15,7 +15,7 @@ from step_runner.errors import message
 from step_runner.functions.loader import load_function
 from step_runner.jobs.resolver import resolve
 from step_runner.proc import Proc
-from step_runner.runner.context import GlobalContext, Streams
+from step_runner.runner.context import GlobalContext, Listener, Streams
 from step_runner.runner.sequence import Outcome, run_root
 
 if sys.platform != "win32":  # where only test_script.py runs
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from gracefulexitcmd import Exit
 
 
-class Workshop:
-    """What a job has: a work dir with functions in it, an environment, variables, a log and an observer.
+class Workshop(Listener):
+    """What a job has: a work dir with functions in it, an environment, variables, a log and a listener.
 
-    It is its own sink and observer: `started` and `stopped` hold what it was told.
+    It is its own sink and listener: `started` and `stopped` hold what it was told.
     """
 
     def __init__(self, temporary: str) -> None:
@@ -63,7 +63,7 @@ class Workshop:
             work_dir=str(self.work_dir),
             env={"PATH": os.environ["PATH"], "TMPDIR": os.environ["TMPDIR"], **(env or {})},
             sink=self,
-            observer=self,
+            listener=self,
             **{"variables": {}, "resolve": partial(resolve, self.proc), "scratch": str(self.scratch), **fields},
         )
         return await run_root(function, job)

@@ -130,7 +130,7 @@ def _import_the_rest() -> None:
 
     What is there then stays as long as the server: the collector need not look through it ever again.
     """
-    import step_runner.jobs.starting  # noqa: F401
+    import step_runner.jobs.factory  # noqa: F401
 
     gc.freeze()
     gc.set_threshold(COLLECTION)

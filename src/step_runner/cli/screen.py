@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from step_runner.runner.context import Streams
+from step_runner.runner.context import Listener, Streams
 
 if sys.platform == "win32":
     from step_runner.cli.windows_outlet import Outlet, are_one
@@ -18,13 +18,12 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gracefulexitcmd import Exit
     from step_runner.runner.context import Stream
 
 STDOUT, STDERR = 1, 2
 
 
-class Screen:
+class Screen(Listener):
     """Shows the output of steps and the runner's lines and nothing beside them: in a file, a pipe, a dumb terminal.
 
     Steps write to pipes, and from there it goes to this program's own outputs; the runner's lines go to stderr. Where
@@ -80,24 +79,6 @@ class Screen:
         """Wait no longer for those who read our output."""
         self._stdout.abandon()
         self._stderr.abandon()
-
-    def fetching(self, text: str) -> None:
-        """Nobody waits before a file or a pipe."""
-
-    def suspending(self) -> None:
-        """The shell says it."""
-
-    def stopping(self, grace: float) -> None:
-        """The line about the stop says it."""
-
-    def step_started(self, names: tuple[str, ...]) -> None:
-        """The line about the step says it."""
-
-    def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
-        """The line about the stop says it."""
-
-    def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
-        """The line about the end says it."""
 
     def _open(self, outlet: Outlet) -> Stream:
         return self._pipes.open(outlet)

@@ -16,7 +16,7 @@ from step_runner.jobs import state
 from step_runner.jobs.confinement import Confinement
 from step_runner.model import JobStatus, Termination
 from step_runner.runner import notices
-from step_runner.runner.context import Sink
+from step_runner.runner.context import Listener, Sink
 from step_runner.runner.masks import Masks
 from step_runner.runner.sequence import run_root
 
@@ -40,7 +40,7 @@ REMOVALS = 20
 """Attempts to remove a job's directory; files may still be made in it, or no descriptor be free."""
 
 
-class Job(Generic[Log]):
+class Job(Listener, Generic[Log]):
     """A job that runs in the background; `finished` is set once its final status is known.
 
     Making one raises StepRunnerError where what it starts cannot be written down.
@@ -48,7 +48,9 @@ class Job(Generic[Log]):
     `result` and `error` tell then what its steps did and what went wrong.
     """
 
-    def __init__(self, job_id: str, proc: Proc, workspace: Workspace, log: Log) -> None:
+    def __init__(
+        self, job_id: str, proc: Proc, workspace: Workspace, log: Log, listener: Listener | None = None
+    ) -> None:
         self.status = JobStatus(id=job_id)
         self.finished = asyncio.Event()
         self.result: StepResult | None = None
@@ -60,6 +62,7 @@ class Job(Generic[Log]):
         self._confinement = Confinement(self.container)
         self._proc = proc
         self._workspace = workspace
+        self._listener = listener or Listener()
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -97,14 +100,17 @@ class Job(Generic[Log]):
         """Keep the name of the step that runs."""
         self.status = state.started_step(self.status, names[-1] if names else "")
         self._confinement.step_started()
+        self._listener.step_started(names)
 
     def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
         """Keep how long the running step still has, in seconds."""
         self.status = state.stopping(self.status, time.time() + grace)
+        self._listener.step_stopping(names, grace)
 
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         """Keep the record of how the running step was stopped."""
         self.status = state.stopped_step(self.status, _termination(names[-1] if names else "", self._masked(ended)))
+        self._listener.step_stopped(names, ended)
 
     async def _run(self, function: Function, context: GlobalContext) -> None:
         try:

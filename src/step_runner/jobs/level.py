@@ -26,6 +26,11 @@ def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> s
     return level
 
 
+def with_log_level(environment: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a run, in which LOG_LEVEL is as `log_level` says. Raises InputError as that does."""
+    return {**environment, LOG_LEVEL: log_level(variables, environment)}
+
+
 def is_debugging(environment: Mapping[str, str]) -> bool:
     """Whether CI_STEPS_DEBUG asks for more to be told."""
     return environment.get("CI_STEPS_DEBUG", "").strip().lower() in ("1", "t", "true")

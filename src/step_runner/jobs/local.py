@@ -7,26 +7,23 @@ import contextlib
 import signal
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import OrphanReaper
 from step_runner.errors import exit_status
-from step_runner.jobs.job import Job
-from step_runner.jobs.level import LOG_LEVEL, log_level
-from step_runner.jobs.resolver import resolve
+from step_runner.jobs.factory import Plan, make_job
+from step_runner.jobs.level import with_log_level
 from step_runner.jobs.signals import on_stop, on_suspend
-from step_runner.jobs.workspace import Workspace
-from step_runner.model import Function, JobStatus, Reference, Status, StepResult
+from step_runner.model import Function, JobStatus, Reference, Status, StepResult, Variable
 from step_runner.proc import Proc
-from step_runner.runner.context import Environment, GlobalContext, Observer, Sink
 from step_runner.runner.masks import Masks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from gracefulexitcmd import Exit
-
+    from step_runner.jobs.job import Job
+    from step_runner.runner.context import Listener, Sink
 
 if sys.platform == "win32":
     READER_GONE = signal.SIGTERM
@@ -62,26 +59,7 @@ class LocalResult(NamedTuple):
     masks: Masks = Masks()
 
 
-class Watcher(Observer, Protocol):
-    """Shows a person what is going on."""
-
-    def fetching(self, text: str) -> None:
-        """A function is being fetched; the text tells which one, and how far. Any thread calls it, often."""
-
-    def suspending(self) -> None:
-        """Everything is about to be stopped by Ctrl-Z."""
-
-    def stopping(self, grace: float) -> None:
-        """The job was asked to stop; what is left of it is killed after `grace` seconds."""
-
-    def when_gone(self, gone: Callable[[], object]) -> None:
-        """Have this called when nobody reads the output any more."""
-
-    def abandon(self) -> None:
-        """Wait no longer for those who read the output."""
-
-
-async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
+async def run_here(run: LocalRun, sink: Sink, listener: Listener) -> LocalResult:
     """Run a function to its end.
 
     SIGINT, SIGTERM and SIGHUP, on Windows Ctrl-C and Ctrl-Break, stop it gracefully; a second Ctrl-C at least one
@@ -89,30 +67,21 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
     The exit status is 0, that of the command that failed, 128 plus the signal when it was stopped (READER_GONE when
     the other end of a pipe was gone), 1 for anything else. Raises StepRunnerError where it cannot be started.
     """
-    level = log_level(run.variables, run.env)
-    proc = Proc(run.graceful_exit_delay)
-    with contextlib.ExitStack() as undo:
-        workspace = Workspace("run")
-        undo.callback(workspace.remove)
-        job = Job("run", proc, workspace, sink)
-        undo.pop_all()
-    context = GlobalContext(
-        proc=proc,
-        container=job.container,
-        work_dir=run.work_dir,
-        env={**run.env, LOG_LEVEL: level},
-        variables=run.variables,
-        sink=sink,
-        scratch=workspace.directory,
-        resolve=partial(_resolve, run.known, proc, watcher),
-        observer=_Both(job, watcher),
+    plan = Plan(
+        "run",
+        run.function,
+        run.work_dir,
+        with_log_level(run.env, run.variables),
+        variables=[Variable(key=key, value=value) for key, value in run.variables.items()],
+        known=run.known,
         debug=run.debug,
     )
-    stopper = _Stopper(job, run.graceful_exit_delay, watcher)
-    watcher.when_gone(partial(stopper.stop, READER_GONE))
+    job, context = make_job(plan, Proc(run.graceful_exit_delay), lambda _: sink, listener)
+    stopper = _Stopper(job, run.graceful_exit_delay, listener)
+    listener.when_gone(partial(stopper.stop, READER_GONE))
     with (
         on_stop(stopper.stop, stopper.kill),
-        on_suspend(watcher.suspending),
+        on_suspend(listener.suspending),
         OrphanReaper(),
         _watched(run.stop_when_gone, stopper),
     ):
@@ -127,11 +96,11 @@ async def run_here(run: LocalRun, sink: Sink, watcher: Watcher) -> LocalResult:
 class _Stopper:
     """Stops a job at the first sign that it is to end."""
 
-    def __init__(self, job: Job[Sink], grace: float, watcher: Watcher) -> None:
+    def __init__(self, job: Job[Sink], grace: float, listener: Listener) -> None:
         self.stopped_by = signal.SIGTERM
         self._job = job
         self._grace = grace
-        self._watcher = watcher
+        self._listener = listener
         self._stopped = False
 
     def stop(self, number: signal.Signals) -> None:
@@ -139,14 +108,14 @@ class _Stopper:
         if not self._stopped:
             self._stopped = True
             self.stopped_by = number
-            self._watcher.stopping(self._grace)
+            self._listener.stopping(self._grace)
             self._job.cancel()
-            asyncio.get_running_loop().call_later(self._grace, self._watcher.abandon)
+            asyncio.get_running_loop().call_later(self._grace, self._listener.abandon)
 
     def kill(self, reason: str) -> None:
         """End everything without any more delay."""
         self._job.kill(reason)
-        self._watcher.abandon()
+        self._listener.abandon()
 
 
 def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> AbstractContextManager[None]:
@@ -167,36 +136,3 @@ def _exit_status(job: Job[Sink], stopped_by: signal.Signals) -> int:
     if job.status.status is Status.CANCELLED:
         return 128 + stopped_by
     return 1 if job.error is None else exit_status(job.error)
-
-
-async def _resolve(
-    known: Mapping[Reference, Function],
-    proc: Proc,
-    watcher: Watcher,
-    reference: Reference,
-    base: str,
-    environment: Environment,
-) -> Function:
-    """The function that a reference names: one that is known, or else one that is looked for."""
-    if reference in known:
-        return known[reference]
-    return await resolve(proc, reference, base, environment, progress=watcher.fetching)
-
-
-class _Both(NamedTuple):
-    """Tells the job and the watcher."""
-
-    job: Job[Sink]
-    watcher: Watcher
-
-    def step_started(self, names: tuple[str, ...]) -> None:
-        self.job.step_started(names)
-        self.watcher.step_started(names)
-
-    def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
-        self.job.step_stopping(names, grace)
-        self.watcher.step_stopping(names, grace)
-
-    def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
-        self.job.step_stopped(names, ended)
-        self.watcher.step_stopped(names, ended)

@@ -130,8 +130,10 @@ class JobManager:
 
     async def _start(self, request: RunRequest, proc: Proc) -> None:
         # What a job needs is imported while the server listens already: it takes longer than all the rest.
-        from step_runner.jobs.starting import prepare
+        from step_runner.jobs.factory import make_job, plan_of
+        from step_runner.jobs.log import JobLog
 
-        job, function, context = await prepare(request, proc, self._environment)
+        plan = await plan_of(request, self._environment)
+        job, context = make_job(plan, proc, lambda workspace: JobLog(workspace.log))
         self._jobs[request.id] = job
-        job.start(function, context, request.timeout)
+        job.start(plan.function, context, request.timeout)

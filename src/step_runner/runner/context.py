@@ -91,17 +91,32 @@ class Sink(Protocol):
         """Say that nothing more will be written."""
 
 
-class Observer(Protocol):
-    """Told of what happens in a job as it happens."""
+class Listener:
+    """What is called when something happens in a job; this one does nothing about it."""
 
     def step_started(self, names: tuple[str, ...]) -> None:
         """A command is about to start; `names` are those of the enclosing steps and its own."""
 
     def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
-        """A command is about to be told to stop; it gets SIGKILL after `grace` seconds."""
+        """A command is about to get the stop signal; it gets SIGKILL after `grace` seconds."""
 
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
-        """A command that was told to stop has ended."""
+        """A command that got the stop signal has ended."""
+
+    def fetching(self, text: str) -> None:
+        """A function is being fetched; the text names it and its progress. Any thread calls this, often."""
+
+    def suspending(self) -> None:
+        """Everything is about to be stopped by Ctrl-Z."""
+
+    def stopping(self, grace: float) -> None:
+        """The job is about to be stopped; what is left of it is killed after `grace` seconds."""
+
+    def when_gone(self, gone: Callable[[], object]) -> None:
+        """Have this called when the output has lost its reader."""
+
+    def abandon(self) -> None:
+        """Wait no longer for the reader of the output."""
 
 
 class GlobalContext(Struct, frozen=True):
@@ -120,7 +135,7 @@ class GlobalContext(Struct, frozen=True):
     sink: Sink
     scratch: str
     resolve: Resolve
-    observer: Observer
+    listener: Listener
     debug: bool = False
     masks: Masks = field(default_factory=Masks)
     exports: Exports = field(default_factory=Exports)

@@ -80,7 +80,7 @@ async def run_command(
     stop = partial(_stop, process, path, job, total(own) if own else None)
     with contextlib.ExitStack() as undo, job.proc.listening(stop):
         undo.callback(streams.let_go)
-        job.observer.step_started(path)
+        job.listener.step_started(path)
         try:
             await process.start()
         except OSError as error:
@@ -146,7 +146,7 @@ def _whole_sequence(own: tuple[Stage, ...]) -> tuple[Stage, ...] | None:
 def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: float | None, left: float) -> None:
     """Stop the process; the time that it asks for can only be shorter than what is left of the job's."""
     shorter = left if own is None else min(own, left)
-    job.observer.step_stopping(path, shorter)
+    job.listener.step_stopping(path, shorter)
     process.cancel(grace=shorter if sys.platform == "win32" else left, hurried=job.proc.hurried)
 
 
@@ -160,7 +160,7 @@ def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
     for line in notices.ended(ended):
         job.notice(line)
     # The process knows only that it was cancelled; why, the job knows.
-    job.observer.step_stopped(path, ended.replace(cause=job.proc.cause or ended.cause))
+    job.listener.step_stopped(path, ended.replace(cause=job.proc.cause or ended.cause))
 
 
 def _error(ended: Exit, command: Command, job: GlobalContext) -> Exception | None:

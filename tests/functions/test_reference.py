@@ -52,6 +52,9 @@ def test_forms(text: str, reference: Reference) -> None:
     assert parse_reference(text) == reference
 
 
+NAME = "use lower-case letters and digits with . _ - and / between them"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -75,7 +78,7 @@ def test_forms(text: str, reference: Reference) -> None:
         ("oci://h.io/a", 'images are named without a scheme; write "h.io/a"'),
         ("git@gitlab.com:c/s@v1", 'git over ssh is not supported; write "https://HOST/PATH@REVISION"'),
         ("h/s/-/../../x@v1", 'the directory "steps/../../x" is outside of the repository; leave out the ".."'),
-        ("A/b:1", '"A/b" is not a valid repository name; use lower-case letters and digits with . _ - and / between'),
+        ("A/b:1", f'"A/b" is not a valid repository name; {NAME}'),
         ("a/b:-", '"-" is neither a tag nor a digest; write a tag such as "1.0" or "sha256:" and 64 digits'),
         ("./a\nb", "the reference has a line break or a control character in it; remove it"),
         ("a." * 1_000_000 + "@", "the reference is longer than 4096 characters; shorten it"),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.options import Options
     from gracefulexitcmd.request import Stopping, Stream, StrPath
-    from gracefulexitcmd.system import Membership
+    from gracefulexitcmd.system import ProcessSet
 
 
 class AsyncWaitable(Stoppable[Out]):
@@ -154,7 +154,7 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
 class AsyncRoundup(AsyncWaitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
-    def __init__(self, container: Membership, grace: float, *, stopping: Stopping | None = None) -> None:
+    def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
         """`stopping` is told of the first signal, as that of `Cmd`."""
         self._execution = round_up(container, grace, stopping)
 

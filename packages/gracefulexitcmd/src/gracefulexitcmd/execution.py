@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.ladder import Step
     from gracefulexitcmd.request import Stopping
     from gracefulexitcmd.streams import Streams
-    from gracefulexitcmd.system import Members, Poller, Ready
+    from gracefulexitcmd.system import Poller, Ready, Teardown
     from gracefulexitcmd.text import Text
 
 
@@ -65,12 +65,12 @@ class Execution:
     @property
     def signals(self) -> tuple[SignalSent, ...]:
         """What the command has been sent so far."""
-        return () if self._run is None else tuple(self._run.members.signals)
+        return () if self._run is None else tuple(self._run.teardown.signals)
 
     @property
     def deadline(self) -> float | None:
         """When `advance` has something to do even if nothing happens, on the monotonic clock."""
-        look_at = None if self._run is None else self._run.members.look_at
+        look_at = None if self._run is None else self._run.teardown.look_at
         return min((at for at in (self._ladder.deadline, look_at) if at is not None), default=None)
 
     def start(self) -> None:
@@ -225,7 +225,7 @@ class Execution:
                 self._run.poller.wake()
 
     def _tell_the_time(self, run: Run, now: float) -> None:
-        if run.members.look_at is not None and now >= run.members.look_at:
+        if run.teardown.look_at is not None and now >= run.teardown.look_at:
             self._tell(Event.LOOK_DUE)
         if self._ladder.deadline is not None and now >= self._ladder.deadline:
             self._count_first()
@@ -236,7 +236,7 @@ class Execution:
         if self._run is not None and self._ladder.phase in (Phase.RUNNING, Phase.DRAINING):
             # A container has no leader, whose number is then 0.
             leader_alive = self._run.pid != 0 and self._ladder.leader_gone is None
-            self._run.members.count(quickly=leader_alive and To.LEADER in self._ladder.ahead[0].to)
+            self._run.teardown.count(quickly=leader_alive and To.LEADER in self._ladder.ahead[0].to)
 
     def _tell(self, event: Event) -> None:
         self._apply(self._ladder.after(event, clock.now()))
@@ -257,9 +257,9 @@ class Execution:
                 if is_first:
                     self._ladder = self._ladder.told_late(clock.now() - began)
             case Action.TERMINATE_LATE:
-                self._run.members.terminate_late()
+                self._run.teardown.terminate_late()
             case Action.KILL:
-                self._run.members.kill()
+                self._run.teardown.kill()
             case Action.LOOK:
                 self._look(self._run)
             case Action.LOOK_BEHIND:
@@ -272,8 +272,8 @@ class Execution:
     def _terminate(self, run: Run) -> None:
         stage, *_ = ahead = self._ladder.ahead
         if self._ladder.at:
-            run.members.look()
-        sent = run.members.next_signal(stage)
+            run.teardown.look()
+        sent = run.teardown.next_signal(stage)
         reached = sent.processes > 0 or (self._ladder.leader_gone is None and To.LEADER in stage.to)
         if stage.to != To.ALL and not reached:
             self._tell(Event.TOLD_GONE)
@@ -281,18 +281,18 @@ class Execution:
         if self._stopping is not None and self._ladder.deadline is not None:
             left = max(0.0, self._ladder.deadline - clock.now())
             self._stopping(sent, (stage._replace(wait=left), *ahead[1:]))
-        run.members.terminate(stage)
+        run.teardown.terminate(stage)
 
     def _look_behind(self, run: Run) -> None:
-        if run.members.look():
+        if run.teardown.look():
             self._apply(self._ladder.stopped(clock.now(), self._grace))
         else:
             self._tell(Event.SET_EMPTY)
 
     def _look(self, run: Run) -> None:
-        if not run.members.watch(kill=self._ladder.phase is Phase.KILLING):
+        if not run.teardown.watch(kill=self._ladder.phase is Phase.KILLING):
             self._tell(Event.SET_EMPTY)
-        elif not run.members.told_alive:
+        elif not run.teardown.told_alive:
             self._tell(Event.TOLD_GONE)
 
     def _end(self) -> None:
@@ -303,17 +303,17 @@ class Execution:
 
     def _ended(self, run: Run) -> Exit[Any]:
         """Give back everything that was held, and say what happened."""
-        run.members.forget()
+        run.teardown.forget()
         run.streams.finish()
         run.let_go(self._ladder.cause)
         run.poller.close()
         return Exit(
             cause=self._ladder.cause,
             returncode=run.status,
-            duration=clock.now() - run.members.started_at,
-            forced=run.members.forced,
-            signals=tuple(run.members.signals),
-            census=run.members.census(),
+            duration=clock.now() - run.teardown.started_at,
+            forced=run.teardown.forced,
+            signals=tuple(run.teardown.signals),
+            census=run.teardown.census(),
             holders=self._holders,
             hurried=self._ladder.hurried,
             stdout=self._output(run, "stdout"),
@@ -338,7 +338,7 @@ class Run(Protocol):
 
     pid: int
     poller: Poller
-    members: Members
+    teardown: Teardown
     streams: Streams
 
     @property

@@ -15,7 +15,7 @@ from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE
 from gracefulexitcmd.streams import Streams
-from gracefulexitcmd.system import Container, Poller, members_of
+from gracefulexitcmd.system import Container, Poller, Teardown
 
 if sys.platform != "win32":
     from gracefulexitcmd.posix import subreaper
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from gracefulexitcmd.exit import Cause, Exit, Holder
     from gracefulexitcmd.ladder import Event
     from gracefulexitcmd.request import Stopping
-    from gracefulexitcmd.system import Membership
+    from gracefulexitcmd.system import ProcessSet
 
 
 class Roundup(Waitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
-    def __init__(self, container: Membership, grace: float, *, stopping: Stopping | None = None) -> None:
+    def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
         """`stopping` is told of the first signal, as that of `Cmd`."""
         self._execution = round_up(container, grace, stopping)
 
@@ -56,7 +56,7 @@ class Roundup(Waitable):
             self.wait()
 
 
-def round_up(container: Membership, grace: float, stopping: Stopping | None) -> Execution:
+def round_up(container: ProcessSet, grace: float, stopping: Stopping | None) -> Execution:
     """The stop sequence of a container, not yet begun."""
     return Execution(Ladder(grace=grace), partial(_ContainerRun, container), may_be_skipped=False, stopping=stopping)
 
@@ -67,9 +67,9 @@ class _ContainerRun:
     pid = 0
     status = None
 
-    def __init__(self, container: Membership, tell: Callable[[Event], None]) -> None:
+    def __init__(self, container: ProcessSet, tell: Callable[[Event], None]) -> None:
         self.poller = Poller()
-        self.members = members_of(container, self.poller, tell)
+        self.teardown = Teardown.emptying(container, self.poller, tell)
         self.streams = Streams(self.poller, tell)
 
     def send(self, _number: int) -> bool:

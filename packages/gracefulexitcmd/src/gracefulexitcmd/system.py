@@ -7,14 +7,14 @@ import sys
 if sys.platform == "win32":
     from gracefulexitcmd.windows.command import CommandRun
     from gracefulexitcmd.windows.container import Container
-    from gracefulexitcmd.windows.container import Container as Membership
-    from gracefulexitcmd.windows.members import Members, members_of
+    from gracefulexitcmd.windows.container import Container as ProcessSet
     from gracefulexitcmd.windows.poller import Poller, Ready
+    from gracefulexitcmd.windows.teardown import Teardown
 else:
     from gracefulexitcmd.posix.command import CommandRun
     from gracefulexitcmd.posix.container import Container
-    from gracefulexitcmd.posix.members import Members, members_of
     from gracefulexitcmd.posix.poller import Poller, Ready
-    from gracefulexitcmd.posix.targets import Membership
+    from gracefulexitcmd.posix.process_set import ProcessSet
+    from gracefulexitcmd.posix.teardown import Teardown
 
-__all__ = ["CommandRun", "Container", "Members", "Membership", "Poller", "Ready", "members_of"]
+__all__ = ["CommandRun", "Container", "Poller", "ProcessSet", "Ready", "Teardown"]

@@ -267,7 +267,7 @@ def test_who_has_the_number_of_a_leader_is_left_alone(other: subprocess.Popen[by
     pid, start_time = identity(other.pid)
     assert Leftovers(entry(GONE), ((pid, start_time - 1),)).members() == []
     left = Leftovers(entry(GONE), ((pid, start_time),))
-    assert [left.how(process) for process in left.members()] == ["leader"]
+    assert [left.found_by(process) for process in left.members()] == ["leader"]
 
 
 def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
@@ -282,7 +282,7 @@ def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
     ways = []
     for cookie in ("another", MINE):
         left = Leftovers(entry(GONE, cookie=cookie, since=since), (leader_identity,))
-        ways.append(sorted(left.how(process) for process in left.members()))
+        ways.append(sorted(left.found_by(process) for process in left.members()))
     os.killpg(leader.pid, 9)
     assert ways == [[], ["cookie", "group"]]
 
@@ -393,7 +393,7 @@ def test_control_group_is_read_and_removed(other: subprocess.Popen[bytes]) -> No
     assert made is not None
     left = Leftovers(entry(GONE)._replace(cgroup=made.path), ())
     assert made.add(other.pid)
-    assert [left.how(process) for process in left.members()] == ["cgroup"]
+    assert [left.found_by(process) for process in left.members()] == ["cgroup"]
     left.kill()
     other.wait()
     left.close()

@@ -99,7 +99,7 @@ for container in containers:
     assert container.members() == []
 leave(containers[0], "setsid sleep 1000 &")
 listed.clear()
-recent = [len(container.members(recent=True)) for container in containers]
+recent = [len(container.members(quickly=True)) for container in containers]
 shared = len(listed)
 complete = [len(container.members()) for container in containers]
 Roundup(containers[0], 5).run()

@@ -154,14 +154,14 @@ def test_without_a_free_descriptor_everybody_is_ended_as_soon_as_there_is_one(cr
 
 
 KILL_INTERRUPTED = """
-from gracefulexitcmd.posix.members import Members
+from gracefulexitcmd.posix.teardown import Teardown
 def stop(*_): raise LookupError
 signal.signal(signal.SIGUSR1, stop)
-kill = Members.kill
+kill = Teardown.kill
 def interrupted(members):
     os.kill(os.getpid(), signal.SIGUSR1)
     kill(members)
-Members.kill = interrupted
+Teardown.kill = interrupted
 try:
     if MODE == "command":
         reader, writer = os.pipe()

@@ -15,10 +15,9 @@ from gracefulexitcmd.exit import Holder, printable
 from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.posix import linux, process_group, subreaper
 from gracefulexitcmd.posix.container import Container
-from gracefulexitcmd.posix.members import Members
 from gracefulexitcmd.posix.output import Feed, Pipe
 from gracefulexitcmd.posix.poller import Poller
-from gracefulexitcmd.posix.targets import Targets, Tree
+from gracefulexitcmd.posix.teardown import Teardown
 from gracefulexitcmd.sequence import To
 from gracefulexitcmd.streams import Streams
 
@@ -53,9 +52,8 @@ class CommandRun:
             self._group = process_group.open_group(process)
             undo.callback(self._group.close)
             self.pid = process.pid
-            own = self._owns_container or all(stage.to == To.ALL for stage in request.stop)
-            targets = Targets(self._container, self._group, None if own else Tree(self.pid))
-            self.members = Members(targets, self.poller, tell)
+            shared = not self._owns_container and any(stage.to != To.ALL for stage in request.stop)
+            self.teardown = Teardown(self._container, self.poller, tell, self._group, shared=shared)
             self.poller.watch(self._group.exit_descriptor, self._leader_exited)
             self.streams = self._streams(ours, request)
             self._container.started(self.pid)
@@ -67,7 +65,7 @@ class CommandRun:
         # Nobody waited for the end; Popen warns of that. Descriptors are closed and nothing else: a forked process
         # has a copy of this, and what it would read or unregister is its parent's.
         if self._running:
-            _close((*self.streams.held, *self.members.held, *self.poller.held, self._group.exit_descriptor))
+            _close((*self.streams.held, *self.teardown.held, *self.poller.held, self._group.exit_descriptor))
 
     def send(self, number: int) -> bool:
         """Send a signal to the group; False where nobody is left in it."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import NOTHING_TO_END
-from gracefulexitcmd.posix import belonging, cgroup, linux, process_table, subreaper
+from gracefulexitcmd.posix import cgroup, linux, membership, process_table, subreaper
 from gracefulexitcmd.posix.orphans import COOKIE, RECENT, Orphan, Orphans, cookies
+from gracefulexitcmd.posix.process_set import ProcessSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -44,7 +45,7 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-class Container:
+class Container(ProcessSet):
     """Knows the processes that commands started in it have started, on Linux also those that went into hiding.
 
     `contain` makes one, empties it and closes it. Made by itself it is weaker on Linux: orphans come only to a
@@ -54,20 +55,16 @@ class Container:
     """
 
     def __init__(self) -> None:
+        super().__init__(process_table.now())
         self.exit = NOTHING_TO_END
         """How everything in it was ended by `contain`."""
         self.cookie = os.urandom(8).hex()
-        self.ending = False
-        """Whether it is being emptied: what could be its own or another's need not be spared for it any more."""
         self.suspicious = True
         """Whether an orphan that nothing explains may be its own."""
         self.spared_session: int | None = None
         """A session in which nobody is its own."""
-        self._since = process_table.now()
         self._running: set[int] = set()
         self._left: set[int] = set()
-        self._known: dict[linux.Identity, str] = {}
-        self._cgroup: cgroup.Cgroup | None = None
         self._confining = threading.Lock()
         self._closed = False
         self._starts = 0
@@ -158,69 +155,49 @@ class Container:
         except OSError:  # no descriptor is free
             return False
 
-    def members(self, *, recent: bool = False) -> list[linux.Process]:
+    def members(self, *, quickly: bool = False) -> list[linux.Process]:
         """Return the processes that belong to it and are alive.
 
-        With `recent` those that became orphans in the last RECENT seconds may be missing, where this is a subreaper.
+        With `quickly` those may be missing that became orphans in the last RECENT seconds; without a subreaper all
+        orphans, whatever their age. Raise OSError if no descriptor is free.
         """
-        starts = self._starts
-        found = self._members(clock.now() - RECENT if recent else None)
-        if not found and not recent:
-            self._seen_empty = starts
-        return found
-
-    def _members(self, since: float | None) -> list[linux.Process]:
-        inside = self._inside()
-        processes, has_cookie = self._look(self._candidates(inside, since))
+        starts, inside = self._starts, self._inside()
+        if quickly and not subreaper.active:
+            return self._found_in(*self._look(process_table.trees(self._running)), inside)
+        candidates = self._candidates(inside, clock.now() - RECENT if quickly else None)
+        processes, has_cookie = self._look(candidates)
         left = frozenset(self._left)
-        gone = left - belonging.still_left(left, processes)
+        gone = left - membership.still_left(left, processes)
         self._left -= gone
         _orphans.group_empty(gone)
         found = self._found_in(processes, has_cookie, inside) or list(self._fleeting(again=not _orphans.all_noted))
-        unseen = hidden(inside - {process.pid for process in found}, self._since)
-        self._known.update((process.identity, "cgroup") for process in unseen)
-        return found + unseen
+        found = self._with_hidden(found, inside)
+        if not found and not quickly:
+            self._seen_empty = starts
+        return found
 
-    def _look(self, candidates: Iterable[linux.Process]) -> tuple[list[linux.Process], belonging.HasCookie]:
+    def _look(self, candidates: Iterable[linux.Process]) -> tuple[list[linux.Process], membership.HasCookie]:
         """All candidates, and which cookies they have; with a subreaper cookies are seldom asked for."""
         return (list(candidates), carries) if subreaper.active else look(candidates, self._since)
 
     def _found_in(
-        self, processes: Iterable[linux.Process], has_cookie: belonging.HasCookie, inside: frozenset[int]
+        self, processes: Iterable[linux.Process], has_cookie: membership.HasCookie, inside: frozenset[int]
     ) -> list[linux.Process]:
         table = living(processes)
-        claim = self._claim(table, inside)
+        evidence = self._evidence(table, inside)
         reaper = subreaper.reaper()
-        found = belonging.members(claim, table, reaper, has_cookie)
-        if suspects := self._suspects(claim, table, found, reaper):
-            claim = claim._replace(known={**claim.known, **suspects})
-            found = belonging.members(claim, table, reaper, has_cookie)
+        found = membership.members(evidence, table, reaper, has_cookie)
+        if suspects := self._suspects(evidence, table, found, reaper):
+            evidence = evidence._replace(known={**evidence.known, **suspects})
+            found = membership.members(evidence, table, reaper, has_cookie)
         new = {table[pid].identity: how for pid, how in found.items() if table[pid].identity not in self._known}
         self._known.update(new)
         _orphans.remember(new.items(), self)
         return [table[pid] for pid in found]
 
-    def glance(self) -> list[linux.Process]:
-        """Those that are quickly found; they stay known. Without a subreaper that leaves out all orphans."""
-        if subreaper.active:
-            return self.members(recent=True)
-        return self._found_in(*self._look(process_table.trees(self._running)), self._inside())
-
-    def how(self, process: linux.Process) -> str:
-        """How a process is known to belong: leader, group, cgroup, session, descendant, cookie or suspected."""
-        return self._known.get(process.identity, "group")
-
-    def may_end(self, process: linux.Process) -> bool:
-        """Whether a member can be ended: it may be signalled, or it is in the control group, which spares nobody."""
-        return process_table.may_signal(process) or (self._cgroup is not None and process.pid in self._cgroup.pids())
-
     def kill(self) -> None:
-        """Send SIGKILL to everybody in the control group, if there is one, and to who fork faster than they are found.
-
-        The others are to be signalled.
-        """
-        if self._cgroup is not None:
-            self._cgroup.kill()
+        """Send SIGKILL to the control group, if there is one, and to processes that fork faster than the scan."""
+        super().kill()
         with contextlib.suppress(OSError):
             for process in self._fleeting():
                 process_table.signal_process(process, signal.SIGKILL)
@@ -251,14 +228,11 @@ class Container:
                 self._known[process.identity] = "cookie"
                 yield process
 
-    def _claim(self, table: Mapping[int, linux.Process], inside: frozenset[int]) -> belonging.Claim:
-        left = belonging.still_left(frozenset(self._left), table.values())
+    def _evidence(self, table: Mapping[int, linux.Process], inside: frozenset[int]) -> membership.Evidence:
+        left = membership.still_left(frozenset(self._left), table.values())
         # Only those in the table are asked for: with many jobs there are many other leaders.
         foreign = {pid for pid in table if pid in _orphans.leaders and pid not in self._running}
-        return belonging.Claim(self.cookie, self._since, self._running | left, self._known, foreign, inside)
-
-    def _inside(self) -> frozenset[int]:
-        return frozenset() if self._cgroup is None else self._cgroup.pids()
+        return membership.Evidence(self.cookie, self._since, self._running | left, self._known, foreign, inside)
 
     def _candidates(self, inside: frozenset[int], since: float | None) -> Iterable[linux.Process]:
         """The processes among which members can be: with a subreaper only its own trees, else all there are."""
@@ -288,10 +262,10 @@ class Container:
 
     def _suspects(
         self,
-        claim: belonging.Claim,
+        evidence: membership.Evidence,
         table: Mapping[int, linux.Process],
         found: Collection[int],
-        reaper: belonging.Reaper,
+        reaper: membership.Reaper,
     ) -> dict[linux.Identity, str]:
         """The orphans that nothing explains and that are to be ended with this container."""
         if not subreaper.active:
@@ -300,12 +274,12 @@ class Container:
         if not possible:
             return {}
         others = [other for other in open_containers() if other is not self]
-        claims = {other: other._claim(table, other._inside()) for other in others}
-        rivals = [each for other, each in claims.items() if not other.ending]
-        possible = [process for process in possible if belonging.suspected_of(claim, rivals, process)]
+        evidences = {other: other._evidence(table, other._inside()) for other in others}
+        rivals = [each for other, each in evidences.items() if not other.ending]
+        possible = [process for process in possible if membership.suspected_of(evidence, rivals, process)]
         if not possible:
             return {}
-        explained = {pid for each in claims.values() for pid in belonging.members(each, table, reaper, carries)}
+        explained = {pid for each in evidences.values() for pid in membership.members(each, table, reaper, carries)}
         return {process.identity: "suspected" for process in possible if process.pid not in explained}
 
 
@@ -369,18 +343,7 @@ def living(processes: Iterable[linux.Process]) -> dict[int, linux.Process]:
     return {process.pid: process for process in processes if process.alive}
 
 
-def hidden(inside: Iterable[int], since: int) -> list[linux.Process]:
-    """Return the processes in a control group, by their numbers, that `/proc` does not show.
-
-    A mount with `hidepid` leaves out those of other users, proc(5). Nothing tells more of them: they have no parent
-    here, and are as old as the container. A group does not list zombies, so they are alive.
-    """
-    return [
-        linux.Process(pid, "S", 0, 0, 0, since) for pid in inside if linux.process(pid) is None and linux.exists(pid)
-    ]
-
-
-def look(processes: Iterable[linux.Process], since: int) -> tuple[list[linux.Process], belonging.HasCookie]:
+def look(processes: Iterable[linux.Process], since: int) -> tuple[list[linux.Process], membership.HasCookie]:
     """All of them, and which cookies those born since have, read as soon as each is seen.
 
     Some live for a moment only, fork and exit; to whom the next one belongs would never be known.

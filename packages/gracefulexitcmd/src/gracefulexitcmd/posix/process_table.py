@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix import linux, naming
-from gracefulexitcmd.posix.belonging import UNKNOWN_SESSION
+from gracefulexitcmd.posix.membership import UNKNOWN_SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,9 +6,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd.posix import belonging, cgroup, ledger, linux, process_table, subreaper
-from gracefulexitcmd.posix.container import hidden, living, look
+from gracefulexitcmd.posix import cgroup, ledger, linux, membership, process_table, subreaper
+from gracefulexitcmd.posix.container import living, look
 from gracefulexitcmd.posix.orphans import COOKIE
+from gracefulexitcmd.posix.process_set import ProcessSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.linux import Identity
 
 
-class Leftovers:
+class Leftovers(ProcessSet):
     """Knows who is left, as far as that can be told from outside: no orphans come to this process.
 
     A process is known by the control group, by the cookie, as a leader or what descends from one, and by a group or
@@ -24,72 +25,49 @@ class Leftovers:
     touched, and none that is older than the container. `name` and `grace`, in seconds, are those of the ledger.
     """
 
-    ending = True
-
     def __init__(self, entry: ledger.Entry, leaders: tuple[Identity, ...]) -> None:
+        super().__init__(entry.since)
         self.name = entry.name
         self.grace = entry.grace
         self._entry = entry
         self._leaders = frozenset(leaders)
-        self._known: dict[Identity, str] = {}
         self._gone = not ledger.same_boot(entry)
         self._cgroup = cgroup.existing(entry.cgroup) if entry.cgroup and not self._gone else None
 
-    def glance(self) -> list[linux.Process]:
-        """Who belongs to it and is alive; there is no quicker way to know."""
-        return self.members()
-
-    def members(self, *, recent: bool = False) -> list[linux.Process]:
-        """Who belongs to it and is alive."""
+    def members(self, *, quickly: bool = False) -> list[linux.Process]:
+        """Return the processes that belong to it and are alive; there is no quick way to know."""
         if self._gone:
             return []
-        processes, has_cookie = look(process_table.processes(), self._entry.since)
+        processes, has_cookie = look(process_table.processes(), self._since)
         table = living(processes)
-        found = self._touchable(self._found_in(table, has_cookie))
+        inside = self._inside()
+        found = self._touchable(self._found_in(table, has_cookie, inside), inside)
         self._known.update({table[pid].identity: how for pid, how in found.items()})
-        seen = [table[pid] for pid in found] or self._left_inside()
-        unseen = hidden(self._inside() - {process.pid for process in seen}, self._entry.since)
-        self._known.update((process.identity, "cgroup") for process in unseen)
-        return seen + unseen
-
-    def how(self, process: linux.Process) -> str:
-        """How a process is known to belong: leader, group, cgroup, session, descendant or cookie."""
-        return self._known.get(process.identity, "group")
-
-    def may_end(self, process: linux.Process) -> bool:
-        """Whether a member can be ended: it may be signalled, or it is in the control group, which spares nobody."""
-        return process_table.may_signal(process) or process.pid in self._inside()
-
-    def kill(self) -> None:
-        """Send SIGKILL to everybody in the control group, if there is one."""
-        if self._cgroup is not None:
-            self._cgroup.kill()
+        return self._with_hidden([table[pid] for pid in found] or self._left_inside(), inside)
 
     def close(self) -> None:
         """Remove the control group, if nobody is in it."""
         if self._cgroup is not None:
             self._cgroup.remove()
 
-    def _found_in(self, table: Mapping[int, linux.Process], has_cookie: belonging.HasCookie) -> dict[int, str]:
+    def _found_in(
+        self, table: Mapping[int, linux.Process], has_cookie: membership.HasCookie, inside: frozenset[int]
+    ) -> dict[int, str]:
         known = {identity: "leader" for identity in self._leaders if identity not in self._known} | self._known
-        claim = belonging.Claim(self._entry.cookie, self._entry.since, known=known, inside=self._inside())
-        found = belonging.members(claim, table, subreaper.reaper(), has_cookie)
+        evidence = membership.Evidence(self._entry.cookie, self._since, known=known, inside=inside)
+        found = membership.members(evidence, table, subreaper.reaper(), has_cookie)
         # A group's number is not given away while somebody is in it: who shares it with a member is in the same one.
         groups = {table[pid].group for pid in found} & {pid for pid, _ in self._leaders}
-        return belonging.members(claim._replace(groups=groups), table, subreaper.reaper(), has_cookie) | found
+        return membership.members(evidence._replace(groups=groups), table, subreaper.reaper(), has_cookie) | found
 
-    def _touchable(self, found: Mapping[int, str]) -> dict[int, str]:
+    def _touchable(self, found: Mapping[int, str], inside: frozenset[int]) -> dict[int, str]:
         """Those of this user, and those in the control group, which nobody enters by what he writes somewhere."""
-        inside = self._inside()
         return {pid: how for pid, how in found.items() if pid in inside or linux.owner(pid) == os.getuid()}
 
     def _left_inside(self) -> list[linux.Process]:
         """Who is in the control group, and was born after the others had been looked at."""
         inside = filter(None, map(linux.process, self._inside()))
-        return [process for process in inside if process.alive and process.start_time >= self._entry.since]
-
-    def _inside(self) -> frozenset[int]:
-        return frozenset() if self._cgroup is None else self._cgroup.pids()
+        return [process for process in inside if process.alive and process.start_time >= self._since]
 
 
 @contextlib.contextmanager

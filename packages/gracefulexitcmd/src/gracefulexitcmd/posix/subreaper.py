@@ -6,7 +6,7 @@ import os
 import sys
 
 from gracefulexitcmd.posix import linux
-from gracefulexitcmd.posix.belonging import Reaper
+from gracefulexitcmd.posix.membership import Reaper
 
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2), Linux 3.4."""

@@ -12,10 +12,10 @@ from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.streams import Streams
 from gracefulexitcmd.windows import calls, process
 from gracefulexitcmd.windows.job import JobObject
-from gracefulexitcmd.windows.members import Members
 from gracefulexitcmd.windows.pipes import Ends, Feed, Pipe, pipe_to_read, pipe_to_write
 from gracefulexitcmd.windows.poller import Poller
 from gracefulexitcmd.windows.program import command_line
+from gracefulexitcmd.windows.teardown import Teardown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,14 +51,14 @@ class CommandRun:
             undo.pop_all()
         self._running = True
         leader = {self.pid: tuple(os.fspath(word) for word in request.argv)}
-        self.members = Members(self._job, leader, lambda: (self.pid,), self.poller, tell)
+        self.teardown = Teardown(self._job, leader, lambda: (self.pid,), self.poller, tell)
         self.poller.watch(self._handle, self._leader_exited)
         self.streams = self._streams(ours, request)
 
     def __del__(self) -> None:
         # Nobody waited for the end. The job is closed as well, which ends the command.
         if self._running:
-            self.members.forget()
+            self.teardown.forget()
             self.poller.close()
             calls.close_handle(self._handle)
 
@@ -68,7 +68,7 @@ class CommandRun:
 
     def holders(self) -> tuple[Holder, ...]:
         """Those who are left, one of whom could still write to the pipes; what they wrote so far is taken."""
-        return tuple(Holder(pid, argv) for pid, argv in self.members.left()) if self.streams.read() else ()
+        return tuple(Holder(pid, argv) for pid, argv in self.teardown.left()) if self.streams.read() else ()
 
     def let_go(self, cause: Cause) -> None:
         """Close the job; what a command that has ended by itself left in the background lives on."""

@@ -31,7 +31,7 @@ HasCookie: TypeAlias = Callable[[int, str], bool]
 """Whether the process with a pid was started with a cookie in its environment."""
 
 
-class Claim(NamedTuple):
+class Evidence(NamedTuple):
     """What is known of one container.
 
     `since` is its beginning, in clock ticks since boot; `foreign` are leaders of commands of other containers;
@@ -54,28 +54,30 @@ class Reaper(NamedTuple):
     session: int
 
 
-def members(claim: Claim, table: Mapping[int, Process], reaper: Reaper, has_cookie: HasCookie) -> dict[int, str]:
+def members(evidence: Evidence, table: Mapping[int, Process], reaper: Reaper, has_cookie: HasCookie) -> dict[int, str]:
     """The pids that belong to a container, and how that is known.
 
     `table` holds the living processes by pid. Nothing older than the container belongs to it, and never the reaper
     or one of its ancestors, whatever speaks for it.
     """
     spared = _ancestors(reaper.pid, table)
-    young = [process for process in table.values() if process.start_time >= claim.since and process.pid not in spared]
+    young = [
+        process for process in table.values() if process.start_time >= evidence.since and process.pid not in spared
+    ]
     found: dict[int, str] = {}
     for process in young:
-        if process.identity in claim.known:
-            found[process.pid] = claim.known[process.identity]
-        elif process.group in claim.groups:
+        if process.identity in evidence.known:
+            found[process.pid] = evidence.known[process.identity]
+        elif process.group in evidence.groups:
             found[process.pid] = "leader" if process.pid == process.group else "group"
-        elif process.pid in claim.inside:
+        elif process.pid in evidence.inside:
             found[process.pid] = "cgroup"
     _follow(found, young, table, reaper)
     # Only who has lost its parents can need the cookie: who has them is found through them, or is not ours.
     started_here = {process.pid for process in young}
     for process in young:
-        lost = process.parent not in started_here and process.pid not in claim.foreign
-        if lost and process.pid not in found and has_cookie(process.pid, claim.cookie):
+        lost = process.parent not in started_here and process.pid not in evidence.foreign
+        if lost and process.pid not in found and has_cookie(process.pid, evidence.cookie):
             found[process.pid] = "cookie"
     _follow(found, young, table, reaper)
     return found
@@ -90,26 +92,9 @@ def still_left(groups: Collection[int], processes: Iterable[Process]) -> set[int
     return set(groups).intersection(process.group for process in listed).difference(process.pid for process in listed)
 
 
-def orphans(
-    table: Mapping[int, Process], reaper: Reaper, explained: Collection[int], children: Collection[int]
-) -> list[Process]:
-    """The processes that the subreaper adopted and that belong to no container.
-
-    `children` are those that the reaper started itself; what is in its own process group is its own as well.
-    """
-    return [
-        process
-        for process in table.values()
-        if process.parent == reaper.pid
-        and process.group != reaper.group
-        and process.pid not in explained
-        and process.pid not in children
-    ]
-
-
-def suspected_of(claim: Claim, others: Iterable[Claim], orphan: Process) -> bool:
+def suspected_of(evidence: Evidence, others: Iterable[Evidence], orphan: Process) -> bool:
     """Whether an unexplained orphan is now to be ended with this container: no other one can be its own."""
-    if orphan.start_time < claim.since:
+    if orphan.start_time < evidence.since:
         return False
     return not any(other.since <= orphan.start_time for other in others)
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd.posix import belonging
-from gracefulexitcmd.posix.belonging import Claim, Reaper
+from gracefulexitcmd.posix import membership
 from gracefulexitcmd.posix.linux import Process
+from gracefulexitcmd.posix.membership import Evidence, Reaper
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ SHELL, RUNNER = 50, 100
 REAPER = Reaper(pid=RUNNER, group=RUNNER, session=SHELL)
 LEADER = 200
 SINCE = 10
-CLAIM = Claim(cookie="mine", since=SINCE, groups={LEADER})
+EVIDENCE = Evidence(cookie="mine", since=SINCE, groups={LEADER})
 
 
 def process(pid: int, parent: int, group: int, session: int = SHELL, start_time: int = SINCE + 5) -> Process:
@@ -35,10 +35,13 @@ def table(*processes: Process) -> dict[int, Process]:
 
 
 def found(
-    *processes: Process, claim: Claim = CLAIM, cookies: Mapping[int, str] | None = None, reaper: Reaper = REAPER
+    *processes: Process,
+    evidence: Evidence = EVIDENCE,
+    cookies: Mapping[int, str] | None = None,
+    reaper: Reaper = REAPER,
 ) -> dict[int, str]:
     carried = cookies or {}
-    return belonging.members(claim, table(*processes), reaper, lambda pid, cookie: carried.get(pid) == cookie)
+    return membership.members(evidence, table(*processes), reaper, lambda pid, cookie: carried.get(pid) == cookie)
 
 
 COMMAND = process(LEADER, RUNNER, LEADER)
@@ -80,39 +83,41 @@ def test_evidence(processes: list[Process], cookies: dict[int, str], expected: d
 
 
 def test_who_was_seen_to_belong_stays_known_as_it_was_found() -> None:
-    claim = CLAIM._replace(known={(300, 15): "descendant"})
-    assert found(process(300, 1, 300, 300, start_time=15), claim=claim) == {300: "descendant"}
+    evidence = EVIDENCE._replace(known={(300, 15): "descendant"})
+    assert found(process(300, 1, 300, 300, start_time=15), evidence=evidence) == {300: "descendant"}
 
 
 def test_a_number_that_was_given_to_another_process_is_not_known() -> None:
-    claim = CLAIM._replace(known={(300, 15): "descendant"})
-    assert found(process(300, 1, 300, 300, start_time=16), claim=claim) == {}
+    evidence = EVIDENCE._replace(known={(300, 15): "descendant"})
+    assert found(process(300, 1, 300, 300, start_time=16), evidence=evidence) == {}
 
 
 @pytest.mark.parametrize(
-    ("old", "claim", "cookies"),
+    ("old", "evidence", "cookies"),
     [
-        pytest.param(process(300, 1, LEADER, start_time=9), CLAIM, {}, id="group"),
-        pytest.param(process(300, 1, 300, 300, start_time=9), CLAIM, {300: "mine"}, id="cookie"),
-        pytest.param(process(300, LEADER, 300, 300, start_time=9), CLAIM, {}, id="descendant"),
+        pytest.param(process(300, 1, LEADER, start_time=9), EVIDENCE, {}, id="group"),
+        pytest.param(process(300, 1, 300, 300, start_time=9), EVIDENCE, {300: "mine"}, id="cookie"),
+        pytest.param(process(300, LEADER, 300, 300, start_time=9), EVIDENCE, {}, id="descendant"),
         pytest.param(
-            process(300, 1, 300, start_time=9), CLAIM._replace(known={(300, 9): "cookie"}), {}, id="seen before"
+            process(300, 1, 300, start_time=9), EVIDENCE._replace(known={(300, 9): "cookie"}), {}, id="seen before"
         ),
     ],
 )
-def test_nothing_older_than_the_container_belongs_to_it(old: Process, claim: Claim, cookies: dict[int, str]) -> None:
-    assert 300 not in found(COMMAND, old, claim=claim, cookies=cookies)
+def test_process_older_than_the_container_never_belongs(
+    old: Process, evidence: Evidence, cookies: dict[int, str]
+) -> None:
+    assert 300 not in found(COMMAND, old, evidence=evidence, cookies=cookies)
 
 
 @pytest.mark.parametrize("pid", [1, SHELL, RUNNER])
 def test_the_reaper_and_its_ancestors_never_belong(pid: int) -> None:
     """Not even where everything speaks for it: a runner in a job, or in a terminal opened later."""
-    claim = Claim("mine", since=0, groups={1, SHELL, RUNNER}, known={(pid, table()[pid].start_time): "cookie"})
-    assert pid not in found(claim=claim, cookies={pid: "mine"})
+    evidence = Evidence("mine", since=0, groups={1, SHELL, RUNNER}, known={(pid, table()[pid].start_time): "cookie"})
+    assert pid not in found(evidence=evidence, cookies={pid: "mine"})
 
 
 @pytest.mark.parametrize(
-    "session", [pytest.param(SHELL, id="the reaper's own"), pytest.param(belonging.UNKNOWN_SESSION, id="unknown")]
+    "session", [pytest.param(SHELL, id="the reaper's own"), pytest.param(membership.UNKNOWN_SESSION, id="unknown")]
 )
 def test_a_session_that_no_member_can_have_made_proves_nothing(session: int) -> None:
     member = process(LEADER, RUNNER, LEADER, session)
@@ -129,8 +134,8 @@ def test_a_session_whose_leader_lives_and_does_not_belong_proves_nothing() -> No
 
 def test_a_command_of_another_container_is_not_claimed_by_an_inherited_cookie() -> None:
     """The environment of a container's command may have been taken over for another's."""
-    claim = CLAIM._replace(foreign={300})
-    assert found(process(300, RUNNER, 300), claim=claim, cookies={300: "mine"}) == {}
+    evidence = EVIDENCE._replace(foreign={300})
+    assert found(process(300, RUNNER, 300), evidence=evidence, cookies={300: "mine"}) == {}
 
 
 # Groups whose leaders are gone.
@@ -151,33 +156,12 @@ def test_a_command_of_another_container_is_not_claimed_by_an_inherited_cookie() 
     ],
 )
 def test_groups_that_still_have_members(processes: list[Process], expected: set[int]) -> None:
-    assert belonging.still_left({LEADER}, processes) == expected
+    assert membership.still_left({LEADER}, processes) == expected
 
 
 # Who shed everything.
 
 ORPHAN = process(300, RUNNER, 300, 300, start_time=30)
-
-
-def orphans(*processes: Process, explained: tuple[int, ...] = (), children: tuple[int, ...] = ()) -> list[Process]:
-    return belonging.orphans(table(*processes), REAPER, explained, children)
-
-
-@pytest.mark.parametrize(
-    ("processes", "explained", "children"),
-    [
-        pytest.param([process(300, 1, 300, 300)], (), (), id="adopted by another"),
-        pytest.param([process(300, RUNNER, RUNNER)], (), (), id="in the runner's group"),
-        pytest.param([ORPHAN], (300,), (), id="explained"),
-        pytest.param([ORPHAN], (), (300,), id="a command"),
-    ],
-)
-def test_no_orphans(processes: list[Process], explained: tuple[int, ...], children: tuple[int, ...]) -> None:
-    assert orphans(*processes, explained=explained, children=children) == []
-
-
-def test_an_adopted_process_that_nothing_explains_is_an_orphan() -> None:
-    assert orphans(ORPHAN, COMMAND, children=(LEADER,)) == [ORPHAN]
 
 
 @pytest.mark.parametrize(
@@ -193,5 +177,5 @@ def test_an_adopted_process_that_nothing_explains_is_an_orphan() -> None:
     ],
 )
 def test_an_orphan_belongs_to_the_last_container_that_is_left(since: int, others: list[int], expected: bool) -> None:
-    claims = [Claim(f"other {number}", number) for number in others]
-    assert belonging.suspected_of(Claim("mine", since), claims, ORPHAN) is expected
+    evidences = [Evidence(f"other {number}", number) for number in others]
+    assert membership.suspected_of(Evidence("mine", since), evidences, ORPHAN) is expected

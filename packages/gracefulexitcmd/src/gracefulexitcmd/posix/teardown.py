@@ -1,4 +1,4 @@
-"""The processes that are being stopped: who they are, what they were sent, when the last has gone."""
+"""Ends a set of processes by the stop sequence: which they are, what they were sent, when the last has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import linux, process_table, status, subreaper
 from gracefulexitcmd.posix.orphans import RECENT
-from gracefulexitcmd.posix.targets import Targets
 from gracefulexitcmd.reason import Reason, Why  # not when it is needed: no descriptor may be free then
 from gracefulexitcmd.sequence import To
 
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from gracefulexitcmd.posix.poller import Poller
-    from gracefulexitcmd.posix.targets import Membership
+    from gracefulexitcmd.posix.process_group import Group
+    from gracefulexitcmd.posix.process_set import ProcessSet
     from gracefulexitcmd.sequence import Stage
 
 LOOK_AGAIN = 0.01
@@ -43,15 +43,29 @@ class _Found(NamedTuple):
     how: str
 
 
-class Members:
-    """The targets of a stop, from the first signal until nobody is left."""
+class Teardown:
+    """Signals a set of processes until none is left; those in `group` get a signal as one, which none can outrun.
 
-    def __init__(self, targets: Targets, poller: Poller, tell: Callable[[Event], None]) -> None:
+    With `shared` other commands run in the set, too: what has lost its parents outside of the group is one of theirs
+    then, unless it was seen below the group before. Else all that is outside of the group descends from it.
+    """
+
+    def __init__(
+        self,
+        processes: ProcessSet,
+        poller: Poller,
+        tell: Callable[[Event], None],
+        group: Group | None = None,
+        *,
+        shared: bool = False,
+    ) -> None:
         self.look_at: float | None = None
-        """When to look again, on the monotonic clock, where nobody tells that a member ended."""
+        """When to look again, on the monotonic clock, if no event tells that a member has ended."""
         self.signals: list[SignalSent] = []
         self.started_at = clock.now()
-        self._targets = targets
+        self._processes = processes
+        self._group = group
+        self._own: set[linux.Identity] | None = set() if shared else None
         self._poller = poller
         self._tell = tell
         self._found: dict[int, _Found] = {}
@@ -65,29 +79,35 @@ class Members:
         self._born: set[int] = set()
         self._pidfds: set[int] = set()
 
+    @classmethod
+    def emptying(cls, processes: ProcessSet, poller: Poller, tell: Callable[[Event], None]) -> Teardown:
+        """Make the teardown of all that is in a set, which no command runs in any more."""
+        processes.ending = True
+        return cls(processes, poller, tell)
+
     @property
     def held(self) -> frozenset[int]:
         """The descriptors that are held, until `forget`."""
         return frozenset(self._pidfds)
 
     def count(self, *, quickly: bool) -> None:
-        """Count before the stop signal, so that who dies of it at once is in the census.
+        """Count before the stop signal, so that a process that dies of it at once is in the census.
 
-        Where the leader is told a glance will do: to look through all processes takes milliseconds.
+        With `quickly` not all processes of the system are scanned, which takes milliseconds.
         """
         with contextlib.suppress(OSError):
-            self._count(self._targets.glance() if quickly else self._targets.members(recent=True))
+            self._count(self._members(quickly=quickly or subreaper.active))
 
     def look(self) -> bool:
-        """See who is left, before a further signal is sent; False where nobody is."""
+        """Scan before a further signal is sent; return whether any process is left."""
         return self._look() != []
 
     def next_signal(self, stage: Stage) -> SignalSent:
-        """What `terminate` is about to send, and to how many as far as they were counted."""
+        """Return what `terminate` is about to send, and to how many processes as far as they were counted."""
         return SignalSent(stage.signal.name, clock.now() - self.started_at, len(self._told(stage.to)))
 
     def terminate(self, stage: Stage) -> None:
-        """Send the signal to those that the stage is for, then SIGCONT: a stopped process must be able to act."""
+        """Send the signal to the processes that the stage is for, then SIGCONT: a stopped one must be able to act."""
         self._stage, self._born = stage, set()
         if stage.signal is not signal.SIGKILL:
             self._asked = stage.signal.name
@@ -98,7 +118,7 @@ class Members:
             told = self._told(stage.to)
             self._explain([process for process in counted if process.pid in told])
         for number in _signals(stage):
-            self._targets.signal(number, counted, stage.to)
+            self._signal(number, counted, stage.to)
         with contextlib.suppress(OSError):
             self._signal_uncounted(stage)
         told = self._told(stage.to) - self._born
@@ -106,28 +126,28 @@ class Members:
             self._note(number, sent_at, told)
 
     def kill(self) -> None:
-        """Send SIGKILL to everybody."""
+        """Send SIGKILL to all."""
         self.look_at = None
         members = self._look()
         self._explain(members or ())
         sent_at = clock.now()
-        self._targets.kill(members or ())
+        self._kill(members or ())
         if members != []:
             self._note(signal.SIGKILL, sent_at, self._alive)
 
     def watch(self, *, kill: bool) -> bool:
-        """Have it told when those who are left have ended; False when nobody is left.
+        """Have it told when the processes that are left have ended; return False if none is left.
 
-        With `kill` whoever is found is sent SIGKILL: it was born since the last one. Nobody is waited for whom this
-        user may not signal, such as a setuid program: the census tells that it was not ended.
+        With `kill` each that is found gets SIGKILL: it was born since the last one. Do not wait for processes that this
+        user may not signal, such as a setuid program: the census tells that they were not ended.
         """
         self.forget()
         for _ in range(MOST_LOOKS):
             members = self._look()
-            if members is not None and not any(map(self._targets.may_end, members)):
+            if members is not None and not any(map(self._processes.can_end, members)):
                 return False
             if kill:
-                self._targets.kill(members or ())
+                self._kill(members or ())
                 self._note_late(members or ())
                 self._last_signal.update(dict.fromkeys(self._alive, "SIGKILL"))
             else:
@@ -138,25 +158,25 @@ class Members:
         return True
 
     def forget(self) -> None:
-        """Stop waiting for anybody."""
+        """Stop waiting for processes to end."""
         self.look_at = None
         while self._pidfds:
             self._drop(self._pidfds.pop())
 
     @property
     def told_alive(self) -> bool:
-        """Whether, at the last look, somebody was left of those whom the last stage was for."""
+        """Whether, at the last look, some process was left of those that the last stage was for."""
         return self._stage is None or self._unseen or bool(self._told(self._stage.to))
 
     @property
     def forced(self) -> bool:
-        """Whether somebody was sent SIGKILL."""
+        """Whether SIGKILL was sent."""
         return any(sent.name == signal.SIGKILL.name for sent in self.signals)
 
     def census(self) -> tuple[EndedProcess, ...]:
-        """What became of everybody who was sent a signal, or is alive.
+        """Return what became of each process that got a signal, or is alive.
 
-        What a process started to clean up, and what ended by itself, did not have to be ended.
+        A process that was started to clean up and ended by itself did not have to be ended.
         """
         return tuple(
             EndedProcess(
@@ -167,28 +187,28 @@ class Members:
         )
 
     def _signal_uncounted(self, stage: Stage) -> None:
-        """Those in the group have had their signal with it; the others are found only by looking everywhere.
+        """Signal the members that had no signal with the group; only a scan finds them.
 
-        Who was born into the group since then has had none, nor who left it between the count and its signal. The last
-        orphans may not be seen yet: `terminate_late` is due when all of them can be.
+        They are outside of it, were born into it since, or left it between the count and its signal. The last orphans
+        may not be seen yet: `terminate_late` is due when all of them can be.
         """
         self.look_at = clock.now() + RECENT if subreaper.active else None
-        members = self._targets.members(recent=True)
+        members = self._members(quickly=subreaper.active)
         uncounted = [process for process in members if not self._is_counted(process)]
         self._count(uncounted)
         living = {process.pid for process in members}
-        grouped = [process for process in uncounted if self._targets.part(process) in stage.to & To.GROUP]
+        grouped = [process for process in uncounted if self._part(process) in stage.to & To.GROUP]
         if stage.signal is not signal.SIGKILL:
             self._born = {process.pid for process in grouped if not self._was_there(process, living)}
         for number in _signals(stage):
-            self._targets.signal_each(number, uncounted, stage.to)
+            self._signal_each(number, uncounted, stage.to)
         if len(uncounted) > len(grouped) and stage.signal is not signal.SIGKILL:
             self._told_until = process_table.now()
 
     def _is_counted(self, process: linux.Process) -> bool:
-        """Whether it was counted, as the part of the targets that it still is."""
+        """Whether it was counted, as the part of the set that it still is."""
         counted = self._found.get(process.pid)
-        return counted is not None and self._targets.part(counted.process) == self._targets.part(process)
+        return counted is not None and self._part(counted.process) == self._part(process)
 
     def terminate_late(self) -> None:
         """Send the stop signal to those that were there before it, and became orphans too late to be seen then."""
@@ -197,16 +217,16 @@ class Members:
             self._told_until = process_table.now()
 
     def _terminate_late(self, members: Sequence[linux.Process]) -> bool:
-        """Send the stop signal to those who should have had it, but were found only now.
+        """Send the stop signal to the members that should have had it, but were found only now; return if any were.
 
-        Some were spared for the sake of another container that has ended since, some born while the others were told.
+        Some were spared for the sake of another container that has ended since, some born while the signal was sent.
         """
         if self._stage is None:
             return False
         living, told = {one.pid for one in members}, self._told(self._stage.to)
         late = [one for one in members if one.pid in told and self._is_late(one, self._stage, living)]
         for number in _signals(self._stage) if late else ():
-            self._targets.signal_each(number, late, self._stage.to)
+            self._signal_each(number, late, self._stage.to)
         self._last_signal.update({one.pid: self._stage.signal.name for one in late})
         return bool(late)
 
@@ -217,7 +237,7 @@ class Members:
 
     def _missed(self, found: linux.Process, living: Collection[int]) -> bool:
         """Whether it should have had the stop signal; whatever was born later is there to clean up."""
-        return self._targets.how(found) == "suspected" or self._was_there(found, living)
+        return self._processes.found_by(found) == "suspected" or self._was_there(found, living)
 
     def _was_there(self, found: linux.Process, living: Collection[int]) -> bool:
         """Whether it was there before the stop signal, as far as the clock of start times can tell.
@@ -229,13 +249,13 @@ class Members:
         return found.start_time < self._told_at or meanwhile
 
     def _look(self) -> list[linux.Process] | None:
-        """Who is left, None where that cannot be told.
+        """Return the members that are left, None if that cannot be told.
 
-        Nobody is left when two looks in a row find nobody: proc(5) warns that a list of children may miss some when
-        others end while it is read.
+        None are left if two scans in a row find none: proc(5) warns that a list of children may miss some when others
+        end while it is read.
         """
         try:
-            members = self._targets.members() or self._targets.members()
+            members = self._members() or self._members()
         except OSError:
             self._unseen = True
             return None
@@ -249,7 +269,7 @@ class Members:
             if (found := self._found.get(process.pid)) is not None:
                 self._found[process.pid] = found._replace(process=process)
             else:
-                self._found[process.pid] = _Found(process, *_named(process.pid), self._targets.how(process))
+                self._found[process.pid] = _Found(process, *_named(process.pid), self._processes.found_by(process))
                 self._alive.add(process.pid)
 
     def _explain(self, members: Sequence[linux.Process]) -> None:
@@ -258,7 +278,7 @@ class Members:
             return
         self._note_late(members)
         for member in members[:MOST_EXPLAINED]:
-            if member.pid in self._last_signal and self._targets.may_end(member):
+            if member.pid in self._last_signal and self._processes.can_end(member):
                 sent = signal.Signals[self._last_signal[member.pid]]
                 if sent is not signal.SIGKILL and (why := status.why(status.tasks(member.pid), sent)) is not None:
                     self._why[member.pid] = why
@@ -267,11 +287,56 @@ class Members:
             if argv:
                 self._found[member.pid] = self._found[member.pid]._replace(argv=argv, name=name)
 
+    def _members(self, *, quickly: bool = False) -> list[linux.Process]:
+        found = self._processes.members(quickly=quickly)
+        if self._own is not None:
+            self._note_own(found, self._own)
+        return found
+
+    def _note_own(self, found: Iterable[linux.Process], own: set[linux.Identity]) -> None:
+        """Note which of the members are in the group, or descend from it by parents that live."""
+        left = {process.pid: process for process in found}
+        pids: set[int] = set()
+        while new := [
+            one for one in left.values() if self._is_grouped(one) or one.parent in pids or one.identity in own
+        ]:
+            pids.update(left.pop(process.pid).pid for process in new)
+            own.update(process.identity for process in new)
+
+    def _is_grouped(self, process: linux.Process) -> bool:
+        return self._group is not None and process.group == self._group.pid
+
+    def _part(self, process: linux.Process) -> To:
+        """Return which part of the set a member is."""
+        if self._group is not None and process.group == self._group.pid:
+            return To.LEADER if process.pid == self._group.pid else To.MATES
+        return To.DESCENDANTS if self._own is None or process.identity in self._own else To.OTHERS
+
+    def _signal(self, number: int, members: Iterable[linux.Process], to: To = To.ALL) -> None:
+        """Send a signal to the group as a whole if all of it is meant, and to each other one of `members`."""
+        if self._group is not None:
+            if To.GROUP in to:
+                self._group.signal(number)
+            elif To.LEADER in to:
+                self._group.signal_leader(number)
+        self._signal_each(number, members, to)
+
+    def _signal_each(self, number: int, members: Iterable[linux.Process], to: To) -> None:
+        """Send a signal to each of `members` that is meant, and that no signal to the group or its leader reaches."""
+        single = to & ~(To.GROUP if To.GROUP in to else To.LEADER)
+        for process in members:
+            if self._part(process) in single:
+                process_table.signal_process(process, number)
+
+    def _kill(self, members: Iterable[linux.Process]) -> None:
+        self._signal(signal.SIGKILL, members)
+        self._processes.kill()
+
     def _told(self, to: To) -> set[int]:
-        """Those who are alive, as far as they are known, and whom a signal to these parts is for."""
+        """Return the known living processes that a signal to these parts is for."""
         if to == To.ALL:
             return set(self._alive)
-        return {pid for pid in self._alive if self._targets.part(self._found[pid].process) & to}
+        return {pid for pid in self._alive if self._part(self._found[pid].process) & to}
 
     def _note_late(self, members: Iterable[linux.Process]) -> None:
         """Note those that are killed without a signal before: they started after it."""
@@ -318,9 +383,3 @@ def _named(pid: int) -> tuple[tuple[str, ...], str]:
 
 def _signals(stage: Stage) -> tuple[signal.Signals, ...]:
     return (stage.signal,) if stage.signal is signal.SIGKILL else (stage.signal, signal.SIGCONT)
-
-
-def members_of(container: Membership, poller: Poller, tell: Callable[[Event], None]) -> Members:
-    """Everybody in a container, which is emptied from now on."""
-    container.ending = True
-    return Members(Targets(container), poller, tell)

@@ -34,7 +34,7 @@ class _Found(NamedTuple):
     how: str
 
 
-class Members:
+class Teardown:
     """The targets of a stop, from the first signal until nobody is left.
 
     `leader` is the argv of the process that was started, by its number; `groups` gives the console groups that are
@@ -62,6 +62,11 @@ class Members:
         self._last_signal: dict[int, str] = {}
         self._alive: set[int] = set()
         self._watched: set[int] = set()
+
+    @classmethod
+    def emptying(cls, container: Container, poller: Poller, tell: Callable[[Event], None]) -> Teardown:
+        """Make the teardown of all that is in a container."""
+        return cls(container.job, {}, container.groups, poller, tell)
 
     told_alive = True
     """A break is for everybody, so somebody is left of those who were told it as long as somebody is left."""
@@ -171,11 +176,6 @@ class Members:
     def _ended(self, handle: int) -> None:
         if handle in self._watched:
             self._tell(Event.LOOK_DUE)
-
-
-def members_of(container: Container, poller: Poller, tell: Callable[[Event], None]) -> Members:
-    """Everybody in a container."""
-    return Members(container.job, {}, container.groups, poller, tell)
 
 
 def _argv(pid: int) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gracefulexitcmd.posix import belonging
-from gracefulexitcmd.posix.belonging import Claim, Reaper
+from gracefulexitcmd.posix import membership
 from gracefulexitcmd.posix.linux import Process
+from gracefulexitcmd.posix.membership import Evidence, Reaper
 
 RUNNER, SHELL = 3, 2
 REAPER = Reaper(RUNNER, group=RUNNER, session=SHELL)
@@ -76,13 +76,13 @@ def _reparented(process: Process, gone: set[int]) -> Process:
 
 def members(world: World, name: str) -> dict[int, str]:
     foreign = set(LEADERS.values()) - {LEADERS[name]}
-    claim = Claim(name, SINCE, {LEADERS[name]}, foreign=foreign)
-    return belonging.members(claim, world.table, REAPER, lambda pid, cookie: world.cookies.get(pid) == cookie)
+    evidence = Evidence(name, SINCE, {LEADERS[name]}, foreign=foreign)
+    return membership.members(evidence, world.table, REAPER, lambda pid, cookie: world.cookies.get(pid) == cookie)
 
 
 @given(LIVES)
 def test_only_what_a_container_has_started_is_claimed_by_it(lives: list[tuple[int, Life]]) -> None:
-    """Hence two containers never claim the same process by hard evidence."""
+    """Hence two containers never evidence the same process by hard evidence."""
     here = world(lives)
     for name in LEADERS:
         assert {here.owner[pid] for pid in members(here, name)} <= {name}
@@ -99,8 +99,8 @@ def test_who_keeps_the_cookie_or_its_parents_is_found(lives: list[tuple[int, Lif
 
 
 TABLES = st.lists(st.builds(Process, PIDS, st.just("S"), PIDS, PIDS, st.integers(0, 14), TIMES), max_size=12)
-CLAIMS = st.builds(
-    Claim,
+EVIDENCES = st.builds(
+    Evidence,
     st.just("c"),
     TIMES,
     st.frozensets(PIDS, max_size=3),
@@ -109,28 +109,28 @@ CLAIMS = st.builds(
 )
 
 
-@given(TABLES, CLAIMS, st.frozensets(PIDS))
+@given(TABLES, EVIDENCES, st.frozensets(PIDS))
 def test_neither_the_old_nor_the_reaper_nor_its_ancestors_are_ever_claimed(
-    processes: list[Process], claim: Claim, carriers: frozenset[int]
+    processes: list[Process], evidence: Evidence, carriers: frozenset[int]
 ) -> None:
     """Not even in a table that makes no sense, such as one that was read while it changed."""
     table = {process.pid: process for process in processes} | SYSTEM
-    found = belonging.members(claim, table, REAPER, lambda pid, _: pid in carriers)
+    found = membership.members(evidence, table, REAPER, lambda pid, _: pid in carriers)
     assert not {1, SHELL, RUNNER} & set(found)
-    assert all(table[pid].start_time >= claim.since for pid in found)
+    assert all(table[pid].start_time >= evidence.since for pid in found)
 
 
 @given(st.lists(TIMES, min_size=1, max_size=5), TIMES)
 def test_an_orphan_has_one_container_once_all_others_that_could_be_its_own_are_closed(
     beginnings: list[int], start_time: int
 ) -> None:
-    claims = [Claim(str(at), since) for at, since in enumerate(beginnings)]
+    evidences = [Evidence(str(at), since) for at, since in enumerate(beginnings)]
     orphan = Process(50, "S", RUNNER, 50, 50, start_time)
-    possible = [claim for claim in claims if claim.since <= start_time]
+    possible = [evidence for evidence in evidences if evidence.since <= start_time]
     ending = 0
-    while claims:
-        closing = claims.pop()
-        suspected = belonging.suspected_of(closing, claims, orphan)
-        assert suspected == (closing in possible and not any(claim in possible for claim in claims))
+    while evidences:
+        closing = evidences.pop()
+        suspected = membership.suspected_of(closing, evidences, orphan)
+        assert suspected == (closing in possible and not any(evidence in possible for evidence in evidences))
         ending += suspected
     assert ending == (1 if possible else 0)

@@ -1,0 +1,62 @@
+"""Processes that belong together and are ended together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from gracefulexitcmd.posix import linux, process_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gracefulexitcmd.posix.cgroup import Cgroup
+    from gracefulexitcmd.posix.linux import Identity, Process
+
+
+class ProcessSet(ABC):
+    """Knows which processes belong to it; `since` is its beginning, in clock ticks since boot."""
+
+    def __init__(self, since: int) -> None:
+        self.ending = False
+        """Whether it is being emptied: what could be its own or another's need not be spared for it any more."""
+        self._since = since
+        self._known: dict[Identity, str] = {}
+        self._cgroup: Cgroup | None = None
+
+    @abstractmethod
+    def members(self, *, quickly: bool = False) -> list[Process]:
+        """Return the processes that belong to it and are alive; with `quickly` some may be missing.
+
+        Raise OSError if no descriptor is free.
+        """
+
+    def found_by(self, process: Process) -> str:
+        """Return how a process is known to belong: leader, group, cgroup, session, descendant, cookie or suspected."""
+        return self._known.get(process.identity, "group")
+
+    def can_end(self, process: Process) -> bool:
+        """Whether a member can be ended: by a signal, or with the control group, which is killed as a whole."""
+        return process_table.may_signal(process) or process.pid in self._inside()
+
+    def kill(self) -> None:
+        """Send SIGKILL to the whole control group, if there is one; the other members are to be signalled."""
+        if self._cgroup is not None:
+            self._cgroup.kill()
+
+    def _inside(self) -> frozenset[int]:
+        return frozenset() if self._cgroup is None else self._cgroup.pids()
+
+    def _with_hidden(self, found: list[Process], inside: Iterable[int]) -> list[Process]:
+        """Add the processes in the control group that `/proc` does not show.
+
+        A mount with `hidepid` leaves out those of other users, proc(5). Nothing tells more of them: they have no parent
+        here, and are as old as the set. A group does not list zombies, so they are alive.
+        """
+        hidden = [
+            linux.Process(pid, "S", 0, 0, 0, self._since)
+            for pid in set(inside).difference(process.pid for process in found)
+            if linux.process(pid) is None and linux.exists(pid)
+        ]
+        self._known.update((process.identity, "cgroup") for process in hidden)
+        return found + hidden

@@ -1,0 +1,255 @@
+"""Which processes a teardown counts and signals, and what it tells of them."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gracefulexitcmd.exit import EndedProcess
+from gracefulexitcmd.posix import linux, process_table, status, subreaper
+from gracefulexitcmd.posix.poller import Poller
+from gracefulexitcmd.posix.process_set import ProcessSet
+from gracefulexitcmd.posix.teardown import Teardown
+from gracefulexitcmd.sequence import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+LEADER = linux.Process(100, "S", 1, 100, 100, start_time=5)
+CHILD = linux.Process(101, "S", 100, 100, 100, start_time=6)
+
+NOW = 7
+"""On the clock of start times, when the stop signal is sent."""
+
+HELPER = linux.Process(102, "S", 100, 100, 100, start_time=NOW + 1)
+
+
+class Crowd(ProcessSet):
+    """A set of processes, and their group, that is what a test says it is, one answer after the other.
+
+    It tells what it was sent as a group and singly. The last answer is given again and again.
+    """
+
+    pid = LEADER.pid
+    exit_descriptor = -1
+
+    def __init__(self) -> None:
+        super().__init__(since=0)
+        self.answers: list[list[linux.Process] | OSError] = []
+        self.sent: list[int] = []
+        self.sent_singly: list[tuple[int, int]] = []
+
+    def members(self, *, quickly: bool = False) -> list[linux.Process]:
+        if quickly:
+            return [LEADER]
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def found_by(self, process: linux.Process) -> str:
+        return "leader" if process is LEADER else "group"
+
+    def can_end(self, _process: linux.Process) -> bool:
+        return True
+
+    def signal(self, number: int) -> bool:
+        self.sent.append(number)
+        return True
+
+    def signal_leader(self, number: int) -> None:
+        raise AssertionError(f"signal {number} was for the whole group")
+
+    def signal_process(self, process: linux.Process, number: int) -> None:
+        self.sent_singly.append((process.pid, number))
+
+    def collect(self) -> int | None:
+        return None
+
+    def close(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    monkeypatch.setattr(process_table, "argv", lambda pid: (f"program-{pid}",))
+    monkeypatch.setattr(status, "tasks", lambda _pid: [])
+    monkeypatch.setattr(process_table, "portable", True)
+    monkeypatch.setattr(process_table, "now", lambda: NOW)
+    monkeypatch.setattr(subreaper, "active", False)
+    crowd = Crowd()
+    monkeypatch.setattr(process_table, "signal_process", crowd.signal_process)
+    return crowd
+
+
+@pytest.fixture
+def poller() -> Iterator[Poller]:
+    made = Poller()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def teardown(group: Crowd, poller: Poller) -> Teardown:
+    return Teardown(group, poller, lambda _event: None, group)
+
+
+def _ended(teardown: Teardown) -> dict[int, str | None]:
+    return {process.pid: process.ended_by for process in teardown.census()}
+
+
+def test_stop_signal_is_followed_by_a_continue(group: Crowd, teardown: Teardown) -> None:
+    group.answers = [[LEADER, CHILD]]
+    teardown.count(quickly=True)
+    teardown.terminate(Stage(signal.SIGINT))
+    assert group.sent == [signal.SIGINT, signal.SIGCONT]
+    assert [(sent.name, sent.processes) for sent in teardown.signals] == [("SIGINT", 2), ("SIGCONT", 2)]
+
+
+def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Crowd, teardown: Teardown) -> None:
+    group.answers = [[CHILD], []]
+    teardown.count(quickly=True)
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert not teardown.watch(kill=False)
+    assert teardown.census() == (
+        EndedProcess(100, ("program-100",), found="leader", ended_by="SIGTERM"),
+        EndedProcess(101, ("program-101",), found="group", ended_by="SIGTERM"),
+    )
+
+
+def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Crowd, teardown: Teardown) -> None:
+    """It was sent nothing, so it did not have to be ended."""
+    group.answers = [[LEADER], [HELPER], []]
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert teardown.watch(kill=False)
+    assert not teardown.watch(kill=False)
+    assert _ended(teardown) == {100: "SIGTERM"}
+
+
+@pytest.mark.parametrize(
+    ("start_time", "parent", "told"),
+    [(NOW - 1, 100, True), (NOW, 1, True), (NOW, 100, False), (NOW + 1, 1, False)],
+    ids=["before", "at that moment, an orphan", "at that moment, a child", "afterwards"],
+)
+def test_who_was_born_before_the_signal_and_found_after_it_is_told(
+    group: Crowd, teardown: Teardown, start_time: int, parent: int, told: bool
+) -> None:
+    """Who was born afterwards is there to clean up; so may be who was born at that moment of a parent that lives."""
+    late = linux.Process(102, "S", parent, 102, 100, start_time=start_time)
+    group.answers = [[LEADER], [LEADER, late], []]
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert teardown.watch(kill=False)
+    assert not teardown.watch(kill=False)
+    assert _ended(teardown) == ({100: "SIGTERM", 102: "SIGTERM"} if told else {100: "SIGTERM"})
+
+
+def test_who_leaves_the_group_before_its_signal_is_told(group: Crowd, teardown: Teardown) -> None:
+    """It was counted in the group, so the look for those outside has to see that it has left."""
+    group.answers = [[LEADER, CHILD], [LEADER, CHILD._replace(group=CHILD.pid)]]
+    teardown.count(quickly=False)
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert group.sent_singly == [(CHILD.pid, signal.SIGTERM), (CHILD.pid, signal.SIGCONT)]
+
+
+@pytest.mark.parametrize(("parent", "told"), [(1, True), (200, False)], ids=["an orphan", "a child"])
+def test_who_is_born_while_the_signal_goes_round_is_told(
+    group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, parent: int, told: bool
+) -> None:
+    """The parent outside of the group was found, and told, a moment after the group was."""
+    clock = iter([NOW, NOW + 1])
+    monkeypatch.setattr(process_table, "now", lambda: next(clock))
+    outside = linux.Process(200, "S", 1, 200, 200, start_time=NOW - 1)
+    born = linux.Process(201, "S", parent, 200, 200, start_time=NOW + 1)
+    group.answers = [[LEADER, outside], [outside, born], []]
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert teardown.watch(kill=False)
+    assert ((born.pid, signal.SIGTERM) in group.sent_singly) == told
+
+
+@pytest.mark.parametrize(("age", "told"), [(1, True), (-1, False)], ids=["older", "younger"])
+def test_late_orphan_gets_the_signal_if_it_is_older(group: Crowd, teardown: Teardown, age: int, told: bool) -> None:
+    """It became an orphan too late to be on the list of children that the first look used."""
+    orphan = linux.Process(200, "S", 1, 200, 200, start_time=NOW - age)
+    group.answers = [[LEADER], [LEADER, orphan]]
+    teardown.terminate(Stage(signal.SIGTERM))
+    teardown.terminate_late()
+    assert group.sent_singly == ([(200, signal.SIGTERM), (200, signal.SIGCONT)] if told else [])
+    assert teardown.look_at is None
+
+
+def test_who_obeyed_is_not_counted_among_the_killed(group: Crowd, teardown: Teardown) -> None:
+    group.answers = [[LEADER, CHILD], [LEADER], []]
+    teardown.terminate(Stage(signal.SIGTERM))
+    teardown.kill()
+    assert not teardown.watch(kill=True)
+    assert _ended(teardown) == {100: "SIGKILL", 101: "SIGTERM"}
+    assert (teardown.forced, teardown.signals[-1].processes) == (True, 1)
+
+
+def test_force_was_not_needed_where_nobody_was_left_to_kill(group: Crowd, teardown: Teardown) -> None:
+    group.answers = [[LEADER], [], []]
+    teardown.terminate(Stage(signal.SIGTERM))
+    teardown.kill()
+    assert not teardown.watch(kill=True)
+    assert not teardown.forced
+    assert _ended(teardown) == {100: "SIGTERM"}
+
+
+def test_who_was_born_since_the_kill_is_killed_too(group: Crowd, teardown: Teardown) -> None:
+    group.answers = [[LEADER], [LEADER], [HELPER], []]
+    teardown.terminate(Stage(signal.SIGTERM))
+    teardown.kill()
+    assert teardown.watch(kill=True)
+    assert not teardown.watch(kill=True)
+    assert group.sent.count(signal.SIGKILL) == 2
+    assert _ended(teardown) == {100: "SIGKILL", 102: "SIGKILL"}
+
+
+def test_nobody_is_left_when_two_looks_in_a_row_find_nobody(group: Crowd, teardown: Teardown) -> None:
+    """One that forks and exits may be missed between its parent's end and its own beginning."""
+    group.answers = [[LEADER], [], [HELPER], []]
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert teardown.watch(kill=False)
+    assert not teardown.watch(kill=False)
+
+
+def test_who_does_not_die_was_ended_by_nothing(group: Crowd, teardown: Teardown) -> None:
+    group.answers = [[LEADER], [LEADER], [LEADER]]
+    teardown.terminate(Stage(signal.SIGTERM))
+    teardown.kill()
+    assert teardown.watch(kill=True)
+    assert _ended(teardown) == {100: None}
+
+
+def test_signals_are_sent_although_no_process_can_be_listed(group: Crowd, teardown: Teardown) -> None:
+    group.answers = [OSError(24, "Too many open files")] * 3
+    teardown.count(quickly=True)
+    teardown.terminate(Stage(signal.SIGTERM))
+    teardown.kill()
+    assert teardown.watch(kill=True)
+    assert teardown.look_at is not None
+    assert teardown.forced
+    assert _ended(teardown) == {100: None}
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["all gone", "no descriptor free"])
+def test_who_cannot_be_watched_is_looked_at_again(
+    group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, gone: bool, open_pidfd: Callable[[bool], object]
+) -> None:
+    monkeypatch.setattr(process_table, "portable", False)
+    monkeypatch.setattr(linux, "open_pidfd", lambda _process: open_pidfd(gone))
+    group.answers = [[CHILD], []]
+    assert teardown.watch(kill=False) is not gone
+    assert (teardown.look_at is None) is gone
+
+
+@pytest.fixture
+def open_pidfd() -> Callable[[bool], object]:
+    def open_pidfd(gone: bool) -> None:
+        if not gone:
+            raise OSError(24, "Too many open files")
+
+    return open_pidfd

@@ -177,5 +177,4 @@ ORPHAN = process(300, RUNNER, 300, 300, start_time=30)
     ],
 )
 def test_an_orphan_belongs_to_the_last_container_that_is_left(since: int, others: list[int], expected: bool) -> None:
-    evidences = [Evidence(f"other {number}", number) for number in others]
-    assert membership.suspected_of(Evidence("mine", since), evidences, ORPHAN) is expected
+    assert membership.suspected_of(since, others, ORPHAN) is expected

@@ -127,6 +127,28 @@ print(json.dumps(empty))
     assert facts(program) == [True, 0, False]
 
 
+def test_unexplained_orphan_costs_no_look_at_other_containers() -> None:
+    """Beside many jobs each would search all others; when the last one ends, the orphan ends with it."""
+    program = """
+asked = []
+evidence = Container._evidence
+Container._evidence = lambda self, *facts: asked.append(self) or evidence(self, *facts)
+containers = [Container() for _ in range(3)]
+leave(containers[0], "env -i setsid sleep 1000 &")
+others = 0
+for container in containers:
+    asked.clear()
+    assert container.members() == []
+    others += len(asked) - asked.count(container)
+for container in containers[1:]:
+    container.close()
+found = [containers[0].found_by(process) for process in containers[0].members()]
+Roundup(containers[0], 5).run()
+print(json.dumps([others, found]))
+"""
+    assert facts(program) == [0, ["suspected"]]
+
+
 def test_orphans_are_reaped_although_another_child_has_ended() -> None:
     """The kernel names the child first that this program has started and not waited for; that one stays."""
     program = """

@@ -124,13 +124,8 @@ def test_neither_the_old_nor_the_reaper_nor_its_ancestors_are_ever_claimed(
 def test_an_orphan_has_one_container_once_all_others_that_could_be_its_own_are_closed(
     beginnings: list[int], start_time: int
 ) -> None:
-    evidences = [Evidence(str(at), since) for at, since in enumerate(beginnings)]
     orphan = Process(50, "S", RUNNER, 50, 50, start_time)
-    possible = [evidence for evidence in evidences if evidence.since <= start_time]
-    ending = 0
-    while evidences:
-        closing = evidences.pop()
-        suspected = membership.suspected_of(closing, evidences, orphan)
-        assert suspected == (closing in possible and not any(evidence in possible for evidence in evidences))
-        ending += suspected
-    assert ending == (1 if possible else 0)
+    possible = [since <= start_time for since in beginnings]
+    suspected = [membership.suspected_of(since, beginnings[:at], orphan) for at, since in enumerate(beginnings)]
+    assert suspected == [is_possible and not any(possible[:at]) for at, is_possible in enumerate(possible)]
+    assert sum(suspected) == any(possible)

@@ -1,4 +1,4 @@
-"""A control group of a container's own: whoever is born in it belongs to it, whatever else it sheds.
+"""A control group of a container's own: a process that is born in it belongs to it, whatever else it sheds.
 
 The rules and file names are those of cgroups(7), version 2; nothing is asked of any controller, so no privilege but
 that of writing to the own group's directory is needed. It may be mounted beside version 1.
@@ -57,7 +57,7 @@ class Cgroup:
         return True
 
     def remove(self) -> bool:
-        """Remove it, and what was made in it; False where somebody still lives in it."""
+        """Remove it, and the groups in it; return whether it is gone: it stays while a process lives in it."""
         with contextlib.suppress(OSError):
             os.rmdir(self.path)
             return True
@@ -151,7 +151,7 @@ def mount_point() -> str | None:
 
 @functools.cache
 def _own_directory_swept() -> str | None:
-    """The own directory, once the groups are removed that killed programs have left there and nobody is in."""
+    """Return the own directory, once the empty groups of killed programs are removed from it."""
     own = own_directory()
     with contextlib.suppress(OSError):
         for name in os.listdir(own) if own is not None else ():

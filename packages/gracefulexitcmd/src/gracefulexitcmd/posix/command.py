@@ -62,17 +62,17 @@ class CommandRun:
         self._foreground = _on_terminal(self.pid, request)
 
     def __del__(self) -> None:
-        # Nobody waited for the end; Popen warns of that. Descriptors are closed and nothing else: a forked process
+        # The end was not waited for; Popen warns of that. Descriptors are closed and nothing else: a forked process
         # has a copy of this, and what it would read or unregister is its parent's.
         if self._running:
             _close((*self.streams.held, *self.teardown.held, *self.poller.held, self._group.exit_descriptor))
 
     def send(self, number: int) -> bool:
-        """Send a signal to the group; False where nobody is left in it."""
+        """Send a signal to the group; return whether a process is left in it."""
         return self._group.signal(number)
 
     def holders(self) -> tuple[Holder, ...]:
-        """Those who could still write to the pipes; what they wrote so far is taken."""
+        """Return the processes that could still write to the pipes; what they wrote so far is taken."""
         inodes = [pipe.inode for pipe in self.streams.read()]
         if not inodes or sys.platform != "linux":
             return ()

@@ -1,4 +1,4 @@
-"""Everything that some commands have started in their turn, whoever its parent is now."""
+"""All processes that some commands have started in their turn, also those that have another parent now."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ when_opened: set[Callable[[], object]] = set()
 
 
 def _forget() -> None:
-    """A process that was forked has started no command, and whoever held the lock is not there."""
+    """Begin anew in a forked process: it has started no command, and the thread that held the lock is not there."""
     global _lock, _orphans
     _lock = threading.RLock()
     _orphans = Orphans()
@@ -62,7 +62,7 @@ class Container(ProcessSet):
         self.suspicious = True
         """Whether an orphan that nothing explains may be its own."""
         self.spared_session: int | None = None
-        """A session in which nobody is its own."""
+        """A session without members of this container."""
         self._running: set[int] = set()
         self._left: set[int] = set()
         self._confining = threading.Lock()
@@ -108,7 +108,7 @@ class Container(ProcessSet):
         return {**env, COOKIE: self.cookies}
 
     def starting(self) -> AbstractContextManager[None]:
-        """Until `started`: a child whose number is not noted yet is a command, and its status is not to be taken."""
+        """Keep the status of new children until `started`: one whose number is not noted yet is a command."""
         self.ending = False
         self._starts += 1
         return _orphans.starting()
@@ -121,10 +121,11 @@ class Container(ProcessSet):
             self._ledger.started(leader)
 
     def confine(self) -> bool:
-        """Move everybody into a control group of version 2, where one can be made; who is born there cannot hide.
+        """Move all members into a control group of version 2, if one can be made: a process born there cannot hide.
 
-        It takes milliseconds, because the kernel waits before it moves a process, so it is worth while for what
-        runs for longer than a moment; what is started afterwards has to be moved as well. False where there is none.
+        It takes milliseconds, because the kernel waits before it moves a process, so it is worth while for commands
+        that run for longer than a moment; those that start afterwards have to be moved as well. Return whether there
+        is a group.
         """
         with self._confining:
             if self._cgroup is None and not self._closed:
@@ -145,7 +146,7 @@ class Container(ProcessSet):
             self._left.add(leader)
 
     def surely_empty(self) -> bool:
-        """Whether it takes no search to know that nobody is left; False when that is not known."""
+        """Whether no process is left, as far as that is known without a search."""
         if self._running or self._left or self._inside() or not subreaper.active:
             return False
         try:
@@ -177,7 +178,7 @@ class Container(ProcessSet):
         return found
 
     def _look(self, candidates: Iterable[linux.Process]) -> tuple[list[linux.Process], membership.HasCookie]:
-        """All candidates, and which cookies they have; with a subreaper cookies are seldom asked for."""
+        """Return all candidates, and which cookies they have; with a subreaper cookies are seldom asked for."""
         return (list(candidates), carries) if subreaper.active else look(candidates, self._since)
 
     def _found_in(
@@ -187,7 +188,7 @@ class Container(ProcessSet):
         evidence = self._evidence(table, inside)
         reaper = subreaper.reaper()
         found = membership.members(evidence, table, reaper, has_cookie)
-        if suspects := self._suspects(evidence, table, found, reaper):
+        if suspects := self._suspects(table, found, reaper):
             evidence = evidence._replace(known={**evidence.known, **suspects})
             found = membership.members(evidence, table, reaper, has_cookie)
         new = {table[pid].identity: how for pid, how in found.items() if table[pid].identity not in self._known}
@@ -203,7 +204,7 @@ class Container(ProcessSet):
                 process_table.signal_process(process, signal.SIGKILL)
 
     def close(self) -> None:
-        """Forget everything; the control group goes when nobody is in it."""
+        """Forget all; the control group is removed if no process is in it."""
         with _lock:
             _containers.discard(self)
             _orphans.closed(self, self._running | self._left, self._known)
@@ -216,11 +217,11 @@ class Container(ProcessSet):
                 self._cgroup.remove()
 
     def _fleeting(self, *, again: bool = True) -> Iterator[linux.Process]:
-        """Those that would be gone when all others have been looked at, because they fork and exit all the time.
+        """Return processes that would be gone after a scan of all others, because they fork and exit all the time.
 
         Each is given as soon as it is seen, of the orphans the youngest first; with `again` the orphans are listed
-        once more, which takes long beside many jobs. Where a list has only known children, none forks and exits: one
-        of its ancestors would be on it. Raises OSError.
+        once more, which takes long beside many jobs. If a list has only known children, none forks and exits: one of
+        its ancestors would be on it. Raise OSError.
         """
         new = _orphans.unlisted(self) if again and subreaper.active else iter(())
         for process in chain(filter(None, map(linux.process, self._inside())), new):
@@ -235,7 +236,7 @@ class Container(ProcessSet):
         return membership.Evidence(self.cookie, self._since, self._running | left, self._known, foreign, inside)
 
     def _candidates(self, inside: frozenset[int], since: float | None) -> Iterable[linux.Process]:
-        """The processes among which members can be: with a subreaper only its own trees, else all there are."""
+        """Return the processes among which members can be: with a subreaper only its own trees, else all."""
         if not subreaper.active:
             return process_table.processes()
         own = self._own_orphans(since)
@@ -261,30 +262,25 @@ class Container(ProcessSet):
         return self.suspicious and started >= self._since and orphan.process.session != self.spared_session
 
     def _suspects(
-        self,
-        evidence: membership.Evidence,
-        table: Mapping[int, linux.Process],
-        found: Collection[int],
-        reaper: membership.Reaper,
+        self, table: Mapping[int, linux.Process], found: Collection[int], reaper: membership.Reaper
     ) -> dict[linux.Identity, str]:
-        """The orphans that nothing explains and that are to be ended with this container."""
-        if not subreaper.active:
-            return {}
-        possible = [o.process for o in _orphans.unexplained() if o.process.pid not in found and self._may_own(o)]
-        if not possible:
+        """Return the orphans that nothing explains and that are to be ended with this container."""
+        possible = [
+            one.process for one in _orphans.unexplained() if one.process.pid not in found and self._may_own(one)
+        ]
+        if not possible or not subreaper.active:
             return {}
         others = [other for other in open_containers() if other is not self]
-        evidences = {other: other._evidence(table, other._inside()) for other in others}
-        rivals = [each for other, each in evidences.items() if not other.ending]
-        possible = [process for process in possible if membership.suspected_of(evidence, rivals, process)]
-        if not possible:
-            return {}
-        explained = {pid for each in evidences.values() for pid in membership.members(each, table, reaper, carries)}
+        rivals = [other._since for other in others if not other.ending]
+        possible = [process for process in possible if membership.suspected_of(self._since, rivals, process)]
+        # What the others know costs a look at each of them: it is asked for only if that decides.
+        evidences = [other._evidence(table, other._inside()) for other in others if possible]
+        explained = {pid for each in evidences for pid in membership.members(each, table, reaper, carries)}
         return {process.identity: "suspected" for process in possible if process.pid not in explained}
 
 
 def reap_orphans() -> bool:
-    """Reap the orphans that came to this process and have ended, for whom nobody waits; False when none is left."""
+    """Reap the orphans that came to this process and have ended; return whether any is left."""
     try:
         return _orphans.reap_ended()
     except OSError:  # no descriptor is free: they can be reaped later
@@ -301,7 +297,7 @@ def reap_forever() -> None:
         with contextlib.suppress(ChildProcessError):  # there is no child yet
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         reap_orphans()
-        # What has ended may be a command, whose status somebody else is about to take.
+        # A command may have ended, whose status another thread is about to take.
         pause.wait(REAP_WITHIN)
 
 
@@ -346,7 +342,7 @@ def living(processes: Iterable[linux.Process]) -> dict[int, linux.Process]:
 def look(processes: Iterable[linux.Process], since: int) -> tuple[list[linux.Process], membership.HasCookie]:
     """All of them, and which cookies those born since have, read as soon as each is seen.
 
-    Some live for a moment only, fork and exit; to whom the next one belongs would never be known.
+    Some live for a moment only, fork and exit: where the next one belongs would never be known.
     """
     seen: list[linux.Process] = []
     carried: dict[int, list[str]] = {}

@@ -21,7 +21,7 @@ GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 """What reading from `/proc` raises for a process that is gone, or hidden; not for want of a descriptor."""
 
 MOST_LOOKS = 100
-"""How often to look for who was born since the last look, on a system that never stops to start processes."""
+"""Scans for processes born since the last scan, on a system that never stops starting processes."""
 
 MOST_READ = 1 << 16
 """Bytes asked for at once; a list of `/proc` comes in pieces of a page (seq_read_iter in fs/seq_file.c)."""
@@ -107,7 +107,7 @@ def again(identity: Identity) -> Process | None:
 def processes() -> Iterator[Process]:
     """All processes that this one can see; those that end meanwhile are left out, those born meanwhile are not.
 
-    Whoever is alive at the end was seen alive: it was listed before the last look, which found nobody new.
+    All that are alive at the end were seen alive: they were listed before the last scan, which found no new one.
     """
     seen: set[str] = set()
     for _ in range(MOST_LOOKS):
@@ -262,7 +262,7 @@ def has_pidfd() -> bool:
 
 
 def signal_group(pidfd: int, number: int) -> bool:
-    """Send a signal to the whole group whose leader the pidfd names; False when nobody is in it any more.
+    """Send a signal to the whole group whose leader the pidfd names; return whether a process is in it.
 
     It works, and cannot reach a foreign group, even after the leader was reaped and its number given away.
     """

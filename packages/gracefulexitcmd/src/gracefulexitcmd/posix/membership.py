@@ -4,8 +4,8 @@ A process belongs to a container by what it cannot easily shed all at once:
 
 - it was seen to belong before (pid and start time);
 - it is in the process group of a command of the container;
-- it is in the container's control group, where there is one: who is born there cannot shed that;
-- its parent belongs, or it is in a session with one that does, unless somebody else leads it;
+- it is in the container's control group, where there is one: a process born there cannot shed that;
+- its parent belongs, or it is in a session with one that does, unless a foreign process leads it;
 - it carries the container's cookie in the environment that it was started with.
 
 A process that shed all of these, and was adopted by the subreaper, is suspected of every container that was there
@@ -73,7 +73,7 @@ def members(evidence: Evidence, table: Mapping[int, Process], reaper: Reaper, ha
         elif process.pid in evidence.inside:
             found[process.pid] = "cgroup"
     _follow(found, young, table, reaper)
-    # Only who has lost its parents can need the cookie: who has them is found through them, or is not ours.
+    # Only a process that has lost its parents can need the cookie: others are found through them, or are not ours.
     started_here = {process.pid for process in young}
     for process in young:
         lost = process.parent not in started_here and process.pid not in evidence.foreign
@@ -92,11 +92,12 @@ def still_left(groups: Collection[int], processes: Iterable[Process]) -> set[int
     return set(groups).intersection(process.group for process in listed).difference(process.pid for process in listed)
 
 
-def suspected_of(evidence: Evidence, others: Iterable[Evidence], orphan: Process) -> bool:
-    """Whether an unexplained orphan is now to be ended with this container: no other one can be its own."""
-    if orphan.start_time < evidence.since:
-        return False
-    return not any(other.since <= orphan.start_time for other in others)
+def suspected_of(since: int, others: Iterable[int], orphan: Process) -> bool:
+    """Whether an unexplained orphan is to be ended with a container: it may be its own, and no other one's.
+
+    `since` is the beginning of the container, `others` those of the others.
+    """
+    return since <= orphan.start_time and not any(other <= orphan.start_time for other in others)
 
 
 def _ancestors(pid: int, table: Mapping[int, Process]) -> set[int]:
@@ -109,9 +110,9 @@ def _ancestors(pid: int, table: Mapping[int, Process]) -> set[int]:
 
 
 def _follow(found: dict[int, str], young: list[Process], table: Mapping[int, Process], reaper: Reaper) -> None:
-    """Add the children of those found, and who is in the sessions that they have made, until nobody new is found.
+    """Add the children of those found, and the processes in the sessions that they have made, until none is new.
 
-    Nobody but its leader has made a session: one whose leader lives, and does not belong, is somebody else's.
+    Only its leader has made a session, setsid(2): one whose leader lives, and does not belong, is a foreign one.
     """
     grown = True
     while grown:

@@ -23,16 +23,16 @@ class Group(Protocol):
     """Readable once the leader has exited."""
 
     def collect(self) -> int | None:
-        """The leader's status once it has exited, as in `subprocess`; None when somebody else took it."""
+        """Return the leader's status once it has exited, as in `subprocess`; None if another thread took it."""
 
     def signal(self, number: int) -> bool:
-        """Send a signal to every member; False when nobody is left."""
+        """Send a signal to every member; return whether any is left."""
 
     def signal_leader(self, number: int) -> None:
         """Send a signal to the leader alone, if it has not been reaped."""
 
     def close(self) -> bool:
-        """Give back what is held, and tell whether nobody is left; it must not be signalled afterwards."""
+        """Close what is held, and return whether the group is empty; it must not be signalled afterwards."""
 
 
 def open_group(process: Child) -> Group:
@@ -42,7 +42,7 @@ def open_group(process: Child) -> Group:
     try:
         pidfd = os.pidfd_open(process.pid)
     except ProcessLookupError:
-        # Somebody reaped it already (SIGCHLD is ignored, say): there is nothing left to wait for.
+        # It was reaped already (SIGCHLD is ignored, say): there is nothing left to wait for.
         return NumberedGroup(process, _exit_pipe(process.pid))
     if linux.can_signal_group(pidfd):
         return PidfdGroup(process, pidfd)
@@ -118,7 +118,7 @@ class NumberedGroup:
         if self._exited:
             _reap(self._process)
         os.close(self.exit_descriptor)
-        # Nobody can be signalled by this: the number may be another group's by now.
+        # Signal 0 reaches no process: the number may be another group's by now.
         return not _exists(self.pid)
 
     def _reaped_by_others(self) -> bool:
@@ -140,7 +140,7 @@ def _exists(group: int) -> bool:
 
 
 def _reap(process: Child) -> int | None:
-    """Take the status of a child that has exited; unlike `Popen.wait` this tells when somebody else took it."""
+    """Take the status of a child that has exited; unlike `Popen.wait` return None if another thread took it."""
     try:
         _, status = os.waitpid(process.pid, 0)
     except ChildProcessError:

@@ -48,7 +48,7 @@ def signal_process(found: linux.Process, number: int) -> None:
     Nor where no descriptor is free, without which it cannot be told from another one with its number: it is found
     again at the next look.
     """
-    assert found.pid > 1, "0 and -1 are groups and everybody, 1 is the system's"
+    assert found.pid > 1, "0 and -1 are groups and all processes, 1 is the system's"
     with contextlib.suppress(OSError):
         if not portable:
             linux.signal_process(found, number)

@@ -1,4 +1,4 @@
-"""The processes that a container has left behind whose program was killed, known by its ledger."""
+"""Processes left by a killed program, found through the ledger of their container."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Leftovers(ProcessSet):
-    """Knows who is left, as far as that can be told from outside: no orphans come to this process.
+    """Knows which processes are left, as far as that can be told from outside: no orphans come to this process.
 
     A process is known by the control group, by the cookie, as a leader or what descends from one, and by a group or
     session that it shares with one of these. Only this user's own processes, and those in the control group, are
@@ -46,7 +46,7 @@ class Leftovers(ProcessSet):
         return self._with_hidden([table[pid] for pid in found] or self._left_inside(), inside)
 
     def close(self) -> None:
-        """Remove the control group, if nobody is in it."""
+        """Remove the control group, if no process is in it."""
         if self._cgroup is not None:
             self._cgroup.remove()
 
@@ -56,16 +56,16 @@ class Leftovers(ProcessSet):
         known = {identity: "leader" for identity in self._leaders if identity not in self._known} | self._known
         evidence = membership.Evidence(self._entry.cookie, self._since, known=known, inside=inside)
         found = membership.members(evidence, table, subreaper.reaper(), has_cookie)
-        # A group's number is not given away while somebody is in it: who shares it with a member is in the same one.
+        # The number of a group is not given away while a process is in it, so all with this number are in the same one.
         groups = {table[pid].group for pid in found} & {pid for pid, _ in self._leaders}
         return membership.members(evidence._replace(groups=groups), table, subreaper.reaper(), has_cookie) | found
 
     def _touchable(self, found: Mapping[int, str], inside: frozenset[int]) -> dict[int, str]:
-        """Those of this user, and those in the control group, which nobody enters by what he writes somewhere."""
+        """Return those of this user, and those in the control group: no file of another user puts one there."""
         return {pid: how for pid, how in found.items() if pid in inside or linux.owner(pid) == os.getuid()}
 
     def _left_inside(self) -> list[linux.Process]:
-        """Who is in the control group, and was born after the others had been looked at."""
+        """Return the processes in the control group that were born after the scan of the others."""
         inside = filter(None, map(linux.process, self._inside()))
         return [process for process in inside if process.alive and process.start_time >= self._since]
 

@@ -56,7 +56,7 @@ def children() -> list[int]:
 
 
 def reap(pid: int) -> bool:
-    """Take the status of a child that has ended and that nobody else waits for; False when there was none to take."""
+    """Take the status of a child that has ended and is not waited for; return whether there was one to take."""
     try:
         return os.waitpid(pid, os.WNOHANG) != (0, 0)
     except ChildProcessError:

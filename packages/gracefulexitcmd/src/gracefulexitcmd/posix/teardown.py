@@ -242,8 +242,8 @@ class Teardown:
     def _was_there(self, found: linux.Process, living: Collection[int]) -> bool:
         """Whether it was there before the stop signal, as far as the clock of start times can tell.
 
-        Of those born while the signal went round only who has lost its parent was: who is told and starts something
-        to clean up waits for it.
+        Of those born while the signal was sent only orphans were: a process that gets the signal and starts another
+        one to clean up waits for it.
         """
         meanwhile = self._told_at <= found.start_time <= self._told_until and found.parent not in living
         return found.start_time < self._told_at or meanwhile
@@ -273,7 +273,7 @@ class Teardown:
                 self._alive.add(process.pid)
 
     def _explain(self, members: Sequence[linux.Process]) -> None:
-        """Note what is killed now and why: who was counted between fork and exec is another program since."""
+        """Note what is killed now and why: a process counted between fork and exec is another program since."""
         if not process_table.has_proc:
             return
         self._note_late(members)

@@ -1,8 +1,8 @@
 """Makes the program as one file that needs no Python: `python -m binary.build FILE`.
 
-The file is a program with Python linked into it, main.c, and behind it a zip archive of the modules: those of the step
-runner, of what it needs, and of the standard library, with the shared libraries that these need. It needs a C compiler,
-and the static library of Python that comes with an installation from source.
+The file is a program with Python linked into it, main.c, followed by a zip archive. The archive holds the modules of
+the step runner, of its dependencies and of the standard library, with the shared libraries that these need. The build
+needs a C compiler, and the static library of Python that comes with an installation from source.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The time that every member has, so that the same files make the same archive."""
+"""The modification time of each member, so that the same files make the same archive."""
 
 UNUSED = frozenset(
     {
@@ -40,16 +40,16 @@ UNUSED = frozenset(
         *("pydoc_data", "site-packages", "sqlite3", "test", "tests", "tkinter", "turtledemo", "unittest", "venv"),
     }
 )
-"""Directories of the standard library that the step runner and what it needs do not import."""
+"""Directories of the standard library that neither the step runner nor its dependencies import."""
 
 UNUSED_EXTENSIONS = re.compile(r"_crypt|_curses|_curses_panel|_dbm|_gdbm|_sqlite3|_test\w*|_tkinter|nis|readline|xx\w*")
 """Extension modules of the standard library that are not imported, or whose libraries are large."""
 
 OF_GLIBC = re.compile(r"(ld-linux.*|lib(c|m|dl|rt|util|pthread|resolv|anl))\.so\.\d+")
-"""Libraries that a machine must have: they come with the C library."""
+"""Libraries that the target machine must have: they come with the C library."""
 
 NOT_RUN = (".c", ".h", ".pxd", ".pyi", ".pyx", ".pxi", ".a", ".proto")
-"""Files that packages hold for those who compile against them."""
+"""Files of packages that only a compilation against them needs."""
 
 
 class Built(NamedTuple):
@@ -60,7 +60,7 @@ class Built(NamedTuple):
 
 
 def build(target: Path) -> None:
-    """Make the file. Raises SystemExit with a sentence where something is missing here."""
+    """Make the file. Raise SystemExit with a message if this machine lacks a prerequisite."""
     with tempfile.TemporaryDirectory() as directory:
         program = Path(directory, "program")
         _compile(program)
@@ -78,7 +78,7 @@ def _compile(program: Path) -> None:
         sys.exit(f"Error: there is no {library}: use a Python installed from source, or install its development files")
     compiler = os.environ.get("CC", "cc")
     options = ["-O2", "-Wall", "-rdynamic", f"-I{sysconfig.get_path('include')}", "-o", str(program)]
-    # All of it, because extension modules use parts that Python itself does not.
+    # The whole library, because extension modules use parts that Python itself does not.
     linked = ["-Wl,--whole-archive", str(library), "-Wl,--no-whole-archive", "-Wl,--strip-all"]
     system = shlex.split(f"{variables['LIBM']} {variables['SYSLIBS']} -ldl -lpthread -lutil")
     try:
@@ -96,9 +96,9 @@ def _archive() -> bytes:
     libraries = dict(_libraries(extensions.values()))
     index = f"{_index('EXTENSIONS', _by_module(extensions))}\n{_index('LIBRARIES', _by_file(libraries))}\n"
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:  # nothing is compressed: it is read at each start
+    with zipfile.ZipFile(content, "w") as archive:  # not compressed: each start reads it
         for name in sorted({f"{parent}/" for file in files for parent in PurePosixPath(file).parents[:-1]}):
-            archive.writestr(zipfile.ZipInfo(name, EARLIEST), b"")  # zipimport knows namespace packages by them
+            archive.writestr(zipfile.ZipInfo(name, EARLIEST), b"")  # zipimport recognizes namespace packages by them
         for name, path in sorted({**files, "embedded.py": HERE / "embedded.py"}.items()):
             _add(archive, name, path.read_bytes())
         for name, path in sorted(libraries.items()):
@@ -152,21 +152,21 @@ def _by_file(libraries: Mapping[str, Path]) -> dict[str, Built]:
 
 
 def _module(file: str) -> str:
-    """The name of the module in a file."""
+    """Return the name of the module in a file."""
     suffix = next(suffix for suffix in EXTENSION_SUFFIXES if file.endswith(suffix))
     return file.removesuffix(suffix).replace("/", ".")
 
 
 def _libraries(objects: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-    """The libraries that shared objects need, directly or not, by the names of their files."""
+    """Yield the libraries that shared objects need, directly or indirectly, by the names of their files."""
     for path in objects:
         yield from _needed(path).items()
 
 
 def _needed(path: Path) -> dict[str, Path]:
-    """The libraries that a shared object needs, directly or not, but those that come with the C library.
+    """Return the libraries that a shared object needs, directly or indirectly, without those of the C library.
 
-    Raises SystemExit where one is missing here.
+    Raise SystemExit if one is missing on this machine.
     """
     listed = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=True).stdout
     found = re.findall(r"^\s*(\S+) => (\S+)", listed, re.MULTILINE)
@@ -182,7 +182,7 @@ def _index(name: str, built: Mapping[str, Built]) -> str:
 
 
 def main() -> None:
-    """Make the file that the arguments name."""
+    """Build the file that the arguments name."""
     parser = argparse.ArgumentParser(prog="python -m binary.build", description=__doc__)
     parser.add_argument("file", type=Path, help="the file to make")
     build(parser.parse_args().file)

@@ -1,4 +1,4 @@
-"""The files of this program and of everything that it needs at run time, as they are installed here."""
+"""The installed files of this program and of its dependencies at run time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
 Files: TypeAlias = "dict[str, Path]"
-"""Where a file lies, by its name below the directory that packages are imported from."""
+"""The path of a file, by its name relative to the directory that packages are imported from."""
 
 OWN = "step-runner"
 VENDORED = "step_runner/vendored/"
-"""Where an installed wheel has its copy of gracefulexitcmd. In the single file it is an ordinary package."""
+"""The directory with the wheel's copy of gracefulexitcmd. In the single file that is an ordinary package."""
 
 LEFT_OUT = ("direct_url.json", "RECORD", "INSTALLER", "REQUESTED", "uv_build.json", "uv_cache.json")
-"""What tells of this installation alone."""
+"""Files that describe only this installation."""
 
 
 def files() -> Files:
-    """Return all files. Raises SystemExit where a dependency is missing, or came without a list of its files."""
+    """Return all files. Raise SystemExit if a dependency is missing, or was installed without a list of its files."""
     found: Files = {}
     for distribution in _distributions(OWN):
         found.update(_installed(distribution))
@@ -37,7 +37,7 @@ def files() -> Files:
 
 
 def _package(directory: Path) -> Files:
-    """The files of a package, wherever it is imported from: an editable installation does not list them."""
+    """Return the files of a package from its directory, because an editable installation does not list them."""
     paths = (path for path in directory.rglob("*") if path.is_file() and not _is_bytecode(path))
     return {path.relative_to(directory.parent).as_posix(): path for path in paths}
 
@@ -58,7 +58,7 @@ def _is_bytecode(path: Path | importlib.metadata.PackagePath) -> bool:
 
 
 def _distributions(name: str) -> list[Distribution]:
-    """A distribution and all that it needs, directly or not."""
+    """Return a distribution and all its dependencies, direct and indirect."""
     found: dict[str, Distribution] = {}
     waiting = [name]
     while waiting:
@@ -77,9 +77,9 @@ def _distribution(name: str) -> Distribution:
 
 
 def _requirements(distribution: Distribution) -> Iterator[str]:
-    """The names of what a distribution needs here.
+    """Yield the names of the dependencies of a distribution on this machine.
 
-    One with a condition is needed if it is installed, unless it belongs to an extra: ours ask for none.
+    A dependency with a condition counts if it is installed, unless it belongs to an extra: we require no extras.
     """
     for requirement in distribution.requires or ():
         text, _, condition = requirement.partition(";")

@@ -1,7 +1,7 @@
-"""The first module that the single file imports: lets Python load extension modules from memory, and begins.
+"""The first module of the single file: makes Python load extension modules from memory, and starts the program.
 
-dlopen(3) wants a file. Each extension module, and each library that it needs, is put into a memfd, memfd_create(2): no
-directory has to be writable, and none has to allow programs.
+dlopen(3) needs a file. Each extension module, and each library that it needs, is copied into a memfd, memfd_create(2):
+no directory has to be writable, and none has to allow execution (noexec).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zipimport import zipimporter
 
 FUNCTION = "--python-function"
-"""The argument with which the program runs one builtin function, as `step_runner.builtin.start` does."""
+"""The argument that makes the program run one builtin function, as `step_runner.builtin.start` does."""
 
 
 class Extensions:
@@ -36,13 +36,13 @@ class Extensions:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The way to load an extension module; None for any other."""
+        """Return the spec of an extension module of the archive; None for any other module."""
         if name not in EXTENSIONS:
             return None
         return ModuleSpec(name, _Loader(self, name), origin=EXTENSIONS[name].file)
 
     def load_library(self, library: str) -> None:
-        """Load a library, those that it needs first: the loader takes one that is there already by its soname."""
+        """Load a library after the libraries that it needs: the dynamic linker finds a loaded library by its soname."""
         if library in self._loaded:
             return
         self._loaded.add(library)
@@ -53,7 +53,7 @@ class Extensions:
 
     @contextmanager
     def as_file(self, member: str) -> Iterator[str]:
-        """The path of a file, while the block runs, that holds a member of the archive; each path is a new one."""
+        """Return, for the time of the block, the path of a file with a member of the archive; each path is unique."""
         content = self._archive.get_data(member)
         descriptor, place = self._memory(member) if os.path.exists("/proc/self/fd") else _temporary()
         try:
@@ -66,7 +66,7 @@ class Extensions:
 
     def _memory(self, name: str) -> tuple[int, str]:
         descriptor = os.memfd_create(os.path.basename(name), os.MFD_CLOEXEC)
-        # The loader knows a library by the path that it was loaded from, and descriptors are used again.
+        # The dynamic linker identifies a library by its path, and descriptors are reused: make each path unique.
         return descriptor, f"/proc/self/{'./' * next(self._numbers)}fd/{descriptor}"
 
 
@@ -78,7 +78,7 @@ class _Loader(ExtensionFileLoader):
         self._extensions = extensions
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The module, after the libraries that it needs."""
+        """Load the libraries that the module needs, then return the module."""
         extension = EXTENSIONS[spec.name]
         for library in extension.needed:
             self._extensions.load_library(library)
@@ -88,8 +88,8 @@ class _Loader(ExtensionFileLoader):
 
 
 def _temporary() -> tuple[int, str]:
-    """A temporary file, for systems without /proc: its directory must allow programs."""
-    # Not by `tempfile`, which needs extension modules itself.
+    """Make a temporary file, for systems without /proc; its directory must not be mounted noexec."""
+    # Without `tempfile`, which needs extension modules itself.
     place = f"{os.environ.get('TMPDIR') or '/tmp'}/step-runner-{os.urandom(16).hex()}.so"
     return os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600), place
 
@@ -101,7 +101,7 @@ def _write(descriptor: int, content: bytes) -> None:
 
 
 def start() -> None:
-    """Begin: the program itself, or one builtin function of it."""
+    """Start the program, or one builtin function of it."""
     sys.meta_path.insert(0, Extensions(globals()["__loader__"]))
     setattr(sys, "frozen", True)  # noqa: B010 - a name that typeshed does not know
     if sys.argv[1:2] == [FUNCTION]:

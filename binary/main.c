@@ -1,6 +1,6 @@
-/* The program of the single file: Python linked into it, and everything that Python imports appended as a zip archive.
+/* The program of the single file: Python is linked into it, and a zip archive of all imported modules is appended.
 
-   Nothing is unpacked: pure modules are read from the archive, extension modules are loaded from memory, see embedded.py.
+   Nothing is unpacked: pure modules are read from the archive, extension modules are loaded from memory (embedded.py).
 */
 
 #include <Python.h>
@@ -34,8 +34,8 @@ static PyObject *init_libraries(void)
     return PyModule_Create(&module);
 }
 
-/* The program's own file, which stays readable even when it is replaced or removed: bootstrap replaces a program that
-   runs. Without /proc there is only its name. */
+/* Return the path of the program's own file as an open descriptor, which stays readable if the file is replaced or
+   removed: bootstrap replaces a running program. Without /proc return its name. */
 static const char *archive(const char *path)
 {
     static char name[64];

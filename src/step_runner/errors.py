@@ -1,17 +1,17 @@
 """The errors of the step runner, as one tree.
 
-    StepRunnerError             what a person is told; exit status 1
-    ├── InputError              something that a person wrote cannot be used
-    │   ├── FunctionFileError   a step file: every problem with file, line and column
-    │   ├── ExpressionError     a `${{ }}` that cannot be read or evaluated
-    │   └── OutputError         what a step wrote to its output or export file
-    ├── FetchError              a function that could not be brought here
-    ├── CommandError            a command that ended with another status than 0
-    ├── StoppedError            a step that was told to stop
-    ├── StepError               a failed step: its name in front of the cause
+    StepRunnerError             an error with a message for the user; exit status 1
+    ├── InputError              an input of the user is not valid
+    │   ├── FunctionFileError   a step file is not valid: each problem with file, line and column
+    │   ├── ExpressionError     a `${{ }}` cannot be parsed or evaluated
+    │   └── OutputError         the output file or export file of a step is not valid
+    ├── FetchError              a function cannot be fetched
+    ├── CommandError            a command could not start, or ended with a status other than 0
+    ├── StoppedError            a step was stopped
+    ├── StepError               a step failed: its name, then the cause
     └── InternalError           a fault of the step runner itself
 
-`str(error)` is the whole message. Errors travel up unchanged, each step putting its name in front.
+`str(error)` is the whole message. Errors propagate unchanged; each step adds its name in front.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 class StepRunnerError(Exception):
-    """An error with a message for a person, and the status that the program exits with."""
+    """An error with a message for the user, and the exit status of the program."""
 
     exit_status = 1
 
 
 class InputError(StepRunnerError):
-    """Something that a person wrote cannot be used."""
+    """An input of the user is not valid."""
 
 
 class FunctionFileError(InputError):
-    """A step file that cannot be used; `problems` holds at least one place and what is wrong there."""
+    """A step file is not valid; `problems` holds at least one fault and its position."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(shown.INDENTED.join(str(problem) for problem in problems))
@@ -45,10 +45,10 @@ class FunctionFileError(InputError):
 
 
 class ExpressionError(InputError):
-    """An expression that cannot be read or evaluated.
+    """An expression cannot be parsed or evaluated.
 
-    `source` is the template that it stands in and `span` the place of the fault there, as offsets in characters;
-    both are empty where no text is to blame.
+    `source` is the template that contains it, and `span` the position of the fault there, as offsets in characters;
+    both are empty if no text has caused the error.
     """
 
     def __init__(self, message: str, source: str = "", span: tuple[int, int] = (0, 0)) -> None:
@@ -58,15 +58,15 @@ class ExpressionError(InputError):
 
 
 class OutputError(InputError):
-    """What a step wrote to its output file or its export file cannot be used."""
+    """The output file or the export file of a step is not valid."""
 
 
 class FetchError(StepRunnerError):
-    """A function that could not be brought here."""
+    """A function cannot be fetched."""
 
 
 class CommandError(StepRunnerError):
-    """A command that could not be started (`status` is None) or ended with another status than 0.
+    """A command could not start (`status` is None), or ended with a status other than 0.
 
     A negative `status` is the number of the signal that ended the command, as in `subprocess`.
     """
@@ -79,7 +79,7 @@ class CommandError(StepRunnerError):
 
 
 class StoppedError(StepRunnerError):
-    """A step that was told to stop before it had ended by itself; `timeout` tells whether its time was over."""
+    """A step was stopped before it ended by itself; `timeout` says whether a timeout was the reason."""
 
     def __init__(self, message: str, *, timeout: bool = False) -> None:
         super().__init__(message)
@@ -87,7 +87,7 @@ class StoppedError(StepRunnerError):
 
 
 class StepError(StepRunnerError):
-    """A failed step: its name in front of the cause, which may be a group of errors."""
+    """A step failed: its name, then the cause, which may be a group of errors."""
 
     def __init__(self, step: str, cause: Exception) -> None:
         super().__init__(f'step "{shown.name(step)}": {message(cause)}')
@@ -101,22 +101,22 @@ class InternalError(StepRunnerError):
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The errors that stand behind an error: itself, the members of a group, and the cause of each."""
+    """Yield an error and all its causes: the members of a group, and the cause of each."""
     yield error
-    behind = error.exceptions if isinstance(error, BaseExceptionGroup) else [error.__cause__]
-    for cause in behind:
+    direct = error.exceptions if isinstance(error, BaseExceptionGroup) else [error.__cause__]
+    for cause in direct:
         if cause is not None:
             yield from causes(cause)
 
 
 def message(error: BaseException) -> str:
-    """An error as a sentence; the members of a group one after another."""
+    """Return an error as a sentence; join the members of a group."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(message(member) for member in error.exceptions)
     return str(error) or type(error).__name__
 
 
 def exit_status(error: BaseException) -> int:
-    """The status to exit with: that of the command that failed, else 1."""
+    """Return the exit status: that of the command that failed, else 1."""
     statuses = (cause.exit_status for cause in causes(error) if isinstance(cause, CommandError))
     return next(statuses, 1)

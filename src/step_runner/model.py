@@ -1,4 +1,4 @@
-"""The values that the rooms of the step runner hand to each other; all of them are immutable."""
+"""The values that the packages of the step runner exchange; all of them are immutable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gracefulexitcmd import Exit
 from step_runner import shown
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
-"""What an input, an output or an expression can hold: the values of JSON."""
+"""A value of an input, an output or an expression: the values of JSON."""
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class ValueType(enum.StrEnum):
 
 
 def type_of(value: Value) -> ValueType | None:
-    """The type that a value has; None for null, which fits no type."""
+    """Return the type of a value; None for null, which fits no type."""
     match value:
         case None:
             return None
@@ -55,7 +55,7 @@ def type_of(value: Value) -> ValueType | None:
 
 
 class Place(Struct, frozen=True):
-    """A place in a text: the file's name as the user knows it, line and column counted from 1."""
+    """A position in a text: the file's name as the user knows it, line and column counted from 1."""
 
     file: str
     line: int
@@ -66,7 +66,7 @@ class Place(Struct, frozen=True):
 
 
 class Problem(Struct, frozen=True):
-    """Something wrong in a step file; a warning does not keep the file from running."""
+    """A fault in a step file; a file with warnings only can run."""
 
     place: Place
     message: str
@@ -76,7 +76,7 @@ class Problem(Struct, frozen=True):
         return shown.message(f"{self.place}: {'warning: ' if self.warning else ''}{self.message}")
 
 
-# References: where a function is found.
+# References: the location of a function.
 
 
 class Local(Struct, frozen=True, tag="local"):
@@ -112,7 +112,7 @@ class Builtin(Struct, frozen=True, tag="builtin"):
 
 
 class Dynamic(Struct, frozen=True, tag="dynamic"):
-    """A reference with an expression in it: expanded just before the step runs, then read."""
+    """A reference that contains an expression: it is expanded just before the step runs, then parsed."""
 
     template: str
 
@@ -120,7 +120,7 @@ class Dynamic(Struct, frozen=True, tag="dynamic"):
 Reference: TypeAlias = Local | Git | Oci | Builtin | Dynamic
 
 
-# Functions: what a step file says.
+# Functions: the content of a step file.
 
 
 class Parameter(Struct, frozen=True):
@@ -133,7 +133,7 @@ class Parameter(Struct, frozen=True):
 
 
 class Spec(Struct, frozen=True):
-    """The first document of a step file: what a function takes and gives."""
+    """The first document of a step file: the inputs and outputs of a function."""
 
     inputs: Mapping[str, Parameter] = {}
     outputs: Mapping[str, Parameter] | Literal["delegate"] = {}
@@ -146,13 +146,13 @@ class Script(Struct, frozen=True, tag="script"):
 
 
 SCRIPT_SPEC = Spec(inputs={"script": Parameter(type=ValueType.STRING, sensitive=True)})
-"""What the function takes that a `script:` calls, which is also `builtin://script`."""
+"""The spec of the function that a `script:` calls, which is also `builtin://script`."""
 
 
 class Typed(Struct, frozen=True):
-    """An input as a person typed it: for a string the text, for other types its value as YAML.
+    """An input as the user typed it: an input of type string takes the text, other types take its value as YAML.
 
-    `value` is absent where the text is no YAML; `fault` says why.
+    `value` is absent if the text is not valid YAML; `fault` says why.
     """
 
     text: str
@@ -161,9 +161,9 @@ class Typed(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """One item of a `run` list: what to call, with templates for its inputs and environment.
+    """One item of a `run` list: a function to call, with templates for its inputs and environment.
 
-    The inputs that were `typed` on a command line win over the others.
+    The inputs that were `typed` on a command line override the others.
     """
 
     name: str
@@ -175,9 +175,9 @@ class Step(Struct, frozen=True):
 
 
 class StopStage(Struct, frozen=True):
-    """A signal by its name, the seconds to wait before the next stage, and which of the command's processes get it.
+    """A signal by its name, the seconds to wait before the next stage, and the processes of the command that get it.
 
-    The wait None is an equal share of the time that the other stages leave of the job's delay.
+    A stage whose `wait` is None gets an equal share of the grace period that the other stages leave.
     """
 
     signal: str
@@ -186,13 +186,13 @@ class StopStage(Struct, frozen=True):
 
 
 Stop: TypeAlias = tuple[StopStage, ...]
-"""How a command is stopped; the empty one is the job's own way: SIGTERM to all and the job's delay."""
+"""The stages of stopping a command; empty: the job's default, SIGTERM to all and the job's grace period."""
 
 
 class Exec(Struct, frozen=True, tag="exec"):
     """A function that is one command, started without a shell.
 
-    It reads `input` from its stdin, which is empty otherwise; no step file can say one.
+    It reads `input` from its stdin; without `input` stdin is empty. A step file cannot set `input`.
     """
 
     command: tuple[str, ...]
@@ -210,9 +210,9 @@ class Sequence(Struct, frozen=True, tag="run"):
 
 
 class Function(Struct, frozen=True):
-    """A step file, read and checked: the plan of one function.
+    """A parsed and checked step file: the plan of one function.
 
-    `directory` is where the file lies ("" for a run list that came as text); local references start there.
+    `directory` is the directory of the file ("" for a run list that came as text); local references are relative to it.
     """
 
     spec: Spec
@@ -222,7 +222,7 @@ class Function(Struct, frozen=True):
     file: str = ""
 
 
-# Results: what happened.
+# Results: the outcome of jobs and steps.
 
 
 class Status(enum.IntEnum):
@@ -236,7 +236,7 @@ class Status(enum.IntEnum):
 
 
 class ErrorKind(enum.IntEnum):
-    """Why a job did not succeed; the numbers are those of the wire."""
+    """The reason why a job did not succeed; the numbers are those of the wire."""
 
     UNKNOWN = 0
     STEP_FAILURE = 1
@@ -248,7 +248,7 @@ class ErrorKind(enum.IntEnum):
 class ExecResult(Struct, frozen=True):
     """A command that was started; a negative exit code is the number of the signal that ended it.
 
-    `output_bytes` is the size of what came out of its stdout and stderr until it had ended.
+    `output_bytes` is the number of bytes that it wrote to stdout and stderr until it ended.
     """
 
     command: tuple[str, ...]
@@ -258,7 +258,7 @@ class ExecResult(Struct, frozen=True):
 
 
 class Shown(Struct, frozen=True):
-    """What a report may show of a step: each secret is `***`, `env` holds only what the step and its function set."""
+    """The values of a step that a report may show: secrets are `***`, `env` has only variables that the step sets."""
 
     command: tuple[str, ...] = ()
     inputs: Mapping[str, Value] = {}
@@ -267,10 +267,10 @@ class Shown(Struct, frozen=True):
 
 
 class StepResult(Struct, frozen=True):
-    """What one step did, with everything expanded; `sub_results` are the steps that it ran itself.
+    """The result of one step, with all expressions expanded; `sub_results` are the results of its own steps.
 
-    `inputs` are those that it was given, without defaults. `step_env` is the whole environment that its function
-    found, `env` the same with what the function sets itself: both as they were before it ran. Times are seconds since
+    `inputs` are the inputs that the step passes, without defaults. `step_env` is the whole environment of its function,
+    `env` adds the variables that the function itself sets; both as they were before the run. Times are seconds since
     the epoch.
     """
 
@@ -290,11 +290,11 @@ class StepResult(Struct, frozen=True):
     end_time: float = 0.0
 
 
-# Requests: what a job is asked to do.
+# Requests and status of jobs.
 
 
 class Variable(Struct, frozen=True):
-    """A job variable; a `file` variable's value is put into a file and replaced by the file's path."""
+    """A job variable. The value of a `file` variable is written to a file, and the path of the file replaces it."""
 
     key: str
     value: str
@@ -303,7 +303,7 @@ class Variable(Struct, frozen=True):
 
 
 class RunRequest(Struct, frozen=True):
-    """A job to run; durations are in seconds, None where the server's own apply."""
+    """A job to run; durations are in seconds, None for the defaults of the server."""
 
     id: str
     steps: str
@@ -315,9 +315,9 @@ class RunRequest(Struct, frozen=True):
 
 
 class Termination(Struct, frozen=True):
-    """How a job was brought to its end: the step that was running, and what became of its processes.
+    """How a job was terminated: the step that was running, and the end of its processes.
 
-    `start_time` is the moment from which `ended` counts, in seconds since the epoch.
+    The times in `ended` are relative to `start_time`, in seconds since the epoch.
     """
 
     step: str
@@ -326,10 +326,10 @@ class Termination(Struct, frozen=True):
 
 
 class JobStatus(Struct, frozen=True):
-    """The state of a job; times are seconds since the epoch, None as long as they have not come.
+    """The state of a job; times are seconds since the epoch, None for events that have not happened.
 
-    `kind` is None where there is no error. `step` is the innermost step that runs, `kill_time` when what still runs
-    gets SIGKILL, None unless the job is being stopped.
+    `kind` is None without an error. `step` is the innermost running step. `kill_time` is when the remaining processes
+    get SIGKILL; it is None unless the job is being stopped.
     """
 
     id: str
@@ -344,5 +344,5 @@ class JobStatus(Struct, frozen=True):
 
     @property
     def finished(self) -> bool:
-        """Whether the job has come to its end."""
+        """Whether the job has ended."""
         return self.status in (Status.SUCCESS, Status.FAILURE, Status.CANCELLED)

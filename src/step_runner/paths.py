@@ -1,4 +1,4 @@
-"""How paths and names of files are written on this system."""
+"""The rules of this system for paths and names of files."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import sys
 
 DEVICE = r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])"
 FORBIDDEN = re.compile(rf'[<>:"|?*\\/\x00-\x1f]|[. ]$|^{DEVICE} *(\.|$)', re.IGNORECASE)
-"""What no file of Windows has in its name: other file systems, streams, devices, and what is left out silently.
+"""Names that no file of Windows can have: reserved characters, devices, and endings that Windows removes silently.
 
 https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 """
 
 
 def with_slashes(path: str) -> str:
-    """A path with `/` between its parts, which Windows can write in two ways; elsewhere a `\\` is part of a name."""
+    """Return a path with `/` as its separator. Windows has two separators; elsewhere a `\\` is part of a name."""
     return path.replace("\\", "/") if sys.platform == "win32" else path
 
 
 def is_plain(name: str) -> bool:
-    """Whether a file can have this name; on Windows many names mean something else, or lead out of the directory."""
+    """Return whether a file can have this name. On Windows some names are devices, or lead out of the directory."""
     return sys.platform != "win32" or FORBIDDEN.search(name) is None

@@ -1,4 +1,4 @@
-"""For packages that offer functions in Python: how a type hint says what a value is beside its type.
+"""For packages that offer functions in Python: type hints that mark secrets, exports and job variables.
 
     from step_runner.plugin import Exported, JobVariables, Sensitive
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Mark(enum.Enum):
-    """What is said of a value beside its type."""
+    """A property of a value that its type does not express."""
 
     SENSITIVE = "sensitive"
     EXPORTED = "exported"
@@ -29,10 +29,10 @@ class Mark(enum.Enum):
 
 
 Sensitive: TypeAlias = Annotated[T, Mark.SENSITIVE]
-"""A value that is kept secret: an input that takes secrets, or an output that is one."""
+"""A secret value: an input that accepts secrets, or an output that is one."""
 
 Exported: TypeAlias = Annotated[T, Mark.EXPORTED]
-"""Not an output, but a variable of this name in the environment of all later steps."""
+"""A variable of this name in the environment of all later steps, instead of an output."""
 
 JobVariables: TypeAlias = Annotated[Mapping[str, str], Mark.JOB_VARIABLES]
-"""Not an input, but the variables of the job, as steps see them in `${{ vars.NAME }}`: a file's is its path."""
+"""The job's variables as in `${{ vars.NAME }}`, instead of an input; the value of a file variable is its path."""

@@ -1,4 +1,4 @@
-"""Writes files that only their owner can read, whatever others may do in the directory."""
+"""Writes files that only their owner can read, even in a directory that other users can write to."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if sys.platform == "win32":
     ADMINISTRATORS = "S-1-5-32-544"
     SYSTEM = "S-1-5-18"
     LARGEST_USER = 256
-    """Bytes of TOKEN_USER with its SID, which has at most 68."""
+    """Bytes: enough for TOKEN_USER with its SID, which has at most 68."""
 
     _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
     _advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
     _close = declared(_kernel32, "CloseHandle", BOOL, HANDLE)
     _this_process = declared(_kernel32, "GetCurrentProcess", HANDLE)
-    _this_process.errcheck = lambda result, _call, _arguments: result  # what it returns is -1
+    _this_process.errcheck = lambda result, _call, _arguments: result  # it returns -1, a pseudo handle
     _free = _kernel32.LocalFree
     _free.restype, _free.argtypes = c_void_p, (c_void_p,)
     _open_token = declared(_advapi32, "OpenProcessToken", BOOL, HANDLE, DWORD, POINTER(HANDLE))
@@ -50,7 +50,8 @@ if sys.platform == "win32":
 
     def _create(path: str) -> int:
         descriptor = c_void_p()
-        # In SDDL: nothing is inherited, and all rights are this user's. The owner can be a group of administrators.
+        # In SDDL: inherit nothing, grant all rights to this user. It names the user's SID, because the owner of a file
+        # can be the group of administrators.
         _descriptor_of(f"D:P(A;;FA;;;{_user()})", 1, byref(descriptor), None)
         try:
             return open_file(path, GENERIC_WRITE, 0, CREATE_NEW, descriptor)
@@ -58,7 +59,7 @@ if sys.platform == "win32":
             _free(descriptor)
 
     def _user() -> str:
-        """The SID of this process's user."""
+        """Return the SID of this process's user."""
         token, size = HANDLE(), DWORD()
         user = ctypes.create_string_buffer(LARGEST_USER)
         _open_token(_this_process(), TOKEN_QUERY, byref(token))
@@ -77,7 +78,7 @@ if sys.platform == "win32":
             _free(text)
 
     def is_trusted(descriptor: int) -> bool:
-        """Whether an open file belongs to this user or to one who administers the machine."""
+        """Return whether an open file belongs to this user, to the administrators or to the system."""
         handle, owner, security = msvcrt.get_osfhandle(descriptor), c_void_p(), c_void_p()
         rest = (byref(owner), None, None, None, byref(security))
         if _security_of(handle, SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION, *rest):
@@ -93,20 +94,20 @@ else:
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC, 0o600)
 
     def is_trusted(descriptor: int) -> bool:
-        """Whether an open file belongs to this user or to root."""
+        """Return whether an open file belongs to this user or to root."""
         return os.fstat(descriptor).st_uid in (os.getuid(), 0)
 
 
 def create(path: str, content: bytes) -> None:
-    """Write a new file. Raises OSError, FileExistsError where there is one already."""
+    """Write a new file. Raise OSError, and FileExistsError if the name is in use."""
     with open(_create(path), "wb") as file:
         file.write(content)
 
 
 def replace(path: str, content: bytes) -> None:
-    """Write a file as a whole in the place of whatever has that name; a link there is replaced, not followed.
+    """Write a file and put it atomically in the place of any file of that name; replace a link, do not follow it.
 
-    Raises OSError, also where a directory has the name.
+    Raise OSError, also if a directory has the name.
     """
     made = os.path.join(os.path.dirname(path), f".step-runner-{os.urandom(16).hex()}")
     try:

@@ -1,4 +1,4 @@
-"""Removes directories, whatever somebody has made of them."""
+"""Removes directories: very deep ones, ones without permissions, and ones that change meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 if sys.platform == "win32":
 
     def remove(directory: str) -> bool:
-        """Remove a directory with all in it, as far as that is possible; returns whether it is gone."""
+        """Remove a directory and its content as far as possible; return whether it is gone."""
         import shutil
 
         shutil.rmtree(directory, ignore_errors=True)
@@ -21,12 +21,11 @@ else:
     DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
     def remove(directory: str) -> bool:
-        """Remove a directory with all in it, as far as that is possible; returns whether it is gone.
+        """Remove a directory and its content as far as possible; return whether it is gone.
 
-        No link is followed, even where somebody puts one into the place of a directory meanwhile, and nothing is
-        removed that is mounted in it. Unlike
-        shutil.rmtree it takes neither a descriptor nor a frame of the interpreter for each level, of which a tree can
-        have more than there are, and it goes into what has lost its mode.
+        It follows no link, even if another process replaces a directory by a link meanwhile. It removes nothing that is
+        mounted in the directory. Unlike shutil.rmtree it needs neither a descriptor nor a stack frame for each level:
+        a tree can be deeper than either limit. It also enters directories whose mode forbids that.
         """
         with contextlib.suppress(OSError):
             walk = _Walk(_opened(directory))
@@ -39,14 +38,14 @@ else:
         return not os.path.lexists(directory)
 
     class _Above(NamedTuple):
-        """A directory that the walk has left downwards: the name that it took, and those that are to be taken yet."""
+        """A directory above the current one: the child that the walk has entered, and those yet to be entered."""
 
         identity: tuple[int, int]
         taken: str
         left: list[str]
 
     class _Walk:
-        """Stands in one directory, which alone is open, and knows those above it."""
+        """Walks through the tree; only the current directory is open, and the ones above are known by identity."""
 
         def __init__(self, top: int) -> None:
             self._here = top
@@ -58,7 +57,7 @@ else:
             os.close(self._here)
 
         def remove_everything(self) -> None:
-            """Raises OSError where a directory was moved away meanwhile."""
+            """Remove the content of the top directory. Raise OSError if a directory is moved away meanwhile."""
             while self._left or self._above:
                 if self._left:
                     self._descend(self._left.pop())
@@ -89,7 +88,7 @@ else:
             self._here = to
 
     def _opened(name: str, directory: int | None = None) -> int:
-        """A descriptor of a directory, which its owner may use from now on."""
+        """Open a directory and give its owner all permissions; return the descriptor. Raise OSError."""
         try:
             descriptor = os.open(name, DIRECTORY, dir_fd=directory)
         except PermissionError:
@@ -101,9 +100,9 @@ else:
         return descriptor
 
     def _make_usable(name: str, directory: int | None) -> None:
-        """Give a directory that cannot be opened the mode of one that can; only Linux can do that and follow no link.
+        """Give the owner all permissions on a directory; only Linux can do that without following a link.
 
-        Raises PermissionError.
+        Raise PermissionError on other systems.
         """
         if sys.platform != "linux":
             raise PermissionError
@@ -114,7 +113,7 @@ else:
             os.close(place)
 
     def _without_files(directory: int) -> list[str]:
-        """The names of the directories in a directory; everything else in it is removed."""
+        """Remove all files in a directory; return the names of its directories."""
         with os.scandir(directory) as entries:
             found = list(entries)
         left = [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
@@ -124,7 +123,7 @@ else:
         return left
 
     def _mount(directory: int) -> str:
-        """Which mount a directory is in, as proc(5) tells it; the device, where it does not."""
+        """Return the mount that contains a directory, from proc(5), or its device if /proc has no answer."""
         with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{directory}") as lines:
             return next((line for line in lines if line.startswith("mnt_id:")), "")
         return str(os.fstat(directory).st_dev)

@@ -1,9 +1,9 @@
-"""Texts of files and other people as they may be shown: nothing in them commands a terminal or forges a line."""
+"""Makes foreign texts safe to show: they cannot control a terminal or forge a line of output."""
 
 from __future__ import annotations
 
 INDENTED = "\n  "
-"""How a line begins that goes on with a message, such as an excerpt; no line of ours begins so otherwise."""
+"""The start of each continuation line of a message, such as an excerpt; no other line of ours starts like this."""
 
 
 def name(text: str) -> str:
@@ -16,7 +16,7 @@ def name(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """Return a message whose every line but the first is indented; another line break is written as `\\n`."""
+    """Return a message; lines after INDENTED stay separate lines, any other line break is written as `\\n`."""
     return INDENTED.join(_with_tabs(part) for part in text.split(INDENTED))
 
 

@@ -9,7 +9,7 @@ import sys
 
 
 def directory() -> str:
-    """Return what tempfile.gettempdir does, mostly without the milliseconds that the import of tempfile takes."""
+    """Return the directory of tempfile.gettempdir, mostly without the import of tempfile, which takes milliseconds."""
     first = next(filter(None, map(os.environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp")
     if _is_usable(first):
         return os.path.abspath(first)
@@ -18,9 +18,9 @@ def directory() -> str:
     return tempfile.gettempdir()
 
 
-@functools.cache  # a disk that becomes full later does not move what comes then to another place
+@functools.cache  # the directory stays the same even if its disk becomes full later
 def _is_usable(path: str) -> bool:
-    """Whether a file can be written there, which tempfile tries as well; O_TMPFILE gives it no name, open(2)."""
+    """Return whether a file can be written there, which tempfile tries, too. O_TMPFILE leaves no name, open(2)."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError), open(os.open(path, os.O_TMPFILE | os.O_WRONLY), "wb", 0) as file:
             file.write(b"1")

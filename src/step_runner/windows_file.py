@@ -1,4 +1,4 @@
-"""Opens files of Windows in ways that Python's own functions do not know."""
+"""Opens files on Windows with options that Python's own functions lack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if sys.platform == "win32":
     GENERIC_READ = 0x80000000
     GENERIC_WRITE = 0x40000000
     SHARE_ALL = 0x7
-    """FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_SHARE_DELETE: others may do what they like with the file meanwhile."""
+    """FILE_SHARE_READ, FILE_SHARE_WRITE, FILE_SHARE_DELETE: other processes may use and remove the file meanwhile."""
     CREATE_NEW = 1
     OPEN_EXISTING = 3
 
@@ -25,7 +25,7 @@ if sys.platform == "win32":
         _fields_ = [("size", DWORD), ("descriptor", c_void_p), ("inherit", BOOL)]
 
     def declared(library: ctypes.WinDLL, name: str, result: Any, *arguments: Any) -> Any:
-        """A call with the types of its result and arguments; it raises OSError where it fails."""
+        """Return a call with the types of its result and arguments; the call raises OSError when it fails."""
         call = library[name]
         call.restype, call.argtypes, call.errcheck = result, arguments, _succeeded
         return call
@@ -49,7 +49,7 @@ if sys.platform == "win32":
     )
 
     def open_file(path: str, access: int, share: int, disposition: int, security: c_void_p | None = None) -> int:
-        """A descriptor, not inherited; a file that is made gets this security descriptor. Raises OSError."""
+        """Open a file; return a descriptor that is not inherited. A new file gets `security`. Raise OSError."""
         attributes = SecurityAttributes(ctypes.sizeof(SecurityAttributes), security, False)
         handle = _create_file(path, access, share, byref(attributes), disposition, 0, None)
         return msvcrt.open_osfhandle(handle, os.O_RDONLY if access == GENERIC_READ else os.O_WRONLY)

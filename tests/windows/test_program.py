@@ -54,7 +54,7 @@ def test_program_in_the_work_dir_is_found_by_its_path_only(tools: Path) -> None:
 @pytest.mark.parametrize("argument", ['x"&echo INJECTED&"', "a&b", "%PATH%", "a\nb", "x>y"])
 def test_batch_file_gets_no_argument_that_cmd_would_take_for_a_command(tools: Path, argument: str, ending: str) -> None:
     """Proves Windows: no quotes keep it from that."""
-    with pytest.raises(ValueError, match=r"tool\.cmd\.? is run by cmd\.exe, which would take the "):
+    with pytest.raises(ValueError, match=r"tool\.cmd\.? is run by cmd\.exe, which would interpret the "):
         Cmd([f"{tools / 'tool'}{ending}", argument]).run()
 
 

@@ -1,4 +1,4 @@
-"""From a tree and the contexts to a value."""
+"""Evaluates the tree of an expression in its contexts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MOST_SHOWN_NAMES = 12
 
 
 class Scope:
-    """What one expansion can see and what it may still make."""
+    """The names that one expansion can read, and the budget that it has left."""
 
     __slots__ = ("budget", "names")
 
@@ -58,16 +58,16 @@ class Scope:
         self.budget = Budget()
 
     def settle(self, value: object) -> Value | Secret:
-        """A plain copy of the value, a Secret if there was one anywhere in it."""
+        """Return a plain copy of the value; a Secret if the value holds one at any depth."""
         plain, secret = unwrap(value, self.budget)
         return Secret(plain) if secret else plain
 
 
 def evaluate(node: Node, scope: Scope) -> object:
-    """The value of a tree, in which a Secret may stand at any depth; raises EvaluationError.
+    """Return the value of a tree; a Secret may be at any depth of it. Raise EvaluationError.
 
-    What follows operands (`a.b[0] + c + ...`) is walked, so that only what stands in brackets, strings and
-    arguments, and what stands to the right of an operator, needs the stack: as deep as the parser allows.
+    A loop evaluates a chain such as `a.b[0] + c + ...`. Only brackets, strings, arguments and right operands use the
+    stack, and the parser limits their depth.
     """
     path: list[Chained] = []
     while isinstance(node, CHAINED):
@@ -84,7 +84,7 @@ def evaluate(node: Node, scope: Scope) -> object:
 
 
 def compute(node: Node, scope: Scope) -> tuple[Value, bool]:
-    """The plain value of a tree, and whether there is a secret in it; raises EvaluationError."""
+    """Return the plain value of a tree, and whether it holds a secret. Raise EvaluationError."""
     value = evaluate(node, scope)
     try:
         return unwrap(value, scope.budget)
@@ -93,7 +93,7 @@ def compute(node: Node, scope: Scope) -> tuple[Value, bool]:
 
 
 def interpolate(pieces: Iterable[Piece], scope: Scope) -> str | Secret:
-    """The texts of the pieces, joined; raises EvaluationError."""
+    """Join the texts of the pieces. Raise EvaluationError."""
     texts: list[str] = []
     secret = False
     for piece in pieces:
@@ -169,7 +169,7 @@ def _member(container: Mapping[str, object], name: str, secret: bool) -> object:
 
 
 def _similar(name: str, container: Mapping[str, object]) -> str:
-    """A hint; `steps.a.outputs.x-y` is a subtraction for us and a name for who wrote it."""
+    """Return a hint. `steps.a.outputs.x-y` parses as a subtraction, but its author may mean the output `x-y`."""
     if isinstance(container, Unwritten):
         return container.hint
     for known in container:

@@ -1,4 +1,4 @@
-"""Why an expression has no value, before it is known where that was."""
+"""The error of an evaluation, which learns its position in the source on the way up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EvaluationError(Exception):
-    """Raised where values are computed; never leaves this package, see `error`."""
+    """The computation of a value failed. It never leaves this package: `error` converts it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -23,12 +23,12 @@ class EvaluationError(Exception):
         self.node: Node | None = None
 
     def at(self, node: Node) -> Self:
-        """The same failure, at the innermost node that it is said to be at."""
+        """Set the node at which the evaluation failed, unless an inner node is set; return this error."""
         self.node = self.node or node
         return self
 
     def error(self, source: str = "") -> ExpressionError:
-        """What a person is told, given the text that the node was read from."""
+        """Return the error for the user; `source` is the text that the node was read from."""
         if self.node is None:
             return ExpressionError(self.message, source)
         span = self.node.start, self.node.end

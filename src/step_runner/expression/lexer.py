@@ -1,4 +1,4 @@
-"""From text to tokens, one at a time, because a string may hold expressions again."""
+"""Reads tokens from a text, one at a time, because a string may contain expressions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from step_runner.errors import ExpressionError
 
 MAX_TOKENS = 50_000
-"""The most tokens that one template may have; reading them takes about a tenth of a second."""
+"""The maximum number of tokens in one template; reading that many takes about 0.1 seconds."""
 
 NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 WORD = r"[^\W\d]\w*"
@@ -39,7 +39,7 @@ _OTHER = {
 
 
 class Token:
-    """A word of an expression with its place, as offsets; for a symbol the kind is the symbol itself."""
+    """A word of an expression with the offsets of its start and end; the kind of a symbol is the symbol itself."""
 
     __slots__ = ("end", "kind", "start", "text")
 
@@ -51,10 +51,10 @@ class Token:
 
 
 class Lexer:
-    """Reads tokens from `source`, at any place that it is sent to.
+    """Reads tokens from `source`, at any offset.
 
-    A double-quoted string with an escape or a `$` in it comes as the kind `quote`, only its first character: the
-    parser reads what follows.
+    For a double-quoted string that contains an escape or a `$` it returns only the quote, as the kind `quote`: the
+    parser reads the rest.
     """
 
     __slots__ = ("_left", "_match", "source")
@@ -65,7 +65,7 @@ class Lexer:
         self._left = MAX_TOKENS
 
     def read(self, position: int) -> Token:
-        """The first token at or after `position`; raises ExpressionError where there is none."""
+        """Return the first token at or after `position`. Raise ExpressionError for a character that starts no token."""
         self.count(position)
         match = self._match(self.source, position)
         kind = match.lastgroup if match else None
@@ -80,7 +80,7 @@ class Lexer:
         return Token(kind, text, start, end)
 
     def count(self, position: int) -> None:
-        """Note that one more token was read; raises ExpressionError after the last one allowed."""
+        """Count one more token. Raise ExpressionError after the last one allowed."""
         self._left -= 1
         if self._left < 0:
             message = f"the template is too large, it has more than {MAX_TOKENS} tokens"

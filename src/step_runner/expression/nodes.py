@@ -1,7 +1,7 @@
-"""The tree of an expression: immutable nodes, each with the place of its text.
+"""The tree of an expression: immutable nodes, each with the position of its text.
 
-`start` and `end` are offsets in characters of the source. For what follows an operand (`.name`, `[index]`) they
-enclose that part only, not the operand. `operator_start` is where a binary operator stands.
+`start` and `end` are offsets in characters of the source. For an Attribute or an Index they enclose `.name` or
+`[index]`, without the operand on the left. `operator_start` is the offset of a binary operator.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ Scalar: TypeAlias = "bool | int | float | str | None"
 
 @dataclass_transform(frozen_default=True)
 class _Record:
-    """What a dataclass is, made without the ten milliseconds that the import of `dataclasses` takes.
+    """A small dataclass: the import of `dataclasses` would take ten milliseconds.
 
-    Two nodes are equal if they are the same tree, wherever their text stands; `1` is not `true`.
+    Two nodes are equal if they are the same tree, at any position of their texts; `1` is not `true`.
     """
 
     _fields: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ _PLACES = ("start", "end", "operator_start")
 
 
 class Literal(_Record):
-    """A number, a string without anything to evaluate in it, `true`, `false` or `null`."""
+    """A number, a string without expressions, `true`, `false` or `null`."""
 
     value: Scalar
     start: int
@@ -145,7 +145,7 @@ class Index(_Record):
 
 Operand: TypeAlias = Literal | Interpolation | Name | Array | Object | Call | Unary
 Chained: TypeAlias = Binary | Logical | Attribute | Index
-"""What begins with an operand, `left`: a chain of these is as deep as it is long, so it is walked and not recursed."""
+"""A node that begins with an operand, `left`. A chain of these is as deep as it is long: use a loop, not recursion."""
 
 Node: TypeAlias = Operand | Chained
 Piece: TypeAlias = str | Node
@@ -161,6 +161,6 @@ POWERS = {
     **dict.fromkeys(("*", "/", "%"), 5),
     **dict.fromkeys((".", "["), 7),
 }
-"""How strongly an operator binds what stands to its left and right; all of them are left-associative."""
+"""How strongly an operator binds its operands; all operators are left-associative."""
 
 UNARY_POWER = 6

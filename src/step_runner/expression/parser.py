@@ -1,4 +1,4 @@
-"""From text to a tree: a hand-written Pratt parser, the grammar in the docstrings of its functions."""
+"""Parses a text into a tree: a hand-written Pratt parser. The docstrings of its functions hold the grammar."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v
 
 
 def parse(source: str) -> tuple[Piece, ...]:
-    r"""template = *( text / "\${{" / "${{" expr "}}" ); raises ExpressionError."""
+    r"""template = *( text / "\${{" / "${{" expr "}}" ). Raise ExpressionError."""
     parser = _Parser(source)
     pieces: list[Piece] = []
     position = 0
@@ -73,7 +73,7 @@ def _join_surrogates(high: str, low: str) -> int:
 
 
 class _Parser:
-    """Stands at one token of a source; `_end` is where the token before it ended."""
+    """Holds the current token of a source; `_end` is the end of the previous token."""
 
     __slots__ = ("_depth", "_end", "_lexer", "_source", "_token")
 
@@ -85,7 +85,7 @@ class _Parser:
         self._depth = 0
 
     def embedded(self, start: int) -> tuple[Node, int]:
-        """ "${{" expr "}}"; gives the tree and where the text goes on."""
+        """ "${{" expr "}}"; return the tree and the offset after the closing braces."""
         self._token = self._lexer.read(start + 3)
         if self._token.kind == "}":
             self._refuse(start, self._token.end, 'the expression is empty, write one between "${{" and "}}"')
@@ -125,7 +125,7 @@ class _Parser:
         return node(operator.text, left, right, operator.start, start, self._end)
 
     def _attribute(self, left: Node, start: int, power: int) -> Node:
-        """ "." ident; a reserved word is a name here."""
+        """ "." ident; here a reserved word is a name."""
         dot = self._advance()
         if self._token.kind != "name":
             hint = f", write [{self._token.text}] for an item of an array" if self._token.kind == "number" else ""

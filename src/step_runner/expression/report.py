@@ -17,7 +17,7 @@ _MOST_NAMES = 500
 
 
 def syntax_error(source: str, start: int, end: int, message: str) -> ExpressionError:
-    """The error for a text that is not an expression, with line and column counted from 1."""
+    """Return the error for a text that is not an expression; it counts lines and columns from 1."""
     line = source.count("\n", 0, start) + 1
     column = start - source.rfind("\n", 0, start)
     sentence = f"parsing expression failed at {line}:{column}: {message}"
@@ -25,13 +25,13 @@ def syntax_error(source: str, start: int, end: int, message: str) -> ExpressionE
 
 
 def located_error(source: str, quoted: tuple[int, int], marked: tuple[int, int], message: str) -> ExpressionError:
-    """The error for an expression that has no value; the sentence quotes one span and the marker shows another."""
+    """Return the error for an expression without a value; it quotes the first span and marks the second one."""
     sentence = f'evaluating expression failed at "{_quote(source, *quoted)}": {message}'
     return ExpressionError(f"{sentence}\n{_excerpt(source, *marked)}", source, marked)
 
 
 def did_you_mean(name: str, known: Iterable[str], form: str = '"{}"') -> str:
-    """The end of a sentence that proposes the known name most like this one, or nothing."""
+    """Return the end of a sentence that proposes the most similar known name; empty if none is similar."""
     import difflib
 
     if len(name) > _LONGEST_NAME:
@@ -49,7 +49,7 @@ def _quote(source: str, start: int, end: int) -> str:
 
 
 def _excerpt(source: str, start: int, end: int) -> str:
-    """The line of `source` where the span begins, cut to the neighbourhood of the span, with a marker below."""
+    """Return the line of `source` where the span begins, cut around the span, with a marker below."""
     first = source.rfind("\n", 0, start) + 1
     last = source.find("\n", start)
     last = len(source) if last < 0 else last
@@ -68,12 +68,12 @@ def _printable(text: str) -> str:
 
 
 def _blank(text: str) -> str:
-    """Blanks as wide as the text on a terminal."""
+    """Return blanks as wide as the text on a terminal."""
     return "".join("\t" if each == "\t" else " " * _columns(each) for each in text)
 
 
 def _columns(text: str) -> int:
-    """The width of the text on a terminal, where a Chinese character takes two columns and an accent none."""
+    """Return the width of the text on a terminal: a Chinese character takes two columns, an accent takes none."""
     from unicodedata import combining, east_asian_width
 
     return sum(0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text)

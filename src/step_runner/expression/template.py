@@ -22,7 +22,7 @@ _CACHE_SIZE = 512
 
 
 class Template:
-    """A text that was read; `sole` is its one expression if nothing but blanks stands around it."""
+    """A parsed text; `sole` is its only expression, if the rest of the text is blank."""
 
     __slots__ = ("pieces", "sole", "source")
 
@@ -33,17 +33,17 @@ class Template:
 
     @classmethod
     def read(cls, source: str) -> Template:
-        """The template that a text is; raises ExpressionError where an expression in it cannot be read.
+        """Parse a text. Raise ExpressionError where an expression in it is not valid.
 
-        Short texts are remembered, so that a step that runs again is not read again.
+        Short texts are cached, so that a step that runs again is not parsed again.
         """
         return _remembered(source) if len(source) <= _LONGEST_CACHED else cls(source)
 
     def value(self, scope: Scope) -> Value | Secret:
-        """The value of a lone expression as it is, everything else as a text; raises ExpressionError.
+        """Return the value of a sole expression, and the text of any other template. Raise ExpressionError.
 
-        Blanks around a lone expression make a text of its value too, unless that is a list or a map: a block
-        scalar of YAML always ends in a line break.
+        Blanks around a sole expression turn its value into a text, too, but never a list or a map: a block scalar of
+        YAML always ends in a line break.
         """
         if self.sole is None:
             return self.text(scope)
@@ -56,7 +56,7 @@ class Template:
         return Secret(value) if secret else value
 
     def text(self, scope: Scope) -> str | Secret:
-        """The text with every expression replaced by the text of its value; raises ExpressionError."""
+        """Return the text with each expression replaced by the text of its value. Raise ExpressionError."""
         try:
             return interpolate(self.pieces, scope)
         except EvaluationError as failure:
@@ -73,11 +73,11 @@ def _sole(pieces: tuple[Piece, ...]) -> Node | None:
 
 
 def expand(value: Value, names: Mapping[str, object]) -> Value | Secret:
-    """The value with every template in it expanded, also inside of lists and maps; keys stay as they are.
+    """Expand each template in the value, also inside lists and maps; keys stay as they are. Raise ExpressionError.
 
-    A text that is one expression and nothing else becomes the expression's value, of whatever type. What an
-    expression gives is not expanded again, and all numbers become IEEE doubles. If anything that went into the
-    result was secret, however deep it lies there, all of the result is one Secret. Raises ExpressionError.
+    A text that is one expression and nothing else becomes the expression's value, of any type. The result of an
+    expression is not expanded again, and all numbers become IEEE doubles. If any part of the result is secret, at any
+    depth, the whole result is one Secret.
     """
     if isinstance(value, str) and not has_expression(value):
         return _unescape(value)
@@ -104,10 +104,10 @@ def _expand(value: object, scope: Scope, depth: int) -> object:
 
 
 def expand_text(template: str, names: Mapping[str, object]) -> str | Secret:
-    """The template with every expression replaced by the text of its value.
+    """Return the template with each expression replaced by the text of its value.
 
-    A string is itself, null is `<null>`, a number has no needless `.0`, arrays and objects are JSON. The
-    text is a Secret if anything that went into it was secret. Raises ExpressionError.
+    A string stays as it is, null becomes `<null>`, a number has no needless `.0`, arrays and objects become JSON.
+    The result is a Secret if one of the values is secret. Raise ExpressionError.
     """
     if not has_expression(template):
         return _unescape(template)
@@ -118,17 +118,17 @@ def expand_text(template: str, names: Mapping[str, object]) -> str | Secret:
 
 
 def _no_stack_left() -> ExpressionError:
-    """The limits of depth need about 500 frames; a caller who left fewer gets an error of the expected kind."""
+    """Return the error for a caller that leaves too few frames: the limits of depth need about 500."""
     return ExpressionError("the expression is nested too deeply for the stack that is left")
 
 
 def has_expression(text: str) -> bool:
-    """Whether there is something to evaluate in the text: a `${{` without a backslash before it."""
+    """Return whether the text contains an expression: a `${{` without a backslash before it."""
     return EXPRESSION_START.search(text) is not None
 
 
 def escape_template(text: str) -> str:
-    """The template that expands to exactly this text."""
+    """Return the template that expands to exactly this text."""
     return text.replace(_OPENING, "\\" + _OPENING)
 
 

@@ -1,4 +1,4 @@
-"""The values of the language: those of JSON, where anything may be secret."""
+"""The values of the language: the values of JSON, each of which may be secret."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from step_runner.model import Value
 
 MAX_SIZE = 16 * 1024 * 1024
-"""The most text that one expansion may make, in characters; a list, a map or an item of one counts as 64."""
+"""The maximum size of one expansion, in characters; a list, a map and each item of one count as 64."""
 
 MAX_DEPTH = 100
-"""The most brackets, operators and strings that may stand inside each other, in an expression or in a value."""
+"""The maximum nesting of brackets, operators and strings in an expression, and of lists and maps in a value."""
 
 _ITEM_SIZE = 64
 _LARGEST_WHOLE = 2**53
@@ -26,7 +26,7 @@ _LONGEST_INTEGER = 15
 
 
 class Secret:
-    """A value that must not be shown; `value` holds it, and neither `repr` nor a message of an error tells it."""
+    """A value that must not be shown; `value` holds it. Neither `repr` nor an error message contains it."""
 
     __slots__ = ("value",)
     value: Value
@@ -54,7 +54,7 @@ class Secret:
 
 
 class Unwritten(dict[str, "Value"]):
-    """A map without entries; `hint` tells the reader of an absent one why there are none."""
+    """A map without entries; the error message for a missing entry ends with `hint`, which explains why."""
 
     def __init__(self, hint: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Unwritten(dict[str, "Value"]):
 
 
 class Budget:
-    """What one expansion may still make, so that no small text becomes an endless one."""
+    """The size that is left for one expansion, so that a short template cannot fill the memory."""
 
     __slots__ = ("_left",)
 
@@ -70,21 +70,21 @@ class Budget:
         self._left = MAX_SIZE
 
     def spend(self, size: int) -> None:
-        """Take `size` characters away; raises EvaluationError when there are not so many left."""
+        """Subtract `size` characters. Raise EvaluationError when fewer are left."""
         self._left -= size
         if self._left < 0:
             limit = MAX_SIZE // 1024**2
             raise EvaluationError(f"too much to compute, at most {limit} MiB of text and values can be made")
 
     def spend_item(self, depth: int) -> None:
-        """Take an item away that lies in `depth` lists and maps; raises EvaluationError when that is too deep."""
+        """Subtract one item that is nested in `depth` lists and maps. Raise EvaluationError when that is too deep."""
         self.spend(_ITEM_SIZE)
         if depth > MAX_DEPTH:
             raise EvaluationError(f"the value is nested more than {MAX_DEPTH} levels deep")
 
 
 def unwrap(value: object, budget: Budget) -> tuple[Value, bool]:
-    """A copy made of nothing but plain values, and whether there is a secret in it."""
+    """Return a copy that consists of plain values only, and whether the value holds a secret."""
     if value is None or type(value) is str or type(value) is bool:
         return value, False
     copy = _Copy(budget)
@@ -126,7 +126,7 @@ class _Copy:
 
 
 def peel(value: object) -> tuple[object, bool]:
-    """The value inside of a Secret and True, or the value itself and False; what it holds is not looked at."""
+    """Return the value inside a Secret and True, or the value itself and False; do not look for nested secrets."""
     secret = False
     while isinstance(value, Secret):
         value, secret = value.value, True
@@ -134,14 +134,14 @@ def peel(value: object) -> tuple[object, bool]:
 
 
 def conceal(value: object, secret: bool) -> object:
-    """The value as a Secret if `secret` is true."""
+    """Return the value, as a Secret if `secret` is true."""
     if not secret or isinstance(value, Secret):
         return value
     return Secret(value)  # type: ignore[arg-type]
 
 
 def number(value: float) -> int | float:
-    """The nearest IEEE double, as an int where that is exact; raises EvaluationError when it is too large."""
+    """Return the nearest IEEE double, as an int where that is exact. Raise EvaluationError when it is too large."""
     if type(value) is int and -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE:
         return value
     try:
@@ -154,7 +154,7 @@ def number(value: float) -> int | float:
 
 
 def parse_number(text: str) -> int | float:
-    """The number that a text spells in decimal notation; raises EvaluationError when it is none, or too large."""
+    """Return the number of a text in decimal notation. Raise EvaluationError for other texts and too large numbers."""
     if not _NUMBER_TEXT.fullmatch(text):
         raise EvaluationError(f"{_quote(text[:40])} is not a number")
     if len(text) <= _LONGEST_INTEGER and text.isdecimal():
@@ -163,7 +163,7 @@ def parse_number(text: str) -> int | float:
 
 
 def article(value: object) -> str:
-    """The type of a value in a sentence: "a string", "an object"."""
+    """Return the type of a value for a sentence: "a string", "an object"."""
     match value:
         case None:
             return "null"
@@ -184,15 +184,15 @@ def article(value: object) -> str:
 
 
 def is_number(value: object) -> bool:
-    """True for a number; a boolean is none."""
+    """Return whether the value is a number; a boolean is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def order_key(value: Value) -> tuple[object, ...]:
-    """A key by which all plain values are sorted: null, booleans, numbers, strings, arrays, objects.
+    """Return the key that sorts all plain values: null, booleans, numbers, strings, arrays, objects.
 
-    Strings are sorted by characters, which is the order of their UTF-8 bytes; arrays item by item, objects by
-    their size, then their keys, then their values. Equal values, and only these, have equal keys.
+    Strings are sorted by characters, which is the order of their UTF-8 bytes. Arrays are sorted item by item, objects
+    by their size, then their keys, then their values. Two values have equal keys if and only if they are equal.
     """
     match value:
         case None:
@@ -211,7 +211,7 @@ def order_key(value: Value) -> tuple[object, ...]:
 
 
 def text_of(value: Value) -> str:
-    """The text of a plain value: `42`, `true`, `<null>`, `["a", 1]`."""
+    """Return the text of a plain value: `42`, `true`, `<null>`, `["a", 1]`."""
     if isinstance(value, str):
         return value
     return "<null>" if value is None else _json(value)
@@ -241,7 +241,7 @@ def _quote(text: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """The shortest decimal text of a number; exponents only from 1e21 on and below 1e-6, as in JavaScript."""
+    """Return the shortest decimal text of a number, with an exponent from 1e21 on and below 1e-6, as in JavaScript."""
     text = repr(number(value))
     mantissa, _, exponent = text.partition("e")
     if not exponent:
@@ -256,12 +256,12 @@ def number_text(value: float) -> str:
 
 
 def reveal(value: object) -> Value:
-    """The plain value, without a Secret at any depth; raises ExpressionError for what no JSON value can hold."""
+    """Return the plain value, without a Secret at any depth. Raise ExpressionError for values that JSON lacks."""
     return _plain(value)[0]
 
 
 def is_secret(value: object) -> bool:
-    """Whether the value is a Secret, or a list or a map with one at any depth; raises like `reveal`."""
+    """Return whether the value is a Secret, or holds one at any depth. Raise the errors of `reveal`."""
     return isinstance(value, Secret) or _plain(value)[1]
 
 

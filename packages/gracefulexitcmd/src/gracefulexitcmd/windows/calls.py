@@ -1,4 +1,4 @@
-"""The calls of the Windows API that are made here, with their types; each raises OSError where it fails."""
+"""The calls of the Windows API with their types; each raises OSError when it fails, unless a comment says otherwise."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ExtendedLimits(Structure):
 
 
 class Overlapped(Structure):
-    """OVERLAPPED; it must stay where it is until the operation is over."""
+    """OVERLAPPED; it must not move in memory until the operation completes."""
 
     _fields_ = [
         ("status", c_size_t),
@@ -76,7 +76,7 @@ class UnicodeString(Structure):
 
 
 def last_error() -> int:
-    """The number of the error of this thread's last call."""
+    """Return the error number of this thread's last call."""
     return ctypes.get_last_error()
 
 
@@ -127,8 +127,8 @@ terminate_job = _declared(_kernel32, "TerminateJobObject", BOOL, HANDLE, ctypes.
 open_process = _declared(_kernel32, "OpenProcess", HANDLE, DWORD, BOOL, DWORD)
 image_name = _declared(_kernel32, "QueryFullProcessImageNameW", BOOL, HANDLE, DWORD, LPWSTR, POINTER(DWORD))
 
-# Undocumented, but there since Windows XP. The documented way, a snapshot of all threads of the system in order to
-# find the one that `subprocess` knew and has closed, takes milliseconds and can find another one.
+# Undocumented, but present since Windows XP. The documented way needs the thread's handle, which `subprocess` closes. A
+# snapshot of all threads of the system would find the thread again, but takes milliseconds and may find a wrong one.
 resume_process = _declared(_ntdll, "NtResumeProcess", ctypes.c_long, HANDLE, check=_nt_success)
 query_process = _declared(
     _ntdll,
@@ -170,7 +170,7 @@ create_pipe = _declared(
 create_file = _declared(
     _kernel32, "CreateFileW", HANDLE, LPCWSTR, DWORD, DWORD, c_void_p, DWORD, DWORD, HANDLE, check=_valid_handle
 )
-# Of these a failure is often none: the caller asks `last_error`.
+# These do not raise: ERROR_IO_PENDING is not a failure, so the caller asks `last_error`.
 read_file = _declared(_kernel32, "ReadFile", BOOL, HANDLE, c_void_p, DWORD, c_void_p, POINTER(Overlapped), check=None)
 write_file = _declared(_kernel32, "WriteFile", BOOL, HANDLE, c_char_p, DWORD, c_void_p, POINTER(Overlapped), check=None)
 overlapped_result = _declared(
@@ -180,8 +180,8 @@ cancel_io = _declared(_kernel32, "CancelIoEx", BOOL, HANDLE, POINTER(Overlapped)
 
 
 def split_command_line(line: str) -> tuple[str, ...]:
-    """The words of a command line by the rules of CommandLineToArgvW."""
-    # A library that most programs never need, and that takes a while to load.
+    """Split a command line by the rules of CommandLineToArgvW."""
+    # Most programs never need this library, and it is slow to load.
     shell32 = ctypes.WinDLL("shell32", use_last_error=True)
     split = _declared(shell32, "CommandLineToArgvW", POINTER(c_wchar_p), LPCWSTR, POINTER(ctypes.c_int))
     count = ctypes.c_int()

@@ -27,7 +27,7 @@ SUSPENDED = 0x4
 
 
 class CommandRun:
-    """What there is only while a command runs: a job of its own, inside that of its container if it has one."""
+    """The resources of a running command: its own job, nested in the job of its container if it has one."""
 
     _running = False
 
@@ -56,22 +56,22 @@ class CommandRun:
         self.streams = self._streams(ours, request)
 
     def __del__(self) -> None:
-        # Nobody waited for the end. The job is closed as well, which ends the command.
+        # The caller has not waited for the end. The job is closed as well, which ends the command.
         if self._running:
             self.teardown.forget()
             self.poller.close()
             calls.close_handle(self._handle)
 
     def send(self, number: int) -> bool:
-        """Nothing can be sent but a break, which asks to stop."""
+        """Return False: Windows has no signal but the break, which asks to stop."""
         return False
 
     def holders(self) -> tuple[Holder, ...]:
-        """Those who are left, one of whom could still write to the pipes; what they wrote so far is taken."""
+        """Read the output so far; return the remaining processes, as one of them may still hold an open pipe."""
         return tuple(Holder(pid, argv) for pid, argv in self.teardown.left()) if self.streams.read() else ()
 
     def let_go(self, cause: Cause) -> None:
-        """Close the job; what a command that has ended by itself left in the background lives on."""
+        """Close the job; if the command has ended by itself, its background processes live on."""
         self._running = False
         if not self._job.processes():
             if self._container is not None:
@@ -80,11 +80,11 @@ class CommandRun:
             self._job.release()
         self._job.close()
         self._process.poll()
-        del self._process  # else the handle that it has stays open until the garbage collector comes
+        del self._process  # else its handle stays open until the next garbage collection
         calls.close_handle(self._handle)
 
     def _enclose(self) -> None:
-        """Put the command into its jobs; it is suspended until then, so that nothing can be born outside."""
+        """Assign the command to its jobs; it is suspended until then, so that no child can start outside them."""
         if self._container is not None:
             self._container.started(self.pid, self._handle)
         self._job.assign(self._handle)
@@ -101,7 +101,7 @@ class CommandRun:
 
 
 def _spawn(request: Request) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
-    """Start the command, suspended, in a console group of its own; returns our ends of its pipes by name."""
+    """Start the command, suspended, in its own console group; return it and our ends of its pipes by name."""
     made: dict[str, Ends] = {}
     try:
         if request.feeds:
@@ -133,6 +133,6 @@ def _close(handles: dict[str, int]) -> None:
 
 
 def _kill(started: subprocess.Popen[bytes]) -> None:
-    """End a command that cannot be looked after; nothing but its own start can have failed."""
+    """Kill and reap a command that cannot be supervised, after a failure in its start."""
     started.kill()
     started.wait()

@@ -1,4 +1,4 @@
-"""The events of a console, by which processes on Windows are asked to stop."""
+"""Console events, which ask processes on Windows to stop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ CTRL_BREAK_EVENT = 1
 
 
 def send_break(group: int) -> bool:
-    """Send CTRL_BREAK to a console group; False where that is not possible, as without a console.
+    """Send CTRL_BREAK to a console group; return False if that is not possible, for example without a console.
 
-    It reaches the processes of the group that share this process's console. Who has no handler for it ends.
+    It reaches the processes of the group that share this process's console. A process without a handler for it ends.
     """
-    assert group > 0, "0 is everybody at this console"
+    assert group > 0, "0 is every process on this console"
     try:
         calls.generate_console_event(CTRL_BREAK_EVENT, group)
     except OSError:

@@ -1,4 +1,4 @@
-"""Has a thread do for an event loop what a blocking caller does by waiting."""
+"""Waits for a command in a thread, on behalf of an event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Driver:
-    """Waits for an execution in a thread, because no loop on Windows can watch handles for others.
+    """Waits for an execution in a thread, because an event loop on Windows cannot watch handles of other code.
 
     `ended` is done when the execution has ended.
     """
@@ -24,18 +24,18 @@ class Driver:
     def __init__(self, execution: Execution) -> None:
         self.loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[Exit] = self.loop.create_future()
-        # A program that ends does not wait for a command that it has given up.
+        # A daemon thread: the exit of the program does not wait for an abandoned command.
         threading.Thread(target=self._run, args=(execution,), name="gracefulexitcmd", daemon=True).start()
 
     def abandon(self) -> None:
-        """The thread goes on without the loop, which was closed."""
+        """Do nothing: the thread continues without the loop, which was closed."""
 
     def _run(self, execution: Execution) -> None:
         try:
             drive(execution)
             assert execution.exit is not None
             tell = partial(self._tell, execution.exit)
-        except Exception as error:  # nobody else would hear of it
+        except Exception as error:  # else it would be lost in this thread
             tell = partial(self._fail, error)
         with contextlib.suppress(RuntimeError):  # the loop was closed
             self.loop.call_soon_threadsafe(tell)

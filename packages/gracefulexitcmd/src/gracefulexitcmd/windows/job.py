@@ -1,4 +1,4 @@
-"""A Job Object: knows every process that was born in it, and can end them all at once."""
+"""A Job Object: lists each process that was started in it, and can kill them all at once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ KILLED = 128 + 9
 """The exit code of processes that a job ends: what a shell shows for SIGKILL elsewhere."""
 
 FEW = 64
-"""Processes for which there is room at the first look."""
+"""The number of processes for which the first query has room."""
 
 
 class JobObject:
-    """A job that ends all its processes when it is closed, or when this process dies, unless they were released.
+    """A job that kills all its processes when it is closed, or when this process dies, unless they were released.
 
-    No process can leave it: breaking away is not allowed. A process may be in several jobs, each in the one before.
+    No process can leave it: breakaway is not allowed. A process may be in several nested jobs.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class JobObject:
         self.close()
 
     def assign(self, process: int) -> None:
-        """Put a process into it, by a handle; what that starts from now on is in it too."""
+        """Assign a process to it, by a handle; the later children of that process are in it, too. Raise OSError."""
         calls.assign_process(self._handle, process)
 
     def processes(self) -> list[int]:
-        """The numbers of the processes that are alive in it; none when it was closed."""
+        """Return the IDs of its live processes; empty after `close`."""
         room = FEW
         while self._handle is not None:
             assigned, listed = self._listed(room)
@@ -50,13 +50,13 @@ class JobObject:
         return []
 
     def holds(self, process: int) -> bool:
-        """Whether a process is in it, by a handle."""
+        """Return whether a process is in it, by a handle."""
         answer = wintypes.BOOL()
         calls.is_process_in_job(process, self._handle, ctypes.byref(answer))
         return bool(answer)
 
     def terminate(self) -> None:
-        """End all its processes."""
+        """Kill all its processes."""
         calls.terminate_job(self._handle, KILLED)
 
     def release(self) -> None:
@@ -64,7 +64,7 @@ class JobObject:
         self._limit(0)
 
     def close(self) -> None:
-        """Close it, which ends its processes unless they were released; it may be closed twice."""
+        """Close it, which kills its processes unless they were released; a second close does nothing."""
         if self._handle is not None:
             handle, self._handle = self._handle, None
             calls.close_handle(handle)
@@ -75,7 +75,7 @@ class JobObject:
         calls.set_job_information(self._handle, EXTENDED_LIMITS, ctypes.byref(limits), ctypes.sizeof(limits))
 
     def _listed(self, room: int) -> tuple[int, list[int]]:
-        """How many processes it has, and as many of their numbers as there is room for."""
+        """Return the number of its processes, and at most `room` of their IDs."""
 
         class ProcessIdList(ctypes.Structure):
             _fields_ = [

@@ -1,4 +1,4 @@
-"""Reading and writing a command's pipes without ever waiting for them."""
+"""Reads and writes a command's pipes without blocking."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.windows import calls
 
 CHUNK = 1 << 16
-"""Bytes in one read, and for which a pipe has room."""
+"""The size of one read and of a pipe's buffer, in bytes."""
 
 BURST = 16
-"""Chunks read in one go before others get their turn: 1 MiB."""
+"""The maximum number of chunks in one turn, 1 MiB; then other handles get their turn."""
 
 ACCESS_INBOUND, ACCESS_OUTBOUND = 1, 2
 FIRST_INSTANCE = 0x80000
@@ -37,17 +37,17 @@ class Ends(NamedTuple):
 
 
 def pipe_to_read() -> Ends:
-    """A pipe that a command writes to."""
+    """Make a pipe that a command writes to. Raise OSError."""
     return _pipe(ACCESS_INBOUND, GENERIC_WRITE | READ_ATTRIBUTES, 0)
 
 
 def pipe_to_write() -> Ends:
-    """A pipe that a command reads from."""
+    """Make a pipe that a command reads from. Raise OSError."""
     return _pipe(ACCESS_OUTBOUND, GENERIC_READ | READ_ATTRIBUTES, os.O_RDONLY)
 
 
 def _pipe(our_access: int, their_access: int, flags: int) -> Ends:
-    # What CreatePipe makes cannot do overlapped operations. Nobody else can be first with a name that is not known.
+    # Pipes of CreatePipe cannot do overlapped operations. Another process cannot guess the name and create it first.
     name = rf"\\.\pipe\gracefulexitcmd-{os.getpid()}-{next(_numbers)}-{os.urandom(8).hex()}"
     mode = our_access | FIRST_INSTANCE | OVERLAPPED
     ours: int = calls.create_pipe(name, mode, REJECT_REMOTE_CLIENTS, 1, CHUNK, CHUNK, 0, None)
@@ -60,7 +60,7 @@ def _pipe(our_access: int, their_access: int, flags: int) -> Ends:
 
 
 class _Operation:
-    """One overlapped operation at a time on a handle; `event` is signalled when it is over."""
+    """One overlapped operation at a time on a handle; `event` is signalled when it completes."""
 
     def __init__(self, handle: int) -> None:
         self.event: int = calls.create_event(None, True, False, None)
@@ -69,19 +69,19 @@ class _Operation:
         self._overlapped = calls.Overlapped()
 
     def anew(self) -> calls.Overlapped:
-        """What the next call is to be given."""
+        """Return a new OVERLAPPED for the next call."""
         self._overlapped = calls.Overlapped(event=self.event)
         return self._overlapped
 
     def begun(self, succeeded: bool) -> bool:
-        """Note that the operation was begun, by what the call returned; False when the other end is gone."""
+        """Record the start of the operation, given the call's result; return False if the other end is closed."""
         self._pending = succeeded or calls.last_error() == calls.ERROR_IO_PENDING
         if not self._pending:
             calls.set_event(self.event)
         return self._pending
 
     def transferred(self, *, wait: bool = False) -> int | None:
-        """How many bytes were transferred, None as long as it is not over. Raises BrokenPipeError."""
+        """Return the number of bytes transferred, None while the operation is pending. Raise BrokenPipeError."""
         count = wintypes.DWORD()
         if not self._pending:
             raise BrokenPipeError
@@ -94,7 +94,7 @@ class _Operation:
         raise BrokenPipeError
 
     def close(self) -> int:
-        """Cancel it, and close the handle; returns how many bytes were transferred all the same."""
+        """Cancel it and close the handle; return the number of bytes that it transferred before."""
         count = 0
         if self._pending:
             calls.cancel_io(self._handle, self._overlapped)
@@ -108,7 +108,7 @@ class _Operation:
 
 
 class Pipe:
-    """Our end of a pipe that a command writes to, and the bytes that came out of it and were not taken."""
+    """Our end of a pipe that a command writes to, and the bytes read from it that were not taken."""
 
     def __init__(self, handle: int, most: int | None = None) -> None:
         self.closed = False
@@ -116,7 +116,7 @@ class Pipe:
         self._operation: _Operation | None = None
         operation = self._operation = _Operation(handle)
         self.ready = operation.event
-        """The event that is signalled when there is something to read."""
+        """The event that is signalled when the pipe is readable."""
         self._buffer = ctypes.create_string_buffer(CHUNK)
         self._chunks = Chunks(most)
         self._begin(operation)
@@ -131,11 +131,11 @@ class Pipe:
 
     @property
     def dropped(self) -> int:
-        """How many bytes were dropped from the front."""
+        """The number of bytes dropped from the front."""
         return self._chunks.dropped
 
     def take(self, buffer: memoryview) -> int | None:
-        """Fill a buffer; returns the number of bytes, 0 at the end of the pipe, None where there is nothing now."""
+        """Fill a buffer; return the number of bytes, 0 at the end of the pipe, None if nothing is readable now."""
         if not self._chunks:
             self.read(bursts=1)
         if self._chunks:
@@ -143,11 +143,11 @@ class Pipe:
         return 0 if self.closed or self._operation is None else None
 
     def is_readable(self, _seconds: float) -> bool:
-        """Whoever reads waits for the command as a whole."""
+        """Return False: a reader waits for the whole command."""
         return False
 
     def read(self, bursts: int = BURST) -> None:
-        """Take what is there, at most one burst; `closed` is set at the end of the pipe."""
+        """Read the available bytes, at most `bursts` chunks; set `closed` at the end of the pipe."""
         for _ in range(bursts):
             if self.closed or self._operation is None:
                 return
@@ -162,7 +162,7 @@ class Pipe:
             self._begin(self._operation)
 
     def finish(self) -> None:
-        """Take what is left of what was written so far, and close this end."""
+        """Read the bytes that were written so far, and close this end."""
         self.read()
         if self._operation is not None:
             operation, self._operation = self._operation, None
@@ -178,9 +178,9 @@ class Pipe:
 
 
 class Feed:
-    """Our end of a pipe that a command reads from, and the bytes that still have to go into it.
+    """Our end of a pipe that a command reads from, and the bytes that are still to be written.
 
-    With `last` it ends with them.
+    If `last` is true, the pipe ends after these bytes.
     """
 
     def __init__(self, handle: int, content: bytes | None) -> None:
@@ -188,7 +188,7 @@ class Feed:
         self._operation: _Operation | None = None
         operation = self._operation = _Operation(handle)
         self.ready = operation.event
-        """The event that is signalled when there is room."""
+        """The event that is signalled when the pipe is writable."""
         self.last = content is not None
         self._content = content or b""
         self._chunk = b""
@@ -200,18 +200,18 @@ class Feed:
 
     @property
     def left(self) -> int:
-        """Bytes that are not written yet."""
+        """The number of bytes that are not written yet."""
         return len(self._content)
 
     def add(self, content: bytes) -> None:
-        """Have bytes written after those that are left."""
+        """Append bytes to those that are not written yet."""
         idle = not self._content
         self._content += content
         if idle and content and self._operation is not None:
             self._begin(self._operation)
 
     def write(self) -> bool:
-        """Put in what fits; True when the last was written or nobody reads any more."""
+        """Write as much as fits; return True after the last byte, or if the read end is closed."""
         if self._operation is None:
             return True
         if not self._chunk:
@@ -229,7 +229,7 @@ class Feed:
         return not self._begin(self._operation)
 
     def close(self) -> None:
-        """Close this end, so that the command finds the end of its input; it may be closed twice."""
+        """Close this end, so that the command reads the end of its input; a second close does nothing."""
         if self._operation is not None:
             operation, self._operation = self._operation, None
             operation.close()

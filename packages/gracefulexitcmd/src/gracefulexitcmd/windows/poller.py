@@ -1,4 +1,4 @@
-"""Waiting for several handles at once."""
+"""Waits for several handles at once."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from gracefulexitcmd.windows.process import has_exited as is_signalled
 Reaction: TypeAlias = Callable[[], object]
 
 Ready: TypeAlias = tuple[()]
-"""What is ready is asked for by `react`, so that an exception between the two loses nothing."""
+"""The result of `wait` is empty: `react` asks for the ready handles, so an exception between the two loses nothing."""
 
 MOST_HANDLES = 64
 """MAXIMUM_WAIT_OBJECTS of WaitForMultipleObjects."""
 
 SIGNALS_EVERY = 0.1
-"""Seconds. Python runs signal handlers in the main thread, and no signal ends a wait of that in the system."""
+"""Seconds. Python runs signal handlers in the main thread, and no signal interrupts WaitForMultipleObjects there."""
 
 LONGEST_WAIT = 86_400.0
-"""Seconds, as elsewhere; WaitForMultipleObjects takes up to 49 days."""
+"""Seconds, as on other systems; WaitForMultipleObjects accepts at most 49 days."""
 
 
 class Poller(Attended):
-    """Handles, and what to call while one of them is signalled. The caller serialises all calls but `wait`."""
+    """Calls a function while its handle is signalled. The caller serialises all calls but `wait`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._wake: int = calls.create_event(None, True, False, None)
-        # Replaced as a whole, because others wait for them meanwhile.
+        # Replaced as a whole, never changed: other threads iterate over it in `wait`.
         self._watched: dict[int, Reaction] = {}
 
     @property
     def room(self) -> int:
-        """How many more handles can be watched."""
+        """The number of further handles that can be watched."""
         return MOST_HANDLES - 1 - len(self._watched)
 
     def watch(self, handle: int, then: Reaction, *, write: bool = False) -> None:
-        """Call `then` whenever the handle is signalled, whether that is for reading or, with `write`, for writing."""
+        """Call `then` whenever the handle is signalled; `write` makes no difference on Windows."""
         self._watched = {**self._watched, handle: then}
 
     def forget(self, handle: int) -> None:
-        """Stop watching; the handle is not closed. Nothing happens when it was not watched."""
+        """Stop watching a handle, without closing it. Do nothing if it is not watched."""
         self._watched = {watched: then for watched, then in self._watched.items() if watched != handle}
 
     def wait(self, timeout: float | None) -> Ready:
-        """Block until a handle is signalled, for at most `timeout` seconds, and a day.
+        """Block until a handle is signalled, for at most `timeout` seconds, and at most a day.
 
         In the main thread it returns early, ten times a second.
         """
@@ -66,7 +66,7 @@ class Poller(Attended):
         return ()
 
     def react(self, _ready: Ready) -> None:
-        """Call what was to be called for every handle that is signalled now."""
+        """Call the function of each handle that is signalled now."""
         if not self._closing:
             calls.reset_event(self._wake)
         for handle, then in self._watched.items():

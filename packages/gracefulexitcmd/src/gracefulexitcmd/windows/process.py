@@ -1,4 +1,4 @@
-"""A process by a handle: what it is called, and how it ended."""
+"""A process by a handle: its arguments, and whether it has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUERY = 0x0400
 SUSPEND_RESUME = 0x0800
 QUERY_LIMITED = 0x1000
 SYNCHRONIZE = 0x100000
-"""Rights of OpenProcess; a job takes a process that may be terminated and whose quota may be set."""
+"""Rights of OpenProcess; AssignProcessToJobObject needs PROCESS_TERMINATE and PROCESS_SET_QUOTA."""
 
 MEMBER_RIGHTS = QUERY | QUERY_LIMITED | SYNCHRONIZE
 LEADER_RIGHTS = TERMINATE | SET_QUOTA | SUSPEND_RESUME | QUERY_LIMITED | SYNCHRONIZE
@@ -27,13 +27,13 @@ LONGEST_PATH = 32768
 
 
 def open_leader(pid: int) -> int:
-    """A handle by which a process can be put into a job, resumed and waited for."""
+    """Return a handle that can assign a process to a job, resume it and wait for it. Raise OSError."""
     handle: int = calls.open_process(LEADER_RIGHTS, False, pid)
     return handle
 
 
 def open_member(pid: int) -> int | None:
-    """A handle by which a process can be waited for and named; None when it is gone or another user's."""
+    """Return a handle that can wait for a process and query its name; None if it is gone or another user's."""
     try:
         handle: int = calls.open_process(MEMBER_RIGHTS, False, pid)
     except OSError:
@@ -42,12 +42,12 @@ def open_member(pid: int) -> int | None:
 
 
 def has_exited(process: int) -> bool:
-    """Whether it has ended."""
+    """Return whether it has ended."""
     return bool(calls.wait_for_one(process, 0) == 0)
 
 
 def argv(process: int) -> tuple[str, ...]:
-    """Its arguments; where the system does not tell them only its program, or nothing at all."""
+    """Return its arguments, only its program if the system hides them, or an empty tuple."""
     with contextlib.suppress(OSError):
         return calls.split_command_line(_command_line(process))
     with contextlib.suppress(OSError):

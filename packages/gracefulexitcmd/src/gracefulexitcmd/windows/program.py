@@ -1,4 +1,4 @@
-"""Which file a program's name means, and what its arguments may hold."""
+"""Finds the file of a program, and checks its arguments."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ if TYPE_CHECKING:
     from gracefulexitcmd.request import StrPath
 
 ENDINGS = ".COM;.EXE;.BAT;.CMD"
-"""Of programs, where PATHEXT does not say it."""
+"""The endings of programs, used if PATHEXT is not set."""
 
 BATCH = (".bat", ".cmd")
 
 READ_BY_CMD = re.compile(r'["%&|<>^\r\n]')
-"""What cmd.exe, which runs batch files, takes out of an argument for itself, however it is quoted."""
+"""Characters that cmd.exe, which runs batch files, interprets in an argument even if it is quoted."""
 
 
 def command_line(argv: Sequence[StrPath], cwd: StrPath | None, env: Mapping[str, str] | None) -> list[str]:
-    """The words with the program's own path, as a shell finds it; CreateProcess knows neither `cwd` nor batch files.
+    """Return the argv with the path of the program, found as by a shell; CreateProcess ignores `cwd` and batch files.
 
-    A program that is not found stays as it is. Raises ValueError for an argument that a batch file cannot be given.
+    A program that is not found stays as it is. Raise ValueError for an argument that cannot be passed to a batch file.
     """
     name, *arguments = (os.fspath(word) for word in argv)
     path = find(name, cwd, os.environ if env is None else env)
     if path is None:
         return [name, *arguments]
-    if path.rstrip(". ").lower().endswith(BATCH):  # Windows leaves out dots and blanks at the end of a name
+    if path.rstrip(". ").lower().endswith(BATCH):  # Windows ignores dots and blanks at the end of a name
         for argument in arguments:
             _refuse_special(path, argument)
     return [path, *arguments]
 
 
 def find(name: str, cwd: StrPath | None, env: Mapping[str, str]) -> str | None:
-    """The file of a program, by its path from `cwd` on or in the PATH of `env`; None where there is none."""
+    """Return the file of a program, by its path relative to `cwd` or in the PATH of `env`; None if there is none."""
     return next(filter(os.path.isfile, _candidates(name, cwd, env)), None)
 
 
 def _candidates(name: str, cwd: StrPath | None, env: Mapping[str, str]) -> Iterator[str]:
-    """The files that could be meant, the first of which is."""
+    """Yield the candidates for the file in order of precedence; the first one that exists is the program."""
     variables = {variable.upper(): value for variable, value in env.items()}
     known = [ending for ending in (variables.get("PATHEXT") or ENDINGS).split(";") if ending]
     has_ending = name.lower().endswith(tuple(map(str.lower, known)))
@@ -58,6 +58,6 @@ def _refuse_special(path: str, argument: str) -> None:
     found = READ_BY_CMD.search(argument)
     if found is not None:
         raise ValueError(
-            f"{path} is run by cmd.exe, which would take the {found[0]!r} in the argument {argument!r} for itself:"
+            f"{path} is run by cmd.exe, which would interpret the {found[0]!r} in the argument {argument!r}:"
             " leave it out, or call the program that the batch file calls"
         )

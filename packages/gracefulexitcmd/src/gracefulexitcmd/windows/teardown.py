@@ -1,4 +1,4 @@
-"""The processes of a job that are being stopped: who they are, what they were sent, when the last has gone."""
+"""The processes of a job that is being stopped: their identities, their signals, and the end of the last one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ BREAK = "CTRL_BREAK"
 FORCE = "TerminateJobObject"
 
 LOOK_AGAIN = 0.01
-"""Seconds between two looks at processes that this user may not wait for."""
+"""Seconds between two scans for processes that this user may not wait for."""
 
 SPARE_HANDLES = 8
-"""How many handles a poller keeps free for others than members."""
+"""The number of handles that a poller keeps free for other uses than members."""
 
 
 class _Found(NamedTuple):
@@ -35,10 +35,10 @@ class _Found(NamedTuple):
 
 
 class Teardown:
-    """The targets of a stop, from the first signal until nobody is left.
+    """The targets of a stop, from the first signal until the last process has ended.
 
-    `leader` is the argv of the process that was started, by its number; `groups` gives the console groups that are
-    to be told. What happens is told to `tell`.
+    `leader` maps the process ID of the started process to its argv; `groups` returns the console groups to signal;
+    `tell` receives the events.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Teardown:
         tell: Callable[[Event], None],
     ) -> None:
         self.look_at: float | None = None
-        """When to look again, on the monotonic clock, where nobody tells that a member ended."""
+        """When to scan again, on the monotonic clock, if no handle reports the end of a member; else None."""
         self.signals: list[SignalSent] = []
         self.started_at = clock.now()
         self._job = job
@@ -69,23 +69,23 @@ class Teardown:
         return cls(container.job, {}, container.groups, poller, tell)
 
     told_alive = True
-    """A break is for everybody, so somebody is left of those who were told it as long as somebody is left."""
+    """A break reaches all members, so any remaining member has been signalled."""
 
     def count(self, *, quickly: bool) -> None:
-        """Count before the stop signal, so that who ends by it at once is in the census."""
+        """Scan before the stop signal, so that the census includes processes that it ends at once."""
         self._look()
 
     def look(self) -> bool:
-        """See who is left, before a further signal is sent; False where nobody is."""
+        """Scan before a further signal is sent; return whether any process is left."""
         self._look()
         return bool(self._alive)
 
     def next_signal(self, _stage: Stage) -> SignalSent:
-        """What `terminate` is about to send, and to how many."""
+        """Return the signal that `terminate` is about to send, and the number of its targets."""
         return SignalSent(BREAK, clock.now() - self.started_at, len(self._alive))
 
     def terminate(self, _stage: Stage) -> None:
-        """Send CTRL_BREAK to every console group; all of the job count as told, as nobody tells who is in a group."""
+        """Send CTRL_BREAK to each console group. Count the whole job as signalled: Windows does not list a group."""
         sent_at = clock.now()
         reached = [console.send_break(group) for group in self._groups()]
         if any(reached):
@@ -94,19 +94,19 @@ class Teardown:
             self._tell(Event.UNREACHABLE)
 
     def terminate_late(self) -> None:
-        """Do nothing: the job names everybody at any time."""
+        """Do nothing: the job lists all its processes at any time."""
 
     def kill(self) -> None:
-        """End the whole job."""
+        """Kill all processes of the job."""
         if self._look():
             sent_at = clock.now()
             self._job.terminate()
             self._note(FORCE, sent_at)
 
     def watch(self, *, kill: bool) -> bool:
-        """Have it told when one of those who are left has ended; False when nobody is left.
+        """Report the end of any remaining process as an event; return False if no process is left.
 
-        With `kill` the job is ended once more: somebody may have been put into it meanwhile.
+        With `kill`, kill the job once more: a process may have been added to it meanwhile.
         """
         self.forget()
         if not self._look():
@@ -118,7 +118,7 @@ class Teardown:
         return True
 
     def forget(self) -> None:
-        """Stop waiting for anybody."""
+        """Stop waiting for processes."""
         self.look_at = None
         while self._watched:
             handle = self._watched.pop()
@@ -127,11 +127,11 @@ class Teardown:
 
     @property
     def forced(self) -> bool:
-        """Whether the job was ended by force."""
+        """Whether the job was killed."""
         return any(sent.name == FORCE for sent in self.signals)
 
     def census(self) -> tuple[EndedProcess, ...]:
-        """What became of everybody who was sent a signal, or is alive."""
+        """Return the outcome of each process that was signalled or is alive."""
         return tuple(
             EndedProcess(pid, argv, how, ended_by=None if pid in self._alive else self._last_signal.get(pid))
             for pid, (argv, how) in self._found.items()
@@ -139,11 +139,11 @@ class Teardown:
         )
 
     def left(self) -> list[tuple[int, tuple[str, ...]]]:
-        """The numbers and arguments of those who are left now."""
+        """Return the process IDs and arguments of the remaining processes."""
         return [(pid, self._found[pid].argv) for pid in self._look()]
 
     def _look(self) -> set[int]:
-        """Who is left."""
+        """Scan the job; return the process IDs of the remaining processes."""
         self._alive = set(self._job.processes())
         for pid in self._alive - self._found.keys():
             leader = self._leader.get(pid)
@@ -155,7 +155,7 @@ class Teardown:
         self.signals.append(SignalSent(name, at - self.started_at, len(self._alive)))
 
     def _wait_for(self, pids: Collection[int]) -> None:
-        """Wait for as many as there is room for; when one of them has ended there is another look."""
+        """Wait for as many processes as the poller has room for; the end of one of them starts another scan."""
         for pid in pids:
             if self._poller.room <= SPARE_HANDLES:
                 return
@@ -167,7 +167,7 @@ class Teardown:
         handle = process.open_member(pid)
         if handle is None:
             return
-        if not self._job.holds(handle):  # it has ended, and another one has its number
+        if not self._job.holds(handle):  # it has ended, and another process has its ID
             calls.close_handle(handle)
             return
         self._watched.add(handle)

@@ -1,4 +1,4 @@
-"""What is particular to commands in an event loop; what both forms share is in test_cmd.py."""
+"""What is particular to commands in an event loop; the other files test what both forms share."""
 
 from __future__ import annotations
 

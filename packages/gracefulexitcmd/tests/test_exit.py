@@ -1,14 +1,170 @@
-"""What is said of processes."""
+"""What the Exit of a command says: its cause and status, whenever it is asked for."""
 
 from __future__ import annotations
 
+import os
 import pickle
-from typing import Any
+import signal
+import sys
+from typing import TYPE_CHECKING
 
+import psutil
 import pytest
+from tests.support.commands import FOREVER, on_every_path
+from tests.support.living import lives
 
-from gracefulexitcmd.exit import Cause, EndedProcess, Exit, Holder
-from gracefulexitcmd.named_tuple import NamedTuple
+from gracefulexitcmd import DEVNULL, PIPE, AsyncCmd, Cause, Cmd, CommandFailed, EndedProcess, Holder, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.commands import Program, Start, Wait
+
+
+@on_every_path
+@pytest.mark.parametrize("status", [0, 7, 255])
+def test_status_is_the_commands_own(start: Start, wait: Wait, status: int) -> None:
+    ended = wait(start(["sh", "-c", f"exit {status}"]))
+    assert (ended.cause, ended.returncode, ended.ok) == (Cause.EXITED, status, status == 0)
+    assert ended.exit_status == status
+    assert (ended.forced, ended.signals, ended.census, ended.holders) == (False, (), (), ())
+
+
+@on_every_path
+def test_command_that_a_signal_ended_has_a_negative_status(start: Start, wait: Wait) -> None:
+    ended = wait(start(["sh", "-c", "kill -USR1 $$"]))
+    assert (ended.cause, ended.returncode, ended.exit_status) == (Cause.EXITED, -signal.SIGUSR1, 128 + signal.SIGUSR1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it costs a process to ask for a name")
+def test_who_is_killed_is_named_by_the_program_that_it_is_then(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader, writer = os.pipe()
+    command = Cmd(["sh", "-c", f"trap '' TERM; echo; read x <{fifo}; exec sleep 1000"], stdout=writer, grace=1000)
+    with open(reader) as lines, command:
+        os.close(writer)
+        lines.readline()
+        command.cancel()
+        fifo.write_text("\n")
+        while psutil.Process(command.pid).cmdline() != FOREVER:
+            """It is still the shell."""
+        command.cancel(grace=0)
+        ended = command.wait()
+    assert [(process.argv, process.ended_by) for process in ended.census] == [(tuple(FOREVER), "SIGKILL")]
+
+
+@on_every_path
+def test_who_ended_before_the_kill_is_not_said_to_be_killed(start: Start, wait: Wait, program: Program) -> None:
+    """The leader stays while its child obeys: SIGKILL was for the leader alone."""
+    reader, writer = os.pipe()
+    script = "import signal, subprocess, sys; subprocess.Popen(['sleep', '1000']); exec(open(sys.argv[1]).read())"
+    command = start([sys.executable, "-c", script, program("ignore_term.py")[-1]], stderr=writer, grace=1000)
+    os.close(writer)
+    with open(reader) as lines:
+        lines.readline()
+    (child,) = psutil.Process(command.pid).children()
+    command.cancel()
+    while lives(child):
+        """It obeys."""
+    command.cancel(grace=0)
+    ended = wait(command)
+    # Between its start and its arguments being there, the kernel has a name for the program only: [sleep].
+    assert {process.argv[0].strip("[]"): process.ended_by for process in ended.census} == {
+        sys.executable: "SIGKILL",
+        "sleep": "SIGTERM",
+    }
+    assert ended.signals[-1].processes == 1
+
+
+@on_every_path
+def test_status_that_somebody_else_took_is_unknown(start: Start, wait: Wait) -> None:
+    reader, writer = os.pipe()
+    command = start(["sh", "-c", "read -r _; exit 3"], stdin=reader)
+    assert command.pid is not None
+    os.close(reader)
+    os.close(writer)
+    os.waitpid(command.pid, 0)
+    command.cancel()
+    ended = wait(command)
+    assert ended.returncode is None
+
+
+@on_every_path
+def test_status_is_unknown_where_children_are_reaped_by_the_system() -> None:
+    """With SIGCHLD ignored, the kernel keeps no status for anybody (wait(2))."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        ends = [Cmd(["sh", "-c", "exit 3"]).run() for _ in range(5)]
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert {(ended.cause, ended.returncode, ended.exit_status) for ended in ends} == {(Cause.EXITED, None, 255)}
+
+
+def test_check_raises_with_the_end_of_stderr() -> None:
+    script = "seq 20 >&2; echo '\033[2J'broken >&2; exit 3"
+    with pytest.raises(CommandFailed, match="exit status 3") as failure:
+        run(["sh", "-c", script], check=True)
+    error = failure.value
+    assert error.argv == ("sh", "-c", script)
+    assert error.exit.returncode == 3
+    lines = str(error).splitlines()
+    assert lines[1:3] == ["  12", "  13"]
+    assert lines[-1] == r"  \x1b[2Jbroken"
+
+
+def test_check_returns_the_exit_of_success() -> None:
+    ended = run(["true"])
+    assert ended.check() is ended
+    with pytest.raises(CommandFailed, match="sleep 1000: timeout after 0"):
+        run(["sleep", "1000"], timeout=0.05).check()
+
+
+@pytest.mark.parametrize("text", [False, True])
+async def test_async_run_checks(text: bool) -> None:
+    ended = await AsyncCmd(["echo", "x"], stdout=PIPE, text=text).run(check=True)
+    assert ended.stdout == ("x\n" if text else b"x\n")
+    with pytest.raises(CommandFailed, match="false: exit status 1"):
+        await AsyncCmd(["false"]).run(check=True)
+
+
+def test_exit_can_be_pickled_and_shown() -> None:
+    ended = run(["sh", "-c", "echo secret; exit 2"])
+    assert pickle.loads(pickle.dumps(ended)) == ended
+    assert (
+        repr(ended)
+        == "<Exit of sh -c 'echo secret; exit 2': exit status 2, 0 ended, stdout=<7 bytes>, stderr=<0 bytes>>"
+    )
+    error = pickle.loads(pickle.dumps(CommandFailed(ended)))
+    assert (error.exit, str(error)) == (ended, "sh -c 'echo secret; exit 2': exit status 2")
+
+
+def test_command_shows_its_state() -> None:
+    command = Cmd(["sleep", "1000"])
+    assert repr(command) == "<Cmd sleep 1000: not started>"
+    with command:
+        assert repr(command) == f"<Cmd sleep 1000: running, pid {command.pid}>"
+    assert repr(command).startswith("<Cmd sleep 1000: cancelled after 0.")
+
+
+def test_poll_is_true_at_any_moment() -> None:
+    command = Cmd(["sh", "-c", "read -r _; exit 7"], stdin=PIPE)
+    with command:
+        assert command.poll() is None
+        command.stdin.write(b"\n")
+        command.stdin.flush()
+        while (ended := command.poll()) is None:
+            pass
+    assert (ended.cause, ended.returncode) == (Cause.EXITED, 7)
+
+
+def test_what_ended_before_the_first_signal_was_not_cancelled() -> None:
+    """A server that crashed is not reported as cancelled, and no signal is said to have been sent."""
+    with Cmd(["sh", "-c", "exit 3"], stdout=DEVNULL) as command:
+        assert command.pid is not None
+        os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
+    assert command.exit is not None
+    assert (command.exit.cause, command.exit.returncode, command.exit.signals) == (Cause.EXITED, 3, ())
 
 
 @pytest.mark.parametrize(
@@ -30,62 +186,3 @@ def test_a_process_is_named_on_one_line_that_commands_no_terminal(
     assert ended.command == Holder(7, argv).command
     assert ended.command.isprintable()
     assert command in (None, ended.command)
-
-
-ENDED = Exit(Cause.EXITED, 0, 1.5, stdout=b"out", argv=("true",))
-
-
-def test_exit_is_equal_to_one_with_the_same_values() -> None:
-    """Values compare by what they hold, and can be members of sets."""
-    same = Exit(cause=Cause.EXITED, returncode=0, duration=1.5, stdout=b"out", argv=("true",))
-    assert {ENDED, same} == {ENDED}
-    assert same.replace(returncode=1) != ENDED
-    assert ENDED != (Cause.EXITED, 0, 1.5)
-
-
-def test_exit_survives_pickling() -> None:
-    assert pickle.loads(pickle.dumps(ENDED)) == ENDED
-
-
-def test_exit_cannot_be_changed() -> None:
-    """`replace` returns another one."""
-    with pytest.raises(AttributeError, match="Exit cannot be changed: take what replace"):
-        ENDED.forced = True  # type: ignore[misc]
-    with pytest.raises(AttributeError, match="cannot be changed"):
-        del ENDED.stdout
-    assert ENDED.replace(forced=True).forced
-
-
-@pytest.mark.parametrize(
-    ("values", "named"),
-    [((7,), {}), ((7, (), 8), {}), ((7, ()), {"pid": 8}), ((7, ()), {"name": "x"})],
-    ids=["one missing", "one too many", "one twice", "one unknown"],
-)
-def test_value_takes_each_of_its_fields_once(values: tuple[Any, ...], named: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match="Holder takes pid, argv, each once"):
-        Holder(*values, **named)
-
-
-def test_value_shows_its_fields() -> None:
-    assert repr(Holder(7, ("cat",))) == "Holder(pid=7, argv=('cat',))"
-
-
-class Point(NamedTuple):
-    """A named tuple with a default and a method."""
-
-    x: int
-    y: int = 2
-
-    def sum(self) -> int:
-        return self.x + self.y
-
-
-def test_named_tuple_is_that_of_typing() -> None:
-    """Fields, defaults, methods, `_replace` and pickling are the same."""
-    point = Point(1)
-    assert tuple(point) == (1, 2)
-    assert repr(point._replace(y=3)) == "Point(x=1, y=3)"
-    assert point.sum() == 3
-    assert pickle.loads(pickle.dumps(point)) == point
-    with pytest.raises(AttributeError):
-        point.z = 4  # type: ignore[attr-defined]

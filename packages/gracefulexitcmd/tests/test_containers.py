@@ -1,0 +1,130 @@
+"""What was started in a container has ended when its block has; also with `contain=True`."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from gracefulexitcmd import PIPE, AsyncCmd, Cmd, contain
+
+if sys.platform != "linux":
+    pytest.skip("only Linux has subreapers", allow_module_level=True)
+
+PROGRAM = """
+import asyncio, gracefulexitcmd as g, os, sys
+command = getattr(g, sys.argv[1])(["sh", "-c", sys.argv[2]], contain=True, stdout=g.PIPE, grace=float(sys.argv[3]))
+ended = command.run()
+ended = asyncio.run(ended) if asyncio.iscoroutine(ended) else ended
+print(ended.cause, ended.returncode, ended.stdout.decode().split(), ended.holders)
+print([signal.name for signal in ended.signals], [one.ended_by for one in ended.census])
+try:
+    os.waitid(os.P_ALL, 0, os.WEXITED)
+except ChildProcessError:
+    print("no child")
+"""
+
+FORMS = ("Cmd", "AsyncCmd")
+
+
+def told(form: str, script: str, grace: float = 20) -> list[str]:
+    """What is left of a shell script that was run to its end."""
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, form, script, str(grace)], capture_output=True, text=True, timeout=50
+    )
+    assert ended.stderr == ""
+    return ended.stdout.splitlines()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_contained_command_leaves_nothing_behind(form: str) -> None:
+    """Also who has shed parents, group, session and environment ends; the status is the command's own."""
+    assert told(form, "sleep 1000 & (setsid env -i sleep 1001 &) ; echo left; exit 3") == [
+        "exited 3 ['left'] ()",
+        "['SIGTERM', 'SIGCONT'] ['SIGTERM', 'SIGTERM']",
+        "no child",
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_contained_background_process_is_killed_after_the_grace(form: str) -> None:
+    script = "(setsid sh -c 'trap \"\" TERM; echo ready; exec sleep 1000' &) | { read -r line; echo $line; }"
+    assert told(form, script, grace=0.2) == [
+        "exited 0 ['ready'] ()",
+        "['SIGTERM', 'SIGCONT', 'SIGKILL'] ['SIGKILL']",
+        "no child",
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_contained_command_that_leaves_nothing_is_sent_nothing(form: str) -> None:
+    assert told(form, "echo done; exit 3") == ["exited 3 ['done'] ()", "[] []", "no child"]
+
+
+def test_contained_command_has_no_other_container() -> None:
+    with contain() as box, pytest.raises(ValueError, match="contain and container cannot both be given"):
+        Cmd(["true"], contain=True, container=box)
+
+
+async def test_async_contain_never_blocks_the_loop() -> None:
+    """What is left needs its whole grace, and the loop goes on meanwhile."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    async with contain(grace=0.3) as box:
+        command = AsyncCmd(["sh", "-c", script], stdout=PIPE, container=box)
+        await command.start()
+        assert await command.stdout.readline() == b"ready\n"
+        before = ticks
+    ticking.cancel()
+    assert ticks > before + 5
+    assert box.exit.forced
+    assert "SIGKILL" in {process.ended_by for process in box.exit.census}
+
+
+async def test_async_contain_holds_many_commands() -> None:
+    async with contain(grace=5) as box, asyncio.TaskGroup() as tasks:
+        for _ in range(5):
+            tasks.create_task(AsyncCmd(["sh", "-c", "sleep 1000 & exit 0"], container=box).run(check=True))
+    assert [process.program for process in box.exit.census] == ["sleep"] * 5
+
+
+async def test_blocking_contain_in_a_loop_says_so() -> None:
+    with pytest.warns(RuntimeWarning, match="write async with"), contain():
+        pass
+
+
+def test_contain_tells_that_nothing_was_left() -> None:
+    with contain() as box:
+        Cmd(["true"], container=box).run()
+    assert (box.exit.census, box.exit.forced) == ((), False)
+
+
+OWN_CHILD = """
+import os, subprocess, sys
+from gracefulexitcmd import contain
+with contain(grace=20) as box:
+    own = subprocess.Popen(["sleep", "1000"], start_new_session=sys.argv[1] == "session")
+print([process.program for process in box.exit.census], own.poll())
+own.kill()
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "ended"), [("session", "['sleep'] 0"), ("group", "[] None")], ids=["own session", "own group"]
+)
+def test_popen_in_a_session_of_its_own_ends_with_contain(where: str, ended: str) -> None:
+    """It cannot be told from an orphan, and its status is taken; one in the program's own group is spared."""
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", OWN_CHILD, where], capture_output=True, text=True, timeout=50
+    )
+    assert (told.stdout, told.stderr) == (f"{ended}\n", "")

@@ -1,0 +1,50 @@
+"""What a command is started with: its environment, directory, group, descriptors and user."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from gracefulexitcmd import PIPE, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.commands import Start, Wait
+
+
+def test_files_are_handed_to_the_command(start: Start, wait: Wait, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as file:
+        ended = wait(start(["echo", "text"], stdout=file))
+    assert ended.stdout is None
+    assert (tmp_path / "out").read_bytes() == b"text\n"
+
+
+def test_environment_and_directory_are_the_commands_own(start: Start, wait: Wait, tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "COLOUR": "blue"}
+    ended = wait(start(["sh", "-c", 'echo "$COLOUR"; pwd; env | wc -l'], env=env, cwd=tmp_path, stdout=PIPE))
+    assert ended.stdout is not None
+    colour, directory, count = ended.stdout.decode().split()
+    assert (colour, directory) == ("blue", os.fspath(tmp_path.resolve()))
+    assert int(count) <= 4, "PATH, COLOUR, and PWD and OLDPWD, which the shell sets"
+
+
+def test_command_leads_a_process_group_of_its_own(start: Start, wait: Wait) -> None:
+    command = start(["sh", "-c", "ps -o pgid= -p $$"], stdout=PIPE)
+    ended = wait(command)
+    assert ended.stdout is not None
+    assert int(ended.stdout) == command.pid != os.getpgrp()
+
+
+def test_command_gets_descriptors_that_are_passed(tmp_path: Any) -> None:
+    with open(tmp_path / "file", "w+b") as file:
+        run(["bash", "-c", f"echo x >&{file.fileno()}"], pass_fds=[file.fileno()], check=True)
+        file.seek(0)
+        assert file.read() == b"x\n"
+
+
+def test_command_can_run_as_another_user() -> None:
+    ended = run(
+        ["sh", "-c", "id -u; id -g; id -G; umask"], user=65534, group=65534, extra_groups=[], umask=0o27, text=True
+    )
+    assert ended.stdout == "65534\n65534\n65534\n0027\n"

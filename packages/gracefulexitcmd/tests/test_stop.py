@@ -1,0 +1,269 @@
+"""A command that is cancelled, or whose time is over, gets its signal, the grace, and SIGKILL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from tests.support.commands import FOREVER, on_every_path
+from tests.support.living import lives
+
+from gracefulexitcmd import PIPE, AsyncCmd, Cause, Cmd, Exit, SignalSent, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.commands import Launch, Program, Start, Wait
+
+    from gracefulexitcmd.cmd import BaseCmd
+
+
+@on_every_path
+@pytest.mark.parametrize("status", [0, 7])
+def test_trap_runs_and_its_status_is_told(launch: Launch, wait: Wait, status: int) -> None:
+    command, _ = launch("trap.sh", str(status), stdout=PIPE)
+    command.cancel()
+    ended = wait(command)
+    assert (ended.cause, ended.returncode, ended.forced) == (Cause.CANCELLED, status, False)
+    assert ended.exit_status == 128 + signal.SIGTERM
+    assert ended.stdout == b"trapped\n"
+    assert [sent.name for sent in ended.signals] == ["SIGTERM", "SIGCONT"]
+    assert {process.ended_by for process in ended.census} == {"SIGTERM"}
+    assert command.signals == ended.signals
+
+
+@on_every_path
+def test_who_ignores_the_stop_signal_is_killed_when_the_grace_is_over(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("ignore_term.py", grace=0.15)
+    command.cancel()
+    ended = wait(command)
+    assert (ended.cause, ended.returncode, ended.forced) == (Cause.CANCELLED, -signal.SIGKILL, True)
+    assert ended.exit_status == 128 + signal.SIGKILL
+    term, _, kill = ended.signals
+    assert (kill.name, kill.processes) == ("SIGKILL", 1)
+    assert kill.after - term.after >= 0.15
+    assert [(process.pid, process.found, process.ended_by) for process in ended.census] == [
+        (command.pid, "leader", "SIGKILL")
+    ]
+    assert ended.census[0].argv[-1].endswith("ignore_term.py")
+
+
+@on_every_path
+def test_child_that_outlives_the_leader_is_killed_when_the_grace_is_over(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("leader_obeys.sh", grace=1000)
+    command.cancel()
+    assert command.pid is not None
+    os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
+    command.cancel(grace=0.15)
+    ended = wait(command)
+    assert (ended.cause, ended.returncode, ended.forced) == (Cause.CANCELLED, -signal.SIGTERM, True)
+    assert ended.signals[-1].after - ended.signals[0].after >= 0.15
+    assert {(process.found, process.ended_by) for process in ended.census} == {
+        ("leader", "SIGTERM"),
+        ("group", "SIGKILL"),
+    }
+
+
+def test_who_wants_to_know_is_told_just_before_the_first_signal_is_sent(program: Program) -> None:
+    told: list[object] = []
+
+    def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
+        told.append((sent.name, sent.processes, [round(stage.wait or 0) for stage in ahead]))
+        told.append(psutil.Process(command.pid).status() != psutil.STATUS_ZOMBIE)
+
+    command = Cmd(FOREVER, grace=100, stopping=stopping)
+    with command:
+        command.cancel()
+        command.cancel(grace=0)
+    assert told == [("SIGTERM", 1, [100]), True]
+
+
+def test_grace_is_not_shorter_for_the_time_that_it_takes_to_tell(program: Program) -> None:
+    argv = program("ignore_term.py")
+    reader, writer = os.pipe()
+    command = Cmd(argv, grace=0.2, stderr=writer, stopping=lambda _sent, _grace: time.sleep(0.3))
+    with open(reader) as lines, command:
+        os.close(writer)
+        assert lines.readline() == "ready\n"
+        command.cancel()
+        ended = command.wait()
+    term, *_, kill = ended.signals
+    assert (term.name, kill.name) == ("SIGTERM", "SIGKILL")
+    assert kill.after - term.after > 0.1, "else they would have been sent together"
+
+
+def test_other_signals_are_for_the_whole_group() -> None:
+    waiting = "trap '{} exit 7' USR1; echo; while :; do :; done"
+    script = f"({waiting.format('echo child;')}) & {waiting.format('wait; echo leader;')}"
+    reader, writer = os.pipe()
+    with Cmd(["sh", "-c", script], stdout=writer) as command, open(reader) as lines:
+        os.close(writer)
+        assert [lines.readline(), lines.readline()] == ["\n", "\n"]
+        assert command.send_signal(signal.SIGUSR1)
+        assert command.wait().returncode == 7
+        assert lines.read() == "child\nleader\n"
+        assert not command.send_signal(signal.SIGUSR1)
+
+
+def test_nothing_is_sent_to_a_command_that_was_not_started() -> None:
+    assert not Cmd(["true"]).send_signal(signal.SIGUSR1)
+
+
+@on_every_path
+@pytest.mark.parametrize("name", ["fork_at_term.sh", "double_fork.py", "fork_anew.py"])
+def test_whoever_is_in_the_group_is_gone_when_the_command_has_ended(
+    launch: Launch, wait: Wait, name: str, path: str
+) -> None:
+    if (name, path) == ("fork_anew.py", "number and ps"):
+        pytest.skip("ps takes longer than each of these processes lives, and may miss them all")
+    command, _ = launch(name, grace=0.1)
+    command.cancel()
+    ended = wait(command)
+    assert ended.forced
+    assert all(process.ended_by is not None for process in ended.census)
+    assert not [process for process in psutil.process_iter() if _group(process.pid) == command.pid and lives(process)]
+
+
+def test_background_process_of_a_command_that_has_ended_by_itself_lives_on() -> None:
+    """Whoever wants it to end starts the command in a container."""
+    ended = Cmd(["sh", "-c", "sleep 1000 >/dev/null & echo $!"], stdout=PIPE).run()
+    assert ended.ok
+    background = psutil.Process(int(ended.stdout or b""))
+    assert background.status() != psutil.STATUS_ZOMBIE
+    background.kill()
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+@on_every_path
+def test_stopped_process_can_act(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("stop_itself.sh", stdout=PIPE)
+    assert command.pid is not None
+    os.waitid(os.P_PID, command.pid, os.WSTOPPED | os.WNOWAIT)
+    command.cancel()
+    ended = wait(command)
+    assert (ended.returncode, ended.stdout, ended.forced) == (0, b"trapped\n", False)
+
+
+@on_every_path
+def test_timeout_takes_the_same_road(start: Start, wait: Wait, program: Program) -> None:
+    ended = wait(start(FOREVER, timeout=0.1))
+    assert (ended.cause, ended.returncode, ended.forced) == (Cause.TIMEOUT, -signal.SIGTERM, False)
+    assert ended.signals[0].after >= 0.1
+    assert ended.exit_status == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_stop_signal_can_be_another(start: Start, wait: Wait, number: signal.Signals) -> None:
+    command = start(FOREVER, stop_signal=number)
+    command.cancel()
+    ended = wait(command)
+    assert (ended.returncode, ended.signals[0].name, ended.exit_status) == (-number, number.name, 128 + number)
+
+
+def test_cancel_before_the_start_keeps_the_command_from_starting(
+    kind: type[BaseCmd], result: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    command: Any = kind(["touch", str(tmp_path / "file")])
+    command.cancel()
+    command.cancel()
+    result(command.start())
+    ended: Exit = result(command.wait())
+    assert (ended.cause, ended.returncode, ended.signals, command.pid) == (Cause.CANCELLED, None, (), None)
+    assert not (tmp_path / "file").exists()
+
+
+@on_every_path
+def test_cancel_after_the_end_does_nothing(start: Start, wait: Wait) -> None:
+    command = start(["true"])
+    ended = wait(command)
+    command.cancel()
+    command.cancel(grace=0)
+    assert wait(command) is ended is command.exit
+    assert (ended.cause, ended.signals) == (Cause.EXITED, ())
+
+
+@on_every_path
+def test_second_cancel_shortens_the_delay(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("ignore_term.py", grace=1000)
+    command.cancel()
+    command.cancel(grace=0.1)
+    ended = wait(command)
+    assert ended.forced
+    assert [sent.name for sent in ended.signals] == ["SIGTERM", "SIGCONT", "SIGKILL"]
+
+
+def test_second_cancel_never_lengthens_the_delay(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("ignore_term.py", grace=0.1)
+    command.cancel()
+    command.cancel(grace=1000)
+    assert wait(command).forced
+
+
+@pytest.mark.parametrize("timeout", [1e7, 1e300], ids=["months", "for ever"])
+def test_timeout_can_be_longer_than_the_system_waits_at_once(start: Start, wait: Wait, timeout: float) -> None:
+    assert wait(start(["true"], timeout=timeout)).ok
+
+
+def test_block_stops_what_still_runs_at_its_end(program: Program) -> None:
+    with pytest.raises(ZeroDivisionError), Cmd(FOREVER) as command:
+        raise ZeroDivisionError
+    assert command.exit is not None
+    assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
+
+
+def test_block_leaves_what_has_ended_alone() -> None:
+    with Cmd(["true"]) as command:
+        command.wait()
+    assert command.exit is not None
+    assert command.exit.ok
+
+
+def test_timeout_holds_while_one_reads() -> None:
+    with Cmd(["sh", "-c", "echo x; exec sleep 1000"], stdout=PIPE, text=True, timeout=0.1) as command:
+        assert list(command.stdout) == ["x\n"]
+    assert command.exit is not None
+    assert command.exit.cause is Cause.TIMEOUT
+
+
+async def test_async_timeout_holds_while_nobody_waits() -> None:
+    command = AsyncCmd(["sleep", "1000"], stdout=PIPE, timeout=0.05)
+    await command.start()
+    assert command.pid is not None
+    leader = psutil.Process(command.pid)
+    while lives(leader):  # noqa: ASYNC110 - nothing may wait for the command
+        await asyncio.sleep(0.01)
+    assert (await command.wait()).cause is Cause.TIMEOUT
+
+
+def test_block_that_is_left_while_output_comes_ends_the_command() -> None:
+    with Cmd(["yes"], stdout=PIPE, grace=30) as command:
+        for _line in command.stdout:
+            break
+    assert command.exit is not None
+    assert (command.exit.cause, command.exit.forced) == (Cause.CANCELLED, False)
+
+
+def test_wait_gives_up_after_its_timeout_and_the_command_goes_on() -> None:
+    with Cmd(["sleep", "1000"]) as command:
+        with pytest.raises(TimeoutError, match=r"not ended after 0\.05 s"):
+            command.wait(timeout=0.05)
+        assert command.poll() is None
+
+
+async def test_async_wait_gives_up_after_its_timeout_and_the_command_goes_on() -> None:
+    async with AsyncCmd(["sleep", "1000"]) as command:
+        with pytest.raises(TimeoutError, match=r"not ended after 0\.05 s"):
+            await command.wait(timeout=0.05)
+        assert command.poll() is None

@@ -1,0 +1,310 @@
+"""Any thread, task or signal handler may wait, cancel and raise, at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.commands import FOREVER, on_every_path, thread_running
+
+from gracefulexitcmd import Cause, Cmd, Exit
+from gracefulexitcmd.posix import process_group
+from gracefulexitcmd.posix.poller import Poller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.commands import Launch, Program, Wait
+
+    from gracefulexitcmd.cmd import BaseCmd
+
+
+@pytest.fixture
+def signalled() -> Any:
+    """Runs a function in a signal handler of the main thread, soon."""
+    before = signal.getsignal(signal.SIGUSR2)
+
+    def signalled(function: Callable[[], None]) -> None:
+        signal.signal(signal.SIGUSR2, lambda *_: function())
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    yield signalled
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_cancel_comes_from_another_thread(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("trap.sh", "0")
+    with thread_running(command.cancel):
+        assert wait(command).cause is Cause.CANCELLED
+
+
+@on_every_path
+def test_cancels_come_from_many_threads_at_once(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("ignore_term.py", grace=0.1)
+    with contextlib.ExitStack() as threads:
+        for _ in range(20):
+            threads.enter_context(thread_running(command.cancel))
+        ended = wait(command)
+    assert [sent.name for sent in ended.signals] == ["SIGTERM", "SIGCONT", "SIGKILL"]
+
+
+def test_kill_comes_at_the_delay_that_another_thread_shortened(launch: Launch, wait: Wait) -> None:
+    command, _ = launch("ignore_term.py", grace=1000)
+    command.cancel()
+    with thread_running(lambda: command.cancel(grace=0)):
+        assert wait(command).forced
+
+
+def test_cancel_comes_from_a_signal_handler(launch: Launch, wait: Wait, signalled: Callable[..., None]) -> None:
+    command, _ = launch("trap.sh", "0")
+    signalled(lambda: command.cancel())
+    assert wait(command).cause is Cause.CANCELLED
+
+
+def test_cancel_from_a_signal_handler_while_the_command_starts(
+    kind: type[BaseCmd], result: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch, signalled: Callable[..., None]
+) -> None:
+    """The handler interrupts the thread that holds the command's lock; the stop is served when that lets go."""
+    command: Any = kind(FOREVER)
+    real = process_group.open_group
+
+    def interrupted(process: subprocess.Popen[bytes]) -> process_group.Group:
+        signalled(command.cancel)
+        return real(process)
+
+    monkeypatch.setattr(process_group, "open_group", interrupted)
+    result(command.start())
+    ended: Exit = result(command.wait())
+    assert (ended.cause, ended.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
+
+
+def test_cancel_from_another_thread_while_the_command_starts(
+    kind: type[BaseCmd], result: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command: Any = kind(FOREVER)
+    real = process_group.open_group
+
+    def cancelled_meanwhile(process: subprocess.Popen[bytes]) -> process_group.Group:
+        with thread_running(command.cancel):
+            return real(process)
+
+    monkeypatch.setattr(process_group, "open_group", cancelled_meanwhile)
+    result(command.start())
+    ended: Exit = result(command.wait())
+    assert ended.cause is Cause.CANCELLED
+
+
+@on_every_path
+def test_any_number_of_threads_wait(program: Program) -> None:
+    reader, writer = os.pipe()
+    command = Cmd(program("ignore_term.py"), grace=0.1, stderr=writer)
+    command.start()
+    os.close(writer)
+    with open(reader) as lines:
+        lines.readline()
+    ends: list[Exit] = []
+    with contextlib.ExitStack() as threads:
+        for _ in range(20):
+            threads.enter_context(thread_running(lambda: ends.append(command.wait())))
+        command.cancel()
+    assert len(ends) == 20
+    assert len(set(map(id, ends))) == 1
+
+
+def test_thread_that_goes_on_waiting_learns_the_deadline_of_one_that_left(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one of two may have noticed the cancel; when an exception takes it away, the other one sends SIGKILL."""
+    command = Cmd(program("ignore_term.py"), grace=0.2)
+    command.start()
+    waiting = threading.Semaphore(0)
+    real = Poller.wait
+
+    def wait(poller: Poller, timeout: float | None) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            waiting.release()
+            return real(poller, timeout)
+        if timeout == 0:
+            return real(poller, timeout)
+        waiting.acquire()
+        command.cancel()
+        command.poll()  # takes the wake-up
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Poller, "wait", wait)
+    with thread_running(command.wait), pytest.raises(KeyboardInterrupt):
+        command.wait()
+    assert command.exit is not None
+
+
+def test_waiting_for_a_command_that_ended_meanwhile_is_harmless(descriptors: Callable[[], int]) -> None:
+    """A thread that comes too late to wait closes nothing for a second time."""
+    command = Cmd(["true"])
+    command.start()
+    command.wait()
+    before = descriptors()
+    for _ in range(3):
+        command.wait()
+    assert descriptors() == before
+
+
+def test_death_is_noticed_without_polling_although_a_timeout_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiting thread wakes once, for the end."""
+    wakes: list[float | None] = []
+    real = Poller.wait
+
+    def counted(poller: Poller, timeout: float | None) -> Any:
+        wakes.append(timeout)
+        return real(poller, timeout)
+
+    monkeypatch.setattr(Poller, "wait", counted)
+    ended = Cmd(["sleep", "0.3"], timeout=1000).run()
+    assert ended.ok
+    assert len(wakes) == 1
+    assert wakes[0] is not None
+    assert wakes[0] > 900
+
+
+def test_grace_is_waited_for_without_polling(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cancel, the leader's death and the end of the grace wake the waiting thread, nothing else."""
+    wakes: list[float | None] = []
+    real = Poller.wait
+
+    def counted(poller: Poller, timeout: float | None) -> Any:
+        wakes.append(timeout)
+        return real(poller, timeout)
+
+    reader, writer = os.pipe()
+    command = Cmd(program("leader_obeys.sh"), stderr=writer, grace=0.5)
+    command.start()
+    os.close(writer)
+    with open(reader) as lines:
+        lines.readline()
+    monkeypatch.setattr(Poller, "wait", counted)
+    command.cancel()
+    assert command.wait().forced
+    assert len(wakes) <= 6
+
+
+def test_keyboard_interrupt_stops_the_command_gracefully_and_goes_on(program: Program, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    command = Cmd(program("trap.sh", "0"), stderr=writer)
+
+    def interrupt() -> None:
+        with open(reader) as lines:
+            lines.readline()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    with thread_running(interrupt):
+        with pytest.raises(KeyboardInterrupt):
+            command.run()
+        os.close(writer)
+    assert command.exit is not None
+    assert (command.exit.cause, command.exit.returncode, command.exit.forced) == (Cause.CANCELLED, 0, False)
+
+
+@pytest.mark.parametrize("begin", [Cmd.run, Cmd.__enter__])
+def test_handlers_that_raise_while_the_command_starts_leave_nothing(
+    monkeypatch: pytest.MonkeyPatch, begin: Callable[[Cmd], object]
+) -> None:
+    """They come just when the process is there and its number is not known yet; each is called once.
+
+    No process and no descriptor is left.
+    """
+    command = Cmd(FOREVER)
+    real = subprocess.Popen.__init__
+    numbers = (signal.SIGUSR1, signal.SIGUSR2)
+    heard: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        heard.append(number)
+        sys.exit(7)
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
+        for number in numbers:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", interrupted)
+    before = [signal.signal(number, stop) for number in numbers]
+    opened = os.listdir("/dev/fd")
+    with pytest.raises(SystemExit):
+        begin(command)
+    assert len(os.listdir("/dev/fd")) == len(opened)
+    after = [signal.signal(number, handler) for number, handler in zip(numbers, before, strict=True)]
+    assert after == [stop, stop]
+    assert heard == list(numbers)
+    assert command.exit is not None
+    assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
+
+
+def test_keyboard_interrupt_while_the_command_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes just when the process is there and its number is not known yet."""
+    command = Cmd(FOREVER)
+    real = subprocess.Popen.__init__
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        command.run()
+    assert command.exit is not None
+    assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_second_keyboard_interrupt_kills(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    command = Cmd(program("ignore_term.py"), stderr=writer, grace=1000)
+    real = Poller.wait
+    interrupts = 0
+
+    def wait(poller: Poller, timeout: float | None) -> Any:
+        nonlocal interrupts
+        if interrupts < 2:
+            interrupts += 1
+            if interrupts == 1:
+                with open(reader) as lines:
+                    lines.readline()
+            raise KeyboardInterrupt
+        return real(poller, timeout)
+
+    monkeypatch.setattr(Poller, "wait", wait)
+    with pytest.raises(KeyboardInterrupt):
+        command.run()
+    os.close(writer)
+    assert command.exit is not None
+    assert (command.exit.returncode, command.exit.forced) == (-signal.SIGKILL, True)
+
+
+def test_cancel_racing_with_the_end_signals_nobody_else(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """200 rounds: nothing is raised, the cause is one of two, and no number is signalled that may be another's."""
+    real = os.killpg
+
+    def killpg(number: int, which: int) -> None:
+        if which != 0:  # 0 only asks
+            os.waitid(os.P_PID, number, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # raises where it is no child of ours
+        real(number, which)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    rounds = 200 if path == "pidfd" else 50
+    for turn in range(rounds):
+        command = Cmd(["true"])
+        command.start()
+        with thread_running(command.wait):
+            time.sleep(turn % 20 / 10_000)  # not a wait for anything: another moment every time
+            command.cancel()
+        ended = command.wait()
+        assert ended.cause in (Cause.EXITED, Cause.CANCELLED)
+        assert ended.returncode in (0, -signal.SIGTERM)
+        assert (ended.cause is Cause.EXITED) == (ended.signals == ())

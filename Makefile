@@ -6,7 +6,7 @@ WORKERS ?= 2
 
 # What Windows does not import.
 POSIX := gracefulexitcmd/posix/.*
-POSIX := $(POSIX)|step_runner/(api/(companion|dial|headroom|peer|pump|socket)|jobs/(leftovers|other_end|pipes|pseudo_terminal)|cli/(outlet|terminal)|runner/limits)
+POSIX := $(POSIX)|step_runner/(api/(connection|copy_bytes|limits|peer_credentials|sidecar|socket)|jobs/(hangup|leftovers|pipes|pseudo_terminal)|cli/(outlet|terminal)|runner/limits)
 
 # The tests of what rests on other people's packages.
 EDGES := tests/cli/test_main.py tests/cli/test_run.py tests/cli/test_check.py tests/cli/test_start.py \

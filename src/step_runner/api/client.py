@@ -115,7 +115,7 @@ if sys.platform == "win32":
 
     @contextlib.contextmanager
     def _channel(path: str, _owner: int | None) -> Iterator[grpc.Channel]:
-        from step_runner.api.door import channel
+        from step_runner.api.token_auth import channel
 
         with channel(path) as opened:
             yield opened
@@ -125,13 +125,13 @@ else:
     @contextlib.contextmanager
     def _channel(path: str, owner: int | None) -> Iterator[grpc.Channel]:
         """A channel to a server that may be trusted, which is not asked again. Raises StepRunnerError."""
-        from step_runner.api import peer
+        from step_runner.api import peer_credentials
         from step_runner.api.socket import check_length, target
 
         check_length(path)
         with contextlib.ExitStack() as held:
             try:
-                place = held.enter_context(peer.checked(path, owner))
+                place = held.enter_context(peer_credentials.checked(path, owner))
             except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
                 raise StepRunnerError(_no_server(path)) from error
             except BlockingIOError as error:

@@ -22,10 +22,10 @@ from step_runner.jobs.signals import on_stop
 from step_runner.runner import notices
 
 if sys.platform == "win32":
-    from step_runner.api.door import Door
+    from step_runner.api.token_auth import TokenAuth
 else:
     from step_runner.api import socket
-    from step_runner.api.headroom import check_headroom
+    from step_runner.api.limits import check_limits
     from step_runner.jobs.leftovers import Leftovers
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Running(Protocol):
         """End it, for this reason."""
 
 
-class Companion(Running, Protocol):
+class Sidecar(Running, Protocol):
     """Runs beside the server, whose end it is when this ends."""
 
     async def run(self, stopping: asyncio.Event) -> int:
@@ -74,7 +74,7 @@ async def serve(
     path: str,
     delay: float,
     environment: Mapping[str, str],
-    companion: Companion | None = None,
+    sidecar: Sidecar | None = None,
     front_is_gone: int | None = None,
     *,
     verbose: bool = False,
@@ -93,18 +93,18 @@ async def serve(
     jobs = JobManager(delay, environment)
     with _listening(path, Service(jobs)) as server:
         await server.start()
-        return await _serve(server, jobs, path, companion, front_is_gone, _say if verbose else _keep_quiet)
+        return await _serve(server, jobs, path, sidecar, front_is_gone, _say if verbose else _keep_quiet)
 
 
 async def _serve(
     server: grpc.aio.Server,
     jobs: JobManager,
     path: str,
-    companion: Companion | None,
+    sidecar: Sidecar | None,
     front_is_gone: int | None,
     tell: Callable[[str], None],
 ) -> int:
-    running: list[Running] = [jobs, *([companion] if companion is not None else [])]
+    running: list[Running] = [jobs, *([sidecar] if sidecar is not None else [])]
     finishing: asyncio.Task[None] | None = None
     if sys.platform != "win32":  # there the system has ended everything
         leftovers = Leftovers(tell, _say)
@@ -118,7 +118,7 @@ async def _serve(
         with contextlib.suppress(RuntimeError):  # no more threads can be started: the first job imports it
             threading.Thread(target=_import_the_rest, daemon=True).start()
         try:
-            return await _until_stopped(stopping, companion)
+            return await _until_stopped(stopping, sidecar)
         finally:
             await _shut_down(server, jobs)
             if finishing is not None:
@@ -141,10 +141,10 @@ if sys.platform == "win32":
     @contextlib.contextmanager
     def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
         """A server that listens, not yet started."""
-        door = Door()
-        server = grpc.aio.server(interceptors=(door,), options=OPTIONS)
+        auth = TokenAuth()
+        server = grpc.aio.server(interceptors=(auth,), options=OPTIONS)
         add_service(service, server)
-        with door.opened(server, path):
+        with auth.opened(server, path):
             yield server
 
 else:
@@ -152,7 +152,7 @@ else:
     @contextlib.contextmanager
     def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
         """A server that listens, not yet started."""
-        check_headroom()
+        check_limits()
         server = grpc.aio.server(options=OPTIONS)
         add_service(service, server)
         with socket.placed(path, partial(_bind, server)):
@@ -204,11 +204,11 @@ def _keep_quiet(_line: str) -> None:
     """GitLab Runner's instance executor shows stderr as the output of the job."""
 
 
-async def _until_stopped(stopping: asyncio.Event, companion: Companion | None) -> int:
-    if companion is None:
+async def _until_stopped(stopping: asyncio.Event, sidecar: Sidecar | None) -> int:
+    if sidecar is None:
         await stopping.wait()
         return 0
-    return await companion.run(stopping)
+    return await sidecar.run(stopping)
 
 
 async def _shut_down(server: grpc.aio.Server, jobs: JobManager) -> None:

@@ -13,7 +13,7 @@ from step_runner import shown
 from step_runner.cli import completers, options
 
 if TYPE_CHECKING:
-    from step_runner.api.console import Console
+    from step_runner.api.job_client import JobClient
     from step_runner.model import JobStatus
 
 EPILOG = """\b
@@ -36,10 +36,10 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
 
     The job stays known, with its log, until it is closed.
     """
-    from step_runner.api.console import Console
+    from step_runner.api.job_client import JobClient
     from step_runner.jobs.summary import summary
 
-    with Console(path, owner) as client:
+    with JobClient(path, owner) as client:
         if client.find(job_id).finished:
             click.echo(f'job "{job_id}" has already ended: there is nothing to stop')
             return
@@ -52,7 +52,7 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
             click.echo(f'asked job "{job_id}" to stop; see it end: step-runner logs {shlex.quote(job_id)} --follow')
 
 
-def _show_stopping(client: Console, job_id: str) -> None:
+def _show_stopping(client: JobClient, job_id: str) -> None:
     """Until the job's end, a line on the terminal, or one sentence elsewhere, says what is waited for."""
     if not sys.stdout.isatty():
         click.echo(_stopping(client.find(job_id)))

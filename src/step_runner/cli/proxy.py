@@ -43,15 +43,15 @@ def command(path: str | None, owner: int | None, directory: str | None) -> None:
 if sys.platform == "win32":
 
     def _proxy(paths: Sequence[str], _owner: int | None) -> None:
-        from step_runner.api.door import awaited
-        from step_runner.api.relay import ReadAhead, relay
+        from step_runner.api.threaded_copy import ReadAhead, copy_in_threads
+        from step_runner.api.token_auth import awaited
         from step_runner.errors import StepRunnerError
 
         path = paths[0]
         source = ReadAhead(STDIN)
         try:
             with awaited(path, source.ended) as connection:
-                relay(source, STDOUT, connection)
+                copy_in_threads(source, STDOUT, connection)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             advice = f"start a server with: step-runner serve --socket {shlex.quote(path)}"
@@ -60,11 +60,11 @@ if sys.platform == "win32":
 else:
 
     def _proxy(paths: Sequence[str], owner: int | None) -> None:
-        from step_runner.api.dial import dial
-        from step_runner.api.pump import pump
+        from step_runner.api.connection import connect_when_ready
+        from step_runner.api.copy_bytes import copy_bytes
 
         if os.isatty(STDIN) and not any(map(os.path.exists, paths)):
             click.echo(f"waiting for a server on {paths[0]}; end this with Ctrl-C", err=True)
-        connection, held = dial(paths, STDIN, owner)
+        connection, held = connect_when_ready(paths, STDIN, owner)
         with connection:
-            pump(STDIN, STDOUT, connection, held)
+            copy_bytes(STDIN, STDOUT, connection, held)

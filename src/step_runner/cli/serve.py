@@ -15,7 +15,7 @@ from step_runner.cli.guard import OF_THE_WATCH, guarded
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
-    from step_runner.api.server import Companion
+    from step_runner.api.server import Sidecar
 
 EPILOG = """\b
 Examples:
@@ -75,24 +75,24 @@ def _serve(path: str | None, delay: float, verbose: bool, arguments: tuple[str, 
 
     from step_runner.api.server import serve
 
-    directory, companion = _split(arguments)
+    directory, sidecar = _split(arguments)
     path = _socket_path(path, directory)
     # A step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
     environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_THE_WATCH)}
-    beside = _beside(companion)
+    beside = _beside(sidecar)
     return asyncio.run(serve(path, delay, environment, beside, front_is_gone, verbose=verbose))
 
 
-def _beside(command: tuple[str, ...]) -> Companion | None:
+def _beside(command: tuple[str, ...]) -> Sidecar | None:
     """What runs the command beside the server, if there is one."""
     if not command:
         return None
     if sys.platform == "win32":
         raise StepRunnerError(f"{command[0]}: a server cannot run a command on Windows: start it by itself")
-    from step_runner.api.companion import Companion
+    from step_runner.api.sidecar import Sidecar
 
-    return Companion(command)
+    return Sidecar(command)
 
 
 def _split(arguments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:

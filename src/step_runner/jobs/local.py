@@ -125,7 +125,7 @@ def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> AbstractContext
     """
     if sys.platform != "linux":
         return contextlib.nullcontext()
-    from step_runner.jobs.other_end import watched
+    from step_runner.jobs.hangup import watched
 
     return watched(descriptors, partial(stopper.stop, signal.SIGPIPE))
 

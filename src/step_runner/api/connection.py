@@ -10,7 +10,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING
 
-from step_runner.api import peer
+from step_runner.api import peer_credentials
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ NOT_YET = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
 ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-def dial(paths: Sequence[str], source: int, owner: int | None = None) -> tuple[socket.socket, bytes]:
+def connect_when_ready(paths: Sequence[str], source: int, owner: int | None = None) -> tuple[socket.socket, bytes]:
     """Wait until a server accepts on one of these sockets; return the connection, and what was read from `source`.
 
     Raises StepRunnerError when `source` ends before, where no server can listen, and where the one that does runs as
@@ -52,7 +52,7 @@ def dial(paths: Sequence[str], source: int, owner: int | None = None) -> tuple[s
 
 
 def _first_connected(paths: Sequence[str], owner: int | None) -> socket.socket | OSError:
-    """A connection to the first that has a server, or why the first has none yet. Raises as `dial` does."""
+    """Return a connection to the first that has a server, or why the first has none yet; raises as its caller does."""
     failures: list[OSError] = []
     for path in paths:
         connected = _connected(path)
@@ -64,7 +64,7 @@ def _first_connected(paths: Sequence[str], owner: int | None) -> socket.socket |
 
 def _checked(connection: socket.socket, path: str, owner: int | None) -> socket.socket:
     try:
-        peer.check(connection, path, owner)
+        peer_credentials.check(connection, path, owner)
     except StepRunnerError:
         connection.close()
         raise

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from step_runner.api.door import Door, admitted, awaited, channel, is_listening, read_address
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.api.pb.step_pb2_grpc import StepRunnerStub, add_StepRunnerServicer_to_server
-from step_runner.api.relay import ReadAhead, relay
 from step_runner.api.service import Service
+from step_runner.api.threaded_copy import ReadAhead, copy_in_threads
+from step_runner.api.token_auth import TokenAuth, admitted, awaited, channel, is_listening, read_address
 from step_runner.errors import StepRunnerError
 from step_runner.jobs.manager import JobManager
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 @contextlib.asynccontextmanager
 async def serving(path: Path) -> AsyncIterator[None]:
     """A server without jobs whose address stands at this path."""
-    jobs, door = JobManager(1, {}), Door()
-    server = grpc.aio.server(interceptors=(door,))
+    jobs, auth = JobManager(1, {}), TokenAuth()
+    server = grpc.aio.server(interceptors=(auth,))
     add_StepRunnerServicer_to_server(Service(jobs), server)
-    with door.opened(server, str(path)):
+    with auth.opened(server, str(path)):
         await server.start()
         try:
             yield
@@ -117,7 +117,7 @@ def _port(connection: socket.socket) -> Iterator[int]:
 def _relay_one(listener: socket.socket, connection: socket.socket) -> None:
     client, _ = listener.accept()
     with client, client.makefile("rwb", buffering=0) as file:
-        relay(ReadAhead(file.fileno()), file.fileno(), connection)
+        copy_in_threads(ReadAhead(file.fileno()), file.fileno(), connection)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")

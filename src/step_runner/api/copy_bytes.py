@@ -26,7 +26,7 @@ SILENCE = 0.5
 BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-def pump(source: int, sink: int, connection: socket.socket, held: bytes = b"") -> None:
+def copy_bytes(source: int, sink: int, connection: socket.socket, held: bytes = b"") -> None:
     """Pass bytes from `source` to the connection and from the connection to `sink` until either has ended.
 
     `held` was read from `source` before. Every byte is passed on as soon as it can be, and nothing is read before the

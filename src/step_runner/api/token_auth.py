@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 KEY = "authorization"
-ADMIT = "/step_runner.Door/Admit"
+ADMIT = "/step_runner.TokenAuth/Admit"
 
 DIRECTLY = (("grpc.enable_http_proxy", 0),)
 """For channels: a proxy of the environment reaches no port of this machine, and must not see the token."""
@@ -115,7 +115,7 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Lets in the calls that have the token, and those of connections that were admitted with it."""
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
         details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        """The handler of a call, behind the door."""
+        """Return the handler of a call, which checks the token first."""
         if details.method == ADMIT:
             return grpc.unary_stream_rpc_method_handler(self._checked_stream(self._admit))
         handler = await continuation(details)

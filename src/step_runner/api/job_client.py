@@ -19,7 +19,7 @@ BEHIND_EVERYTHING = 1 << 62
 """A byte offset that no log reaches: who follows from there gets nothing but the end."""
 
 
-class Console(Client):
+class JobClient(Client):
     """The calls of a server, and what the commands need beyond them."""
 
     def find(self, job_id: str) -> JobStatus:

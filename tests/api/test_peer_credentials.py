@@ -14,7 +14,7 @@ import pytest
 from tests.support.cells import AS_NOBODY, NOBODY
 from tests.support.steps import script
 
-from step_runner.api import client, peer
+from step_runner.api import client, peer_credentials
 from step_runner.api.client import Client
 from step_runner.errors import StepRunnerError
 from step_runner.model import RunRequest
@@ -78,7 +78,7 @@ def test_every_client_refuses_the_server_of_another_user(foreign: str, temporary
 @only_root
 @pytest.mark.parametrize("user", ["nobody", "65534"])
 def test_socket_owner_names_a_user_to_trust(foreign: str, user: str) -> None:
-    with peer.checked(foreign, NOBODY):
+    with peer_credentials.checked(foreign, NOBODY):
         pass
     proxy = [sys.executable, "-m", "step_runner", "proxy", "--socket", foreign, "--socket-owner", user]
     assert subprocess.run(proxy, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
@@ -88,7 +88,8 @@ def test_socket_owner_names_a_user_to_trust(foreign: str, user: str) -> None:
 def test_root_is_trusted_by_every_user(temporary: str) -> None:
     os.chmod(temporary, 0o755)
     with listening(f"{temporary}/s.sock"):
-        code = "import sys; from step_runner.api.peer import checked\nwith checked(sys.argv[1]): print('trusted')"
+        importing = "import sys; from step_runner.api.peer_credentials import checked"
+        code = f"{importing}\nwith checked(sys.argv[1]): print('trusted')"
         command = [*AS_NOBODY, sys.executable, "-c", code, f"{temporary}/s.sock"]
         ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.stdout == "trusted\n", ended.stderr
@@ -131,7 +132,7 @@ def test_mute_listener_is_given_up(temporary: str, monkeypatch: pytest.MonkeyPat
 
 def test_full_queue_is_given_up(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stopped server takes no connection from the queue, and connect(2) waits."""
-    monkeypatch.setattr(peer, "PATIENCE", 0.1)
+    monkeypatch.setattr(peer_credentials, "PATIENCE", 0.1)
     path = f"{temporary}/s.sock"
     with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as waiting:
         listener.bind(path)

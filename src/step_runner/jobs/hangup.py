@@ -22,14 +22,14 @@ def watched(descriptors: tuple[int, ...], gone: Callable[[], object]) -> Iterato
     with select.epoll() as poll:
         for descriptor in descriptors:
             poll.register(descriptor, 0)
-        loop.add_reader(poll.fileno(), _other_end_gone, poll, gone)
+        loop.add_reader(poll.fileno(), _hung_up, poll, gone)
         try:
             yield
         finally:
             loop.remove_reader(poll.fileno())
 
 
-def _other_end_gone(poll: select.epoll, gone: Callable[[], object]) -> None:
+def _hung_up(poll: select.epoll, gone: Callable[[], object]) -> None:
     for descriptor, _ in poll.poll(0):
         poll.unregister(descriptor)
     gone()

@@ -41,7 +41,7 @@ class ReadAhead:
         self._chunks.put(b"")
 
 
-def relay(source: ReadAhead, sink: int, connection: socket.socket) -> None:
+def copy_in_threads(source: ReadAhead, sink: int, connection: socket.socket) -> None:
     """Pass bytes from `source` to the connection and from the connection to `sink` until either has ended.
 
     What was read before an end is still delivered. When `source` has ended the server is told so, and has LAST_WORDS

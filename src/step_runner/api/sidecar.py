@@ -20,7 +20,7 @@ GRACE = 5.0
 STDIN = 0
 
 
-class Companion:
+class Sidecar:
     """The command, which gets the server's stdin, stdout and stderr."""
 
     def __init__(self, command: Sequence[str]) -> None:

@@ -93,8 +93,7 @@ STEP = 'definition {{ steps {{ name: "a" step {{ {} }} }} }}'
     [
         pytest.param(
             "spec { foo: 1 }",
-            "f:1:8: it is no SpecDefinition in protobuf's text form: "
-            'Message type "proto.Spec" has no field named "foo"',
+            'f:1:8: not a SpecDefinition in protobuf\'s text form: Message type "proto.Spec" has no field named "foo"',
             id="unknown field",
         ),
         pytest.param("", "f:1:1: the definition must have either exec or steps; keep one of them", id="empty"),

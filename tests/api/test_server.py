@@ -312,8 +312,8 @@ def test_socket_of_a_dead_server_is_replaced(serve: Callable[..., Server], tempo
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("{temporary}/file", "opening socket: {temporary}/file exists and is no socket: choose another --socket"),
-        ("{temporary}", "opening socket: {temporary} exists and is no socket: choose another --socket"),
+        ("{temporary}/file", "opening socket: {temporary}/file exists and is not a socket: choose another --socket"),
+        ("{temporary}", "opening socket: {temporary} exists and is not a socket: choose another --socket"),
         (
             "{temporary}/none/s",
             "opening socket: there is no directory {temporary}/none: make it, or choose another --socket",

@@ -160,7 +160,7 @@ async def test_address_whose_port_another_server_has_now_is_replaced(tmp_path: P
 async def test_another_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     path.write_text("precious")
-    with pytest.raises(StepRunnerError, match="sock exists and is no address: choose another --socket"):
+    with pytest.raises(StepRunnerError, match="sock exists and is not an address: choose another --socket"):
         async with serving(path):
             pass
     assert path.read_text() == "precious"

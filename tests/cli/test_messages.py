@@ -52,8 +52,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 IN_FILES = [
     pytest.param(
         "  - name: a\n      script: echo\n",
-        "main.yml:5:13: this line is indented deeper than the key that it stands beside; "
-        "line it up with the lines before\n",
+        "main.yml:5:13: this line is indented deeper than the key before it: line it up with the lines before\n",
         id="indented too deep",
     ),
     pytest.param(
@@ -229,7 +228,7 @@ def test_a_mistake_in_a_step_file(directory: Path, steps: str, lines: str) -> No
         ),
         pytest.param(
             ["--text-proto-step-file", "hello/func.yml"],
-            "Error: hello/func.yml:2:3: it is no SpecDefinition in protobuf's text form: '  inputs:': Expected \"{\"\n",
+            "Error: hello/func.yml:2:3: not a SpecDefinition in protobuf's text form: '  inputs:': Expected \"{\"\n",
             id="text form that is YAML",
         ),
     ],
@@ -312,7 +311,7 @@ def test_a_mistake_that_shows_while_running(directory: Path, script: str, status
         ),
         pytest.param(
             "[{name: a, script: echo ${{ vars.X }}}]",
-            "STEPS:1:26: put text with ${{ }} in quotes when it stands inside of [ ] or { }\n",
+            "STEPS:1:26: put text with ${{ }} in quotes when it is inside of [ ] or { }\n",
             id="expression without quotes",
         ),
     ],

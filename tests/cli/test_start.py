@@ -230,7 +230,7 @@ def test_a_mistake_is_told_before_anything_is_sent(command: Command, tmp_path: P
     [
         ("gone.yml", "no such file"),
         ("job.txt", "job.txt: the name of a step file must end in .yml or .yaml"),
-        ("${{x}}.yml", "an expression cannot stand in the path"),
+        ("${{x}}.yml", "the path of a file cannot hold an expression"),
     ],
     ids=["missing", "ending", "expression"],
 )

@@ -107,7 +107,7 @@ MESSAGES = {
     "an expression in an expression": (
         "${{ ${{ a }} }}",
         """\
-1:5: "${{" cannot stand in an expression, except in a double-quoted string
+1:5: "${{" is not valid in an expression, except in a double-quoted string
   ${{ ${{ a }} }}
       ^~~""",
     ),

@@ -68,7 +68,7 @@ def test_alias_reaches_anchor_of_document_before() -> None:
 
 def test_alias_of_later_document_is_refused() -> None:
     """An anchor counts from where it stands."""
-    assert refusal("a: *x\n---\nb: &x 1\n").startswith('step.yml:1:4: "*x" stands for another value, but')
+    assert refusal("a: *x\n---\nb: &x 1\n").startswith('step.yml:1:4: "*x" refers to another value, but')
 
 
 PAIRS = [
@@ -156,22 +156,22 @@ def test_scalars_keep_their_text() -> None:
         ),
         ("a: @x", '1:4: a value cannot begin with "@"; put it in quotes'),
         ("a: **.x", '1:5: a value that begins with "*" or "&" must be in quotes'),
-        ("a: [${{ x }}]", "1:6: put text with ${{ }} in quotes when it stands inside of [ ] or { }"),
+        ("a: [${{ x }}]", "1:6: put text with ${{ }} in quotes when it is inside of [ ] or { }"),
         ("a: {{ x }}", "1:5: a key is a mapping, not a text; put text with braces in quotes"),
         ("a: |x\n", '1:5: only a comment may follow "|" or ">"; put the text on the next lines and indent it'),
         ("a: !foo bar", '1:4: the tag "!foo" means nothing here; remove it, or put the value in quotes'),
         ("a: !!set {}", '1:4: the tag "!!set" means nothing here; remove it, or put the value in quotes'),
-        ("a: !!int x", '1:4: "x" is no value for the tag "!!int"'),
+        ("a: !!int x", '1:4: "x" is not a valid value for the tag "!!int"'),
         ("a: \x01", '1:4: the character U+0001 is not allowed; remove it or write "\\u" and its number'),
         ("a: \ud800", '1:4: the character U+D800 is not allowed; remove it or write "\\u" and its number'),
         ("a: {", "1:5: the text ends where a value must follow; close every bracket, brace and quote"),
         ("a: 1\n}\n", '2:1: "}" closes nothing; remove it'),
         ("a: 'it's'", "1:8: text follows the closing quotes; put quotes around the whole value"),
-        ('a: "\\q"', '1:5: "\\q" is no escape in double quotes; write "\\\\" for a backslash, or use single quotes'),
-        ("a: - b", '1:4: a list item cannot stand here; put each "- item" on a line of its own'),
+        ('a: "\\q"', '1:5: "\\q" is not a valid escape: write "\\\\" for a backslash, or use single quotes'),
+        ("a: - b", '1:4: a list item is not valid here: put each "- item" on a line of its own'),
         ("- a\n-b: x\n", '2:1: a blank is missing after the dash; write "- b"'),
         ("a:\n  -b: x\n   c: y", '3:5: a blank is missing after the dash in the line before; write "- b"'),
-        ("a: &a [*a]", '1:8: "*a" stands inside the value that it stands for; remove it'),
+        ("a: &a [*a]", '1:8: "*a" is inside the value that it refers to: remove it'),
         ("a: {<<: 1}", '1:9: only a mapping can be merged with "<<"'),
     ],
 )  # fmt: skip

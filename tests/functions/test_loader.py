@@ -269,7 +269,7 @@ def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
         'step.yml:7:5: step "1" has neither "func" nor "script"; add one of them',
         'step.yml:7:11: "name" of step "1" is a number, not a string; use letters, digits and _, and no digit first',
         'step.yml:8:26: step "a" has both "script" and "func"; keep one of them',
-        'step.yml:8:32: "y" is no known form of a reference; for a function on this machine write "./y"',
+        'step.yml:8:32: "y" is not a valid reference: for a function on this machine write "./y"',
     ]
 
 
@@ -340,7 +340,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yml")
     (tmp_path / "large.yml").write_bytes(b"#" * (4 * 1024 * 1024 + 1))
 
-    with pytest.raises(FetchError, match=r"pipe.yml: is no regular file; a step file must be one"):
+    with pytest.raises(FetchError, match=r"pipe.yml: not a regular file: a step file must be one"):
         read_file(tmp_path / "pipe.yml")
     with pytest.raises(FetchError, match=r"large.yml: is larger than 4 MiB; a step file must be smaller"):
         read_file(tmp_path / "large.yml")
@@ -365,7 +365,7 @@ def test_a_file_that_is_no_text_is_refused_with_the_place(tmp_path: Path) -> Non
     with pytest.raises(FunctionFileError) as caught:
         read_file(tmp_path / "step.yml", "step.yml")
 
-    assert str(caught.value) == "step.yml:2:4: the byte 0xff is no UTF-8; save the file as UTF-8"
+    assert str(caught.value) == "step.yml:2:4: the byte 0xff is not UTF-8: save the file as UTF-8"
 
 
 def test_twenty_script_steps_are_read_in_milliseconds() -> None:

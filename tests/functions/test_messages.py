@@ -28,7 +28,7 @@ MISTAKES = [
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n      script: echo\n",
         [
-            "main.yml:5:13: this line is indented deeper than the key that it stands beside; "
+            "main.yml:5:13: this line is indented deeper than the key before it: "
             "line it up with the lines before"
         ],
         id="indented too deep",
@@ -36,7 +36,7 @@ MISTAKES = [
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n  script: echo\n",
         [
-            "main.yml:5:3: this line is no item of the list that it is indented for; "
+            "main.yml:5:3: this line is not an item of the list that it is indented for: "
             'begin it with "- " like the list in line 4, or line it up with the keys above'
         ],
         id="key in the column of the dash",
@@ -84,7 +84,7 @@ MISTAKES = [
     ),
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n    func: hello\n",
-        ['main.yml:5:11: "hello" is no known form of a reference; for a function on this machine write "./hello"'],
+        ['main.yml:5:11: "hello" is not a valid reference: for a function on this machine write "./hello"'],
         id="unknown form of a reference",
     ),
     pytest.param(
@@ -99,7 +99,7 @@ MISTAKES = [
     ),
     pytest.param(
         "{}\n---\nrun:\n  - {name: a, script: ${{ vars.X }}}\n",
-        ["main.yml:4:24: put text with ${{ }} in quotes when it stands inside of [ ] or { }"],
+        ["main.yml:4:24: put text with ${{ }} in quotes when it is inside of [ ] or { }"],
         id="expression without quotes in braces",
     ),
     pytest.param(
@@ -174,20 +174,20 @@ MISTAKES = [
     ),
     pytest.param(
         "spec: {}\nrun: []\n",
-        ['main.yml:2:1: "spec" and "run" stand in one document; put a line with --- between them'],
+        ['main.yml:2:1: "spec" and "run" are in one document; put a line with --- between them'],
         id="one document",
     ),
     pytest.param(
         "exec: {command: [a]}\nspec: {}\n",
         [
-            'main.yml:2:1: "exec" and "spec" stand in one document; begin with "spec" and put a line with --- between'
+            'main.yml:2:1: "exec" and "spec" are in one document; begin with "spec" and put a line with --- between'
             " them"
         ],
         id="one document in the wrong order",
     ),
     pytest.param(
         "{}\n---\nspec: {}\nrun: []\n",
-        ['main.yml:4:1: "spec" and "run" stand in one document; put a line with --- between them'],
+        ['main.yml:4:1: "spec" and "run" are in one document; put a line with --- between them'],
         id="second document with both",
     ),
     pytest.param(

@@ -161,7 +161,7 @@ def _told_by_the_next(cell: Cell, temporary: str) -> list[bytes]:
     with started(cell.prefix, *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
         assert following.stderr is not None
         told: list[bytes] = []
-        while not any(line.startswith(b'removed what job "1"') for line in told):
+        while not any(line.startswith(b'removed the files of job "1"') for line in told):
             told.append(following.stderr.readline())
             assert told[-1], told
         following.terminate()
@@ -180,7 +180,7 @@ def test_when_both_processes_of_the_server_are_killed_the_next_one_ends_what_is_
     server.wait_for("ready")
     _kill_both(server.runner)
     told = _told_by_the_next(cell, temporary)
-    assert any(line.startswith(b'Stopping what job "1" of a killed step runner has left behind') for line in told)
+    assert any(line.startswith(b'Stopping background processes of job "1" of a killed step runner') for line in told)
     assert [name.split()[-1] for name in crowd.told()] == ([] if cell.cgroup else ["hidden"])
     assert glob(f"{temporary}/step-runner-output-*") == []
 

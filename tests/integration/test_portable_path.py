@@ -170,7 +170,7 @@ def test_when_the_server_is_killed_the_next_one_ends_what_is_left(
     while removed < len(JOBS):
         line = following.told.readline()
         assert line
-        removed += line.startswith(b"removed what job")
+        removed += line.startswith(b"removed the files of job")
     following.close()
     judge("server, SIGKILL, the next server", crowds)
 

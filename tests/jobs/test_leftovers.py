@@ -72,9 +72,9 @@ def test_jobs_whose_processes_ignore_the_signal_keep_no_other_waiting(temporary:
     serve = ("serve", "--verbose", "--socket", killed.path)
     with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
         assert following.stderr is not None
-        told = _lines(following.stderr, "Stopping what job", STUBBORN)
+        told = _lines(following.stderr, "Stopping background processes of job", STUBBORN)
         following.send_signal(signal.SIGQUIT)
-        _lines(following.stderr, "removed what job", STUBBORN)
+        _lines(following.stderr, "removed the files of job", STUBBORN)
     assert not any("removed" in line for line in told)
     assert os.listdir(temporary) == []
 
@@ -89,9 +89,9 @@ def test_what_a_job_has_left_has_the_jobs_own_delay(temporary: str) -> None:
     serve = ("serve", "--verbose", "--socket", killed.path)
     with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
         assert following.stderr is not None
-        told = _lines(following.stderr, "removed what job", 1)
+        told = _lines(following.stderr, "removed the files of job", 1)
         following.terminate()
-    (stopping,) = (line for line in told if line.startswith("Stopping what job"))
+    (stopping,) = (line for line in told if line.startswith("Stopping background processes of job"))
     assert stopping.endswith(", 0 s to finish\n")
 
 
@@ -144,7 +144,7 @@ def test_forged_ledger_ends_no_process_and_removes_nothing(temporary: str) -> No
         serve = ("serve", "--verbose", "--socket", killed.path)
         with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
             assert following.stderr is not None
-            _lines(following.stderr, 'removed what job "1"', 1)
+            _lines(following.stderr, 'removed the files of job "1"', 1)
             following.terminate()
             told = following.stderr.read()
         left = bystander.poll()
@@ -164,7 +164,7 @@ def test_directory_of_another_forges_no_line_of_the_server(temporary: str) -> No
     serve = ("serve", "--verbose", "--socket", f"{temporary}/t.sock")
     with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:
         assert server.stderr is not None
-        *_, removed = _lines(server.stderr, "removed what job", 1)
+        *_, removed = _lines(server.stderr, "removed the files of job", 1)
         server.terminate()
     assert removed.endswith("step-runner-output-\\x1b[2J\\nforged\n")
 

@@ -204,7 +204,7 @@ async def test_how_a_command_is_stopped_is_no_business_of_what_earlier_steps_hav
     pid = int(workshop.log().split()[-1])
     ended = await stopped(workshop, IGNORES, {"signal": "SIGINT", "grace": "100ms"})
     assert re.search(
-        r"Stopping what steps have left behind: SIGTERM to \d+ process.*, [12]\d(\.\d)? s to finish\n", workshop.log()
+        r"Stopping background processes: SIGTERM to \d+ process.*, [12]\d(\.\d)? s to finish\n", workshop.log()
     )
     assert "service cleaned\n" in workshop.log()
     assert [process.ended_by for process in ended.census if process.pid == pid] == ["SIGTERM"]

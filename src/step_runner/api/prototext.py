@@ -71,7 +71,7 @@ def result_text(json: str) -> str:
 
 def _sentence(error: text_format.ParseError) -> str:
     sentence = str(error).partition(" : ")[2] or str(error)
-    return f"it is no SpecDefinition in protobuf's text form: {sentence.strip().rstrip('.')}"
+    return f"not a SpecDefinition in protobuf's text form: {sentence.strip().rstrip('.')}"
 
 
 def _function(message: pb.SpecDefinition, file: str, directory: str) -> Function:

@@ -77,7 +77,7 @@ def make_free(path: str) -> None:
         _check_directory(path)
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise StepRunnerError(f"opening socket: {path} exists and is no socket: choose another --socket")
+        raise StepRunnerError(f"opening socket: {path} exists and is not a socket: choose another --socket")
     if found.st_uid != os.getuid():
         raise StepRunnerError(f"opening socket: {path} belongs to another user: choose another --socket")
     if is_listening(path):

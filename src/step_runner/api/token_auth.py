@@ -103,7 +103,7 @@ def make_free(path: str) -> None:
     if not os.path.exists(path):
         return
     if read_address(path) is None:
-        raise StepRunnerError(f"opening socket: {path} exists and is no address: choose another --socket")
+        raise StepRunnerError(f"opening socket: {path} exists and is not an address: choose another --socket")
     if is_listening(path):
         raise StepRunnerError(f"opening socket: {path}: address already in use: another server listens there")
     os.unlink(path)
@@ -174,7 +174,7 @@ class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         given = dict(context.invocation_metadata() or ()).get(KEY, "")
         known = hmac.compare_digest(str(given).encode(), f"Bearer {self._token}".encode())
         if not known and context.peer() not in self._admitted:
-            advice = "send the token that stands in the file behind --socket"
+            advice = "send the token from the --socket file"
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"this server answers its owner only: {advice}")
 
     async def _admit(self, request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:

@@ -59,7 +59,7 @@ def command(graceful_exit_delay: float, records: Records) -> int:
     and have nothing of the job's environment but PATH, the locale, proxies and the like.
 
     SIGTERM, SIGINT or SIGHUP stops the running step gracefully; repeats change nothing. A second Ctrl-C, at least one
-    second after that, and SIGQUIT kill it at once. It is stopped too when nobody reads the output any more, because
+    second after that, and SIGQUIT kill it at once. It is also stopped when its output has no reader any more, because
     the CI engine is gone. The exit status is 0, that of the command that failed,
     128 plus the signal when it was stopped, and 1 for anything else.
     """

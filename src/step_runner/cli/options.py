@@ -138,7 +138,7 @@ class User(click.ParamType[int]):
 if sys.platform == "win32":
 
     def _user_id(_name: str) -> int:
-        raise LookupError("on Windows no other user can open the file that stands for a socket")
+        raise LookupError("on Windows no other user can open the file that replaces a socket")
 
 else:
 

@@ -24,7 +24,7 @@ FETCH_GRACE = 0.0
 def text_of(what: Called) -> str:
     """Return the text that has a server on this machine take the step, when what lies here has been checked.
 
-    A function that lies elsewhere is fetched where inputs were typed, because their types stand in it. Raises
+    A function that lies elsewhere is fetched where inputs were typed, because it declares their types. Raises
     StepRunnerError where the function or an input cannot be used.
     """
     from step_runner.cli.source import check_local
@@ -119,5 +119,5 @@ def _without_file(template: str) -> str:
 
 def _without_expression(path: str) -> str:
     if "${{" in path:
-        raise InputError(f"{path}: an expression cannot stand in the path of a file: give another name")
+        raise InputError(f"{path}: the path of a file cannot hold an expression: give another name")
     return path

@@ -58,7 +58,7 @@ def command(
 
     REFERENCE is a step file, a directory, or any other reference, as `run` takes it. Local step files are checked
     before anything is sent. A function that lies elsewhere is fetched by the server, and with --inputs before that
-    here, because their types stand in it. Steps run in the current directory. The exit status is 0 when the job
+    here, because it declares their types. Steps run in the current directory. The exit status is 0 when the job
     was started, else 1. With --follow it is that of `run`: 0, that of the command that failed, 143 when the job was
     stopped, and 1 for anything else. Ctrl-C only stops following.
     """

@@ -34,7 +34,7 @@ _OTHER = {
     "&": '"&" is not an operator, did you mean "&&"?',
     "|": '"|" is not an operator, did you mean "||"?',
     "?": '"?" is not an operator, write "condition && a || b"',
-    "${{": '"${{" cannot stand in an expression, except in a double-quoted string',
+    "${{": '"${{" is not valid in an expression, except in a double-quoted string',
 }
 
 

@@ -163,7 +163,9 @@ class _Composer:
         if tag not in SCALAR_TAGS:
             raise self._unknown_tag(tag, node)
         if not isinstance(scalar_value(node.text), SCALAR_TAGS[tag]):
-            raise self._refused(node.line, node.column, f'"{node.text[:40]}" is no value for the tag "{_short(tag)}"')
+            raise self._refused(
+                node.line, node.column, f'"{node.text[:40]}" is not a valid value for the tag "{_short(tag)}"'
+            )
         return True
 
     def _begin(self, event: Any, branch: Branch) -> None:
@@ -187,10 +189,10 @@ class _Composer:
         line, column, name = event.start_mark.line + 1, event.start_mark.column + 1, str(event.anchor)
         if name not in self._anchors:
             advice = f'there is no anchor "&{name}" before it; put the value in quotes if it is a text'
-            raise self._refused(line, column, f'"*{name}" stands for another value, but {advice}')
+            raise self._refused(line, column, f'"*{name}" refers to another value, but {advice}')
         node = self._anchors[name]
         if node is None:
-            raise self._refused(line, column, f'"*{name}" stands inside the value that it stands for; remove it')
+            raise self._refused(line, column, f'"*{name}" is inside the value that it refers to: remove it')
         if isinstance(node, Scalar) and self._expects_key():
             node = Scalar(node.text, node.plain, line, column, line)
         self._add(node)

@@ -135,7 +135,7 @@ def _both_in_one(nodes: tuple[Node, ...], file: str) -> Problem | None:
             first, second = [entry.key for key, entry in node.entries.items() if key == "spec" or key in DEFINES][:2]
             order = "" if first.text == "spec" else 'begin with "spec" and '
             advice = f"{order}put a line with --- between them"
-            message = f'"{first.text}" and "{second.text}" stand in one document; {advice}'
+            message = f'"{first.text}" and "{second.text}" are in one document; {advice}'
             return Problem(place=place_of(second, file), message=message)
     return None
 

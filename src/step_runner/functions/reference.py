@@ -112,7 +112,7 @@ def _oci(text: str) -> Oci:
     first, _, remaining = location.partition("/")
     registry, repository = (first, remaining) if remaining and HOST.fullmatch(first) else (REGISTRY, location)
     if names_step_file(repository) or (registry == REGISTRY and "/" not in repository):
-        raise InputError(f'"{text}" is no known form of a reference; {_local_advice(text)}')
+        raise InputError(f'"{text}" is not a valid reference: {_local_advice(text)}')
     directory, file = _split_file(rest[0] if rest else "")
     return Oci(
         registry=registry,
@@ -166,7 +166,7 @@ def _revision(text: str) -> str:
     if not revision:
         raise InputError('the revision is missing; write a tag, a branch or a commit behind the "@"')
     if revision == ".git":
-        raise InputError('".git" is no revision; write a tag, a branch or a commit')
+        raise InputError('".git" is not a valid revision: write a tag, a branch or a commit')
     return revision
 
 
@@ -180,7 +180,7 @@ def _directory(text: str) -> str:
 
 def _file(name: str | None) -> str | None:
     if name and ("/" in name or "\\" in name):
-        raise InputError(f'"{name[:80]}" is no file name; put the directory into dir')
+        raise InputError(f'"{name[:80]}" is not a valid file name: put the directory into dir')
     return name or None
 
 
@@ -195,7 +195,7 @@ def _registry(registry: str) -> str:
     host, _, path = name.partition("/")
     if not re.fullmatch(r"[a-zA-Z0-9.-]+(?::\d+)?", host):
         shown = registry.rpartition("@")[2][:80]  # what is in front of the @ of a URL is a login
-        raise InputError(f'"{shown}" is no registry; write a host such as "{REGISTRY}"')
+        raise InputError(f'"{shown}" is not a valid registry: write a host such as "{REGISTRY}"')
     if path:
         checked_repository(path)
     return name

@@ -57,7 +57,7 @@ def decode_text(content: bytes, shown_as: str) -> str:
         line = before.count("\n") + 1
         column = len(before) - before.rfind("\n")
         place = Place(file=shown_as, line=line, column=column)
-        message = f"the byte 0x{content[error.start]:02x} is no UTF-8; save the file as UTF-8"
+        message = f"the byte 0x{content[error.start]:02x} is not UTF-8: save the file as UTF-8"
         raise FunctionFileError([Problem(place=place, message=message)]) from None
 
 
@@ -67,7 +67,7 @@ def _check_regular(path: str, shown_as: str) -> None:
         advice = f"; name the file in it, such as {shown_as.rstrip('/')}/{FILES[0]}"
         raise FetchError(f"{shown_as}: is a directory, not a step file{advice}")
     if not stat.S_ISREG(mode):
-        raise FetchError(f"{shown_as}: is no regular file; a step file must be one")
+        raise FetchError(f"{shown_as}: not a regular file: a step file must be one")
 
 
 def _unreadable(directory: str, file: str, shown_as: str | None) -> str:
@@ -90,7 +90,7 @@ def _missing(directory: str, file: str | None, shown_as: str | None = None) -> s
     if os.path.isdir(directory or "."):
         return f"{path}: {_instead(directory, file)}; {rule}"
     if os.path.exists(directory) and not file:
-        return f"{shown}: is no directory; {rule}"
+        return f"{shown}: not a directory; {rule}"
     parent, name = posixpath.split(directory.rstrip("/"))
     near = difflib.get_close_matches(name, _names(parent, directories=True), n=1)
     meant = f'did you mean "{posixpath.join(posixpath.dirname(shown.rstrip("/")), near[0])}"?' if near else rule

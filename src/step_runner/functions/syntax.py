@@ -23,7 +23,7 @@ FIXED = (
     # libyaml since 0.2.6 has a limit of its own, far above that of documents, which its scanner can meet first.
     ("maximum nesting depth", "values are nested deeper than 100 levels; make them flatter"),
     ("tab character", TAB),
-    ("block sequence entries", 'a list item cannot stand here; put each "- item" on a line of its own'),
+    ("block sequence entries", 'a list item is not valid here: put each "- item" on a line of its own'),
     ("mapping keys are not allowed", 'a value cannot begin with "? "; put it in quotes'),
     ("alphabetic or numeric", 'a value that begins with "*" or "&" must be in quotes'),
     ("comment or line break", 'only a comment may follow "|" or ">"; put the text on the next lines and indent it'),
@@ -99,9 +99,9 @@ def _at_character(problem: str, rest: str) -> str | None:
     if "cannot start any token" in problem:
         return TAB if first == "\t" else f'a value cannot begin with "{first}"; put it in quotes'
     if "escape" in problem:
-        return f'"{rest}" is no escape in double quotes; write "\\\\" for a backslash, or use single quotes'
+        return f'"{rest}" is not a valid escape: write "\\\\" for a backslash, or use single quotes'
     if "node content" in problem:
-        return f'"{first}" cannot stand here; put the value in quotes, or remove it' if first else ENDS_EARLY
+        return f'"{first}" is not valid here: put the value in quotes, or remove it' if first else ENDS_EARLY
     return None
 
 
@@ -116,7 +116,7 @@ def _at_structure(problem: str, text: str, start: yaml.Mark, mark: yaml.Mark) ->
         if dash := GLUED_DASH.match(line):
             return f'a blank is missing after the dash; write "- {dash[1]}"'
         advice = f'begin it with "- " like the list in line {start.line + 1}, or line it up with the keys above'
-        return f"this line is no item of the list that it is indented for; {advice}"
+        return f"this line is not an item of the list that it is indented for: {advice}"
     if "expected key" in problem or "block mapping" in problem:
         return _misplaced_line(line[mark.column : mark.column + 1], before, start)
     return None
@@ -126,7 +126,7 @@ def _unclosed(text: str, start: yaml.Mark, mark: yaml.Mark) -> str:
     lines = text.splitlines()[start.line : mark.line + 1]
     opening = lines[0][start.column : start.column + 1] if lines else "["
     if "${{" in "\n".join(lines):
-        return "put text with ${{ }} in quotes when it stands inside of [ ] or { }"
+        return "put text with ${{ }} in quotes when it is inside of [ ] or { }"
     closing = {"[": "]", "{": "}"}.get(opening, "]")
     return f'"{opening}" of line {start.line + 1} is not closed; add "{closing}", or "," between two items'
 
@@ -136,7 +136,7 @@ def _misplaced_colon(before: str, previous: str) -> str:
         return 'a second ": " in one line; put the value in quotes'
     if dash := GLUED_DASH.match(previous):
         return f'a blank is missing after the dash in the line before; write "- {dash[1]}"'
-    return "this line is indented deeper than the key that it stands beside; line it up with the lines before"
+    return "this line is indented deeper than the key before it: line it up with the lines before"
 
 
 def _misplaced_line(character: str, before: str, start: yaml.Mark) -> str:
@@ -154,7 +154,7 @@ def _missing_colon(key: str) -> str:
 
 
 def _unexplained(error: yaml.MarkedYAMLError) -> str:
-    return f"this is no YAML, {error.problem or 'and it is not known why'}; check indentation and quotes"
+    return f"this is not valid YAML, {error.problem or 'and it is not known why'}; check indentation and quotes"
 
 
 def _line(text: str, number: int) -> str:

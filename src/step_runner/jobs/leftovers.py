@@ -58,14 +58,14 @@ class Leftovers:
             try:
                 await self._finish_one(directory, place.close)
             except OSError as error:  # no descriptor is free, say; the others go on, and the next server finds this one
-                self._complain(f"what a killed step runner has left in {directory} cannot be ended: {error.strerror}")
+                self._complain(f"processes of a killed step runner cannot be ended: see {directory}: {error.strerror}")
 
     async def _finish_one(self, directory: str, give_place: Callable[[], None]) -> None:
         with recover(os.path.join(directory, LEDGER), ledger_key.usable()) as left:
             if left is not None:
                 self._tell(await self._round_up(left, give_place), left)
                 await asyncio.to_thread(remove, directory)
-                self._say(f'removed what job "{shown.name(left.name)}" of a killed step runner has left in {directory}')
+                self._say(f'removed the files of job "{shown.name(left.name)}" of a killed step runner: {directory}')
 
     async def _round_up(self, left: Left, give_place: Callable[[], None]) -> Exit:
         def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
@@ -73,7 +73,7 @@ class Leftovers:
                 give_place()
                 self._say(
                     notices.stopping(
-                        f'what job "{shown.name(left.name)}" of a killed step runner has left behind', sent, ahead
+                        f'background processes of job "{shown.name(left.name)}" of a killed step runner', sent, ahead
                     )
                 )
 

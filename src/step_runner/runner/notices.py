@@ -38,7 +38,7 @@ def stopping_stage(step: str, sent: SignalSent, ahead: tuple[Stage, ...]) -> tup
 
 def stopping_left_behind(sent: SignalSent, ahead: Sequence[Stage]) -> tuple[str, ...]:
     """Return the line for the moment when what steps have left behind gets a signal; none if nothing is left."""
-    return (stopping("what steps have left behind", sent, ahead),) if sent.processes else ()
+    return (stopping("background processes", sent, ahead),) if sent.processes else ()
 
 
 def hurried(reason: str) -> str:

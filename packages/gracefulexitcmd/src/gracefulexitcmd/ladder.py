@@ -60,7 +60,7 @@ class Event(enum.Enum):
     SET_EMPTY = "no process of the command is left"
     OUTPUT_CLOSED = "the last pipe was read to its end"
     DEADLINE_REACHED = "the clock passed the ladder's deadline"
-    UNREACHABLE = "the stop signal could not be sent to anybody"
+    UNREACHABLE = "the stop signal could be sent to no process"
 
 
 class Ladder(NamedTuple):

@@ -28,6 +28,7 @@ lint: .venv/installed  ## Look for mistakes in code and language
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
+	$(BIN)/python -m tools.language
 
 types: .venv/installed  ## Check the types, for POSIX and for Windows
 	$(BIN)/mypy

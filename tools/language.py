@@ -27,10 +27,10 @@ START = r"(?:^(?:#+ |[-*] |\d\. |\| )?(?:\*\*)?|(?<=[.:] ))"
 """Where a sentence may begin."""
 
 BANNED = {
-    r"\b(?:nobody|somebody|everybody|anybody|whoever)\b": 'name it: "no process", "another user", "each client"',
+    r"(?i)\b(?:nobody|somebody|everybody|anybody|whoever)\b": 'name it: "no process", "another user", "each client"',
     r"(?<!there )(?<!There )\b(?:is|are) no (?!longer\b|more\b|other\b|less\b)": '"X is not a valid Y: do Z"',
-    START + r"(?:What|Who|Of those|Where) (?!(?:is|are|to|happens|follows|it)\b)[^?|]*$": "begin with the subject",
-    r"\b(?:told|looked after|blow|anew|handed on|hands? on|stands?|beside|round(?:s|ed)? up)\b": (
+    START + r"(?:What|Who|Of those|Where) [^?|]*$": "begin with the subject",
+    r"\b(?:told|looked after|blow|anew|handed on|hands? on|stands?(?!-in)|beside|round(?:s|ed)? up)\b": (
         "use the words of the man pages: report, reap, kill, again, pass, be, next to, end"
     ),
     r"\bNeeded (?:is|are)\b": "begin with the subject",

@@ -28,7 +28,7 @@ Examples:
 
 @click.command("start", epilog=EPILOG)
 @names_function
-@click.option("--id", "job_id", metavar="ID", help="What to call the job (default: a new name).")
+@click.option("--id", "job_id", metavar="ID", help="The name of the job (default: a new one).")
 @options.client_socket
 @options.inputs
 @options.env

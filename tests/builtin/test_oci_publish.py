@@ -210,8 +210,8 @@ async def test_credentials_are_those_that_docker_auth_made(
         ("other.tar", "{host}/x", "other.tar: must hold one image, with its version; build it with function/oci/build"),
         ("lost.tar", "{host}/x", "lost.tar: there is no blobs/sha256/" + 64 * "0" + " in it; build it again"),
         ("text", "group/x", '"group/x" does not name a registry; write HOST/PATH, such as registry.example.com/name'),
-        ("text", "{host}/Group", '"Group" is not a valid repository name; use lower-case letters and digits'),
-        ("text", "{host}", '"" is not a valid repository name; use lower-case letters and digits'),
+        ("text", "{host}/Group", '"Group" is not a valid repository name; use lower-case letters and digits with'),
+        ("text", "{host}", '"" is not a valid repository name; use lower-case letters and digits with'),
     ],
     ids=["missing", "no archive", "empty", "without version", "without blobs", "no registry", "upper case", "no path"],
 )

@@ -52,7 +52,7 @@ def test_forms(text: str, reference: Reference) -> None:
     assert parse_reference(text) == reference
 
 
-NAME = "use lower-case letters and digits, . _ - / between them"
+NAME = "use lower-case letters and digits with . _ - and / between them"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ DOCKER_HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker
 def checked_repository(name: str) -> str:
     """Return the path of a repository. Raise InputError for anything else."""
     if not REPOSITORY.fullmatch(name):
-        advice = "use lower-case letters and digits, . _ - / between them"
+        advice = "use lower-case letters and digits with . _ - and / between them"
         raise InputError(f'"{name[:80]}" is not a valid repository name; {advice}')
     return name
 

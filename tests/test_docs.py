@@ -21,6 +21,9 @@ NAMED = re.compile(r"(?P<path>(?:packages/[\w-]+/)?tests/[\w/]+\.py)(?:::(?P<nam
 TABLE = re.compile(r"^\|.*\| Test \|\n\|[-|]+\|\n((?:\|.*\|\n)+)", re.MULTILINE)
 """A table whose last column is for tests, and its rows."""
 
+LINKED = re.compile(r"\]\(([^()\s]+)\)")
+"""The target of a link."""
+
 
 def _text(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
@@ -49,3 +52,21 @@ def test_each_table_of_promises_is_read(page: str) -> None:
     inside = "".join(TABLE.findall(f"{_text(page)}\n"))
     rows = [line for line in _text(page).splitlines() if line.startswith("|") and NAMED.search(line)]
     assert [row for row in rows if row not in inside] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_somewhere(page: str) -> None:
+    """Each relative link names a file of the repository, and its anchor a heading there."""
+    for target in LINKED.findall(_text(page)):
+        if re.match(r"\w+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert file.exists(), target
+        assert not anchor or anchor in _anchors(file), target
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of the headings of a page, as GitLab, GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

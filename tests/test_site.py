@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("packages/*/*.md"), *ROOT.glob("*/README.md")])
-
-LINK = re.compile(r"\]\(([^()\s]+)\)")
-
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
     """Says nothing about its requests."""
@@ -90,24 +86,6 @@ def test_reference_holds_what_is_exported(site: Path, page: str, names: list[str
     text = (site / page).read_text(encoding="utf-8")
     for name in names:
         assert re.search(rf'<h[1-4] id="[\w.]*\.{name}"', text), name
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_of_a_page_lead_somewhere(page: Path) -> None:
-    """Each relative link names a file of the repository, and its anchor a heading there."""
-    for target in LINK.findall(page.read_text(encoding="utf-8")):
-        if re.match(r"\w+:", target):
-            continue
-        path, _, anchor = target.partition("#")
-        file = (page.parent / path).resolve() if path else page
-        assert file.exists(), target
-        assert not anchor or anchor in anchors(file), target
-
-
-def anchors(page: Path) -> set[str]:
-    """The anchors of the headings of a page, as GitLab, GitHub and the site make them."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 # What the pages show.

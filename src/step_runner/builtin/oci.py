@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from step_runner.builtin.contents import Files, PlatformFiles, made
-from step_runner.builtin.repository import RepositoryName
+from step_runner.builtin.push import RepositoryName
 from step_runner.builtin.version import Version, tags_of
 from step_runner.errors import InputError
 

@@ -13,7 +13,7 @@ import msgspec
 
 from step_runner.builtin.contents import Files, PlatformFiles, made
 from step_runner.builtin.oci import publish
-from step_runner.builtin.repository import RepositoryName
+from step_runner.builtin.push import RepositoryName
 from step_runner.builtin.version import Version
 from step_runner.errors import InputError
 from step_runner.fetch.oci.names import checked_tag

@@ -137,14 +137,20 @@ class Client:
         Raise HTTPError where there is no answer, AnswerError where a redirect leads nowhere, and StoppedError.
         """
         for pause in PAUSES:
-            response = self._follow_unless_broken(request)
-            if response:
+            wait = pause
+            try:
+                response = self.follow(request)
+            except _FOR_GOOD:
+                raise
+            except HTTPError:
+                """The connection broke, which may be better the next time."""
+            else:
                 asked = pause_after(response.status, response.header("Retry-After"), time.time(), pause)
                 if asked is None:
                     return response
-                pause = asked
                 response.close()
-            self._proc.pause(pause)
+                wait = asked
+            self._proc.pause(wait)
         return self.follow(request)
 
     def follow(self, request: Request) -> Response:
@@ -170,15 +176,6 @@ class Client:
             manager.clear()
         for handle in self._handles:
             handle.close()
-
-    def _follow_unless_broken(self, request: Request) -> Response | None:
-        """Return the answer of one attempt, None where the connection broke, which may be better the next time."""
-        try:
-            return self.follow(request)
-        except HTTPError as error:
-            if isinstance(error, _FOR_GOOD):
-                raise
-            return None
 
     def _send(self, request: Request) -> Response:
         self._proc.check()

@@ -6,6 +6,7 @@ that all of them read alike is accepted, and requests use what was read, written
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from dataclasses import dataclass, field, replace
@@ -93,6 +94,12 @@ class Url:
     def origin(self) -> tuple[str, str]:
         """What credentials are meant for."""
         return self.scheme, self.netloc
+
+
+def basic(user: str | None, password: str | None) -> str:
+    """Return user and password as they are sent, RFC 7617; empty without them."""
+    login = f"{user or ''}:{password or ''}" if user or password else ""
+    return base64.b64encode(login.encode()).decode()
 
 
 def is_loopback(host: str) -> bool:

@@ -183,7 +183,7 @@ class Pack:
         inflater, left = zlib.decompressobj(), entry.size
         while not inflater.eof:
             self._proc.check()
-            given = inflater.unconsumed_tail or self._read_some(min(left + 64, _PIECE))
+            given = inflater.unconsumed_tail or self._read(min(left + 64, _PIECE), least=1)
             try:
                 piece = inflater.decompress(given, _PIECE)
             except zlib.error as error:
@@ -272,15 +272,9 @@ class Pack:
     def _number(self, size: int) -> int:
         return int.from_bytes(self._read(size), "big")
 
-    def _read(self, size: int) -> bytes:
+    def _read(self, size: int, least: int | None = None) -> bytes:
         found = self._file.read(size)
-        if len(found) < size:
-            raise PackError("it ends in the middle")
-        return found
-
-    def _read_some(self, size: int) -> bytes:
-        found = self._file.read(size)
-        if not found:
+        if len(found) < (size if least is None else least):
             raise PackError("it ends in the middle")
         return found
 

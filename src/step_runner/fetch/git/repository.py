@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import posixpath
 import re
 import sys
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
 from step_runner.errors import FetchError
-from step_runner.fetch.url import Url, UrlError
+from step_runner.fetch.url import Url, UrlError, basic
 
 _SCHEMES = ("https", "http", "file")
 
@@ -84,9 +83,8 @@ class Repository:
 
     @property
     def basic(self) -> str:
-        """User and password as they are sent, RFC 7617; empty without them."""
-        login = f"{self.user or ''}:{self.password or ''}" if self.user or self.password else ""
-        return base64.b64encode(login.encode()).decode()
+        """User and password as they are sent."""
+        return basic(self.user, self.password)
 
 
 def _refused(url: str, reason: str) -> FetchError:

@@ -31,7 +31,7 @@ _UNUSABLE = "the registry cannot be used"
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What the server of tokens is asked; `authorization` and `form` hold secrets."""
+    """What the token server is asked; `authorization` and `form` hold secrets."""
 
     url: Url
     authorization: str | None = field(default=None, repr=False)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from gracefulexitcmd import Cause, Cmd
 from step_runner.errors import FetchError
 from step_runner.fetch.oci.names import DOCKER_HUB_NAMES, is_docker_hub
+from step_runner.fetch.url import basic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +56,8 @@ class Credentials:
 
     @property
     def basic(self) -> str:
-        """User and password as they are sent, RFC 7617; empty without them."""
-        login = f"{self.user}:{self.password}" if self.user or self.password else ""
-        return base64.b64encode(login.encode()).decode()
+        """User and password as they are sent."""
+        return basic(self.user, self.password)
 
     @property
     def secrets(self) -> frozenset[str]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+LONGEST = 100
+MOST = 500
+"""Characters and words beyond which nothing is compared: both may come from a hostile file."""
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """What to add to a message about an unknown word: the nearest known one, or else all of them."""
-    names = list(dict.fromkeys(name for name in known if name))
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the most similar known word, ignoring case; None if none is similar."""
     import difflib  # only a mistake needs it
 
-    near = difflib.get_close_matches(word[:60], names[:1000], n=1)
-    if near:
-        return f'; did you mean "{near[0]}"?'
+    if len(word) > LONGEST:
+        return None
+    spellings = {each.lower(): each for each in islice(known, MOST) if len(each) <= LONGEST}
+    near = difflib.get_close_matches(word.lower(), spellings, n=1)
+    return spellings[near[0]] if near else None
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return what to add to a message about an unknown word: the nearest known one, or else all of them."""
+    names = list(dict.fromkeys(name for name in known if name))
+    if near := nearest(word, names):
+        return f'; did you mean "{near}"?'
     return f"; known: {', '.join(sorted(names)[:20])}" if names else ""

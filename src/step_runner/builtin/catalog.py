@@ -5,11 +5,11 @@ A package offers a function by an entry point in the group `step_runner.function
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 from typing import TYPE_CHECKING, NamedTuple
 
 from step_runner.errors import FetchError
+from step_runner.spelling import nearest
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -80,8 +80,8 @@ def _offer(entry: EntryPoint) -> Offer:
 
 def _advice(name: str) -> str:
     known = sorted({offer.name for offer in _offers()})
-    near = difflib.get_close_matches(name, known, n=1)
-    meant = f'did you mean "{near[0]}"? ' if near else ""
+    near = nearest(name, known)
+    meant = f'did you mean "{near}"? ' if near else ""
     return f"{meant}known are {', '.join(known)}; others come with packages that are installed along with step-runner"
 
 

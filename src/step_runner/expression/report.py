@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from step_runner.errors import ExpressionError
+from step_runner.spelling import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 _WIDTH = 76
 _BEFORE = 40
 _QUOTED = 40
-_LONGEST_NAME = 100
-_MOST_NAMES = 500
 
 
 def syntax_error(source: str, start: int, end: int, message: str) -> ExpressionError:
@@ -30,16 +29,10 @@ def located_error(source: str, quoted: tuple[int, int], marked: tuple[int, int],
     return ExpressionError(f"{sentence}\n{_excerpt(source, *marked)}", source, marked)
 
 
-def did_you_mean(name: str, known: Iterable[str], form: str = '"{}"') -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the end of a sentence that proposes the most similar known name; empty if none is similar."""
-    import difflib
-
-    if len(name) > _LONGEST_NAME:
-        return ""
-    names = [each for each in known if len(each) <= _LONGEST_NAME][:_MOST_NAMES]
-    spellings = {each.lower(): each for each in names}
-    nearest = difflib.get_close_matches(name.lower(), spellings, n=1)
-    return f", did you mean {form.format(spellings[nearest[0]])}?" if nearest else ""
+    near = nearest(name, known)
+    return f', did you mean "{near}"?' if near else ""
 
 
 def _quote(source: str, start: int, end: int) -> str:

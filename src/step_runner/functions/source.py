@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import posixpath
 import stat
@@ -11,6 +10,7 @@ from pathlib import Path
 from step_runner.errors import FetchError, FunctionFileError
 from step_runner.functions.reference import names_step_file
 from step_runner.model import Place, Problem
+from step_runner.spelling import nearest
 
 FILES = ("func.yml", "step.yml")
 MOST_BYTES = 4 * 1024 * 1024
@@ -92,18 +92,16 @@ def _missing(directory: str, file: str | None, shown_as: str | None = None) -> s
     if os.path.exists(directory) and not file:
         return f"{shown}: not a directory; {rule}"
     parent, name = posixpath.split(directory.rstrip("/"))
-    near = difflib.get_close_matches(name, _names(parent, directories=True), n=1)
-    meant = f'did you mean "{posixpath.join(posixpath.dirname(shown.rstrip("/")), near[0])}"?' if near else rule
+    near = nearest(name, _names(parent, directories=True))
+    meant = f'did you mean "{posixpath.join(posixpath.dirname(shown.rstrip("/")), near)}"?' if near else rule
     return f"{path}: no such {'file' if file else 'directory'}; {meant}"
 
 
 def _instead(directory: str, file: str | None) -> str:
     files = _names(directory, directories=False)
     fact = "no such file" if file else f"there is neither {FILES[0]} nor {FILES[1]} in it"
-    near = difflib.get_close_matches(file or FILES[0], files, n=1)
-    if near:
-        return f"{fact}, but there is {near[0]}"
-    return f"{fact}, but there is {', '.join(files[:5])}" if files else fact
+    near = nearest(file or FILES[0], files) or ", ".join(files[:5])
+    return f"{fact}, but there is {near}" if near else fact
 
 
 def _names(directory: str, *, directories: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""What holds for every test, a live server's options, and registries for who asks."""
+"""The isolation of each test, the options of the live server's test, and fixtures with registries."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["base", "no_process_left", "temporary"]
 
 LIVE_PATIENCE = 120.0
-"""Seconds that the test of a live server may take in addition to those that it was given."""
+"""Seconds that the test of a live server may take in addition to --live-seconds."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the test that drives a live server at random."""
+    """Add the options of the test that drives a live server at random."""
     group = parser.getgroup("live server")
-    group.addoption("--live-seconds", type=float, default=60, metavar="N", help="how long to drive it (default: 60)")
-    group.addoption("--live-seed", type=int, metavar="SEED", help="the steps to take, as a failed run names them")
+    group.addoption("--live-seconds", type=float, default=60, metavar="N", help="seconds to drive it (default: 60)")
+    group.addoption("--live-seed", type=int, metavar="SEED", help="the seed of the steps, as printed by a failed run")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Who is given the seconds has a timeout that leaves room for them."""
+    """Give a test with `live_seconds` a timeout that is longer than these."""
     if "live_seconds" in metafunc.fixturenames:
         seconds: float = metafunc.config.getoption("--live-seconds")
         mark = pytest.mark.timeout(seconds + LIVE_PATIENCE)
@@ -39,20 +39,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def live_seed(pytestconfig: pytest.Config) -> int | None:
-    """The seed to take, None for any."""
+    """Return the seed to use; None for a random one."""
     seed: int | None = pytestconfig.getoption("--live-seed")
     return seed
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    """A registry that lets everybody in; each test has a repository of its own there."""
+    """Serve a registry without authentication; each test has its own repository there."""
     yield from _serve(tmp_path_factory.mktemp("registry") / "open")
 
 
 @pytest.fixture(scope="session")
 def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
-    """A registry that lets in the user ada with the password hunter2."""
+    """Serve a registry that admits only the user ada with the password hunter2."""
     import bcrypt
 
     directory = tmp_path_factory.mktemp("registry")
@@ -71,15 +71,15 @@ def _serve(directory: Path, **settings: Path) -> Iterator[RegistryServer]:
 
 @pytest.fixture
 def repository() -> str:
-    """The name of a repository that no other test uses."""
+    """Return the name of a repository that no other test uses."""
     return f"group/{uuid.uuid4().hex}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which programs are missing, and how many tests that has cost."""
+    """Print the missing programs, and the number of tests that were skipped for each."""
     reasons = (str(report.longrepr) for report in terminalreporter.stats.get("skipped", ()))
     missing = Counter(program for reason in reasons if (program := program_of(reason)) is not None)
     if missing:
-        terminalreporter.section("programs that are missing; .ci/install installs them on Debian and Ubuntu")
+        terminalreporter.section("missing programs; .ci/install installs them on Debian and Ubuntu")
     for program, count in sorted(missing.items()):
         terminalreporter.write_line(f"{program}: {count} {'test was' if count == 1 else 'tests were'} skipped")

@@ -1,6 +1,6 @@
-"""Runs commands in containers, and reports to stdout in lines of JSON: `contained.py REAPER SCENARIO MARK SHAPE...`.
+"""Runs commands in containers, and reports to stdout as lines of JSON: `contained.py REAPER SCENARIO MARK SHAPE...`.
 
-REAPER says what it has: `subreaper`, `cgroup`, `both`, or `plain` for nothing, even where the system has them.
+REAPER says what the program may use: `subreaper`, `cgroup`, `both`, or `plain` for neither.
 """
 
 import json, os, signal, subprocess, sys
@@ -13,7 +13,7 @@ PROGRAM = os.path.join(os.path.dirname(__file__), "shapes.py")
 
 
 def started(container, mark=MARK, **env):
-    """A command whose shapes are ready."""
+    """Start a command, and wait until its shapes are ready."""
     reader, writer = os.pipe()
     waits, go_on = os.pipe()
     argv = ["sh", "-c", 'read -r line && exec "$@"', "", sys.executable, "-I", "-S", PROGRAM, mark, "1", *SHAPES]
@@ -33,7 +33,7 @@ def report(**facts):
 
 
 def census(ended):
-    """How each was found and ended; the leader is left out."""
+    """Return how each process was found and ended, without the leader."""
     return sorted({(each.found, each.ended_by) for each in ended.census if each.found != "leader"})
 
 
@@ -45,14 +45,14 @@ def cancel():
 
 
 def end():
-    """The command ends by itself, and leaves its shapes behind."""
+    """End the command by itself, so that its shapes are left."""
     with contain(GRACE) as container:
         started(container, STATUS="0").wait()
         report(census=census(Roundup(container, GRACE).run()))
 
 
 def leave():
-    """Nobody but `contain` ends them."""
+    """Leave the end of the shapes to `contain`."""
     with contain(GRACE) as container:
         started(container, STATUS="0").wait()
     report(zombie=zombie())
@@ -69,7 +69,7 @@ def error():
 
 
 def others():
-    """Children of this program that are no commands: one has ended, one has not."""
+    """Run other children of this program, which are not commands: one has ended, one has not."""
     ended, living = subprocess.Popen(["sh", "-c", "exit 7"]), subprocess.Popen(["sleep", "1000"])
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
     with contain(GRACE) as container:
@@ -81,7 +81,7 @@ def others():
 
 
 def two():
-    """A line on stdin ends the second container."""
+    """Run two containers; a line on stdin ends the second one."""
     subreaper.become()
     first, second = Container(), Container()
     started(first, MARK + "-first", STATUS="0").wait()
@@ -103,7 +103,7 @@ while True:
 
 
 def late():
-    """An orphan could be the second's or the first's; the second has ended when the first has had its signal."""
+    """Leave an orphan that may belong to either container; end the second one after the signal to the first one."""
     subreaper.become()
     first, second = Container(), Container()
     waits, go_on = os.pipe()
@@ -122,7 +122,7 @@ def late():
 
 
 def nested():
-    """The inner program is killed; what it has started comes to the outer one."""
+    """Kill the inner program, so that the outer one adopts its descendants."""
     with contain(GRACE) as container:
         reader, writer = os.pipe()
         inner = [sys.executable, __file__, REAPER, "wait", MARK, *SHAPES]
@@ -141,7 +141,7 @@ def wait():
 
 
 def alone():
-    """No container is named."""
+    """Run a command without a container."""
     command = started(None)
     command.cancel()
     report(census=census(command.wait()))

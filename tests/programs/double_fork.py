@@ -1,4 +1,4 @@
-"""Leaves a grandchild in the group, whose parent is gone and that ignores SIGTERM; writes its number, then waits."""
+"""Leaves an orphaned grandchild, which ignores SIGTERM, in its process group; writes `ready`, then waits."""
 
 import os, signal, sys
 

@@ -1,4 +1,4 @@
-"""Follows a job, says True when every stream has brought something, and waits: `follower.py SOCKET JOB NUMBER`."""
+"""Follows a job, writes True after the first bytes of each stream, and waits: `follower.py SOCKET JOB NUMBER`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Goes on in a new child every 10 ms, and ignores SIGTERM; the first process ends at SIGTERM."""
+"""Re-forks every 10 ms and ignores SIGTERM; the first process ends at SIGTERM."""
 
 import os, signal, sys, time
 

@@ -1,4 +1,4 @@
-"""Does some work guarded, and writes lines to stdout: `guarded.py WORK ARGUMENT...`; `worker PID` is the first."""
+"""Does some work under `supervise`, and writes lines to stdout: `guarded.py WORK ARGUMENT...`; first `worker PID`."""
 
 import os, signal, subprocess, sys
 from gracefulexitcmd import supervise
@@ -12,13 +12,13 @@ def say(line):
 
 
 def exits(front_is_gone):
-    """Ends when its stdin does."""
+    """End at the end of stdin; return the status in the argument."""
     sys.stdin.read()
     return int(ARGUMENTS[0])
 
 
 def receives(front_is_gone):
-    """Ends with the number of the first signal that comes."""
+    """End with the number of the first signal received."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     say("ready")
     return signal.sigwait(signal.valid_signals() - {signal.SIGCHLD, signal.SIGCONT})
@@ -31,7 +31,7 @@ def watches(front_is_gone):
 
 
 def starts(front_is_gone):
-    """Starts what its arguments say, which says that it is ready, and waits."""
+    """Start the command in the arguments, which writes `ready`, and wait."""
     subprocess.Popen(ARGUMENTS, start_new_session=True)
     while True:
         signal.pause()

@@ -1,6 +1,6 @@
-"""Leaves a process that holds stdout, in the group or (argument "out") out of it, writes its number to stderr and exits.
+"""Leaves a child that holds stdout open, writes the child's process ID to stderr, and exits: `hold_pipe.py in|out`.
 
-The holder writes "late" when it gets SIGUSR1.
+With `in` it stays in the process group, with `out` it has its own session. It writes "late" when it gets SIGUSR1.
 """
 
 import os, signal, sys

@@ -1,6 +1,6 @@
-"""Two processes, each of which ends by one signal and ignores the others: obeys.py LEADER CHILD [setsid].
+"""Two processes, each of which ends at one signal and ignores the others: obeys.py LEADER CHILD [setsid].
 
-Each is INT, TERM, QUIT or none. With `setsid` the child has a session of its own.
+LEADER and CHILD are INT, TERM, QUIT or none. With `setsid` the child has its own session.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The step runner as it is where the system has no subreapers, pidfds and control groups: `portable.py ARGUMENT...`."""
+"""Runs the step runner as on a system without subreapers, pidfds and control groups: `portable.py ARGUMENT...`."""
 
 from gracefulexitcmd.posix import cgroup, process_table, subreaper
 

@@ -1,4 +1,4 @@
-"""Does not end by SIGTERM, for the reason that it is asked for."""
+"""Survives SIGTERM for the reason in its argument: `reasons.py REASON`."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ CLONE = {"x86_64": 56, "aarch64": 220}
 
 
 def handle(*_):
-    """Do nothing: the process goes on."""
+    """Do nothing, so that the process continues."""
 
 
 def ready():
@@ -49,7 +49,7 @@ def stopped():
 def in_kernel():
     signal.signal(signal.SIGTERM, handle)
     ready()
-    # The parent of a vfork(2) waits in the state D; without CLONE_VM nothing is shared with it.
+    # The parent of a vfork(2) waits in the state D; without CLONE_VM the child does not share its memory.
     if ctypes.CDLL(None).syscall(CLONE[platform.machine()], CLONE_VFORK | signal.SIGCHLD, 0, 0, 0, 0) == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     wait()

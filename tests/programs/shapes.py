@@ -1,7 +1,7 @@
-"""Starts a process of each shape that is named: `shapes.py MARK DESCRIPTOR SHAPE...`.
+"""Starts a process of each named shape: `shapes.py MARK DESCRIPTOR SHAPE...`.
 
-MARK tells these processes from all others, by their arguments. To the descriptor `ready` is written when all of them
-are there; then this one waits too, or exits with STATUS where that variable is set.
+MARK identifies these processes by their arguments. When all of them run, this program writes `ready` to the descriptor.
+Then it waits, too, or exits with the status in the variable STATUS.
 """
 
 import os, signal, sys, time

@@ -1,4 +1,4 @@
-# Stops itself; once continued, its trap runs.
+# Stops itself; after SIGCONT its trap runs.
 trap 'echo trapped; exit 0' TERM
 echo ready >&2
 kill -STOP $$

@@ -1,4 +1,4 @@
-"""Overwrites its arguments in memory by a title, as setproctitle(3) of other systems does, ignores SIGTERM and waits."""
+"""Overwrites its arguments in memory with a title, like setproctitle(3) of the BSDs; ignores SIGTERM and waits."""
 
 import ctypes
 import signal

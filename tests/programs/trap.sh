@@ -1,5 +1,5 @@
-# Says "trapped" at SIGTERM and exits with the status that is given.
-# The child may not be `sleep` yet when SIGTERM comes, and then survives it.
+# Writes "trapped" at SIGTERM and exits with the status in its argument.
+# The child may get SIGTERM before it executes `sleep`, and then survives it: kill it with SIGKILL.
 trap 'echo trapped; kill -KILL "$child" 2>/dev/null; exit "$1"' TERM
 sleep 1000 &
 child=$!

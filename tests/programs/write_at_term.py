@@ -1,4 +1,4 @@
-"""Writes 10 MB at SIGTERM, and ends."""
+"""Writes 10 MB at SIGTERM, then ends."""
 
 import os, signal, sys
 

@@ -1,4 +1,4 @@
-"""Programs that tests need and this machine lacks."""
+"""Skips tests whose programs this machine lacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REASON = "absent: {} (run .ci/install)"
 
 
 def absent(program: str) -> NoReturn:
-    """Skip the test; where CI runs on Linux it fails, because `.ci/install` brings all that tests need there."""
+    """Skip the test; in CI on Linux let it fail, because `.ci/install` installs all programs of the tests there."""
     reason = REASON.format(program)
     if sys.platform == "linux" and os.environ.get("CI") == "true":
         pytest.fail(reason)
@@ -21,6 +21,6 @@ def absent(program: str) -> NoReturn:
 
 
 def program_of(reason: str) -> str | None:
-    """Return the program for whose absence a test was skipped; None for any other reason."""
+    """Return the missing program in the reason of a skipped test; None for any other reason."""
     found = re.search(re.escape(REASON).replace(re.escape("{}"), "(.+)"), reason)
     return found[1] if found is not None else None

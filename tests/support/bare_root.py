@@ -1,4 +1,4 @@
-"""A root directory that holds the C library, a shell, and what a test adds, and programs that run in it."""
+"""A root directory with the C library, a shell and the files of a test, and programs that run in it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ eval "$1" || exit 125
 shift
 cd / && exec env -i "$@"
 """
-"""A shell script that mounts what a container engine mounts, and becomes a program in the root directory."""
+"""A shell script that does the mounts of a container engine, then executes a program in the root directory."""
 
 
 class BareRoot:
-    """The directory; programs are started in it as a container engine starts them."""
+    """The root directory; it starts programs in itself like a container engine."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,19 +51,19 @@ class BareRoot:
                 shutil.copy(file, target)
 
     def add(self, source: Path, name: str) -> None:
-        """Copy a program into it."""
+        """Copy a program into the root directory."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
         target.chmod(0o755)
 
     def write(self, name: str, text: str) -> None:
-        """Make a file in it."""
+        """Write a file in the root directory."""
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
         (self.path / name).write_text(text)
 
     def start(self, *command: str, then: str = ":", env: dict[str, str] | None = None, **options: Any) -> Any:
-        """Start a program as the first process of its namespace; `then` is a command of the shell after the mounts."""
+        """Start a program as the first process of a PID namespace; the shell runs `then` after the mounts."""
         variables = {"PATH": "/bin", **(env or {})}
         given = [f"{name}={value}" for name, value in variables.items()]
         enter = [str(shutil.which("chroot", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")), str(self.path)]
@@ -71,7 +71,7 @@ class BareRoot:
         return subprocess.Popen([*_namespaces(), *inside], **options)
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a program to its end."""
+        """Run a program and return its result."""
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         with self.start(*command, text=True, **options) as process:
             out, err = process.communicate()
@@ -80,12 +80,12 @@ class BareRoot:
 
 @functools.cache
 def _namespaces() -> tuple[str, ...]:
-    """What enters namespaces in which this user may mount; skips the test where there is no way to have them."""
+    """Return the command that enters namespaces in which this user may mount; skip the test if there is none."""
     if sys.platform != "linux":
         pytest.skip("only Linux has namespaces")
     prefix = NAMESPACES if os.getuid() == 0 else (*NAMESPACES, "--user", "--map-root-user")
     tried = subprocess.run([*prefix, "mount", "--bind", "/tmp", "/tmp"], capture_output=True, text=True)
     if tried.returncode != 0:
         user = "root" if os.getuid() == 0 else "an ordinary user"
-        pytest.skip(f"{user} may make no namespaces with mounts here: {tried.stderr.strip()}")
+        pytest.skip(f"{user} cannot create namespaces with mounts here: {tried.stderr.strip()}")
     return prefix

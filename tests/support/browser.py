@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 OPTIONS = (
     *("--headless", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"),
     "--remote-debugging-pipe",
-    "--no-sandbox",  # which root cannot have
+    "--no-sandbox",  # Chromium refuses to run its sandbox as root
 )
 
 
 class Browser:
-    """A browser with one page open; `requests` holds the addresses that the page has asked for."""
+    """A browser with one open page; `requests` holds the addresses that the page has requested."""
 
     def __init__(self, profile: Path) -> None:
         program = shutil.which("chromium")
@@ -35,7 +35,7 @@ class Browser:
         theirs_in, self._out = os.pipe()
         ours_in, theirs_out = os.pipe()
         self._in = os.fdopen(ours_in, "rb")
-        # The protocol wants the descriptors 3 and 4.
+        # --remote-debugging-pipe reads from descriptor 3 and writes to descriptor 4.
         script = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self._process = subprocess.Popen(
             ["bash", "-c", script, "", program, *OPTIONS, f"--user-data-dir={profile}"],
@@ -72,7 +72,7 @@ class Browser:
         return self._call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def wait_for(self, expression: str) -> Any:
-        """Return the value of an expression as soon as it is true; the timeout of the test is that of the wait."""
+        """Return the value of an expression as soon as it is true; only the test's timeout limits the wait."""
         look = f"const look = () => {{const found = {expression}; found ? done(found) : setTimeout(look, 50)}}"
         promise = f"new Promise(done => {{{look}; look()}})"
         result = self._call("Runtime.evaluate", expression=promise, returnByValue=True, awaitPromise=True)

@@ -1,4 +1,4 @@
-"""The conditions under which the step runner is tried: whose process it is, and whether it can make control groups."""
+"""The conditions for tests of the step runner: its user, and whether it can create control groups."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ IN_GROUP = 'echo $$ > "$0" && exec "$@"'
 """A shell script that moves itself into a control group."""
 
 READ_ONLY = 'mount -o remount,bind,ro "$0" && exec "$@"'
-"""A shell script that makes control groups unusable for what it runs, as container engines do."""
+"""A shell script that runs a command with a read-only control group, as container engines do."""
 
 AS_NOBODY = (
     "setpriv",
     f"--reuid={NOBODY}",
     f"--regid={NOBODY}",
     "--clear-groups",
-    # The interpreter may lie below the home directory of root. Nothing else is allowed that an ordinary user is not.
+    # The interpreter may be in the home directory of root. The user gets no other capability.
     "--inh-caps=+dac_read_search",
     "--ambient-caps=+dac_read_search",
 )
 
 
 class Cell(NamedTuple):
-    """One of the four conditions; `prefix` is put before a command, which keeps its process's number."""
+    """One of the four conditions; `prefix` goes before a command, and executes it in the same process."""
 
     cgroup: bool
     ordinary: bool
@@ -50,7 +50,7 @@ CELLS = ("root", "root, cgroup", "user", "user, cgroup")
 
 @contextlib.contextmanager
 def entered(name: str, temporary: str) -> Iterator[Cell]:
-    """The cell of this name, with the test's directory for temporary files handed to its user; skips what cannot be."""
+    """Enter the cell of this name and give its user the temporary directory; skip the test if that is impossible."""
     user, _, group = name.partition(", ")
     _skip_unless_possible(user, with_cgroup=bool(group))
     if os.getuid() != 0:
@@ -70,11 +70,11 @@ def _skip_unless_possible(user: str, *, with_cgroup: bool) -> None:
     if root and shutil.which("setpriv") is None:
         absent("setpriv")
     if not root and user == "root":
-        pytest.skip("only root can do what root does")
+        pytest.skip("only root can run the cells of root")
     if with_cgroup and not can_make:
-        pytest.skip("no control group can be made here")
+        pytest.skip("control groups cannot be created here")
     if not root and not with_cgroup and can_make:
-        pytest.skip("only root can take away the control group that there is")
+        pytest.skip("only root can hide the control group of this process")
 
 
 def _without_cgroup() -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def _without_cgroup() -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _delegated(wanted: bool) -> Iterator[tuple[str, ...]]:
-    """A control group that belongs to the ordinary user, as systemd delegates it; root's own they cannot use."""
+    """Make a control group that belongs to the ordinary user, as systemd delegates it; that of root is not writable."""
     if not wanted:
         yield ()
         return

@@ -1,4 +1,4 @@
-"""Whether control groups, version 2, can be made here."""
+"""Checks whether this process can create control groups of version 2."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gracefulexitcmd.posix import cgroup
 
 @functools.cache
 def usable() -> bool:
-    """Whether one can be made, and removed again."""
+    """Return whether a control group can be created and removed."""
     made = cgroup.make("tried")
     return made is not None and made.remove()
 
 
-needs_cgroup = pytest.mark.skipif(not usable(), reason="no control group of version 2 can be made here")
+needs_cgroup = pytest.mark.skipif(not usable(), reason="control groups of version 2 cannot be created here")

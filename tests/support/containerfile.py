@@ -1,4 +1,4 @@
-"""Builds the directory tree that a Containerfile describes, as far as ours do: FROM, ARG, COPY and ENTRYPOINT."""
+"""Builds the directory tree of a Containerfile; knows only the instructions of ours: FROM, ARG, COPY, ENTRYPOINT."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Image(NamedTuple):
-    """What was built: the image it began with, and its entry point."""
+    """The result of a build: the base image and the entry point."""
 
     base: str
     entrypoint: tuple[str, ...]
 
 
 def build(file: Path, context: Path, root: Path, arguments: Mapping[str, str]) -> Image:
-    """Carry out the instructions on `root`, which holds the base image already.
+    """Execute the instructions on `root`, which must hold the base image.
 
-    Sources lie below `context`, those of `--from` in the base image.
+    COPY reads its sources from `context`, and with `--from` from the base image.
     """
     base, entrypoint, values = "", (), dict(arguments)
     for line in file.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Processes that misbehave, and who of them lives: judged by psutil, not by the code under test."""
+"""Processes that misbehave. psutil finds the live ones, not the code under test."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SHAPES = (
 )
 
 MANY = 200
-"""How many processes the shape `many` is."""
+"""The number of processes of the shape `many`."""
 
 ALL = len(SHAPES) - 1 + MANY
-"""How many processes the shapes are: one of each, but MANY of `many`; those that are born to wait come in addition."""
+"""The number of processes of all shapes: one of each, but MANY of `many`, without the program that starts them."""
 
 
 LOOKS = 20
-"""How often to look for those that were born since the last look."""
+"""The number of scans, each of which finds the processes started since the previous one."""
 
 
 class Crowd:
@@ -49,9 +49,9 @@ class Crowd:
         self.mark = mark or f"mark-{uuid.uuid4().hex}"
 
     def script(self, *shapes: str, status: int | None = None, in_cgroup: bool = False) -> str:
-        """A script that starts the shapes, writes `ready`, and waits, or ends with a status.
+        """Return a script that starts the shapes, writes `ready`, and waits, or exits with `status`.
 
-        With `in_cgroup` it waits first until it was put into a control group.
+        With `in_cgroup` it first waits until it is in a control group of the library.
         """
         words = shlex.join([sys.executable, "-I", "-S", str(PROGRAM), self.mark, "1", *(shapes or SHAPES)])
         own = f"{PREFIX}[0-9]+-[0-9a-f]{{16}}$"
@@ -59,28 +59,28 @@ class Crowd:
         return wait + (words if status is None else f"STATUS={status} {words}")
 
     def living(self) -> list[psutil.Process]:
-        """Those that live, or lived a moment ago and may have left another one in their place."""
+        """Return the live processes; one of them may have ended since, and left a new child in its place."""
         return [process for process, _ in self._found()]
 
     def lives(self) -> bool:
-        """Whether one of them was seen; those that fork anew all the time can be missed by every look."""
+        """Return whether the scans found a live process; a process that re-forks all the time may evade every scan."""
         return next(self._found(), None) is not None
 
     def told(self) -> list[str]:
-        """What those that live were called with, also one that has ended since it was seen."""
+        """Return the last three arguments of each live process, joined; one of them may have ended since."""
         return [" ".join(arguments[-3:]) for _, arguments in self._found()]
 
     def kill(self) -> None:
-        """Kill those that are left; they are gone then, or wait as zombies for a parent of theirs to be reaped."""
+        """Kill the remaining processes; afterwards they are gone, or zombies until their parent reaps them."""
         while self._killed():
             pass
 
     def _killed(self) -> int:
-        """How many of those that were found have been killed."""
+        """Kill each process that the scans find; return their number."""
         return sum(_kill(process) for process, _ in self._found())
 
     def _found(self) -> Iterator[tuple[psutil.Process, list[str]]]:
-        """Each as soon as it is seen, the youngest first: a process that forks anew all the time lives for 10 ms."""
+        """Yield each process at once, the youngest first: a process that re-forks all the time lives for 10 ms."""
         seen: set[int] = set()
         for _ in range(LOOKS):
             for pid in sorted(set(psutil.pids()) - seen, reverse=True):

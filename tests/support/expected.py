@@ -1,7 +1,7 @@
-"""What a server may truthfully say of a job's id, after what was asked of it and what it has said before.
+"""A model of the states that a server may report for a job's id, after its earlier requests and answers.
 
-Everything is asked by one caller, one after another, but Close, which takes its time: as long as one is under way, the
-job may be gone at any moment.
+One caller sends all requests in sequence, except Close, which takes a while: during a Close the job may vanish at any
+moment.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ BEGUN = frozenset({Status.UNSPECIFIED, Status.RUNNING})
 
 
 class Expected(NamedTuple):
-    """The states that the job with an id may be in; None stands for no such job."""
+    """The possible states of the job with an id; None stands for no such job."""
 
     states: frozenset[Status | None] = frozenset({None})
     ends: bool = True
-    """Whether it comes to its end without being asked for that."""
+    """Whether it ends without being stopped."""
     runs: int = 0
-    """How often a job was run with this id."""
+    """The number of Run requests with this id."""
     closing: int = 0
-    """How many Close are under way."""
+    """The number of pending Close requests."""
 
     @property
     def unknown(self) -> bool:
-        """Whether there is surely no such job."""
+        """Whether certainly no such job exists."""
         return self.states == {None}
 
     @property
     def known(self) -> bool:
-        """Whether there is surely a job."""
+        """Whether a job certainly exists."""
         return None not in self.states
 
 
 def ran(before: Expected, ends: frozenset[Status]) -> Expected:
-    """After Run with what ends in one of these ways, or not by itself; where there is a job it changes nothing."""
+    """Return the state after a Run; `ends` are the final states of the new job. A Run of a known id changes nothing."""
     new = BEGUN | ends if not before.known else frozenset()
     comes_to_end = bool(ends) if before.unknown else before.ends and (before.known or bool(ends))
     return _closing(before._replace(states=before.states - {None} | new, ends=comes_to_end, runs=before.runs + 1))
 
 
 def cancelled(before: Expected) -> Expected:
-    """After Cancel: it ends, cancelled if it has not ended otherwise before; it stays known."""
+    """Return the state after a Cancel: the job ends, as cancelled unless it ends before, and stays known."""
     return before._replace(states=_stopped(before.states), ends=True)
 
 
 def close_began(before: Expected) -> Expected:
-    """After a Close was sent."""
+    """Return the state after a Close was sent."""
     return _closing(before._replace(ends=True, closing=before.closing + 1))
 
 
 def close_ended(before: Expected, runs: int) -> Expected:
-    """After the answer to a Close that was sent after so many Run: the job is gone, unless it was run since."""
+    """Return the state after the answer to a Close that followed `runs` Runs: the job is gone, unless it ran again."""
     states = frozenset({None}) if before.runs == runs else before.states
     return before._replace(states=states, closing=before.closing - 1)
 
 
 def said(before: Expected, state: Status | None) -> Expected:
-    """After the server has said this. Raises AssertionError where it cannot be true."""
+    """Return the state after the server has reported `state`. Raise AssertionError if that is impossible."""
     assert state in before.states, f"it is {_name(state)}, but may only be {' or '.join(map(_name, before.states))}"
     if state is None or state in FINAL:
         return _closing(before._replace(states=frozenset({state})))

@@ -1,4 +1,4 @@
-"""Clients that follow a job: in a process of their own, to be killed, or in a thread, to see the end."""
+"""Clients that follow a job: a process, which can be killed, or a thread, which reads to the end of the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).parents[1] / "programs" / "follower.py"
 
 
 def follower(path: str, job_id: str, number: int) -> subprocess.Popen[bytes]:
-    """A process that follows a job a number of times at once; it says `True` when it does, and waits to be killed."""
+    """Start a process with a number of streams that follow a job; it writes `True` when all have begun, then waits."""
     command = [sys.executable, str(PROGRAM), path, job_id, str(number)]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0
@@ -28,7 +28,7 @@ def follower(path: str, job_id: str, number: int) -> subprocess.Popen[bytes]:
 class Follower(threading.Thread):
     """Follows a job from a byte offset on, and asks for its status right after the end of the log.
 
-    `error` is what the server or the connection has refused it with.
+    `error` is the error of the stream, None if it has ended normally.
     """
 
     def __init__(self, client: Client, job_id: str, offset: int) -> None:
@@ -38,9 +38,9 @@ class Follower(threading.Thread):
         self.data = b""
         self.error: StepRunnerError | None = None
         self.status: JobStatus | None = None
-        """What the job was right after the end of its log, None where it was closed by then."""
+        """The status of the job right after the end of its log, None if the job was closed by then."""
         self.begun = threading.Event()
-        """Set when there was something in the log, or the log has ended, or there was an error."""
+        """Set at the first bytes of the log, at its end, or at an error."""
         self._client = client
 
     def run(self) -> None:
@@ -57,7 +57,7 @@ class Follower(threading.Thread):
 
 
 def asked(client: Client, job_id: str) -> JobStatus | None:
-    """The state of a job; None when there is no such job or nobody to ask."""
+    """Return the status of a job; None if there is no such job or no server."""
     try:
         return client.status(job_id)
     except StepRunnerError:

@@ -13,7 +13,7 @@ Start = Callable[[int], "subprocess.Popen[bytes]"]
 
 
 class Gateway:
-    """A socket whose every connection is handed to the stdin and stdout of a new proxy, as GitLab Runner does."""
+    """A socket that connects each client to the stdin and stdout of a new proxy, as GitLab Runner does."""
 
     def __init__(self, path: str, start: Start) -> None:
         self._start = start
@@ -32,7 +32,7 @@ class Gateway:
                     self.proxies.append(self._start(connection.fileno()))
 
     def close(self) -> list[int]:
-        """Take no more connections, and return the exit status of every proxy."""
+        """Stop accepting connections, and return the exit status of each proxy."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._socket.close()
@@ -40,5 +40,5 @@ class Gateway:
 
 
 def starting(*command: str) -> Start:
-    """Starts this command as a proxy."""
+    """Return a function that starts this command as a proxy."""
     return lambda end: subprocess.Popen(command, stdin=end, stdout=end)

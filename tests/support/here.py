@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Ended(NamedTuple):
-    """The exit status and what was written."""
+    """The exit status and the output of a command."""
 
     status: int
     stdout: str
@@ -16,7 +16,7 @@ class Ended(NamedTuple):
 
 
 def step_runner(*arguments: str) -> Ended:
-    """Run a command in a process of its own."""
+    """Run a command of the step runner in its own process."""
     command = [sys.executable, "-m", "step_runner", *arguments]
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     return Ended(ended.returncode, ended.stdout, ended.stderr)

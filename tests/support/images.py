@@ -1,4 +1,4 @@
-"""Images made by hand, as the tests push them to a registry."""
+"""Makes images, and pushes them to a registry."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ SPARSE_MAP = {
     "GNU.sparse.name": "newer",
     "GNU.sparse.realsize": "1025",
 }
-"""What says that a map of chunks stands in front of what is in a file."""
+"""The headers of a sparse file whose content begins with the map of its chunks."""
 
 
 def member(name: str, content: bytes = b"", **attributes: Any) -> tuple[tarfile.TarInfo, bytes]:
-    """An entry of an archive; `attributes` are those of TarInfo."""
+    """Return an entry of an archive; `attributes` are attributes of TarInfo."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     info.mode = 0o644
@@ -55,7 +55,7 @@ def directory(name: str, mode: int = 0o755) -> tuple[tarfile.TarInfo, bytes]:
 
 
 def archive(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    """A tar archive."""
+    """Return a tar archive of these entries."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
         for info, content in members:
@@ -64,7 +64,7 @@ def archive(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def sparse(chunks: bytes, size: int) -> bytes:
-    """The header of a sparse file of this size in GNU tar's older format, with 512 bytes of content."""
+    """Return the header of a sparse file of this size in GNU tar's older format, with 512 bytes of content."""
     info = tarfile.TarInfo("sparse")
     info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
@@ -76,7 +76,7 @@ def sparse(chunks: bytes, size: int) -> bytes:
 
 
 def files(**contents: str) -> bytes:
-    """A layer in gzip with these files, the same bytes at any time; a name's double underscore is its dot."""
+    """Return a gzip layer with these files, always the same bytes; a double underscore in a name stands for a dot."""
     members = (member(name.replace("__", "."), text.encode()) for name, text in contents.items())
     return gzip.compress(archive(*members), 1, mtime=0)
 
@@ -86,7 +86,7 @@ def descriptor(content: bytes, media_type: str, **more: Any) -> dict[str, Any]:
 
 
 def manifest(layers: Iterable[bytes], config: bytes = b"{}") -> Manifest:
-    """The manifest of an image with these layers."""
+    """Return the manifest of an image with these layers."""
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -97,7 +97,7 @@ def manifest(layers: Iterable[bytes], config: bytes = b"{}") -> Manifest:
 
 
 def index(images: Iterable[tuple[Platform, Manifest]]) -> Manifest:
-    """The index of these images."""
+    """Return the index of these images."""
     entries = [descriptor(image.content, image.media_type, platform=named(platform)) for platform, image in images]
     return Manifest(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode(), INDEX)
 
@@ -129,7 +129,7 @@ def push_all(
     blobs: Iterable[bytes],
     credentials: Credentials | None = None,
 ) -> str:
-    """Push blobs, images, and what the tag means; return the digest of the latter."""
+    """Push blobs, images and the manifest of the tag; return the digest of that manifest."""
     with open_repository(server.host, repository, credentials or Credentials(), Proc(0)) as there:
         for blob in blobs:
             there.upload_blob(io.BytesIO(blob), len(blob), digest_of(blob))

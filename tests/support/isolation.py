@@ -1,4 +1,4 @@
-"""What holds for every test: temporary files of its own, and no process that outlives it."""
+"""Isolates each test: it has its own temporary directory, and none of its processes outlives it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STARTS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty"})
-"""Audit events that tell of a new process."""
+"""Audit events for the start of a process."""
 
 DYING = 20.0
-"""Seconds that a process which was sent SIGKILL may take until the system has removed it, be it ever so busy."""
+"""Seconds that even a busy system may need to remove a process after SIGKILL."""
 
 _started: list[str] = []
 
@@ -35,7 +35,7 @@ def _note_start(event: str, _arguments: object) -> None:
 sys.addaudithook(_note_start)
 
 if sys.platform != "win32":
-    # Below nohup(1), or in the background of a shell, they are ignored, and would be by all that the tests start.
+    # nohup(1) and shells that start a background command ignore these signals, and children inherit that.
     for ignorable in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(ignorable) is signal.SIG_IGN:
             signal.signal(ignorable, signal.default_int_handler if ignorable is signal.SIGINT else signal.SIG_DFL)
@@ -43,20 +43,20 @@ if sys.platform != "win32":
 
 @pytest.fixture(scope="session", autouse=True)
 def base(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The directory of `tmp_path` is made before any test has a place of its own for temporary files."""
+    """Make the directory of `tmp_path` before any test sets its own directory for temporary files."""
     tmp_path_factory.getbasetemp()
 
 
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The directory for temporary files of this test alone, for it and the processes that it starts.
+    """Give the test and its processes their own directory for temporary files.
 
-    Its path is short, because a socket's path may have no more than 107 bytes.
+    Its path is short, because the path of a socket has at most 107 bytes, unix(7).
     """
     directory = tempfile.mkdtemp(prefix="t-")
     monkeypatch.setenv("TMPDIR", directory)
     monkeypatch.setenv("XDG_CACHE_HOME", directory)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "")  # it is none of the sockets there
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")  # so that the default socket is not in the session's directory
     monkeypatch.setattr(tempfile, "tempdir", directory)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
@@ -64,7 +64,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def no_process_left(temporary: str) -> Iterator[None]:
-    """Every process that a test starts has ended with the test."""
+    """Assert that each process of a test has ended with the test."""
     _started.clear()
     yield
     if _started:
@@ -72,7 +72,7 @@ def no_process_left(temporary: str) -> Iterator[None]:
 
 
 def processes_of(temporary: str) -> list[psutil.Process]:
-    """The processes that have this directory for temporary files, but for this one."""
+    """Return the processes that have this directory for temporary files, without this process."""
     return [process for process in psutil.process_iter() if _belongs(process, temporary)]
 
 
@@ -84,13 +84,13 @@ def _belongs(process: psutil.Process, temporary: str) -> bool:
 
 
 def _end(left: list[psutil.Process]) -> None:
-    """Wait for their end; who waits as a zombie for a parent of its own has ended."""
+    """Wait for the end of processes, and kill those that do not end; a zombie has ended."""
     deadline = time.monotonic() + DYING
     while left and time.monotonic() < deadline:
         _, left = psutil.wait_procs(left, timeout=0.05)
         left = [process for process in left if lives(process)]
-    told = [str(process) for process in left]
+    survivors = [str(process) for process in left]
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    assert told == [], "processes outlived the test"
+    assert survivors == [], "processes outlived the test"

@@ -1,4 +1,4 @@
-"""Jobs of every kind, how they may end, and what their log tells then."""
+"""Jobs of many kinds, the ways in which they may end, and the lines of their logs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from tests.support.crowd import Crowd
 
 LINES = 3000
-"""Lines that the kind `talks` writes."""
+"""The number of lines that the kind `talks` writes."""
 
 LONG = 60.0
-"""Seconds until SIGKILL, for those that end when they are asked to: far more than it takes."""
+"""The grace period, in seconds, of jobs that end at SIGTERM: far more than they need."""
 
 SHORT = 0.1
-"""Seconds until SIGKILL, for those that have to be killed, and until the time of a job is over."""
+"""The grace period, in seconds, of jobs that must be killed, and the timeout of jobs that end by a timeout."""
 
 UNTIL_STOPPED = """\
 import os, signal
@@ -31,7 +31,7 @@ os.write(1, b'begun\\n')
 while True:
     signal.pause()
 """
-"""A program in Python: what a shell with a trap has forked and not yet executed hears SIGTERM, and forgets it."""
+"""A program in Python, as a shell with a trap can lose SIGTERM: its child resets the trap between fork and exec."""
 
 
 def _until_stopped(crowd: Crowd) -> tuple[str, ...]:
@@ -39,26 +39,26 @@ def _until_stopped(crowd: Crowd) -> tuple[str, ...]:
 
 
 class Kind(NamedTuple):
-    """What is run; `ends` is how that ends when nobody stops it."""
+    """A kind of job; `ends` are the ways in which it ends by itself, empty if it has to be stopped."""
 
     ends: frozenset[Status]
     text: Callable[[Crowd], str]
     delay: float = LONG
     timeout: float | None = None
     lines: frozenset[str] = frozenset()
-    """What is surely in the log of a job that has ended by itself."""
+    """Lines that must be in the log of a job that has ended by itself."""
 
     def request(self, job_id: str, crowd: Crowd) -> RunRequest:
-        """The request for such a job, with the crowd's mark in the arguments of what it starts."""
+        """Return the request for such a job; its processes have the crowd's mark in their arguments."""
         text = self.text(crowd)
         delay, timeout = self.delay, self.timeout
         return RunRequest(id=job_id, steps=text, work_dir="/", graceful_exit_delay=delay, timeout=timeout)
 
 
 def log_is_whole(kind: Kind, state: Status, log: bytes) -> bool:
-    """Whether all that is in the log of a job that has ended like this which must be in it.
+    """Return whether the log of a job that has ended in this state has all its lines.
 
-    Who was ready for SIGTERM has heard of it.
+    A process that was ready for SIGTERM must have got it.
     """
     lines = log.decode().splitlines()
     if state is Status.CANCELLED:

@@ -1,4 +1,4 @@
-"""Layers, unpacked into a directory of a test."""
+"""Unpacks image layers into the directory of a test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Raw(io.RawIOBase):
-    """Bytes as they come from a registry."""
+    """A stream of bytes, like the body of a registry's response."""
 
     def __init__(self, content: bytes) -> None:
         self._content = io.BytesIO(content)
@@ -28,7 +28,7 @@ class Raw(io.RawIOBase):
 
 
 def lay(root: Path, *layers: bytes) -> dict[str, str]:
-    """Unpack layers into an empty directory, and tell what is there then, as `shape` does."""
+    """Unpack layers into an empty directory; return the result of `shape`."""
     tree = RootFs(root, Proc(0), Limits())
     for layer in layers:
         unpack(Raw(layer), tree, Proc(0))
@@ -37,7 +37,7 @@ def lay(root: Path, *layers: bytes) -> dict[str, str]:
 
 
 def shape(root: Path) -> dict[str, str]:
-    """The files by their paths with what they hold, `-> TARGET` for links and `/` for directories without content."""
+    """Return the content of each file by its path; `-> TARGET` for links and `/` for empty directories."""
     found = {}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
@@ -51,5 +51,5 @@ def shape(root: Path) -> dict[str, str]:
 
 
 def outside(root: Path) -> list[str]:
-    """What is next to the root."""
+    """Return the names of the root and its siblings."""
     return sorted(path.name for path in root.parent.iterdir())

@@ -1,8 +1,7 @@
-"""A live server to which anything may happen, and what must be true all the time.
+"""Drives a live server at random, and checks its promises after each step.
 
-The steps are a function of a seed alone, whatever the server does: only the moments differ from run to run. That is
-why it is no state machine of hypothesis, which takes a run that cannot be repeated exactly for a flaky one, and
-searches long for a shorter one.
+The steps depend on the seed alone, and not on the server; only their moments differ from run to run. A state machine of
+hypothesis does not fit: it reports a run that it cannot repeat exactly as flaky, and searches long for a shorter one.
 """
 
 from __future__ import annotations
@@ -45,23 +44,23 @@ WEIGHTS = {
     "kill a process that follows": 4,
     "kill the worker": 0.3,
 }
-"""How often each step is taken, relative to the others."""
+"""The relative frequency of each step."""
 
 MOST_OFFSET = 12
-"""The largest byte offset that is asked for: less than the first line has, which every job writes at once."""
+"""The limit of byte offsets: less than the length of the first line, which each job writes at once."""
 
 LAST_STEPS = 40
-"""How many steps are told when something was wrong."""
+"""The number of steps that a failure shows."""
 
 LAST_BYTES = 500
-"""How much of each log is told then."""
+"""The number of bytes of each log that a failure shows."""
 
 PATIENCE = 30.0
-"""Seconds after which a thread or a process that was to end hangs."""
+"""Seconds after which a thread or a process that should end counts as hung."""
 
 
 class Step(NamedTuple):
-    """Something that happens to the server; not every kind of it needs every field."""
+    """One random step; some kinds of steps ignore some fields."""
 
     what: str
     job_id: str
@@ -70,7 +69,7 @@ class Step(NamedTuple):
 
 
 def steps(seed: int) -> Iterator[Step]:
-    """Steps without end; the same for the same seed."""
+    """Yield steps without end; equal seeds give equal steps."""
     choice = random.Random(seed)
     while True:
         (what,) = choice.choices(list(WEIGHTS), list(WEIGHTS.values()))
@@ -79,14 +78,14 @@ def steps(seed: int) -> Iterator[Step]:
 
 
 class Job(NamedTuple):
-    """A job that was surely started by the last Run of its id."""
+    """A job that the last Run of its id has certainly started."""
 
     kind: Kind
     crowd: Crowd
 
 
 class Instance(NamedTuple):
-    """A job among all that have had its id."""
+    """The identity of a job; later jobs may have the same id."""
 
     server: int
     job_id: str
@@ -94,13 +93,13 @@ class Instance(NamedTuple):
 
 
 class Live:
-    """A server with its callers. Whatever is wrong raises an error; `history` tells then what happened before."""
+    """A server with its clients. A broken promise raises an error; then `history` holds the last steps."""
 
     def __init__(self, directory: str) -> None:
         self.steps = 0
         self.history: deque[str] = deque(maxlen=LAST_STEPS)
         self._directory = directory
-        self._everybody = Crowd()
+        self._processes_of_jobs = Crowd()
         self._runs = 0
         self._servers = 1
         self._finals: dict[Instance, JobStatus] = {}
@@ -109,7 +108,7 @@ class Live:
         self._server = Server(directory)
 
     def begin(self) -> None:
-        """Have the server do everything once: some of what is made at the first call stays for ever."""
+        """Do everything once: the first call of some kinds allocates resources that stay for ever."""
         self.history.append(f"server {self._servers}")
         self._expected: dict[str, Expected] = defaultdict(Expected)
         self._jobs: dict[str, Job | None] = {}
@@ -122,7 +121,7 @@ class Live:
         self._before = held(self._server, self._directory)
 
     def take(self, step: Step) -> None:
-        """Have a step happen, and see that everything is as it must be."""
+        """Take a step, and check the promises of the server."""
         self.steps += 1
         self.history.append(f"{self.steps}. {step.what}: {step.job_id!r}, {step.kind!r}, {step.offset}")
         match step.what:
@@ -151,13 +150,13 @@ class Live:
         self._look_around()
 
     def end(self) -> None:
-        """Close all jobs and stop the server: nothing is left of anybody, and nothing more is held than before."""
+        """Close all jobs and stop the server; check that no process is left, and that it holds no more than before."""
         self._kill_processes(len(self._processes))
         for job_id in IDS:
             self._close(job_id)
         self._join()
         self._list()
-        assert self._everybody.told() == []
+        assert self._processes_of_jobs.told() == []
         settled(self._server, self._directory, self._before)
         self._server.runner.front.terminate()
         self._read_to_end()
@@ -166,33 +165,33 @@ class Live:
         assert os.listdir(self._directory) == []
 
     def scene(self) -> Iterator[str]:
-        """What can be seen after a failure: the last steps, the jobs with their logs, and who lives."""
+        """Yield the state after a failure: the last steps, the jobs with their logs, and the live processes."""
         yield from self.history
         with contextlib.suppress(StepRunnerError):
             yield from map(str, self._server.client.jobs())
         for log in Path(self._directory).glob("*/logs"):
             yield f"{log}: {log.read_bytes()[-LAST_BYTES:]!r}"
-        for process in self._everybody.living():
+        for process in self._processes_of_jobs.living():
             with contextlib.suppress(psutil.Error):
                 yield f"{process.pid} {process.status()} {process.cmdline()[-3:]}"
 
     def abandon(self) -> str:
-        """End everybody after a failure; returns what the server has told."""
+        """Kill all processes after a failure; return what the server has written to stderr."""
         for process in self._processes:
             process.kill()
             process.communicate()
         self._server.runner.front.terminate()
-        self._everybody.kill()
-        told = self._server.told.read().decode(errors="replace")
+        self._processes_of_jobs.kill()
+        errors = self._server.told.read().decode(errors="replace")
         self._server.close()
-        return told
+        return errors
 
     def _expect(self, job_id: str, now: Expected) -> None:
         self._expected[job_id] = now
 
     def _run(self, job_id: str, kind: Kind) -> None:
         self._runs += 1
-        crowd = Crowd(f"{self._everybody.mark}-{self._runs:06}")
+        crowd = Crowd(f"{self._processes_of_jobs.mark}-{self._runs:06}")
         before = self._expected[job_id]
         try:
             self._server.client.run(kind.request(job_id, crowd))
@@ -200,14 +199,14 @@ class Live:
             assert kind is KINDS["cannot be read"]
             self._expect(job_id, expected.said(before, None))
             return
-        assert kind is not KINDS["cannot be read"] or not before.unknown, "what cannot be read was run"
+        assert kind is not KINDS["cannot be read"] or not before.unknown, "an unreadable step file was run"
         if kind is not KINDS["cannot be read"]:
             self._expect(job_id, expected.ran(before, kind.ends))
         if not before.known:
             self._jobs[job_id] = Job(kind, crowd) if before.unknown else None
 
     def _state(self, job_id: str) -> JobStatus | None:
-        """What the server says of one job."""
+        """Ask for the status of one job and check it; None for an unknown job."""
         status, refusal = None, None
         try:
             status = self._server.client.status(job_id)
@@ -231,7 +230,7 @@ class Live:
             self._stays(status)
 
     def _stays(self, status: JobStatus) -> None:
-        """What is said of a job that has ended is the same for ever."""
+        """Check that the status of a job never changes after its end."""
         instance = self._instance(status)
         final = self._finals.get(instance, status)
         assert status == final, f"{final} has become {status}"
@@ -242,7 +241,7 @@ class Live:
         return Instance(self._servers, status.id, status.start_time)
 
     def _follow(self, job_id: str, offset: int) -> Follower | None:
-        """Follow the log from a thread, as soon as there is something in it; an unknown job is refused."""
+        """Follow the log in a thread, and wait for its first bytes; check that an unknown job is refused."""
         status = self._state(job_id)
         following = Follower(self._server.client, job_id, offset)
         following.start()
@@ -256,7 +255,7 @@ class Live:
         return following
 
     def _attend(self, job_id: str) -> None:
-        """Follow to the end, if that comes: nobody is left of the job then who has not shed everything."""
+        """Follow a job that ends to the end of its log; check that no process is left, except `hidden` ones."""
         if not self._expected[job_id].ends:
             return
         following = self._follow(job_id, 0)
@@ -278,7 +277,7 @@ class Live:
         self._expect(job_id, expected.close_began(before))
 
     def _kill_processes(self, number: int) -> None:
-        """Kill the oldest while they follow, if they have found their job."""
+        """Kill the oldest following processes, after each has begun or failed."""
         for process in self._processes[:number]:
             assert process.stdout is not None
             process.stdout.readline()
@@ -287,11 +286,11 @@ class Live:
         del self._processes[:number]
 
     def _kill_worker(self) -> None:
-        """Everything that ran is gone; a new server takes the place, with the same socket."""
+        """Kill the worker; check that all processes are gone, and start a new server with the same socket."""
         self._server.runner.worker.kill()
         self._read_to_end()
         assert self._server.runner.front.wait(PATIENCE) == 128 + 9
-        assert self._everybody.told() == []
+        assert self._processes_of_jobs.told() == []
         self._kill_processes(len(self._processes))
         self._wait_for_threads()
         self._server.close()
@@ -301,11 +300,11 @@ class Live:
         self.begin()
 
     def _read_to_end(self) -> None:
-        told = self._server.told.read().decode(errors="replace")
-        assert "Traceback" not in told, told
+        errors = self._server.told.read().decode(errors="replace")
+        assert "Traceback" not in errors, errors
 
     def _join(self) -> None:
-        """Wait for the end of all that goes on in threads."""
+        """Wait for all threads, and check their results."""
         self._wait_for_threads()
         self._look_around()
 
@@ -315,7 +314,7 @@ class Live:
             assert not thread.is_alive(), f"{thread.name} does not end"
 
     def _look_around(self) -> None:
-        """See what has ended since the last time."""
+        """Check the results of the threads that have ended since the last time."""
         for closer in [closer for closer in self._closers if not closer.is_alive()]:
             self._closers.remove(closer)
             self._closed(closer)
@@ -330,7 +329,7 @@ class Live:
             self._nobody_is_left(closer.job_id)
 
     def _followed(self, following: Follower, instance: Instance, surely: bool) -> None:
-        """The whole log, then its end; the status was final by then, unless the job was closed."""
+        """Check that the log was whole, and that the status was final at its end, unless the job was closed."""
         status = following.status
         if not surely:
             return
@@ -352,11 +351,11 @@ class _Followed(NamedTuple):
     by: Follower
     instance: Instance
     surely: bool
-    """Whether it followed before the job could be closed."""
+    """Whether it certainly began to follow before the job was closed."""
 
 
 class _Closer(threading.Thread):
-    """Closes a job, which takes until that has ended; `runs` is how often one with its id was run before."""
+    """Closes a job, which waits for its end; `runs` is the number of earlier Runs with its id."""
 
     def __init__(self, server: Server, job_id: str, runs: int) -> None:
         super().__init__(name=f"close {job_id}", daemon=True)
@@ -377,7 +376,7 @@ def _unknown(job_id: str) -> str:
 
 
 def _fits_together(status: JobStatus) -> None:
-    """The parts of a status fit each other."""
+    """Check that the fields of a status are consistent."""
     assert (status.end_time is not None) == status.finished, status
     assert (status.start_time is None) == (status.status is Status.UNSPECIFIED), status
     assert (status.kind is not None) == (status.status in (Status.FAILURE, Status.CANCELLED)), status

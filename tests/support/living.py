@@ -1,4 +1,4 @@
-"""Who can still do something: judged by psutil, not by the code under test."""
+"""Decides whether a process is alive, by psutil and not by the code under test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def lives(process: psutil.Process) -> bool:
-    """Whether it has not ended; a zombie has, which waits for a parent to reap it."""
+    """Return whether a process has not ended; a zombie has ended, and waits to be reaped."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

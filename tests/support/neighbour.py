@@ -1,4 +1,4 @@
-"""A job beside others, with processes in the background."""
+"""A job with background processes, which runs at the same time as other jobs."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 
 ENDINGS = ("success", "failure", "cancel", "close", "timeout")
-"""The jobs that end in one of these ways have its name as their id."""
+"""The ways in which a job ends; the id of a job is the name of its way."""
 
 DELAY = 0.2
-"""Seconds between SIGTERM and SIGKILL, which always pass, because some processes ignore SIGTERM."""
+"""The grace period in seconds; it always expires, because some processes ignore SIGTERM."""
 
 TIMEOUT = 2.0
-"""Seconds that a job may take whose time is to be over, if its processes are there by then."""
+"""The first timeout, in seconds, of a job that ends by its timeout; `start` doubles it if it is too short."""
 
 DYING = 20.0
-"""Seconds after which who was to end will not."""
+"""Seconds after which a process that should end counts as a survivor."""
 
 
 class Neighbour:
-    """A job whose first step starts what a script says, and whose second one waits until the job is ended."""
+    """A job whose first step runs a script, and whose second step waits until the job is ended."""
 
     def __init__(self, server: Server, directory: str, job_id: str, crowd: Crowd, leaves: str) -> None:
-        """`crowd` are those of its processes that are to be looked at."""
+        """Make the job, but do not start it; `crowd` are the processes that are checked, `leaves` is the script."""
         self.job_id = job_id
         self._server = server
         self._crowd = crowd
@@ -41,7 +41,7 @@ class Neighbour:
         os.mkfifo(self._gate)
 
     def start(self) -> None:
-        """Start it. One whose time is to be over is left as much as it takes until its processes are there."""
+        """Start it. If it ends by a timeout, double the timeout until its processes are ready in time."""
         if self.job_id != "timeout":
             self._start(None)
             return
@@ -53,14 +53,14 @@ class Neighbour:
             self._start(timeout)
 
     def is_ready(self) -> bool:
-        """Wait until its processes are there; False where it has ended before."""
+        """Wait until its processes are ready; return False if it ends before."""
         log = accumulate(self._server.client.follow(self.job_id))
         ready = any(b"\nbackground\n" in text for text in log)
         self._living = self._crowd.living()
         return ready
 
     def end(self) -> None:
-        """Have it end as its id says, and wait for that; those that hide may live on."""
+        """End it in the way of its id, and wait for the end; a process of the shape `hidden` may live on."""
         dying = [process for process in self._living if not _hides(process)]
         if self.job_id == "cancel":
             self._server.client.cancel(self.job_id)
@@ -73,11 +73,11 @@ class Neighbour:
         psutil.wait_procs(dying, timeout=DYING)  # Close waits for half a second after SIGKILL, and no longer
 
     def left(self) -> set[str]:
-        """The shapes of its processes that live."""
+        """Return the shapes of its live processes."""
         return {told.split()[-1] for told in self._crowd.told()}
 
     def is_untouched(self) -> bool:
-        """Whether all of its processes live that were there in the beginning."""
+        """Return whether all processes of its start are alive."""
         return all(map(_lives, self._living))
 
     def _start(self, timeout: float | None) -> None:

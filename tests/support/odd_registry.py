@@ -1,4 +1,4 @@
-"""A registry of our own on loopback, with the faults that registries have."""
+"""Our own registry on loopback, which can answer with the faults of real registries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """A request that came."""
+    """A received request."""
 
     method: str
     path: str
@@ -32,10 +32,10 @@ class Asked(NamedTuple):
 
 
 class OddRegistry:
-    """Serves what was offered; `answer` may answer a request in its place, and returns whether it did.
+    """Serves the offered content; `answer` can answer a request instead, and returns whether it did.
 
-    Where `login` is set, it wants a token, and gives one for this user and password, for the identity token `identity`,
-    or for a person without credentials where `login` is empty.
+    If `login` is set, requests need a token. The server gives one for this user and password or for the identity token
+    `identity`; if `login` is empty, it gives one to a client without credentials.
     """
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ class OddRegistry:
 
     @property
     def host(self) -> str:
-        """What stands in front of the repository in a reference."""
+        """The part of a reference in front of the repository."""
         return f"127.0.0.1:{self._server.server_port}"
 
     def offer(self, repository: str, tag: str, images: dict[Platform, list[bytes]]) -> str:
-        """Offer an index of images under a tag and its digest, and return the latter."""
+        """Offer an index of images under a tag and its digest; return the digest."""
         made = [(platform, manifest(layers)) for platform, layers in images.items()]
         self.offer_blobs(repository, [b"{}", *(layer for layers in images.values() for layer in layers)])
         for _, image in made:
@@ -76,15 +76,15 @@ class OddRegistry:
             self._content[f"/v2/{repository}/blobs/{digest_of(blob)}"] = ("application/octet-stream", blob)
 
     def content(self, path: str) -> bytes:
-        """What is offered at the path of a request."""
+        """Return the content at the path of a request."""
         return self._content[path][1]
 
     def blob_requests(self) -> list[Asked]:
-        """The requests for blobs."""
+        """Return the requests for blobs."""
         return [asked for asked in self.asked if "/blobs/" in asked.path]
 
     def stall(self) -> None:
-        """Hang in a handler until the server is closed."""
+        """Block a handler until the server is closed."""
         self.stalled.set()
         self._stopping.wait()
 
@@ -132,7 +132,7 @@ class OddRegistry:
 
 
 def send(request: BaseHTTPRequestHandler, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
-    """Answer with content of a length that is told."""
+    """Answer with content and its length."""
     request.send_response(status)
     for name, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
         request.send_header(name, value)
@@ -142,7 +142,7 @@ def send(request: BaseHTTPRequestHandler, status: int, content: bytes, headers: 
 
 
 def send_half(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    """Break off in the middle of an answer."""
+    """Send half of the content, then close the connection."""
     send(request, 200, content[: len(content) // 2], {"Content-Length": str(len(content))})
     request.close_connection = True
 
@@ -157,7 +157,7 @@ def send_garbage(request: BaseHTTPRequestHandler) -> None:
 
 
 def first(times: int, fault: Callable[[BaseHTTPRequestHandler], None], where: str = "/blobs/") -> Callable[..., bool]:
-    """Answers so many requests with a fault, and leaves the others alone."""
+    """Return an `answer` that answers the first requests with a fault, and leaves later ones to the server."""
     left = times
 
     def answer(request: BaseHTTPRequestHandler) -> bool:

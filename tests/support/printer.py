@@ -1,4 +1,4 @@
-"""From a tree back to a text that is read as the same tree."""
+"""Prints the tree of an expression as a text that parses to the same tree."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\
 
 
 def print_template(pieces: Iterable[Piece]) -> str:
-    """The text of a template, from what `parse` made of it."""
+    """Return the text of a template from the result of `parse`."""
     texts = (
         piece.replace("${{", "\\${{") if isinstance(piece, str) else "${{ " + print_expression(piece) + " }}"
         for piece in pieces
@@ -44,7 +44,7 @@ def print_template(pieces: Iterable[Piece]) -> str:
 
 
 def print_expression(node: Node) -> str:
-    """The text of an expression, with brackets only where the tree needs them."""
+    """Return the text of an expression, with brackets only where the tree needs them."""
     path: list[Chained] = []
     while isinstance(node, CHAINED):
         path.append(node)

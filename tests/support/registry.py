@@ -26,9 +26,9 @@ http:
 
 
 class RegistryServer:
-    """A registry that is ready when this is made, at a port that the system chose, with its files in a directory.
+    """A running registry, at a port that the system chooses, with its files in a directory.
 
-    `htpasswd` is a file of users with bcrypt, `certificate` and `key` have it speak TLS.
+    `htpasswd` is a file of users with bcrypt passwords; `certificate` and `key` switch TLS on.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class RegistryServer:
 
     @property
     def host(self) -> str:
-        """What stands in front of the repository in a reference."""
+        """The part of a reference in front of the repository."""
         return f"127.0.0.1:{self.port}"
 
     def spoil(self, digest: str) -> None:
-        """Change a byte of a blob on the registry's disk, as a fault of the disk does."""
+        """Change a byte of a blob on the registry's disk, like a fault of the disk."""
         algorithm, _, value = digest.partition(":")
         with (self._blobs / algorithm / value[:2] / value / "data").open("r+b") as file:
             first = file.read(1)
@@ -71,7 +71,7 @@ class RegistryServer:
             file.write(bytes([first[0] ^ 1]))
 
     def close(self) -> None:
-        """End it, if it has not ended yet."""
+        """Stop the registry, if it still runs."""
         self._process.terminate()
         self._drain.join()
         self._process.wait()
@@ -87,7 +87,7 @@ class RegistryServer:
         raise AssertionError("".join(lines))
 
     def _read_log(self) -> None:
-        """Read on, so that the registry never waits for a reader."""
+        """Read the log, so that the registry never blocks on a full pipe."""
         assert self._process.stderr
         with self._process.stderr as log:
             for _ in log:

@@ -1,4 +1,4 @@
-"""A server of its own for a test, with the two processes that it consists of."""
+"""A server for one test, with its two processes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DELAY = 1.0
-"""Seconds between SIGTERM and SIGKILL."""
+"""The grace period in seconds: the time between SIGTERM and SIGKILL."""
 
 TIMEOUTS = (1.0, 4.0, 16.0)
-"""Seconds that jobs get whose time is to be over: the next where the one before was not enough to be ready."""
+"""Timeouts, in seconds, of jobs that end by a timeout: the next one if a job was not ready within the previous one."""
 
 
 STEP_RUNNER = ("-m", "step_runner")
-"""The program, as Python is told to run it."""
+"""The arguments with which Python runs the program."""
 
 
 class Runner(NamedTuple):
-    """A command of the step runner, which leads a process group: the front, and the worker below it.
+    """A command of the step runner, which leads a process group: the supervisor (`front`) and its child, the worker.
 
-    Where the system has no subreapers they are one process.
+    On a system without subreapers they are one process.
     """
 
     front: subprocess.Popen[bytes]
@@ -40,7 +40,7 @@ class Runner(NamedTuple):
 def started(
     prefix: Sequence[str], *arguments: str, program: Sequence[str] = STEP_RUNNER, **options: int
 ) -> subprocess.Popen[bytes]:
-    """The program with these arguments, behind a prefix that becomes it; it leads a process group."""
+    """Start the program with these arguments, through a prefix that executes it; it leads a process group."""
     command = [*prefix, sys.executable, *program, *arguments, "--graceful-exit-delay", f"{DELAY}s"]
     errors = options.pop("stderr", subprocess.DEVNULL)
     return subprocess.Popen(
@@ -49,19 +49,19 @@ def started(
 
 
 def with_worker(front: subprocess.Popen[bytes]) -> Runner:
-    """A program that was started, and its worker."""
+    """Return a started program with its worker."""
     process = psutil.Process(front.pid)
     (worker,) = process.children() or [process]
     return Runner(front, worker)
 
 
 def _user(process: psutil.Process) -> int | None:
-    """The number of the user that a process runs as."""
+    """Return the user ID of a process."""
     return process.uids().real if hasattr(process, "uids") else None
 
 
 class Server:
-    """`step-runner serve`, and a client of it; its socket is in `directory`. `told` is what it writes to stderr."""
+    """`step-runner serve` and a client of it; its socket is in `directory`. `stderr` is the read end of its stderr."""
 
     def __init__(self, directory: str, prefix: Sequence[str] = (), program: Sequence[str] = STEP_RUNNER) -> None:
         self.path = path = os.path.join(directory, "s.sock")
@@ -74,12 +74,12 @@ class Server:
         self.client = Client(path, _user(self.runner.worker))
 
     def start(self, *scripts: str, job_id: str = "1", timeout: float | None = None, delay: float | None = None) -> None:
-        """Start a job with these scripts as its steps; `delay` are the seconds between SIGTERM and SIGKILL."""
+        """Start a job with these scripts as its steps; `delay` is its grace period in seconds."""
         steps = script(*scripts)
         self.client.run(RunRequest(id=job_id, steps=steps, work_dir="/", timeout=timeout, graceful_exit_delay=delay))
 
     def start_timed(self, scripts: Mapping[str, str], ready: str) -> float:
-        """Start a job for each id, which has a time that is over after all are ready; returns it in seconds."""
+        """Start a job for each id, with a timeout that expires after all are ready; return the timeout in seconds."""
         for timeout in TIMEOUTS:
             for job_id, text in scripts.items():
                 self.start(text, job_id=job_id, timeout=timeout)
@@ -90,12 +90,12 @@ class Server:
         raise AssertionError("never ready in time")
 
     def wait_for(self, text: str, job_id: str = "1") -> None:
-        """Wait until the job's log holds a line."""
+        """Wait until the job's log contains a line."""
         wrote, log = self._wrote(text, job_id)
         assert wrote, log
 
     def _wrote(self, line: str, job_id: str) -> tuple[bool, str]:
-        """Whether the job's log holds a line, as soon as that is known, and the log so far."""
+        """Wait for a line in the job's log or for the end of the log; return whether it came, and the log so far."""
         log = b""
         for data in self.client.follow(job_id):
             log += data

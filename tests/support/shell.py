@@ -1,4 +1,4 @@
-"""A shell with job control on a terminal of its own."""
+"""A shell with job control on its own terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROMPT = b"PROMPT> "
 
 
 class Shell:
-    """Bash, with whose terminal we type and read; what it runs in the foreground gets Ctrl-C and Ctrl-Z."""
+    """Bash on a pseudo-terminal that tests write to and read from; the foreground processes get Ctrl-C and Ctrl-Z."""
 
     def __init__(self, directory: Path) -> None:
         self.written = b""
@@ -30,29 +30,29 @@ class Shell:
         self.read_until(PROMPT)
 
     def type(self, keys: str) -> None:
-        """Press keys; `\\x1a` is Ctrl-Z."""
+        """Type keys; `\\x1a` is Ctrl-Z."""
         os.write(self._terminal, keys.encode())
 
     def read_until(self, pattern: bytes) -> bytes:
-        """Read until a pattern has been written since the last call; returns what was written."""
+        """Read until the output since the last call matches a pattern; return that output."""
         while not (found := re.search(pattern, self.written, re.DOTALL)):
             self.written += os.read(self._terminal, 1 << 16)
         read, self.written = self.written[: found.end()], self.written[found.end() :]
         return read
 
     def start(self, *words: str) -> None:
-        """Run a command in the foreground, until it has written `ready`."""
+        """Start a command in the foreground, and wait until it has written `ready`."""
         self.type(" ".join(f"'{word}'" for word in words) + "\n")
         self.read_until(rb"\nready\r\n")
 
     def suspend(self) -> list[psutil.Process]:
-        """Press Ctrl-Z, and wait until the shell says that it is stopped; returns all that the shell has started."""
+        """Press Ctrl-Z, and wait until the shell reports the stop; return the descendants of the shell."""
         self.type("\x1a")
         self.read_until(rb"Stopped .*" + PROMPT)
         return self.processes()
 
     def processes(self) -> list[psutil.Process]:
-        """Return all that the shell has started."""
+        """Return the descendants of the shell."""
         return psutil.Process(self.pid).children(recursive=True)
 
     def hang_up(self) -> None:
@@ -61,7 +61,7 @@ class Shell:
         self._terminal = -1
 
     def close(self) -> None:
-        """End the shell."""
+        """Kill and reap the shell."""
         if self._terminal >= 0:
             self.hang_up()
         os.kill(self.pid, signal.SIGKILL)

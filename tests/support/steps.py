@@ -1,4 +1,4 @@
-"""Texts of step files."""
+"""Makes the texts of step files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def script(*texts: str) -> str:
-    """The steps `s1`, `s2` and so on, each a script."""
+    """Return a function with the steps `s1`, `s2` and so on, each a script."""
     return run_list(*({"name": f"s{number}", "script": text} for number, text in enumerate(texts, start=1)))
 
 
 def run_list(*steps: dict[str, Any], spec: dict[str, Any] | None = None, **fields: Any) -> str:
-    """A function that is a list of steps."""
+    """Return a function that is a list of steps."""
     return _documents(spec, {"run": steps, **fields})
 
 
@@ -23,14 +23,14 @@ def command(
     stop: Any = None,
     **fields: Any,
 ) -> str:
-    """A function that is one command."""
+    """Return a function that is one command."""
     given = {"work_dir": work_dir, "stop": stop}
     own = {key: value for key, value in given.items() if value is not None}
     return _documents(spec, {"exec": {"command": words, **own}, **fields})
 
 
 def shell(text: str, **fields: Any) -> str:
-    """A function that is one command, a script run by sh."""
+    """Return a function that is one command: sh with a script."""
     return command("sh", "-c", text, **fields)
 
 

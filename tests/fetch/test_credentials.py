@@ -240,7 +240,7 @@ def test_cancel_ends_a_helper_that_hangs_and_what_holds_its_output(tmp_path: Pat
     with pytest.raises(StoppedError):
         find_credentials(environment, "r.example", "x", proc)
     thread.join()
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 def test_secrets_are_not_in_the_text_of_credentials() -> None:

@@ -166,5 +166,5 @@ def test_a_fork_bomb_within_the_limit_of_processes(serve: Callable[..., Server],
             break
     assert goes_on(server)
     server.client.close("1")
-    assert crowd.told() == []
+    assert crowd.survivors() == []
     assert goes_on(server)

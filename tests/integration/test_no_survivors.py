@@ -82,7 +82,7 @@ def gone(*processes: psutil.Process) -> None:
 
 
 def nobody_is_left(crowd: Crowd, since: float) -> None:
-    assert crowd.told() == []
+    assert crowd.survivors() == []
     assert time.monotonic() - since < PATIENCE
 
 
@@ -175,13 +175,13 @@ def test_when_both_processes_of_the_server_are_killed_the_next_one_ends_what_is_
 
     Without a control group, who has shed everything survives, and who forks anew all the time ends only with luck.
     """
-    shapes = [shape for shape in SHAPES if cell.cgroup or shape != "forks_anew"]
+    shapes = [shape for shape in SHAPES if cell.cgroup or shape != "reforks"]
     server.start(crowd.script(*shapes, in_cgroup=cell.cgroup))
     server.wait_for("ready")
     _kill_both(server.runner)
     told = _told_by_the_next(cell, temporary)
     assert any(line.startswith(b'Stopping background processes of job "1" of a killed step runner') for line in told)
-    assert [name.split()[-1] for name in crowd.told()] == ([] if cell.cgroup else ["hidden"])
+    assert [name.split()[-1] for name in crowd.survivors()] == ([] if cell.cgroup else ["hidden"])
     assert glob(f"{temporary}/step-runner-output-*") == []
 
 
@@ -222,7 +222,7 @@ def test_who_may_not_be_signalled_ends_with_the_control_group(
     server.client.cancel("1")
     assert process.wait(PATIENCE) == -signal.SIGKILL
     server.wait_for_end()
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 @by_another_user
@@ -235,7 +235,7 @@ def test_who_may_not_be_signalled_and_was_left_behind_ends_with_the_control_grou
     _kill_both(server.runner)
     _told_by_the_next(cell, temporary)
     assert process.wait(PATIENCE) == -signal.SIGKILL
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 def _interrupt(runner: Runner) -> None:
@@ -289,9 +289,9 @@ def test_ending_one_job_leaves_the_processes_of_another_alone(
         return Neighbour(server, temporary, job_id, crowd, f"{script}\n{and_then}")
 
     anew = crowds()
-    lasting = [shape for shape in SHAPES if shape != "forks_anew"]
+    lasting = [shape for shape in SHAPES if shape != "reforks"]
     few = [shape for shape in lasting if shape != "many"]
-    jobs = [neighbour("last", crowds(), lasting, anew.script("forks_anew", status=0))]
+    jobs = [neighbour("last", crowds(), lasting, anew.script("reforks", status=0))]
     jobs += [neighbour(ending, crowds(), few) for ending in ENDINGS]
     for job in jobs:
         job.start()
@@ -304,20 +304,20 @@ def test_ending_one_job_leaves_the_processes_of_another_alone(
             """Each of them lives for 10 ms."""
     jobs[0].end()
     assert [job.left() for job in jobs] == [set()] * len(jobs)
-    assert anew.told() == []
+    assert anew.survivors() == []
 
 
-def test_who_forks_anew_all_the_time_ends_with_its_job_although_another_one_has_many_processes(
+def test_reforking_process_ends_with_job_beside_many_processes(
     cell: Cell, server: Server, crowds: Callable[[], Crowd]
 ) -> None:
     many, anew = crowds(), crowds()
     server.start(many.script("many", status=0), "echo background; sleep 1000", job_id="other")
     server.wait_for("background", "other")
-    server.start(anew.script("forks_anew", status=0, in_cgroup=cell.cgroup), "echo background; sleep 1000")
+    server.start(anew.script("reforks", status=0, in_cgroup=cell.cgroup), "echo background; sleep 1000")
     server.wait_for("background")
     server.client.cancel("1")
     server.wait_for_end()
-    assert anew.told() == []
+    assert anew.survivors() == []
 
 
 def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(
@@ -332,7 +332,7 @@ def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(
     server.client.close("1")
     assert (len(ours.living()), len(theirs.living())) == (0 if cell.cgroup else 1, 2)
     server.client.close("2")
-    assert ours.told() == theirs.told() == []
+    assert ours.survivors() == theirs.survivors() == []
 
 
 SERVICE = "import http.server; s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)"
@@ -349,4 +349,4 @@ def test_a_service_of_one_step_answers_in_the_next(server: Server, crowd: Crowd,
     server.start(f"setsid {start} & while [ ! -e {port} ]; do sleep 0.01; done", ask)
     server.wait_for("answer 200")
     server.wait_for_end()
-    assert crowd.told() == []
+    assert crowd.survivors() == []

@@ -54,7 +54,7 @@ SURVIVORS = {
 }
 """Who survives which ending."""
 
-LUCK = {ending: frozenset({"stopped"} if ending.endswith("SIGKILL") else {"forks_anew"}) for ending in SURVIVORS}
+LUCK = {ending: frozenset({"stopped"} if ending.endswith("SIGKILL") else {"reforks"}) for ending in SURVIVORS}
 """Who may survive or not.
 
 Who forks anew every 10 ms can be missed by every look at the list of processes. A stopped one whose group has lost its
@@ -81,7 +81,7 @@ class Crowds(dict[str, Crowd]):
 
     def survivors(self) -> set[str]:
         """The names of those of whom somebody lives."""
-        told = " ".join(self._everybody.told())
+        told = " ".join(self._everybody.survivors())
         return {name for name, crowd in self.items() if crowd.mark in told}
 
     def kill(self) -> None:
@@ -168,7 +168,7 @@ def test_when_the_server_is_killed_the_next_one_ends_what_is_left(
     following = Server(temporary, program=PROGRAM)
     removed = 0
     while removed < len(JOBS):
-        line = following.told.readline()
+        line = following.stderr.readline()
         assert line
         removed += line.startswith(b"removed the files of job")
     following.close()

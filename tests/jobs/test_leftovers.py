@@ -46,7 +46,7 @@ def _kill(server: Server) -> None:
         process.kill()
         process.wait()
     server.client.__exit__(None, None, None)
-    server.told.close()
+    server.stderr.close()
 
 
 def _lines(told: Iterable[bytes], beginning: str, number: int) -> list[str]:
@@ -115,7 +115,7 @@ def test_the_jobs_of_a_killed_worker_are_left_to_its_front(temporary: str, crowd
     front.resume()
     assert killed.runner.front.wait() == 128 + signal.SIGKILL
     killed.close()
-    assert crowd.told() == []
+    assert crowd.survivors() == []
     assert os.listdir(temporary) == []
 
 

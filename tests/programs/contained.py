@@ -8,7 +8,7 @@ from gracefulexitcmd import Cmd, Container, Roundup, contain
 from gracefulexitcmd.posix import subreaper
 
 REAPER, SCENARIO, MARK, *SHAPES = sys.argv[1:]
-GRACE = 0.3 if {"ignores_term", "forks_anew"} & set(SHAPES) else 10
+GRACE = 0.3 if {"ignores_term", "reforks"} & set(SHAPES) else 10
 PROGRAM = os.path.join(os.path.dirname(__file__), "shapes.py")
 
 

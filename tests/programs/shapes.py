@@ -90,7 +90,7 @@ def many():
         signal.pause()
 
 
-def forks_anew():
+def reforks():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.setsid()
     ready()

@@ -28,7 +28,7 @@ SHAPES = (
     "stopped",
     "closed",
     "many",
-    "forks_anew",
+    "reforks",
 )
 
 MANY = 200
@@ -66,7 +66,7 @@ class Crowd:
         """Return whether the scans found a live process; a process that re-forks all the time may evade every scan."""
         return next(self._found(), None) is not None
 
-    def told(self) -> list[str]:
+    def survivors(self) -> list[str]:
         """Return the last three arguments of each live process, joined; one of them may have ended since."""
         return [" ".join(arguments[-3:]) for _, arguments in self._found()]
 

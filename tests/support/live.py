@@ -156,7 +156,7 @@ class Live:
             self._close(job_id)
         self._join()
         self._list()
-        assert self._processes_of_jobs.told() == []
+        assert self._processes_of_jobs.survivors() == []
         settled(self._server, self._directory, self._before)
         self._server.runner.front.terminate()
         self._read_to_end()
@@ -182,7 +182,7 @@ class Live:
             process.communicate()
         self._server.runner.front.terminate()
         self._processes_of_jobs.kill()
-        errors = self._server.told.read().decode(errors="replace")
+        errors = self._server.stderr.read().decode(errors="replace")
         self._server.close()
         return errors
 
@@ -268,7 +268,7 @@ class Live:
     def _nobody_is_left(self, job_id: str) -> None:
         job = self._jobs.get(job_id)
         if job is not None:
-            assert [told for told in job.crowd.told() if not told.endswith(" hidden")] == [], "outlived the job"
+            assert [left for left in job.crowd.survivors() if not left.endswith(" hidden")] == [], "outlived the job"
 
     def _close(self, job_id: str) -> None:
         before = self._expected[job_id]
@@ -290,7 +290,7 @@ class Live:
         self._server.runner.worker.kill()
         self._read_to_end()
         assert self._server.runner.front.wait(PATIENCE) == 128 + 9
-        assert self._processes_of_jobs.told() == []
+        assert self._processes_of_jobs.survivors() == []
         self._kill_processes(len(self._processes))
         self._wait_for_threads()
         self._server.close()
@@ -300,7 +300,7 @@ class Live:
         self.begin()
 
     def _read_to_end(self) -> None:
-        errors = self._server.told.read().decode(errors="replace")
+        errors = self._server.stderr.read().decode(errors="replace")
         assert "Traceback" not in errors, errors
 
     def _join(self) -> None:

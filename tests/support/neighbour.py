@@ -74,7 +74,7 @@ class Neighbour:
 
     def left(self) -> set[str]:
         """Return the shapes of its live processes."""
-        return {told.split()[-1] for told in self._crowd.told()}
+        return {arguments.split()[-1] for arguments in self._crowd.survivors()}
 
     def is_untouched(self) -> bool:
         """Return whether all processes of its start are alive."""

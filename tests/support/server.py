@@ -68,8 +68,8 @@ class Server:
         serve = ("serve", "--verbose", "--socket", path)
         front = started(prefix, *serve, program=program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert front.stderr is not None
-        self.told = front.stderr
-        assert b"listening" in self.told.readline()
+        self.stderr = front.stderr
+        assert b"listening" in self.stderr.readline()
         self.runner = with_worker(front)
         self.client = Client(path, _user(self.runner.worker))
 

@@ -116,11 +116,11 @@ def test_nothing_is_sent_to_a_command_that_was_not_started() -> None:
 
 
 @on_every_path
-@pytest.mark.parametrize("name", ["fork_at_term.sh", "double_fork.py", "fork_anew.py"])
+@pytest.mark.parametrize("name", ["fork_at_term.sh", "double_fork.py", "refork.py"])
 def test_whoever_is_in_the_group_is_gone_when_the_command_has_ended(
     launch: Launch, wait: Wait, name: str, path: str
 ) -> None:
-    if (name, path) == ("fork_anew.py", "number and ps"):
+    if (name, path) == ("refork.py", "number and ps"):
         pytest.skip("ps takes longer than each of these processes lives, and may miss them all")
     command, _ = launch(name, grace=0.1)
     command.cancel()

@@ -65,14 +65,14 @@ def report(contained: Callable[..., subprocess.Popen[str]]) -> Callable[..., dic
 
 def ended_by(shape: str) -> str:
     """What it takes to end a shape."""
-    return "SIGKILL" if shape in ("ignores_term", "forks_anew") else "SIGTERM"
+    return "SIGKILL" if shape in ("ignores_term", "reforks") else "SIGTERM"
 
 
 FOUND_AT_CANCEL = dict.fromkeys(SHAPES, "group") | {
     "setsid": "descendant",
     "hidden": "suspected",
     "closed": "cookie",
-    "forks_anew": "cookie",
+    "reforks": "cookie",
 }
 """How a shape is found while its command lives."""
 
@@ -86,12 +86,12 @@ def test_with_a_subreaper_every_shape_ends(
     report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str, found: dict[str, str], shape: str
 ) -> None:
     census = report("subreaper", scenario, shape)["census"]
-    assert crowd.told() == []
+    assert crowd.survivors() == []
     # One that lives for a moment only may be gone when it is asked for its environment.
-    ways = {found[shape]} | ({"descendant", "suspected"} if shape == "forks_anew" else set())
+    ways = {found[shape]} | ({"descendant", "suspected"} if shape == "reforks" else set())
     assert {how for how, _ in census} <= ways
     # One of those that live for a moment only may have gone by itself since it was counted.
-    assert shape == "forks_anew" or ended_by(shape) in {signal for _, signal in census}
+    assert shape == "reforks" or ended_by(shape) in {signal for _, signal in census}
 
 
 @needs_cgroup
@@ -101,8 +101,8 @@ def test_with_a_cgroup_every_shape_ends_and_is_surely_known(
     report: Callable[..., dict[str, Any]], crowd: Crowd, reaper: str, scenario: str
 ) -> None:
     """Nobody needs to be suspected of anything, but for one that may be gone when it is asked."""
-    census = report(reaper, scenario, *(shape for shape in SHAPES if shape != "forks_anew"))["census"]
-    assert crowd.told() == []
+    census = report(reaper, scenario, *(shape for shape in SHAPES if shape != "reforks"))["census"]
+    assert crowd.survivors() == []
     ways = {how for how, _ in census}
     assert "cgroup" in ways
     assert "suspected" not in ways
@@ -112,8 +112,8 @@ def test_with_a_cgroup_every_shape_ends_and_is_surely_known(
 def test_without_a_subreaper_only_those_that_shed_everything_survive(
     report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str
 ) -> None:
-    """With their parents, group, session and environment. Who forks anew all the time ends only with luck."""
-    report("plain", scenario, *(shape for shape in SHAPES if shape != "forks_anew"))
+    """With their parents, group, session and environment. One that re-forks all the time ends only with luck."""
+    report("plain", scenario, *(shape for shape in SHAPES if shape != "reforks"))
     (survivor,) = crowd.living()
     assert survivor.cmdline()[-1] == "hidden"
 
@@ -123,14 +123,14 @@ def test_an_orphan_of_a_command_alone_is_known_by_its_cookie(
 ) -> None:
     """Neither a subreaper nor a container of the caller's is needed for that, if it keeps its environment."""
     assert report("plain", "alone", "closed") == {"census": [["cookie", "SIGTERM"]]}
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 def test_of_a_command_alone_only_those_that_shed_everything_survive(
     report: Callable[..., dict[str, Any]], crowd: Crowd
 ) -> None:
-    report("plain", "alone", *(shape for shape in SHAPES if shape != "forks_anew"))
-    assert [told.split()[-1] for told in crowd.told()] == ["hidden"]
+    report("plain", "alone", *(shape for shape in SHAPES if shape != "reforks"))
+    assert [arguments.split()[-1] for arguments in crowd.survivors()] == ["hidden"]
 
 
 @pytest.mark.parametrize("scenario", ["leave", "error"])
@@ -138,7 +138,7 @@ def test_when_the_block_ends_everything_has_ended_and_was_reaped(
     report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str
 ) -> None:
     assert report("subreaper", scenario, *SHAPES) == {"zombie": None}
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 def test_other_children_of_the_program_are_neither_ended_nor_reaped(report: Callable[..., dict[str, Any]]) -> None:
@@ -154,10 +154,10 @@ def test_ending_one_container_leaves_another_alone(
     with contained(reaper, "two", "in_group", "setsid", "double_fork", "closed", "many") as process:
         assert process.stdout is not None
         assert process.stdout.readline()
-        assert first.told() == []
+        assert first.survivors() == []
         assert len(second.living()) == 4 + MANY + 1
         process.communicate("end the second\n")
-    assert second.told() == []
+    assert second.survivors() == []
 
 
 def test_an_orphan_that_nothing_explains_is_ended_with_the_last_container(
@@ -169,7 +169,7 @@ def test_an_orphan_that_nothing_explains_is_ended_with_the_last_container(
         assert process.stdout.readline()
         assert (len(first.living()), len(second.living())) == (1, 1)
         process.communicate("end the second\n")
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 def test_an_orphan_that_comes_to_a_container_while_it_is_being_stopped_gets_the_stop_signal_too(
@@ -177,7 +177,7 @@ def test_an_orphan_that_comes_to_a_container_while_it_is_being_stopped_gets_the_
 ) -> None:
     """The container that it could also belong to has ended in the meantime."""
     assert report("subreaper", "late", "hidden")["census"] == [["suspected", "SIGTERM"]]
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 @pytest.mark.parametrize("reaper", ["subreaper", pytest.param("both", marks=needs_cgroup)])
@@ -187,7 +187,7 @@ def test_what_an_inner_program_leaves_behind_when_it_is_killed_is_ended_by_the_o
     with contained(reaper, "nested", *SHAPES) as process:
         process.communicate()
     assert process.returncode == 0
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 def test_cookies_of_containers_in_each_other_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:

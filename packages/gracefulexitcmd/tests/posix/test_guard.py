@@ -182,7 +182,7 @@ def test_when_the_worker_is_killed_nothing_is_left(guarded: Callable[..., Guarde
     assert len(crowd.living()) >= ALL
     process.worker.kill()
     assert process.end() == 128 + signal.SIGKILL
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 def test_a_worker_that_is_killed_without_having_started_anything_is_told_of(guarded: Callable[..., Guarded]) -> None:

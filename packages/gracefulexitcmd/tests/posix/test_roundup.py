@@ -62,7 +62,7 @@ except LookupError:
 def test_an_exception_while_the_block_of_contain_ends_kills_who_is_left(crowd: Crowd) -> None:
     """It comes when SIGTERM has been sent, and goes on when nobody is left; the grace is long."""
     assert run(crowd, INTERRUPTED) == "raised\n"
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 STOPPED_EARLY = """
@@ -78,7 +78,7 @@ container.close()
 
 def test_a_stop_before_a_roundup_begins_shortens_its_grace_and_skips_nothing(crowd: Crowd) -> None:
     assert run(crowd, STOPPED_EARLY) == "True\n"
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 FORKED = """
@@ -97,7 +97,7 @@ with contain(grace=1000) as outer:
 def test_a_forked_process_contains_by_itself(crowd: Crowd) -> None:
     """It is no subreaper because its parent is one, and what its parent has contained is not its own."""
     assert run(crowd, FORKED) == "emptied\n1\n"
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 LEFT_BY_A_FORK = """
@@ -112,7 +112,7 @@ with contain(grace=1000) as container:
 
 def test_a_forked_process_that_leaves_the_block_ends_nobody(crowd: Crowd) -> None:
     assert run(crowd, LEFT_BY_A_FORK) == "1\n"
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 def test_a_forked_process_is_no_subreaper(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ with contain(grace=1000) as container:
 def test_without_a_free_descriptor_everybody_is_ended_as_soon_as_there_is_one(crowd: Crowd) -> None:
     """Neither the cancel nor the wait fails meanwhile."""
     assert run(crowd, NO_DESCRIPTORS) == "True\n"
-    assert crowd.told() == []
+    assert crowd.survivors() == []
 
 
 KILL_INTERRUPTED = """
@@ -181,4 +181,4 @@ except LookupError:
 def test_an_exception_in_the_midst_of_the_last_blow_comes_after_it(crowd: Crowd, mode: str) -> None:
     """Nothing that was to be sent is lost because a signal handler raises just then."""
     assert run(crowd, KILL_INTERRUPTED.replace("MODE", repr(mode))) == "raised\n"
-    assert crowd.told() == []
+    assert crowd.survivors() == []

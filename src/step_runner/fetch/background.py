@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-MOMENT = 0.5
-"""Seconds that a cancelled fetch has to remove what it made, before it is left behind."""
+MOMENT = 0.9
+"""Seconds that a cancelled fetch has to remove its files and to end a credential helper, before it is left behind."""
 
 
 def in_background(work: Callable[[], Result], proc: Proc) -> Result:

@@ -19,10 +19,10 @@ Examples:
 @click.command("bootstrap", epilog=EPILOG)
 @click.argument("destination", default="", shell_complete=completers.files)
 def command(destination: str) -> None:
-    """Copy this program, where it is the single file that needs no Python, to DESTINATION.
+    """Copy this program to DESTINATION. Only the single file that needs no Python can be copied.
 
-    DESTINATION is the path of the file to make, or a directory: it is named step-runner there. /ca-certs.pem and the
-    folder /git are copied next to it if they are there.
+    DESTINATION is the path of the new file, or a directory: the file is named step-runner there. /ca-certs.pem and the
+    folder /git are copied next to it if they exist.
     """
     if sys.platform == "win32":
         raise StepRunnerError("bootstrap is not supported on Windows: install the package there with pip")

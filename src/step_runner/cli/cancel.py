@@ -29,10 +29,10 @@ ERASE_LINE = "\r\x1b[K"
 
 @click.command("cancel", epilog=EPILOG)
 @click.argument("job_id", metavar="ID", shell_complete=completers.job_ids)
-@click.option("--wait", is_flag=True, help="Wait for the job's end and tell how it ended; Ctrl-C only stops waiting.")
+@click.option("--wait", is_flag=True, help="Wait for the job's end and report it; Ctrl-C only stops waiting.")
 @options.client_socket
 def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
-    """Ask a job to stop: its step gets SIGTERM and time to clean up, and SIGKILL when that is over.
+    """Ask a job to stop: its step gets SIGTERM and time to clean up, then SIGKILL.
 
     The job stays known, with its log, until it is closed.
     """

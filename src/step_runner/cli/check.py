@@ -36,9 +36,9 @@ Examples:
 def command(files: tuple[str, ...], as_format: str) -> int:
     """Find what is wrong in step files and in the local functions that they call.
 
-    FILE is a step file or the directory of a function. Nothing is run and nothing is fetched, but a package that offers
-    a function is imported. Each problem is a line FILE:LINE:COLUMN: MESSAGE. The exit status is 1 if there is any
-    error; warnings alone leave it 0.
+    FILE is a step file or the directory of a function. Nothing is run or fetched, but a package that offers a function
+    is imported. Each problem is a line FILE:LINE:COLUMN: MESSAGE. The exit status is 1 if there is any error; warnings
+    alone leave it 0.
     """
     from step_runner.cli.local import current_directory
     from step_runner.functions.check import check

@@ -55,13 +55,13 @@ Examples:
 def command(graceful_exit_delay: float, records: Records) -> int:
     """Run the steps of a CI job's variable STEPS, a run list in YAML.
 
-    Steps run in CI_PROJECT_DIR. They see the variables CI_*, GITLAB_* and DOCKER_* of the job as ${{ vars.NAME }},
-    and have nothing of the job's environment but PATH, the locale, proxies and the like.
+    Steps run in CI_PROJECT_DIR. They see the variables CI_*, GITLAB_* and DOCKER_* of the job as ${{ vars.NAME }}.
+    Of the job's environment they get only PATH, the locale, proxies and the like.
 
     SIGTERM, SIGINT or SIGHUP stops the running step gracefully; repeats change nothing. A second Ctrl-C, at least one
-    second after that, and SIGQUIT kill it at once. It is also stopped when its output has no reader any more, because
-    the CI engine is gone. The exit status is 0, that of the command that failed,
-    128 plus the signal when it was stopped, and 1 for anything else.
+    second later, or SIGQUIT kills it at once. The step is also stopped when its output has no reader any more, because
+    the CI engine is gone. The exit status is 0 for success, the status of the command that failed, 128 plus the signal
+    after a stop, and 1 for any other error.
     """
     click.echo(f"step-runner {__version__}", err=True)
     return guarded(partial(_ci, graceful_exit_delay, records), graceful_exit_delay, suspends=True)

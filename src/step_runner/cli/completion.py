@@ -83,8 +83,8 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 @click.command("completion", epilog=EPILOG)
 @click.argument("shell", type=click.Choice(list(SCRIPTS)))
 def command(shell: str) -> None:
-    """Print what makes a shell complete commands, options, files, the ids of jobs, and the inputs of functions.
+    """Print the script by which a shell completes commands, options, files, job ids, and inputs of functions.
 
-    bash 4.4, zsh 5 and fish 3 are the oldest versions that it is written for.
+    It needs bash 4.4, zsh 5 or fish 3, or a newer version.
     """
     click.echo(SCRIPTS[shell], nl=False)

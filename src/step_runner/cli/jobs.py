@@ -35,13 +35,20 @@ FAILED_STEP = re.compile(r'step "((?:[^"\\]|\\.)*)": ')
 
 @click.command("jobs", epilog=EPILOG)
 @options.client_socket
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="A table, or all fields.",
+)
 def command(path: str, owner: int | None, form: str) -> None:
     """List the jobs of a server, running and finished, that have not been closed.
 
     STEP is the one that runs, that failed, or that ran when the job was stopped. The table is as wide as the terminal
-    or COLUMNS; in a pipe or a file messages are whole. The JSON holds everything that is known of each job; times are
-    in seconds, those of the clock since 1970.
+    or COLUMNS; in a pipe or a file messages are whole. The JSON holds all fields of each job; times are in seconds
+    since 1970.
     """
     from step_runner.api.client import Client
 

@@ -23,8 +23,8 @@ STDOUT = 1
 
 @click.command("logs", epilog=EPILOG)
 @click.argument("job_id", metavar="ID", shell_complete=completers.job_ids)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
-@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Leave out so many bytes.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the log until the job ends.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Skip this number of bytes.")
 @options.client_socket
 def command(job_id: str, follow: bool, offset: int, path: str, owner: int | None) -> None:
     """Print the log of a job, byte for byte: what there is now or, with --follow, all of it until the job ends."""

@@ -32,9 +32,9 @@ SERVER = {
 
 COMMANDS = {
     "run": Entry("run", "Run a function on this machine"),
-    "report": Entry("report", "Make a page of a report of run"),
+    "report": Entry("report", "Make an HTML page from a report"),
     "check": Entry("check", "Find what is wrong in step files"),
-    "completion": Entry("completion", "Print the completion for a shell"),
+    "completion": Entry("completion", "Print the completion script of a shell"),
     "schema": Entry("schema", "Print the JSON Schema of step files"),
     "ci": Entry("ci", "Run the steps of a CI job's variable STEPS"),
     **SERVER,

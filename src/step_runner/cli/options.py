@@ -18,7 +18,7 @@ OWNER_VARIABLE = "STEP_RUNNER_SOCKET_OWNER"
 LIMIT_VARIABLE = "STEP_RUNNER_FETCH_LIMIT"
 
 SOCKET_NAME = "step-runner.sock"
-DEFAULT_PLACE = f"{SOCKET_NAME} in XDG_RUNTIME_DIR, else in the directory for temporary files"
+DEFAULT_PLACE = f"{SOCKET_NAME} in XDG_RUNTIME_DIR, else in the temporary directory"
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
@@ -47,10 +47,9 @@ graceful_exit_delay = click.option(
     type=Duration(),
     envvar=GRACE_VARIABLE,
     default=DEFAULT_GRACE,
-    show_default="30s",
     show_envvar=True,
     metavar="TIME",
-    help="Time between SIGTERM and SIGKILL when a job is stopped.",
+    help="Time between SIGTERM and SIGKILL when a job is stopped (default: 30s).",
 )
 
 
@@ -197,11 +196,10 @@ _client_socket = click.option(
     "path",
     envvar=SOCKET_VARIABLE,
     default=default_socket,
-    show_default=DEFAULT_PLACE,
     show_envvar=True,
     metavar="PATH",
     shell_complete=completers.files,
-    help="The socket of the server.",
+    help=f"The socket of the server (default: {DEFAULT_PLACE}).",
 )
 
 

@@ -30,7 +30,7 @@ STDIN, STDOUT = 0, 1
 def command(path: str | None, owner: int | None, directory: str | None) -> None:
     """Pass bytes between stdin, stdout and a server's socket, until either side ends.
 
-    Where no server listens on the socket yet, wait for one; the end of stdin ends the waiting, with status 1.
+    If no server listens on the socket yet, wait for one; the end of stdin ends the wait, with status 1.
 
     DIR is the directory of the socket, by default XDG_RUNTIME_DIR or the one for temporary files. The server must run
     as the same user, as root or as --socket-owner.

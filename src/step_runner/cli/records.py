@@ -38,14 +38,14 @@ PARAMETERS = (
         "--write-steps-results/--no-write-steps-results",
         "write_results",
         default=None,
-        help="Write what every step did to a file (default: only if CI_STEPS_DEBUG is true).",
+        help="Write the step results to a file (default: only if CI_STEPS_DEBUG is true).",
     ),
     click.option(
         "--step-results-file",
         "results_file",
         metavar="FILE",
         shell_complete=completers.files,
-        help="Write it to this file (default: step-results.json or step-results.txtpb).",
+        help="Write the step results to this file (default: step-results.json or step-results.txtpb).",
     ),
     click.option(
         "--step-results-format",
@@ -53,7 +53,7 @@ PARAMETERS = (
         type=click.Choice(list(FORMATS)),
         default="json",
         show_default=True,
-        help="The form of that file.",
+        help="The format of the step results.",
     ),
 )
 

@@ -23,9 +23,9 @@ Examples:
     help="Write the page to this file (default: FILE.html).",
 )
 def command(file: str, page: str | None) -> None:
-    """Make a page for a browser of a report that `run --report FILE.json` has written.
+    """Make an HTML page from a report that `run --report FILE.json` has written.
 
-    The page holds everything itself: it asks for nothing and runs no script.
+    The page is complete: it loads no other file and runs no script.
     """
     from step_runner.jobs import page as pages
     from step_runner.jobs import record, report

@@ -42,12 +42,12 @@ Examples:
 @options.graceful_exit_delay
 @options.timeout
 @options.fetch_limit
-@click.option("--no-tty", is_flag=True, help="Give steps pipes also on a terminal, and draw no line about them.")
+@click.option("--no-tty", is_flag=True, help="Give steps pipes even on a terminal, and show no progress line.")
 @click.option(
     "--report",
     metavar="FILE",
     shell_complete=completers.files,
-    help="Write what every step did, and how it was ended: a page for a browser if FILE ends in .html, else JSON.",
+    help="Write a report of all steps and of how they ended: an HTML page if FILE ends in .html, else JSON.",
 )
 @records.options
 def command(**arguments: Any) -> int:
@@ -57,9 +57,8 @@ def command(**arguments: Any) -> int:
     item of a run list. Local step files are checked before anything runs.
 
     Ctrl-C, SIGTERM or SIGHUP stops the running step gracefully; repeats change nothing. A second Ctrl-C, at least one
-    second after that, and SIGQUIT kill it at once. Ctrl-Z stops all that runs, and takes nothing from any time. The
-    exit status is 0, that of the command that failed, 128 plus the signal when it was stopped, and 1 for anything
-    else.
+    second later, or SIGQUIT kills it at once. Ctrl-Z suspends the job; that time does not count. The exit status is 0
+    for success, the status of the command that failed, 128 plus the signal after a stop, and 1 for any other error.
     """
     request = _Request(**arguments)
     return guarded(partial(_run, request), request.graceful_exit_delay, suspends=True)

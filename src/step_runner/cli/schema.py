@@ -14,8 +14,7 @@ Examples:
 def command() -> None:
     """Print the JSON Schema of step files, for editors and other programs.
 
-    It is that of each of the two documents of a step file. A key without effect, of which `check` only warns, is
-    refused.
+    It describes each of the two documents of a step file. It refuses keys without effect, of which `check` only warns.
     """
     from step_runner.functions.schema import text
 

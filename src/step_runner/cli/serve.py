@@ -36,19 +36,19 @@ Examples:
 )
 @options.graceful_exit_delay
 @options.fetch_limit
-@click.option("--verbose", is_flag=True, help="Say on stderr what the server does, and not only errors.")
+@click.option("--verbose", is_flag=True, help="Log to stderr what the server does, not only errors.")
 @click.argument(
     "arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=click.UNPROCESSED, shell_complete=completers.files
 )
 def command(path: str | None, graceful_exit_delay: float, verbose: bool, arguments: tuple[str, ...]) -> int:
     """Serve the API on a unix socket until SIGTERM, SIGINT or SIGHUP, then stop all jobs gracefully.
 
-    Repeats of a signal change nothing. A second Ctrl-C, at least one second after the first signal, and SIGQUIT kill
-    what still runs at once.
+    Repeats of a signal change nothing. A second Ctrl-C, at least one second after the first signal, or SIGQUIT kills
+    all jobs at once.
 
     DIR is the directory for the socket, by default XDG_RUNTIME_DIR, else the one for temporary files; before a COMMAND
-    it is written with a slash. With a COMMAND the server also runs that, as soon as there is something on stdin for it
-    to read, and ends with it and with its exit status.
+    it is written with a slash. With a COMMAND the server also runs the command, as soon as stdin has data for it,
+    and ends with it and with its exit status.
 
     stderr gets the line that names the socket, and errors; more with --verbose or CI_STEPS_LOG_LEVEL=debug.
     """

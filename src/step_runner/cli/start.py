@@ -57,10 +57,10 @@ def command(
     """Start a job on a server.
 
     REFERENCE is a step file, a directory, or any other reference, as `run` takes it. Local step files are checked
-    before anything is sent. A function that lies elsewhere is fetched by the server, and with --inputs before that
-    here, because it declares their types. Steps run in the current directory. The exit status is 0 when the job
-    was started, else 1. With --follow it is that of `run`: 0, that of the command that failed, 143 when the job was
-    stopped, and 1 for anything else. Ctrl-C only stops following.
+    before anything is sent. The server fetches functions from elsewhere. With --inputs they are also fetched
+    here first, because they declare the types. Steps run in the current directory. The exit status is 0 when the job
+    was started, else 1. With --follow it is 0 for success, the status of the command that failed, 143 after a stop, and
+    1 for any other error. Ctrl-C only stops following.
     """
     from step_runner.api.job_client import JobClient
     from step_runner.cli.assignments import assignments, typed

@@ -105,7 +105,7 @@ def _shortened(message: str, most: int) -> str:
 def _print_json(jobs: Sequence[JobStatus]) -> None:
     import msgspec
 
-    text = msgspec.json.format(msgspec.json.encode([_record(job) for job in jobs]), indent=2)
+    text = msgspec.json.format(msgspec.json.encode([_record(job) for job in jobs], enc_hook=_fields), indent=2)
     click.echo(text.decode())
 
 
@@ -115,3 +115,8 @@ def _record(job: JobStatus) -> dict[str, Any]:
     record: dict[str, Any] = msgspec.structs.asdict(job)
     kind = job.kind.name.lower() if job.kind is not None else None
     return {**record, "status": job.status.name.lower(), "kind": kind}
+
+
+def _fields(value: object) -> dict[str, Any]:
+    """Return a record of the library, which msgspec does not know, as a mapping."""
+    return {name: getattr(value, name) for name in type(value).__annotations__}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import stat
 import sys
@@ -92,7 +91,12 @@ async def _run(run: LocalRun, *, tty: bool, shows_outputs: bool) -> LocalResult:
 def _outputs(result: LocalResult) -> Iterator[str]:
     """The outputs of the function that was called, each as a line; secrets are masked."""
     called = result.result.sub_results if result.result is not None else ()
-    for name, value in called[0].shown.outputs.items() if called else ():
+    outputs = called[0].shown.outputs if called else {}
+    if not outputs:
+        return
+    import json
+
+    for name, value in outputs.items():
         text = result.masks.hidden(json.dumps(value, ensure_ascii=False))
         short = text if len(text) <= LONGEST_OUTPUT else f"{text[: LONGEST_OUTPUT - 3]}..."
         yield shown.name(f"Output {name}={short}")

@@ -229,6 +229,15 @@ def test_whiteout_of_no_file_is_refused(root: Path, name: str) -> None:
         lay(root, archive(member("d/a", b"1")), archive(member(name)))
 
 
+def test_name_of_a_whiteout_is_no_name_of_a_directory(root: Path) -> None:
+    """Until the end of an image its links lead to such names, so that nothing can be written through them."""
+    link, below = symlink("link", "x"), member(".wh.x/file", b"1")
+    for layer in (archive(link, below), archive(symlink("other", ".wh.x"), member("other/file", b"1"))):
+        with pytest.raises(LayerError, match=r"^has the name '.wh.x', which is reserved for whiteouts$"):
+            lay(root, layer)
+    assert not (root / "link").exists()
+
+
 # Modes and kinds
 
 

@@ -274,6 +274,8 @@ def _parts(path: str) -> list[str]:
 
 def _plain(name: str) -> str:
     """Return a name. Raise LayerError where it would mean something else here."""
+    if name.startswith(WHITEOUT):
+        raise LayerError(f"has the name {_shown(name)}, which is reserved for whiteouts")
     if not is_plain(name):
         raise LayerError(f"has the name {_shown(name)}, which no file of this system can have")
     return name

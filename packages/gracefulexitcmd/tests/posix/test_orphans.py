@@ -134,7 +134,9 @@ asked = []
 evidence = Container._evidence
 Container._evidence = lambda self, *facts: asked.append(self) or evidence(self, *facts)
 containers = [Container() for _ in range(3)]
-leave(containers[0], "env -i setsid sleep 1000 &")
+leave(containers[0], "env -i setsid sleep 1000 >/dev/null &")
+while linux.comm(int(linux.children_text(os.getpid(), os.getpid()))) != "sleep":
+    time.sleep(0.001)
 others = 0
 for container in containers:
     asked.clear()

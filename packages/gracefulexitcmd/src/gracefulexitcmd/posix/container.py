@@ -244,14 +244,7 @@ class Container(ProcessSet):
 
     def _own_orphans(self, since: float | None = None) -> set[int]:
         """Return the living orphans that belong to it and came until `since`; those that have ended are reaped."""
-        _reap_ended(_orphans.of(self))
-        own: list[Orphan] = []
-        for _ in range(linux.MOST_LOOKS):
-            _orphans.adopt(since)
-            own = _orphans.of(self)
-            if not _reap_ended(own):
-                break
-            since = None  # their own children have become orphans
+        own = _orphans.of(self, since)
         for orphan in own:
             self._known.setdefault(orphan.process.identity, orphan.found)
         return {orphan.process.pid for orphan in own}
@@ -310,16 +303,6 @@ def open_containers() -> list[Container]:
     """All containers of this process that are not closed."""
     with _lock:
         return list(_containers)
-
-
-def _reap_ended(orphans: Iterable[Orphan]) -> bool:
-    """Reap those that have ended; return whether there were any."""
-    return sum([_orphans.reap(orphan) for orphan in orphans if _has_ended(orphan)]) > 0
-
-
-def _has_ended(orphan: Orphan) -> bool:
-    now = linux.again(orphan.process.identity)
-    return now is None or not now.alive
 
 
 def _pid(orphan: Orphan) -> int:

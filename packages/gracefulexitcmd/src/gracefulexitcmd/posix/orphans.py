@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import clock
-from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import linux, subreaper
 
 if TYPE_CHECKING:
@@ -142,9 +141,15 @@ class Orphans:
                     self._forget(identity[0])
                     self._note(orphan._replace(owner=owner, found=found))
 
-    def of(self, owner: Owner) -> list[Orphan]:
-        """The orphans that belong to it; `adopt` finds new ones."""
+    def of(self, owner: Owner, since: float | None = None) -> list[Orphan]:
+        """Return the living orphans that belong to it and came until `since`, as `adopt` has it; reap the others."""
         with self._lock:
+            self._reap_owned(owner)
+            self.adopt(since)
+            for _ in range(linux.MOST_LOOKS):
+                if not self._reap_owned(owner):
+                    break
+                self.adopt()  # the children of those that were reaped have become orphans
             maybe = [each for each in self._maybe_commands if each.owner is owner]
             return [*maybe, *(self._orphans[pid] for pid in self._owned.get(owner, ()))]
 
@@ -172,17 +177,6 @@ class Orphans:
                 if not sum([self._adopt(pid, starting=starting) for pid in new]):
                     self._listed_at = began
                     return
-
-    def reap(self, orphan: Orphan) -> bool:
-        """Take the status of an orphan that has ended; its own children have become orphans by then.
-
-        False where it turned out to be a command, or was reaped before.
-        """
-        with self._lock:
-            if self._orphans.get(orphan.process.pid) is not orphan:
-                return False
-            self._forget(orphan.process.pid)
-            return subreaper.reap(orphan.process.pid)
 
     def reap_ended(self) -> bool:
         """Reap all orphans that have ended; returns whether any is left. Raises OSError as `adopt` does.
@@ -290,7 +284,8 @@ class Orphans:
     def _reap_child(self, pid: int) -> bool:
         """Reap a child that has ended, if it is an orphan."""
         if pid in self._orphans:
-            return self.reap(self._orphans[pid])
+            self._forget(pid)
+            return subreaper.reap(pid)
         found = linux.process(pid)
         is_orphan = found is not None and found.group != os.getpgrp()
         # Asked last: a command that was noted meanwhile is not taken for an orphan.
@@ -302,10 +297,16 @@ class Orphans:
         if self._blocked < MOST_BLOCKED:
             return
         self.adopt()
-        for orphan in list(self._orphans.values()):
-            now = linux.process(orphan.process.pid)
-            if now is None or not now.alive:
-                self.reap(orphan)
+        self._reap_each(tuple(self._orphans.values()))
+
+    def _reap_owned(self, owner: Owner) -> bool:
+        return self._reap_each(self._orphans[pid] for pid in tuple(self._owned.get(owner, ())) if pid in self._orphans)
+
+    def _reap_each(self, orphans: Iterable[Orphan]) -> bool:
+        """Reap those that have ended; return whether there were any."""
+        now = ((orphan.process.pid, linux.again(orphan.process.identity)) for orphan in orphans)
+        ended = [pid for pid, process in now if process is None or not process.alive]
+        return sum([self._reap_child(pid) for pid in ended]) > 0
 
 
 def cookies(pid: int) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""A real CI engine, and projects for it."""
+"""Fixtures with a real CI engine and projects for it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 VARIABLE = "GITLAB_CI_LOCAL"
-"""The environment variable that may name the engine's program."""
+"""The environment variable with the path of the engine's program."""
 
 OPTIONS = ("--shell-executor-no-image", "--no-shell-isolation", "--no-color", "--no-json-schema-validation")
 
 
 @pytest.fixture(scope="session")
 def engine() -> str:
-    """The program gitlab-ci-local: as the environment says, as .ci/install installs it, or as PATH has it.
+    """Return the path of gitlab-ci-local from the environment, from .ci/install or from PATH.
 
-    Tests that need it are skipped where it is absent, but in CI they fail.
+    If it is missing, skip the tests that need it; in CI let them fail.
     """
     installed = ROOT / ".cache/npm/node_modules/.bin/gitlab-ci-local"
     found = os.environ.get(VARIABLE) or (str(installed) if installed.exists() else shutil.which("gitlab-ci-local"))
@@ -38,7 +38,7 @@ def engine() -> str:
 
 
 class Project:
-    """A git repository with a .gitlab-ci.yml, whose jobs can call `step-runner`."""
+    """A git repository with a .gitlab-ci.yml; its jobs can call `step-runner`."""
 
     def __init__(self, engine: str, directory: Path, home: Path) -> None:
         self.directory = directory
@@ -56,11 +56,11 @@ class Project:
         self._git("-c", "user.name=x", "-c", "user.email=x@x", "commit", "-q", "-m", name)
 
     def run(self, job: str) -> subprocess.CompletedProcess[str]:
-        """Run a job to its end; everything that the engine wrote is in `stdout`."""
+        """Run a job to its end; `stdout` holds the whole output of the engine."""
         return subprocess.run(self._command(job), check=False, **self._streams())
 
     def start(self, job: str) -> subprocess.Popen[str]:
-        """Start a job, in a process group of its own as a shell on a terminal does."""
+        """Start a job in its own process group, like a shell on a terminal."""
         return subprocess.Popen(self._command(job), process_group=0, **self._streams())
 
     def _command(self, job: str) -> list[str]:
@@ -83,14 +83,14 @@ class Project:
 
 @pytest.fixture
 def project(engine: str, tmp_path: Path) -> Project:
-    """A project in a directory of its own."""
+    """Make a project in its own directory."""
     (tmp_path / "project").mkdir()
     return Project(engine, tmp_path / "project", tmp_path / "home")
 
 
 @pytest.fixture
 def processes(temporary: str) -> Callable[[], list[psutil.Process]]:
-    """Tells the processes that this test has started, directly or not, and that still live."""
+    """Return a function that returns the live descendants of this test, found by their TMPDIR."""
 
     def living() -> list[psutil.Process]:
         return [process for process in psutil.process_iter() if _is_ours(process, temporary)]

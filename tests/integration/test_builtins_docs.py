@@ -1,4 +1,4 @@
-"""What docs/builtins.md tells people to write works as it stands."""
+"""The examples of docs/builtins.md work unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 
 def run(steps: str, directory: Path, **variables: str) -> list[str]:
-    """Run a list of steps as `step-runner ci` does; returns the lines that they print."""
+    """Run a list of steps with `step-runner ci`; return the lines that they print."""
     ended = subprocess.run(
         [sys.executable, "-m", "step_runner", "ci"],
         cwd=directory,
@@ -42,16 +42,16 @@ def run(steps: str, directory: Path, **variables: str) -> list[str]:
     return [line for line in lines if not line.startswith("Running step name=")]
 
 
-def test_the_script_runs(tmp_path: Path) -> None:
+def test_script_of_page_runs(tmp_path: Path) -> None:
     assert run(blocks("yaml")[0], tmp_path, CI_JOB_NAME="test") == ["hello from test"]
 
 
-def test_job_script_shows_what_the_page_shows(tmp_path: Path) -> None:
+def test_job_script_prints_output_of_page(tmp_path: Path) -> None:
     (shown,) = [block for block in blocks("console") if block.startswith("$ cd /tmp")]
     assert run(blocks("yaml")[1], tmp_path) == shown.splitlines()
 
 
-def test_the_function_is_built_published_and_used(tmp_path: Path, closed_registry: RegistryServer) -> None:
+def test_function_of_page_is_built_published_and_used(tmp_path: Path, closed_registry: RegistryServer) -> None:
     project = tmp_path / "project"
     for platform in ("linux-amd64", "linux-arm64"):
         (project / "out" / platform).mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_the_function_is_built_published_and_used(tmp_path: Path, closed_registr
     assert lines[2:] == ["hello"]
 
 
-def test_the_package_is_installed_and_called(tmp_path: Path) -> None:
+def test_package_of_page_is_installed_and_called(tmp_path: Path) -> None:
     source, target, project = (tmp_path / name for name in ("source", "target", "project"))
     source.mkdir()
     project.mkdir()
@@ -91,14 +91,14 @@ def test_the_package_is_installed_and_called(tmp_path: Path) -> None:
     assert lines == ["greeting Ada", "hallo Ada, Ada"]
 
 
-def test_the_table_has_every_input_of_every_function() -> None:
+def test_table_has_every_input_of_every_function() -> None:
     rows = re.findall(r"^\| `([\w/]+)` \| (.*?) \|", PAGE, re.MULTILINE)
-    told = {name: dict(re.findall(r"`(\w+)(=?)`", inputs)) for name, inputs in rows}
+    listed = {name: dict(re.findall(r"`(\w+)(=?)`", inputs)) for name, inputs in rows}
     current = [name for name in OWN if not name.startswith("step/")]
-    assert told == {name: inputs_of(name) for name in current}
+    assert listed == {name: inputs_of(name) for name in current}
 
 
 def inputs_of(name: str) -> dict[str, str]:
-    """The inputs of a function, an optional one with `=`."""
+    """Return the inputs of a function; `=` marks an optional one."""
     inputs = spec(name, Proc(0)).inputs
     return {name: "" if parameter.default is UNSET else "=" for name, parameter in inputs.items()}

@@ -1,4 +1,4 @@
-"""The rows of README's comparison: each tool runs the same commands and is asked to stop, or killed."""
+"""The rows of README's comparison: each tool runs the same commands and is stopped or killed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ except psutil.TimeoutExpired:
     process.wait()
 """,
 }
-"""Programs that take a timeout and a command: each stops it as the documentation of the library has it."""
+"""Programs that take a timeout and a command; each stops the command as the library's documentation shows."""
 
 OURS = (sys.executable, "-m")
 SCRIPT = "job.yml"
@@ -82,7 +82,7 @@ GONE = ("killed", "ended", "all processes end")
 LASTS = ("lives on", "lives on; `supervise` ends all")
 
 PATIENCE = 0.7
-"""Seconds after which a process that was not ended at once is not ended at all: no tool here waits longer."""
+"""Seconds after which a live process counts as a survivor: no tool here waits longer."""
 
 
 class Cells(NamedTuple):
@@ -95,7 +95,7 @@ class Cells(NamedTuple):
 
 
 def table() -> dict[str, Cells]:
-    """The rows of README by the name of the tool, without links."""
+    """Return the rows of README's table by the name of the tool, without links."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\|" + r" (.+?) \|" * 5 + "$", page, re.MULTILINE)
     plain = [[re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", cell) for cell in row] for row in rows]
@@ -121,7 +121,7 @@ def check(cell: str, *numbers: Path) -> None:
 
 @contextlib.contextmanager
 def started(tool: str, script: str, directory: Path, limit: float = 100) -> Iterator[subprocess.Popen[bytes]]:
-    """The tool, once the command is ready; all is killed in the end."""
+    """Start the tool, wait until its command is ready, and kill all processes at the end."""
     text = {"run": [{"name": "work", "script": script}]}
     (directory / SCRIPT).write_text("{}\n---\n" + json.dumps(text) if tool == "**step-runner**" else script)
     argv = TOOLS.get(tool) or (sys.executable, "-c", LIBRARIES[tool], str(limit), "sh", SCRIPT)
@@ -145,10 +145,10 @@ def started(tool: str, script: str, directory: Path, limit: float = 100) -> Iter
 
 @contextlib.contextmanager
 def stopped(tool: str, script: str, directory: Path) -> Iterator[None]:
-    """The tool, after it was asked to stop the command: by SIGTERM, or by the timeout that a library has."""
+    """Start the tool, and let it stop the command: by SIGTERM, or by the timeout of a library."""
     for limit in (1.0, 10.0, 50.0):
         with started(tool, script, directory, limit) as process:
-            if not (directory / "leader").exists():  # a busy machine: it was over before the command was ready
+            if not (directory / "leader").exists():  # a busy machine: the timeout expired too early
                 continue
             if tool not in LIBRARIES:
                 process.send_signal(signal.SIGTERM)
@@ -160,8 +160,8 @@ def stopped(tool: str, script: str, directory: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("tool", [*TOOLS, *LIBRARIES])
-def test_row_of_the_comparison_is_what_happens(tool: str, tmp_path: Path) -> None:
-    """The four cells: time to clean up, a deaf command, a detached process, and a killed runner."""
+def test_row_of_comparison_matches_behaviour(tool: str, tmp_path: Path) -> None:
+    """Its four cells are: time to clean up, a command that ignores SIGTERM, a detached process, a killed runner."""
     cells = table()[tool]
     polite, deaf, killed = (tmp_path / name for name in ("polite", "deaf", "killed"))
     for directory in (polite, deaf, killed):
@@ -179,7 +179,7 @@ def test_row_of_the_comparison_is_what_happens(tool: str, tmp_path: Path) -> Non
         check(cells.killed, killed / "leader", killed / "detached")
 
 
-def test_every_row_is_tried_or_has_a_source() -> None:
+def test_every_row_is_tested_or_has_a_source() -> None:
     rows = {name: cells for name, cells in table().items() if set(name) - set("- ")}
     sourced = {name for name, cells in rows.items() if "¹" in "".join(cells)}
     assert rows.keys() - sourced == {*TOOLS, *LIBRARIES}

@@ -1,4 +1,4 @@
-"""What a job can use up: it fails with a sentence that says so, and the server and other jobs go on."""
+"""A job that exhausts a resource fails with a message that names the resource; the server and other jobs go on."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from step_runner.model import JobStatus, RunRequest, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and mounts are those of Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the limits and mounts of Linux")
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a file system, or be another user")
 
 USER = 61_000 + os.getpid() % 4000
-"""A user that nobody else is: the limit of processes counts all of a user's."""
+"""An unused user ID, because RLIMIT_NPROC counts all processes of a user, getrlimit(2)."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def serve(temporary: str) -> Iterator[Callable[..., Server]]:
 
 
 def ended(server: Server, *scripts: str, job_id: str = "1") -> JobStatus:
-    """The status of a job with these scripts, once it has ended; then it is closed."""
+    """Run a job with these scripts, wait for its end, close it, and return its status."""
     server.start(*scripts, job_id=job_id)
     server.wait_for_end(job_id)
     status = server.client.status(job_id)
@@ -53,12 +53,12 @@ def ended(server: Server, *scripts: str, job_id: str = "1") -> JobStatus:
 
 
 def goes_on(server: Server) -> bool:
-    """Whether the server can still run a job."""
+    """Return whether the server can still run a job."""
     return ended(server, "echo works", job_id=uuid.uuid4().hex).status is Status.SUCCESS
 
 
 @needs_root
-def test_a_full_disk(serve: Callable[..., Server], temporary: str) -> None:
+def test_full_disk_fails_only_its_job(serve: Callable[..., Server], temporary: str) -> None:
     disk = Path(temporary, "disk")
     disk.mkdir()
     mount = 'mount -t tmpfs -o size=200k none "$0" && TMPDIR="$0" exec "$@"'
@@ -70,14 +70,14 @@ def test_a_full_disk(serve: Callable[..., Server], temporary: str) -> None:
         assert goes_on(server)
     server.start("head --bytes=1M /dev/zero; sleep 1000", job_id="fills")
     while os.statvfs(f"/proc/{server.runner.worker.pid}/root{disk}").f_bavail:
-        """It is being filled."""
+        """Wait until the disk is full."""
     assert "No space left on device" in _refused(server)
     server.client.close("fills")
     assert goes_on(server)
 
 
 def _refused(server: Server) -> str:
-    """What is said when a job cannot be started, empty when it can."""
+    """Return the message of the refusal of a job; empty if the job can be started."""
     job_id = uuid.uuid4().hex
     try:
         server.client.run(RunRequest(id=job_id, steps=script("true"), work_dir="/"))
@@ -88,7 +88,7 @@ def _refused(server: Server) -> str:
     return ""
 
 
-def test_a_directory_for_temporary_files_that_was_deleted(serve: Callable[..., Server], temporary: str) -> None:
+def test_deleted_temporary_directory_fails_only_its_jobs(serve: Callable[..., Server], temporary: str) -> None:
     server = serve()
     Path(temporary, "kept").mkdir()
     lost = ended(server, f"rm -r {temporary}/step-runner-output-*", "echo unreached")
@@ -100,8 +100,8 @@ def test_a_directory_for_temporary_files_that_was_deleted(serve: Callable[..., S
     assert goes_on(server)
 
 
-def test_the_limit_of_open_files(serve: Callable[..., Server]) -> None:
-    """Jobs that do not fit are refused; those that run go on, and can be stopped."""
+def test_limit_of_open_files_refuses_only_new_jobs(serve: Callable[..., Server]) -> None:
+    """The server refuses jobs over the limit; running jobs go on, and can be stopped."""
     server = serve("sh", "-c", 'ulimit -n 60 && exec "$@"', "")
     running: list[str] = []
     refusals: list[str] = []
@@ -148,8 +148,8 @@ def test_limits_that_leave_no_room_are_named(tmp_path: Path, limit: str, argumen
 
 
 @needs_root
-def test_a_fork_bomb_within_the_limit_of_processes(serve: Callable[..., Server], temporary: str) -> None:
-    """Another job can even run meanwhile: a step may use up less than the user has."""
+def test_fork_bomb_within_process_limit_stops_no_other_job(serve: Callable[..., Server], temporary: str) -> None:
+    """Another job can run meanwhile, because a step may use fewer processes than its user."""
     if shutil.which("setpriv") is None:
         absent("setpriv")
     os.chown(temporary, USER, USER)

@@ -1,4 +1,4 @@
-"""What docs/fetching.md tells people to write can be read."""
+"""The examples of docs/fetching.md are valid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "fetching.md").read_text()
 
 
 @pytest.mark.parametrize("block", re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
-def test_steps_have_no_problems(block: str, tmp_path: Path) -> None:
+def test_steps_of_page_pass_check(block: str, tmp_path: Path) -> None:
     path = tmp_path / "func.yml"
     path.write_text("{}\n---\nrun:\n" + textwrap.indent(block, "  "))
 
@@ -24,7 +24,7 @@ def test_steps_have_no_problems(block: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("start", "kind"), [("./", Local), ("https://", Git), ("registry.", Oci)])
-def test_forms_mean_what_the_table_says(start: str, kind: type) -> None:
+def test_references_of_table_parse_to_their_kinds(start: str, kind: type) -> None:
     (written,) = re.findall(rf"^\| `({re.escape(start)}[^`]*)`", PAGE, re.MULTILINE)
 
     assert isinstance(parse_reference(written), kind)

@@ -20,11 +20,11 @@ PATIENCE = 20
 
 
 def job(name: str, steps: list[dict[str, object]]) -> str:
-    """A .gitlab-ci.yml with one job; JSON is YAML."""
+    """Return a .gitlab-ci.yml with one job; JSON is valid YAML."""
     return json.dumps({name: {"script": ["step-runner ci"], "variables": {"STEPS": json.dumps(steps)}}})
 
 
-def test_outputs_and_exports_go_from_step_to_step(project: Project) -> None:
+def test_outputs_and_exports_reach_later_steps(project: Project) -> None:
     steps: list[dict[str, object]] = [
         {
             "name": "make",
@@ -39,13 +39,13 @@ def test_outputs_and_exports_go_from_step_to_step(project: Project) -> None:
     assert ended.returncode == 0
 
 
-def test_functions_of_the_repository_are_found(project: Project) -> None:
+def test_functions_of_repository_are_found(project: Project) -> None:
     project.write("functions/hello/func.yml", "{}\n---\nexec: {command: [echo, 'from ${{ work_dir }}']}\n")
     project.write(".gitlab-ci.yml", job("call", [{"name": "hello", "func": "./functions/hello"}]))
     assert f"call > from {project.directory}\n" in project.run("call").stdout
 
 
-def test_a_failing_step_fails_the_job_with_its_status(project: Project) -> None:
+def test_failing_step_fails_job_with_its_status(project: Project) -> None:
     steps: list[dict[str, object]] = [{"name": "fail", "script": "exit 3"}, {"name": "never", "script": "echo ran"}]
     project.write(".gitlab-ci.yml", job("broken", steps))
     ended = project.run("broken")
@@ -59,10 +59,10 @@ CLEANS_UP = "trap 'echo cleaned > cleaned; kill -KILL $!; exit 0' TERM; sleep 60
 
 
 @pytest.mark.parametrize("whole_group", [True, False], ids=["process group, as by Ctrl-C", "engine alone"])
-def test_stopping_the_engine_runs_the_trap_of_the_step_and_leaves_nothing_behind(
+def test_stopped_engine_runs_trap_and_leaves_no_process(
     project: Project, processes: Callable[[], list[psutil.Process]], whole_group: bool
 ) -> None:
-    """The engine sends its jobs no signal: stopped alone, it is missed because it does not read any more."""
+    """The engine sends its jobs no signal. If it stops alone, `step-runner ci` notices that its output is closed."""
     project.write(".gitlab-ci.yml", job("deploy", [{"name": "deploy", "script": CLEANS_UP}]))
     with project.start("deploy") as engine:
         assert engine.stdout is not None
@@ -82,7 +82,7 @@ def test_stopping_the_engine_runs_the_trap_of_the_step_and_leaves_nothing_behind
 
 
 def until(lines: Iterable[str], ending: str) -> Iterator[str]:
-    """The lines up to one with this ending, or to the last one."""
+    """Yield lines up to one with this ending, or to the last one."""
     for line in lines:
         yield line
         if line.endswith(ending):

@@ -1,4 +1,4 @@
-"""What docs/gitlab.md tells people to write works as it stands."""
+"""The examples of docs/gitlab.md work unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
-def test_the_shell_commands_run_one_after_another(tmp_path: Path) -> None:
+def test_shell_commands_of_page_run_in_sequence(tmp_path: Path) -> None:
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(blocks("shell"))],
@@ -51,7 +51,7 @@ def test_the_shell_commands_run_one_after_another(tmp_path: Path) -> None:
     [(0, "deploy > deploying 1.2 to deploy\n"), (1, "deploy > hello\n")],
     ids=["outputs", "a delay of its own"],
 )
-def test_the_pipelines_run(project: Project, number: int, line: str) -> None:
+def test_pipelines_of_page_run(project: Project, number: int, line: str) -> None:
     project.write(".gitlab-ci.yml", blocks("yaml")[number])
     ended = project.run("deploy")
     assert ended.returncode == 0, ended.stdout
@@ -59,7 +59,7 @@ def test_the_pipelines_run(project: Project, number: int, line: str) -> None:
 
 
 def test_run_keyword_of_the_page_runs_through_a_proxy(temporary: str, tmp_path: Path) -> None:
-    """This plays GitLab Runner's part: it puts the list of `run:` behind an empty specification."""
+    """The test does the work of GitLab Runner: it appends the list of `run:` to an empty specification."""
     (job,) = [job for job in yaml.safe_load(blocks("yaml")[2]).values() if "run" in job]
     (tmp_path / "functions/greet").mkdir(parents=True)
     (tmp_path / "functions/greet/func.yml").write_text(blocks("yaml")[3])
@@ -72,13 +72,13 @@ def test_run_keyword_of_the_page_runs_through_a_proxy(temporary: str, tmp_path: 
         assert b"\nhello Ada\n" in b"".join(client.follow("1"))
         assert client.status("1").status is Status.SUCCESS
         client.close("1")
-    ended = gateway.close()  # before the server: a client that connects again would meet none
+    ended = gateway.close()  # before the server, so that no client connects again in vain
     server.close()
     assert set(ended) == {0}
 
 
-def test_links_of_the_page_lead_somewhere() -> None:
-    """Those to files and headings of this project; those to GitLab's pages are GitLab's."""
+def test_links_of_page_exist() -> None:
+    """Links to files and headings of this project exist; links to GitLab's documentation are not checked."""
     headings = {
         re.sub(r"[^\w -]", "", line.lower()).strip().replace(" ", "-") for line in PAGE.splitlines() if line[:1] == "#"
     }

@@ -1,4 +1,4 @@
-"""A server is afterwards as it was before, whatever it had to do: descriptors, children, threads, temporary files."""
+"""A server leaks no descriptors, children, threads or temporary files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLLOWERS = 200
 
 @pytest.fixture
 def server(temporary: str) -> Iterator[Server]:
-    """It has done everything once: some of what a library makes at the first call stays for ever."""
+    """Start a server and do everything once: the first call of some libraries allocates resources for ever."""
     server = Server(temporary)
     _run_quick_jobs(server, 20)
     _follow(server, 5)
@@ -46,7 +46,7 @@ def _run_quick_jobs(server: Server, number: int) -> None:
 
 
 def _follow(server: Server, number: int) -> None:
-    """Followers that are killed while they follow."""
+    """Start followers, and kill them while they follow."""
     server.start("echo begun; sleep 1000")
     with follower(server.path, "1", number) as process:
         assert process.stdout is not None
@@ -56,19 +56,19 @@ def _follow(server: Server, number: int) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_thousand_quick_jobs_leave_nothing(server: Server, temporary: str) -> None:
+def test_thousand_quick_jobs_leave_no_resources(server: Server, temporary: str) -> None:
     before = held(server, temporary)
     _run_quick_jobs(server, QUICK_JOBS)
     settled(server, temporary, before)
 
 
-def test_two_hundred_abandoned_followers_leave_nothing(server: Server, temporary: str) -> None:
+def test_killed_followers_leave_no_resources(server: Server, temporary: str) -> None:
     before = held(server, temporary)
     _follow(server, FOLLOWERS)
     settled(server, temporary, before)
 
 
-def test_a_hundred_jobs_cancelled_at_once_leave_nothing(server: Server, temporary: str) -> None:
+def test_hundred_cancelled_jobs_leave_no_resources(server: Server, temporary: str) -> None:
     before = held(server, temporary)
     ids = [str(number) for number in range(AT_ONCE)]
     for job_id in ids:

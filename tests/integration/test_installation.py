@@ -1,4 +1,4 @@
-"""The program and the library are two distributions, and either can be installed beside the other."""
+"""The program and the library are two distributions, which can be installed together in either order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLACES = "import step_runner, gracefulexitcmd.cmd as c; print(step_runner.__file
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Both wheels, made by the build backend of the project."""
+    """Build both wheels with the project's build backend; return their paths by name."""
     directory = tmp_path_factory.mktemp("wheels")
     for folder in (ROOT, LIBRARY):
         _python("-m", "hatchling", "build", "-t", "wheel", "-d", str(directory), cwd=folder)
@@ -52,7 +52,7 @@ def _names(wheel: Path) -> set[str]:
 
 
 class Environment:
-    """A fresh virtual environment, in which nothing is installed."""
+    """A new, empty virtual environment."""
 
     def __init__(self, directory: Path) -> None:
         _python("-m", "venv", "--without-pip", str(directory), cwd=directory.parent)
@@ -60,15 +60,15 @@ class Environment:
         (self.packages,) = directory.rglob("site-packages")
 
     def pip(self, *arguments: str) -> None:
-        """Run pip on this environment, without any index."""
+        """Run pip on this environment."""
         _python("-m", "pip", "--python", str(self.python), "--quiet", *arguments, cwd=self.packages)
 
     def run(self, *arguments: str, needs: Iterable[str] = ()) -> str:
-        """Run Python here, with the packages in these directories, too."""
+        """Run the environment's Python, with the packages in the directories `needs`, too."""
         return _python(*arguments, cwd=self.packages.parent, python=self.python, path=needs)
 
     def changed(self, wheel: Path) -> list[str]:
-        """Return the files of a wheel that are not here as they are in it."""
+        """Return the files of a wheel that are missing or different in this environment."""
         with zipfile.ZipFile(wheel) as archive:
             return [name for name in _names(wheel) if not self._has(name, archive.read(name))]
 
@@ -78,19 +78,19 @@ class Environment:
 
 
 def test_library_needs_nothing_and_is_typed(wheels: dict[str, Path]) -> None:
-    """Its wheel holds one package, and asks for no other distribution."""
+    """Its wheel contains one typed package, and requires no other distribution."""
     names = _names(wheels["gracefulexitcmd"])
     assert {name.split("/")[0] for name in names} == {"gracefulexitcmd"}
     assert {"gracefulexitcmd/py.typed", "gracefulexitcmd/posix/spawn.py", "gracefulexitcmd/windows/job.py"} <= names
     with zipfile.ZipFile(wheels["gracefulexitcmd"]) as archive:
         (metadata,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
-        told = archive.read(metadata).decode()
-    assert f"\nVersion: {gracefulexitcmd.__version__}\n" in told
-    assert "\nRequires-Dist:" not in told
+        headers = archive.read(metadata).decode()
+    assert f"\nVersion: {gracefulexitcmd.__version__}\n" in headers
+    assert "\nRequires-Dist:" not in headers
 
 
-def test_program_carries_its_own_copy_of_the_library(wheels: dict[str, Path]) -> None:
-    """`pip install .` needs no index that has the library."""
+def test_program_wheel_contains_copy_of_library(wheels: dict[str, Path]) -> None:
+    """`pip install .` needs no package index with the library."""
     own = {name.removeprefix("step_runner/vendored/") for name in _names(wheels["step_runner"]) if "/vendored/" in name}
     assert own == _names(wheels["gracefulexitcmd"])
     assert not any("/src/" in f"/{name}" or name.endswith(".pyc") for name in _names(wheels["step_runner"]))
@@ -100,7 +100,7 @@ def test_program_carries_its_own_copy_of_the_library(wheels: dict[str, Path]) ->
     "order", [("gracefulexitcmd", "step_runner"), ("step_runner", "gracefulexitcmd")], ids="-".join
 )
 def test_program_and_library_overwrite_nothing(wheels: dict[str, Path], tmp_path: Path, order: tuple[str, str]) -> None:
-    """Each has files of its own and works; without the one that came first the other is whole."""
+    """They share no file and both work; the removal of the first leaves the second complete."""
     here = Environment(tmp_path / "environment")
     for name in order:
         here.pip("install", "--no-index", "--no-deps", str(wheels[name]))

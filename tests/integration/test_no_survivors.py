@@ -1,6 +1,6 @@
-"""Whatever a job has started, and however it ends: nothing is left. Judged by psutil, not by the code under test.
+"""No process of a job survives its end. psutil finds the survivors, not the code under test.
 
-All of it holds for root and for an ordinary user, with a control group and without.
+This holds for root and for an ordinary user, with and without a control group.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     import psutil
 
 PATIENCE = DELAY + 25
-"""Seconds after which nothing may be left: many times what it takes, for the machine may be busy."""
+"""Seconds after which no process may be left: many times what the end takes, because the machine may be busy."""
 
 
 @pytest.fixture
 def crowds() -> Iterator[Callable[[], Crowd]]:
-    """Makes crowds; what a failed test leaves of them is killed."""
+    """Return a function that makes crowds; kill the processes that a failed test leaves."""
     made: list[Crowd] = []
 
     def make() -> Crowd:
@@ -57,7 +57,7 @@ def crowd(crowds: Callable[[], Crowd]) -> Crowd:
 
 @pytest.fixture(params=CELLS, autouse=True)
 def cell(request: pytest.FixtureRequest, temporary: str) -> Iterator[Cell]:
-    """The conditions under which the step runner is started."""
+    """Run each test under each of the four conditions."""
     with entered(request.param, temporary) as cell:
         yield cell
 
@@ -70,7 +70,7 @@ def server(cell: Cell, temporary: str) -> Iterator[Server]:
 
 
 def gone(*processes: psutil.Process) -> None:
-    """They have ended; when they are reaped is for their parents, and where those were killed for the system."""
+    """Assert that processes have ended. They need not be reaped: their parents or the system do that later."""
     for process in processes:
         try:
             pidfd = os.pidfd_open(process.pid)
@@ -81,24 +81,25 @@ def gone(*processes: psutil.Process) -> None:
         assert ended, process
 
 
-def nobody_is_left(crowd: Crowd, since: float) -> None:
+def assert_none_survives(crowd: Crowd, since: float) -> None:
+    """Assert that no process of the crowd is alive, and that this took less than PATIENCE."""
     assert crowd.survivors() == []
     assert time.monotonic() - since < PATIENCE
 
 
 @pytest.mark.parametrize("status", [0, 3], ids=["success", "failure"])
-def test_when_a_job_ends_by_itself(server: Server, crowd: Crowd, status: int) -> None:
-    """The step itself is over when its shapes are ready."""
+def test_nothing_survives_when_job_ends_by_itself(server: Server, crowd: Crowd, status: int) -> None:
+    """The step's own process exits as soon as its background processes are ready."""
     server.start(crowd.script(status=status))
     server.wait_for("ready")
     since = time.monotonic()
     server.wait_for_end()
-    nobody_is_left(crowd, since)
+    assert_none_survives(crowd, since)
     assert server.client.status("1").status is (Status.FAILURE if status else Status.SUCCESS)
 
 
 @pytest.mark.parametrize("ending", ["cancel", "close"])
-def test_when_a_job_is_stopped(server: Server, crowd: Crowd, ending: str) -> None:
+def test_nothing_survives_when_job_is_stopped(server: Server, crowd: Crowd, ending: str) -> None:
     server.start(crowd.script())
     server.wait_for("ready")
     assert len(crowd.living()) >= ALL
@@ -108,14 +109,14 @@ def test_when_a_job_is_stopped(server: Server, crowd: Crowd, ending: str) -> Non
     else:
         server.client.cancel("1")
         server.wait_for_end()
-    nobody_is_left(crowd, since)
+    assert_none_survives(crowd, since)
 
 
-def test_when_the_time_of_a_job_is_over(server: Server, crowd: Crowd) -> None:
+def test_nothing_survives_when_job_times_out(server: Server, crowd: Crowd) -> None:
     timeout = server.start_timed({"1": crowd.script()}, "ready")
     since = time.monotonic() + timeout
     server.wait_for_end()
-    nobody_is_left(crowd, since)
+    assert_none_survives(crowd, since)
     assert server.client.status("1").kind is ErrorKind.TIMEOUT
 
 
@@ -136,7 +137,7 @@ def _kill_group(runner: Runner) -> None:
 
 
 @pytest.mark.parametrize("end", [_terminate, _kill_worker, _kill_front, _kill_group])
-def test_when_the_server_ends(server: Server, crowd: Crowd, end: Callable[[Runner], None]) -> None:
+def test_nothing_survives_when_server_ends(server: Server, crowd: Crowd, end: Callable[[Runner], None]) -> None:
     server.start(crowd.script())
     server.wait_for("ready")
     assert len(crowd.living()) >= ALL
@@ -144,7 +145,7 @@ def test_when_the_server_ends(server: Server, crowd: Crowd, end: Callable[[Runne
     end(server.runner)
     server.runner.front.wait(PATIENCE)
     gone(server.runner.worker)
-    nobody_is_left(crowd, since)
+    assert_none_survives(crowd, since)
 
 
 def _kill_both(runner: Runner) -> None:
@@ -155,39 +156,39 @@ def _kill_both(runner: Runner) -> None:
     gone(runner.worker)
 
 
-def _told_by_the_next(cell: Cell, temporary: str) -> list[bytes]:
-    """What a server tells that has the same directory for temporary files, until what was left of a job is removed."""
+def _messages_of_next_server(cell: Cell, temporary: str) -> list[bytes]:
+    """Start a server with the same directory for temporary files; return its messages until it has removed job 1."""
     serve = ("serve", "--verbose", "--socket", f"{temporary}/t.sock")
     with started(cell.prefix, *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as following:
         assert following.stderr is not None
-        told: list[bytes] = []
-        while not any(line.startswith(b'removed the files of job "1"') for line in told):
-            told.append(following.stderr.readline())
-            assert told[-1], told
+        messages: list[bytes] = []
+        while not any(line.startswith(b'removed the files of job "1"') for line in messages):
+            messages.append(following.stderr.readline())
+            assert messages[-1], messages
         following.terminate()
-    return told
+    return messages
 
 
-def test_when_both_processes_of_the_server_are_killed_the_next_one_ends_what_is_left(
-    cell: Cell, server: Server, crowd: Crowd, temporary: str
-) -> None:
-    """It has the same directory for temporary files.
+def test_next_server_ends_processes_of_killed_server(cell: Cell, server: Server, crowd: Crowd, temporary: str) -> None:
+    """The next server finds them in the same directory for temporary files.
 
-    Without a control group, who has shed everything survives, and who forks anew all the time ends only with luck.
+    Without a control group, a process of the shape `hidden` survives, and one that re-forks ends only with luck.
     """
     shapes = [shape for shape in SHAPES if cell.cgroup or shape != "reforks"]
     server.start(crowd.script(*shapes, in_cgroup=cell.cgroup))
     server.wait_for("ready")
     _kill_both(server.runner)
-    told = _told_by_the_next(cell, temporary)
-    assert any(line.startswith(b'Stopping background processes of job "1" of a killed step runner') for line in told)
+    messages = _messages_of_next_server(cell, temporary)
+    assert any(
+        line.startswith(b'Stopping background processes of job "1" of a killed step runner') for line in messages
+    )
     assert [name.split()[-1] for name in crowd.survivors()] == ([] if cell.cgroup else ["hidden"])
     assert glob(f"{temporary}/step-runner-output-*") == []
 
 
 @pytest.fixture
 def protected(crowd: Crowd) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """Puts into the control group of the crowd a process that the user of the step runner may not signal."""
+    """Return a function that adds to the crowd's control group a process that the step runner's user may not signal."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
@@ -213,7 +214,7 @@ by_another_user = pytest.mark.parametrize(
 
 
 @by_another_user
-def test_who_may_not_be_signalled_ends_with_the_control_group(
+def test_unsignallable_process_ends_with_control_group(
     server: Server, crowd: Crowd, protected: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     server.start(crowd.script("in_group", status=0, in_cgroup=True), "echo background; sleep 1000")
@@ -226,14 +227,14 @@ def test_who_may_not_be_signalled_ends_with_the_control_group(
 
 
 @by_another_user
-def test_who_may_not_be_signalled_and_was_left_behind_ends_with_the_control_group(
+def test_unsignallable_orphan_ends_with_control_group(
     cell: Cell, server: Server, crowd: Crowd, protected: Callable[[], subprocess.Popen[bytes]], temporary: str
 ) -> None:
     server.start(crowd.script("in_group", status=0, in_cgroup=True), "echo background; sleep 1000")
     server.wait_for("background")
     process = protected()
     _kill_both(server.runner)
-    _told_by_the_next(cell, temporary)
+    _messages_of_next_server(cell, temporary)
     assert process.wait(PATIENCE) == -signal.SIGKILL
     assert crowd.survivors() == []
 
@@ -252,9 +253,9 @@ def _interrupt(runner: Runner) -> None:
         ("ci", _kill_front),
         ("ci", None),
     ],
-    ids=["run, SIGINT", "run, worker", "run, group", "ci, SIGTERM", "ci, front", "ci, nobody reads"],
+    ids=["run, SIGINT", "run, worker", "run, group", "ci, SIGTERM", "ci, front", "ci, closed output"],
 )
-def test_when_a_local_run_ends(
+def test_nothing_survives_when_local_run_ends(
     cell: Cell,
     tmp_path: Path,
     crowd: Crowd,
@@ -276,22 +277,22 @@ def test_when_a_local_run_ends(
                 end(runner)
         front.wait(PATIENCE)
         gone(runner.worker)
-        nobody_is_left(crowd, since)
+        assert_none_survives(crowd, since)
 
 
-def test_ending_one_job_leaves_the_processes_of_another_alone(
+def test_end_of_one_job_spares_processes_of_another(
     cell: Cell, server: Server, crowds: Callable[[], Crowd], temporary: str
 ) -> None:
-    """Job after job ends. Without a control group who hides could be any job's, and is ended with the last."""
+    """Jobs end one after another. Without a control group a hidden process may belong to any job: it ends last."""
 
     def neighbour(job_id: str, crowd: Crowd, shapes: Collection[str], and_then: str = "") -> Neighbour:
         script = crowd.script(*shapes, status=0, in_cgroup=cell.cgroup)
         return Neighbour(server, temporary, job_id, crowd, f"{script}\n{and_then}")
 
-    anew = crowds()
+    reforking = crowds()
     lasting = [shape for shape in SHAPES if shape != "reforks"]
     few = [shape for shape in lasting if shape != "many"]
-    jobs = [neighbour("last", crowds(), lasting, anew.script("reforks", status=0))]
+    jobs = [neighbour("last", crowds(), lasting, reforking.script("reforks", status=0))]
     jobs += [neighbour(ending, crowds(), few) for ending in ENDINGS]
     for job in jobs:
         job.start()
@@ -300,30 +301,29 @@ def test_ending_one_job_leaves_the_processes_of_another_alone(
         ending.end()
         assert ending.left() == (set() if cell.cgroup else {"hidden"})
         assert [job.job_id for job in jobs[:number] if not job.is_untouched()] == []
-        while not anew.lives():
-            """Each of them lives for 10 ms."""
+        while not reforking.lives():
+            """A scan can miss them, because each lives for 10 ms."""
     jobs[0].end()
     assert [job.left() for job in jobs] == [set()] * len(jobs)
-    assert anew.survivors() == []
+    assert reforking.survivors() == []
 
 
 def test_reforking_process_ends_with_job_beside_many_processes(
     cell: Cell, server: Server, crowds: Callable[[], Crowd]
 ) -> None:
-    many, anew = crowds(), crowds()
+    """A scan of many processes takes longer than a re-forking process lives, but still ends it."""
+    many, reforking = crowds(), crowds()
     server.start(many.script("many", status=0), "echo background; sleep 1000", job_id="other")
     server.wait_for("background", "other")
-    server.start(anew.script("reforks", status=0, in_cgroup=cell.cgroup), "echo background; sleep 1000")
+    server.start(reforking.script("reforks", status=0, in_cgroup=cell.cgroup), "echo background; sleep 1000")
     server.wait_for("background")
     server.client.cancel("1")
     server.wait_for_end()
-    assert anew.survivors() == []
+    assert reforking.survivors() == []
 
 
-def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(
-    cell: Cell, server: Server, crowds: Callable[[], Crowd]
-) -> None:
-    """In a control group it cannot hide."""
+def test_hidden_process_ends_with_last_possible_job(cell: Cell, server: Server, crowds: Callable[[], Crowd]) -> None:
+    """Without a control group it may belong to either job; with one it ends with its own."""
     ours, theirs = crowds(), crowds()
     for job_id, crowd in (("1", ours), ("2", theirs)):
         server.start("echo begun", crowd.script("hidden", in_cgroup=cell.cgroup), job_id=job_id)
@@ -338,7 +338,7 @@ def test_a_hidden_process_is_ended_with_the_last_job_that_could_be_its_own(
 SERVICE = "import http.server; s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)"
 
 
-def test_a_service_of_one_step_answers_in_the_next(server: Server, crowd: Crowd, temporary: str) -> None:
+def test_service_of_one_step_answers_next_step(server: Server, crowd: Crowd, temporary: str) -> None:
     directory = Path(temporary)
     port = shlex.quote(str(directory / "port"))
     serves = f"{SERVICE}; open({str(directory / 'new')!r}, 'w').write(str(s.server_port)); "

@@ -1,4 +1,4 @@
-"""The package in examples/plugin, built and installed as anybody's package is."""
+"""The package in examples/plugin, built and installed like any other package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUN = (sys.executable, "-m", "step_runner", "run", str(EXAMPLE))
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The directory that the package is installed in."""
+    """Install the package; return the directory."""
     target = str(tmp_path_factory.mktemp("installed"))
     options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index"]
     command = [sys.executable, "-m", "pip", "install", *options, "--target", target, str(EXAMPLE)]
@@ -26,13 +26,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def path(installed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package is found where the step runner is started."""
+    """Let the step runner import the package."""
     monkeypatch.setenv("PYTHONPATH", installed)
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """A directory with an older file."""
+    """Make a directory with an older file."""
     directory = tmp_path / "site"
     directory.mkdir()
     (directory / "old.html").write_text("old")
@@ -52,8 +52,8 @@ def test_example_runs(target: Path) -> None:
 
 
 @pytest.mark.usefixtures("path")
-def test_cancelled_function_puts_things_right(target: Path) -> None:
-    """What stands in `except:` and `finally:` runs, and no force is needed."""
+def test_cancelled_function_restores_target(target: Path) -> None:
+    """Its `except:` and `finally:` blocks run, and no process has to be killed."""
     command = [*RUN, "--inputs", f"target={target},pause=3600"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
@@ -69,13 +69,13 @@ def test_cancelled_function_puts_things_right(target: Path) -> None:
 
 
 @pytest.mark.usefixtures("path")
-def test_check_knows_the_function() -> None:
+def test_check_finds_function_of_package() -> None:
     check = [sys.executable, "-m", "step_runner", "check", str(EXAMPLE)]
     ended = subprocess.run(check, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "")
 
 
-def test_without_the_package_the_function_is_not_found(target: Path) -> None:
+def test_function_is_not_found_without_package(target: Path) -> None:
     ended = subprocess.run([*RUN, "--inputs", f"target={target}"], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert 'fetching builtin function: "rollout/copy" not found; known are docker/auth, ' in ended.stderr

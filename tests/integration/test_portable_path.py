@@ -1,6 +1,6 @@
-"""Who survives where the system has no subreapers, pidfds and control groups, ending by ending.
+"""The survivors of each ending on a system without subreapers, pidfds and control groups.
 
-It is what `docs/guarantees.md` says: a promise that becomes better or worse fails here. There is no guard, so the step
+They match `docs/guarantees.md`: a promise that becomes better or worse fails here. There is no supervisor, so the step
 runner is one process.
 """
 
@@ -25,17 +25,17 @@ from step_runner.model import ErrorKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the processes are judged by /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc finds the processes")
 
 PROGRAM = (str(Path(__file__).parents[1] / "programs" / "portable.py"),)
 
 LEADER = "leader"
-"""The step's own process, which waits as long as it is left alone."""
+"""The step's own process, which waits until it is stopped."""
 
 SHED_EVERYTHING = frozenset({"hidden"})
-"""Their group, session, environment and parents."""
+"""The shapes that have left their process group, session, environment and parents."""
 
-EVERYBODY = frozenset(SHAPES) | {LEADER}
+ALL_SHAPES = frozenset(SHAPES) | {LEADER}
 
 SURVIVORS = {
     "success": SHED_EVERYTHING,
@@ -44,21 +44,21 @@ SURVIVORS = {
     "close": SHED_EVERYTHING,
     "timeout": SHED_EVERYTHING,
     "server, SIGTERM": SHED_EVERYTHING,
-    "server, SIGKILL": EVERYBODY,
+    "server, SIGKILL": ALL_SHAPES,
     "server, SIGKILL, the next server": SHED_EVERYTHING,
     "run, SIGINT": SHED_EVERYTHING,
-    "run, SIGKILL": EVERYBODY,
+    "run, SIGKILL": ALL_SHAPES,
     "ci, SIGTERM": SHED_EVERYTHING,
-    "ci, SIGKILL": EVERYBODY,
-    "ci, nobody reads": SHED_EVERYTHING,
+    "ci, SIGKILL": ALL_SHAPES,
+    "ci, closed output": SHED_EVERYTHING,
 }
-"""Who survives which ending."""
+"""The shapes that survive each ending."""
 
 LUCK = {ending: frozenset({"stopped"} if ending.endswith("SIGKILL") else {"reforks"}) for ending in SURVIVORS}
-"""Who may survive or not.
+"""The shapes that may or may not survive.
 
-Who forks anew every 10 ms can be missed by every look at the list of processes. A stopped one whose group has lost its
-last parent of its own session gets SIGHUP from the kernel, setpgid(2); whether it loses that is for the init process.
+A process that re-forks every 10 ms may evade every scan of the process list. The kernel sends SIGHUP to a stopped
+process whose process group becomes orphaned, setpgid(2); the session of the init process decides whether it does.
 """
 
 PATIENCE = DELAY + 20
@@ -66,31 +66,31 @@ PATIENCE = DELAY + 20
 
 
 class Crowds(dict[str, Crowd]):
-    """A crowd for each shape, and one for the step's own process."""
+    """One crowd for each shape, and one for the step's own process."""
 
     def __init__(self) -> None:
-        self._everybody = Crowd()
-        super().__init__({name: Crowd(f"{self._everybody.mark}-{name}") for name in (*SHAPES, LEADER)})
+        self._all = Crowd()
+        super().__init__({name: Crowd(f"{self._all.mark}-{name}") for name in (*SHAPES, LEADER)})
 
     def script(self, shapes: Collection[str], status: int | None = None) -> str:
-        """A script that starts the shapes, writes `all ready`, and waits, or ends with a status."""
+        """Return a script that starts the shapes, writes `all ready`, and waits, or exits with `status`."""
         lines = [f"({self[shape].script(shape, status=0)})" for shape in shapes]
         code = f"import signal; print('all ready', flush=True); {'signal.pause()' if status is None else ''}"
         leader = shlex.join([sys.executable, "-I", "-S", "-c", code, self[LEADER].mark])
         return "\n".join([*lines, f"exec {leader}" if status is None else f"{leader}\nexit {status}"])
 
     def survivors(self) -> set[str]:
-        """The names of those of whom somebody lives."""
-        told = " ".join(self._everybody.survivors())
-        return {name for name, crowd in self.items() if crowd.mark in told}
+        """Return the names of the crowds with a live process."""
+        arguments = " ".join(self._all.survivors())
+        return {name for name, crowd in self.items() if crowd.mark in arguments}
 
     def kill(self) -> None:
-        self._everybody.kill()
+        self._all.kill()
 
 
 @pytest.fixture
 def crowds() -> Iterator[Crowds]:
-    """Whoever survives is killed in the end."""
+    """Make the crowds, and kill the survivors at the end."""
     crowds = Crowds()
     yield crowds
     crowds.kill()
@@ -106,7 +106,7 @@ def server(temporary: str) -> Iterator[Server]:
 
 STOPPED = ("stopped",)
 OTHERS = tuple(shape for shape in SHAPES if shape not in STOPPED)
-"""They have a group of their own, because the kernel's SIGHUP is for a whole group."""
+"""The other shapes run in another process group, because the kernel's SIGHUP goes to a whole group."""
 
 JOBS = {"1": OTHERS, "2": STOPPED}
 
@@ -123,7 +123,9 @@ def start(server: Server, crowds: Crowds, status: int | None = None) -> None:
 
 
 @pytest.mark.parametrize(("ending", "status"), [("success", 0), ("failure", 3)], ids=["success", "failure"])
-def test_when_a_job_ends_by_itself(server: Server, crowds: Crowds, ending: str, status: int) -> None:
+def test_survivors_are_as_documented_when_job_ends_by_itself(
+    server: Server, crowds: Crowds, ending: str, status: int
+) -> None:
     start(server, crowds, status)
     for job_id in JOBS:
         server.wait_for_end(job_id)
@@ -131,9 +133,9 @@ def test_when_a_job_ends_by_itself(server: Server, crowds: Crowds, ending: str, 
 
 
 @pytest.mark.parametrize("ending", ["cancel", "close"])
-def test_when_a_job_is_stopped(server: Server, crowds: Crowds, ending: str) -> None:
+def test_survivors_are_as_documented_when_job_is_stopped(server: Server, crowds: Crowds, ending: str) -> None:
     start(server, crowds)
-    assert crowds.survivors() == EVERYBODY
+    assert crowds.survivors() == ALL_SHAPES
     for job_id in JOBS:
         if ending == "close":
             server.client.close(job_id)
@@ -143,7 +145,7 @@ def test_when_a_job_is_stopped(server: Server, crowds: Crowds, ending: str) -> N
     judge(ending, crowds)
 
 
-def test_when_the_time_of_a_job_is_over(server: Server, crowds: Crowds) -> None:
+def test_survivors_are_as_documented_when_job_times_out(server: Server, crowds: Crowds) -> None:
     server.start_timed({job_id: crowds.script(shapes) for job_id, shapes in JOBS.items()}, "all ready")
     for job_id in JOBS:
         server.wait_for_end(job_id)
@@ -152,16 +154,14 @@ def test_when_the_time_of_a_job_is_over(server: Server, crowds: Crowds) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-def test_when_the_server_ends(server: Server, crowds: Crowds, number: signal.Signals) -> None:
+def test_survivors_are_as_documented_when_server_ends(server: Server, crowds: Crowds, number: signal.Signals) -> None:
     start(server, crowds)
     server.runner.front.send_signal(number)
     server.runner.front.wait(PATIENCE)
     judge(f"server, {number.name}", crowds)
 
 
-def test_when_the_server_is_killed_the_next_one_ends_what_is_left(
-    server: Server, crowds: Crowds, temporary: str
-) -> None:
+def test_next_server_ends_processes_of_killed_server(server: Server, crowds: Crowds, temporary: str) -> None:
     start(server, crowds)
     server.runner.front.kill()
     server.runner.front.wait(PATIENCE)
@@ -184,12 +184,14 @@ ENDS: dict[str, Callable[[subprocess.Popen[bytes]], None] | None] = {
     "run, SIGKILL": subprocess.Popen.kill,
     "ci, SIGTERM": subprocess.Popen.terminate,
     "ci, SIGKILL": subprocess.Popen.kill,
-    "ci, nobody reads": None,
+    "ci, closed output": None,
 }
 
 
 @pytest.mark.parametrize("ending", ENDS)
-def test_when_a_local_run_ends(tmp_path: Path, crowds: Crowds, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+def test_survivors_are_as_documented_when_local_run_ends(
+    tmp_path: Path, crowds: Crowds, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
     name, end, text = ending.partition(",")[0], ENDS[ending], crowds.script(OTHERS)
     (tmp_path / "job.yml").write_text(script(text))
     monkeypatch.setenv("STEPS", json.dumps([{"name": "work", "script": text}]))

@@ -1,4 +1,4 @@
-"""Ctrl-Z, in a shell with job control: everything stops, SIGCONT continues it, and no time has passed for it."""
+"""Ctrl-Z in a shell with job control: it stops all processes, SIGCONT continues them, and no timeout runs meanwhile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PORTABLE = Path(__file__).parents[1] / "programs" / "portable.py"
 KINDS = ("run", "ci", "gracefulexitcmd")
 
 CLEANS_UP = "trap 'echo cleaning; read line < fifo; echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done"
-"""Cleans up when it is told by a line in a pipe."""
+"""A script that ends its cleanup after a line in a FIFO."""
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def shell(tmp_path: Path, temporary: str) -> Iterator[Shell]:
 
 @pytest.fixture(params=KINDS)
 def start(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Callable[..., None]:
-    """Starts a script by each of our commands, with these options."""
+    """Return a function that starts a script with one of our commands and these options."""
 
     def start(script: str, *options: str) -> None:
         (tmp_path / "script").write_text(script)
@@ -75,7 +75,7 @@ def start(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Calla
 
 @pytest.fixture(params=range(3))
 def attempt(request: pytest.FixtureRequest) -> int:
-    """One of several attempts, where signals race."""
+    """Repeat a test in which signals race."""
     number: int = request.param
     return number
 
@@ -86,7 +86,7 @@ def _states(processes: list[psutil.Process]) -> set[str]:
 
 @pytest.mark.parametrize("start", [*KINDS, "one process"], indirect=True)
 def test_ctrl_z_stops_and_fg_continues_everything(start: Callable[..., None], shell: Shell) -> None:
-    """The program itself, its worker, and all of the job, in whatever session it is, and if it ignores SIGTSTP."""
+    """It stops the program, its worker, and the processes of the job, even in another session or ignoring SIGTSTP."""
     start(
         "trap '' TSTP; setsid sleep 1000 & sleep 1000 & trap 'echo cleaned; exit' TERM; echo ready; while :; do :; done"
     )
@@ -101,7 +101,7 @@ def test_ctrl_z_stops_and_fg_continues_everything(start: Callable[..., None], sh
 
 
 def test_suspension_takes_nothing_from_the_grace(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
-    """It lasts longer than the grace, in the midst of it."""
+    """A suspension within the grace period, and longer than it, does not shorten it."""
     start(CLEANS_UP, "--grace", "4")
     shell.type("\x03")
     shell.read_until(rb"cleaning\r\n")
@@ -141,7 +141,7 @@ def test_closing_the_terminal_while_suspended_stops_gracefully(
 def test_signal_while_suspended_stops_gracefully_with_sigcont(
     start: Callable[..., None], shell: Shell, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """As timeout(1), systemd and the `kill` of bash send them."""
+    """timeout(1), systemd and the `kill` of bash send SIGCONT after the signal."""
     start("trap 'echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done")
     processes = shell.suspend()
     group = psutil.Process(shell.pid).children()[0].pid
@@ -154,7 +154,7 @@ def test_signal_while_suspended_stops_gracefully_with_sigcont(
 
 @pytest.mark.parametrize("kind", ["run", "gracefulexitcmd"])
 def test_no_order_of_sigtstp_and_sigcont_leaves_it_stopped(kind: str, tmp_path: Path, temporary: str) -> None:
-    """Whatever comes before, at random: SIGTERM and SIGCONT at the end stop it gracefully."""
+    """After any random sequence of both, SIGTERM and SIGCONT stop it gracefully."""
     script = "trap 'echo cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done"
     (tmp_path / "run.yml").write_text(steps.script(script))
     arguments = {
@@ -183,7 +183,7 @@ def test_no_order_of_sigtstp_and_sigcont_leaves_it_stopped(kind: str, tmp_path: 
 
 @pytest.mark.usefixtures("attempt")
 def test_closing_the_terminal_stops_gracefully(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
-    """SIGHUP comes from the kernel and from the shell, at nearly the same time."""
+    """The kernel and the shell both send SIGHUP, at nearly the same time."""
     start("trap 'sleep 0.5; echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done")
     processes = shell.processes()
     shell.hang_up()
@@ -219,7 +219,7 @@ def test_nothing_survives_a_front_killed_while_suspended(
 
 
 def test_inner_program_is_suspended_with_its_clock(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
-    """A command below ours that is one of ours itself: its timeout does not run either."""
+    """The timeout of a `gracefulexitcmd` inside the command does not run either."""
     inner = f"'{sys.executable}' -m gracefulexitcmd --timeout 4 -- sh -c 'echo ready; read line < fifo; echo went on'"
     start(inner)
     shell.suspend()

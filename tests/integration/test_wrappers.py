@@ -1,4 +1,4 @@
-"""Below ordinary parents one request to stop is one request: what they forward, or send twice, takes no grace.
+"""Under common parents one request to stop counts once: a signal that they forward or repeat shortens no grace period.
 
 Each script needs half a second to clean up. Several copies run at once, because the signals race.
 """
@@ -38,7 +38,7 @@ COPIES = {"gracefulexitcmd": 20, "run": 5, "ci": 5}
 CLEANS_UP = "trap '' HUP; trap 'sleep 0.5; echo cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done"
 
 ENTERS = ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"')
-"""Becomes the command that follows, in the control group that is named before it."""
+"""Enters the control group in its first argument, then executes the command in the others."""
 
 BLOCKING = (
     "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]);"
@@ -56,18 +56,18 @@ sys.exit(child.wait() % 256)
 
 @pytest.fixture(params=COPIES)
 def kind(request: pytest.FixtureRequest) -> str:
-    """Which of our programs it is."""
+    """Return the name of one of our programs."""
     name: str = request.param
     return name
 
 
 @pytest.fixture
 def command(kind: str, tmp_path: Path, temporary: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """The program with the script."""
+    """Return the command line of the program with the script."""
     steps = [{"name": "work", "script": CLEANS_UP}]
     (tmp_path / "run.yml").write_text("{}\n---\n" + json.dumps({"run": steps}))
     monkeypatch.setenv("STEPS", json.dumps(steps))
-    for name in ("CI_PROJECT_DIR", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # those of a make that runs the tests
+    for name in ("CI_PROJECT_DIR", "MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # set by a make that runs the tests
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     python = (sys.executable, "-m")
@@ -81,7 +81,7 @@ def command(kind: str, tmp_path: Path, temporary: str, monkeypatch: pytest.Monke
 
 @contextlib.contextmanager
 def _running(argv: Sequence[str], number: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """So many copies, each in a process group of its own, when all are ready."""
+    """Start a number of copies, each in its own process group, and wait until all are ready."""
     with contextlib.ExitStack() as running:
         copies = [
             running.enter_context(
@@ -105,14 +105,14 @@ def _running(argv: Sequence[str], number: int) -> Iterator[list[subprocess.Popen
 
 
 def _kill(copy: subprocess.Popen[str]) -> None:
-    """End a copy that a test has left behind."""
+    """Kill a copy that a test has not ended."""
     if copy.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(copy.pid, signal.SIGKILL)
 
 
 def _output(copies: list[subprocess.Popen[str]]) -> list[str]:
-    """What each has written since it was ready; the end of a wrapper does not end its output."""
+    """Return the output of each copy since it was ready; the output may continue after the end of a wrapper."""
     return [copy.stdout.read() for copy in copies if copy.stdout is not None]
 
 
@@ -137,7 +137,7 @@ def _make_below_make(argv: tuple[str, ...], directory: Path) -> tuple[str, ...]:
 
 
 def _forwarding(argv: tuple[str, ...], _: Path) -> tuple[str, ...]:
-    """As cross-env and other programs of node do it: each signal is sent to the child, which has had it already."""
+    """Forward each signal to a child that has already got it, as cross-env and other programs of node do."""
     return sys.executable, "-c", FORWARDING, *argv
 
 
@@ -169,7 +169,7 @@ def test_grace_is_kept_below(wrapper: str, command: tuple[str, ...], kind: str, 
 
 @pytest.mark.parametrize("kind", ["gracefulexitcmd", "run"], indirect=True)
 def test_sigint_that_uv_repeats_takes_no_grace(command: tuple[str, ...], kind: str, tmp_path: Path) -> None:
-    """Where it has no terminal it forwards SIGINT after 200 ms, although the group has had it."""
+    """Without a terminal uv forwards SIGINT after 200 ms, although the process group has already got it."""
     argv = _uv(command, tmp_path)
     if shutil.which(argv[0]) is None:
         absent("uv")
@@ -181,7 +181,7 @@ def test_sigint_that_uv_repeats_takes_no_grace(command: tuple[str, ...], kind: s
 
 @pytest.mark.parametrize("kind", ["gracefulexitcmd", "run", "ci"], indirect=True)
 def test_grace_is_kept_when_all_get_three_signals(command: tuple[str, ...], kind: str) -> None:
-    """As systemd with `SendSIGHUP=yes` does to a whole control group: all processes of ours are in it."""
+    """systemd with `SendSIGHUP=yes` sends three signals to all processes of a control group."""
     with _running(command, COPIES[kind]) as copies:
         for copy in copies:
             ours = [copy.pid, *(child.pid for child in psutil.Process(copy.pid).children() if _is_ours(child))]
@@ -194,7 +194,7 @@ def test_grace_is_kept_when_all_get_three_signals(command: tuple[str, ...], kind
 @needs_cgroup
 @pytest.mark.parametrize("kind", ["gracefulexitcmd", "run", "ci"], indirect=True)
 def test_grace_is_kept_when_control_group_is_stopped(command: tuple[str, ...], kind: str, unit: Cgroup) -> None:
-    """As systemd with `SendSIGHUP=yes` stops a unit: all processes get three signals, those of the step as well."""
+    """systemd with `SendSIGHUP=yes` sends three signals to all processes of a unit, also to those of the step."""
     with _running((*ENTERS, unit.path, *command), COPIES[kind]) as copies:
         _stop_as_systemd(unit)
         assert _output(copies) == ["cleaned\n"] * len(copies)
@@ -216,7 +216,7 @@ def test_jobs_keep_their_grace_when_control_group_of_server_is_stopped(unit: Cgr
 
 @pytest.fixture
 def unit() -> Iterator[Cgroup]:
-    """A control group as that of a unit, removed at the end."""
+    """Make a control group like that of a unit, and remove it at the end."""
     made = cgroup.make(f"unit{time.monotonic_ns()}")
     assert made is not None
     yield made
@@ -235,15 +235,15 @@ def _is_ours(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["gracefulexitcmd", "run", "ci"], indirect=True)
-def test_blocked_signal_is_heard_by_program_and_command(command: tuple[str, ...], kind: str) -> None:
-    """Whoever started it has blocked SIGTERM, as a daemon does that uses sigwait, or `env --block-signal`."""
+def test_blocked_sigterm_reaches_program_and_command(command: tuple[str, ...], kind: str) -> None:
+    """A parent that blocks SIGTERM, such as a daemon with sigwait or `env --block-signal`, does not block the stop."""
     with _running((sys.executable, "-c", BLOCKING, *command), 1) as (process,):
         process.terminate()
         assert _output([process]) == ["cleaned\n"]
     assert process.returncode == 128 + signal.SIGTERM
 
 
-def test_server_hears_a_signal_that_was_blocked(temporary: str) -> None:
+def test_server_handles_sigterm_that_its_parent_blocked(temporary: str) -> None:
     argv = (sys.executable, "-c", BLOCKING, sys.executable, "-m", "step_runner", "serve", "--socket", f"{temporary}/s")
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
@@ -264,10 +264,10 @@ os.register_at_fork(after_in_child=wait)
 
 @pytest.mark.parametrize("kind", ["run", "ci", "serve"], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_stop_before_first_step_is_reported_as_such(
+def test_stop_before_first_step_reports_no_running_step(
     command: tuple[str, ...], number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker has no handlers in its first moments: nothing has run then, and nothing is said of jobs."""
+    """At its start the worker has no handlers. No step has run by then, and the message names no job."""
     (tmp_path / "sitecustomize.py").write_text(WAITS_WHEN_FORKED)
     os.mkfifo(tmp_path / "go on")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -10,24 +10,27 @@ holds keys of other systems with what to write instead. `format` names what `rul
 from __future__ import annotations
 
 import functools
-import json
-import pkgutil
-from typing import Any, TypeAlias
+import os
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import msgspec
+
+if TYPE_CHECKING:
+    from importlib.abc import ResourceLoader
 
 Schema: TypeAlias = dict[str, Any]
 
 
 def text() -> str:
     """Return the schema as it is published."""
-    content = pkgutil.get_data(__name__, "schema.json")
-    assert content is not None
-    return content.decode()
+    loader = cast("ResourceLoader", __spec__.loader)  # in the single file there is no file system to open it from
+    return loader.get_data(os.path.join(os.path.dirname(__file__), "schema.json")).decode()
 
 
 @functools.cache
 def definitions() -> dict[str, Schema]:
     """Return the schemas that have a name."""
-    found: dict[str, Schema] = json.loads(text())["$defs"]
+    found: dict[str, Schema] = msgspec.json.decode(text())["$defs"]
     return found
 
 

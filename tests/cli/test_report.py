@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from tests.support.browser import Browser
 from tests.support.here import step_runner
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).parents[2]
 
 STEPS = """\
 {}
@@ -86,6 +86,25 @@ def test_page_asks_for_nothing_and_runs_no_script(stopped: Path, tmp_path: Path)
     assert requests == [page.as_uri()]
     assert scripts == 0
     assert "default-src 'none'" in page.read_text()
+
+
+def test_page_of_commands_names_each_field(stopped: Path) -> None:
+    """docs/commands.md, but for the parts of a function's definition."""
+    report = json.loads(stopped.read_text())
+    page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    assert {name for name in fields(report) if f"`{name}`" not in page} == set()
+
+
+def fields(value: object) -> set[str]:
+    """The names of a report's fields, without what users name, and without what only programs read."""
+    match value:
+        case dict():
+            inner = [fields(one) for name, one in value.items() if name not in ("step", "specDefinition", "env")]
+            return set(value).union(*inner) - {"reason", "detail", "forced"}
+        case list():
+            return set().union(*map(fields, value))
+        case _:
+            return set()
 
 
 def test_run_writes_the_page_itself_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +200,16 @@ def test_report_tells_start_and_duration_of_each_step(secret: Path) -> None:
     assert (whole["status"], a["status"], b["status"]) == ("failure", "success", "failure")
     assert b["startTime"] > a["startTime"] >= whole["startTime"]
     assert whole["duration"] >= a["duration"] >= 0.1
+
+
+def test_page_names_the_step_that_failed_to_start(secret: Path) -> None:
+    """It has no result of its own; the steps after it were not run."""
+    run = [{"name": "a", "script": "true"}, {"name": "b", "script": "${{ vars.X }}"}, {"name": "c", "script": "true"}]
+    (secret / "three.yml").write_text("{}\n---\n" + json.dumps({"run": run}))
+    step_runner("run", "three.yml", "--report", "r.html")
+    page = (secret / "r.html").read_text()
+    assert re.findall(r'y="\d+">([abc])</text>', page) == ["a", "b", "c"]
+    assert re.findall(r'text-anchor="start">([a-z ]+)</text>', page) == ["failed to start", "not run"]
 
 
 def test_run_prints_outputs_at_its_end(secret: Path) -> None:

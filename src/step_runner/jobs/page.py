@@ -121,7 +121,7 @@ def _rows(record: Record) -> Iterator[tuple[str, ...]]:
         if isinstance(step, Step):
             yield _row(record, depth, step)
         else:
-            yield _name(depth, step), "not run", "", "", "", "", ""
+            yield _name(depth, step.call), step.fate, "", "", "", "", ""
 
 
 def _row(record: Record, depth: int, step: Step) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -101,6 +101,13 @@ class Executed(_Part, frozen=True):
     output_bytes: int = 0
 
 
+class NotRun(NamedTuple):
+    """A step without a result, and what became of it."""
+
+    call: Call
+    fate: str
+
+
 class Definition(_Part, frozen=True):
     """Of a function's definition the steps."""
 
@@ -128,9 +135,12 @@ class Step(_Part, frozen=True):
     sub_step_results: list[Step] = []
 
     @property
-    def not_run(self) -> list[Call]:
-        """The steps of its function that were not run."""
-        return self.spec_definition.definition.steps[len(self.sub_step_results) :]
+    def not_run(self) -> Iterator[NotRun]:
+        """The steps of its function that have no result; the first may be the one that made it fail."""
+        failed = self.status == "failure" and all(child.status == "success" for child in self.sub_step_results)
+        for call in self.spec_definition.definition.steps[len(self.sub_step_results) :]:
+            yield NotRun(call, "failed to start" if failed else "not run")
+            failed = False
 
 
 class Record(_Part, frozen=True):
@@ -159,10 +169,10 @@ def parse(content: bytes) -> Record:
         raise InputError(f"not a report: {error}: give a file that run --report FILE.json wrote") from None
 
 
-def walk(step: Step, depth: int = 0) -> Iterator[tuple[int, Step | Call]]:
-    """Yield what a step ran, in order, each with its depth; a Call is one that was not run."""
+def walk(step: Step, depth: int = 0) -> Iterator[tuple[int, Step | NotRun]]:
+    """Yield what a step ran and what it did not run, in order, each with its depth."""
     for child in step.sub_step_results:
         yield depth, child
         yield from walk(child, depth + 1)
-    for call in step.not_run:
-        yield depth, call
+    for absent in step.not_run:
+        yield depth, absent

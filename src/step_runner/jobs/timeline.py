@@ -92,7 +92,7 @@ def _steps(record: Record) -> Iterator[_Bar]:
             note += f", {size(step.exec_result.output_bytes)}" if step.exec_result is not None else ""
             yield _Bar(_name(step.step), depth, note, step.status, begin, begin + step.duration)
         else:
-            yield _Bar(_name(step), depth, "not run", "absent")
+            yield _Bar(_name(step.call), depth, step.fate, "absent")
 
 
 def _name(call: Call) -> str:

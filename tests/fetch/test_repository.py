@@ -31,7 +31,7 @@ def test_repository_is_shown_without_credentials_and_query(url: str, shown: str)
 def test_credentials_are_decoded() -> None:
     repository = Repository.parse("https://a%40b:c%2Fd@h/x")
 
-    assert (repository.user, repository.password) == ("a@b", "c/d")
+    assert (repository.url.user, repository.url.password) == ("a@b", "c/d")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_credentials_stay_with_scheme_host_and_port(url: str, user: str | None) 
     submodule = Repository.parse("https://ada:secret@h/a/b").submodule(url)
 
     assert submodule
-    assert submodule.user == user
+    assert submodule.url.user == user
 
 
 @pytest.mark.parametrize(

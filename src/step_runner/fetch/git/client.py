@@ -27,7 +27,6 @@ from step_runner.fetch.messages import (
     reason_of,
     struck_out,
 )
-from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from step_runner.fetch.git.checkout import Objects
     from step_runner.fetch.git.repository import Repository
     from step_runner.fetch.http import Client, Response
+    from step_runner.fetch.url import Url
     from step_runner.proc import Proc
 
 _GIT_CONTENT = "application/x-git-"
@@ -73,7 +73,7 @@ def open_remote(
     Raise FetchError with one sentence that names the revision, and StoppedError.
     """
     with explained(f'cannot fetch "{revision}" of {repository}', proc, partial(_reason, repository)):
-        if repository.scheme == "file":
+        if repository.url.scheme == "file":
             with closing(Repo(repository.local_path)) as repo:
                 yield _LocalRemote(repo, proc)
             return
@@ -153,7 +153,7 @@ class _HttpRemote(AbstractHttpGitClient):
 
     def __init__(self, repository: Repository, client: Client, proc: Proc, progress: Callable[[str], None]) -> None:
         super().__init__(base_url=str(repository), thin_packs=False)
-        self._url = Url.parse(str(repository))
+        self._url = repository.url
         self._authorization = f"Basic {repository.basic}" if repository.basic else None
         self._client = client
         self._proc = proc
@@ -279,12 +279,12 @@ def _reason(repository: Repository, error: Exception) -> str:
         case _:
             shown = _shown(repository, str(error)) or type(error).__name__
             otherwise = f"the answer is not understood ({shown}); check that this is a git repository"
-            return reason_of(error, repository.host, partial(_shown, repository), otherwise)
+            return reason_of(error, repository.url.netloc, partial(_shown, repository), otherwise)
 
 
 def _status_reason(status: int, repository: Repository) -> str:
     match status:
-        case 401 if repository.user is None:
+        case 401 if repository.url.user is None:
             return "the server asks for credentials; write user:token@ in front of the host"
         case 401 | 403:
             return f"the server does not accept the credentials (HTTP {status}); check the token and what it may read"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
 from step_runner.errors import FetchError
@@ -18,14 +18,10 @@ _SCHEMES = ("https", "http", "file")
 class Repository:
     """A repository; its text is its URL without credentials and query, which names it in messages and in the cache."""
 
-    scheme: str
-    host: str
-    path: str
-    user: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
+    url: Url
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.host}{self.path}"
+        return str(self.url)
 
     @classmethod
     def parse(cls, url: str) -> Repository:
@@ -40,8 +36,7 @@ class Repository:
             raise _refused(text, f"the scheme {parts.scheme} is not supported")
         if bool(parts.host) == (parts.scheme == "file"):
             raise _refused(text, "a file URL has no host" if parts.host else "it has no host")
-        path = parts.target.partition("?")[0].rstrip("/")
-        return cls(parts.scheme, parts.netloc, path, parts.user, parts.password)
+        return cls(replace(parts, target=parts.target.partition("?")[0].rstrip("/")))
 
     @property
     def local_path(self) -> str:
@@ -49,8 +44,8 @@ class Repository:
         if sys.platform == "win32":
             from urllib.request import url2pathname
 
-            return url2pathname(self.path)
-        return unquote(self.path) or "/"
+            return url2pathname(self.url.target)
+        return unquote(self.url.target) or "/"
 
     def submodule(self, url: str) -> Repository | None:
         """Return the repository that `url` in this one's .gitmodules means, or None if that cannot be fetched.
@@ -58,8 +53,8 @@ class Repository:
         Credentials stay with their scheme, host and port. Only a local repository may name a local one.
         """
         if url.startswith(("./", "../")):
-            return replace(self, path=posixpath.normpath(f"{self.path}/{url}"))
-        local = self.scheme == "file"
+            return Repository(replace(self.url, target=posixpath.normpath(f"{self.url.target}/{url}")))
+        local = self.url.scheme == "file"
         if local and url.startswith("/"):
             url = f"file://{quote(url)}"
         if not url.startswith(("https://", "http://", "file://" if local else "http://")):
@@ -70,21 +65,21 @@ class Repository:
             return None
 
     def _lend_credentials(self, other: Repository) -> Repository:
-        if other.user is not None or (self.scheme, self.host) != (other.scheme, other.host):
+        if other.url.user is not None or self.url.origin != other.url.origin:
             return other
-        return replace(other, user=self.user, password=self.password)
+        return Repository(replace(other.url, user=self.url.user, password=self.url.password))
 
     @property
     def secrets(self) -> frozenset[str]:
         """What must not be shown, in each form in which it is sent; a user without a password is a token."""
-        if not (secret := self.password or self.user):
+        if not (secret := self.url.password or self.url.user):
             return frozenset()
         return frozenset({secret, self.basic, self.basic.rstrip("=")})
 
     @property
     def basic(self) -> str:
         """User and password as they are sent."""
-        return basic(self.user, self.password)
+        return basic(self.url.user, self.url.password)
 
 
 def _refused(url: str, reason: str) -> FetchError:

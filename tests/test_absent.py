@@ -21,5 +21,5 @@ def test_missing_programs_are_named_with_what_they_cost(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert "programs that are missing; .ci/install installs them" in ended.stdout
+    assert "missing programs; .ci/install installs them" in ended.stdout
     assert "bash: 4 tests were skipped\nfish: 1 test was skipped\nzsh: 4 tests were skipped\n" in ended.stdout

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Guess: timeout waits for its command; when that has ended, nothing is left.
-# Truth: busybox's timeout *becomes* the command. What watches the clock is an orphan in a session of its own that looks
-#        once a second and outlives the command by up to a second. A command that is stopped gives 143, not 124.
+# Guess: timeout waits for its command; when that has ended, no process is left.
+# Truth: busybox's timeout executes the command in its own process. An orphan in its own session watches the clock: it
+#        polls once a second and outlives the command by up to a second. A stopped command gives 143, not 124.
 # Versions: busybox 1.35.0 (Debian 12's busybox-static; Alpine's default), against coreutils 9.1.
-# Matters: on Alpine every `timeout 60 make` leaves a process behind. A runner that ends or reports what steps have left
-#          finds it each time, and a runner that looks for 124 sees no timeout.
+# Matters: on Alpine every `timeout 60 make` leaves an orphan. A runner that ends or reports the orphans of steps finds it
+#          each time, and a runner that expects 124 misses the timeout.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Guess: a control group lists a zombie until it is reaped, counts as populated, and cannot be removed before.
-# Truth: a zombie is not listed, the group counts as empty, and rmdir(2) works. The zombie then says that it belongs to
-#        "NAME (deleted)".
+# Truth: a zombie is not listed, the group counts as empty, and rmdir(2) works. Afterwards /proc/PID/cgroup of the zombie
+#        names "NAME (deleted)".
 # Versions: Linux 6.18, control groups of version 2. Needs root, or a delegated group.
-# Matters: "the group is empty" does not mean "everything is reaped": who reaps orphans by their group finds none, and
-#          who looks up a zombie's job by its group must read past "(deleted)".
+# Matters: "the group is empty" does not mean "all are reaped". A program that reaps orphans by their group finds none. A
+#          program that finds a zombie's job by its group must ignore "(deleted)".
 set -euo pipefail
 root=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)
 own=$root$(sed -n 's/^0:://p' /proc/self/cgroup)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess: `kill %1` and `kill $(jobs -p)`, the usual lines of a clean-up trap, end a background job in every shell.
+# Guess: `kill %1` and `kill $(jobs -p)`, common in a clean-up trap, end a background job in every shell.
 # Truth: in a script of dash neither does. `kill %1` asks for a process group that a script's job does not have ("No such
 #        process"), and `$(jobs -p)` is empty, because the substitution is a subshell without jobs. `kill $!` works.
 # Versions: dash 0.5.12 (sh of Debian 12), against bash 5.2.15 and busybox 1.35.0, where all three work.
-# Matters: the trap is called, fails, and the server that it was to stop lives on.
+# Matters: the trap runs, fails, and the server that it should stop lives on.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

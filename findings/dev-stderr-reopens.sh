@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess: `echo text > /dev/stderr` writes to where stderr goes, like `>&2`.
-# Truth: it opens that file anew. A log file is emptied, although the runner had opened it to append; a socket cannot be
-#        opened (ENXIO); a pipe of another user neither (EACCES, after setpriv, su or sudo).
+# Guess: `echo text > /dev/stderr` writes to the open stderr, like `>&2`.
+# Truth: it reopens that file. A log file is truncated, although the runner had opened it to append. A socket cannot be
+#        opened (ENXIO), and neither can a pipe of another user (EACCES, after setpriv, su or sudo).
 # Versions: Linux 6.18, dash 0.5.12, util-linux 2.38.1. Needs root, for the other user.
-# Matters: what a runner hands to a step as stdout decides whether harmless scripts work: a pipe of the same user does.
+# Matters: the stdout that a runner gives to a step decides whether harmless scripts work: a pipe of the same user does.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

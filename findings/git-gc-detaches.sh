@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Guess: `git commit` that finds its repository due for a clean-up does it before it returns, or leaves it.
-# Truth: it leaves `git gc` behind: an orphan in a session of its own that repacks while the next step runs.
+# Guess: `git commit` in a repository that needs a clean-up does it before it returns, or not at all.
+# Truth: it leaves `git gc` running: an orphan in its own session, which repacks while the next step runs.
 # Versions: git 2.39.5 (Debian 12), gc.autoDetach at its default.
-# Matters: a runner that ends what a step leaves ends the repack half-way, in every job anew.
+# Matters: a runner that ends the orphans of a step stops the repack half-way, again in every job.
 #          With `git -c gc.autoDetach=false` it belongs to the step that starts it.
 set -euo pipefail
 work=$(mktemp -d)

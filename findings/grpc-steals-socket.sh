@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Guess: a second gRPC server on a Unix socket that another one serves gets "address already in use".
-# Truth: it removes the socket file and binds its own, without a word; the first server still believes that it serves.
-#        When the first one stops it removes the path, which is the second one's by then: nobody can connect any more.
+# Truth: it silently removes the socket file and binds its own; the first server gets no error. When the first one stops, it
+#        removes the path, which now belongs to the second one: no client can connect any more.
 # Versions: grpcio 1.85.3 (PyPI), Python 3.11, Linux 6.18. A TCP port would be shared instead (SO_REUSEPORT).
-# Matters: two runners that are started with the same socket take each other's jobs, and stopping one unlinks the other.
+# Matters: of two runners with the same socket the second takes the jobs of the first, and stopping one unlinks the other.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

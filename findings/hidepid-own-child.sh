@@ -3,7 +3,7 @@
 # Truth: an own child that has made itself not dumpable, as programs with secrets do, vanishes from the listing too.
 #        The parent's `task/*/children` still names it, and pidfd_open(2) works.
 # Versions: Linux 6.18, util-linux 2.38.1. Needs root, for a mount of its own.
-# Matters: a scan of /proc for what a step left behind misses such a daemon, although the runner may end it.
+# Matters: a scan of /proc for the orphans of a step misses such a daemon, although the runner may signal it.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || { echo "needs root, for a mount namespace"; exit 2; }
 echo "Linux $(uname -r), $(unshare --version)"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess: make that is stopped waits for the recipe, then deletes the half-made target, so that the next make builds again.
-# Truth: it deletes the target first and waits then. A recipe that finishes its file while it stops gracefully makes it
-#        anew, and the next make says "up to date".
+# Guess: a stopped make waits for the recipe, then deletes the half-made target, so that the next make builds it again.
+# Truth: it deletes the target first and then waits. A recipe that writes its file while it stops gracefully makes it
+#        again, and the next make says "up to date".
 # Versions: GNU make 4.3 (Debian 12), Linux 6.18.
-# Matters: exactly the recipes that handle SIGTERM well, and write what they have, leave an incomplete file that counts.
+# Matters: a recipe that handles SIGTERM well, and writes its partial result, leaves an incomplete file that make accepts.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Guess: a program that is gone cannot change how the next one reads the same pipe.
-# Truth: node makes the pipe that it reads non-blocking, which is a property of the open file, shared by all who have it. At
-#        a normal exit and at SIGTERM node sets it back; after SIGKILL the next reader gets EAGAIN in place of waiting.
+# Guess: a program that has ended cannot change how the next one reads the same pipe.
+# Truth: node sets O_NONBLOCK on the pipe that it reads, a flag of the open file description, which other processes share. At
+#        a normal exit and at SIGTERM node resets it; after SIGKILL the next reader gets EAGAIN instead of waiting.
 # Versions: node 20.18.0 (PyPI), Linux 6.18, coreutils 9.1.
-# Matters: killing one step after its grace breaks `cat` and `read` in the next where both have the same stdin or stdout;
-#          each step needs pipes of its own.
+# Matters: killing a step after its grace period breaks `cat` and `read` in the next step if both share stdin or stdout;
+#          each step needs its own pipes.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Guess: SIGTERM to `npm start` reaches the server, or does not, by a rule of npm.
-# Truth: the shell below npm decides. npm sends it to its `sh`: dash dies of it and leaves the server running as an
-#        orphan; bash has replaced itself by the server, which is told.
+# Truth: the shell below npm decides. npm sends it to its `sh`: dash ends and leaves the server running as an orphan;
+#        bash has executed the server in its own process, so the server gets it.
 # Versions: npm 11.19.1 (npm), node 20.18.0 (PyPI), dash 0.5.12, bash 5.2.15.
-# Matters: the same step stops gracefully where sh is bash, and leaves a server behind that holds its port where sh is dash.
+# Matters: the same step stops gracefully if sh is bash, and leaves a server that holds its port if sh is dash.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Guess: a one-file program of PyInstaller is one process with a directory of its own; a child that it starts from
+# Guess: a one-file program of PyInstaller is one process with its own directory; a child that it starts from
 #        sys.executable unpacks itself again.
-# Truth: it is two processes; the outer one hands SIGTERM on, so one SIGTERM to the group arrives twice. A child from
+# Truth: it is two processes; the outer one forwards SIGTERM, so one SIGTERM to the group arrives twice. A child from
 #        sys.executable uses its parent's directory, which is removed when the parent ends, while the child still runs.
 # Versions: PyInstaller 6.22.3 (PyPI), Python 3.11, Linux 6.18. PYINSTALLER_RESET_ENVIRONMENT=1 gives the child its own.
-# Matters: a command that leaves a server behind leaves one without its files; "second SIGTERM kills" kills at the first.
+# Matters: a command that leaves a server running removes the files of that server; "second SIGTERM kills" kills at the first.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

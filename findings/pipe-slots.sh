@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Guess: a pipe of 64 KiB is full when it holds 64 KiB, so it takes 31 writes of 2049 bytes.
 # Truth: a pipe has 16 slots of one page. A write that does not fit into the rest of the last page takes a new slot, so
-#        writes of 2049 bytes fill the pipe at 32 KiB: sixteen of them.
+#        16 writes of 2049 bytes fill the pipe at 32 KiB.
 # Versions: Linux 6.18 with pages of 4096 bytes.
 # Matters: "its output is shorter than the pipe, so the step cannot block" is wrong by a factor of two.
 set -euo pipefail

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Guess: a user who has opened too many pipes gets an error, or the kernel does not care.
+# Guess: too many pipes of one user cause an error, or have no effect.
 # Truth: from the 1025th pipe on (64 MiB in total) every new pipe of this user holds 8 KiB instead of 64 KiB, silently,
 #        and no pipe of this user may be enlarged. The limit counts the pipes of all processes of the user.
 # Versions: Linux 6.18, fs.pipe-user-pages-soft at its default of 16384; util-linux for setpriv. Needs root.
-# Matters: a runner with three pipes a step, beside other servers of the same user, gets small pipes; whatever relied on
-#          64 KiB blocks. Root with CAP_SYS_RESOURCE never sees it.
+# Matters: a runner with three pipes a step gets small pipes if other servers run as the same user; a program that relies
+#          on 64 KiB blocks. Root with CAP_SYS_RESOURCE never sees it.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Guess: when a terminal closes, the session leader and the foreground job get SIGHUP at the same moment.
-# Truth: only the session leader gets it. The foreground job gets SIGHUP when that leader ends, a background job never.
+# Truth: only the session leader gets it. The foreground job gets SIGHUP when that leader ends; a background job never does.
 # Versions: Linux 6.18 (pty); any Python 3.
 # Matters: a shell that handles or ignores SIGHUP keeps the signal from the step runner in its foreground; a program
-#          in the background of a script never hears that its terminal is gone.
+#          in the background of a script gets no signal when its terminal closes.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

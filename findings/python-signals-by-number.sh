@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess: Signals that arrive while Python is busy get to their handlers in the order in which they came.
-# Truth: Handlers run by signal number, each once: SIGTSTP (20) and, half a second later, SIGCONT (18) are handled as SIGCONT,
+# Guess: handlers of signals that arrive while Python is busy run in the order of arrival.
+# Truth: handlers run by signal number, each once: SIGTSTP (20) and, half a second later, SIGCONT (18) are handled as SIGCONT,
 #        then SIGTSTP.
 # Versions: Python 3.11 (CPython), Linux 6.18.
-# Matters: a supervisor that suspends and continues its children in handlers stays suspended although its SIGCONT came last.
+# Matters: a supervisor whose handlers suspend and continue its children leaves them suspended although SIGCONT came last.
 set -euo pipefail
 python3 --version
 got=$(python3 - <<'PYTHON'

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess: when somebody else has reaped a child, waiting for it raises ChildProcessError.
-# Truth: subprocess says 0, success, also of a child that was killed; asyncio says 255 with one warning in its log.
+# Guess: waiting for a child raises ChildProcessError if other code of the program has already reaped it.
+# Truth: subprocess reports 0, success, even for a killed child; asyncio reports 255 and logs one warning.
 # Versions: Python 3.11 to 3.13 (3.11.2 and newer were tried), Linux 6.18.
-# Matters: a program that reaps orphans with waitpid(-1), as a subreaper or as PID 1 must, turns the failures of every
-#          library beside it into successes. Reap only what nobody else waits for.
+# Matters: a program that reaps orphans with waitpid(-1), as a subreaper or PID 1 often does, turns failures of the
+#          children of its libraries into successes. Reap only processes that no other code waits for.
 set -euo pipefail
 python3 --version
 got=$(python3 - 2>/dev/null <<'PYTHON'

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Guess: redis saves at SIGTERM and exits; if it cannot save, it says so and exits with an error.
-# Truth: it saves and exits 0. If it cannot save (here: its directory is gone), it refuses: it goes on serving, however
-#        often SIGTERM comes, until SIGKILL takes what it held.
+# Guess: redis saves at SIGTERM and exits; if it cannot save, it exits with an error.
+# Truth: it saves and exits 0. If it cannot save (here: its directory is gone), it refuses to exit: it goes on serving after
+#        each SIGTERM, until SIGKILL, which loses its data.
 # Versions: redis 7.0.15 (Debian 12), with a save point set.
 # Matters: a step that removes its work directory before it stops its redis always uses up its whole grace period.
 set -euo pipefail

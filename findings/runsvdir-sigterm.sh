@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Guess: SIGTERM to runit's runsvdir stops its services, as with any other supervisor.
-# Truth: runsvdir exits 0 at once and every runsv goes on with its service, as orphans. SIGHUP is what stops them (111).
+# Truth: runsvdir exits 0 at once, and each runsv continues its service as an orphan. SIGHUP stops them (status 111).
 # Versions: runit 2.1.2 (Debian 12).
-# Matters: a step that runs its services under runsvdir looks stopped, with success, while all of them live on.
+# Matters: a step that runs its services under runsvdir seems to stop successfully, while all services live on.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess: A descriptor that was sent to another process is nobody's until that process receives it; with the sender's copy
-#        closed and the file removed, the disk has its space back.
-# Truth: The message in the socket's queue holds the file: the disk stays full until the message is received or both ends close.
+# Guess: a descriptor in flight to another process keeps nothing open; when the sender's copy is closed and the file
+#        removed, the disk space is free.
+# Truth: the message in the socket's queue holds the file: the disk stays full until the message is received or both ends close.
 # Versions: Linux 6.18, Python 3.11. Needs root, for a small file system of its own.
-# Matters: a supervisor that is handed a job's log and reads its queue late keeps the disk of removed jobs full.
+# Matters: a supervisor that gets the descriptors of job logs, and reads its queue late, keeps the disk of removed jobs full.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || { echo "needs root, for a mount namespace"; exit 2; }
 echo "Linux $(uname -r), $(python3 --version)"

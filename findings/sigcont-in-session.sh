@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Guess: a user may send another user's process no signal at all (EPERM).
-# Truth: SIGCONT is allowed within the same session, whoever owns the process; from another session it is EPERM, too.
+# Guess: a user may not send any signal to another user's process (EPERM).
+# Truth: SIGCONT is allowed to any process of the same session, kill(2); from another session it fails with EPERM, too.
 # Versions: Linux 6.18, Python 3. Needs root, to become two users.
 # Matters: "SIGTERM and SIGCONT were sent to 3 processes" may be true of SIGCONT only: kill(2) succeeds for a program
 #          that has changed its user although SIGTERM does not reach it. Look at the result of each signal.

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess: splice(2), sendfile(2) and copy_file_range(2) append where the target was opened with O_APPEND, as write(2) does.
+# Guess: splice(2), sendfile(2) and copy_file_range(2) append if the target was opened with O_APPEND, like write(2).
 # Truth: all three refuse, with two different errors (EINVAL, EBADF). Into a pipe with O_APPEND splice works.
 # Versions: Linux 6.18, Python 3.10 or newer.
-# Matters: a log is opened to append so that several may write to it; moving bytes into it without copying them needs a
-#          descriptor without O_APPEND and one writer, or a fallback for both errors.
+# Matters: several programs can write to a log that is opened with O_APPEND. To move bytes into it without a copy needs a
+#          descriptor without O_APPEND and a single writer, or a fallback for both errors.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Guess: `deploy.sh | tee log`, stopped by SIGTERM to its process group, runs the trap of deploy.sh to its end; at worst
-#        its last words are missing in the log.
-# Truth: tee dies at once. The first line that the trap prints raises SIGPIPE, which kills deploy.sh in the middle of its
-#        clean-up. Where tee ignores SIGTERM the trap runs to its end and the log is whole.
+#        its last output is missing in the log.
+# Truth: tee ends at once. The first line that the trap prints raises SIGPIPE, which kills deploy.sh in the middle of its
+#        clean-up. If tee ignores SIGTERM, the trap runs to its end and the log is whole.
 # Versions: coreutils 9.1, bash 5.2.15, dash 0.5.12.
-# Matters: the pipe to tee is the usual way to keep a log, and a group is what most runners signal.
+# Matters: the pipe to tee is the usual way to keep a log, and most runners signal the process group.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

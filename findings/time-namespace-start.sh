@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Guess: the start time of a process, field 22 of /proc/PID/stat, is one number that every reader sees alike.
+# Guess: the start time of a process, field 22 of /proc/PID/stat, is the same number for each reader.
 # Truth: the kernel adds the offset of the READER's time namespace. A reader whose boot clock is a day ahead sees the
 #        same process start 8,640,000 ticks later.
 # Versions: Linux 6.18, util-linux 2.38.1. Needs root, for a time namespace.
-# Matters: "pid and start time" is how libraries tell a process from a later one with its number; written to a file by
-#          one namespace and compared in another (containers restored by CRIU have one), it says "another process".
+# Matters: libraries identify a process by its ID and start time. If one namespace writes them to a file and another one
+#          compares them (containers restored by CRIU have one), the same process seems to be another one.
 set -euo pipefail
 [ "$(id -u)" = 0 ] || { echo "needs root, for a time namespace"; exit 2; }
 echo "Linux $(uname -r), $(unshare --version)"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Guess: /proc/PID/environ keeps the environment of the exec for the whole life of a process.
-# Truth: a program that gives itself a title writes over that memory. setproctitle empties all of it, also for a title of
-#        seven letters; the program itself still has its variables, from a copy.
+# Truth: a program that sets its title overwrites that memory. setproctitle clears all of it, even for a title of seven
+#        letters; the program itself keeps its variables in a copy.
 # Versions: setproctitle 1.3.8 (PyPI), Python 3.11, Linux 6.18.
-# Matters: runners that find what a job has left by a variable in its environment (Jenkins, GitHub's) miss every
-#          worker that names itself, as celery's and gunicorn's do where setproctitle is installed.
+# Matters: runners that find the processes of a job by a variable in their environment (Jenkins, GitHub's) miss every worker
+#          that sets its title, as those of celery and gunicorn do if setproctitle is installed.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess: settimeout(5) has connect() to a Unix socket whose queue is full wait for up to five seconds.
-# Truth: It fails at once with EAGAIN, because a socket with a timeout is non-blocking and the kernel has no later event for
+# Guess: after settimeout(5), connect() to a Unix socket with a full queue waits for up to five seconds.
+# Truth: it fails at once with EAGAIN, because a socket with a timeout is non-blocking and the kernel has no later event for
 #        this; SO_SNDTIMEO, or no timeout, makes the kernel wait.
 # Versions: Python 3.11, Linux 6.18.
-# Matters: a client of a busy server reports "Resource temporarily unavailable" although it was told to wait.
+# Matters: a client of a busy server reports "Resource temporarily unavailable" although it has a timeout.
 set -euo pipefail
 echo "Linux $(uname -r), $(python3 --version)"
 got=$(python3 - <<'PYTHON'

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Guess: `uv run` below a runner hands SIGINT on once, or leaves it to the group that has had it already.
+# Guess: `uv run` below a runner forwards SIGINT once, or not at all if the process group has already got it.
 # Truth: the program gets it from the group, and once more from uv 200 ms later (SIGTERM: 1 to 2 ms later). Only on
-#        a terminal uv leaves Ctrl-C to the terminal.
+#        a terminal uv does not forward Ctrl-C.
 # Versions: uv 0.13.9 (PyPI), Linux 6.18.
-# Matters: "a second Ctrl-C means now" is a common rule of servers and test runners. One request to stop looks like two.
+# Matters: many servers and test runners stop at once at a second Ctrl-C. Here one request to stop looks like two.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

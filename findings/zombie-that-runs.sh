@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Guess: a process in state Z has ended and waits only to be reaped.
-# Truth: it may be running. Where the main thread alone has ended, `ps` says Z and <defunct>, cmdline is empty, environ and fd
-#        cannot be read, and the other threads work on. waitpid gives nothing; a pidfd is not readable; only task/ tells.
+# Truth: it may be running. If only the main thread has ended, `ps` shows Z and <defunct>, cmdline is empty, environ and fd
+#        are unreadable, and the other threads go on. waitpid returns nothing; a pidfd is not readable; only task/ shows them.
 # Versions: Linux 6.18, any program that ends its first thread with pthread_exit(3).
-# Matters: "skip zombies" in a scan for what a job has left (psutil's STATUS_ZOMBIE too) skips a process that still writes.
+# Matters: a scan for the processes of a job that skips zombies (psutil's STATUS_ZOMBIE, too) skips one that still writes.
 set -euo pipefail
 echo "Linux $(uname -r), $(python3 --version)"
 got=$(python3 - <<'PYTHON'

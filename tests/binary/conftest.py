@@ -1,4 +1,4 @@
-"""The program as one file, made once for all tests, and a root directory without Python."""
+"""Fixtures with the single file, built once for all tests, and with a root directory without Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROJECT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file; the first worker that needs it makes it, the others wait."""
+    """Build the single file; the first worker that needs it builds it, the others wait."""
     base = tmp_path_factory.getbasetemp()
     directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "binary"
     directory.mkdir(exist_ok=True)
@@ -30,7 +30,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(program: Path, temporary: str) -> BareRoot:
-    """A root directory with the C library, a shell, the file as /bin/step-runner, and nothing else."""
+    """Make a root directory with only the C library, a shell, and the single file as /bin/step-runner."""
     root = BareRoot(Path(temporary, "r"))
     root.add(program, "bin/step-runner")
     return root

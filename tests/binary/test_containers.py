@@ -1,4 +1,4 @@
-"""The two container images, as directory trees: no engine is needed to see that their parts fit."""
+"""The two container images, built as directory trees, without a container engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from step_runner import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.timeout(180)  # the first test has the file made
+pytestmark = pytest.mark.timeout(180)  # the first test builds the file
 
 PROJECT = Path(__file__).parent.parent.parent
 
@@ -30,7 +30,7 @@ GITLABS = '#!/bin/sh\necho "GitLab\'s ${0##*/}: $*"\n'
 
 @pytest.fixture
 def image(temporary: str, program: Path) -> tuple[BareRoot, Callable[[str], Image]]:
-    """A root directory, with programs of GitLab's in the places that its images have them, and what builds there."""
+    """Make a root directory with GitLab's programs at their paths, and a function that builds images there."""
     root = BareRoot(Path(temporary, "r"))
     root.write("usr/bin/gitlab-runner-helper", GITLABS)
     (root.path / "usr/bin/gitlab-runner-helper").chmod(0o755)
@@ -46,8 +46,8 @@ def image(temporary: str, program: Path) -> tuple[BareRoot, Callable[[str], Imag
     return root, made
 
 
-def test_step_runner_image_gives_its_program_to_jobs(image: tuple[BareRoot, Callable[[str], Image]]) -> None:
-    """GitLab Runner 17.11 to 18.5 has it copied into a volume, and starts it from there in the image of the job."""
+def test_step_runner_image_copies_its_program_to_jobs(image: tuple[BareRoot, Callable[[str], Image]]) -> None:
+    """GitLab Runner 17.11 to 18.5 lets it copy itself into a volume, and starts the copy in the image of the job."""
     root, made = image
     built = made("step-runner")
     assert built.entrypoint == ("/step-runner",)
@@ -58,7 +58,9 @@ def test_step_runner_image_gives_its_program_to_jobs(image: tuple[BareRoot, Call
 
 
 @pytest.mark.parametrize("path", [HELPER, "/usr/bin/gitlab-runner-helper"])
-def test_helper_image_gives_steps_to_us_alone(image: tuple[BareRoot, Callable[[str], Image]], path: str) -> None:
+def test_helper_image_passes_only_steps_to_step_runner(
+    image: tuple[BareRoot, Callable[[str], Image]], path: str
+) -> None:
     root, made = image
     assert ":ubuntu-" in made("helper").base
     assert root.run(path, "steps", "--help").stdout.startswith("Usage: step-runner steps ")
@@ -71,7 +73,7 @@ def test_helper_image_gives_steps_to_us_alone(image: tuple[BareRoot, Callable[[s
 
 
 def test_helper_image_takes_arguments_from_variable(image: tuple[BareRoot, Callable[[str], Image]]) -> None:
-    """An entry point of the job's image dropped them."""
+    """An entry point of the job's image may have dropped the arguments."""
     root, made = image
     made("helper")
     arguments = base64.b64encode(json.dumps(["steps", "proxy", "--help"]).encode()).decode()
@@ -79,8 +81,8 @@ def test_helper_image_takes_arguments_from_variable(image: tuple[BareRoot, Calla
     assert ended.stdout.startswith("Usage: step-runner steps proxy ")
 
 
-def test_wrapper_serves_under_the_name_gitlab_runner(image: tuple[BareRoot, Callable[[str], Image]]) -> None:
-    """The instance executor calls `gitlab-runner steps serve`; it takes what it reads for the output of the job."""
+def test_wrapper_serves_under_name_gitlab_runner(image: tuple[BareRoot, Callable[[str], Image]]) -> None:
+    """The instance executor calls `gitlab-runner steps serve`, and shows its output as the output of the job."""
     root, made = image
     made("helper")
     shutil.copy(root.path / HELPER.lstrip("/"), root.path / "bin/gitlab-runner")

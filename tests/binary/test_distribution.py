@@ -1,4 +1,4 @@
-"""Which files the single file holds."""
+"""The list of files of the single file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from binary import distribution
 
 
-def test_files_are_the_same_from_an_installed_wheel(tmp_path: Path) -> None:
-    """An installed package is found where it was put, an editable one in its source directory."""
+def test_files_are_equal_from_installed_wheel(tmp_path: Path) -> None:
+    """It finds an installed package in its directory, and an editable one in its source directory."""
     root = Path(__file__).parent.parent.parent
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=root, check=True, capture_output=True)

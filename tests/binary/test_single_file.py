@@ -1,4 +1,4 @@
-"""The program as one file, where there is no Python: what a container engine starts in an image of another project."""
+"""The single file in a root directory without Python, like in a container of any image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.bare_root import BareRoot
 
-pytestmark = pytest.mark.timeout(180)  # the first test has the file made
+pytestmark = pytest.mark.timeout(180)  # the first test builds the file
 
 PROGRAM = "/bin/step-runner"
 
@@ -32,11 +32,11 @@ JOB = "{}\n---\nrun:\n  - name: greet\n    script: |\n"
 READ_ONLY = 'mount -t tmpfs -o noexec tmpfs "$0/tmp" && mount -o remount,bind,ro "$0"'
 
 TRAP = "trap 'echo stopped; exit 1' TERM; echo ready; while :; do read -t 1 x </dev/zero; done"
-"""A step that says how often it is stopped."""
+"""A step that writes `stopped` for each SIGTERM."""
 
 
 class Server:
-    """The file as the server, the first process of its container, and a client that reaches it through proxies."""
+    """The single file as a server, the first process of its container, and a client that connects through proxies."""
 
     def __init__(self, root: BareRoot, temporary: str, **options: Any) -> None:
         self._root = root
@@ -55,19 +55,19 @@ class Server:
 
     @property
     def first(self) -> psutil.Process:
-        """The first process of the container."""
+        """The first process of the container, its PID 1."""
         (child,) = psutil.Process(self.outer.pid).children()
         return child
 
     def start(self, steps: str) -> Iterator[bytes]:
-        """Start a job and follow its log; the directory for it is in the root."""
+        """Start a job in the directory /job of the root, and follow its log."""
         self.client.run(RunRequest(id="1", steps=steps, work_dir="/job", graceful_exit_delay=20.0))
         return self.client.follow("1")
 
     def close(self) -> list[int]:
-        """End everything; returns the exit status of every proxy."""
+        """Kill the container; return the exit status of each proxy."""
         self.client.__exit__(None, None, None)
-        self.outer.kill()  # and with it the container; it ignores SIGTERM
+        self.outer.kill()  # it ignores SIGTERM; its death kills the container
         with self.outer:
             return self._gateway.close()
 
@@ -90,14 +90,14 @@ def test_single_file_shows_its_version(root: BareRoot) -> None:
     ids=["bare", "read-only root, noexec /tmp", "noexec TMPDIR", "stdin closed"],
 )
 def test_single_file_runs_steps(root: BareRoot, then: str, env: dict[str, str]) -> None:
-    """It unpacks nothing, so no directory need be writable nor allow programs; steps need one for their files."""
+    """It unpacks nothing: no directory needs to be writable or executable, except that steps write their files."""
     root.write("job/func.yml", f"{JOB}      echo hello ${{{{ 1 + 1 }}}}\n")
     ended = root.run(PROGRAM, "run", "/job", then=then, env=env)
     assert (ended.returncode, ended.stdout) == (0, "hello 2\n"), ended.stderr
 
 
 def test_single_file_runs_functions_in_python(root: BareRoot) -> None:
-    """Their process is the same file."""
+    """The process of the function executes the single file, too."""
     build = "func: builtin://function/oci/build\ninputs: {version: 1.0.0, platforms: {linux/amd64: {files: {f: f}}}}"
     root.write("f", "f")
     ended = root.run(PROGRAM, "run", build)
@@ -105,7 +105,7 @@ def test_single_file_runs_functions_in_python(root: BareRoot) -> None:
     assert ended.stdout.startswith("built function-image.tar: version 1.0.0, linux/amd64, sha256:")
 
 
-def test_steps_find_nothing_of_single_file_in_environment(root: BareRoot) -> None:
+def test_single_file_adds_no_variable_of_its_own_to_steps(root: BareRoot) -> None:
     given = {"LD_LIBRARY_PATH": "/nowhere", "PYTHONPATH": "/nowhere", "HOME": "/job", "LANG": "C"}
     root.write("job/func.yml", f"{JOB}      export -p\n")
     ended = root.run(PROGRAM, "run", "/job", env=given)
@@ -135,8 +135,8 @@ def test_single_file_serves_and_cancels_through_proxies(server: Server) -> None:
     assert server.client.status("1").status is Status.CANCELLED
 
 
-def test_first_process_passes_sigterm_once(server: Server) -> None:
-    """As PID 1 it stops jobs gracefully, and ends with status 0."""
+def test_server_as_pid_1_stops_jobs_once_at_sigterm(server: Server) -> None:
+    """As PID 1 it stops jobs gracefully, sends SIGTERM once, and exits with status 0."""
     following = server.start(script(TRAP, "echo never"))
     log = b""
     while b"ready\n" not in log:
@@ -149,14 +149,14 @@ def test_first_process_passes_sigterm_once(server: Server) -> None:
 
 
 def test_running_program_survives_its_replacement(root: BareRoot, server: Server) -> None:
-    """What it has not imported yet it finds all the same: bootstrap replaces a file that runs."""
+    """It still finds modules that it has not imported yet: bootstrap can replace a running file."""
     root.write("new", "#!/bin/sh\nexit 3\n")
     os.replace(root.path / "new", root.path / "bin/step-runner")
     missing = "{}\n---\nrun:\n  - {name: a, func: 'https://localhost:1/x@v1'}\n"
     with Client(str(root.path / "tmp/s.sock")) as direct:
         direct.run(RunRequest(id="1", steps=missing, work_dir="/job"))
         for _ in direct.follow("1"):
-            """It fails to load."""
+            """Wait for its end."""
         message = direct.status("1").message
     assert "localhost" in message
     assert "ModuleNotFoundError" not in message
@@ -168,7 +168,7 @@ def test_single_file_without_proc_uses_temporary_directory(root: BareRoot) -> No
     assert os.listdir(root.path / "tmp") == []
 
 
-def test_builder_says_what_it_needs(tmp_path: Path) -> None:
+def test_builder_names_missing_compiler(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "binary.build", str(tmp_path / "x")],
         cwd=Path(__file__).parent.parent.parent,

@@ -1,4 +1,4 @@
-"""No example is too slow: how long one takes is for the machine to say."""
+"""Gives hypothesis no deadline: the time of one example depends on the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every expression, template and value."""
+"""The laws of all expressions, templates and values."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ LEAVES: Nodes = st.builds(Literal, STRINGS | NUMBERS | st.booleans() | st.none()
 
 
 def _texts(pieces: list[str | Node]) -> tuple[str | Node, ...]:
-    """Pieces as the parser makes them: no empty text, no two texts side by side."""
+    """Return pieces like those of the parser: without empty texts, and without two adjacent texts."""
     kept: list[str | Node] = []
     for piece in pieces:
         if piece != "" and not (kept and isinstance(piece, str) and isinstance(kept[-1], str)):
@@ -115,13 +115,13 @@ TEMPLATES = st.lists(
 
 @FAST
 @given(NODES)
-def test_printed_tree_is_read_as_the_same_tree(node: Node) -> None:
+def test_printed_tree_parses_to_equal_tree(node: Node) -> None:
     assert parse("${{ " + print_expression(node) + " }}") == (node,)
 
 
 @FAST
 @given(TEMPLATES)
-def test_what_was_read_is_printed_as_the_same_template(template: str) -> None:
+def test_parsed_template_prints_to_equal_template(template: str) -> None:
     try:
         pieces = parse(template)
     except ExpressionError:
@@ -132,7 +132,7 @@ def test_what_was_read_is_printed_as_the_same_template(template: str) -> None:
 
 @FAST
 @given(NODES, NAMES)
-def test_evaluating_any_tree_raises_nothing_but_its_own_error(node: Node, names: dict[str, object]) -> None:
+def test_evaluation_of_any_tree_raises_only_evaluation_error(node: Node, names: dict[str, object]) -> None:
     try:
         value = evaluate(node, Scope(names))
     except EvaluationError:
@@ -143,7 +143,7 @@ def test_evaluating_any_tree_raises_nothing_but_its_own_error(node: Node, names:
 
 @FAST
 @given(NODES, NAMES)
-def test_result_is_a_plain_value_or_one_secret(node: Node, names: dict[str, object]) -> None:
+def test_result_is_plain_value_or_one_secret(node: Node, names: dict[str, object]) -> None:
     try:
         result = expand("${{ " + print_expression(node) + " }}", names)
     except ExpressionError:
@@ -155,7 +155,7 @@ def test_result_is_a_plain_value_or_one_secret(node: Node, names: dict[str, obje
 
 @FAST
 @given(NODES, NAMES)
-def test_secrets_change_nothing_but_the_mark(node: Node, names: dict[str, object]) -> None:
+def test_secrets_change_only_the_mark_of_result(node: Node, names: dict[str, object]) -> None:
     template = "${{ " + print_expression(node) + " }}"
     plain: dict[str, object] = {name: reveal(value) for name, value in names.items()}
     try:
@@ -172,7 +172,7 @@ def test_secrets_change_nothing_but_the_mark(node: Node, names: dict[str, object
 
 @FAST
 @given(TEMPLATES | st.text(), NAMES)
-def test_expanding_any_text_raises_nothing_but_its_own_error(template: str, names: dict[str, object]) -> None:
+def test_expansion_of_any_text_raises_only_expression_error(template: str, names: dict[str, object]) -> None:
     try:
         result = expand_text(template, names)
         expand(template, names)
@@ -184,7 +184,7 @@ def test_expanding_any_text_raises_nothing_but_its_own_error(template: str, name
 
 @FAST
 @given(VALUES)
-def test_value_without_expressions_stays_as_it_is(value: Value) -> None:
+def test_value_without_expressions_stays_unchanged(value: Value) -> None:
     escaped = "${{" in text_of(reveal(value))
 
     assert escaped or expand(value, {}) == value
@@ -192,7 +192,7 @@ def test_value_without_expressions_stays_as_it_is(value: Value) -> None:
 
 @FAST
 @given(STRINGS | TEMPLATES)
-def test_escaped_text_expands_to_the_text(text: str) -> None:
+def test_escaped_text_expands_to_itself(text: str) -> None:
     escaped = escape_template(text)
 
     assert not has_expression(escaped)
@@ -216,7 +216,7 @@ def test_comparisons_are_a_total_order(a: Value, b: Value, c: Value) -> None:
 
 @FAST
 @given(FLOATS)
-def test_text_of_a_number_is_read_as_the_same_number(value: float) -> None:
+def test_text_of_number_parses_to_equal_number(value: float) -> None:
     assert expand("${{ num(str(a)) }}", {"a": value}) == value
     assert float(text_of(reveal(value))) == value
 

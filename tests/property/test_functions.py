@@ -1,4 +1,4 @@
-"""What holds for every text and every document."""
+"""The laws of all texts and documents of step files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOCATED = ["git", "oci", "url", "rev", "dir", "file", "registry", "repository", 
 
 
 def mapping(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mappings with some of the keys, mostly of the right sort."""
+    """Return a strategy for mappings with some of the keys, mostly with values of the right type."""
     noisy = {key: field | values if index % 2 else field for index, (key, field) in enumerate(fields.items())}
     return st.fixed_dictionaries({}, optional={**noisy, "unknown": values}) | values
 
@@ -64,7 +64,7 @@ anything = st.dictionaries(st.sampled_from([*DECLARED, *DEFINED, *LOCATED]), val
 
 
 def accepted_by_decoder(value: object, definition: str) -> bool:
-    """Whether it is read without an error, and without a key that has no effect."""
+    """Return whether it is decoded without an error and without an unknown key."""
     (node,) = read_documents(json.dumps(value), "step.yml").nodes
     assert value_of(node) == value
     report = Report("step.yml")
@@ -78,7 +78,7 @@ def accepted_by_schema(value: object, definition: str) -> bool:
 
 
 def is_beyond_schema(value: object) -> bool:
-    """Whether it holds what only the decoder looks into: the text of references, and a step by its name."""
+    """Return whether it holds values that only the decoder checks: texts of references, and names of steps."""
     text = json.dumps(value)
     return any(f'"{key}":' in text for key in ("delegate", "registry", "repository")) or (
         any(f'"{key}": "{word}"' in text for key in ("func", "step") for word in ("x", "1", "true", "a", "string"))
@@ -87,13 +87,13 @@ def is_beyond_schema(value: object) -> bool:
 
 @settings(max_examples=150)
 @given(specifications | anything)
-def test_decoder_and_schema_accept_the_same_specifications(value: object) -> None:
+def test_decoder_and_schema_accept_equal_specifications(value: object) -> None:
     assert accepted_by_decoder(value, "Specification") == accepted_by_schema(value, "Specification")
 
 
 @settings(max_examples=250)
 @given(definitions | anything)
-def test_decoder_and_schema_accept_the_same_definitions(value: object) -> None:
+def test_decoder_and_schema_accept_equal_definitions(value: object) -> None:
     accepted = accepted_by_decoder(value, "Definition")
 
     if accepted or not is_beyond_schema(value):
@@ -109,7 +109,7 @@ texts_near_yaml = st.lists(pieces, max_size=40).map("".join)
 
 @settings(max_examples=300)
 @given(texts_near_yaml | st.text(max_size=60))
-def test_no_text_gives_another_error_than_problems_with_places(text: str) -> None:
+def test_loading_any_text_raises_only_problems_with_places(text: str) -> None:
     lines = len(text.splitlines()) + 1
     for load in (load_function, load_run_list):
         problems = problems_of(load, text)
@@ -127,19 +127,19 @@ def problems_of(load: Callable[..., tuple[object, tuple[Problem, ...]]], text: s
 
 @settings(max_examples=100)
 @given(texts_near_yaml.map(lambda text: "{}\n---\nrun:\n- name: a\n  script: |\n    " + text.replace("\n", " ")))
-def test_checking_never_fails(text: str) -> None:
+def test_check_never_raises(text: str) -> None:
     check_text(text, file="step.yml")
     check_text(text, file="step.yml", bare=True)
 
 
 @given(st.text(alphabet="a./@:-_ 1${}\n~\\", max_size=30) | st.text(max_size=30))
-def test_a_reference_is_read_or_refused(text: str) -> None:
+def test_reference_parses_or_raises_input_error(text: str) -> None:
     with contextlib.suppress(InputError):
         parse_reference(text)
 
 
 @given(st.text(alphabet="0123456789abcdefxoEe+-._:", max_size=12))
-def test_values_without_quotes_are_finite_or_texts(text: str) -> None:
+def test_unquoted_scalars_are_finite_or_texts(text: str) -> None:
     value = scalar_value(text)
 
     assert value is None or isinstance(value, str | bool) or json.loads(json.dumps(value)) == value

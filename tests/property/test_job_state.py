@@ -1,4 +1,4 @@
-"""Whatever happens to a job in whatever order, it ends once; and whatever is asked of a manager, nothing is left."""
+"""A job ends exactly once after any sequence of events, and a manager leaves no resources after any requests."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_job_ends_exactly_once(happened: list[tuple[object, ...]], last: Excepti
 
 
 def _check(job: JobStatus) -> None:
-    """The parts of a final status fit each other."""
+    """Check that the fields of a final status are consistent."""
     assert job.status in FINAL
     assert job.end_time is not None
     assert (job.kind is None) == (job.status is Status.SUCCESS) == (job.message == "")
@@ -111,8 +111,8 @@ requests = st.lists(
 
 @settings(max_examples=12)
 @given(requests)
-def test_manager_leaves_nothing(asked: list[tuple[str, str, str]]) -> None:
-    """No process, no descriptor, no temporary file."""
+def test_manager_leaves_no_resources(asked: list[tuple[str, str, str]]) -> None:
+    """It leaves no process, no descriptor and no temporary file."""
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", directory)
         asyncio.run(_ask([]))
@@ -124,7 +124,7 @@ def test_manager_leaves_nothing(asked: list[tuple[str, str, str]]) -> None:
 
 
 async def _ask(asked: list[tuple[str, str, str]]) -> None:
-    """Ask one thing after another without waiting for an answer; a caller that leaves is cancelled."""
+    """Send requests without waiting for answers; `leave` cancels the task of an earlier request."""
     manager = JobManager(0.05, os.environ)
     tasks: list[asyncio.Task[None]] = []
     for what, job, steps in asked:

@@ -1,4 +1,4 @@
-"""A live server is asked anything in any order, by callers that die, and loses its own worker: it is never wrong."""
+"""A live server keeps its promises under random requests, killed clients and the death of its own worker."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import time
 import pytest
 from tests.support.live import Live, steps
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only there two processes watch each other")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux has the server two processes")
 
 
-def test_a_live_server_is_never_wrong_and_leaves_nothing(
+def test_live_server_keeps_its_promises_and_leaves_nothing(
     live_seconds: float, live_seed: int | None, temporary: str
 ) -> None:
-    """Never a status that cannot be, never a part of a log, never a process, descriptor or file too many."""
+    """It never reports an impossible status or a part of a log, and leaks no process, descriptor or file."""
     seed = random.randrange(1 << 32) if live_seed is None else live_seed
     live, until = Live(temporary), time.monotonic() + live_seconds
     try:
@@ -25,15 +25,15 @@ def test_a_live_server_is_never_wrong_and_leaves_nothing(
             live.take(step)
         live.end()
     except Exception as error:
-        scene, told = "\n".join(live.scene()), live.abandon()
+        scene, errors = "\n".join(live.scene()), live.abandon()
         again = f"pytest {__file__} --live-seconds {live_seconds:g} --live-seed {seed}"
         raise AssertionError(
             f"{error!r} in step {live.steps} of seed {seed}:\n{scene}\n"
-            f"the server has told:\n{told}\nthe same steps again: {again}"
+            f"stderr of the server:\n{errors}\nto repeat the steps: {again}"
         ) from error
 
 
-def test_the_steps_are_told_by_the_seed() -> None:
+def test_steps_depend_only_on_seed() -> None:
     first, second = (list(itertools.islice(steps(7), 100)) for _ in range(2))
     assert first == second
     assert len(set(first)) > 50

@@ -1,4 +1,4 @@
-"""Whatever layers hold, nothing is written outside of the tree, and no link leads out of it."""
+"""No content of layers is written outside of the tree, and no link leads out of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ACTIONS: st.SearchStrategy[Callable[[RootFs], None]] = st.one_of(
 
 @settings(max_examples=100)
 @given(st.lists(ACTIONS, max_size=25))
-def test_nothing_gets_out(actions: list[Callable[[RootFs], None]]) -> None:
+def test_layers_write_nothing_outside_of_root(actions: list[Callable[[RootFs], None]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         around = Path(directory, "a")
         root = around / "b" / "c"

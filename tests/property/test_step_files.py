@@ -1,4 +1,4 @@
-"""Whatever bytes a step leaves in its files, there are values or an error that names the step; never another one."""
+"""Any bytes in the files of a step give values, or an error that names the step, and never another error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONTENTS = st.lists(LINES | st.binary()).map(b"\n".join) | st.binary()
 
 
 def read(content: bytes, reader: Callable[[Source], object]) -> object:
-    """What the reader makes of a file with this content; None for an error, which must name the step."""
+    """Return the reader's result for a file with this content; None for an error, which must name the step."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "file")
         path.write_bytes(content)
@@ -61,14 +61,14 @@ def test_outputs_are_values_or_error_of_the_step(content: bytes) -> None:
 
 @given(CONTENTS)
 def test_declared_outputs_are_values_or_error_of_the_step(content: bytes) -> None:
-    """Nothing but what is declared is read."""
+    """The result holds only declared outputs."""
     outputs = read(content, lambda source: read_outputs(source, SPEC))
     assert outputs is None or (isinstance(outputs, dict) and isinstance(outputs.pop("a"), str) and not outputs)
 
 
 @given(CONTENTS)
 def test_delegated_outputs_are_values_or_error_of_the_step(content: bytes) -> None:
-    """A result that is no JSON, or no result, is an error as well."""
+    """A result that is missing or not valid JSON is an error, too."""
     read(content, lambda source: read_outputs(source, Spec(outputs="delegate")))
 
 

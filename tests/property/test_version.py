@@ -1,4 +1,4 @@
-"""Tags of versions, for any order of publishing."""
+"""The tags of versions, published in any order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VERSIONS = st.builds(Version, NUMBERS, NUMBERS, NUMBERS, st.sampled_from(["", ""
 
 
 @given(st.lists(VERSIONS, unique=True, min_size=1))
-def test_short_tag_means_the_highest_release_whatever_came_first(versions: list[Version]) -> None:
+def test_short_tag_is_highest_release_in_any_order(versions: list[Version]) -> None:
     tags: dict[str, Version] = {}
     for version in versions:
         tags |= dict.fromkeys(tags_of(version, tags), version)
@@ -25,5 +25,5 @@ def test_short_tag_means_the_highest_release_whatever_came_first(versions: list[
 
 
 @given(VERSIONS)
-def test_version_is_read_as_it_is_written(version: Version) -> None:
+def test_text_of_version_parses_to_equal_version(version: Version) -> None:
     assert Version.parse(str(version)) == version

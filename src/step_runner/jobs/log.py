@@ -18,10 +18,14 @@ else:
     from step_runner.jobs.pipes import Pipes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 LARGEST_CHUNK = 1 << 20
 """Bytes handed on at once: a message costs time of its own, whatever it holds."""
+
+SMALLEST_CHUNK = 1 << 14
+ALL_CHUNKS = 1 << 25
+"""Bytes of the chunks of all followers of a server: gRPC holds some three of each until its reader takes them."""
 
 BINARY = getattr(os, "O_BINARY", 0)
 """Windows changes line breaks without it."""
@@ -32,6 +36,9 @@ class JobLog:
 
     Both streams of a step are one pipe. What comes out of it is moved into the file unchanged.
     """
+
+    _following = 0
+    """How many follow any log of this process."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -99,7 +106,7 @@ class JobLog:
             os.close(self.descriptor)
             self._wake()
 
-    async def follow(self, offset: int) -> AsyncIterator[bytes]:
+    async def follow(self, offset: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `offset` on, in chunks, as they are written, until the log has ended.
 
         One empty chunk stands where the log ended at the time of the call, for those who want no more than that.
@@ -110,11 +117,13 @@ class JobLog:
             return
         grown = asyncio.Event()
         self._followers.add(grown)
+        JobLog._following += 1
         try:
             async for chunk in self._read(descriptor, offset, grown):
                 yield chunk
         finally:
             self._followers.discard(grown)
+            JobLog._following -= 1
             os.close(descriptor)
 
     async def _read(self, descriptor: int, offset: int, grown: asyncio.Event) -> AsyncIterator[bytes]:
@@ -126,7 +135,7 @@ class JobLog:
             # Whether it has ended is asked first: what was written before is then surely read.
             ended = self._ended
             grown.clear()
-            most = min(LARGEST_CHUNK, self._size - offset)
+            most = min(_largest_chunk(JobLog._following), self._size - offset)
             if most > 0 and (chunk := _read_at(descriptor, most, offset)):
                 offset += len(chunk)
                 yield chunk
@@ -166,6 +175,11 @@ class JobLog:
             os.close(descriptor)
             raise FileNotFoundError(self.path)
         return descriptor
+
+
+def _largest_chunk(followers: int) -> int:
+    """Return the bytes of a chunk where so many follow: each may hold back a few of them."""
+    return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, ALL_CHUNKS // followers))
 
 
 def _read_at(descriptor: int, most: int, offset: int) -> bytes:

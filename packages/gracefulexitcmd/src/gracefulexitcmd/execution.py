@@ -300,6 +300,9 @@ class Execution:
             self.exit = Exit(cause=self._ladder.cause, returncode=None, duration=0.0, argv=self._argv)
         else:
             self.exit = self._ended(self._run)
+        # What is left refers to itself, and waits for the collector: it must not hold what the caller gave.
+        self._stopping = None
+        del self._begin
 
     def _ended(self, run: Run) -> Exit[Any]:
         """Give back everything that was held, and say what happened."""

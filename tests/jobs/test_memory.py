@@ -1,0 +1,55 @@
+"""What jobs and their followers hold of the memory, and when they give it back."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.jobs.test_manager import log, ready, start
+from tests.support.steps import script
+
+from step_runner.jobs.log import ALL_CHUNKS, LARGEST_CHUNK, JobLog
+
+if TYPE_CHECKING:
+    from step_runner.jobs.manager import JobManager
+
+BACKGROUND = "sleep 1000 & echo ready"
+
+
+@pytest.mark.parametrize("text", ["true", "exit 3", BACKGROUND, "sleep 1000 & echo ready; wait"])
+async def test_closed_job_is_freed_without_collector(manager: JobManager, text: str) -> None:
+    """No cycle of references keeps the values and the results of a job until the collector comes."""
+    await start(manager, script(text, "true"))
+    if "ready" in text:
+        await ready(manager)
+    else:
+        await log(manager)
+    job = manager._job("1")
+    kept = [weakref.ref(each) for each in (job, job.log, job.masks)]
+    gc.disable()
+    try:
+        await manager.close("1")
+        del job
+        assert [each() for each in kept] == [None] * 3
+    finally:
+        gc.enable()
+
+
+async def test_chunks_of_many_followers_are_smaller(temporary: str) -> None:
+    """A server holds chunks of each follower, so that a thousand of them take no thousand times the largest chunk."""
+    own = JobLog(f"{temporary}/log")
+    own.write(bytes(4 * LARGEST_CHUNK))
+    own.end()
+    number = 4 * ALL_CHUNKS // LARGEST_CHUNK
+    async with contextlib.AsyncExitStack() as stack:
+        followers = [await stack.enter_async_context(contextlib.aclosing(own.follow(0))) for _ in range(number)]
+        assert len(await anext(followers[0])) == LARGEST_CHUNK
+        for follower in followers[1:]:
+            await anext(follower)
+        assert {len(await anext(follower)) for follower in followers} == {ALL_CHUNKS // number}
+    alone = own.follow(0)
+    assert len(await anext(alone)) == LARGEST_CHUNK
+    await alone.aclose()

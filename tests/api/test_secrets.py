@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from tests.support.steps import command, run_list, script, shell
 
 from step_runner.api.pb import step_pb2 as pb
@@ -21,8 +22,10 @@ TOKEN = "hunter2-hunter2"
 
 
 def run(server: Server, job_id: str, steps: str, work_dir: str = "") -> None:
+    """Start a job with a masked variable, and half a second to end when it is cancelled."""
     job = pb.Job(variables=[pb.Variable(key="TOKEN", value=TOKEN, masked=True)])
-    server.stub.Run(pb.RunRequest(id=job_id, steps=steps, job=job, work_dir=work_dir))
+    delay = Duration(nanos=500_000_000)
+    server.stub.Run(pb.RunRequest(id=job_id, steps=steps, job=job, work_dir=work_dir, graceful_exit_delay=delay))
 
 
 def test_secret_of_a_script_stands_in_no_argument(server: Server) -> None:

@@ -248,11 +248,22 @@ async def test_async_timeout_holds_while_nobody_waits() -> None:
 
 
 def test_block_that_is_left_while_output_comes_ends_the_command() -> None:
-    with Cmd(["yes"], stdout=PIPE, grace=30) as command:
+    """It has ended when its process has, long before the grace is over."""
+    with Cmd(["yes"], stdout=PIPE, grace=1000) as command:
         for _line in command.stdout:
             break
     assert command.exit is not None
     assert (command.exit.cause, command.exit.forced) == (Cause.CANCELLED, False)
+
+
+def test_asyncio_block_that_is_left_while_output_comes_ends_the_command() -> None:
+    async def leave() -> None:
+        async with AsyncCmd(["sh", "-c", "echo line; exec sleep 1000"], stdout=PIPE, grace=1000) as command:
+            assert await command.stdout.readline() == b"line\n"
+        assert command.exit is not None
+        assert (command.exit.cause, command.exit.forced) == (Cause.CANCELLED, False)
+
+    asyncio.run(leave())
 
 
 def test_wait_gives_up_after_its_timeout_and_the_command_goes_on() -> None:

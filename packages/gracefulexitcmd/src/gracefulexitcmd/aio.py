@@ -45,11 +45,11 @@ class AsyncWaitable(Stoppable[Out]):
         """
         check_seconds("timeout", timeout)
         if self._execution.exit is None:
-            self._execution.collect()
             await self._until_ended(self._driven(), timeout)
         return ended(self._execution)
 
     async def _until_ended(self, driver: Driver, timeout: float | None) -> None:  # noqa: ASYNC109
+        self._execution.collect()  # else the end of pipes that were read so far would not be seen
         try:
             done, _ = await asyncio.wait((driver.ended,), timeout=timeout)
         except asyncio.CancelledError:

@@ -72,9 +72,11 @@ class Stoppable(Generic[Out]):
 def drive(execution: Execution, until: float | None = None, begin: Callable[[], object] | None = None) -> None:
     """Wait until an execution has ended, and have it do meanwhile what is due; `begin` starts it.
 
+    What it writes is collected, also what a caller has read so far: else the end of its pipes would not be seen.
     With `until`, a time of the clock in seconds, return then at the latest. A signal handler that raises can interrupt
     only the wait itself.
     """
+    execution.collect()
     with attending(execution, begin) as step:
         while execution.exit is None and (until is None or clock.now() < until):
             step(until)
@@ -134,7 +136,6 @@ class Waitable(Stoppable[Out]):
         on. Raises RuntimeError before the start.
         """
         check_seconds("timeout", timeout)
-        self._execution.collect()
         drive(self._execution, None if timeout is None else clock.now() + timeout)
         if self._execution.exit is None:
             raise TimeoutError(f"not ended after {timeout} s")

@@ -10,21 +10,26 @@ if TYPE_CHECKING:
 
 @dataclass_transform(frozen_default=True)
 class Value:
-    """What a frozen dataclass is, without the import of `dataclasses`, which costs as much as all of this package."""
+    """What a frozen dataclass is, without the import of `dataclasses`, which costs as much as all of this package.
+
+    `vars` gives its fields.
+    """
 
     _fields: dict[str, None] = {}
     _needed: frozenset[str] = frozenset()
+    _defaults: dict[str, Any] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls._fields = dict.fromkeys(cls.__annotations__)
-        cls._needed = frozenset(name for name in cls._fields if not hasattr(cls, name))  # others have a default
+        cls._defaults = {name: getattr(cls, name) for name in cls._fields if hasattr(cls, name)}
+        cls._needed = frozenset(cls._fields.keys() - cls._defaults.keys())
 
     def __init__(self, *values: Any, **named: Any) -> None:
         given = dict(zip(self._fields, values, strict=False), **named) if values else named
         if not self._needed <= given.keys() <= self._fields.keys() or len(given) != len(values) + len(named):
             raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}, each once")
-        self.__dict__.update(given)
+        self.__dict__.update(self._defaults, **given)
         self.__post_init__()
 
     def __post_init__(self) -> None:

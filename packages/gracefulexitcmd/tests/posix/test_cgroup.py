@@ -174,7 +174,7 @@ import os, sys
 from gracefulexitcmd import PIPE, Cmd, Container, Roundup
 container = Container()
 script = "read -r line; setsid setpriv --reuid 65534 --clear-groups sleep 1000 & echo $!; exit"
-with Cmd(["sh", "-c", script], stdin=PIPE, stdout=PIPE, text=True, container=container) as command:
+with Cmd(["sh", "-c", script], stdin=PIPE, stdout=PIPE, text=True, container=container, grace=0.1) as command:
     assert container.confine()
     command.stdin.write("go\\n")
     command.stdin.flush()

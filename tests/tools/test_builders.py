@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.tools.stopping import PAYLOAD, stopped
-from tests.tools.toolbox import CACHE, debian, pypi
+from tests.support.isolation import processes_of
+from tests.tools.stopping import PAYLOAD, Seen, stopped
+from tests.tools.toolbox import CACHE, debian, debian_system, pypi, within
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SCRIPT = shlex.join(PAYLOAD)
+GRADLE = "gradle=4.4.1-18"
 EXEC_GO = """package main
 
 import (
@@ -131,3 +136,81 @@ def test_ninja_exits_by_its_version(version: str, status: int, tmp_path: Path, l
     (tmp_path / "build.ninja").write_text(f"rule payload\n  command = exec {SCRIPT}\nbuild made: payload\n")
     seen = stopped((ninja,), "product", log, cwd=tmp_path)
     assert (seen.status, seen.cleaned, seen.lives) == (status, True, False)
+
+
+def gradle(log: Path, *arguments: str) -> tuple[str, ...]:
+    """Return the command of gradle, in a project whose task `payload` runs the payload."""
+    if shutil.which("java") is None:
+        pytest.skip("no Java is installed")
+    (log.parent / "settings.gradle").touch()
+    task = f"task payload(type: Exec) {{ commandLine = {json.dumps(PAYLOAD)} }}\n"
+    (log.parent / "build.gradle").write_text(task)
+    options = ("--offline", "--gradle-user-home", log.parent / "home")
+    return within(debian_system(GRADLE), "gradle", *options, *arguments)
+
+
+def test_gradle_task_runs_on_after_its_client(log: Path) -> None:
+    """Told alone, the client exits 143 at once; the daemon's task is not told, and runs on."""
+    seen = stopped(gradle(log, "--daemon", "payload"), "leader", log, cwd=log.parent)
+    assert (seen.status, seen.told, seen.lives) == (143, 0, True)
+
+
+def test_gradle_task_below_a_daemon_is_told_by_the_product(log: Path) -> None:
+    """The default finds the daemon in its session: the task is told once or twice, and has its time."""
+    seen = stopped(gradle(log, "--daemon", "payload"), "product", log, cwd=log.parent)
+    assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
+    assert seen.told in (1, 2)
+
+
+@pytest.mark.parametrize("how", ["leader", "product"])
+def test_gradle_without_a_daemon_waits_for_its_task(how: str, log: Path) -> None:
+    """With `--no-daemon` the task is told, once or twice, and has its time."""
+    seen = stopped(gradle(log, "--no-daemon", "payload"), how, log, cwd=log.parent)
+    assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
+    assert seen.told in (1, 2)
+
+
+def test_idle_gradle_daemon_ends_with_the_container(log: Path) -> None:
+    """A build that succeeds leaves a daemon; `gracefulexitcmd` ends it, and its exit status is the build's."""
+    product = (sys.executable, "-m", "gracefulexitcmd", "--")
+    build = gradle(log, "--daemon", "--quiet", "tasks")
+    subprocess.run((*product, *build), cwd=log.parent, check=True, stdout=subprocess.DEVNULL)
+    assert list(log.parent.glob("home/daemon/*/*.log"))
+    assert not processes_of(os.environ["TMPDIR"])
+
+
+def stop_terraform(log: Path, how: str, command: str, *wrapper: str) -> tuple[Seen, dict[str, str]]:
+    """Stop terraform in the middle of a `local-exec`; return what was seen, and the status of each resource."""
+    if shutil.which("terraform") is None:
+        pytest.skip("terraform is not installed")
+    provisioner = {"local-exec": {"command": command}}
+    payload = {"depends_on": ["terraform_data.begun"], "provisioner": provisioner}
+    plan = {"resource": {"terraform_data": {"begun": {}, "payload": payload}}}
+    (log.parent / "main.tf.json").write_text(json.dumps(plan))
+    apply = (*wrapper, "terraform", "apply", "-auto-approve", "-input=false", "-no-color")
+    seen = stopped(apply, how, log, cwd=log.parent, CHECKPOINT_DISABLE="1")
+    resources = json.loads((log.parent / "terraform.tfstate").read_text())["resources"]
+    return seen, {one["name"]: one["instances"][0].get("status", "made") for one in resources}
+
+
+@pytest.mark.parametrize("how", ["leader", "product"])
+def test_terraform_kills_what_local_exec_has_become(how: str, log: Path) -> None:
+    """At the first signal terraform sends SIGKILL to the process of a `local-exec`, and writes its state."""
+    seen, resources = stop_terraform(log, how, f"exec {SCRIPT}")
+    assert (seen.status, seen.cleaned, seen.lives) == (1, False, False)
+    assert resources == {"begun": "made", "payload": "tainted"}
+
+
+def test_terraform_orphans_what_dash_runs_in_local_exec(log: Path) -> None:
+    """Told alone, terraform kills the shell and exits; the program below it is not told, and lives on."""
+    seen, resources = stop_terraform(log, "leader", f"{SCRIPT}; exit $?")
+    assert (seen.status, seen.told, seen.lives) == (1, 0, True)
+    assert resources == {"begun": "made", "payload": "tainted"}
+
+
+@pytest.mark.parametrize("how", ["product", "first leader"])
+def test_program_below_a_shell_in_local_exec_is_told_by_the_product(how: str, log: Path) -> None:
+    """A shell that stays takes the SIGKILL; the product tells the program, which has its time."""
+    seen, resources = stop_terraform(log, how, f"{SCRIPT}; exit $?")
+    assert (seen.status, seen.told, seen.cleaned, seen.lives) == (1, 1, True, False)
+    assert resources == {"begun": "made", "payload": "tainted"}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from tests.tools.stopping import PAYLOAD, Seen, stopped
 from tests.tools.toolbox import pypi
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 PYTEST = ("pytest==9.0.1", "pytest-xdist==3.8.0")
 UV = "uv==0.13.9"
 ANSIBLE = {"2.17": "ansible-core==2.17.14", "2.19": "ansible-core==2.19.4"}
+PYTHONS = ("3.11", "3.13")
 FORKSERVER = """import multiprocessing, runpy, sys
 
 if __name__ == "__main__":
@@ -75,21 +74,33 @@ def test_pytest_cleans_up_at_sigint(log: Path) -> None:
     assert (seen.status, seen.cleaned, seen.lives) == (2, True, False)
 
 
-def stop_forkserver(log: Path, how: str) -> Seen:
+def python_of(version: str) -> str:
+    """Return a Python of this version: the one that runs this, one of PATH, or one of pyenv."""
+    if version == "{}.{}".format(*sys.version_info):
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    places = (*pyenv.glob(f"{version}.*/bin"), *map(Path, os.get_exec_path()))
+    found = next((place / f"python{version}" for place in places if (place / f"python{version}").exists()), None)
+    return str(found or pytest.skip(f"no Python {version} is installed"))
+
+
+def stop_forkserver(log: Path, how: str, version: str) -> Seen:
     """Stop a program whose worker comes from a fork server."""
     (log.parent / "it.py").write_text(FORKSERVER)
-    return stopped((sys.executable, log.parent / "it.py", PAYLOAD[1]), how, log)
+    return stopped((python_of(version), log.parent / "it.py", PAYLOAD[1]), how, log)
 
 
-def test_forkserver_loses_its_workers(log: Path) -> None:
+@pytest.mark.parametrize("version", PYTHONS)
+def test_forkserver_loses_its_workers(version: str, log: Path) -> None:
     """Told alone, the parent dies of the signal, and its worker lives on."""
-    seen = stop_forkserver(log, "leader")
+    seen = stop_forkserver(log, "leader", version)
     assert (seen.status, seen.told, seen.lives) == (-15, 0, True)
 
 
-def test_forkserver_does_not_hide_its_workers(log: Path) -> None:
+@pytest.mark.parametrize("version", PYTHONS)
+def test_forkserver_does_not_hide_its_workers(version: str, log: Path) -> None:
     """The product tells the worker once and waits for it."""
-    seen = stop_forkserver(log, "product")
+    seen = stop_forkserver(log, "product", version)
     assert (seen.status, seen.told, seen.cleaned, seen.lives) == (-15, 1, True, False)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.tools.stopping import stopped
+from tests.tools.stopping import PAYLOAD, stopped
 from tests.tools.toolbox import debian
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ CHILD = """sh -c 'echo ready $$ >>"$PAYLOAD_LOG"; sleep 2; echo child ended >>"$
 """
 TRAPS_SLOWLY = NOTES + "trap 'sleep 0.5; echo bye; note cleaned up; exit 0' TERM\n"
 SERVICE = TRAPS_SLOWLY + "note ready $$\nwhile :; do sleep 0.1; done\n"
+SCRIPT = shlex.join(PAYLOAD)
 
 
 def shell(name: str) -> tuple[str, ...]:
@@ -70,3 +72,26 @@ def test_reader_of_a_pipe_dies_first(reader: str, cleans: bool, log: Path, tmp_p
     seen = stopped(("sh", "-c", f"bash service | {reader}"), "product", log, cwd=tmp_path)
     assert seen.cleaned is cleans
     assert not seen.lives
+
+
+@pytest.mark.parametrize(("name", "goes_on"), [("bash", True), ("dash", False), ("ash", False)])
+def test_sigint_that_a_command_handles_ends_dash_not_bash(name: str, goes_on: bool, log: Path) -> None:
+    """bash sees that its command handled SIGINT, and runs the next line; dash and busybox die of it."""
+    seen = stopped((*shell(name), "-c", f"{NOTES}{SCRIPT}; note next line"), "interrupt", log)
+    assert (seen.told, seen.cleaned) == (1, True)
+    assert ("next line" in log.read_text()) is goes_on
+    assert seen.status == (0 if goes_on else -2)
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_background_command_ignores_sigint(name: str, log: Path) -> None:
+    """What a shell starts with `&` runs to its own end."""
+    stopped((*shell(name), "-c", f"{CHILD.strip()} & wait"), "interrupt", log)
+    assert "child ended" in log.read_text()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_background_command_with_a_handler_gets_sigint(name: str, log: Path) -> None:
+    """A handler for SIGINT counts also where the shell has it ignored."""
+    seen = stopped((*shell(name), "-c", f"{SCRIPT} & wait"), "interrupt", log)
+    assert (seen.signals, seen.cleaned) == (("SIGINT",), True)

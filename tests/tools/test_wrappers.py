@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from typing import TYPE_CHECKING
+import shutil
+import subprocess
+from pathlib import Path
 
+import psutil
 import pytest
-from tests.tools.stopping import PAYLOAD, stopped
+from tests.tools.stopping import PAYLOAD, end_all, stopped, until_ready
 from tests.tools.test_shells import BUSYBOX
-from tests.tools.toolbox import debian, pypi
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.tools.toolbox import ROOT, debian, debian_system, pypi, within
 
 SCRIPT = shlex.join(PAYLOAD)
 INITS = ("tini=0.19.0-1+b3", "dumb-init=1.2.5-2", "catatonit=0.1.7-1+b2")
@@ -26,6 +27,9 @@ pidfile=pid
 command={}
 stopwaitsecs=10
 """
+SUDO = "sudo=1.9.13p3-1+deb12u4"
+KEEP = "--preserve-env=PAYLOAD_LOG,PAYLOAD_SECONDS,TMPDIR"
+RULE = "nobody ALL=(ALL) NOPASSWD: SETENV: ALL\n"
 PARALLEL = "parallel=20221122+ds-2"
 
 
@@ -101,6 +105,38 @@ def test_su_tells_dash_alone(become: str, log: Path) -> None:
     assert (seen.told, seen.lives) == (0, True)
 
 
+@pytest.mark.parametrize(("how", "most"), [("leader", 1), ("group", 2), ("product", 2), ("first leader", 1)])
+def test_sudo_passes_stop_on(how: str, most: int, log: Path) -> None:
+    """sudo passes the signal on and waits; where all are told, the program may be told twice."""
+    seen = stopped(within(debian_system(SUDO), "sudo", KEEP, *PAYLOAD), how, log)
+    assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
+    assert 1 <= seen.told <= most
+
+
+def test_user_cannot_end_what_sudo_has_left(log: Path) -> None:
+    """Another user's SIGKILL ends sudo alone; the product says which program it could not end."""
+    place = Path(os.environ["TMPDIR"])
+    place.chmod(0o755)
+    shutil.copytree(ROOT / "packages/gracefulexitcmd/src", place / "lib")
+    for name in ("layer/etc/sudoers.d", "layer/usr"):
+        (place / name).mkdir(parents=True)
+    (place / "layer/etc/sudoers.d/rule").write_text(RULE)
+    product = ("setpriv", "--reuid=nobody", "--clear-groups", "/usr/bin/python3", "-m", "gracefulexitcmd")
+    command = within(debian_system(SUDO), *product, "--grace", "1", "--", "sudo", KEEP, *PAYLOAD)
+    env = {**os.environ, "PAYLOAD_LOG": str(log), "PAYLOAD_SECONDS": "60", "PYTHONPATH": str(place / "lib")}
+    try:
+        with subprocess.Popen(within(place / "layer", *command), env=env, stderr=subprocess.PIPE, text=True) as process:
+            until_ready(log)
+            process.terminate()
+            assert process.stderr is not None
+            said = process.stderr.read()
+        pid = int(log.read_text().split()[1])
+        assert psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        assert f"could not be ended: {SCRIPT} (pid {pid})" in said
+    finally:
+        end_all()
+
+
 @pytest.mark.parametrize("how", ["leader", "group", "product"])
 def test_parallel_kills_within_half_a_second(how: str, log: Path) -> None:
     """GNU parallel sends TERM three times and kills after 0.35 s; a clean-up of a second is cut off."""
@@ -133,3 +169,19 @@ def test_honcho_waits_and_exits_143(how: str, most: int, log: Path) -> None:
     seen = stopped((pypi(HONCHO) / "honcho", "start"), how, log, cwd=log.parent)
     assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
     assert 1 <= seen.told <= most
+
+
+@pytest.mark.parametrize("how", ["leader", "product"])
+def test_honcho_alone_kills_nothing(how: str, log: Path) -> None:
+    """A single program has more than the five seconds after which honcho is written to kill."""
+    (log.parent / "Procfile").write_text(f"web: exec {SCRIPT}\n")
+    seen = stopped((pypi(HONCHO) / "honcho", "start"), how, log, cwd=log.parent, PAYLOAD_SECONDS="7")
+    assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
+
+
+@pytest.mark.parametrize("how", ["leader", "product"])
+def test_honcho_kills_five_seconds_after_the_first_end(how: str, log: Path) -> None:
+    """Its clock starts when the first of its programs has ended, and SIGKILL ends the others, whatever the grace is."""
+    (log.parent / "Procfile").write_text(f"web: exec {SCRIPT}\nquick: exec sleep 60\n")
+    seen = stopped((pypi(HONCHO) / "honcho", "start"), how, log, cwd=log.parent, PAYLOAD_SECONDS="10")
+    assert (seen.status, seen.cleaned, seen.lives) == (143, False, False)

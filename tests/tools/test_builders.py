@@ -209,7 +209,7 @@ def test_terraform_orphans_what_dash_runs_in_local_exec(log: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["product", "first leader"])
-def test_program_below_a_shell_in_local_exec_is_told_by_the_product(how: str, log: Path) -> None:
+def test_program_below_a_shell_in_local_exec_is_told(how: str, log: Path) -> None:
     """A shell that stays takes the SIGKILL; the product tells the program, which has its time."""
     seen, resources = stop_terraform(log, how, f"{SCRIPT}; exit $?")
     assert (seen.status, seen.told, seen.cleaned, seen.lives) == (1, 1, True, False)

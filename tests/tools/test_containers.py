@@ -67,9 +67,9 @@ class Docker(NamedTuple):
 
 
 @pytest.fixture
-def docker(log: Path) -> Iterator[Docker]:
+def docker() -> Iterator[Docker]:
     """Run a Docker daemon with mounts, processes, network and control groups of its own."""
-    directory = log.parent
+    directory = Path(os.environ["TMPDIR"])  # short, because a socket's path may have no more than 107 bytes
     for name in ("layer/etc/docker", "layer/usr"):
         (directory / name).mkdir(parents=True)
     places = (f"--data-root={directory}/data", f"--exec-root={directory}/exec", f"--host=unix://{directory}/socket")

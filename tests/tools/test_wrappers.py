@@ -125,14 +125,16 @@ def test_user_cannot_end_what_sudo_has_left(log: Path) -> None:
     command = within(debian_system(SUDO), *product, "--grace", "1", "--", "sudo", KEEP, *PAYLOAD)
     env = {**os.environ, "PAYLOAD_LOG": str(log), "PAYLOAD_SECONDS": "60", "PYTHONPATH": str(place / "lib")}
     try:
-        with subprocess.Popen(within(place / "layer", *command), env=env, stderr=subprocess.PIPE, text=True) as process:
+        messages = log.with_name("messages")  # not a pipe, whose end comes with that of the program
+        with (
+            open(messages, "w") as stderr,
+            subprocess.Popen(within(place / "layer", *command), env=env, stderr=stderr) as process,
+        ):
             until_ready(log)
             process.terminate()
-            assert process.stderr is not None
-            said = process.stderr.read()
         pid = int(log.read_text().split()[1])
         assert psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-        assert f"could not be ended: {SCRIPT} (pid {pid})" in said
+        assert f"could not be ended: {SCRIPT} (pid {pid})" in messages.read_text()
     finally:
         end_all()
 

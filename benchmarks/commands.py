@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import shlex
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,12 +17,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.measure import Bound, Figure, Measure, machine, seconds, table, write_json
 
-from gracefulexitcmd import Cmd
+from gracefulexitcmd import PIPE, AsyncCmd, Cmd, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 RUN_TRUE = Measure("gracefulexitcmd runs true", "ms", None, Bound(1.2, "x"))
+RUN_CAPTURED = Measure("... and captures its output", "ms", None, Bound(1.2, "x"))
+HUNDRED = Measure("100 AsyncCmd at once", "ms", None, Bound(1.2, "x"))
+READ_BYTES = Measure("lines read from a pipe, bytes", "MB/s", None, Bound(0.9, "x"))
+READ_TEXT = Measure("lines read from a pipe, text", "MB/s", None, Bound(0.9, "x"))
+IMPORT = Measure("import above that of subprocess", "ms", None, Bound(8, "ms"))
 DEATH_NOTICED = Measure("death noticed although a timeout is set", "ms", None, Bound(1, "ms"))
 HELP = Measure("step-runner --help", "ms", None, Bound(80, "ms"))
 RUN_HELLO = Measure("step-runner run of a hello function", "ms", None, Bound(200, "ms"))
@@ -40,7 +47,7 @@ exec:
 
 
 class Take(NamedTuple):
-    """Calls that each give one sample in milliseconds: of ours, and of what it is compared with."""
+    """Calls that each give one sample, in the unit of the measure: of ours, and of what it is compared with."""
 
     measure: Measure
     ours: Callable[[], float]
@@ -53,8 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
-        figures = [_figure(take) for take in _takes(shlex.split(options.program), directory, options.short)]
+        judged = [_judged(take) for take in _takes(shlex.split(options.program), directory, options.short)]
+    figures = [figure for figure, _ in judged]
     print(table(figures, "reference"))
+    print("\nthe reference against itself, which is how exact a ratio is:")
+    for figure, spread in judged:
+        print(f"  {figure.measure.name}: {spread:.2f} x")
     if options.json:
         write_json(options.json, figures)
     return 0
@@ -69,11 +80,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _figure(take: Take) -> Figure:
-    """In turns, so that a machine that is slower for a while is slower for both; the first pair is a warm-up."""
-    pairs = [(take.ours(), take.reference()) for _ in range(take.times + 1)][1:]
-    ours, references = zip(*pairs, strict=True)
-    return Figure(replace(take.measure, reference=Figure(take.measure, references).median), ours)
+def _judged(take: Take) -> tuple[Figure, float]:
+    """Return the figure, and the reference as a multiple of itself.
+
+    Ours and the reference are taken in turns, so that a machine that is slower for a while is slower for all; the
+    first round is a warm-up.
+    """
+    rounds = [(take.reference(), take.ours(), take.reference()) for _ in range(take.times + 1)][1:]
+    before, ours, after = zip(*rounds, strict=True)
+    reference = Figure(take.measure, before + after).median
+    spread = statistics.median(after) / statistics.median(before)
+    return Figure(replace(take.measure, reference=reference), ours), max(spread, 1 / spread)
 
 
 def _takes(program: Sequence[str], directory: str, short: bool) -> list[Take]:
@@ -84,9 +101,17 @@ def _takes(program: Sequence[str], directory: str, short: bool) -> list[Take]:
     env = _compiled(os.environ, os.path.join(directory, "bytecode"))
     bare = _run(env, sys.executable, "-c", "pass")
     few, many = (5, 30) if short else (20, 500)
+    size = 10**8 if short else 10**9
+    captured = _timed(lambda: subprocess.run([true], capture_output=True))
+    hundred = _timed(lambda: asyncio.run(_hundred_of_asyncio(true)))
     return [
         Take(RUN_TRUE, _timed(lambda: Cmd([true]).run()), _timed(lambda: subprocess.run([true])), many),
+        Take(RUN_CAPTURED, _timed(lambda: run([true])), captured, many),
+        Take(HUNDRED, _timed(lambda: asyncio.run(_hundred(true))), hundred, few),
+        Take(READ_BYTES, lambda: _read_by_cmd(size, text=False), lambda: _read_by_popen(size, text=False), 5),
+        Take(READ_TEXT, lambda: _read_by_cmd(size, text=True), lambda: _read_by_popen(size, text=True), 5),
         Take(DEATH_NOTICED, _noticed_by_cmd, _noticed_by_popen, many),
+        Take(IMPORT, lambda: _import_above(env), bare, few),
         Take(HELP, _run(env, *program, "--help"), bare, few),
         Take(RUN_HELLO, _run(env, *program, "run", function), bare, few),
         Take(SERVE_READY, lambda: _until_ready(env, program, directory), bare, few),
@@ -105,6 +130,54 @@ def _timed(call: Callable[[], object]) -> Callable[[], float]:
 
 def _run(env: Mapping[str, str], *command: str) -> Callable[[], float]:
     return _timed(lambda: subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=True))
+
+
+def _import_above(env: Mapping[str, str]) -> float:
+    """The milliseconds that the import of the library takes longer than that of subprocess."""
+    library, alone = (_run(env, sys.executable, "-c", f"import {name}") for name in ("gracefulexitcmd", "subprocess"))
+    return library() - alone()
+
+
+async def _hundred(true: str) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(100):
+            tasks.create_task(AsyncCmd([true]).run())
+
+
+async def _hundred_of_asyncio(true: str) -> None:
+    async def one() -> None:
+        process = await asyncio.create_subprocess_exec(true)
+        await process.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(100):
+            tasks.create_task(one())
+
+
+def _writes(size: int) -> list[str]:
+    """A command that writes so many bytes, in lines of 64."""
+    return ["sh", "-c", f"yes {'x' * 63} | head -c {size}"]
+
+
+def _read_by_cmd(size: int, *, text: bool) -> float:
+    with Cmd(_writes(size), stdout=PIPE, text=text) as command:
+        return _rate(command.stdout, size)
+
+
+def _read_by_popen(size: int, *, text: bool) -> float:
+    with subprocess.Popen(_writes(size), stdout=PIPE, text=text) as process:
+        assert process.stdout is not None
+        return _rate(process.stdout, size)
+
+
+def _rate(lines: Iterable[object], size: int) -> float:
+    """The rate in MB/s at which so many bytes are read by lines."""
+
+    def read() -> None:
+        for _ in lines:
+            pass
+
+    return size / 1e6 / seconds(read)
 
 
 def _noticed_by_cmd() -> float:

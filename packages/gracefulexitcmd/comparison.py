@@ -2,7 +2,8 @@
 
     python comparison.py
 
-anyio and psutil are tried where they are installed, execa where it is in `node_modules` of the current directory.
+anyio and psutil are tried where they are installed, execa where it is in `node_modules` of the current directory,
+process-wrap where comparison.rs was built there.
 """
 
 from __future__ import annotations
@@ -147,20 +148,36 @@ def by_execa(argv: Sequence[str]) -> int | None:
     return status
 
 
+BUILT = Path("target", "release", "comparison")
+"""What cargo makes of comparison.rs."""
+
+
+def by_process_wrap(argv: Sequence[str]) -> int | None:
+    """Run it by the program that was built in the current directory."""
+    with subprocess.Popen([BUILT, *argv], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        status: int | None = json.loads(process.stdout.readline())
+    return status
+
+
 WAYS: dict[str, Callable[[Sequence[str]], int | None]] = {
     "gracefulexitcmd": by_gracefulexitcmd,
     "subprocess": by_subprocess,
     "asyncio": by_asyncio,
     "anyio": by_anyio,
     "psutil": by_psutil,
+    "process-wrap": by_process_wrap,
     "execa": by_execa,
 }
 
 
 def here() -> list[str]:
     """The names of the libraries that can be tried here."""
-    has_execa = Path("node_modules", "execa").is_dir() and shutil.which("node") is not None
-    return [name for name in WAYS if (has_execa if name == "execa" else importlib.util.find_spec(name) is not None)]
+    others = {
+        "execa": Path("node_modules", "execa").is_dir() and shutil.which("node") is not None,
+        "process-wrap": BUILT.exists(),
+    }
+    return [name for name in WAYS if (others[name] if name in others else importlib.util.find_spec(name) is not None)]
 
 
 def status(name: str, script: str) -> int | None:

@@ -265,3 +265,13 @@ def test_end_of_the_output_is_kept_where_there_is_too_much() -> None:
 def test_nothing_is_dropped_below_the_bound() -> None:
     ended = run(["seq", "3"], max_output=6)
     assert (ended.stdout, ended.dropped) == (b"1\n2\n3\n", 0)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_stdout_that_was_closed_cannot_be_read(text: bool) -> None:
+    with Cmd(["yes"], stdout=PIPE, text=text) as command:
+        assert command.stdout.readline() in (b"y\n", "y\n")
+        command.stdout.close()
+        assert command.stdout.closed
+        with pytest.raises(ValueError, match="closed file"):
+            command.stdout.readline()

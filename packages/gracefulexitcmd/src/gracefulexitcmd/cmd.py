@@ -392,7 +392,7 @@ def take(execution: Execution, name: str, buffer: memoryview) -> int:
     if count is not None:
         return count
     with attending(execution) as step:
-        while (count := execution.take(name, buffer)) is None:
+        while (count := execution.take(name, buffer, execution.wake_others)) is None:
             step(None)
     return count
 

@@ -161,12 +161,16 @@ class Execution:
     def take(self, name: str, buffer: memoryview, then: Callable[[], object] | None = None) -> int | None:
         """Fill a buffer from the command's stdout or stderr, which must be a pipe; returns the number of bytes.
 
-        0 at its end. None where there is nothing now: `then` is called when there is, with the lock held, by default
-        whoever waits is woken. Raises RuntimeError before the start.
+        0 at its end. None where there is nothing now: `then` is called when there is, with the lock held, if it was
+        given. Raises RuntimeError before the start.
         """
         with self._afterwards, self._lock:
-            run = self._started()
-            return run.streams.take(name, buffer, then or run.poller.wake_others)
+            return self._started().streams.take(name, buffer, then)
+
+    def wake_others(self) -> None:
+        """Wake every other thread that waits for the poller; the lock must be held."""
+        assert self._run is not None
+        self._run.poller.wake_others()
 
     def give(self, content: bytes, then: Callable[[], object] | None = None) -> bool:
         """Write bytes to the command's stdin, which must be a pipe; False where it has to read first, see `take`.

@@ -19,6 +19,8 @@ BUFFER = 1 << 16
 class RawOutput(io.RawIOBase):
     """What a command writes to a pipe; `take` fills a buffer, waits for bytes, and returns 0 at the end."""
 
+    closed = False  # asked for at each line: half as long as the property takes
+
     def __init__(self, take: Callable[[memoryview], int]) -> None:
         super().__init__()
         self._take = take
@@ -28,6 +30,10 @@ class RawOutput(io.RawIOBase):
 
     def readinto(self, buffer: Buffer) -> int:
         return self._take(memoryview(buffer).cast("B"))
+
+    def close(self) -> None:
+        super().close()
+        self.closed = True
 
 
 class RawInput(io.RawIOBase):
@@ -55,7 +61,12 @@ class RawInput(io.RawIOBase):
 def output_file(raw: RawOutput, text: Text | None) -> IO[Any]:
     """Return a file to read from, as `subprocess` makes it."""
     buffered = io.BufferedReader(raw, BUFFER)
-    return buffered if text is None else io.TextIOWrapper(buffered, text.encoding, text.errors)
+    if text is None:
+        return buffered
+    wrapper: Any = io.TextIOWrapper(buffered, text.encoding, text.errors)  # Any, for what typeshed lacks
+    wrapper._CHUNK_SIZE = BUFFER  # it asks for 8 KiB, and passes by the buffer: eight times as many reads
+    made: IO[Any] = wrapper
+    return made
 
 
 def input_file(raw: RawInput, text: Text | None) -> IO[Any]:

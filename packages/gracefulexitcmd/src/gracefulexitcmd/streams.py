@@ -56,10 +56,10 @@ class Streams:
         feed = [] if self._feed is None else [self._feed.ready]
         return [] if self._finished else [*feed, *(pipe.ready for pipe in self._pipes.values())]
 
-    def take(self, name: str, buffer: memoryview, then: Callable[[], object]) -> int | None:
+    def take(self, name: str, buffer: memoryview, then: Callable[[], object] | None) -> int | None:
         """Fill a buffer with what was written to a pipe; returns the number of bytes, 0 at its end.
 
-        None where there is nothing now: `then` is called when there is.
+        None where there is nothing now: `then` is called when there is, if it was given.
         """
         pipe = self._pipes[name]
         if self._finished:
@@ -71,7 +71,7 @@ class Streams:
         count = pipe.take(buffer)
         if count == 0:
             self._closed(pipe)
-        elif count is None:
+        elif count is None and then is not None:
             self._waiting[pipe] = then
             self._poller.forget(pipe.ready)
             self._poller.watch(pipe.ready, partial(self._announce, pipe))

@@ -90,13 +90,13 @@ def _white_out(directory: str, name: str, root: RootFs) -> None:
         root.remove(f"{directory}/{hidden}")
 
 
-def _decompressed(layer: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
+def _decompressed(layer: io.BufferedReader[Any]) -> Any:
     """Return the archive in a layer, whose first bytes say how it is compressed."""
     head = layer.peek(4)
     if _ZSTD.match(head):
         options: Any = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW}
-        return io.BufferedReader(cast("Any", zstd.ZstdFile(layer, options=options)), _PIECE)
-    return io.BufferedReader(cast("Any", gzip.GzipFile(fileobj=layer)), _PIECE) if head.startswith(_GZIP) else layer
+        return zstd.ZstdFile(layer, options=options)
+    return gzip.GzipFile(fileobj=layer) if head.startswith(_GZIP) else layer
 
 
 class _Forward:
@@ -108,7 +108,7 @@ class _Forward:
     headers_left: int | None = _LARGEST_HEADERS
     """The bytes of headers that may come yet; None inside of a file."""
 
-    def __init__(self, stream: io.BufferedReader[Any], root: RootFs, proc: Proc) -> None:
+    def __init__(self, stream: Any, root: RootFs, proc: Proc) -> None:
         self._stream = stream
         self._limits = root.limits
         self._proc = proc

@@ -253,9 +253,10 @@ def test_file_is_never_at_a_name_that_can_be_guessed(tmp_path: Path, monkeypatch
         made.append(os.path.basename(path))
         return opened(path, flags, mode)
 
-    monkeypatch.setattr(os, "open", watched)
-    for _ in range(2):
-        write(str(tmp_path / "r.json"), "new")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", watched)
+        for _ in range(2):
+            write(str(tmp_path / "r.json"), "new")
     assert len({*made, "r.json"}) == 3
 
 

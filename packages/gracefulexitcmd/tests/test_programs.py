@@ -23,7 +23,8 @@ print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())) == [signal.SIGINT, si
 """
 
 FORKED = """
-import os, threading
+import os, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, as other threads' locks stay locked
 from gracefulexitcmd import Cmd, contain, run
 busy, over = threading.Event(), threading.Event()
 def keep_busy():

@@ -1,4 +1,4 @@
-"""Both forms of a command, children that misbehave, and a look for what was left behind."""
+"""Fixtures for both forms of a command, for children that misbehave, and for the search for survivors."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ if sys.platform == "win32":
 
     @pytest.fixture
     def delivered(monkeypatch: pytest.MonkeyPatch) -> None:
-        """CTRL_BREAK is delivered: by Windows, under Wine by a stand-in."""
+        """Let CTRL_BREAK reach its targets: by Windows, or under Wine by a stand-in."""
         if events.is_wine():
             monkeypatch.setattr(console, "send_break", events.send_to_group)
 
     @pytest.fixture
     def press() -> Callable[..., None]:
-        """Has a process receive Ctrl-C or Ctrl-Break: `press(pid)`, `press(pid, ctrl_c=True)`."""
+        """Return a function that sends Ctrl-Break or Ctrl-C: `press(pid)`, `press(pid, ctrl_c=True)`."""
 
         def press(pid: int, *, ctrl_c: bool = False) -> None:
             if events.is_wine():
@@ -60,13 +60,13 @@ if sys.platform == "win32":
 
     @pytest.fixture(params=[Cmd, AsyncCmd], ids=["blocking", "asyncio"])
     def kind(request: pytest.FixtureRequest) -> type[BaseCmd]:
-        """The form of the command."""
+        """Return the form of the command."""
         form: type[BaseCmd] = request.param
         return form
 
     @pytest.fixture
     def result(kind: type[BaseCmd]) -> Iterator[Callable[[Any], Any]]:
-        """Gives the result of a method in either form."""
+        """Return a function that returns the result of a method in either form."""
         if kind is Cmd:
             yield lambda value: value
             return
@@ -75,7 +75,7 @@ if sys.platform == "win32":
 
     @pytest.fixture
     def start(kind: type[BaseCmd], result: Callable[[Any], Any]) -> Callable[..., BaseCmd]:
-        """Starts a command: `start(argv, **options)`."""
+        """Return a function that starts a command: `start(argv, **options)`."""
 
         def start(argv: list[str], **options: Any) -> BaseCmd:
             command: Any = kind(argv, **options)
@@ -87,7 +87,7 @@ if sys.platform == "win32":
 
     @pytest.fixture
     def wait(result: Callable[[Any], Any]) -> Callable[[BaseCmd], Exit]:
-        """Waits for a command: `wait(command)`."""
+        """Return a function that waits for a command: `wait(command)`."""
 
         def wait(command: Any) -> Exit:
             ended: Exit = result(command.wait())
@@ -97,7 +97,7 @@ if sys.platform == "win32":
 
     @pytest.fixture
     def actors(start: Callable[..., BaseCmd]) -> Callable[..., tuple[BaseCmd, list[psutil.Process]]]:
-        """Starts an actor and those below it; returns the command and, once all are ready, those below it."""
+        """Return a function that starts actors; it returns the command and, once all are ready, the descendants."""
 
         def actors(*arguments: str, **options: Any) -> tuple[BaseCmd, list[psutil.Process]]:
             reader, writer = os.pipe()
@@ -111,7 +111,7 @@ if sys.platform == "win32":
         return actors
 
     def below(lines: Any) -> list[psutil.Process]:
-        """The processes that actors have started, read from their lines until the last one is ready."""
+        """Return the children of actors, read from their lines until the last one is ready."""
         found = []
         for line in lines:
             if line.strip() == "ready":
@@ -121,7 +121,7 @@ if sys.platform == "win32":
 
     @pytest.fixture
     def handles() -> Callable[[], int]:
-        """Counts the handles that this process has open."""
+        """Return a function that counts the open handles of this process."""
         kernel32 = ctypes.WinDLL("kernel32")
         kernel32.GetCurrentProcess.restype = ctypes.c_void_p
         kernel32.GetProcessHandleCount.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_ulong)]
@@ -137,7 +137,7 @@ if sys.platform == "win32":
 
     @pytest.fixture(autouse=True)
     def no_process_left(temporary: str) -> Iterator[None]:
-        """Every process that a test starts has ended with the test; to ask all for their environment takes seconds."""
+        """Assert that no descendant outlives the test; reading the environments of all processes would take seconds."""
         yield
         left = psutil.Process().children(recursive=True)
         for process in left:

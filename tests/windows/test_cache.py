@@ -1,4 +1,4 @@
-"""The function cache where there is no flock."""
+"""The function cache on a system without flock(2)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _make(entry: Path, _scratch: Path) -> None:
     (entry / "func.yml").write_text("spec: {}\n")
 
 
-def test_two_threads_make_it_once(tmp_path: Path) -> None:
-    """Proves Windows: who comes second waits for the lock, and finds what the first one has made."""
+def test_two_threads_make_entry_once(tmp_path: Path) -> None:
+    """Proves Windows: the second thread waits for the lock, and finds the entry of the first one."""
     cache, made = Cache(tmp_path / "cache"), []
     inside, go_on = threading.Event(), threading.Event()
 
@@ -49,8 +49,8 @@ def test_two_threads_make_it_once(tmp_path: Path) -> None:
     assert (found[0] / "func.yml").is_file()
 
 
-def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    """Proves Windows: what it left half made is removed."""
+def test_lock_of_killed_process_is_released(tmp_path: Path) -> None:
+    """Proves Windows: its unfinished entry is removed."""
     program = (
         "import sys, time\nfrom step_runner.fetch.cache import Cache\n"
         "from step_runner.proc import Proc\n"

@@ -1,7 +1,7 @@
 """Commands on Windows: the job, the break, the census.
 
-"Proves Windows" in a docstring: Wine's job objects, pipes and processes are the real thing. "Stand-in": under Wine
-the tests themselves deliver CTRL_BREAK, and only a run on Windows proves that its console does.
+A docstring with "Proves Windows" relies on Wine's job objects, pipes and processes, which behave like those of Windows.
+"Stand-in": under Wine the test itself delivers CTRL_BREAK, and only a run on Windows proves that its console does.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     Start = Callable[..., BaseCmd]
 
 SOME = 10
-"""Handles that may come and go with threads that are about to end, and commands of which each would leave one."""
+"""The tolerance for handles of ending threads, and the number of commands, each of which might leak a handle."""
 
 LONG = 60.0
-"""Seconds that are never waited for."""
+"""A grace period in seconds that never expires in a test."""
 
 CONTROL_C_EXIT = 0xC000013A
 """STATUS_CONTROL_C_EXIT, with which Windows ends a program that has no handler."""
@@ -50,15 +50,15 @@ def _python(program: str, *arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("status", [0, 7, 259, CONTROL_C_EXIT], ids=str)
-def test_exit_status_comes_through(start: Start, wait: Wait, status: int) -> None:
-    """Proves Windows; 259 is what the system says of a process that has not ended."""
+def test_exit_status_is_returned(start: Start, wait: Wait, status: int) -> None:
+    """Proves Windows; 259 is STILL_ACTIVE, which the system also reports for a live process."""
     program = f"import ctypes; ctypes.windll.kernel32.ExitProcess(ctypes.c_uint({status}))"
     ended = wait(start(_python(program)))
     assert (ended.cause, ended.returncode, ended.forced, ended.census) == (Cause.EXITED, status, False, ())
 
 
-def test_output_and_input_pass_whole(start: Start, wait: Wait) -> None:
-    """Proves Windows: more than any pipe has room for, in both directions at once."""
+def test_large_output_and_input_pass_unchanged(start: Start, wait: Wait) -> None:
+    """Proves Windows: more bytes than fit into a pipe, in both directions at once."""
     content = bytes(range(256)) * 8192
     program = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read()); sys.stderr.buffer.write(b'done')"
     ended = wait(start(_python(program), input=content, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
@@ -66,13 +66,13 @@ def test_output_and_input_pass_whole(start: Start, wait: Wait) -> None:
     assert ended.stderr == b"done"
 
 
-def test_program_that_is_not_there_cannot_be_started(start: Start) -> None:
+def test_missing_program_raises_file_not_found(start: Start) -> None:
     """Proves Windows."""
     with pytest.raises(FileNotFoundError):
         start(["no-such-program"])
 
 
-def test_stop_signal_cannot_be_chosen() -> None:
+def test_stop_signal_is_refused() -> None:
     """Proves Windows."""
     import signal
 
@@ -81,8 +81,8 @@ def test_stop_signal_cannot_be_chosen() -> None:
 
 
 @pytest.mark.usefixtures("delivered")
-def test_group_gets_time_to_clean_up(actors: Actors, wait: Wait, tmp_path: Path) -> None:
-    """Stand-in: the leader and its child are both told, and nobody is forced."""
+def test_group_gets_grace_period(actors: Actors, wait: Wait, tmp_path: Path) -> None:
+    """Stand-in: the leader and its child both get the break, and no process is killed."""
     mark = tmp_path / "mark"
     command, (child,) = actors("heed", str(mark), "with", "heed", str(mark), grace=LONG)
     command.cancel()
@@ -97,7 +97,7 @@ def test_group_gets_time_to_clean_up(actors: Actors, wait: Wait, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("delivered")
-def test_program_without_a_handler_ends_at_the_break(actors: Actors, wait: Wait) -> None:
+def test_program_without_handler_ends_at_break(actors: Actors, wait: Wait) -> None:
     """Stand-in."""
     command, _ = actors("default", grace=LONG)
     command.cancel()
@@ -106,8 +106,8 @@ def test_program_without_a_handler_ends_at_the_break(actors: Actors, wait: Wait)
 
 
 @pytest.mark.usefixtures("delivered")
-def test_grace_lasts_until_the_job_is_empty(actors: Actors, wait: Wait, tmp_path: Path) -> None:
-    """Stand-in for the break; that the job is waited for and not the leader proves Windows."""
+def test_grace_period_lasts_until_job_is_empty(actors: Actors, wait: Wait, tmp_path: Path) -> None:
+    """Stand-in for the break; the wait for the whole job, not only for the leader, proves Windows."""
     mark = tmp_path / "mark"
     command, (child,) = actors("default", "with", "heed", str(mark), grace=LONG)
     command.cancel()
@@ -117,7 +117,7 @@ def test_grace_lasts_until_the_job_is_empty(actors: Actors, wait: Wait, tmp_path
 
 
 @pytest.mark.usefixtures("delivered")
-def test_grandchild_that_ignores_the_break_is_ended_by_force(actors: Actors, wait: Wait) -> None:
+def test_grandchild_that_ignores_break_is_killed(actors: Actors, wait: Wait) -> None:
     """Stand-in for the break; TerminateJobObject and the census prove Windows."""
     command, (child,) = actors("default", "with", "ignore", grace=0.5)
     command.cancel()
@@ -130,8 +130,8 @@ def test_grandchild_that_ignores_the_break_is_ended_by_force(actors: Actors, wai
 
 
 @pytest.mark.usefixtures("delivered")
-def test_descendant_in_another_console_group_is_ended_by_force(actors: Actors, wait: Wait, tmp_path: Path) -> None:
-    """Stand-in: no break reaches another group, so it has the grace, and no more."""
+def test_descendant_in_another_console_group_is_killed(actors: Actors, wait: Wait, tmp_path: Path) -> None:
+    """Stand-in: no break reaches another group, so the process is killed after the grace period."""
     mark = tmp_path / "mark"
     command, (child,) = actors("default", "with", "heed", str(mark), "own-group", grace=0.5)
     command.cancel()
@@ -140,8 +140,8 @@ def test_descendant_in_another_console_group_is_ended_by_force(actors: Actors, w
     assert [each.pid for each in ended.census if each.killed] == [child.pid]
 
 
-def test_nobody_is_waited_for_who_could_not_be_told(tmp_path: Path) -> None:
-    """Proves Windows: a program without a console can send no break, and goes on at once to force."""
+def test_runner_without_console_kills_at_once(tmp_path: Path) -> None:
+    """Proves Windows: a program without a console cannot send a break, so it kills without waiting."""
     program = tmp_path / "runner.py"
     program.write_text(
         "import sys\n"
@@ -156,8 +156,8 @@ def test_nobody_is_waited_for_who_could_not_be_told(tmp_path: Path) -> None:
     assert detached.wait(30) == 0
 
 
-def test_child_of_the_first_instruction_is_born_in_the_job(start: Start, wait: Wait) -> None:
-    """Proves Windows: the leader does nothing before it starts somebody, and then waits for nobody."""
+def test_child_of_first_instruction_starts_in_job(start: Start, wait: Wait) -> None:
+    """Proves Windows: the leader starts a child at once, and ends without waiting for it."""
     program = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
     with contain(grace=0) as container:
         command = start(_python(program), container=container)
@@ -166,8 +166,8 @@ def test_child_of_the_first_instruction_is_born_in_the_job(start: Start, wait: W
     assert left.wait(10) in (KILLED, None)
 
 
-def test_killed_runner_takes_everything_with_it(tmp_path: Path) -> None:
-    """Proves Windows: the system closes the runner's handles, and with the last one of a job ends the job."""
+def test_killed_runner_ends_its_descendants(tmp_path: Path) -> None:
+    """Proves Windows: the system closes the runner's handles, and the close of the last handle kills the job."""
     program = tmp_path / "runner.py"
     actor = Path(__file__).parent / "programs" / "actor.py"
     program.write_text(
@@ -184,7 +184,7 @@ def test_killed_runner_takes_everything_with_it(tmp_path: Path) -> None:
             process.wait(10)
 
 
-def test_closed_container_ends_everybody(actors: Actors, wait: Wait) -> None:
+def test_closed_container_kills_its_processes(actors: Actors, wait: Wait) -> None:
     """Proves Windows."""
     container = Container()
     command, (child,) = actors("ignore", "with", "ignore", container=container)
@@ -194,8 +194,8 @@ def test_closed_container_ends_everybody(actors: Actors, wait: Wait) -> None:
 
 
 @pytest.mark.usefixtures("delivered")
-def test_what_was_left_in_the_background_is_rounded_up(actors: Actors, wait: Wait, tmp_path: Path) -> None:
-    """Stand-in for the break: a dead leader's group is still told."""
+def test_background_process_is_stopped_with_container(actors: Actors, wait: Wait, tmp_path: Path) -> None:
+    """Stand-in for the break: the group of a dead leader still gets it."""
     mark = tmp_path / "mark"
     with contain(grace=LONG) as container:
         command, (child,) = actors("leave", "with", "heed", str(mark), container=container)
@@ -205,16 +205,16 @@ def test_what_was_left_in_the_background_is_rounded_up(actors: Actors, wait: Wai
     assert [(each.pid, each.found, each.ended_by) for each in ended.census] == [(child.pid, "job", "CTRL_BREAK")]
 
 
-def test_background_outlives_a_command_without_a_container(actors: Actors, wait: Wait) -> None:
-    """Proves Windows: as elsewhere, only what was cancelled or contained is ended."""
+def test_background_outlives_command_without_container(actors: Actors, wait: Wait) -> None:
+    """Proves Windows: as on other systems, only cancelled or contained processes are ended."""
     command, (child,) = actors("leave", "with", "ignore")
     assert wait(command).ok
     assert child.is_running()
     child.kill()
 
 
-def test_nested_in_a_job_of_a_ci_system(tmp_path: Path) -> None:
-    """Proves Windows: a runner that is in a job itself can make more of them."""
+def test_command_runs_inside_job_of_ci_system(tmp_path: Path) -> None:
+    """Proves Windows: a runner inside a job can create nested jobs."""
     program = tmp_path / "runner.py"
     program.write_text(
         "import sys\nfrom gracefulexitcmd import Cmd, contain\n"
@@ -236,7 +236,7 @@ def test_nested_in_a_job_of_a_ci_system(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("delivered")
-def test_second_cancel_shortens_the_grace(actors: Actors, wait: Wait) -> None:
+def test_second_cancel_shortens_grace_period(actors: Actors, wait: Wait) -> None:
     """Proves Windows."""
     command, _ = actors("ignore", grace=LONG)
     command.cancel()
@@ -246,7 +246,7 @@ def test_second_cancel_shortens_the_grace(actors: Actors, wait: Wait) -> None:
     command.cancel()
 
 
-def test_cancel_before_the_start_keeps_it_from_starting(kind: type[BaseCmd], wait: Wait, tmp_path: Path) -> None:
+def test_cancelled_command_does_not_start(kind: type[BaseCmd], wait: Wait, tmp_path: Path) -> None:
     """Proves Windows."""
     command = kind(_python("open(r'{}', 'w')".format(tmp_path / "mark")))
     command.cancel()
@@ -254,14 +254,14 @@ def test_cancel_before_the_start_keeps_it_from_starting(kind: type[BaseCmd], wai
     assert not (tmp_path / "mark").exists()
 
 
-def test_time_that_is_over_ends_it(start: Start, wait: Wait) -> None:
+def test_timeout_kills_command(start: Start, wait: Wait) -> None:
     """Proves Windows."""
     ended = wait(start(_python("import time; time.sleep(600)"), timeout=0.2, grace=0))
     assert (ended.cause, ended.forced) == (Cause.TIMEOUT, True)
 
 
-def test_holder_of_the_output_is_not_waited_for(actors: Actors, wait: Wait) -> None:
-    """Proves Windows: what was written is there, and whoever is left of the job is named."""
+def test_wait_names_holder_of_output_and_returns(actors: Actors, wait: Wait) -> None:
+    """Proves Windows: the output so far is returned, and the remaining processes of the job are named."""
     command, (child,) = actors("leave", "with", "ignore", stdout=subprocess.PIPE, grace=0.3)
     ended = wait(command)
     assert (ended.returncode, ended.stdout) == (0, b"")
@@ -270,8 +270,8 @@ def test_holder_of_the_output_is_not_waited_for(actors: Actors, wait: Wait) -> N
     child.kill()
 
 
-def test_ctrl_c_in_a_program_that_waits_stops_its_command(tmp_path: Path, press: Callable[..., None]) -> None:
-    """Stand-in for the key and the break; that the wait is interrupted proves Windows."""
+def test_ctrl_c_in_waiting_program_stops_its_command(tmp_path: Path, press: Callable[..., None]) -> None:
+    """Stand-in for the key and the break; the interruption of the wait proves Windows."""
     here, mark = Path(__file__).parent, tmp_path / "mark"
     (tmp_path / "waiting.py").write_text(
         "import sys\nfrom gracefulexitcmd import Cmd\n"
@@ -292,7 +292,7 @@ def test_ctrl_c_in_a_program_that_waits_stops_its_command(tmp_path: Path, press:
     assert mark.read_text().count("cleaned") == 1
 
 
-async def test_fifty_at_once() -> None:
+async def test_fifty_commands_run_at_once() -> None:
     """Proves Windows."""
     ended = await asyncio.gather(*(AsyncCmd(["hostname"], stdout=subprocess.PIPE).run() for _ in range(50)))
     assert {(each.returncode, each.stdout) for each in ended} == {(0, ended[0].stdout)}
@@ -300,7 +300,7 @@ async def test_fifty_at_once() -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_no_handle_is_left_open(handles: Callable[[], int]) -> None:
+async def test_commands_leave_no_handle_open(handles: Callable[[], int]) -> None:
     """Proves Windows: 500 commands, all with pipes, some cancelled."""
 
     async def batch() -> None:
@@ -321,8 +321,8 @@ async def test_no_handle_is_left_open(handles: Callable[[], int]) -> None:
     assert handles() < before + SOME
 
 
-def test_no_handle_of_a_command_waits_for_the_garbage_collector(handles: Callable[[], int]) -> None:
-    """Proves Windows: also where a command cannot be started."""
+def test_handles_are_closed_without_garbage_collector(handles: Callable[[], int]) -> None:
+    """Proves Windows: also for a command that cannot be started."""
     gc.collect()
     gc.disable()
     try:
@@ -336,8 +336,8 @@ def test_no_handle_of_a_command_waits_for_the_garbage_collector(handles: Callabl
         gc.enable()
 
 
-def test_nobody_can_leave_a_job(wait: Wait, start: Start) -> None:
-    """Proves Windows: a child that is to be born outside of it is not born at all."""
+def test_child_cannot_break_away_from_job(wait: Wait, start: Start) -> None:
+    """Proves Windows: the start of a child with CREATE_BREAKAWAY_FROM_JOB fails."""
     break_away = 0x01000000
     program = (
         "import subprocess, sys\n"

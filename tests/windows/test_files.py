@@ -1,4 +1,4 @@
-"""Files on Windows: their names, who may read them, and what is left of one that was removed."""
+"""Files on Windows: their names, their owners, and the removal of open files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from step_runner.removal import remove
 from step_runner.runner.environment import merged
 
 NAMES = (r"..\..\evil", r"C:\evil", "x:stream", "nul", "COM1.txt", "a.", "a ", "a?", r"D\..\..\evil")
-"""They lead out of the directory, to a device, to a stream of a file, or to another file."""
+"""Names that lead out of the directory, to a device, to a stream of a file, or to another file."""
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_file_of_an_image_has_a_name_of_windows(tmp_path: Path, name: str) -> None:
+def test_invalid_name_in_image_is_refused(tmp_path: Path, name: str) -> None:
     """Proves Windows."""
     root = tmp_path / "above" / "root"
     root.mkdir(parents=True)
@@ -42,21 +42,21 @@ def test_file_of_an_image_has_a_name_of_windows(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_file_of_a_repository_has_a_name_of_windows(name: str) -> None:
+def test_invalid_name_in_repository_is_refused(name: str) -> None:
     """Proves Windows."""
     with pytest.raises(TreeError, match="is a forbidden name"):
         _checked(name.encode(), PurePosixPath())
 
 
 def test_own_file_is_trusted(tmp_path: Path) -> None:
-    """Proves Windows as far as this user's own files go; those of others need a second user."""
+    """Proves Windows for this user's own files; a test of foreign files would need a second user."""
     private_file.create(str(tmp_path / "own"), b"x")
     with open(tmp_path / "own", "rb") as file:
         assert private_file.is_trusted(file.fileno())
 
 
-async def test_follower_gets_the_end_of_a_log_that_was_removed(tmp_path: Path) -> None:
-    """Proves Windows: the file of a log that is followed can be removed, and is read to its end nevertheless."""
+async def test_follower_reads_removed_log_to_its_end(tmp_path: Path) -> None:
+    """Proves Windows: a log can be removed while a follower reads it, and the follower still gets all of it."""
     directory = str(tmp_path / "job")
     os.mkdir(directory)
     log = JobLog(os.path.join(directory, "logs"))
@@ -72,7 +72,7 @@ async def test_follower_gets_the_end_of_a_log_that_was_removed(tmp_path: Path) -
     assert remove(directory)
 
 
-def test_variables_whose_names_differ_in_case_are_one() -> None:
-    """Proves Windows, which gives a program only one of them."""
+def test_variable_names_ignore_case() -> None:
+    """Proves Windows: a program gets only one of several variables whose names differ in case."""
     environment = merged({"PATH": "1", "HOME": "x"}, {"Path": "2"}, {"path": "3", "B": "y"})
     assert environment == {"HOME": "x", "path": "3", "B": "y"}

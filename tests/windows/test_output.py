@@ -1,4 +1,4 @@
-"""The output of steps under `run` and `ci` on Windows: pipes, their order, and readers that are slow or gone."""
+"""The output of steps under `run` and `ci` on Windows: pipes, their order, and slow or closed readers."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ pytestmark = pytest.mark.timeout(180)
 LAUNCH = str(Path(__file__).parent / "wine" / "launch.py")
 
 EVERY_BYTE = bytes(range(256)) + b"\r\n\n\r\x1a\x00"
-"""Line breaks, the end of a text file of MS-DOS, and what is not UTF-8."""
+"""All bytes: line breaks, the end of a text file of MS-DOS (0x1A), and bytes that are not UTF-8."""
 
 ABOUT_FIRST = b"Running step name=s0\n"
-"""The runner's line before what the first step writes."""
+"""The runner's line before the output of the first step."""
 
 TERMINATED = 128 + 15
 
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts `run` with a step for each program in Python: `runner(*programs, stderr=..., arguments=...)`."""
+    """Return a function that starts `run` with a step per Python program: `runner(*programs, stderr=, arguments=)`."""
     started: list[subprocess.Popen[bytes]] = []
 
     def runner(
@@ -79,15 +79,15 @@ def test_bytes_of_each_stream_pass_unchanged(runner: Callable[..., subprocess.Po
     assert (process.returncode, output, errors) == (0, b"out" + EVERY_BYTE, ABOUT_FIRST + b"err" + EVERY_BYTE)
 
 
-def test_order_of_both_streams_stays_where_ours_are_one(runner: Callable[..., subprocess.Popen[bytes]]) -> None:
-    """Proves Windows: then a step has one pipe for both."""
+def test_shared_output_keeps_order_of_streams(runner: Callable[..., subprocess.Popen[bytes]]) -> None:
+    """Proves Windows: if the runner's stdout and stderr are one, a step has one pipe for both."""
     program = "import os\nfor number in range(2000): os.write(1 + number % 2, b'%d\\n' % number)"
     output, _ = runner(program).communicate(timeout=120)
     assert output == ABOUT_FIRST + b"".join(b"%d\n" % number for number in range(2000))
 
 
-def test_step_has_pipes_of_its_own(runner: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
-    """Proves Windows: one for both streams where ours are one, else two, and never an output of ours."""
+def test_step_has_its_own_pipes(runner: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    """Proves Windows: one pipe if the runner's stdout and stderr are one, else two, and never its own output."""
     compare = (
         "import ctypes, msvcrt, os, sys\n"
         "same = ctypes.WinDLL('kernelbase').CompareObjectHandles\n"
@@ -110,8 +110,8 @@ def test_step_has_pipes_of_its_own(runner: Callable[..., subprocess.Popen[bytes]
     assert path.read_bytes() == b"x" * 10
 
 
-def test_output_of_a_step_comes_before_that_of_the_next(runner: Callable[..., subprocess.Popen[bytes]]) -> None:
-    """Proves Windows: also what it has written just before its end, with a background process at its pipe."""
+def test_output_of_step_precedes_next_step(runner: Callable[..., subprocess.Popen[bytes]]) -> None:
+    """Proves Windows: also output just before the step's end, while a background process holds the pipe."""
     left = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
     write = "import os\nos.write(1, b'{0}' * 100000)\nos.write(2, b'{0}\\n')\nos._exit(0)"
     programs = [left + write.format(0), *(write.format(number) for number in range(1, 8))]
@@ -121,8 +121,8 @@ def test_output_of_a_step_comes_before_that_of_the_next(runner: Callable[..., su
     assert lines == [line for pair in expected for line in pair]
 
 
-async def test_settling_moves_what_was_just_written() -> None:
-    """Proves Windows: a read that the system has completed already is handed over, too."""
+async def test_settle_moves_bytes_just_written() -> None:
+    """Proves Windows: this includes a read that the system has already completed."""
     pipes, outlet = Pipes(), Collected()
     write_end = pipes.open(outlet).write_end
     assert write_end is not None
@@ -135,7 +135,7 @@ async def test_settling_moves_what_was_just_written() -> None:
 
 
 class Collected:
-    """What has come out of a pipe."""
+    """The bytes that came out of a pipe."""
 
     def __init__(self) -> None:
         self.content = b""
@@ -145,17 +145,19 @@ class Collected:
         self.content += content
 
 
-def test_flood_of_the_background_delays_no_step(runner: Callable[..., subprocess.Popen[bytes]]) -> None:
-    """Proves Windows: the end of a step waits for what was written before it, and no longer."""
+def test_flood_of_background_process_delays_no_step(runner: Callable[..., subprocess.Popen[bytes]]) -> None:
+    """Proves Windows: the end of a step waits only for output that was written before it."""
     flood = "import os\nwhile True: os.write(1, b'f' * 100 + b'\\n')"
     first = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {flood!r}])"
     process = runner(first, "print('second')", arguments=("--graceful-exit-delay", "0"))
     output, _ = process.communicate(timeout=150)
-    assert (process.returncode, b"second" in output) == (0, True), "it can stand in the middle of a line of the flood"
+    assert (process.returncode, b"second" in output) == (0, True), "it may be in the middle of a line of the flood"
 
 
-def test_last_words_of_the_background_arrive(runner: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
-    """Stand-in for CTRL_BREAK: what the background prints while it is stopped is in the output."""
+def test_last_output_of_background_process_arrives(
+    runner: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """Stand-in for CTRL_BREAK: the output contains bytes that a background process writes while it is stopped."""
     ready = tmp_path / "ready"
     background = (
         "import os, signal, time\n"
@@ -172,10 +174,8 @@ def test_last_words_of_the_background_arrive(runner: Callable[..., subprocess.Po
     assert b"w" * 300000 + b"bye" in output, output[-500:]
 
 
-def test_reader_that_is_gone_stops_the_job_gracefully(
-    runner: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
-    """Stand-in for CTRL_BREAK: the step that prints is told, and cleans up."""
+def test_closed_output_stops_job_gracefully(runner: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    """Stand-in for CTRL_BREAK: the printing step gets it, and cleans up."""
     mark = tmp_path / "mark"
     program = (
         "import os, signal, sys, time\n"
@@ -203,8 +203,8 @@ with open({progress!r}, "wb", 0) as progress:
 """
 
 
-def test_slow_reader_makes_a_step_wait(runner: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
-    """Proves Windows: 16 MiB are not in our memory meanwhile, and nothing is lost."""
+def test_slow_reader_blocks_step(runner: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    """Proves Windows: the runner does not buffer the 16 MiB in its memory, and no byte is lost."""
     progress = tmp_path / "progress"
     process = runner(FLOOD.format(progress=str(progress), times=256))
     assert _standing(progress) < 32
@@ -212,10 +212,10 @@ def test_slow_reader_makes_a_step_wait(runner: Callable[..., subprocess.Popen[by
     assert (process.returncode, output == ABOUT_FIRST + b"x" * (1 << 24)) == (0, True)
 
 
-def test_reader_that_takes_nothing_does_not_keep_a_stopped_job(
+def test_blocked_reader_does_not_delay_end_of_stopped_job(
     runner: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, press: Callable[..., None]
 ) -> None:
-    """Stand-in for the key: when the time is over the job ends, and so does the runner."""
+    """Stand-in for the key: the job and the runner end after the grace period."""
     progress = tmp_path / "progress"
     process = runner(FLOOD.format(progress=str(progress), times=1000000), arguments=("--graceful-exit-delay", "1s"))
     assert _standing(progress) < 32
@@ -224,7 +224,7 @@ def test_reader_that_takes_nothing_does_not_keep_a_stopped_job(
 
 
 def _read_slowly(process: subprocess.Popen[bytes]) -> bytes:
-    """All output, so slowly that the runner always has some that it cannot write yet."""
+    """Read all output so slowly that the runner always has unwritten output."""
     assert process.stdout is not None
     output = b""
     while chunk := os.read(process.stdout.fileno(), 4096):
@@ -234,7 +234,7 @@ def _read_slowly(process: subprocess.Popen[bytes]) -> bytes:
 
 
 def _standing(path: Path) -> int:
-    """The size of a file once it has begun, and has not grown for a second."""
+    """Wait until a file has content and has not grown for a second; return its size in bytes."""
     sizes = [0, -1]
     while sizes[-1] <= 0 or len(set(sizes[-10:])) > 1:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Which program a name means on Windows, and what a batch file can be given."""
+"""The search for a program on Windows, and the arguments of batch files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """A folder with the batch file `tool.cmd`, which says what it was given."""
+    """Make a folder with the batch file `tool.cmd`, which prints its argument."""
     folder = tmp_path / "folder of tools"
     folder.mkdir()
     (folder / "tool.cmd").write_text("@echo tool %~1\n")
@@ -29,36 +29,34 @@ def tools(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["tool", r".\tool", "./tool.cmd", r"TOOL.CMD"])
-def test_program_is_found_as_a_shell_finds_it(tools: Path, name: str) -> None:
-    """Proves Windows: by its path from the work dir on, or in the PATH, with the endings that programs have."""
+def test_program_is_found_as_by_shell(tools: Path, name: str) -> None:
+    """Proves Windows: by its path relative to the work dir, or in the PATH, with the endings of programs."""
     env = {**os.environ, "PATH": f'"{tools}";{os.environ["PATH"]}'}
     ended = Cmd([name, "given"], cwd=tools, env=env, stdout=subprocess.PIPE).run()
     assert (ended.returncode, (ended.stdout or b"").split()) == (0, [b"tool", b"given"])
 
 
-def test_place_without_a_name_in_the_path_is_not_the_current_folder(
-    tools: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Proves Windows: many a PATH ends in a semicolon."""
+def test_empty_entry_of_path_is_not_current_folder(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proves Windows: PATH often ends with a semicolon."""
     monkeypatch.chdir(tools)
     assert find("tool", None, {"PATH": ";"}) is None
 
 
-def test_program_in_the_work_dir_is_found_by_its_path_only(tools: Path) -> None:
-    """Proves Windows: else whoever can write there could put a program in another one's place."""
+def test_program_in_work_dir_needs_its_path(tools: Path) -> None:
+    """Proves Windows: else a program in the work dir could replace another one of the same name."""
     with pytest.raises(FileNotFoundError):
         Cmd(["tool"], cwd=tools).run()
 
 
 @pytest.mark.parametrize("ending", ["", ".cmd", ".cmd."])
 @pytest.mark.parametrize("argument", ['x"&echo INJECTED&"', "a&b", "%PATH%", "a\nb", "x>y"])
-def test_batch_file_gets_no_argument_that_cmd_would_take_for_a_command(tools: Path, argument: str, ending: str) -> None:
-    """Proves Windows: no quotes keep it from that."""
+def test_batch_file_with_special_argument_is_refused(tools: Path, argument: str, ending: str) -> None:
+    """Proves Windows: cmd.exe interprets such an argument even in quotes."""
     with pytest.raises(ValueError, match=r"tool\.cmd\.? is run by cmd\.exe, which would interpret the "):
         Cmd([f"{tools / 'tool'}{ending}", argument]).run()
 
 
-def test_program_gets_every_argument_as_it_is(tmp_path: Path) -> None:
+def test_program_gets_arguments_unchanged(tmp_path: Path) -> None:
     """Proves Windows."""
     arguments = ['x"&echo&"', "%PATH%", "a\nb", "", "C:\\end\\", 'quo"te', "ü"]
     program = "import sys; sys.stdout.buffer.write(repr(sys.argv[1:]).encode())"

@@ -1,4 +1,4 @@
-"""References to functions on a machine with drives and backslashes; that is decided by the code alone."""
+"""References to functions on a machine with drives and backslashes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from step_runner.model import Dynamic, Local, Oci, Reference
         (r".\${{ vars.X }}", Dynamic(template=r".\${{ vars.X }}")),
     ],
 )
-def test_forms(text: str, reference: Reference) -> None:
+def test_reference_parses_to_its_kind(text: str, reference: Reference) -> None:
     """Proves Windows."""
     assert parse_reference(text) == reference
 
@@ -44,11 +44,11 @@ def test_forms(text: str, reference: Reference) -> None:
         ("./hello", "", f"{Path.cwd().as_posix()}/hello"),
     ],
 )
-def test_directories(path: str, base: str, directory: str) -> None:
+def test_local_reference_resolves_to_directory(path: str, base: str, directory: str) -> None:
     """Proves Windows."""
     assert local_directory(Local(path=path), base) == directory
 
 
-def test_repository_on_a_drive_is_found_by_its_url() -> None:
+def test_file_url_resolves_to_path_on_drive() -> None:
     """Proves Windows."""
     assert Repository.parse("file:///C:/folder%20of/repo").local_path == r"C:\folder of\repo"

@@ -1,7 +1,7 @@
-"""The step runner and `python -m gracefulexitcmd` on Windows, from outside.
+"""The step runner and `python -m gracefulexitcmd` on Windows, tested as programs.
 
-Where a test presses keys, or a step gets CTRL_BREAK, Wine needs stand-ins for the console: then only a run on Windows
-proves its part of it.
+If a test presses keys, or a step gets CTRL_BREAK, Wine needs stand-ins for the console: only a run on Windows proves
+that part.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CANCELLED_BY_BREAK = 128 + 21
 
 
 class Ended(NamedTuple):
-    """What a program has done."""
+    """The exit status and the output of a program."""
 
     status: int
     stdout: str
@@ -63,7 +63,7 @@ def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        # As a shell of Windows does it: so Ctrl-Break can be sent to it, and not to this program.
+        # Its own group, as by a shell of Windows, so that Ctrl-Break reaches it and not this program.
         creationflags=subprocess.CREATE_NEW_PROCESS_GROUP,
     )
 
@@ -79,14 +79,14 @@ def _read_until(process: subprocess.Popen[str], text: str) -> str:
 
 
 def _step_file(path: Path, *words: str) -> Path:
-    """A step file that runs Python with these words."""
+    """Write a step file that runs Python with these arguments; return its path."""
     command = json.dumps([sys.executable, *words])
     path.write_text(f"spec: {{}}\n---\nexec:\n  command: {command}\n", encoding="utf-8")
     return path
 
 
 def _rest(process: subprocess.Popen[str]) -> str:
-    """What a program still writes until its end."""
+    """Return the output of a program until its end."""
     return process.communicate(timeout=60)[0]
 
 
@@ -118,8 +118,8 @@ def test_function_runs_end_to_end(tmp_path: Path) -> None:
     assert "three" in ended.stderr
 
 
-def test_ctrl_break_stops_a_step_gracefully(tmp_path: Path, press: Callable[..., None]) -> None:
-    """Stand-in: the runner is told, tells the step, and waits for it to clean up."""
+def test_ctrl_break_stops_step_gracefully(tmp_path: Path, press: Callable[..., None]) -> None:
+    """Stand-in: the runner gets the break, sends it to the step, and waits for the step's cleanup."""
     mark = tmp_path / "mark"
     step = _step_file(tmp_path / "step.yml", ACTOR, "heed", str(mark), "with", "heed", str(mark))
     runner = _start("step_runner", "run", str(step))
@@ -132,8 +132,8 @@ def test_ctrl_break_stops_a_step_gracefully(tmp_path: Path, press: Callable[...,
     assert "CTRL_BREAK to 2 processes, 30 s to finish" in output
 
 
-def test_second_ctrl_c_ends_a_step_at_once(tmp_path: Path, press: Callable[..., None]) -> None:
-    """Stand-in for the keys; the end by force proves Windows. It counts from one second after the first one on."""
+def test_second_ctrl_c_kills_step_at_once(tmp_path: Path, press: Callable[..., None]) -> None:
+    """Stand-in for the keys; the kill proves Windows. A second key counts from one second after the first one."""
     step = _step_file(tmp_path / "step.yml", ACTOR, "ignore")
     runner = _start("step_runner", "run", str(step), "--graceful-exit-delay", "10m")
     _read_until(runner, "ready")
@@ -148,8 +148,8 @@ def test_second_ctrl_c_ends_a_step_at_once(tmp_path: Path, press: Callable[..., 
     assert "Ended 1 process by force: " in output
 
 
-def test_ctrl_c_stops_a_command_gracefully(tmp_path: Path, press: Callable[..., None]) -> None:
-    """Stand-in: `python -m gracefulexitcmd` passes Ctrl-C on as CTRL_BREAK."""
+def test_ctrl_c_stops_command_gracefully(tmp_path: Path, press: Callable[..., None]) -> None:
+    """Stand-in: `python -m gracefulexitcmd` forwards Ctrl-C as CTRL_BREAK."""
     mark = tmp_path / "mark"
     runner = _start("gracefulexitcmd", "--", sys.executable, ACTOR, "heed", str(mark))
     _read_until(runner, "ready")
@@ -158,8 +158,8 @@ def test_ctrl_c_stops_a_command_gracefully(tmp_path: Path, press: Callable[..., 
     assert (runner.returncode, mark.read_text().count("cleaned")) == (130, 1)
 
 
-def test_command_leaves_nothing_behind_and_passes_its_status_through() -> None:
-    """Proves Windows: also a status that is no positive number of 32 bits."""
+def test_command_leaves_no_process_and_returns_its_status() -> None:
+    """Proves Windows: also for a status above 2³¹, an NTSTATUS of a crash."""
     program = (
         "import ctypes, subprocess, sys\n"
         "left = subprocess.Popen([sys.executable, sys.argv[1], 'ignore'], stderr=subprocess.PIPE)\n"
@@ -171,15 +171,15 @@ def test_command_leaves_nothing_behind_and_passes_its_status_through() -> None:
     assert ended.stderr.startswith("gracefulexitcmd: ended by TerminateJobObject: ")
 
 
-def test_program_that_cannot_be_run_is_named() -> None:
+def test_missing_program_is_named() -> None:
     """Proves Windows."""
     ended = _run("gracefulexitcmd", "--", "no-such-program")
     assert ended.status == 127
     assert ended.stderr.startswith("gracefulexitcmd: cannot run no-such-program: ")
 
 
-def test_ci_runs_the_steps_of_the_variable(tmp_path: Path) -> None:
-    """Proves Windows: a step has the variables without which programs do not start, and no others."""
+def test_ci_runs_steps_of_variable(tmp_path: Path) -> None:
+    """Proves Windows: a step has only the variables that programs need to start."""
     _step_file(tmp_path / "step.yml", "-c", "import os; print(os.environ['SYSTEMROOT'], 'SECRET' in os.environ)")
     steps = f"[{{name: hello, func: '{tmp_path}\\step.yml'}}]"
     ended = _run("step_runner", "ci", STEPS=steps, SECRET="x", CI_PROJECT_DIR=str(tmp_path))
@@ -187,7 +187,7 @@ def test_ci_runs_the_steps_of_the_variable(tmp_path: Path) -> None:
     assert ended.stdout.splitlines() == [f"{os.environ['SYSTEMROOT']} False"]
 
 
-def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
+def test_check_reports_fault_with_place(tmp_path: Path) -> None:
     """Proves Windows."""
     wrong = tmp_path / "step.yml"
     wrong.write_text("spec: {}\n---\nexec:\n  comand: [x]\n")
@@ -204,7 +204,7 @@ def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
     ],
     ids=["bootstrap", "companion"],
 )
-def test_what_is_not_supported_says_so(arguments: list[str], sentence: str) -> None:
+def test_unsupported_command_is_refused(arguments: list[str], sentence: str) -> None:
     """Proves Windows."""
     ended = _run("step_runner", *arguments)
     assert ended.status == 1
@@ -212,7 +212,7 @@ def test_what_is_not_supported_says_so(arguments: list[str], sentence: str) -> N
 
 
 class Server(NamedTuple):
-    """A server that listens, and the file by which it is found."""
+    """A listening server, and the file with its port and token."""
 
     process: subprocess.Popen[str]
     socket: Path
@@ -220,7 +220,7 @@ class Server(NamedTuple):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A server that ends with the test."""
+    """Start a server, and kill it at the end."""
     path = tmp_path / "runner.sock"
     process = _start("step_runner", "serve", "--verbose", "--socket", str(path))
     _read_until(process, f"step-runner is listening on socket {path}")
@@ -229,8 +229,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
     _rest(process)
 
 
-def test_only_who_can_read_the_token_is_answered(server: Server) -> None:
-    """Proves Windows: a port is open to every user of the machine, the token is not."""
+def test_call_without_token_is_refused(server: Server) -> None:
+    """Proves Windows: each user of the machine can connect to the port, but only the owner can read the token."""
     import grpc
 
     from step_runner.api.pb import step_pb2 as pb
@@ -242,8 +242,8 @@ def test_only_who_can_read_the_token_is_answered(server: Server) -> None:
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_proxy_passes_calls_on(server: Server) -> None:
-    """Proves Windows: who calls through the proxy needs no token, only the proxy does."""
+def test_proxy_forwards_calls(server: Server) -> None:
+    """Proves Windows: the proxy needs the token, a client of the proxy does not."""
     with subprocess.Popen(
         [sys.executable, LAUNCH, "step_runner", "proxy", "--socket", str(server.socket)],
         stdin=subprocess.PIPE,
@@ -263,7 +263,7 @@ def test_proxy_passes_calls_on(server: Server) -> None:
         assert proxy.wait(30) == 0
 
 
-def test_end_of_stdin_ends_waiting_of_proxy(tmp_path: Path) -> None:
+def test_end_of_stdin_ends_waiting_proxy(tmp_path: Path) -> None:
     """Proves Windows: the proxy waits for a server until its stdin ends."""
     socket_path = tmp_path / "sock"
     with subprocess.Popen(
@@ -282,7 +282,7 @@ def test_end_of_stdin_ends_waiting_of_proxy(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def _port_of(stdin: IO[bytes], stdout: IO[bytes]) -> Iterator[str]:
-    """A port where one connection reaches a program's stdin and stdout."""
+    """Listen on a port; connect the first client to a program's stdin and stdout."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def connected() -> None:
@@ -305,8 +305,8 @@ def _port_of(stdin: IO[bytes], stdout: IO[bytes]) -> Iterator[str]:
         thread.join()
 
 
-def test_server_and_its_clients(server: Server, tmp_path: Path, press: Callable[..., None]) -> None:
-    """Proves Windows but for the breaks, which under Wine are stand-ins: a job from its start to its end."""
+def test_clients_run_job_from_start_to_end(server: Server, tmp_path: Path, press: Callable[..., None]) -> None:
+    """Proves Windows except for the breaks, which are stand-ins under Wine."""
     address, mark = server.socket, tmp_path / "mark"
     step = _step_file(tmp_path / "step.yml", ACTOR, "heed", str(mark))
     to_server = ("--socket", str(address))
@@ -327,8 +327,8 @@ def test_server_and_its_clients(server: Server, tmp_path: Path, press: Callable[
     assert not address.exists()
 
 
-async def test_output_of_a_job_and_lines_of_the_runner_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    """Proves Windows: the loop moves what a step writes, between lines of the runner."""
+async def test_output_and_notices_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    """Proves Windows: the loop moves the output of a step between lines of the runner."""
     from step_runner.jobs.log import JobLog
 
     log = JobLog(str(tmp_path / "log"))

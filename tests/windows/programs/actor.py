@@ -1,12 +1,12 @@
-"""A process of a test: it says `ready PID` on stderr, and then does what its arguments say.
+"""A process of a test: it writes `ready` or `child PID` to stderr, then behaves as its arguments say.
 
     heed FILE      at CTRL_BREAK append `cleaned PID` to the file, after some work, and exit with status 0
     ignore         go on at CTRL_BREAK
-    default        end at CTRL_BREAK, as a program without a handler does
+    default        end at CTRL_BREAK, like a program without a handler
     leave          exit at once
 
-`own-group` puts it outside of its parent's console group. What follows `with` is a child of the same kind, which is
-started first.
+`own-group` starts it outside of its parent's console group. The arguments after `with` are those of a child, another
+actor, which it starts first.
 """
 
 import os

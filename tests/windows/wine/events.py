@@ -1,6 +1,6 @@
-"""Stands in for the console of Windows, whose events Wine does not deliver.
+"""Replaces the console of Windows, because Wine does not deliver console events.
 
-It does in the receiver what the console host does there: a thread at `CtrlRoutine` of kernelbase.
+Like the console host of Windows, it starts a thread at `CtrlRoutine` of kernelbase in the receiver.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _ntdll = ctypes.WinDLL("ntdll")
 
 
 def is_wine() -> bool:
-    """Whether this is not Windows."""
+    """Return whether this process runs under Wine."""
     return hasattr(_ntdll, "wine_get_version")
 
 
 def send(pid: int, event: int) -> None:
-    """Have a process receive a console event. Raises OSError where it is gone."""
+    """Send a console event to a process. Raise OSError if it has ended."""
     assert is_wine()
     process = _open(ALL_ACCESS, False, pid)
     try:
@@ -40,9 +40,9 @@ def send(pid: int, event: int) -> None:
 
 
 def send_to_group(group: int) -> bool:
-    """Send CTRL_BREAK to a process, alive or not, and its descendants but for those in groups of their own.
+    """Send CTRL_BREAK to a process, alive or not, and its descendants, except those in other console groups.
 
-    Wine shows nobody's group: a program that is outside of its parent's says `own-group` among its own arguments.
+    Wine does not show the group of a process, so a program outside of its parent's group has the argument `own-group`.
     """
     members = _members(group)
     for pid in members:
@@ -68,7 +68,7 @@ def _has_own_group(pid: int) -> bool:
 
 
 def _heed_ctrl_c(process: int) -> None:
-    """Wine has the flag that a group ignores Ctrl-C stop every event, unlike Windows."""
+    """Clear the flag that a group ignores Ctrl-C: in Wine, unlike in Windows, it blocks all events."""
     basic = (ctypes.c_size_t * 6)()
     if _ntdll.NtQueryInformationProcess(process, 0, basic, ctypes.sizeof(basic), None):
         raise OSError("NtQueryInformationProcess")

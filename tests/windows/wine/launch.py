@@ -1,4 +1,4 @@
-"""Runs a module as `python -m` does, with the stand-in for the console: `launch.py MODULE ARGUMENTS...`."""
+"""Runs a module like `python -m`, with the stand-in for the console under Wine: `launch.py MODULE ARGUMENTS...`."""
 
 import runpy
 import sys

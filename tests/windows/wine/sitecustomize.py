@@ -1,6 +1,6 @@
-"""For every Python of the tests under Wine: what Windows does and Wine does not.
+"""Adds to each Python of the tests under Wine the behaviour of Windows that Wine lacks.
 
-`.ci/windows` puts it into that Python; nothing of the product knows of it.
+`.ci/windows` installs it into that Python; the product does not depend on it.
 """
 
 import sys
@@ -10,7 +10,7 @@ if sys.platform == "win32":
     import ctypes
     import signal
 
-    # Wine's answer to a question about the version of Windows, which `platform` asks, is a crash.
+    # Wine crashes at the query for the version of Windows that `platform` makes.
     sys.modules["_wmi"] = None
 
     EVENTS = {0: signal.SIGINT, 1: signal.SIGBREAK}
@@ -36,7 +36,7 @@ if sys.platform == "win32":
     _really_create_process = _winapi.CreateProcess
 
     def _create_process(*arguments):
-        """Wine cannot start one process in many hundreds, and can a moment later."""
+        """Retry once: under Wine the start of one process in many hundreds fails, and succeeds a moment later."""
         try:
             return _really_create_process(*arguments)
         except OSError as error:

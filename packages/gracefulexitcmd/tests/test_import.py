@@ -30,6 +30,11 @@ def test_import_takes_neither_asyncio_nor_ssl(statement: str) -> None:
     assert not {"asyncio", "ssl", "typing_extensions"}.intersection(_imported(statement))
 
 
+@pytest.mark.parametrize("statement", ["import gracefulexitcmd", "import gracefulexitcmd.__main__"])
+def test_import_takes_neither_dataclasses_nor_shlex(statement: str) -> None:
+    assert not {"dataclasses", "inspect", "ast", "shlex"}.intersection(_imported(statement))
+
+
 def test_everything_stands_on_the_standard_library_alone() -> None:
     modules = _imported("import gracefulexitcmd.__main__, gracefulexitcmd.aio")
     packages = {module.partition(".")[0] for module in modules}
@@ -50,6 +55,12 @@ def test_module_imports_the_standard_library_only(path: Path) -> None:
     """Also inside functions, and what is imported on other systems only."""
     known = sys.stdlib_module_names | {"gracefulexitcmd", "typing_extensions"}  # type checkers bring the last one
     assert [module for module in _imports(path) if module.split(".")[0] not in known] == []
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_module_compiles_no_annotations(path: Path) -> None:
+    """`typing.NamedTuple` does, and the first annotation of a program takes milliseconds."""
+    assert "typing.NamedTuple" not in _imports(path) or path.name == "named_tuple.py"
 
 
 @pytest.mark.parametrize(("own", "other"), [("posix", "windows"), ("windows", "posix")], ids=["posix", "windows"])

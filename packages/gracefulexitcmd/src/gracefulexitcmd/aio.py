@@ -40,7 +40,8 @@ class AsyncWaitable(Stoppable[Out]):
         one was closed. Returns how it ended.
 
         What it writes to pipes is collected meanwhile. Raises TimeoutError after `timeout` seconds: the command goes
-        on. A task that is cancelled while it waits stops the command gracefully; CancelledError goes on when the
+        on. Raises RuntimeError before the start, UnicodeDecodeError where the output is not the text that was asked
+        for. A task that is cancelled while it waits stops the command gracefully; CancelledError goes on when the
         command has ended.
         """
         check_seconds("timeout", timeout)
@@ -133,7 +134,8 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
     async def run(self, *, check: bool = False) -> Exit[Out]:
         """Start the command, wait for it and return how it ended.
 
-        Raises CommandFailed with `check`, unless it ended by itself with status 0.
+        Raises CommandFailed with `check`, unless it ended by itself with status 0, OSError where it cannot be started,
+        and what `wait` raises.
         """
         await self.start()
         ended = await self.wait()
@@ -155,15 +157,18 @@ class AsyncRoundup(AsyncWaitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
     def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
-        """`stopping` is told of the first signal, as that of `Cmd`."""
+        """`grace` is in seconds; `stopping` is called just before the first signal, as that of `Cmd` is."""
         self._execution = round_up(container, grace, stopping)
 
     def begin(self) -> None:
-        """Send the first signal; `wait` is for the end."""
+        """Send the first signal, without waiting; `wait` is for the end."""
         self._execution.round_up()
 
     async def run(self) -> Exit:
-        """Wait until nobody is left; the census of the Exit names who had to be ended."""
+        """Send the first signal and wait until no process is left; the census of the Exit names those it ended.
+
+        A task that is cancelled meanwhile goes on waiting, and CancelledError goes on afterwards.
+        """
         self.begin()
         return await self.wait()
 

@@ -32,7 +32,10 @@ class AsyncReader(Generic[Out]):
         self._at_end = False
 
     async def read(self, size: int = -1) -> Out:
-        """Return at most so many bytes or characters, by default all until the end; none at the end."""
+        """Return at most so many bytes or characters, by default all until the end; none at the end.
+
+        Raises UnicodeDecodeError where they are not the text that was asked for, RuntimeError before the start.
+        """
         while not self._at_end and (size < 0 or not (self._lines or self._rest)):
             await self._fill()
         found: Out = self._empty.join((*self._lines, self._rest))
@@ -44,7 +47,7 @@ class AsyncReader(Generic[Out]):
         return found
 
     async def readline(self) -> Out:
-        """Return the next line with its end, which the last may lack; nothing at the end."""
+        """Return the next line with its end, which the last may lack; nothing at the end. Raises what `read` does."""
         while not self._lines and not self._at_end:
             await self._fill()
         if self._lines:
@@ -84,7 +87,11 @@ class AsyncWriter(Generic[Out]):
         self._encode: Callable[[Any], bytes] = bytes if text is None else text.encode
 
     async def write(self, content: Out) -> None:
-        """Pass on bytes or text; waits until there is room. Raises BrokenPipeError where nobody reads."""
+        """Pass on bytes or text; wait until there is room.
+
+        Raises BrokenPipeError where the command does not read any more, UnicodeEncodeError for what is not text in the
+        encoding that was asked for.
+        """
         data = self._encode(content)
         while not self._execution.give(data, woken := _Woken()):
             await woken.event.wait()

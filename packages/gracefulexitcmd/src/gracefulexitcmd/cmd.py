@@ -42,19 +42,19 @@ class Stoppable(Generic[Out]):
 
     @property
     def exit(self) -> Exit[Out] | None:
-        """How it ended; None as long as it has not."""
+        """Return how it ended, None as long as it has not. Any thread may ask at any moment; this never waits."""
         if self._execution.exit is None:
             with HandlersHeldBack():
                 self._execution.refresh()
         return self._execution.exit
 
     def poll(self) -> Exit[Out] | None:
-        """How it ended; None as long as it has not. The same as `exit`, under the name it has in subprocess."""
+        """Return how it ended, None as long as it has not: `exit` under the name it has in subprocess."""
         return self.exit
 
     @property
     def signals(self) -> tuple[SignalSent, ...]:
-        """What has been sent so far."""
+        """Return the signals that were sent so far, in their order. Any thread may ask at any moment."""
         return self._execution.signals
 
     def cancel(self, *, grace: float | None = None, hurried: str | None = None) -> None:
@@ -133,7 +133,8 @@ class Waitable(Stoppable[Out]):
         """Wait until it has ended; any number of threads may wait. Returns how it ended.
 
         What it writes to pipes is collected meanwhile. Raises TimeoutError after `timeout` seconds: the command goes
-        on. Raises RuntimeError before the start.
+        on. Raises RuntimeError before the start, ValueError where `timeout` is not a time, UnicodeDecodeError where the
+        output is not the text that was asked for. A signal handler may raise while this waits.
         """
         check_seconds("timeout", timeout)
         drive(self._execution, None if timeout is None else clock.now() + timeout)
@@ -342,7 +343,8 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         """Start the command, wait for it and return how it ended.
 
         An exception that arrives meanwhile, such as KeyboardInterrupt, stops the command gracefully before it
-        goes on; a second one kills it. Raises CommandFailed with `check`, unless it ended by itself with status 0.
+        goes on; a second one kills it. Raises CommandFailed with `check`, unless it ended by itself with status 0,
+        OSError where it cannot be started, and what `wait` raises.
         """
         try:
             drive(self._execution, begin=self._execution.start)

@@ -127,7 +127,7 @@ class CommandFailed(Exception):  # noqa: N818 - a command that failed is no faul
 
 
 class Exit(Value, Generic[Out]):
-    """How a command ended.
+    """How a command ended: a value that never changes, which threads may share and pickle may carry.
 
     `returncode` is the leader's status, as in `subprocess`: a negative number is the signal that ended it. It is None
     when the command was cancelled before it started, when it could not be ended, or when another part of the

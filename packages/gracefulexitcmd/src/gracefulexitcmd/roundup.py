@@ -33,13 +33,13 @@ class Roundup(Waitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
     def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
-        """`stopping` is told of the first signal, as that of `Cmd`."""
+        """`grace` is in seconds; `stopping` is called just before the first signal, as that of `Cmd` is."""
         self._execution = round_up(container, grace, stopping)
 
     def run(self) -> Exit:
-        """Wait until nobody is left; the census of the Exit names who had to be ended.
+        """Send the first signal and wait until no process is left; the census of the Exit names those it ended.
 
-        An exception that arrives meanwhile, such as KeyboardInterrupt, goes on when those who are left were killed.
+        An exception that arrives meanwhile, such as KeyboardInterrupt, goes on when those that are left were killed.
         """
         try:
             with HandlersHeldBack():
@@ -91,7 +91,8 @@ class contain:  # noqa: N801 - read as a verb, as contextlib has it
     `with contain() as box:` gives the container, which commands are started in with `container=box`; `box.exit` tells
     after the block how it was emptied. `async with` is the same for asyncio and never blocks the loop. `grace` is the
     time between SIGTERM and SIGKILL, on Windows between CTRL_BREAK and TerminateJobObject, in seconds. A command that
-    still runs at the end of the block is ended, and whoever started it can wait for it afterwards.
+    still runs at the end of the block is ended, and can be waited for afterwards. Any thread may start commands in it.
+    Raises ValueError where `grace` is not a time. In a running event loop, a plain `with` warns with RuntimeWarning.
 
     On Linux this process becomes a subreaper and stays one: orphans come to it, also those of other programs that
     it starts, and are reaped by it. What it starts in another way than through a command, and in a process group of

@@ -44,7 +44,8 @@ def run(argv: Sequence[StrPath], *, check: bool = False, capture_output: bool = 
     """Run a command to its end, and return how it ended; the arguments are those of `Cmd`.
 
     Other than in `subprocess` its output is captured, unless `stdout`, `stderr` or `capture_output=False` are given.
-    With `check` CommandFailed is raised unless the command ended by itself and with status 0.
+    Raises CommandFailed with `check`, unless the command ended by itself and with status 0, OSError where it cannot be
+    started, and TypeError or ValueError where the arguments make no sense. Any thread may call it.
     """
     if capture_output:
         options.setdefault("stdout", subprocess.PIPE)

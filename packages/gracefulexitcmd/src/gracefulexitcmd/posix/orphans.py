@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
+from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import linux, subreaper
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gracefulexitcmd import Cause, Exit
+from gracefulexitcmd import Cause, EndedProcess, Exit, SignalSent
 from step_runner.errors import CommandError, InputError, InternalError, StepError, StoppedError
 from step_runner.jobs import state
 from step_runner.model import ErrorKind, JobStatus, Status, Termination
@@ -54,3 +54,14 @@ def test_only_the_first_end_counts() -> None:
 def test_second_start_changes_nothing() -> None:
     running = state.started(JobStatus(id="1"), 1.0)
     assert state.started(running, 2.0) is running
+
+
+def test_record_of_a_stop_is_extended_by_what_was_left() -> None:
+    """The signals that followed count from the start of the step's stop; its cause and status stay."""
+    first = Exit(Cause.CANCELLED, -15, 2.0, signals=(SignalSent("SIGTERM", 0.5, 1),))
+    census = (EndedProcess(7, ("server",), "cookie", "SIGKILL"),)
+    left = Exit(Cause.EXITED, None, 1.0, forced=True, signals=(SignalSent("SIGKILL", 0.25, 1),), census=census)
+    both = state.extended(Termination(step="build", ended=first, start_time=1.0), left)
+    assert (both.step, both.start_time, both.ended.cause, both.ended.returncode) == ("build", 1.0, Cause.CANCELLED, -15)
+    assert [(sent.name, sent.after) for sent in both.ended.signals] == [("SIGTERM", 0.5), ("SIGKILL", 2.25)]
+    assert (both.ended.forced, both.ended.census) == (True, census)

@@ -160,7 +160,7 @@ class Job(Listener, Generic[Log]):
         before = self.status.termination
         if before is None:
             return _termination("", ended.replace(cause=self._proc.cause or Cause.EXITED))
-        return msgspec.structs.replace(before, ended=before.ended.beside(ended, before.ended.duration))
+        return state.extended(before, ended)
 
     def _notice(self, line: str) -> None:
         self.log.notice(shown.name(self.masks.hidden(line)))

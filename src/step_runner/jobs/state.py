@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from step_runner.errors import InternalError, StepRunnerError, StoppedError, causes, message
 from step_runner.model import ErrorKind, JobStatus, Status, Termination
+
+if TYPE_CHECKING:
+    from gracefulexitcmd import Exit
 
 
 def started(job: JobStatus, now: float) -> JobStatus:
@@ -28,6 +33,19 @@ def stopping(job: JobStatus, kill_time: float) -> JobStatus:
 def stopped_step(job: JobStatus, termination: Termination) -> JobStatus:
     """The job after the step that was running was stopped."""
     return job if job.finished else msgspec.structs.replace(job, termination=termination)
+
+
+def extended(before: Termination, left: Exit) -> Termination:
+    """Return the record of a step's stop with that of the processes that were left and were stopped after it."""
+    first = before.ended
+    sent = tuple(signal.replace(after=signal.after + first.duration) for signal in left.signals)
+    both = first.replace(
+        forced=first.forced or left.forced,
+        signals=first.signals + sent,
+        census=first.census + left.census,
+        hurried=first.hurried or left.hurried,
+    )
+    return msgspec.structs.replace(before, ended=both)
 
 
 def ended(job: JobStatus, error: BaseException | None, now: float) -> JobStatus:

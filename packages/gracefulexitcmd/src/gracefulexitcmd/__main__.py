@@ -16,13 +16,10 @@ from gracefulexitcmd.duration import seconds
 from gracefulexitcmd.exit import Cause, exit_code
 from gracefulexitcmd.handlers import ignore
 from gracefulexitcmd.request import GRACE
-from gracefulexitcmd.roundup import Roundup
 from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
 from gracefulexitcmd.surroundings import complaint, undo_locale_coercion
-from gracefulexitcmd.system import Container
 
 if sys.platform != "win32":
-    from gracefulexitcmd.posix import subreaper
     from gracefulexitcmd.posix.container import reap_forever
     from gracefulexitcmd.posix.suspension import Suspension, suspend
 
@@ -64,33 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (missing := complaint()) is not None:
             print(f"gracefulexitcmd: cannot run {argv[0]}: {missing}", file=sys.stderr)
             return 126
-    container = _container()
-    command = Cmd(argv, grace=options.grace, timeout=options.timeout, container=container)
-    try:
-        return _Session(argv[0], command, Roundup(container, options.grace)).run()
-    finally:
-        container.close()
-
-
-def _container() -> Container:
-    if sys.platform != "win32":
-        subreaper.become()
-    return Container()
+    return _Session(argv[0], Cmd(argv, grace=options.grace, timeout=options.timeout, contain=True)).run()
 
 
 class _Session:
-    """The command, and after it whatever it left behind; signals go to the one that is running."""
+    """The command, with all that it leaves behind; it gets the signals of this process."""
 
-    def __init__(self, program: str, command: Cmd, roundup: Roundup) -> None:
+    def __init__(self, program: str, command: Cmd) -> None:
         self._program = program
         self._command = command
-        self._roundup = roundup
-        self._running: Cmd | Roundup = command
         self._request = StopRequest()
         self._stopped_by: int | None = None
 
     def run(self) -> int:
-        """Run both; returns the exit status."""
+        """Run the command until nothing of it is left; return the exit status."""
         self._listen()
         try:
             self._command.start()
@@ -98,8 +82,7 @@ class _Session:
             print(f"gracefulexitcmd: cannot run {error.filename or self._program}: {error.strerror}", file=sys.stderr)
             return 127 if isinstance(error, FileNotFoundError) else 126
         ended = self._command.wait()
-        self._running = self._roundup
-        _report(ended.beside(self._roundup.run(), ended.duration))
+        _report(ended)
         if self._request.at is not None:
             ignore(STOP_SIGNALS)
         if ended.cause is Cause.CANCELLED and self._stopped_by is not None:
@@ -125,10 +108,9 @@ class _Session:
         self._stopped_by = self._stopped_by or number
         self._request, answer = self._request.after(number, time.monotonic())
         if answer is Answer.STOP:
-            self._running.cancel()
+            self._command.cancel()
         elif answer is Answer.HURRY:
-            for each in (self._command, self._roundup):
-                each.cancel(grace=0, hurried=self._request.hurried)
+            self._command.cancel(grace=0, hurried=self._request.hurried)
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
         self._command.send_signal(number)

@@ -149,16 +149,6 @@ class Exit(Value, Generic[Out]):
     dropped: int = 0
     argv: tuple[str, ...] = ()
 
-    def beside(self, others: Exit[Any], after: float) -> Exit[Out]:
-        """The same, with others who were ended as well, from `after` seconds after the command's start on."""
-        sent = tuple(one.replace(after=one.after + after) for one in others.signals)
-        return self.replace(
-            forced=self.forced or others.forced,
-            signals=self.signals + sent,
-            census=self.census + others.census,
-            hurried=self.hurried or others.hurried,
-        )
-
     def check(self) -> Self:
         """Return this Exit. Raises CommandFailed unless the command ended by itself and with status 0."""
         if not self.ok:

@@ -1,4 +1,4 @@
-"""How long `step-runner check` takes for a file of 2,000 steps, in seconds, from start to end of the program."""
+"""Measures `step-runner check` of a file with 2,000 steps: seconds from start to end of the program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ exec:
 
 
 def measure(rounds: int) -> float:
-    """The median over all rounds."""
+    """Return the median of all rounds, in seconds."""
     with tempfile.TemporaryDirectory() as directory:
         path = write(Path(directory))
         return statistics.median(_time(path) for _ in range(rounds))
@@ -62,7 +62,7 @@ def _time(path: Path) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the figure, and whether it is missed."""
+    """Print the figure, and whether it misses its bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="take a third of the time")
     figure = measure(rounds=3 if parser.parse_args(arguments).short else 9)

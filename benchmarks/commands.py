@@ -1,4 +1,4 @@
-"""How long starting and ending one command takes, of gracefulexitcmd and of the program itself."""
+"""Measures the start and end of one command, with gracefulexitcmd and with other programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RUN_HELLO = Measure("step-runner run of a hello function", "ms", None, Bound(200
 SERVE_READY = Measure("step-runner serve until it listens", "ms", None, Bound(300, "ms"))
 
 TIMEOUT = 60.0
-"""Seconds, which no command here takes."""
+"""A grace period in seconds that no command here uses."""
 
 SAY_THE_TIME = ("bash", "-c", 'printf %s "$EPOCHREALTIME"')
 
@@ -47,7 +47,7 @@ exec:
 
 
 class Take(NamedTuple):
-    """Calls that each give one sample, in the unit of the measure: of ours, and of what it is compared with."""
+    """Functions that each return one sample, in the unit of the measure: ours, and the one that it is compared with."""
 
     measure: Measure
     ours: Callable[[], float]
@@ -56,7 +56,7 @@ class Take(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures; the exit status is 0 whatever they are."""
+    """Print the figures; always return the exit status 0."""
     options = _options(arguments)
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
@@ -119,7 +119,7 @@ def _takes(program: Sequence[str], directory: str, short: bool) -> list[Take]:
 
 
 def _compiled(env: Mapping[str, str], directory: str) -> dict[str, str]:
-    """The environment in which Python keeps what it has compiled, as it does for a program that pip installed."""
+    """Return an environment in which Python caches bytecode, as for a program that pip has installed."""
     kept = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPYCACHEPREFIX": directory}
 
@@ -133,7 +133,7 @@ def _run(env: Mapping[str, str], *command: str) -> Callable[[], float]:
 
 
 def _import_above(env: Mapping[str, str]) -> float:
-    """The milliseconds that the import of the library takes longer than that of subprocess."""
+    """Return how many milliseconds longer the import of the library takes than that of subprocess."""
     library, alone = (_run(env, sys.executable, "-c", f"import {name}") for name in ("gracefulexitcmd", "subprocess"))
     return library() - alone()
 
@@ -155,7 +155,7 @@ async def _hundred_of_asyncio(true: str) -> None:
 
 
 def _writes(size: int) -> list[str]:
-    """A command that writes so many bytes, in lines of 64."""
+    """Return a command that writes this number of bytes, in lines of 64."""
     return ["sh", "-c", f"yes {'x' * 63} | head -c {size}"]
 
 
@@ -171,7 +171,7 @@ def _read_by_popen(size: int, *, text: bool) -> float:
 
 
 def _rate(lines: Iterable[object], size: int) -> float:
-    """The rate in MB/s at which so many bytes are read by lines."""
+    """Return the rate, in MB/s, of reading this number of bytes by lines."""
 
     def read() -> None:
         for _ in lines:
@@ -194,7 +194,7 @@ def _noticed_by_popen() -> float:
 
 
 def _since(said: bytes) -> float:
-    """The milliseconds since a time that bash has told, whose decimal point is that of the locale."""
+    """Return the milliseconds since a value of bash's EPOCHREALTIME, which has the decimal point of the locale."""
     return 1000 * (time.time() - float(said.decode().replace(",", ".")))
 
 
@@ -208,7 +208,7 @@ def _until_ready(env: Mapping[str, str], program: Sequence[str], directory: str)
         took = time.perf_counter() - start
         server.terminate()
         assert ready, "the server ended before it listened"
-        # Its end is not measured, but nothing else is until it has ended.
+        # Its end is not measured, but no other measurement starts before it.
         server.stderr.read()
     return 1000 * took
 

@@ -1,4 +1,4 @@
-"""What it costs that nothing survives, and how soon everybody is gone."""
+"""Measures the cost of ending all processes of a job, and the time until all are gone."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ STUBBORN = f"trap '' TERM; {OBEDIENT}"
 GRACE = 0.3
 
 KEY = b"no secret"
-"""Seconds between SIGTERM and SIGKILL for those who do not obey."""
+"""The grace period, in seconds, of processes that ignore SIGTERM."""
 
 ENV = dict(os.environ)
-"""Given to both: a step always has an environment of its own."""
+"""The environment of both sides: a step always has its own environment."""
 
 _numbers = itertools.count()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures; the exit status is 0 whatever they are."""
+    """Print the figures; always return the exit status 0."""
     options = _options(arguments)
     print(machine(), flush=True)
     few, many = (3, 20) if options.short else (20, 300)
@@ -80,12 +80,12 @@ def _added(measure: Measure, pairs: Sequence[Pair]) -> Figure:
 
 
 def _pairs(directory: str, commands: int, times: int) -> list[Pair]:
-    """In turns, so that a machine that is slower for a while is slower for both; the first pair is a warm-up."""
+    """Sample both in turn, so that a slow phase of the machine affects both; drop the first pair as a warm-up."""
     return [Pair(_contained(directory, commands), _bare(commands)) for _ in range(times + 1)][1:]
 
 
 def _contained(directory: str, commands: int) -> float:
-    """Milliseconds for commands with all that those of a job have: ledger, cookies, the look for who is left."""
+    """Return the milliseconds for commands like those of a job: with ledger, cookies, and the scan for survivors."""
 
     def job() -> None:
         path = os.path.join(directory, f"ledger-{next(_numbers)}")
@@ -103,7 +103,7 @@ def _bare(commands: int) -> float:
 
 
 def _until_gone(script: str) -> float:
-    """Milliseconds from the last signal that was sent until nobody is left."""
+    """Return the milliseconds from the last signal until no process is left."""
     with contain(GRACE) as container:
         reader, writer = os.pipe()
         command = Cmd(["bash", "-c", script], grace=GRACE, stdout=writer, container=container)

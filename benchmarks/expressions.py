@@ -1,4 +1,4 @@
-"""How long a typical expression takes, from its text and from its tree, in microseconds."""
+"""Measures a typical expression, from its text and from its tree, in microseconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMITS = {"from text": 60.0, "from tree": 8.0}
 
 
 def measure(rounds: int, repetitions: int) -> dict[str, float]:
-    """The median over all rounds of the time that one evaluation takes, in microseconds; nothing is cached."""
+    """Return the median time of one evaluation over all rounds, in microseconds, without caches."""
     (tree,) = parse(TEXT)
     assert not isinstance(tree, str)
     cases: dict[str, Callable[[], object]] = {
@@ -36,7 +36,7 @@ def _median(case: Callable[[], object], rounds: int, repetitions: int) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print both figures, and which one is missed."""
+    """Print both figures, and which one misses its bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="take a tenth of the time")
     short = parser.parse_args(arguments).short

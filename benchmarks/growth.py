@@ -1,4 +1,4 @@
-"""How the cost of a job grows with what else there is: other jobs, orphans, steps."""
+"""Measures how the cost of a job grows with the number of other jobs, orphans and steps."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 LEFT = 5
-"""Processes that a job leaves in the background."""
+"""The number of background processes of a job."""
 
 MOST = 1.1
-"""The exponent that no case may exceed: cost ~ size ** exponent."""
+"""The maximum exponent of each case: cost ~ size ** exponent."""
 
 BACKGROUND = "for n in $(seq {}); do sleep 3600 & done; echo left"
 WAITING = "echo ready; exec sleep 3600"
 
 
 class Case(NamedTuple):
-    """A cost in milliseconds, measured at several sizes; `flat` costs are to stay the same at every size."""
+    """A cost in milliseconds, measured at several sizes; a `flat` cost must be the same at each size."""
 
     name: str
     sizes: tuple[int, ...]
@@ -38,7 +38,7 @@ class Case(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures; the exit status is 0 whatever they are."""
+    """Print the figures; always return the exit status 0."""
     options = _options(arguments)
     print(machine(), flush=True)
     for case in CASES:
@@ -58,7 +58,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measure(case: Case, command: str, *, short: bool) -> None:
-    """Measure each size with a server of its own, so that none has to do with what another one left."""
+    """Measure each size with a new server, so that no size affects another one."""
     costs = []
     for size in case.sizes[:-1] if short else case.sizes:
         with serving(command) as server:
@@ -76,7 +76,7 @@ def _verdict(case: Case, costs: Sequence[tuple[int, float]]) -> str:
 
 
 def exponent(costs: Sequence[tuple[int, float]]) -> float:
-    """The slope of the line through the logarithms of sizes and costs, by least squares."""
+    """Return the slope of the least-squares line through the logarithms of sizes and costs."""
     points = [(math.log(size), math.log(cost)) for size, cost in costs]
     x_mean, y_mean = (sum(values) / len(points) for values in zip(*points, strict=True))
     return float(sum((x - x_mean) * (y - y_mean) for x, y in points) / sum((x - x_mean) ** 2 for x, _ in points))
@@ -91,7 +91,7 @@ def _cancel_plain(server: Server, jobs: int) -> float:
 
 
 def _cancelled(server: Server, jobs: int, scripts: tuple[str, ...]) -> float:
-    """The time from the first Cancel until the last of the jobs has ended."""
+    """Return the time from the first Cancel until the end of the last job."""
     with contextlib.ExitStack() as stack:
         names = [stack.enter_context(open_job(server, *scripts)) for _ in range(jobs)]
         for name in names:
@@ -127,14 +127,14 @@ def _run(server: Server) -> None:
 
 
 def _start_last(server: Server, jobs: int) -> float:
-    """The time to start the last ones of so many jobs that run."""
+    """Return the time to start a job, the median of the last ones of `jobs` running jobs."""
     with contextlib.ExitStack() as stack:
         took = [_milliseconds(lambda: stack.enter_context(open_job(server, WAITING))) for _ in range(jobs)]
         return median(took[-20:])
 
 
 def _exporting_steps(server: Server, steps: int) -> float:
-    """The time for a step when each of so many exports a variable."""
+    """Return the time of a step when each of `steps` steps exports a variable."""
     scripts = [f'echo \'{{"name":"V{n}","value":"x"}}\' >>${{{{export_file}}}}' for n in range(steps)]
     start = time.perf_counter()
     with open_job(server, *scripts) as name:
@@ -144,7 +144,7 @@ def _exporting_steps(server: Server, steps: int) -> float:
 
 def _follow(server: Server, name: str, expected: Status) -> None:
     for _ in server.client.follow(name):
-        """It runs."""
+        """Wait for its end."""
     status = server.client.status(name)
     assert status.status is expected, f"the job ended as {status.status.name}: {status.message}"
 

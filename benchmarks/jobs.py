@@ -1,4 +1,4 @@
-"""Jobs in this process, each with all that sees to it that nothing survives, or without."""
+"""Runs jobs in this process, with the containment of their processes and without it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DELAY = 1.0
-"""Seconds of grace, which nothing needs here."""
+"""A grace period in seconds that no job here uses."""
 
 _numbers = itertools.count()
 
 
 class Pair(NamedTuple):
-    """Milliseconds that a job takes from Run to the end of its log."""
+    """The milliseconds of a job from Run to the end of its log, with and without containment."""
 
     contained: float
     bare: float
 
 
 async def pairs(steps: int, times: int) -> list[Pair]:
-    """Jobs of so many empty script steps.
+    """Measure jobs of `steps` empty script steps.
 
-    In turns, so that a machine that is slower for a while is slower for both; the first pair is a warm-up.
+    Run both kinds in turn, so that a slow phase of the machine affects both; drop the first pair as a warm-up.
     """
     subreaper.become()
     manager = JobManager(DELAY, os.environ)
@@ -61,14 +61,14 @@ async def _milliseconds(manager: JobManager, steps: int) -> float:
     start = time.perf_counter()
     await manager.run(request)
     async for _ in manager.follow(job_id, 0):
-        """It runs."""
+        """Wait for its end."""
     took = time.perf_counter() - start
     await manager.close(job_id)
     return 1000 * took
 
 
 class _Nothing:
-    """In place of a container and of a confinement: it knows nobody, writes nothing down and looks for nobody."""
+    """A stand-in for a container and a confinement that does nothing: no ledger, no scans, no control group."""
 
     ending = False
 
@@ -79,19 +79,19 @@ class _Nothing:
         return env
 
     def started(self, leader: int) -> None:
-        """It has no ledger."""
+        """Do nothing: it has no ledger."""
 
     def ended(self, leader: int, *, group_empty: bool) -> None:
-        """Nobody is looked for afterwards."""
+        """Do nothing: it starts no scan."""
 
     def surely_empty(self) -> bool:
         return True
 
     def close(self) -> None:
-        """It holds nothing."""
+        """Do nothing: it holds no resource."""
 
     def step_started(self) -> None:
-        """Nobody is moved."""
+        """Do nothing: it moves no process into a control group."""
 
     async def end(self) -> None:
-        """Nobody is being moved."""
+        """Do nothing: no move is pending."""

@@ -1,4 +1,4 @@
-"""What the benchmarks share: figures, the bounds that they must keep to, and the table that shows both."""
+"""Figures of the benchmarks, their bounds, and the table that shows both."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ CALIBRATION_RUNS = 50
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a figure must keep to, in the figure's own unit, or as a multiple of the reference where `unit` is x.
+    """The bound of a figure, in the figure's own unit, or as a multiple of the reference if `unit` is x.
 
-    It is the least value of a rate and the greatest of everything else.
+    It is the minimum of a rate and the maximum of any other figure.
     """
 
     limit: float
@@ -33,7 +33,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What is measured: its unit (ms, MB or MB/s), the reference's median where there is one, and the bound."""
+    """A measured quantity: its unit (ms, MB or MB/s), the median of the reference if there is one, and the bound."""
 
     name: str
     unit: str
@@ -48,19 +48,19 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """The samples of a measure; there are none where it could not be taken."""
+    """The samples of a measure; empty if it could not be taken."""
 
     measure: Measure
     samples: Sequence[float]
 
     @property
     def median(self) -> float | None:
-        """The middle of the samples."""
+        """The median of the samples."""
         return statistics.median(self.samples) if self.samples else None
 
     @property
     def tail(self) -> float | None:
-        """What 95 % of the samples keep to: at most this, or at least this where more is better."""
+        """The value that 95 % of the samples do not exceed; for a rate, the value that 95 % of them reach."""
         if not self.samples:
             return None
         from_best = sorted(self.samples, reverse=self.measure.is_rate)
@@ -75,7 +75,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """Whether the median keeps to the bound: ok or MISSED, a dash where that cannot be said."""
+        """Whether the median keeps to the bound: ok or MISSED, or a dash if one of them is missing."""
         bound = self.measure.bound
         value = self.ratio if bound is not None and bound.unit == "x" else self.median
         if bound is None or value is None:
@@ -84,14 +84,14 @@ class Figure:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
 def machine() -> str:
-    """The machine in one line, with the times of two fixed pieces of work, which tell how fast it is just now."""
+    """Describe the machine in one line, with the times of two fixed pieces of work that show its present speed."""
     shell = shutil.which("bash") or "sh"
     return (
         f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()};"
@@ -110,7 +110,7 @@ def _make_file() -> None:
 
 
 def table(figures: Iterable[Figure], reference: str) -> str:
-    """The figures, a line each, then those that miss their bound; `reference` is the title of its column."""
+    """Return a table of the figures, then those that miss their bound; `reference` is the title of a column."""
     figures = tuple(figures)
     lines = [("measure", "median", "95 %", reference, "ratio", "bound", ""), *map(_line, figures)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -120,7 +120,7 @@ def table(figures: Iterable[Figure], reference: str) -> str:
 
 
 def write_json(path: str, figures: Iterable[Figure]) -> None:
-    """Write the figures with all their samples into a file."""
+    """Write the figures with all their samples to a file."""
     with open(path, "w", encoding="utf-8") as file:
         json.dump([_record(figure) for figure in figures], file, indent=2)
 

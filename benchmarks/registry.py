@@ -1,4 +1,4 @@
-"""How fast functions come from a registry, in which memory, and what one that is cached adds to a step."""
+"""Measures the speed and memory of fetches from a registry, and the cost of a cached function in a step."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ print((memory("VmHWM") - idle) * 1024)
 
 
 class Setting(NamedTuple):
-    """A registry with images, and a directory that nothing else uses."""
+    """A registry with images, and a directory for the measurement."""
 
     server: RegistryServer
     directory: Path
     blobs: Mapping[str, Sequence[str]]
     digest: str
     layer: int
-    """Bytes of each layer."""
+    """The size of each layer in bytes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures; the exit status is 0 whatever they are."""
+    """Print the figures; always return the exit status 0."""
     options = _options(arguments)
     if not PROGRAM or not shutil.which("curl"):
         print("not measured: needs docker-registry, which .ci/install brings, and curl")
@@ -98,7 +98,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def _setting(layer: int) -> Iterator[Setting]:
-    """A registry with a small function and with images of layers that cannot be compressed, in each form."""
+    """Start a registry with a small function, and with images of incompressible layers in each form."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         directory = Path(name)
         with closing(RegistryServer(directory / "registry")) as server:
@@ -132,7 +132,7 @@ def _figures(setting: Setting, times: int) -> Iterator[Figure]:
 
 
 def _added(setting: Setting, measure: Measure, reference: str, times: int) -> Figure:
-    """What each of many steps takes longer than a step that calls the same function in a directory."""
+    """Return how much longer a step takes than a step that calls the same function in a directory."""
     local = setting.directory / "local"
     local.mkdir(exist_ok=True)
     (local / "func.yml").write_text(FUNCTION)
@@ -141,7 +141,7 @@ def _added(setting: Setting, measure: Measure, reference: str, times: int) -> Fi
 
 
 def _run(setting: Setting, reference: str) -> float:
-    """The seconds that a function of many steps takes, as the program runs it."""
+    """Return the seconds that the program needs for a function of many steps."""
     steps = setting.directory / "steps.yml"
     calls = "".join(f"  - {{name: s{number}, func: {reference!r}}}\n" for number in range(STEPS))
     steps.write_text("{}\n---\nrun:\n" + calls)
@@ -159,7 +159,7 @@ def _fetch(setting: Setting, form: str) -> float:
 
 
 def _curl(setting: Setting, form: str) -> float:
-    """One curl for all blobs, over one connection, each into a file."""
+    """Fetch all blobs to files with one curl, over one connection."""
     directory = setting.directory / "curl"
     directory.mkdir()
     urls = [f"http://{setting.server.host}/v2/{form}/blobs/{digest}" for digest in setting.blobs[form]]
@@ -170,7 +170,7 @@ def _curl(setting: Setting, form: str) -> float:
 
 
 def _memory(setting: Setting, form: str) -> float:
-    """The most memory that a process has at once while it fetches, above what it has before."""
+    """Return the peak memory of a process during a fetch, above its memory before the fetch."""
     root = str(setting.directory / "cache")
     command = [sys.executable, "-c", PROBE, setting.server.host, form, root]
     printed = subprocess.run(command, capture_output=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""How long a server takes for what a client asks of it, measured from a process of its own over the socket."""
+"""Measures how long a server takes for the requests of a client, from another process over the socket."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ JOBS = 100
 STEPS = 20
 
 LINE = 1024
-"""Bytes in a line of the large logs."""
+"""The length of a line of the large logs, in bytes."""
 
 # The references are the medians of GitLab's step-runner (Go, without graceful exit) on a machine with 2 cores.
 EMPTY_JOB = Measure("empty script job, Run to finished", "ms", 5.7, Bound(0.8, "x"))
@@ -55,7 +55,7 @@ Sample: TypeAlias = "tuple[Measure, float]"
 
 
 class Server(NamedTuple):
-    """A server that runs for the measurement; `processes` are its own, not those of jobs."""
+    """A running server; `processes` are its own processes, without those of jobs."""
 
     client: Client
     processes: tuple[psutil.Process, ...]
@@ -64,7 +64,7 @@ class Server(NamedTuple):
 
 
 class Take(NamedTuple):
-    """Samples, and how many times they are taken; `latest` says that they need calls that the peer does not have."""
+    """A generator of samples, and how many times it runs; `latest` marks those whose calls the peer lacks."""
 
     samples: Callable[[Server], Iterator[Sample]]
     times: int
@@ -72,7 +72,7 @@ class Take(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How often samples are taken, and how many bytes the large logs have."""
+    """The numbers of samples, and the sizes of the large logs in bytes."""
 
     calls: int
     sequences: int
@@ -88,7 +88,7 @@ _numbers = itertools.count(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures; the exit status is 0 whatever they are."""
+    """Print the figures; always return the exit status 0."""
     options = _options(arguments)
     print(machine(), flush=True)
     with contextlib.ExitStack() as stack:
@@ -112,7 +112,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _figures(takes: Sequence[Take], ours: Server, peer: Server | None) -> list[Figure]:
-    """In turns, so that a machine that is slower for a while is slower for both."""
+    """Take samples of both in turn, so that a slow phase of the machine affects both."""
     samples: dict[Measure, list[float]] = {}
     references: dict[Measure, list[float]] = {}
     for take in takes:
@@ -134,7 +134,7 @@ def _compared(measure: Measure, values: Sequence[float], references: Sequence[fl
     return Figure(replace(measure, reference=Figure(measure, references).median), values)
 
 
-# What is measured.
+# The measurements.
 
 
 def _takes(plan: Plan) -> list[Take]:
@@ -244,7 +244,7 @@ def serving(command: str) -> Iterator[Server]:
 
 
 def _socket(process: subprocess.Popen[str]) -> str:
-    """The socket that the server says it listens on; what it says from then on is thrown away."""
+    """Return the path of the socket from the server's message, and discard its later messages."""
     assert process.stderr is not None
     said = []
     for line in process.stderr:
@@ -256,12 +256,12 @@ def _socket(process: subprocess.Popen[str]) -> str:
 
 
 def _memory(server: Server) -> float:
-    """The proportional set size of a server, in MB."""
+    """Return the proportional set size of a server, in MB."""
     return sum(float(process.memory_full_info().pss) for process in server.processes) / MB
 
 
 class Log(NamedTuple):
-    """A log that was followed to its end: its bytes, the last chunk, and the time of the end (seconds since 1970)."""
+    """A log that was followed to its end: its size, the last chunk, and the time of the end (seconds since 1970)."""
 
     size: int
     last: bytes
@@ -270,7 +270,7 @@ class Log(NamedTuple):
 
 @contextlib.contextmanager
 def _cooperative_job(server: Server) -> Iterator[tuple[str, str]]:
-    """A job that ends when it gets SIGTERM, and the file into which it writes the time of that."""
+    """Run a job that ends at SIGTERM; yield its id, and the file to which it writes the time of SIGTERM."""
     stamp = os.path.join(server.directory, "stamp")
     with open_job(server, COOPERATIVE, env={"STAMP": stamp}) as job:
         await_ready(server, job)
@@ -279,7 +279,7 @@ def _cooperative_job(server: Server) -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def open_job(server: Server, *scripts: str, env: Mapping[str, str] | None = None) -> Iterator[str]:
-    """A job whose steps are these scripts; it is closed at the end of the block."""
+    """Run a job with these scripts as its steps; close it at the end of the block."""
     job = f"benchmark-{os.getpid()}-{next(_numbers)}"
     steps = [{"name": f"step_{number}", "script": script} for number, script in enumerate(scripts)]
     text = f"{{}}\n---\n{json.dumps({'run': steps})}\n"
@@ -291,7 +291,7 @@ def open_job(server: Server, *scripts: str, env: Mapping[str, str] | None = None
 
 
 def _run_and_follow(server: Server, *scripts: str) -> tuple[float, Log]:
-    """How many seconds a job takes from the call of Run to the end of its log, and the log."""
+    """Return the seconds of a job from the call of Run to the end of its log, and the log."""
     start = time.time()
     with open_job(server, *scripts) as job:
         log = _follow(server, job)
@@ -327,7 +327,7 @@ def _read_time(path: str) -> float:
 
 
 def _time(text: str) -> float:
-    """The value of bash's EPOCHREALTIME, whose decimal point is that of the locale."""
+    """Parse a value of bash's EPOCHREALTIME, which has the decimal point of the locale."""
     return float(text.replace(",", "."))
 
 

@@ -1,4 +1,4 @@
-"""What grows: many jobs through one server, many followers of a job, a large log, many processes in a job."""
+"""Looks for growth under load: many jobs, many followers of a job, a large log, many processes in a job."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 EDGE = 50
-"""How many of the first and last jobs are compared."""
+"""The number of first and last jobs that are compared."""
 
 STREAMS = 50
-"""Followers that share a connection."""
+"""The number of followers that share a connection."""
 
 LINE = "x" * 1023
 WAITING = "echo ready; until [ -e {} ]; do sleep 0.1; done; echo over"
 
 
 class Held(NamedTuple):
-    """What the server's own processes hold, and the files in their directory for temporary files."""
+    """The resources of the server's own processes, and the files in their directory for temporary files."""
 
     megabytes: float
     descriptors: int
@@ -49,7 +49,7 @@ class Held(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A load of some size, a short one and a full one; it yields what is worth a line while it is on."""
+    """A load with a short and a full size; it yields lines to print while it runs."""
 
     name: str
     short: int
@@ -58,7 +58,7 @@ class Case(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures; the exit status is 0 whatever they are."""
+    """Print the figures; always return the exit status 0."""
     options = _options(arguments)
     print(machine(), flush=True)
     for case in CASES:
@@ -80,7 +80,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measure(case: Case, size: int, command: str) -> None:
-    """Print what a server of its own holds before the load and after it."""
+    """Start a server, and print its resources before and after the load."""
     print(f"{case.name}, {size}", flush=True)
     with serving(command) as server:
         _run(server)
@@ -170,7 +170,7 @@ def _processes(server: Server, count: int) -> Iterator[str]:
         start = time.perf_counter()
         server.client.cancel(job)
         for _ in server.client.follow(job):
-            """It is being stopped."""
+            """Wait for its end."""
         yield f"cancelled in {time.perf_counter() - start:.2f} s"
         _check(server, job, Status.CANCELLED)
 
@@ -178,7 +178,7 @@ def _processes(server: Server, count: int) -> Iterator[str]:
 def _run(server: Server) -> None:
     with open_job(server, ":") as job:
         for _ in server.client.follow(job):
-            """It runs."""
+            """Wait for its end."""
         _check(server, job, Status.SUCCESS)
 
 

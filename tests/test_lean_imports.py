@@ -37,3 +37,13 @@ def test_yaml_is_imported_without_tables_of_characters() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(ended.stdout) <= 256
+
+
+def test_local_run_imports_nothing_of_fetching() -> None:
+    """Functions on this machine need no URLs, of which the module takes milliseconds."""
+    program = (
+        "import sys; import step_runner.cli.run, step_runner.jobs.local, step_runner.functions.check; "
+        "print(*{'step_runner.fetch.url', 'tempfile', 'shutil', 'hashlib'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout == "\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from step_runner.errors import StepRunnerError
-from step_runner.imports import without
+from step_runner.imports import plain_character_classes, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,10 @@ def _work(work: Callable[[int | None], int], front_is_gone: int | None) -> int:
 
 def _import_libraries() -> None:
     """Import what every worker needs, without what that can do without."""
-    with without("ssl"):  # no stream of asyncio here is encrypted: gRPC and urllib3 do that by themselves
+    with (
+        plain_character_classes(),
+        without("ssl"),
+    ):  # no stream of asyncio here is encrypted: gRPC and urllib3 do that by themselves
         import asyncio  # noqa: F401
     with without("typing_extensions"):  # all that msgspec takes from it is in `typing`, too
         import msgspec  # noqa: F401

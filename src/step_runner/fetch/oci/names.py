@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from step_runner.errors import InputError
-from step_runner.fetch.url import is_loopback
 
 PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 REPOSITORY = re.compile(rf"{PART}(?:/{PART})*")
@@ -39,6 +38,8 @@ def is_docker_hub(registry: str) -> bool:
 
 def is_plain(host: str) -> bool:
     """Return whether a registry on this host, without its port, is expected to speak plain http, as Docker expects."""
+    from step_runner.fetch.url import is_loopback  # milliseconds, which a run of local functions need not pay
+
     return is_loopback(host) or host.lower().rstrip(".").endswith(".local")
 
 

@@ -117,7 +117,7 @@ STEP = 'definition {{ steps {{ name: "a" step {{ {} }} }} }}'
         ),
         pytest.param(
             STEP.format('protocol: git url: "h/r"'),
-            'f:1:1: step "a": the revision is missing; write a tag, a branch or a commit behind the "@"',
+            'f:1:1: step "a": the revision is missing; write a tag, a branch or a commit after the "@"',
             id="half a reference",
         ),
     ],

@@ -66,7 +66,7 @@ NAME = "use lower-case letters and digits with . _ - and / between them"
         ("hello", '"hello" is not a valid reference: for a function on this machine write "./hello"'),
         ("a/b.yml", '"a/b.yml" is not a valid reference: for a function on this machine write "./a/b.yml"'),
         ("builtin://", 'the name of the builtin function is missing; write "builtin://script" or another name'),
-        ("gitlab.com/c/s@", 'the revision is missing; write a tag, a branch or a commit behind the "@"'),
+        ("gitlab.com/c/s@", 'the revision is missing; write a tag, a branch or a commit after the "@"'),
         ("gitlab.com/c/s@.git", '".git" is not a valid revision: write a tag, a branch or a commit'),
         ("https://u:secret@h/x", 'the reference has no repository or no revision; write "https://HOST/PATH@REVISION"'),
         ("https://gitlab.com/c/s", 'the reference has no revision; write "https://gitlab.com/c/s@REVISION"'),

@@ -1,1 +1,1 @@
-"""From the text of a step file to a plan: reading, checking and finding functions."""
+"""From the text of a step file to a plan: reads, checks and finds functions."""

@@ -1,4 +1,4 @@
-"""The one step that calls the function which a user names, by a path, another reference or an item of a run list."""
+"""Builds the one step that calls a user's function, named by a path, another reference or an item of a run list."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from step_runner.model import Function, Problem, Reference
 
 WRITTEN_AS_YAML = ("func:", "step:")
-"""How a reference begins that is not a path or an address, but an item of a run list."""
+"""The beginnings of a text that is an item of a run list and not a path or an address."""
 
 LIKE_A_PATH = re.compile(r"[\w./-]+")
-"""Neither a scheme nor a tag, digest or revision."""
+"""A text without a scheme, tag, digest and revision."""
 
 
 class Called(NamedTuple):
-    """The step that calls the function, the functions that need not be looked for, and what to warn of."""
+    """The step that calls the function, the functions that are already known, and the warnings."""
 
     step: Step
     known: Mapping[Reference, Function] = {}
     warnings: tuple[Problem, ...] = ()
 
     def with_values(self, inputs: Mapping[str, Typed], env: Mapping[str, str]) -> Called:
-        """Return the same with more inputs and environment variables, which win over those that it has."""
+        """Return a copy with more inputs and environment variables; they override those of the step."""
         step = self.step
         return self._replace(step=msgspec.structs.replace(step, typed=inputs, env={**step.env, **env}))
 
 
 def call_of(text: str) -> Called:
-    """Return the call of what a text names. Raises StepRunnerError where it names nothing that can be called."""
+    """Return the call of the function that a text names. Raise StepRunnerError if it names no callable function."""
     if text.lstrip().startswith(WRITTEN_AS_YAML):
         return _item(text)
     reference = parse_reference(_as_path(text))
@@ -51,9 +51,9 @@ def call_of(text: str) -> Called:
 
 
 def step_calling(reference: Reference, name: str) -> Step:
-    """Return a step that calls a reference and is named after a text, or after the path where that is empty.
+    """Return a step that calls a reference. The step's name comes from `name`, or from the path if `name` is empty.
 
-    Raises InputError for a file that no reference can name: it would be taken for a directory.
+    Raise InputError for a file without the suffix of a step file: a reference to it would mean a directory.
     """
     path = reference.path if isinstance(reference, Local) and reference.file is None else ""
     if os.path.isfile(path) and not names_step_file(path):
@@ -64,7 +64,7 @@ def step_calling(reference: Reference, name: str) -> Step:
 
 
 def typed_input(name: str, text: str) -> Typed:
-    """Return an input as it was typed, with what it means as YAML or why it is none."""
+    """Return an input as it was typed, with its value as YAML, or with the error if it is not valid YAML."""
     try:
         documents = read_documents(text, name, most=1)
         if documents.problems:
@@ -75,7 +75,7 @@ def typed_input(name: str, text: str) -> Typed:
 
 
 def note_on(text: str) -> str | None:
-    """Return what to say of a text that may have been meant for a directory and is taken for an image."""
+    """Return a note if a text is read as an image but may mean a directory, None otherwise."""
     could_be_path = LIKE_A_PATH.fullmatch(text) and "/" in text and "." not in text.partition("/")[0]
     if could_be_path and not os.path.exists(text) and not names_step_file(text):
         return f"note: there is no directory {text} here, so it is taken for an image of {REGISTRY}"
@@ -83,7 +83,7 @@ def note_on(text: str) -> str | None:
 
 
 def _item(text: str) -> Called:
-    """The step that one item of a run list describes, named after the function where it has no name."""
+    """Return the step that one item of a run list describes; without a name it gets the function's."""
     item = "- " + textwrap.dedent(text).strip().replace("\n", "\n  ")
     try:
         function, warnings = load_run_list(item, file="REFERENCE")
@@ -96,20 +96,20 @@ def _item(text: str) -> Called:
 
 
 def _without_dash(problem: Problem) -> Problem:
-    """A problem where it stands in what the user wrote, without the dash that makes it an item of a list."""
+    """Return a problem with its column in the user's text, which lacks the "- " that makes it an item of a list."""
     place = msgspec.structs.replace(problem.place, column=max(1, problem.place.column - len("- ")))
     return msgspec.structs.replace(problem, place=place)
 
 
 def _as_path(text: str) -> str:
-    """A reference that is the path of a file or directory needs no `./` in front."""
+    """Return a reference with `./` in front if it is the path of a file or directory and lacks it."""
     looks_like_file = names_step_file(text) and not re.search(r"@|\s|://", text)
     is_path = os.path.exists(text) or looks_like_file or (LIKE_A_PATH.fullmatch(text) and "/" not in text)
     return f"./{text}" if is_path and not (text.startswith(".") or os.path.isabs(text)) else text
 
 
 def _name(text: str) -> str:
-    """A name for the step, from the file, directory or repository that it calls."""
+    """Return a name for the step, from the file, directory or repository that it calls."""
     return _named_after(re.sub(r"(?<=.)@[^/@]*$|(?<=.):[^/:]*$", "", with_slashes(text).rstrip("/")))
 
 

@@ -1,6 +1,6 @@
-"""Finds what is wrong in step files and the local functions that they call, without running anything.
+"""Finds the problems of step files and the local functions that they call, without running anything.
 
-Of a function that a package offers, the package is imported, in a process of its own.
+A package that offers a called function is imported, in a process of its own.
 """
 
 from __future__ import annotations
@@ -60,15 +60,15 @@ SHELL_FUNCTIONS = ("script", "script_legacy")
 """The builtin functions whose input `script` a shell runs."""
 
 EXECUTED = (ValueType.STRING, ValueType.ARRAY, ValueType.STRUCT)
-"""The types of inputs that may hold a text with `$(...)`, which a shell would run."""
+"""The types of inputs that may hold a text with `$(...)`; a shell would run it."""
 
 
 def check(paths: Iterable[str | os.PathLike[str]], *, missing_functions_may_come: bool = False) -> tuple[Problem, ...]:
-    """All problems of step files and of the local functions they call, each file looked at once.
+    """Return all problems of step files and of the local functions they call. Check each file once. Raise nothing.
 
-    With `missing_functions_may_come`, a function that does not exist is only warned of where a step runs before that
-    can make it. Of one file at most 1000 problems with calls and expressions are given, in the order of the file.
-    A file that cannot be read is a problem at its first character. Raises nothing.
+    A file that cannot be read is a problem at its first character. A file yields at most 1000 problems with calls and
+    expressions, in the order of the file. With `missing_functions_may_come`, a missing function is only a warning if
+    an earlier step can make it.
     """
     checker = _Checker(missing_functions_may_come=missing_functions_may_come)
     for path in map(_step_file, paths):
@@ -79,9 +79,9 @@ def check(paths: Iterable[str | os.PathLike[str]], *, missing_functions_may_come
 def check_text(
     text: str, *, file: str, directory: str = "", bare: bool = False, missing_functions_may_come: bool = False
 ) -> tuple[Problem, ...]:
-    """All problems of the text of a step file, or of a `bare` list of steps, and of the functions it calls.
+    """Return all problems of the text of a step file, or of a `bare` list of steps, and of the functions it calls.
 
-    A function that does not exist is taken as `check` takes it.
+    Treat a function that does not exist as `check` does.
     """
     checker = _Checker(file, missing_functions_may_come=missing_functions_may_come)
     read = read_run_list if bare else read_function
@@ -96,7 +96,7 @@ def check_text(
 def check_function(reference: Local) -> tuple[Problem, ...]:
     """Return all problems of a function on this machine and of those that it calls, as `check` does.
 
-    A function that an earlier step may make is only warned of. Raises FetchError where there is no such function.
+    A function that an earlier step may make is only a warning. Raise FetchError if there is no such function.
     """
     directory = local_directory(reference, "")
     find_file(directory, reference.file, shown_path(directory))
@@ -104,11 +104,11 @@ def check_function(reference: Local) -> tuple[Problem, ...]:
 
 
 class _MissingFunctionError(FetchError):
-    """A function that does not exist, at least not yet."""
+    """A function does not exist; an earlier step may still make it."""
 
 
 class _Checker:
-    """Reads each file once and follows its calls; `chain` holds the files that are being followed."""
+    """Reads each file once and follows its calls; `_chain` holds the files from the first to the current one."""
 
     def __init__(self, *files: str, missing_functions_may_come: bool) -> None:
         self.something_ran = False
@@ -121,12 +121,12 @@ class _Checker:
         self._chain: list[str] = []
 
     def sorted_problems(self) -> tuple[Problem, ...]:
-        """The problems, those of a file together and in its order."""
+        """Return the problems file by file, in the order of each file."""
         order = {file: index for index, file in enumerate(self._files)}
         return tuple(sorted(self._problems, key=lambda one: (order[one.place.file], one.place.line, one.place.column)))
 
     def check_file(self, path: str, shown_as: str) -> None:
-        """Checks a file that was not looked at yet."""
+        """Check a file, unless it was checked before."""
         if path in self._functions:
             return
         self._functions[path] = None
@@ -146,7 +146,7 @@ class _Checker:
         self._chain.pop()
 
     def check_reading(self, reading: Reading) -> Names:
-        """Checks what was read; returns the names of the function's outputs."""
+        """Check what was read. Return the names of the function's outputs."""
         self._problems.extend(reading.problems)
         if reading.function is None:
             return None
@@ -156,9 +156,9 @@ class _Checker:
         return outputs
 
     def call(self, reference: Local, base: str) -> tuple[Function | None, Names]:
-        """The function that a local reference means and its outputs; checks it when it is new.
+        """Return the function that a local reference means, and its outputs. Check it first if it is new.
 
-        Raises FetchError where there is none, or where the calls would never end.
+        Raise FetchError if there is no such function, or if the calls would never end.
         """
         path = self._find(reference, base)
         if path in self._chain:
@@ -171,7 +171,7 @@ class _Checker:
         return self._functions[path], self._outputs.get(path)
 
     def builtin(self, name: str) -> Spec:
-        """What a builtin function takes and gives. Raises FetchError where there is none, or it cannot be used."""
+        """Return the inputs and outputs of a builtin function. Raise FetchError if it is missing or unusable."""
         from step_runner.builtin.function import spec
         from step_runner.proc import Proc
 
@@ -200,7 +200,7 @@ class _FunctionCheck:
         self._inputs = _types(function.spec.inputs)
 
     def run(self) -> Names:
-        """Looks at everything in the order of running; returns the names of the outputs."""
+        """Check every part in the order of running. Return the names of the outputs."""
         self._expressions(child(self._node, "env"), Scope(inputs=self._inputs))
         match self._function.body:
             case Exec():
@@ -230,7 +230,7 @@ class _FunctionCheck:
         return self._declared()
 
     def _step(self, step: Step, item: Node, scope: Scope) -> Names:
-        """Checks one step; returns the names of its outputs."""
+        """Check one step. Return the names of its outputs."""
         outputs = self._outputs_of(step, item, scope)
         self._checker.something_ran = True
         return outputs
@@ -263,7 +263,7 @@ class _FunctionCheck:
         try:
             spec = self._checker.builtin(reference.name)
         except FetchError as error:
-            # Where the file is to run, a package may be installed that is not installed here.
+            # The machine that runs the file may have a package that is not installed here.
             self._error(called, str(error), warning=isinstance(error, UnknownFunctionError))
             return None
         self._call(step, item, called, spec)
@@ -276,7 +276,7 @@ class _FunctionCheck:
             self._error(called, message)
 
     def _call(self, step: Step, item: Node, called: Node, spec: Spec) -> None:
-        """Checks the inputs that a step gives against those that the function takes."""
+        """Check the inputs that a step gives against those that the function takes."""
         name = called.text if isinstance(called, Scalar) else step.name
         inputs = child(item, "inputs")
         entries = inputs.entries if isinstance(inputs, Mapping) else {}
@@ -299,7 +299,7 @@ class _FunctionCheck:
             self._error(node, message, warning=True)
 
     def _sequence_outputs(self, spec: Spec) -> None:
-        """Checks the outputs that a run list gives against those that the specification declares."""
+        """Check the outputs that a run list gives against those that the specification declares."""
         if isinstance(spec.outputs, str):
             return
         outputs = child(self._node, "outputs")
@@ -316,7 +316,7 @@ class _FunctionCheck:
                 self._error(outputs or self._node, f'output "{key}" is declared, but not given; {advice}')
 
     def _expressions(self, node: Node | None, scope: Scope) -> None:
-        """Checks the expressions in the keys and values of a node."""
+        """Check the expressions in the keys and values of a node."""
         for scalar in _scalars(node) if node is not None else ():
             if "${{" not in scalar.text:
                 continue
@@ -330,7 +330,7 @@ class _FunctionCheck:
                 self._error(scalar, finding.message, finding.offset, warning=finding.warning)
 
     def _inputs_in_script(self, script: Scalar, scope: Scope) -> None:
-        """Warns of the inputs whose text the shell would execute."""
+        """Warn of the inputs whose text the shell would execute."""
         if "${{" not in script.text:
             return
         nodes, _ = read_expressions(script.text)
@@ -358,12 +358,12 @@ def _types(parameters: MappingOf[str, Parameter]) -> dict[str, ValueType]:
 
 
 def _step_file(path: str | os.PathLike[str]) -> Path:
-    """The path itself, or that of the function in it if it is a directory."""
+    """Return the path itself, or for a directory the path of its step file."""
     return next((Path(path, name) for name in FILES if os.path.isfile(os.path.join(path, name))), Path(path))
 
 
 def _scripts(step: Step, item: Node) -> Iterator[Scalar]:
-    """The texts that a step gives to a shell."""
+    """Yield the texts that a step gives to a shell."""
     from step_runner.builtin.catalog import cleaned_name
 
     given = child(item, "script")
@@ -386,10 +386,10 @@ def _scalars(node: Node) -> Iterator[Scalar]:
 
 
 def _is_static(node: Node) -> bool:
-    """Whether a value is the same whatever it is evaluated with."""
+    """Return whether the type of a value is known before evaluation: it is not a text with an expression."""
     return not isinstance(node, Scalar) or not has_expression(node.text)
 
 
 def _sentence(error: ExpressionError) -> str:
-    """The error without its own line and column and without the marked text."""
+    """Return the error's message without its own line and column and without the marked text."""
     return str(error).splitlines()[0].partition(": ")[2]

@@ -57,13 +57,13 @@ class Report:
 
 
 Decode: TypeAlias = Callable[[Node, str, Report], Any]
-"""Decodes a node; the text names the node in messages (`input "age"`). The value of a wrong node is None."""
+"""Decodes a node; the text names the node in messages (`input "age"`). The value of an invalid node is None."""
 
 
 def decode(definition: str, node: Node, label: str, report: Report) -> Any:
-    """Return the value that a node means by a definition of the schema, None if there is an error in it.
+    """Return the value of a node that follows a definition of the schema, None if there is an error in it.
 
-    Texts are as written, and keys without a value are left out. Problems go to the report.
+    Texts are as written. A key without a value has the value of `x-null`. Problems go to the report.
     """
     before = len(report.errors)
     value = _definition(definition)(node, label, report)
@@ -94,7 +94,7 @@ def _decoder(schema: Schema) -> Decode:
 
 
 def _choice(choices: dict[type[Node], tuple[Decode, str]], schema: Schema, *, nullable: bool) -> Decode:
-    """Return a decoder that chooses by the sort of the node."""
+    """Return a decoder that chooses by the type of the node."""
     expected = " or ".join(words for _, words in choices.values())
     single = next(iter(choices.values()))[0] if len(choices) == 1 else None
     if single is not None and not nullable:
@@ -231,7 +231,7 @@ def _dict(schema: Schema) -> Decode:
 
 
 def _quoted(key: Scalar) -> Scalar:
-    """Return a key as a string, whatever its text would mean as a value."""
+    """Return a key as a string, even if its text would mean another type as a value."""
     return Scalar(key.text, False, key.line, key.column, key.last_line) if key.plain else key
 
 
@@ -280,7 +280,7 @@ class _Struct:
         return values
 
     def _is_foreign(self, key: str, node: Mapping) -> bool:
-        """Tell whether another system's key takes the place of ours; beside ours it has no effect."""
+        """Return whether a key of another system is used instead of ours; next to ours it has no effect."""
         return key in self._foreign and node.entries.keys().isdisjoint(self._exactly_one)
 
     def _unknown(self, key: str, node: Scalar, label: str, report: Report) -> None:

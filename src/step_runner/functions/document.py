@@ -1,4 +1,4 @@
-"""From text to YAML nodes, without recursion and within bounds, whoever wrote the text."""
+"""From text to YAML nodes, without recursion and within bounds: the text may be hostile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from step_runner.functions.syntax import HALF_A_PAIR, explain_character, explain
 from step_runner.imports import plain_character_classes
 from step_runner.model import Place, Problem, Struct
 
-with plain_character_classes():  # what yaml.reader checks characters with takes 4 ms, and CLoader does not use it
+with plain_character_classes():  # yaml.reader compiles a check of characters in 4 ms, and CLoader does not use it
     import yaml
     from yaml.events import (
         AliasEvent,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Loader = getattr(yaml, "CLoader", yaml.Loader)
 SURROGATE_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
-"""How JSON writes a character beyond U+FFFF without using it."""
+"""A character beyond U+FFFF as JSON writes it in ASCII: two escapes."""
 
 Branch: TypeAlias = Listing | Mapping
 
@@ -57,24 +57,24 @@ class Documents(Struct, frozen=True):
 
 
 def read_documents(text: str, file: str, most: int = 2) -> Documents:
-    """Reads at most `most` documents; what follows them is not looked at.
+    """Read at most `most` documents; ignore the text after them.
 
-    Raises FunctionFileError where the text is no YAML, is nested deeper than 100 levels or has, with aliases
-    expanded, more than 250,000 values (64 characters of a long value count as one).
+    Raise FunctionFileError if the text is not valid YAML or is nested deeper than 100 levels. Raise it also for more
+    than 250,000 values with aliases expanded; of a long value each 64 characters count as one more.
     """
     composer = _Composer(text.removeprefix("\ufeff"), file)
     return Documents(nodes=composer.documents(most), problems=tuple(composer.problems))
 
 
 def weight_of(node: Node) -> int:
-    """How much a node counts towards the bound of a text."""
+    """Return how much a node counts towards the bound of a text."""
     if isinstance(node, Scalar):
         return 1 + len(node.text) // CHARACTERS_PER_WEIGHT
     return node.weight
 
 
 class _Open:
-    """A list or mapping that is being read; of a mapping also the key whose value comes next."""
+    """A list or mapping that is being read; for a mapping also the key of the next value."""
 
     __slots__ = ("anchor", "branch", "key", "merge", "merges")
 
@@ -87,13 +87,13 @@ class _Open:
 
 
 class _Composer:
-    """Builds nodes from the events of the YAML parser, keeping what is open in a list of its own."""
+    """Builds nodes from the events of the YAML parser; keeps open lists and mappings on a stack of its own."""
 
     def __init__(self, text: str, file: str) -> None:
         self.problems: list[Problem] = []
         self._text = text
         self._file = file
-        # The parser in C refuses both halves of a pair; the slow one in Python takes them as two characters.
+        # The C parser refuses both halves of a pair. The slow Python parser accepts them as two characters.
         self._has_pairs = SURROGATE_PAIR.search(text) is not None
         self._loader = yaml.Loader if self._has_pairs else Loader
         self._open: list[_Open] = []
@@ -107,7 +107,7 @@ class _Composer:
             raise self._refused(*explain_syntax(error, self._text)) from None
         except (yaml.reader.ReaderError, UnicodeEncodeError):
             raise self._refused(*explain_character(self._text)) from None
-        except (ValueError, OverflowError):  # chr(3), of the parser in Python
+        except (ValueError, OverflowError):  # from chr(), which the Python parser calls for an escape
             raise self._refused(*explain_escape(self._text)) from None
 
     def _documents(self, next_event: Callable[[], Any], most: int) -> tuple[Node, ...]:
@@ -117,7 +117,7 @@ class _Composer:
         return tuple(nodes)
 
     def _document(self, next_event: Callable[[], Any]) -> Node | None:
-        """The next document, None at the end of the text."""
+        """Return the next document, None at the end of the text."""
         self._root = None
         while True:
             event = next_event()
@@ -150,14 +150,14 @@ class _Composer:
         self._add(node)
 
     def _with_whole_characters(self, node: Scalar) -> str:
-        """The text of a value with each surrogate pair as one character."""
+        """Return the text of a value with each surrogate pair as one character."""
         try:
             return node.text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
             raise self._refused(node.line, node.column, f"the text holds {HALF_A_PAIR}") from None
 
     def _is_plain(self, tag: str, node: Scalar) -> bool:
-        """Whether a value with a tag is to be read as one without quotes."""
+        """Return whether to read a value with a tag like one without quotes."""
         if tag in STRING_TAGS:
             return False
         if tag not in SCALAR_TAGS:
@@ -238,7 +238,7 @@ class _Composer:
         parent.merges.append(node)
 
     def _merge(self, branch: Branch, node: Node) -> None:
-        """Adds what `<<` names and the mapping does not say itself; of several the first one counts."""
+        """Add the keys of `<<` that the mapping does not have itself; of several values the first one counts."""
         assert isinstance(branch, Mapping)
         for source in node.items if isinstance(node, Listing) else [node]:
             if not isinstance(source, Mapping):

@@ -33,10 +33,9 @@ LONGEST_READ_AGAIN = 100_000
 
 
 def read_expressions(template: str) -> tuple[list[Node], list[ExpressionError]]:
-    """Return the expressions of a template, and what cannot be read.
+    """Return the expressions of a template, or no expressions and the syntax errors.
 
-    After an expression that cannot be read the next one is; at most 20 errors are given, of a template above 100,000
-    characters only the first.
+    Read on after an error, up to 20 errors. Return only the first error of a template above 100,000 characters.
     """
     errors: list[ExpressionError] = []
     while len(errors) < MOST_ERRORS:
@@ -51,7 +50,7 @@ def read_expressions(template: str) -> tuple[list[Node], list[ExpressionError]]:
 
 
 def _without(template: str, offset: int) -> str:
-    """The template with blanks in place of the expression at an offset, so that all others stay where they are."""
+    """Return the template with blanks in place of the expression at an offset; the others keep their offsets."""
     start = max(template.rfind("${{", 0, offset + 3), 0)
     end = template.find("}}", max(offset, start))
     end = len(template) if end < 0 else end + 2
@@ -59,7 +58,7 @@ def _without(template: str, offset: int) -> str:
 
 
 def paths_in(nodes: list[Node]) -> list[Path]:
-    """Return the paths that expressions use, as far as each is known before it is evaluated."""
+    """Return the paths that expressions use, each as far as it is known before evaluation."""
     waiting = list(nodes)
     paths = []
     while waiting:
@@ -73,7 +72,7 @@ def paths_in(nodes: list[Node]) -> list[Path]:
 
 
 def path_of(node: Node, waiting: list[Node]) -> Path:
-    """Return the path that ends in a node; what has to be evaluated for it is put to what is waiting."""
+    """Return the path that ends in a node. Append the nodes that must be evaluated for it to `waiting`."""
     parts: list[tuple[str, int]] = []
     while isinstance(node, Attribute | Index):
         if isinstance(node, Attribute):
@@ -91,7 +90,7 @@ def path_of(node: Node, waiting: list[Node]) -> Path:
 
 
 def parts(node: Node) -> Iterator[Node]:
-    """Return the nodes that a node is made of; none for a literal and for a path."""
+    """Yield the direct parts of a node; none for a literal and for a path."""
     if isinstance(node, Interpolation):
         yield from (piece for piece in node.pieces if not isinstance(piece, str))
     elif isinstance(node, Array):

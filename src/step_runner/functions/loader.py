@@ -1,4 +1,4 @@
-"""From the text of a step file to a function: reads, decodes, and checks what concerns both documents."""
+"""From the text of a step file to a function: reads, decodes, and checks the two documents against each other."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DEFINES = frozenset({"exec", "run"})
 
 
 class Reading(Struct, frozen=True):
-    """A step file as read: the function if it can be used, all problems, and the nodes it was made from."""
+    """A step file as read: the function if it can be used, all problems, and the nodes of its documents."""
 
     function: Function | None
     problems: tuple[Problem, ...]
@@ -50,7 +50,7 @@ class Reading(Struct, frozen=True):
     specification: Node | None = None
 
     def result(self) -> tuple[Function, tuple[Problem, ...]]:
-        """Return the function and its warnings. Raises FunctionFileError with all problems where it cannot be used."""
+        """Return the function and its warnings. Raise FunctionFileError with all problems if it cannot be used."""
         if self.function is None:
             raise FunctionFileError(self.problems)
         return self.function, self.problems
@@ -59,8 +59,8 @@ class Reading(Struct, frozen=True):
 def load_function(text: str, *, file: str, directory: str = "") -> tuple[Function, tuple[Problem, ...]]:
     """Return the function that the two documents of a step file define, and warnings.
 
-    `file` is its name in messages, `directory` the base of its local references. Raises FunctionFileError with
-    every problem of the file.
+    `file` is its name in messages, `directory` the base of its local references. Raise FunctionFileError with every
+    problem of the file.
     """
     return read_function(text, file=file, directory=directory).result()
 
@@ -68,7 +68,7 @@ def load_function(text: str, *, file: str, directory: str = "") -> tuple[Functio
 def load_run_list(text: str, *, file: str, directory: str = "") -> tuple[Function, tuple[Problem, ...]]:
     """Return the function that runs a bare list of steps, and warnings; names may be missing or irregular.
 
-    Raises FunctionFileError with every problem of the text.
+    Raise FunctionFileError with every problem of the text.
     """
     return read_run_list(text, file=file, directory=directory).result()
 
@@ -76,7 +76,7 @@ def load_run_list(text: str, *, file: str, directory: str = "") -> tuple[Functio
 def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Reading:
     """Read a step file of this machine, or the one in a directory.
 
-    Raises FetchError where there is no such file, FunctionFileError with every problem of a file that is no YAML.
+    Raise FetchError if there is no such file, FunctionFileError with every problem of a file that is not valid YAML.
     """
     name = os.fspath(path)
     shown = shown_as or name
@@ -89,7 +89,7 @@ def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Read
 
 
 def read_function(text: str, *, file: str, directory: str = "") -> Reading:
-    """Read the two documents of a step file. Raises FunctionFileError where they are no YAML or not two."""
+    """Read the two documents of a step file. Raise FunctionFileError if they are not valid YAML or not two."""
     documents = read_documents(text, file)
     _check_documents(documents.nodes, file, documents.problems)
     first, second = documents.nodes
@@ -106,7 +106,7 @@ def read_function(text: str, *, file: str, directory: str = "") -> Reading:
 
 
 def read_run_list(text: str, *, file: str, directory: str = "") -> Reading:
-    """Read a bare list of steps. Raises FunctionFileError where it is no YAML."""
+    """Read a bare list of steps. Raise FunctionFileError if it is not valid YAML."""
     documents = read_documents(text, file, most=1)
     root = documents.nodes[0] if documents.nodes else Scalar("", True, 1, 1, 1)
     report = Report(file, names=False)
@@ -129,7 +129,7 @@ def _check_documents(nodes: tuple[Node, ...], file: str, problems: tuple[Problem
 
 
 def _both_in_one(nodes: tuple[Node, ...], file: str) -> Problem | None:
-    """Return the problem of a specification and a definition in one document."""
+    """Return a problem if one document holds both a specification and a definition, None otherwise."""
     for node in nodes:
         if isinstance(node, Mapping) and "spec" in node.entries and not DEFINES.isdisjoint(node.entries):
             first, second = [entry.key for key, entry in node.entries.items() if key == "spec" or key in DEFINES][:2]
@@ -141,7 +141,7 @@ def _both_in_one(nodes: tuple[Node, ...], file: str) -> Problem | None:
 
 
 def _wrong_documents(nodes: tuple[Node, ...]) -> str | None:
-    """Return what is wrong with the documents as a whole, None if they can be a specification and a definition."""
+    """Return the problem of the documents as a whole, None if they can be a specification and a definition."""
     if not nodes or (len(nodes) == 1 and is_null(nodes[0])):
         return 'the file is empty; write a specification such as "{}", a line with ---, and a definition'
     defines = [isinstance(node, Mapping) and not DEFINES.isdisjoint(node.entries) for node in nodes]

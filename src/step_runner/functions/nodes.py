@@ -1,4 +1,4 @@
-"""What a YAML text consists of: scalars, lists and mappings, each with its line and column."""
+"""The nodes of a YAML text: scalars, lists and mappings, each with its line and column."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Scalar(msgspec.Struct, gc=False):
-    """A single value: `text` as written, without quotes; only a `plain` one may be something else than a string.
+    """A single value: `text` as written, without quotes. Only a `plain` one may have another type than string.
 
-    `last_line` is the last line of the file that the value may reach into.
+    `last_line` is the last line of the file that may hold a part of the value.
     """
 
     text: str
@@ -27,7 +27,7 @@ class Scalar(msgspec.Struct, gc=False):
 
     @property
     def value(self) -> str | int | float | bool | None:
-        """The value that the text means."""
+        """Return the value that the text means."""
         return scalar_value(self.text) if self.plain else self.text
 
 
@@ -39,7 +39,7 @@ class Entry(msgspec.Struct):
 
 
 class Listing(msgspec.Struct):
-    """A list; `weight` counts all that is in it, aliases expanded, `height` the levels of nesting."""
+    """A list; `weight` counts all its content with aliases expanded, `height` its levels of nesting."""
 
     items: list[Node]
     line: int
@@ -49,7 +49,7 @@ class Listing(msgspec.Struct):
 
 
 class Mapping(msgspec.Struct):
-    """A mapping by the text of its keys, in the order of the file, merged keys last."""
+    """A mapping by the text of its keys, in the order of the file, with merged keys last."""
 
     entries: dict[str, Entry]
     line: int
@@ -58,7 +58,7 @@ class Mapping(msgspec.Struct):
     height: int = 1
 
     def get(self, key: str) -> Node | None:
-        """The value of a key, None if there is no such key."""
+        """Return the value of a key, None if there is no such key."""
         entry = self.entries.get(key)
         return None if entry is None else entry.node
 
@@ -67,7 +67,7 @@ Node: TypeAlias = Scalar | Listing | Mapping
 
 
 def value_of(node: Node) -> Value:
-    """The values of JSON that a node means; keys are the text as written."""
+    """Return the JSON value that a node means; keys are the text as written."""
     if isinstance(node, Scalar):
         return scalar_value(node.text) if node.plain else node.text
     if isinstance(node, Listing):
@@ -76,12 +76,12 @@ def value_of(node: Node) -> Value:
 
 
 def is_null(node: Node) -> bool:
-    """Whether a node is one of the forms of null, such as nothing at all."""
+    """Return whether a node is one of the forms of null, such as an empty value."""
     return isinstance(node, Scalar) and node.plain and node.value is None
 
 
 def kind_of(node: Node) -> str:
-    """What a node is, in the words of a message: `a string`, `a list`."""
+    """Return the type of a node in the words of a message: `a string`, `a list`."""
     if isinstance(node, Listing):
         return "a list"
     if isinstance(node, Mapping):
@@ -90,7 +90,7 @@ def kind_of(node: Node) -> str:
 
 
 def kind_of_value(value: Value) -> str:
-    """What a value is, in the words of a message; null is `empty`."""
+    """Return the type of a value in the words of a message; null is `empty`."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -103,7 +103,7 @@ def kind_of_value(value: Value) -> str:
 
 
 def find(node: Node, *path: str | int) -> Node:
-    """The node at the end of a path of keys and indices, or the last one on the way that exists."""
+    """Return the node at the end of a path of keys and indices, or the last node of the path that exists."""
     for step in path:
         following = child(node, step)
         if following is None:
@@ -113,7 +113,7 @@ def find(node: Node, *path: str | int) -> Node:
 
 
 def child(node: Node, step: str | int) -> Node | None:
-    """The item of a list or the value of a key, None if there is none."""
+    """Return the item of a list or the value of a key, None if there is none."""
     if isinstance(node, Mapping) and isinstance(step, str):
         return node.get(step)
     if isinstance(node, Listing) and isinstance(step, int) and step < len(node.items):
@@ -122,5 +122,5 @@ def child(node: Node, step: str | int) -> Node | None:
 
 
 def place_of(node: Node, file: str) -> Place:
-    """Where a node begins."""
+    """Return the place where a node begins."""
     return Place(file=file, line=node.line, column=node.column)

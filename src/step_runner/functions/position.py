@@ -1,4 +1,4 @@
-"""Where in a file a character of a value stands."""
+"""Finds the line and column of a character of a value."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ WORD = re.compile(r"\S{1,40}")
 
 
 def place_within(node: Scalar, offset: int, lines: Sequence[str], file: str) -> Place:
-    """The place of the character at `offset` of a value, found by the word that begins there.
+    """Return the place of the character at `offset` of a value, found by the word that begins there.
 
-    It is the beginning of the value where the word is written with escapes or the place is no word.
+    Return the beginning of the value if the file writes the word with escapes, or if no word begins there.
     """
     word = WORD.match(node.text, offset)
     if word is None:
@@ -36,6 +36,6 @@ def place_within(node: Scalar, offset: int, lines: Sequence[str], file: str) -> 
 
 
 def _first_column(node: Scalar, line: str) -> int:
-    """Where a value begins in its first line; of a block scalar only `|` or `>` stands there."""
+    """Return the column, from 0, where a value begins in its first line; a block scalar has only `|` or `>` there."""
     first = node.column - 1
     return len(line) if line[first : first + 1] in ("|", ">") else first

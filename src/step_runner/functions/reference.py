@@ -1,4 +1,4 @@
-"""Where a function is found: from what is written behind `func:` to a reference."""
+"""From the text after `func:` to a reference, which says where a function is found."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ FORMS = 'write "./directory", "URL@REVISION", "builtin://NAME" or "REGISTRY/REPO
 
 
 def parse_reference(text: str) -> Reference:
-    """The reference that a text means, by the first form that fits: expression, path, builtin, git, OCI.
+    """Return the reference that a text means, by the first form that fits: expression, path, builtin, git, OCI.
 
-    Raises InputError with what to write instead.
+    Raise InputError with what to write instead.
     """
     reference = with_slashes(text.strip())
     if not reference:
@@ -47,25 +47,25 @@ def parse_reference(text: str) -> Reference:
 
 
 def names_step_file(path: str) -> bool:
-    """Whether a path is that of a step file, which its ending alone tells."""
+    """Return whether a path is that of a step file; its ending alone decides."""
     return path.endswith((".yml", ".yaml"))
 
 
 def is_on_drive(path: str) -> bool:
-    """Whether a path begins with a drive of Windows, as in `C:/functions`."""
+    """Return whether a path begins with a drive of Windows, as in `C:/functions`."""
     return sys.platform == "win32" and DRIVE.match(path) is not None
 
 
 def git_reference(url: str, revision: str, directory: str = "", file: str | None = None) -> Git:
-    """The git reference of a long form, where `directory` starts at the root of the repository.
+    """Return the git reference of a long form; `directory` is relative to the root of the repository.
 
-    The URL may hold an expression. Raises InputError with what to write instead.
+    The URL may hold an expression. Raise InputError with what to write instead.
     """
     return Git(url=_url(url), revision=_revision(revision), directory=_directory(directory), file=_file(file))
 
 
 def oci_reference(registry: str, repository: str, tag: str, directory: str = "", file: str | None = None) -> Oci:
-    """The OCI reference of a long form; an empty tag is `latest`. Raises InputError with what to write instead."""
+    """Return the OCI reference of a long form; an empty tag is `latest`. Raise InputError with what to write."""
     return Oci(
         registry=_registry(registry),
         repository=checked_repository(_slashed(repository)),
@@ -124,7 +124,7 @@ def _oci(text: str) -> Oci:
 
 
 def _scheme_advice(text: str, scheme: str) -> str:
-    """What to write in place of a URL without a revision, which may have been meant for an image."""
+    """Return what to write in place of a URL without a revision; it may be meant for an image."""
     image = text.removeprefix(scheme)
     if scheme in ("docker://", "oci://"):
         return f'images are named without a scheme; write "{image}"'
@@ -164,14 +164,14 @@ def _scheme(url: str) -> str:
 def _revision(text: str) -> str:
     revision = text.strip()
     if not revision:
-        raise InputError('the revision is missing; write a tag, a branch or a commit behind the "@"')
+        raise InputError('the revision is missing; write a tag, a branch or a commit after the "@"')
     if revision == ".git":
         raise InputError('".git" is not a valid revision: write a tag, a branch or a commit')
     return revision
 
 
 def _directory(text: str) -> str:
-    """The directory without doubled slashes and dots; one that leaves the root is refused."""
+    """Return the directory without doubled slashes and dots. Raise InputError if it leaves the root."""
     directory = posixpath.normpath(text.strip().strip("/") or ".")
     if directory == ".." or directory.startswith("../"):
         raise InputError(f'the directory "{text[:80]}" is outside of the repository; leave out the ".."')
@@ -185,16 +185,16 @@ def _file(name: str | None) -> str | None:
 
 
 def _slashed(path: str) -> str:
-    """A path with one slash between its parts and none around it."""
+    """Return a path with one slash between its parts and none around it."""
     return re.sub("/+", "/", path.strip()).strip("/")
 
 
 def _registry(registry: str) -> str:
-    """A host, perhaps with the first parts of a repository's path behind it."""
+    """Return a host, perhaps followed by the first parts of a repository's path. Raise InputError for another text."""
     name = _slashed(registry)
     host, _, path = name.partition("/")
     if not re.fullmatch(r"[a-zA-Z0-9.-]+(?::\d+)?", host):
-        shown = registry.rpartition("@")[2][:80]  # what is in front of the @ of a URL is a login
+        shown = registry.rpartition("@")[2][:80]  # a URL has its login before the @
         raise InputError(f'"{shown}" is not a valid registry: write a host such as "{REGISTRY}"')
     if path:
         checked_repository(path)

@@ -1,4 +1,4 @@
-"""From a reference to a function: where the step file lies, and reading it once."""
+"""From a reference to a function: finds the step file and reads it once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MOST_FUNCTIONS = 256
 
 
 def resolve(reference: Local | Fetched, base: str, fetch: Callable[[Fetched], str]) -> Function:
-    """The function that a reference means; `base` is the directory of the function that calls it.
+    """Return the function that a reference means; `base` is the directory of the function that calls it.
 
-    `fetch` brings what is not on this machine and returns its root directory. Raises FetchError where there is no
-    function, FunctionFileError where it cannot be used, and what `fetch` raises.
+    `fetch` downloads a reference and returns its root directory. Raise FetchError if there is no function,
+    FunctionFileError if it cannot be used, and what `fetch` raises.
     """
     if isinstance(reference, Local):
         return resolve_local(reference, base)
@@ -33,27 +33,27 @@ def resolve(reference: Local | Fetched, base: str, fetch: Callable[[Fetched], st
     try:
         return _load(posixpath.join(root, reference.directory), reference.file, _shown_reference(reference))
     except FetchError as error:
-        # Nothing notices that somebody, or a cleaner of old files, has removed files from the cache.
+        # A user or a cleaner of old files may have removed files from the cache; fetch() does not notice that.
         advice = f"if it should be there, remove the copy in the function cache, {root}, and it is fetched again"
         raise FetchError(f"{error}; {advice}") from None
 
 
 def resolve_local(reference: Local, base: str) -> Function:
-    """The function in a directory of this machine, relative to `base`, or to the current directory if that is empty.
+    """Return the function in a directory of this machine, relative to `base`; empty is the current directory.
 
-    Raises FetchError where there is none, FunctionFileError where it cannot be used.
+    Raise FetchError if there is no function, FunctionFileError if it cannot be used.
     """
     directory = local_directory(reference, base)
     return _load(directory, reference.file, shown_path(directory))
 
 
 def local_directory(reference: Local, base: str) -> str:
-    """The absolute directory that a local reference means, with `/` between its parts."""
+    """Return the absolute directory that a local reference means, with `/` between its parts."""
     return os.path.normpath(os.path.join(Path.cwd(), base, reference.path)).replace(os.sep, "/")
 
 
 def shown_path(path: str) -> str:
-    """A path as people read it: relative to the current directory where it lies below."""
+    """Return a path for messages: relative to the current directory if it is below that."""
     here = Path.cwd().as_posix()
     return "." if path == here else path.removeprefix(here + "/")
 
@@ -70,13 +70,13 @@ def _load(directory: str, file: str | None, shown_as: str) -> Function:
 
 @functools.lru_cache(maxsize=MOST_FUNCTIONS)
 def _load_unchanged(path: str, shown_as: str, inode: int, size: int, mtime_ns: int) -> Function:
-    """The function of a file; the last three arguments tell one state of the file from another."""
+    """Return the function of a file; the last three arguments make a changed file a new entry of the cache."""
     text = read_text(path, shown_as)
     return load_function(text, file=shown_as, directory=posixpath.dirname(path))[0]
 
 
 def _shown_reference(reference: Fetched) -> str:
-    """A reference as people read it, without a password."""
+    """Return a reference for messages, without a password."""
     if isinstance(reference, Git):
         url = re.sub(r"//[^/@]*@", "//", reference.url)
         return posixpath.join(f"{url}@{reference.revision}", reference.directory).rstrip("/")

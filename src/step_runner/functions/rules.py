@@ -1,4 +1,4 @@
-"""What JSON Schema cannot say of a step file: the values of `format` in the schema, and what they ask for."""
+"""The rules of step files that JSON Schema cannot express: a check for each value of `format` in the schema."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Values = dict[str, Any]
 
 
 def git_of(values: Values) -> Git:
-    """Return the git reference that the keys mean. Raises InputError."""
+    """Return the git reference that the keys mean. Raise InputError if a value is not valid."""
     return git_reference(values["url"], values["rev"], values.get("dir") or "", values.get("file"))
 
 
 def oci_of(values: Values) -> Oci:
-    """Return the OCI reference that the keys mean. Raises InputError."""
+    """Return the OCI reference that the keys mean. Raise InputError if a value is not valid."""
     place = (values["registry"], values["repository"], values["tag"])
     return oci_reference(*place, values.get("dir") or "", values.get("file"))
 
@@ -47,7 +47,7 @@ def _complaint(make: Callable[[Values], object]) -> Callable[[Values], Iterable[
 
 
 def _default(values: Values) -> Iterable[tuple[str, str]]:
-    """A default of another type than the declared one."""
+    """Yield a complaint if the default has another type than the declared one."""
     declared, kind = ValueType(values["type"]), type_of(values.get("default"))
     if kind is not None and kind is not declared:
         quotes = declared is ValueType.STRING and kind in (ValueType.NUMBER, ValueType.BOOLEAN)
@@ -56,7 +56,7 @@ def _default(values: Values) -> Iterable[tuple[str, str]]:
 
 
 def _delegate(values: Values) -> Iterable[tuple[str, str]]:
-    """A `delegate` that names no step of the run list."""
+    """Yield a complaint if `delegate` is not the name of a step of the run list."""
     delegate = values.get("delegate")
     if delegate is not None and "run" in values:
         names = [item["name"] for item in values["run"]]
@@ -65,7 +65,7 @@ def _delegate(values: Values) -> Iterable[tuple[str, str]]:
 
 
 TEXTS: dict[str, Callable[[str], object]] = {"reference": parse_reference, "duration": _duration}
-"""What reads a text of a format. It raises InputError where the text is not of that format."""
+"""The function that reads a text of each format. It raises InputError if the text does not have that format."""
 
 MAPPINGS: dict[str, Callable[[Values], Iterable[tuple[str, str]]]] = {
     "parameter": _default,
@@ -73,4 +73,4 @@ MAPPINGS: dict[str, Callable[[Values], Iterable[tuple[str, str]]]] = {
     "git": _complaint(git_of),
     "oci": _complaint(oci_of),
 }
-"""What is wrong with a mapping although each key alone is right: the key, "" for all of it, and a sentence."""
+"""Checks of a mapping whose keys are all valid on their own. Each yields a key, "" for the whole, and a sentence."""

@@ -1,4 +1,4 @@
-"""What a YAML value without quotes means, by the core schema of YAML 1.2 and what is left of 1.1."""
+"""Reads a YAML value without quotes, by the core schema of YAML 1.2 with some forms of 1.1."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXACT = 2**53
 
 
 def scalar_value(text: str) -> str | int | float | bool | None:
-    """The value of a text without quotes: null, a boolean, a finite number, else the text itself.
+    """Return the value of a text without quotes: null, a boolean, a finite number, else the text itself.
 
     `yes`, `1:30`, dates, `.inf` and numbers too large for a double are strings; `010` is 8, `1_000` is 1000. Beyond 64
     bits `0x`, `0b` and `0o` begin a string, and `0777` is decimal, as in Go's yaml.v3.
@@ -55,7 +55,7 @@ def _number(text: str) -> int | float | None:
 
 
 def _double(number: int | float) -> int | float | None:
-    """The number as a double, whole ones as an integer where a double holds them exactly."""
+    """Return the number as a double; a whole number stays an integer if a double holds it exactly."""
     try:
         double = float(number)
     except OverflowError:

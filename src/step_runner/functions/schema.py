@@ -1,10 +1,17 @@
-"""The JSON Schema of step files: schema.json beside this module, which editors and the decoder follow alike.
+"""The JSON Schema of step files: schema.json next to this module. Editors and the decoder both follow it.
 
-The keywords that begin with `x-` are ours: `x-advice` says what to write instead, `x-missing` what to add, `x-each`
-names the items of a list or mapping, `x-null` is what null means, `x-name` marks names that a bare run list need not
-keep to, `x-never` is why some words are not allowed, `x-refused` why a key is not supported, `x-strict` makes an
-unknown key an error, `x-without` says that a mapping has none of the keys of which it must have one, and `x-foreign`
-holds keys of other systems with what to write instead. `format` names what `rules` checks further.
+The keywords that begin with `x-` are ours:
+
+- `x-advice` says what to write instead, `x-missing` what to add.
+- `x-each` names the items of a list or mapping.
+- `x-null` is the value that null means.
+- `x-name` marks a rule for names that does not apply to a bare run list.
+- `x-never` says why some words are not allowed, `x-refused` why a key is not supported.
+- `x-strict` makes an unknown key an error.
+- `x-without` is the message for a mapping that has none of its alternative keys.
+- `x-foreign` holds keys of other systems with what to write instead.
+
+`format` names a further check in `rules`.
 """
 
 from __future__ import annotations
@@ -35,7 +42,7 @@ def definitions() -> dict[str, Schema]:
 
 
 def resolved(schema: Schema) -> Schema:
-    """Return a schema with what it refers to; its own keywords win."""
+    """Return a schema with its reference replaced by the named schema; its own keywords override those."""
     if "$ref" not in schema:
         return schema
     named = resolved(definitions()[schema["$ref"].removeprefix("#/$defs/")])
@@ -54,7 +61,7 @@ def forms(schema: Schema) -> dict[str, Schema]:
 
 
 def exactly_one(schema: Schema) -> tuple[str, ...]:
-    """Return the keys of which a mapping must have one: those of the rule for a mapping without any of them."""
+    """Return the alternative keys of a mapping: it must have one. The rule for a mapping without any lists them."""
     negated = (rule["if"].get("not", {}) for rule in schema.get("allOf", ()))
     return tuple(key for one in negated for other in one.get("anyOf", ()) for key in other["required"])
 

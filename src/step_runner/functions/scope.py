@@ -1,4 +1,4 @@
-"""What an expression at one place of a step file may name."""
+"""The names that an expression at one place of a step file may use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     all_steps: frozenset[str] = frozenset()
 
     def complaint(self, path: Path) -> Complaint | None:
-        """What is wrong with a path, None if it can be evaluated as far as that can be known."""
+        """Return the problem of a path, None if no problem is known before evaluation."""
         (context, start), *following = path
         if context not in CONTEXTS:
             return start, f'there is no "{context}" in expressions{meant(context, CONTEXTS)}'
@@ -51,7 +51,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         return self._step_complaint(following) if context == "steps" else None
 
     def kind(self, path: Path) -> Kind | None:
-        """Return what is known of the type of a path's value."""
+        """Return the type of a path's value, None if it is not known."""
         names = [name for name, _ in path]
         match names:
             case ["env" | "vars" | "job" | "inputs" | "steps"] | ["steps", _] | ["steps", _, "outputs"]:

@@ -1,4 +1,4 @@
-"""The text of a step file on this machine: found, bounded and read as UTF-8."""
+"""Finds a step file on this machine and reads it as UTF-8, up to a bound."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MOST_BYTES = 4 * 1024 * 1024
 
 
 def find_file(directory: str, file: str | None, shown_as: str | None = None) -> str:
-    """The path of a function's step file: the given name, else func.yml, else step.yml.
+    """Return the path of a function's step file: the given name, else func.yml, else step.yml.
 
-    `shown_as` is the directory's name in messages. Raises FetchError, with what lies near, where there is none.
+    `shown_as` is the directory's name in messages. Raise FetchError, with similar names, if there is no such file.
     """
     for name in (file,) if file else FILES:
         path = posixpath.join(directory, name)
@@ -29,9 +29,9 @@ def find_file(directory: str, file: str | None, shown_as: str | None = None) -> 
 
 
 def read_text(path: str, shown_as: str) -> str:
-    """The text of a step file.
+    """Return the text of a step file.
 
-    Raises FetchError for what is no readable file or larger than 4 MiB, FunctionFileError for what is no UTF-8.
+    Raise FetchError if it is not a readable file or larger than 4 MiB, FunctionFileError if it is not UTF-8.
     """
     try:
         _check_regular(path, shown_as)
@@ -49,7 +49,7 @@ def read_text(path: str, shown_as: str) -> str:
 
 
 def decode_text(content: bytes, shown_as: str) -> str:
-    """The text of a step file that is UTF-8. Raises FunctionFileError with the place of the first wrong byte."""
+    """Return the text of a step file. Raise FunctionFileError with the place of the first byte that is not UTF-8."""
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -71,7 +71,7 @@ def _check_regular(path: str, shown_as: str) -> None:
 
 
 def _unreadable(directory: str, file: str, shown_as: str | None) -> str:
-    """Says what keeps a file from being found, "" where it is simply not there."""
+    """Return the message for a file that exists but cannot be read, "" if it does not exist."""
     try:
         os.stat(posixpath.join(directory, file))
     except (FileNotFoundError, NotADirectoryError):
@@ -83,7 +83,7 @@ def _unreadable(directory: str, file: str, shown_as: str | None) -> str:
 
 
 def _missing(directory: str, file: str | None, shown_as: str | None = None) -> str:
-    """Says what is missing, and what there is in its place."""
+    """Return the message for a missing file or directory, with a similar name."""
     shown = directory if shown_as is None else shown_as
     path = posixpath.join(shown, file) if file else shown
     rule = "a function is a directory with func.yml or step.yml"
@@ -105,7 +105,7 @@ def _instead(directory: str, file: str | None) -> str:
 
 
 def _names(directory: str, *, directories: bool) -> list[str]:
-    """The subdirectories, or else the YAML files, of a directory."""
+    """Return the names of the subdirectories, or else of the YAML files, of a directory."""
     try:
         with os.scandir(directory or ".") as entries:
             return sorted(entry.name for entry in entries if _fits(entry, directories=directories))

@@ -1,4 +1,4 @@
-"""What is wrong with a text that is no YAML, and what to do about it."""
+"""Explains why a text is not valid YAML, and what to write instead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Explained: TypeAlias = tuple[int, int, str]
 """Line and column, counted from 1, and a sentence."""
 
 UNREADABLE = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-"""A character that YAML does not allow, as a pattern: to compile it takes 4 ms, and only a mistake needs it."""
+"""The pattern of a character that YAML does not allow. Compiling takes 4 ms, so only an invalid text does it."""
 
 GLUED_DASH = re.compile(r"\s*-(\w+)")
 WRONG_ESCAPE = re.compile(r"\\U(?!0010|000[0-9a-fA-F])")
@@ -20,7 +20,7 @@ HALF_A_PAIR = 'half of a surrogate pair, such as "\\ud83d" without "\\ude00": wr
 TAB = "a tab cannot be used for indentation; use spaces"
 ENDS_EARLY = "the text ends where a value must follow; close every bracket, brace and quote"
 FIXED = (
-    # libyaml since 0.2.6 has a limit of its own, far above that of documents, which its scanner can meet first.
+    # libyaml since 0.2.6 has its own limit. It is far above ours, but its scanner can reach it first.
     ("maximum nesting depth", "values are nested deeper than 100 levels; make them flatter"),
     ("tab character", TAB),
     ("block sequence entries", 'a list item is not valid here: put each "- item" on a line of its own'),
@@ -34,7 +34,7 @@ FIXED = (
 
 
 def explain_syntax(error: yaml.MarkedYAMLError, text: str) -> Explained:
-    """Where the text cannot be read, and a sentence that says what to do there."""
+    """Return where the text cannot be read, and a sentence that says what to do there."""
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return 1, 1, _unexplained(error)
@@ -44,7 +44,7 @@ def explain_syntax(error: yaml.MarkedYAMLError, text: str) -> Explained:
     if "quoted scalar" in problem and "escape" not in problem:
         return start.line + 1, start.column + 1, "the quotes that are opened here are not closed; close them"
     if "Unicode character escape" in problem:
-        first = mark.column - len("\\u")  # the mark stands behind the letter
+        first = mark.column - len("\\u")  # the mark is after the letter
         return mark.line + 1, first + 1, _not_a_character(line[first : first + len("\\U00000000")])
     if "could not find expected ':'" in problem:
         return start.line + 1, start.column + 1, _missing_colon(_line(text, start.line)[start.column :])
@@ -58,7 +58,7 @@ def explain_syntax(error: yaml.MarkedYAMLError, text: str) -> Explained:
 
 
 def explain_character(text: str) -> Explained:
-    """Where the first character stands that YAML does not allow, and a sentence about it."""
+    """Return the place of the first character that YAML does not allow, and a sentence about it."""
     found = re.search(UNREADABLE, text)
     if found is None:
         return 1, 1, "the text holds a character that YAML does not allow; remove it"
@@ -72,7 +72,7 @@ def explain_character(text: str) -> Explained:
 
 
 def explain_escape(text: str) -> Explained:
-    """Where the first escape stands that names no character, and a sentence about it."""
+    """Return the place of the first escape that is not a valid character, and a sentence about it."""
     found = WRONG_ESCAPE.search(text)
     start = 0 if found is None else found.start()
     escape = text[start : start + len("\\U00000000")]
@@ -81,7 +81,7 @@ def explain_escape(text: str) -> Explained:
 
 
 def _within(text: str, mark: yaml.Mark) -> tuple[int, int]:
-    """Line and column of a mark; one behind the last line break is put to the end of the last line."""
+    """Return line and column of a mark; a mark after the last line break becomes the end of the last line."""
     lines = text.splitlines()
     if mark.line < len(lines) or not lines:
         return mark.line + 1, mark.column + 1

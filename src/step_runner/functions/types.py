@@ -1,4 +1,4 @@
-"""What is known of an expression before it is evaluated: the type of its value, and what must fail."""
+"""Infers the type of an expression's value before evaluation, and finds operations that must fail."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ RESULTS = {"str": ValueType.STRING, "num": ValueType.NUMBER, "bool": ValueType.B
 
 
 class Kind(NamedTuple):
-    """A type, None for null. An input may get a value of another type than the `declared` one."""
+    """A type, None for null. An input with a `declared` type may get a value of another type."""
 
     type: ValueType | None
     declared: bool = False
@@ -68,21 +68,21 @@ ARRAY, STRUCT = Kind(ValueType.ARRAY), Kind(ValueType.STRUCT)
 
 
 def findings(node: Node, scope: Scope) -> list[Finding]:
-    """Return what must fail when the expression is evaluated; one finding a mistake."""
+    """Return the operations that must fail when the expression is evaluated; one finding for each mistake."""
     inference = _Inference(scope)
     inference.kind(node)
     return inference.findings
 
 
 class _Inference:
-    """Walks a tree; a kind that is not known is None, and nothing is said of it."""
+    """Walks a tree. An unknown kind is None and causes no finding."""
 
     def __init__(self, scope: Scope) -> None:
         self.findings: list[Finding] = []
         self._scope = scope
 
     def kind(self, node: Node) -> Kind | None:
-        """Return the kind of a tree. What follows an operand is walked, as `evaluate` does: it may be long."""
+        """Return the kind of a tree. Walk a chain of operators in a loop, as `evaluate` does: it may be long."""
         chain: list[Chained] = []
         while isinstance(node, CHAINED):
             chain.append(node)
@@ -207,7 +207,7 @@ class _Inference:
 
 
 def _continued(path: Path, node: Chained) -> Path:
-    """The path that goes on with a node; nothing where it is none, or longer than any that is known."""
+    """Return the path extended by a node; empty if that is not a path or longer than any known path."""
     if not path or len(path) > LONGEST_PATH:
         return ()
     if isinstance(node, Attribute):
@@ -218,7 +218,7 @@ def _continued(path: Path, node: Chained) -> Path:
 
 
 def sources(node: Node) -> Iterator[Path]:
-    """Return the paths whose text becomes part of the value of an expression, and not only decides on it."""
+    """Yield the paths whose text becomes part of an expression's value; skip those that only decide on it."""
     waiting = [node]
     while waiting:
         match waiting.pop():

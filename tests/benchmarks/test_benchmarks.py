@@ -36,6 +36,11 @@ SERVICE = {
 
 COMMANDS = {
     "gracefulexitcmd runs true",
+    "... and captures its output",
+    "100 AsyncCmd at once",
+    "lines read from a pipe, bytes",
+    "lines read from a pipe, text",
+    "import above that of subprocess",
     "death noticed although a timeout is set",
     "step-runner --help",
     "step-runner run of a hello function",
@@ -62,7 +67,7 @@ CONTAINMENT = {
 
 
 def _run(directory: str, module: str) -> tuple[str, list[dict[str, Any]]]:
-    """What a benchmark prints, and the figures that it writes."""
+    """Run a benchmark; return its output, and the figures that it writes."""
     file = Path(directory, "figures.json")
     command = (sys.executable, "-m", module, "--short", "--json", str(file))
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -10,6 +10,8 @@ import select
 import stat
 from typing import TYPE_CHECKING
 
+from step_runner.cli.framed_output import FramedOutput
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,12 +28,10 @@ GONE = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
 """How a pipe, a socket and a terminal say that nobody reads any more."""
 
 
-class Outlet:
-    """Takes the output of steps, `framed` for whom it is shown to, and has at most one pipe's content in memory.
+class Outlet(FramedOutput):
+    """Writes as much as can be written without waiting, and the rest when the loop says that there is room."""
 
-    `stalled` is called with True when its reader is slow, and then it should be given no more; with False when it
-    has taken everything. `gone` is called when there is no reader any more; what is written then is dropped.
-    """
+    reader_gone = GONE
 
     def __init__(
         self,
@@ -40,17 +40,8 @@ class Outlet:
         stalled: Callable[[Outlet, bool], object],
         gone: Callable[[], object],
     ) -> None:
-        self.descriptor = descriptor
-        self.lost: OSError | None = None
-        """Why output could not be written although there is a reader: the disk is full, say."""
-        self._framed = framed
-        self._stalled = stalled
-        self._gone = gone
+        super().__init__(descriptor, framed, stalled, gone)
         self._waiting = bytearray()
-        self._written = asyncio.Event()
-        self._written.set()
-        self._patient = True
-        self._closed = False
         mode = os.fstat(descriptor).st_mode
         self._never_waits = stat.S_ISREG(mode)
         self._poll = select.poll()
@@ -73,19 +64,11 @@ class Outlet:
             self.show(chunk)
         return len(chunk)
 
-    def show(self, content: bytes) -> None:
-        """Write it in its frame."""
-        self.write(self._framed(content))
-
     def write(self, content: bytes) -> None:
         """Write it as it is, now or as soon as there is room."""
         if not self._closed:
             self._waiting += content
             self._write_on()
-
-    async def written(self) -> None:
-        """Wait until everything was written, or will never be."""
-        await self._written.wait()
 
     def abandon(self) -> None:
         """Drop from now on what cannot be written at once."""
@@ -112,13 +95,9 @@ class Outlet:
     def _has_room(self) -> bool:
         return self._never_waits or bool(self._poll.poll(0))
 
-    def _fail(self, error: OSError) -> None:
+    def _close(self) -> None:
         self._closed = True
         self._waiting.clear()
-        if error.errno in GONE:
-            self._gone()
-        else:
-            self.lost = error
 
     def _wait(self) -> None:
         self._written.clear()

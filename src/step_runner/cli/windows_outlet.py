@@ -13,6 +13,8 @@ import threading
 from ctypes import wintypes
 from typing import TYPE_CHECKING
 
+from step_runner.cli.framed_output import FramedOutput
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,12 +28,10 @@ GONE = (errno.EPIPE, errno.EINVAL)
 """How a pipe says that its reader is gone: Microsoft's C runtime makes EINVAL of ERROR_NO_DATA."""
 
 
-class Outlet:
-    """Takes the output of steps, `framed` for its reader, and has little more than one pipe's content in memory.
+class Outlet(FramedOutput):
+    """Writes in a thread of its own."""
 
-    `stalled` is called with True when its reader is slow, and then it should be given no more; with False when it
-    has taken everything. `gone` is called when there is no reader any more; later output is dropped.
-    """
+    reader_gone = GONE
 
     def __init__(
         self,
@@ -40,26 +40,13 @@ class Outlet:
         stalled: Callable[[Outlet, bool], object],
         gone: Callable[[], object],
     ) -> None:
-        self.descriptor = descriptor
-        self.lost: OSError | None = None
-        """Why output could not be written although there is a reader: the disk is full, say."""
-        self._framed = framed
-        self._stalled = stalled
-        self._gone = gone
+        super().__init__(descriptor, framed, stalled, gone)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._left = 0
         self._total = 0
-        self._written = asyncio.Event()
-        self._written.set()
         self._slow = False
-        self._patient = True
-        self._closed = False
-
-    def show(self, content: bytes) -> None:
-        """Write it in its frame."""
-        self.write(self._framed(content))
 
     def write(self, content: bytes) -> None:
         """Write it as it is, as soon as there is room; once abandoned, drop what would fill our memory."""
@@ -73,10 +60,6 @@ class Outlet:
             self._thread = threading.Thread(target=self._write_on, daemon=True)
             self._thread.start()
         self._stall(self._left > MOST and self._patient)
-
-    async def written(self) -> None:
-        """Wait until everything was written, or will never be."""
-        await self._written.wait()
 
     def abandon(self) -> None:
         """Wait no longer for a reader that takes nothing for PATIENCE seconds."""
@@ -116,13 +99,6 @@ class Outlet:
         if not self._left:
             self._written.set()
             self._stall(False)
-
-    def _fail(self, error: OSError) -> None:
-        self._close()
-        if error.errno in GONE:
-            self._gone()
-        else:
-            self.lost = error
 
     def _close(self) -> None:
         self._closed = True

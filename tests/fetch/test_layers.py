@@ -17,6 +17,7 @@ from tests.support.layers import Raw, lay, outside, shape
 
 from step_runner.errors import StoppedError
 from step_runner.fetch.limits import Limits
+from step_runner.fetch.oci import rootfs
 from step_runner.fetch.oci.layers import unpack
 from step_runner.fetch.oci.rootfs import LayerError, RootFs
 from step_runner.proc import Proc
@@ -339,6 +340,18 @@ def test_links_in_a_circle_are_left_out_and_not_followed(root: Path) -> None:
     assert lay(root, circle) == {"a": "-> b", "b": "-> a", "self": "-> self"}
     with pytest.raises(LayerError, match=r"^has a path through more than 40 symbolic links, 'c' in it$"):
         lay(root, archive(symlink("c", "c"), member("c/a/x", b"1")), archive())
+
+
+def test_link_through_name_that_system_refuses_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows `nul` is a device, even where the next name leads away from it; `finish` leaves such links out."""
+    monkeypatch.setattr(rootfs, "is_plain", lambda name: name != "nul")
+    tree = RootFs(root, Proc(0), Limits())
+    tree.add_link("link", "/nul/..")
+    with pytest.raises(LayerError, match="which no file of this system can have"):
+        tree.add_file("link/file", 0o644, io.BytesIO(b"x"), 1)
+    tree.add_link("other", "nul")
+    tree.finish()
+    assert (outside(root), list(root.iterdir())) == (["root"], [])
 
 
 @pytest.mark.parametrize("target", ["../secret", "/../secret", "none", "d"])

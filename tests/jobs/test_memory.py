@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.jobs.test_manager import log, ready, start
+from tests.jobs.test_manager import start
 from tests.support.steps import script
 
 from step_runner.jobs.log import ALL_CHUNKS, LARGEST_CHUNK, JobLog
@@ -23,10 +23,10 @@ BACKGROUND = "sleep 1000 & echo ready"
 async def test_closed_job_is_freed_without_collector(manager: JobManager, text: str) -> None:
     """No cycle of references keeps the values and the results of a job until the collector comes."""
     await start(manager, script(text, "true"))
-    if "ready" in text:
-        await ready(manager)
-    else:
-        await log(manager)
+    async with contextlib.aclosing(manager.follow("1", 0)) as chunks:
+        async for chunk in chunks:
+            if b"ready" in chunk:
+                break
     job = manager._job("1")
     kept = [weakref.ref(each) for each in (job, job.log, job.masks)]
     gc.disable()

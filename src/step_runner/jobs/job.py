@@ -11,7 +11,7 @@ import msgspec
 
 from gracefulexitcmd import AsyncRoundup, Cause, Container, Exit
 from step_runner import shown
-from step_runner.errors import InternalError, StepRunnerError, StoppedError
+from step_runner.errors import InternalError, StepRunnerError, StoppedError, causes
 from step_runner.jobs import state
 from step_runner.jobs.confinement import Confinement
 from step_runner.model import JobStatus, Termination
@@ -120,6 +120,7 @@ class Job(Listener, Generic[Log]):
         except Exception as fault:
             self.error = InternalError(f"the step runner failed: {type(fault).__name__}: {fault}")
             self.error.__cause__ = fault
+        _forget_frames(self.error)
         await self._confinement.end()
         while not await self._rounded_up():  # noqa: ASYNC110 - nobody tells when a descriptor is free
             await asyncio.sleep(TRY_AGAIN)
@@ -214,3 +215,9 @@ def _container(workspace: Workspace, job_id: str, grace: float) -> Container:
         container.close()
         raise
     return container
+
+
+def _forget_frames(error: Exception | None) -> None:
+    """Have an error hold no frames: these hold the context of a step, which holds the job, which holds the error."""
+    for cause in causes(error) if error is not None else ():
+        cause.__traceback__ = cause.__context__ = None

@@ -18,7 +18,7 @@ else:
     from step_runner.jobs.pipes import Pipes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
 LARGEST_CHUNK = 1 << 20
 """Bytes handed on at once: a message costs time of its own, whatever it holds."""
@@ -118,15 +118,17 @@ class JobLog:
         grown = asyncio.Event()
         self._followers.add(grown)
         JobLog._following += 1
+        chunks = self._read(descriptor, offset, grown)
         try:
-            async for chunk in self._read(descriptor, offset, grown):
+            async for chunk in chunks:
                 yield chunk
         finally:
+            await chunks.aclose()
             self._followers.discard(grown)
             JobLog._following -= 1
             os.close(descriptor)
 
-    async def _read(self, descriptor: int, offset: int, grown: asyncio.Event) -> AsyncIterator[bytes]:
+    async def _read(self, descriptor: int, offset: int, grown: asyncio.Event) -> AsyncGenerator[bytes, None]:
         there_now: int | None = self._size
         while True:
             if there_now is not None and offset >= there_now:

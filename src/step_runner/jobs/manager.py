@@ -9,7 +9,7 @@ from step_runner.errors import InputError, StepRunnerError
 from step_runner.proc import Proc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from step_runner.jobs.job import Job
     from step_runner.jobs.log import JobLog
@@ -63,7 +63,7 @@ class JobManager:
         """The state of every job."""
         return [job.status for job in self._jobs.values()]
 
-    def follow(self, job_id: str, offset: int) -> AsyncIterator[bytes]:
+    def follow(self, job_id: str, offset: int) -> AsyncGenerator[bytes, None]:
         """The job's log from a byte offset on, until its end.
 
         Raises InputError when there is no such job or the offset is negative.

@@ -180,4 +180,5 @@ class Pipes:
         """Move what has been written up to now, and close all."""
         for pipe in self:
             pipe.close()
+        self._open.clear()
         flush()  # else the front keeps what was removed on the disk, and writers waiting

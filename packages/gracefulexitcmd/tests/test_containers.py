@@ -113,14 +113,18 @@ OWN_CHILD = """
 import os, subprocess, sys
 from gracefulexitcmd import contain
 with contain(grace=20) as box:
-    own = subprocess.Popen(["sleep", "1000"], start_new_session=sys.argv[1] == "session")
+    pipe = subprocess.PIPE
+    own = subprocess.Popen(["cat"], stdin=pipe, stdout=pipe, start_new_session=sys.argv[1] == "session")
+    own.stdin.write(b"line\\n")
+    own.stdin.flush()
+    own.stdout.readline()  # else it may be amid execve(2), when nothing tells its arguments
 print([process.program for process in box.exit.census], own.poll())
 own.kill()
 """
 
 
 @pytest.mark.parametrize(
-    ("where", "ended"), [("session", "['sleep'] 0"), ("group", "[] None")], ids=["own session", "own group"]
+    ("where", "ended"), [("session", "['cat'] 0"), ("group", "[] None")], ids=["own session", "own group"]
 )
 def test_popen_in_a_session_of_its_own_ends_with_contain(where: str, ended: str) -> None:
     """It cannot be told from an orphan, and its status is taken; one in the program's own group is spared."""

@@ -1,1 +1,1 @@
-"""How commands run and end on POSIX systems: in process groups, which get signals; on Linux nobody can hide."""
+"""Runs and ends commands on POSIX systems by signals to their process groups; on Linux no descendant can hide."""

@@ -1,4 +1,4 @@
-"""Has an event loop do what a blocking caller does by waiting."""
+"""Drives an execution from an event loop, where a blocking caller would wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Driver:
-    """Watches the poller of an execution in the running loop; `ended` is done when the execution has ended."""
+    """Watches the poller of an execution in the running loop; the future `ended` completes with the execution."""
 
     def __init__(self, execution: Execution) -> None:
         self.loop = asyncio.get_running_loop()
@@ -27,7 +27,7 @@ class Driver:
         self._go_on()
 
     def abandon(self) -> None:
-        """Give up the execution, because the loop was closed."""
+        """Leave the execution, because the loop was closed."""
         self._execution.leave()
 
     def _advance(self, poller: Poller) -> None:

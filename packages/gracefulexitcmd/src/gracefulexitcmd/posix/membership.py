@@ -1,15 +1,15 @@
-"""Which processes belong to which container: pure functions over a picture of the process table.
+"""Decides which processes belong to which container, by pure functions over a snapshot of the process table.
 
-A process belongs to a container by what it cannot easily shed all at once:
+A process belongs to a container if it has one of these marks, which it can hardly shed all at once:
 
 - it was seen to belong before (pid and start time);
 - it is in the process group of a command of the container;
-- it is in the container's control group, where there is one: a process born there cannot shed that;
-- its parent belongs, or it is in a session with one that does, unless a foreign process leads it;
-- it carries the container's cookie in the environment that it was started with.
+- it is in the container's control group, if there is one: a process born there cannot shed this mark;
+- its parent belongs, or another process of its session does, unless a foreign process leads that session;
+- the environment that it was started with has the container's cookie.
 
-A process that shed all of these, and was adopted by the subreaper, is suspected of every container that was there
-when it started, and belongs to the last of them that is left: never ended too early, never left for ever.
+A process without any of these marks that the subreaper adopted may belong to any container that was open when it
+started. It is ended with the last of those containers: never too early, and it is never left for ever.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.linux import Identity, Process
 
 UNKNOWN_SESSION = 0
-"""What stands for the session of a process where the system does not tell it."""
+"""The session of a process if the system does not report it."""
 
 HasCookie: TypeAlias = Callable[[int, str], bool]
 """Whether the process with a pid was started with a cookie in its environment."""
 
 
 class Evidence(NamedTuple):
-    """What is known of one container.
+    """The known facts about one container.
 
-    `since` is its beginning, in clock ticks since boot; `foreign` are leaders of commands of other containers;
-    `inside` are the pids in its control group.
+    `since` is when it began, in clock ticks since boot. `groups` are the process groups of its commands. `known` maps
+    earlier members to how each was found. `foreign` are the leaders of other containers' commands. `inside` are the
+    pids in its control group.
     """
 
     cookie: str
@@ -47,7 +48,7 @@ class Evidence(NamedTuple):
 
 
 class Reaper(NamedTuple):
-    """The process that holds the containers; orphans come to it if it is a subreaper."""
+    """The process that holds the containers; it adopts orphans if it is a subreaper."""
 
     pid: int
     group: int
@@ -55,10 +56,10 @@ class Reaper(NamedTuple):
 
 
 def members(evidence: Evidence, table: Mapping[int, Process], reaper: Reaper, has_cookie: HasCookie) -> dict[int, str]:
-    """The pids that belong to a container, and how that is known.
+    """Return the pids that belong to a container, and how each was found.
 
-    `table` holds the living processes by pid. Nothing older than the container belongs to it, and never the reaper
-    or one of its ancestors, whatever speaks for it.
+    `table` holds the living processes by pid. A process that is older than the container never belongs to it, nor
+    does the reaper or one of its ancestors, whatever marks it has.
     """
     spared = _ancestors(reaper.pid, table)
     young = [
@@ -73,7 +74,7 @@ def members(evidence: Evidence, table: Mapping[int, Process], reaper: Reaper, ha
         elif process.pid in evidence.inside:
             found[process.pid] = "cgroup"
     _follow(found, young, table, reaper)
-    # Only a process that has lost its parents can need the cookie: others are found through them, or are not ours.
+    # Only a process that has lost its parent needs the cookie: the others are found through it, or are not ours.
     started_here = {process.pid for process in young}
     for process in young:
         lost = process.parent not in started_here and process.pid not in evidence.foreign
@@ -84,24 +85,24 @@ def members(evidence: Evidence, table: Mapping[int, Process], reaper: Reaper, ha
 
 
 def still_left(groups: Collection[int], processes: Iterable[Process]) -> set[int]:
-    """Those of some groups, all without their leaders, that still have members.
+    """Return those of some groups that still have members; all of them have lost their leaders.
 
-    A group whose number is that of a process is another one: the number was free, and was given away.
+    If a living process has the number of a group, it is another group: the number was free and was reused.
     """
     listed = tuple(processes)
     return set(groups).intersection(process.group for process in listed).difference(process.pid for process in listed)
 
 
 def suspected_of(since: int, others: Iterable[int], orphan: Process) -> bool:
-    """Whether an unexplained orphan is to be ended with a container: it may be its own, and no other one's.
+    """Return whether an unexplained orphan must end with a container: it may belong to this one but to no other.
 
-    `since` is the beginning of the container, `others` those of the others.
+    `since` is when the container began and `others` when the other containers did, in clock ticks since boot.
     """
     return since <= orphan.start_time and not any(other <= orphan.start_time for other in others)
 
 
 def _ancestors(pid: int, table: Mapping[int, Process]) -> set[int]:
-    """A process and those above it, as far as the table goes."""
+    """Return the pids of a process and its ancestors, as far as the table shows them."""
     found: set[int] = set()
     while pid not in found:
         found.add(pid)
@@ -110,9 +111,9 @@ def _ancestors(pid: int, table: Mapping[int, Process]) -> set[int]:
 
 
 def _follow(found: dict[int, str], young: list[Process], table: Mapping[int, Process], reaper: Reaper) -> None:
-    """Add the children of those found, and the processes in the sessions that they have made, until none is new.
+    """Add the children of the found processes and the members of sessions that they made, until none is new.
 
-    Only its leader has made a session, setsid(2): one whose leader lives, and does not belong, is a foreign one.
+    A session is made by its leader, setsid(2). So it is foreign if its leader lives and does not belong.
     """
     grown = True
     while grown:

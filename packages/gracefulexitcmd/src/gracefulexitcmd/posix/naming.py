@@ -1,6 +1,6 @@
 """The name of a process that has given itself a title, as pure functions.
 
-A title overwrites the arguments in place, so `/proc/PID/cmdline` shows it as the first word, with blanks in it.
+A title overwrites the arguments in place. So `/proc/PID/cmdline` shows it as the first word, with spaces in it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAMED = r"([\w.+-]*\w): "
-"""How most titles begin: `sshd: ci@pts/0`, `nginx: worker process`."""
+"""The beginning of most titles, as in `sshd: ci@pts/0` or `nginx: worker process`."""
 
 INTERPRETER = r"(python|perl|ruby|node|php|java|bash|dash|sh|busybox)[\d.]*"
 """Programs that run scripts. The kernel names such a process after its script, in `/proc/PID/comm`."""
 
 DELETED = " (deleted)"
-"""What the kernel appends to the path of a program whose file is gone, proc_pid_exe(5)."""
+"""The suffix that the kernel adds to the path of a program whose file was deleted, proc_pid_exe(5)."""
 
 
 def may_be_title(argv: Sequence[str]) -> bool:
-    """Return whether the first word of a command line looks like more than the name of a program."""
+    """Return whether the first word of a command line may be more than the name of a program."""
     return bool(argv) and (not argv[0] or " " in argv[0] or argv[0].startswith("--"))
 
 
 def program(argv: Sequence[str], exe: str, comm: str) -> str:
-    """Return the name of the program of a process whose command line may be a title; empty where nothing tells it.
+    """Return the program's name of a process whose command line may be a title; empty if it is unknown.
 
-    `exe` is the path of its program, `comm` the kernel's name for it; both may be empty. No word of a title is taken
-    but its beginning, if that is a name: the others may be secrets.
+    `exe` is the path of the program, `comm` the kernel's name for the process; both may be empty. Of a title only the
+    beginning is used, if it is a name: the other words may be secrets.
     """
     exe = exe.removesuffix(DELETED)
     if exe and argv[0].startswith((exe, os.path.basename(exe))):

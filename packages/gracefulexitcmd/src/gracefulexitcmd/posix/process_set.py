@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class ProcessSet(ABC):
-    """Knows which processes belong to it; `since` is its beginning, in clock ticks since boot."""
+    """Knows which processes belong to it; `since` is when it began, in clock ticks since boot."""
 
     def __init__(self, since: int) -> None:
         self.ending = False
-        """Whether it is being emptied: what could be its own or another's need not be spared for it any more."""
+        """Whether it is being emptied. Its doubtful orphans need not be spared for its sake any more."""
         self._since = since
         self._known: dict[Identity, str] = {}
         self._cgroup: Cgroup | None = None
 
     @abstractmethod
     def members(self, *, quickly: bool = False) -> list[Process]:
-        """Return the processes that belong to it and are alive; with `quickly` some may be missing.
+        """Return the living processes that belong to it; with `quickly` some may be missing.
 
         Raise OSError if no descriptor is free.
         """
@@ -36,11 +36,11 @@ class ProcessSet(ABC):
         return self._known.get(process.identity, "group")
 
     def can_end(self, process: Process) -> bool:
-        """Whether a member can be ended: by a signal, or with the control group, which is killed as a whole."""
+        """Return whether a member can be ended: by a signal, or with the control group, which is killed as a whole."""
         return process_table.may_signal(process) or process.pid in self._inside()
 
     def kill(self) -> None:
-        """Send SIGKILL to the whole control group, if there is one; the other members are to be signalled."""
+        """Send SIGKILL to the whole control group, if there is one; the caller signals the other members."""
         if self._cgroup is not None:
             self._cgroup.kill()
 
@@ -50,8 +50,8 @@ class ProcessSet(ABC):
     def _with_hidden(self, found: list[Process], inside: Iterable[int]) -> list[Process]:
         """Add the processes in the control group that `/proc` does not show.
 
-        A mount with `hidepid` leaves out those of other users, proc(5). Nothing tells more of them: they have no parent
-        here, and are as old as the set. A group does not list zombies, so they are alive.
+        A mount with `hidepid` hides processes of other users, proc(5). Nothing more is known of them, so they get no
+        parent and the start time of the set. A control group does not list zombies, so they are alive.
         """
         hidden = [
             linux.Process(pid, "S", 0, 0, 0, self._since)

@@ -1,4 +1,4 @@
-"""Which processes there are, and signals to single ones, on any POSIX system."""
+"""Lists processes and signals single ones on any POSIX system."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 portable = not linux.has_pidfd()
-"""Whether to do without pidfds; tests set it to try the path of the systems that have none."""
+"""Whether to work without pidfds; tests set it to exercise the code for systems that lack them."""
 
 has_proc = sys.platform == "linux"
-"""Whether `/proc` lists the processes; where it does not, ps(1) does."""
+"""Whether `/proc` lists the processes; otherwise ps(1) does."""
 
 
 def processes() -> Iterator[linux.Process]:
-    """All processes that this one can see."""
+    """Yield all processes that this one can see."""
     return linux.processes() if has_proc else _listed_processes()
 
 
 def _listed_processes() -> Iterator[linux.Process]:
-    """All processes as ps(1) lists them, for systems without `/proc`; start times are seconds since the epoch."""
+    """Yield all processes from ps(1), for systems without `/proc`; start times are seconds since the epoch."""
     listed = _ps("-A", "-o", "pid=", "-o", "stat=", "-o", "ppid=", "-o", "pgid=", "-o", "lstart=")
     for line in listed.splitlines():
         pid, state, parent, group, started = line.split(None, 4)
@@ -37,16 +37,16 @@ def _listed_processes() -> Iterator[linux.Process]:
 
 
 def now() -> int:
-    """Now, on the clock of processes' start times; never later than that of a process started after this."""
-    # ps(1) works a start time out from the age in whole seconds, so it can be one too early.
+    """Return the time on the clock of start times, never later than the start time of any process started after it."""
+    # ps(1) computes a start time from the age in whole seconds, so it can be one second too early.
     return linux.ticks_since_boot() if has_proc else int(time.time()) - 1
 
 
 def signal_process(found: linux.Process, number: int) -> None:
-    """Send a signal to exactly this process; nothing happens when it is gone or may not be signalled.
+    """Send a signal to exactly this process; do nothing if it is gone or may not be signalled.
 
-    Nor where no descriptor is free, without which it cannot be told from another one with its number: it is found
-    again at the next look.
+    Do nothing either if no descriptor is free: without one a new process with the same pid might get the signal. The
+    next scan finds the process again.
     """
     assert found.pid > 1, "0 and -1 are groups and all processes, 1 is the system's"
     with contextlib.suppress(OSError):
@@ -57,7 +57,7 @@ def signal_process(found: linux.Process, number: int) -> None:
 
 
 def may_signal(found: linux.Process) -> bool:
-    """Whether this user may signal a process."""
+    """Return whether this user may signal a process; True if it is gone."""
     try:
         os.kill(found.pid, 0)
     except PermissionError:
@@ -68,12 +68,12 @@ def may_signal(found: linux.Process) -> bool:
 
 
 def trees(roots: Iterable[int]) -> Iterator[linux.Process]:
-    """The processes with these numbers and their descendants, found quickly; all there are, where that is not."""
+    """Yield the processes with these pids and their descendants; without `/proc` yield all processes."""
     return linux.trees(roots) if has_proc else _listed_processes()
 
 
 def argv(pid: int) -> tuple[str, ...]:
-    """A process's arguments as far as the system tells them."""
+    """Return the arguments of a process as far as the system shows them; empty if it is gone."""
     if has_proc:
         return linux.argv(pid)
     with contextlib.suppress(OSError):
@@ -82,12 +82,12 @@ def argv(pid: int) -> tuple[str, ...]:
 
 
 def title_holder(pid: int, argv: tuple[str, ...]) -> str:
-    """The name of the program of a process whose arguments are a title; empty where they are none, or nothing tells."""
+    """Return the program's name of a process whose arguments are a title; empty if they are not one or it is unknown."""
     return naming.program(argv, linux.exe(pid), linux.comm(pid)) if has_proc and naming.may_be_title(argv) else ""
 
 
 def _ps(*options: str) -> str:
-    """What ps(1) prints; OSError where it fails, as it does for a process that is gone."""
+    """Return the output of ps(1). Raise OSError if it fails, as it does for a process that is gone."""
     env = {**os.environ, "LC_ALL": "C"}
     listing = subprocess.run(["ps", *options], stdin=subprocess.DEVNULL, capture_output=True, env=env)
     if listing.returncode != 0:

@@ -1,4 +1,4 @@
-"""Processes left by a killed program, found through the ledger of their container."""
+"""Finds processes left by a killed program, through the ledger of their container."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Leftovers(ProcessSet):
-    """Knows which processes are left, as far as that can be told from outside: no orphans come to this process.
+    """Knows which processes are left, as far as evidence shows: this process does not adopt their orphans.
 
-    A process is known by the control group, by the cookie, as a leader or what descends from one, and by a group or
-    session that it shares with one of these. Only this user's own processes, and those in the control group, are
-    touched, and none that is older than the container. `name` and `grace`, in seconds, are those of the ledger.
+    A process is known by the control group, by the cookie, as a leader or a descendant of one, or by a process group
+    or session that it shares with one of these. Only processes of this user and those in the control group are
+    signalled. None of them is older than the container. The ledger gives `name` and `grace` (seconds).
     """
 
     def __init__(self, entry: ledger.Entry, leaders: tuple[Identity, ...]) -> None:
@@ -35,7 +35,7 @@ class Leftovers(ProcessSet):
         self._cgroup = cgroup.existing(entry.cgroup) if entry.cgroup and not self._gone else None
 
     def members(self, *, quickly: bool = False) -> list[linux.Process]:
-        """Return the processes that belong to it and are alive; there is no quick way to know."""
+        """Return the living processes that belong to it; `quickly` changes nothing, because there is no quick scan."""
         if self._gone:
             return []
         processes, has_cookie = look(process_table.processes(), self._since)
@@ -46,7 +46,7 @@ class Leftovers(ProcessSet):
         return self._with_hidden([table[pid] for pid in found] or self._left_inside(), inside)
 
     def close(self) -> None:
-        """Remove the control group, if no process is in it."""
+        """Remove the control group if no process is in it."""
         if self._cgroup is not None:
             self._cgroup.remove()
 
@@ -56,28 +56,28 @@ class Leftovers(ProcessSet):
         known = {identity: "leader" for identity in self._leaders if identity not in self._known} | self._known
         evidence = membership.Evidence(self._entry.cookie, self._since, known=known, inside=inside)
         found = membership.members(evidence, table, subreaper.reaper(), has_cookie)
-        # The number of a group is not given away while a process is in it, so all with this number are in the same one.
+        # The kernel does not reuse the number of a group while it has a member, so this number means one group only.
         groups = {table[pid].group for pid in found} & {pid for pid, _ in self._leaders}
         return membership.members(evidence._replace(groups=groups), table, subreaper.reaper(), has_cookie) | found
 
     def _touchable(self, found: Mapping[int, str], inside: frozenset[int]) -> dict[int, str]:
-        """Return those of this user, and those in the control group: no file of another user puts one there."""
+        """Return those of this user and those in the control group, where no file of another user can put a process."""
         return {pid: how for pid, how in found.items() if pid in inside or linux.owner(pid) == os.getuid()}
 
     def _left_inside(self) -> list[linux.Process]:
-        """Return the processes in the control group that were born after the scan of the others."""
+        """Return the processes in the control group that were started after the scan."""
         inside = filter(None, map(linux.process, self._inside()))
         return [process for process in inside if process.alive and process.start_time >= self._since]
 
 
 @contextlib.contextmanager
 def recover(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> Iterator[Leftovers | None]:
-    """Give what the container of an abandoned ledger has left, to be ended by `Roundup` or `AsyncRoundup`.
+    """Yield the processes left in the container of an abandoned ledger, for `Roundup` or `AsyncRoundup` to end.
 
-    None where the ledger is not abandoned, or this process is in that container.
+    Yield None if the ledger is not abandoned, or if this process is in that container.
 
-    It is believed only where one of the keys has sealed it: `Container.keep_ledger` takes the key. With
-    `watched_here` it is that of a worker which this process has watched.
+    The ledger is trusted only if one of the keys has sealed it; `Container.keep_ledger` takes that key. With
+    `watched_here` the ledger is one of a worker that this process watched.
     """
     with ledger.abandoned(path, keys, watched_here=watched_here) as found:
         if found is None or found.entry.cookie in os.environ.get(COOKIE, "").split(":"):

@@ -1,4 +1,4 @@
-"""What `/proc/PID/status` tells of a process and its signals, and why it has not ended: proc_pid_status(5)."""
+"""Reads the signals of a process from `/proc/PID/status`, and why it has not ended: proc_pid_status(5)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MOST_THREADS = 100
-"""Threads of a process that are looked at: SIGKILL must not wait for long."""
+"""Threads of one process that are read at most: SIGKILL must not be delayed for long."""
 
 
 class Task(NamedTuple):
-    """One thread; the sets of signals have bit N - 1 for signal N.
+    """One thread; bit N - 1 of each signal set is signal N.
 
-    `pending` holds those of the thread and of the process. `ignored` and `caught` are the same in all threads.
+    `pending` holds the signals of the thread and of the process. `ignored` and `caught` are the same in all threads.
     """
 
     state: str
@@ -32,7 +32,7 @@ class Task(NamedTuple):
 
 
 def parse(text: bytes, waits_in: str = "") -> Task:
-    """Return what a status file says. Raises ValueError or KeyError where it is not one."""
+    """Return the thread that a status file describes. Raise ValueError or KeyError if the text is not one."""
     fields = dict(line.split(b":", 1) for line in text.splitlines() if b":" in line)
     own, shared, blocked, ignored, caught = (
         int(fields[name], 16) for name in (b"SigPnd", b"ShdPnd", b"SigBlk", b"SigIgn", b"SigCgt")
@@ -41,10 +41,10 @@ def parse(text: bytes, waits_in: str = "") -> Task:
 
 
 def why(tasks: Sequence[Task], sent: signal.Signals) -> Why | None:
-    """Return why a process with these threads has not ended by the last signal that it was sent; None if nothing tells.
+    """Return why the last signal has not ended a process with these threads; None if the reason is unknown.
 
-    A signal that is blocked and no longer pending was taken by sigwait(3) or signalfd(2), so the process handles it.
-    One with its default action ends a process that is not stopped and does not wait in the kernel.
+    A signal that is blocked and not pending was accepted by sigwait(3) or signalfd(2), so the process handles it. A
+    signal with its default action ends a process, unless that is stopped or waits in the kernel.
     """
     bit = 1 << (sent - 1)
     living = [task for task in tasks if task.state not in "ZX"]
@@ -64,7 +64,7 @@ def why(tasks: Sequence[Task], sent: signal.Signals) -> Why | None:
 
 
 def tasks(pid: int) -> list[Task]:
-    """Return the threads of a process as they are now, at most MOST_THREADS; none if it is gone or hidden."""
+    """Return at most MOST_THREADS threads of a process; an empty list if it is gone or hidden."""
     with contextlib.suppress(OSError):
         return list(_tasks(f"/proc/{pid}/task"))
     return []
@@ -78,7 +78,7 @@ def _tasks(directory: str) -> Iterator[Task]:
 
 
 def _waits_in(path: str) -> str:
-    """The kernel's function that a thread waits in; empty where this user may not know, proc_pid_wchan(5)."""
+    """Return the kernel function that a thread waits in; empty if this user may not read it, proc_pid_wchan(5)."""
     with contextlib.suppress(OSError):
         name = _content(path).decode(errors="replace")
         return "" if name == "0" else name

@@ -1,4 +1,4 @@
-"""Makes this process the one that orphans among its descendants come to, and reaps them when they have ended."""
+"""Makes this process the subreaper of its descendants: it adopts their orphans and reaps those that have ended."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PR_SET_PDEATHSIG = 1
 """prctl(2)."""
 
 active = False
-"""Whether orphans come to this process."""
+"""Whether this process is a subreaper."""
 
 
 def become() -> bool:
-    """Have orphans come to this process from now on; False where the system cannot do that."""
+    """Make this process a subreaper; return False if the system has none."""
     import ctypes
 
     global active
@@ -30,14 +30,14 @@ def become() -> bool:
 
 
 def signal_at_parents_death(number: int) -> None:
-    """Have the kernel send this process a signal when the thread that forked it has ended."""
+    """Have the kernel send this process a signal when the thread that forked it ends, prctl(2)."""
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def _forget() -> None:
-    """A process that was forked is no subreaper, prctl(2)."""
+    """Reset `active` after a fork: a child does not inherit the setting, prctl(2)."""
     global active
     active = False
 
@@ -46,17 +46,17 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def reaper() -> Reaper:
-    """This process as the one that holds containers."""
+    """Return this process as the one that holds the containers."""
     return Reaper(os.getpid(), os.getpgrp(), os.getsid(0))
 
 
 def children() -> list[int]:
-    """The numbers of the children, also of those that have ended."""
+    """Return the pids of the children, including zombies."""
     return list(linux.children(os.getpid()))
 
 
 def reap(pid: int) -> bool:
-    """Take the status of a child that has ended and is not waited for; return whether there was one to take."""
+    """Reap a child if it has ended; return whether it had a status to collect."""
     try:
         return os.waitpid(pid, os.WNOHANG) != (0, 0)
     except ChildProcessError:

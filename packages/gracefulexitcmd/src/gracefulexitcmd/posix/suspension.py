@@ -1,4 +1,4 @@
-"""Ctrl-Z: stops all that this program runs, then the program itself, and continues both."""
+"""Handles Ctrl-Z: stops every process of this program's containers, then this process, and continues them."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.linux import Identity, Process
 
 PATIENCE = 0.1
-"""Seconds for SIGTSTP, which a program may handle, to stop a process; then comes SIGSTOP, which it cannot."""
+"""Seconds that SIGTSTP, which a program may handle, has to stop a process before SIGSTOP, which none can handle."""
 
 LOOK_AGAIN = 0.005
-"""Seconds between two looks at who is not stopped yet."""
+"""Seconds between two scans for processes that are not stopped yet."""
 
 MOST_LOOKS = 100
-"""Looks at processes of which one is never seen stopped, such as one that waits in the kernel (state D)."""
+"""Scans before giving up on a process that never stops, such as one in uninterruptible sleep (state D)."""
 
 TOGETHER = 0.01
-"""Seconds after SIGCONT in which SIGTSTP counts as older, which SIGCONT takes back, signal(7).
+"""Seconds after SIGCONT in which a SIGTSTP is taken for an older one, which SIGCONT discards, signal(7).
 
-Python calls the handlers of signals that came together by their numbers, SIGCONT first, whichever came last.
+Python calls the handlers of signals that arrive together in the order of their numbers: SIGCONT first.
 """
 
 has_front = False
-"""Whether another process watches this one, which then continues it; set by `supervise`."""
+"""Whether a supervisor watches this process and continues it; set by `supervise`."""
 
 
 class Suspension:
-    """What SIGTSTP and SIGCONT have asked for; where the former was ignored from the start it stays so."""
+    """Records the last request by SIGTSTP or SIGCONT; SIGTSTP stays ignored if it was inherited so."""
 
     def __init__(self) -> None:
         self._continued_at = -math.inf
         self.wanted = False
-        """Whether no SIGCONT came since the last SIGTSTP."""
+        """Whether SIGTSTP arrived and no SIGCONT since."""
 
     def listen(self, asked: Callable[[], object]) -> None:
-        """Have `asked` called when SIGTSTP comes."""
+        """Call `asked` whenever SIGTSTP arrives."""
 
         def suspend(*_: object) -> None:
             if time.monotonic() - self._continued_at >= TOGETHER:
@@ -58,10 +58,11 @@ class Suspension:
         if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
             signal.signal(signal.SIGTSTP, suspend)
             signal.signal(signal.SIGCONT, self._continued)
-            harmless.append(self._continued)  # held back, it would be missed by a SIGTSTP that was held back before it
+            # It is never deferred: a SIGTSTP deferred before it would not see that SIGCONT came.
+            harmless.append(self._continued)
 
     def stop(self) -> None:
-        """Stop this process until SIGCONT, unless that came meanwhile."""
+        """Stop this process until SIGCONT, unless SIGCONT has already arrived."""
         stop_by_default(lambda: self.wanted)
         self.wanted = False
 
@@ -73,8 +74,8 @@ class Suspension:
 def stop_by_default(wanted: Callable[[], bool] = lambda: True) -> None:
     """Stop this process until SIGCONT, as SIGTSTP does by default, so that its shell sees a stopped job.
 
-    SIGCONT discards a pending SIGTSTP, signal(7): one that comes at any moment of this is not missed. Nothing happens
-    in an orphaned process group, as nobody would continue it.
+    SIGCONT discards a pending SIGTSTP, signal(7), so a SIGCONT at any moment of this call is not missed. Nothing
+    happens in an orphaned process group, because no shell would continue it.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
     handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
@@ -88,25 +89,25 @@ def stop_by_default(wanted: Callable[[], bool] = lambda: True) -> None:
 
 
 def stop_worker() -> None:
-    """Stop this process until its front continues it.
+    """Stop this process until its supervisor continues it.
 
-    SIGTSTP would not do: nobody of its process group has a parent in the same session, which makes it orphaned.
+    SIGTSTP would not stop it. No process of its group has its parent in the same session, so the group is orphaned.
     """
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def suspend_all() -> None:
-    """Stop every process of every container, then this one, and its supervisor if it has one.
+    """Stop every process of every container, then this process and its supervisor if it has one.
 
-    When SIGCONT comes, all go on; no time has passed then for deadlines. A process that was stopped before stays so.
+    SIGCONT continues all of them. Deadlines do not advance meanwhile. A process that was stopped before stays stopped.
     """
     suspend(stop_worker if has_front else stop_by_default)
 
 
 def suspend(stop_self: Callable[[], object]) -> None:
-    """Stop every process of every container, then this one; when it goes on, they do.
+    """Stop every process of every container, then this process by `stop_self`; continue them after it.
 
-    No time has passed then for deadlines. A process that was stopped before stays so.
+    Deadlines do not advance meanwhile. A process that was stopped before stays stopped.
     """
     CLOCK.stop()
     stopped_before = {process.identity for process in _members() if process.state == "T"}
@@ -121,7 +122,7 @@ def suspend(stop_self: Callable[[], object]) -> None:
 
 
 def _stop_all(stopped_before: Collection[Identity]) -> None:
-    """Stop all members: first by SIGTSTP, on which an inner program like this one stops its own clock."""
+    """Stop all members, first by SIGTSTP: it lets a nested program that uses this library stop its own clock."""
     asked: set[Identity] = set()
     give_up = time.monotonic() + PATIENCE
     for _ in range(MOST_LOOKS):

@@ -1,4 +1,4 @@
-"""The controlling terminal of this program, and a command in its foreground or stopped by it, termios(3)."""
+"""The controlling terminal, and a command that runs in its foreground or that it stopped, termios(3)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOPPED_BY_TERMINAL = (signal.SIGTTIN, signal.SIGTTOU)
 
 
 def opened() -> int | None:
-    """Open the controlling terminal; None where there is none."""
+    """Open the controlling terminal and return its descriptor; None if this process has none."""
     try:
         return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:  # ENXIO, tty(4)
@@ -31,7 +31,10 @@ def opened() -> int | None:
 
 
 class Foreground:
-    """Has a command's process group in the foreground of a terminal, if this program was there, until `close`."""
+    """Keeps a command's process group in the foreground of a terminal until `close`.
+
+    It moves the group there only if this program is in the foreground itself.
+    """
 
     def __init__(self, terminal: int, group: int) -> None:
         self._terminal: int | None = terminal
@@ -41,7 +44,10 @@ class Foreground:
         self._give()
 
     def close(self, *, restore: bool) -> None:
-        """Take the foreground back; with `restore` the modes of the terminal, too, which a killed program leaves."""
+        """Return the foreground to this program.
+
+        With `restore` also reset the terminal's modes, which a killed program may have left changed.
+        """
         with self._lock:
             if self._terminal is not None:
                 self._take(self._modes if restore else None)
@@ -49,9 +55,9 @@ class Foreground:
                 self._terminal = None
 
     def suspend(self) -> None:
-        """Stop this program as the command was stopped by Ctrl-Z, so that a shell sees it; then continue the command.
+        """Stop this program after Ctrl-Z stopped the command, so that the shell sees it; then continue the command.
 
-        No time passes for deadlines meanwhile. In an orphaned process group nothing can stop, and nothing does.
+        Deadlines do not advance meanwhile. In an orphaned process group the kernel ignores SIGTSTP, and nothing stops.
         """
         with self._lock:
             if self._terminal is None:
@@ -59,7 +65,7 @@ class Foreground:
             modes = termios.tcgetattr(self._terminal)
             self._take(self._modes)
             CLOCK.stop()
-            # Directed at this thread it has stopped the whole process when this call returns, signal(7).
+            # A signal to the calling thread takes effect before the call returns: the process stops here, signal(7).
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])
             signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
             CLOCK.go_on()
@@ -69,7 +75,10 @@ class Foreground:
             os.killpg(self._group, signal.SIGCONT)
 
     def _give(self) -> bool:
-        """Put the command into the foreground and let it go on, as it may have been stopped just before."""
+        """Put the command into the foreground and continue it, as the terminal may have stopped it already.
+
+        Return whether that was done.
+        """
         assert self._terminal is not None
         with contextlib.suppress(OSError):  # the terminal has hung up
             if os.tcgetpgrp(self._terminal) == os.getpgrp():
@@ -88,16 +97,16 @@ class Foreground:
 
 
 def foreground(terminal: int, group: int) -> Foreground | None:
-    """Put a command's group into the foreground of a terminal; None where that has hung up."""
+    """Put a command's group into the foreground of a terminal; return None if the terminal has hung up."""
     with contextlib.suppress(termios.error):
         return Foreground(terminal, group)
     return None
 
 
 def watch(pid: int, argv: str, foreground: Foreground | None) -> None:
-    """Note, in a thread of its own, when a command is stopped: Ctrl-Z in the foreground stops this program as well.
+    """Watch in a new thread for a stop of the command: Ctrl-Z in the foreground stops this program as well.
 
-    One that the terminal has stopped in the background would wait for ever without a word: a warning is logged.
+    Log a warning if the terminal stops a background command, which would otherwise wait for ever in silence.
     """
     with contextlib.suppress(RuntimeError):  # no thread can be started
         threading.Thread(target=_watch, args=(pid, argv, foreground), name=f"watch {pid}", daemon=True).start()
@@ -109,7 +118,7 @@ def _watch(pid: int, argv: str, foreground: Foreground | None) -> None:
             changed = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if changed is None or changed.si_code not in (os.CLD_STOPPED, os.CLD_TRAPPED):
                 return
-            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)  # else it would be told of the same stop again
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)  # consume it: WNOWAIT would report the same stop again
             if foreground is not None and changed.si_status == signal.SIGTSTP:
                 foreground.suspend()
             elif changed.si_status in STOPPED_BY_TERMINAL:
@@ -117,13 +126,13 @@ def _watch(pid: int, argv: str, foreground: Foreground | None) -> None:
 
 
 def _warn(pid: int, argv: str, number: signal.Signals) -> None:
-    import logging  # for few commands
+    import logging  # few commands need it
 
     logging.getLogger("gracefulexitcmd").warning(ADVICE, argv, pid, number.name)
 
 
 def _quietly(change: Callable[[int], None], terminal: int) -> None:
-    """Change something of the terminal, which would stop a process of the background by SIGTTOU, tcsetpgrp(3)."""
+    """Change a setting of the terminal with SIGTTOU blocked, which would stop a background process, tcsetpgrp(3)."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
     try:
         with contextlib.suppress(OSError, termios.error):  # the terminal has hung up, or the group has gone

@@ -1,7 +1,7 @@
-"""A control group of a container's own: a process that is born in it belongs to it, whatever else it sheds.
+"""Gives a container a control group: a process born in it belongs to the container, whatever else it sheds.
 
-The rules and file names are those of cgroups(7), version 2; nothing is asked of any controller, so no privilege but
-that of writing to the own group's directory is needed. It may be mounted beside version 1.
+The rules and file names are those of cgroups(7), version 2. No controller is used, so the only privilege it needs is
+to write to the directory of this process's own group. Version 1 may be mounted at the same time.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CGROUP2_SUPER_MAGIC = 0x63677270
-"""What fstatfs(2) says of version 2; that it is mounted at a path is no proof for what lies there."""
+"""The type that fstatfs(2) reports for version 2; the mount table does not prove which file system is at a path."""
 
 PREFIX = "gracefulexitcmd-"
-"""What the name of a group begins with; the number of the process that made it and a name of its own follow."""
+"""The beginning of a group's name; the pid of the process that made it and a name of its own follow."""
 
 OWN_LINKS = 2
-"""The links of a directory in which there is no other one."""
+"""The link count of a directory without subdirectories."""
 
 
 class Cgroup:
-    """One group, and those that its members have made in it."""
+    """One control group with its subgroups, which its members may have made."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
     def add(self, pid: int) -> bool:
-        """Move a process into it, which its children are then born in; False where that was not possible.
+        """Move a process into it, so that its later children are born in it; return False if that was not possible.
 
-        The kernel waits for a grace period of RCU, for milliseconds, unless some process was moved just before.
+        The kernel waits milliseconds for a grace period of RCU, unless another process was moved just before.
         """
         try:
             _write(f"{self.path}/cgroup.procs", str(pid))
@@ -45,11 +45,11 @@ class Cgroup:
         return True
 
     def pids(self) -> frozenset[int]:
-        """The numbers of its members as this process sees them; zombies are none."""
+        """Return the pids of its members as this process sees them; zombies are not members."""
         return frozenset(pid for directory in self._directories() for pid in _pids(directory))
 
     def kill(self) -> bool:
-        """Send SIGKILL to all members at once, so that none can outrun it; False before Linux 5.14."""
+        """Send SIGKILL to all members at once, so that none can fork away from it; return False before Linux 5.14."""
         try:
             _write(f"{self.path}/cgroup.kill", "1")
         except OSError:
@@ -57,7 +57,7 @@ class Cgroup:
         return True
 
     def remove(self) -> bool:
-        """Remove it, and the groups in it; return whether it is gone: it stays while a process lives in it."""
+        """Remove it and its subgroups; return whether it is gone. It stays while a process lives in it."""
         with contextlib.suppress(OSError):
             os.rmdir(self.path)
             return True
@@ -67,17 +67,17 @@ class Cgroup:
         return not os.path.exists(self.path)
 
     def _directories(self) -> Iterable[str]:
-        """Return its own directory, and after each the ones in it."""
+        """Return its directory and those of its subgroups, each directory before its subdirectories."""
         with contextlib.suppress(OSError):
-            # To list the files of a group takes longer than all else. A directory of kernfs has a link from each
-            # directory in it, and two more (kernfs_refresh_inode in fs/kernfs/inode.c).
+            # Listing the files of a group takes longer than all the rest. The link count of a kernfs directory is
+            # the number of its subdirectories plus two (kernfs_refresh_inode in fs/kernfs/inode.c).
             if os.stat(self.path).st_nlink == OWN_LINKS:
                 return (self.path,)
         return (directory for directory, _, _ in os.walk(self.path))
 
 
 def existing(path: str) -> Cgroup | None:
-    """The group at a path; None where there is none, or the file system there is another one."""
+    """Return the group at a path; None if the path is missing or on another file system."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -89,18 +89,18 @@ def existing(path: str) -> Cgroup | None:
 
 
 def group_name(maker: int, name: str) -> str:
-    """How the group is called that a process makes."""
+    """Return the name of the group that the process `maker` makes."""
     return f"{PREFIX}{maker}-{name}"
 
 
 def planned(name: str) -> Cgroup | None:
-    """The group that `make` makes; None where there can be none."""
+    """Return the group that `make` would make; None if none can be made."""
     own = _own_directory_swept()
     return None if own is None else Cgroup(f"{own}/{group_name(os.getpid(), name)}")
 
 
 def make(name: str) -> Cgroup | None:
-    """A new group in the one that this process is in; None where none can be made."""
+    """Make a group inside the one of this process and return it; None if that is not possible."""
     group = planned(name)
     if group is None:
         return None
@@ -112,13 +112,13 @@ def make(name: str) -> Cgroup | None:
 
 
 def own() -> Cgroup | None:
-    """The group that this process is in; None where there is none of version 2."""
+    """Return the group that this process is in; None if it is in no group of version 2."""
     directory = own_directory()
     return None if directory is None else Cgroup(directory)
 
 
 class Mounted(NamedTuple):
-    """Where control groups of version 2 are mounted, and the directory of the group that this process is in."""
+    """The mount point of control groups of version 2, and the directory of this process's own group."""
 
     point: str
     directory: str
@@ -126,7 +126,7 @@ class Mounted(NamedTuple):
 
 @functools.cache
 def _mounted() -> Mounted | None:
-    """None where there is no version 2, or it is not shown."""
+    """Return the mount point and the own directory; None if version 2 is absent or hidden."""
     try:
         with (
             open("/proc/self/cgroup", encoding="utf-8") as groups,
@@ -138,20 +138,20 @@ def _mounted() -> Mounted | None:
 
 
 def own_directory() -> str | None:
-    """The directory of the group that this process is in; None where there is none of version 2."""
+    """Return the directory of the group that this process is in; None if it is in no group of version 2."""
     found = _mounted()
     return None if found is None else found.directory
 
 
 def mount_point() -> str | None:
-    """The directory below which all groups are that this process can see; None where there are none of version 2."""
+    """Return the directory that holds all groups that this process can see; None without version 2."""
     found = _mounted()
     return None if found is None else found.point
 
 
 @functools.cache
 def _own_directory_swept() -> str | None:
-    """Return the own directory, once the empty groups of killed programs are removed from it."""
+    """Return the own directory, after removing empty groups of killed programs from it once."""
     own = own_directory()
     with contextlib.suppress(OSError):
         for name in os.listdir(own) if own is not None else ():
@@ -162,7 +162,10 @@ def _own_directory_swept() -> str | None:
 
 
 def mounted(groups: str, mounts: str) -> Mounted | None:
-    """What the texts of `/proc/self/cgroup` and `/proc/self/mountinfo` say."""
+    """Return the mount point and own directory from the texts of `/proc/self/cgroup` and `/proc/self/mountinfo`.
+
+    Return None if they do not show version 2.
+    """
     group = next((line[3:] for line in groups.splitlines() if line.startswith("0::/")), None)
     if group is None:
         return None
@@ -177,7 +180,7 @@ def mounted(groups: str, mounts: str) -> Mounted | None:
 def _pids(directory: str) -> list[int]:
     try:
         with open(f"{directory}/cgroup.procs", "rb") as file:
-            return [int(line) for line in file if line.strip() != b"0"]  # 0: it is in another PID namespace
+            return [int(line) for line in file if line.strip() != b"0"]  # 0: a process of another PID namespace
     except OSError:  # the group was removed, or it is threaded
         return []
 

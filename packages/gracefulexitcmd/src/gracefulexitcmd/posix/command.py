@@ -1,4 +1,4 @@
-"""One run of a command: its process group, its pipes, its container."""
+"""Runs one command, with its process group, its pipes and its container."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class CommandRun:
-    """What there is only while a command runs; a container of its own unless the request names one."""
+    """Holds what exists only while a command runs; it makes a container unless the request names one."""
 
     _running = False
 
@@ -62,17 +62,17 @@ class CommandRun:
         self._foreground = _on_terminal(self.pid, request)
 
     def __del__(self) -> None:
-        # The end was not waited for; Popen warns of that. Descriptors are closed and nothing else: a forked process
-        # has a copy of this, and what it would read or unregister is its parent's.
+        # The caller has not waited for the end; Popen warns about that. Close the descriptors and do nothing else: a
+        # forked process has a copy of this object, and must not read or unregister what belongs to its parent.
         if self._running:
             _close((*self.streams.held, *self.teardown.held, *self.poller.held, self._group.exit_descriptor))
 
     def send(self, number: int) -> bool:
-        """Send a signal to the group; return whether a process is left in it."""
+        """Send a signal to the process group; return whether any process is left in it."""
         return self._group.signal(number)
 
     def holders(self) -> tuple[Holder, ...]:
-        """Return the processes that could still write to the pipes; what they wrote so far is taken."""
+        """Return the processes that can still write to the pipes, after reading what they wrote so far."""
         inodes = [pipe.inode for pipe in self.streams.read()]
         if not inodes or sys.platform != "linux":
             return ()
@@ -81,7 +81,7 @@ class CommandRun:
         return ()
 
     def let_go(self, _cause: Cause) -> None:
-        """Reap the leader; what a command that has ended by itself left in the background stays in its container."""
+        """Reap the leader and close the command's group; its background processes stay in its container."""
         self._running = False
         self._leave_terminal()
         self._container.ended(self.pid, group_empty=self._group.close())
@@ -108,7 +108,7 @@ class CommandRun:
 
 
 def _spawn(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes]) -> tuple[Child, dict[str, int]]:
-    """Start the command in a process group of its own; returns our ends of its pipes by name."""
+    """Start the command in a process group of its own; return it and our ends of its pipes by name."""
     ours: dict[str, int] = {}
     theirs: dict[str, int] = {}
     try:
@@ -132,7 +132,7 @@ def _start(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes], str
     heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
     stdin, stdout, stderr = (streams[name] for name in ("stdin", "stdout", "stderr"))
     if _would_be_deaf(heard) and not _asks_for_more(request):
-        from gracefulexitcmd.posix import spawn  # for few programs, and ctypes costs milliseconds
+        from gracefulexitcmd.posix import spawn  # few programs need it, and ctypes costs milliseconds
 
         if spawn.can_spawn(request.cwd):
             return spawn.spawn(argv, env, request.cwd, (stdin, stdout, stderr), heard)
@@ -153,7 +153,7 @@ def _start(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes], str
 
 
 def _on_terminal(pid: int, request: Request) -> Foreground | None:
-    """Put a command into the terminal's foreground if that was asked for, and tell of it when the terminal stops it."""
+    """Put a command into the terminal's foreground if the request asks for it, and watch for stops by the terminal."""
     from gracefulexitcmd.posix import terminal
 
     opened = terminal.opened()
@@ -167,19 +167,19 @@ def _on_terminal(pid: int, request: Request) -> Foreground | None:
 
 
 def _asks_for_more(request: Request) -> bool:
-    """Whether it asks for what posix_spawn(3) does not have; it inherits what this thread blocks then."""
+    """Return whether the request needs more than posix_spawn(3) offers; the child then inherits this thread's mask."""
     other_user = (request.user, request.group, request.extra_groups) != (None, None, None)
     return other_user or request.umask >= 0 or bool(request.pass_fds)
 
 
 def _stdin(request: Request) -> Stream:
-    """The command's stdin; a terminal whose foreground it is not in would stop it as soon as it reads, termios(3)."""
+    """Return the command's stdin: never a terminal for a background command, which would stop at a read, termios(3)."""
     inherits = request.stdin is None and not request.foreground
     return subprocess.DEVNULL if inherits and os.isatty(0) else request.stdin
 
 
 def _would_be_deaf(heard: Iterable[signal.Signals]) -> bool:
-    """Whether a child of this thread would inherit a blocked signal, or that one of these is ignored."""
+    """Return whether a child of this thread would inherit a blocked signal, or an ignored one of `heard`."""
     if _signal.pthread_sigmask(_signal.SIG_BLOCK, ()):
         return True
     return any(_signal.getsignal(number) == _signal.SIG_IGN for number in heard)
@@ -191,7 +191,7 @@ def _close(descriptors: Iterable[int]) -> None:
 
 
 def _kill(process: Child) -> None:
-    """End a command that cannot be looked after; nothing but its own start can have failed."""
+    """Kill and reap a command that cannot be managed, because a later step of its start failed."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,4 +1,4 @@
-"""All processes that some commands have started in their turn, also those that have another parent now."""
+"""Finds every process that a container's commands have started, even one that has another parent now."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.posix.ledger import Ledger
 
-# A signal handler that reaps may interrupt the thread that holds it.
+# It is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
 _lock = threading.RLock()
 _containers: set[Container] = set()
 _orphans = Orphans()
@@ -30,11 +30,11 @@ REAP_WITHIN = 0.1
 """Seconds that an orphan may stay a zombie."""
 
 when_opened: set[Callable[[], object]] = set()
-"""What is to be called, in any thread, when a container was opened."""
+"""Functions to call, in any thread, after a container was opened."""
 
 
 def _forget() -> None:
-    """Begin anew in a forked process: it has started no command, and the thread that held the lock is not there."""
+    """Reset the state in a forked process: it has no command, and no thread there would release the lock."""
     global _lock, _orphans
     _lock = threading.RLock()
     _orphans = Orphans()
@@ -46,23 +46,23 @@ os.register_at_fork(after_in_child=_forget)
 
 
 class Container(ProcessSet):
-    """Knows the processes that commands started in it have started, on Linux also those that went into hiding.
+    """Knows all processes that its commands have started, on Linux even those that hide.
 
-    `contain` makes one, empties it and closes it. Made by itself it is weaker on Linux: orphans come only to a
-    subreaper, which `contain`, `contain=True` and `supervise` make of this process. Without that a process that has
-    shed parents, group, session and environment is not found. It must be closed. Every method may be called from any
-    thread.
+    `contain` makes one, empties it and closes it. A container made directly is weaker on Linux. Only a subreaper
+    adopts orphans, and `contain`, `contain=True` and `supervise` make this process one. Without a subreaper a process
+    that sheds its parent, group, session and environment is not found. Call `close` in the end. Every method may be
+    called from any thread.
     """
 
     def __init__(self) -> None:
         super().__init__(process_table.now())
         self.exit = NOTHING_TO_END
-        """How everything in it was ended by `contain`."""
+        """The end of all processes in it, as `contain` reports it."""
         self.cookie = os.urandom(8).hex()
         self.suspicious = True
-        """Whether an orphan that nothing explains may be its own."""
+        """Whether an orphan without any mark may belong to it."""
         self.spared_session: int | None = None
-        """A session without members of this container."""
+        """A session that has no members of this container."""
         self._running: set[int] = set()
         self._left: set[int] = set()
         self._confining = threading.Lock()
@@ -77,10 +77,10 @@ class Container(ProcessSet):
             listener()
 
     def keep_ledger(self, path: str, name: str, grace: float, key: bytes) -> None:
-        """Write down, in a new file, what it takes to empty this container when this program was killed.
+        """Write a new ledger file, from which this container can be emptied after this program was killed.
 
-        `remains` reads it and believes what was sealed with the same key; `grace` is the time between SIGTERM and
-        SIGKILL then, in seconds. Without `/proc` nothing is written. Raises OSError where the file cannot be made.
+        `remains` reads it and trusts only what was sealed with the same key. `grace` is then the time between SIGTERM
+        and SIGKILL, in seconds. Write nothing on systems without `/proc`. Raise OSError if the file cannot be made.
         """
         from gracefulexitcmd.posix import ledger  # json costs milliseconds, which a plain command should not pay
 
@@ -92,15 +92,15 @@ class Container(ProcessSet):
 
     @property
     def cookies(self) -> str:
-        """The value of the variable that marks what is started in it."""
+        """The value of the environment variable that marks the processes started in it."""
         outer = os.environ.get(COOKIE)
         return f"{outer}:{self.cookie}" if outer else self.cookie
 
     def environment(self, env: Mapping[str, str] | None) -> dict[str, str] | dict[bytes, bytes]:
-        """An environment, by default this process's own, with the cookie in it.
+        """Return an environment with the cookie in it, by default the one of this process.
 
-        That is in bytes: to decode it, and to encode it again for the system, takes a tenth of a start. To ask for one
-        variable after the other takes another tenth, which the dictionary inside of `os.environb` spares.
+        The default is in bytes: decoding it, and encoding it again for the kernel, takes a tenth of a start. Reading
+        the variables one by one takes another tenth, so the dictionary inside `os.environb` is copied.
         """
         if env is None:
             variables: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
@@ -108,24 +108,23 @@ class Container(ProcessSet):
         return {**env, COOKIE: self.cookies}
 
     def starting(self) -> AbstractContextManager[None]:
-        """Keep the status of new children until `started`: one whose number is not noted yet is a command."""
+        """Do not reap new children until `started`: a child whose pid is not noted yet may be a command."""
         self.ending = False
         self._starts += 1
         return _orphans.starting()
 
     def started(self, leader: int) -> None:
-        """Note a command that was started in it, by the number of its leader and group."""
+        """Note a command that was started in it, by the pid of its leader, which is also its process group."""
         self._running.add(leader)
         _orphans.command_started(leader, self)
         if self._ledger is not None:
             self._ledger.started(leader)
 
     def confine(self) -> bool:
-        """Move all members into a control group of version 2, if one can be made: a process born there cannot hide.
+        """Move all members into a control group of version 2 if one can be made: a process born there cannot hide.
 
-        It takes milliseconds, because the kernel waits before it moves a process, so it is worth while for commands
-        that run for longer than a moment; those that start afterwards have to be moved as well. Return whether there
-        is a group.
+        The kernel waits before it moves a process, so this takes milliseconds. It is worth while for commands that run
+        longer than that. Call it again for commands that start later. Return whether there is a control group.
         """
         with self._confining:
             if self._cgroup is None and not self._closed:
@@ -139,28 +138,28 @@ class Container(ProcessSet):
             return True
 
     def ended(self, leader: int, *, group_empty: bool) -> None:
-        """Note that a command's leader was reaped; its group may live on."""
+        """Note that a command's leader was reaped; its process group may still have members."""
         self._running.discard(leader)
         _orphans.command_ended(leader, self, left=not group_empty)
         if not group_empty:
             self._left.add(leader)
 
     def surely_empty(self) -> bool:
-        """Whether no process is left, as far as that is known without a search."""
+        """Return whether it is known without a scan that no process is left."""
         if self._running or self._left or self._inside() or not subreaper.active:
             return False
         try:
-            # What has been seen empty since the last start stays empty.
+            # A scan after the last start found no member, and without a member no new one can be born.
             seen_empty = self._seen_empty == self._starts or not self._own_orphans()
             return seen_empty and not any(map(self._may_own, _orphans.unexplained()))
         except OSError:  # no descriptor is free
             return False
 
     def members(self, *, quickly: bool = False) -> list[linux.Process]:
-        """Return the processes that belong to it and are alive.
+        """Return the living processes that belong to it.
 
-        With `quickly` those may be missing that became orphans in the last RECENT seconds; without a subreaper all
-        orphans, whatever their age. Raise OSError if no descriptor is free.
+        With `quickly` some orphans may be missing: those of the last RECENT seconds, or all of them without a
+        subreaper. Raise OSError if no descriptor is free.
         """
         starts, inside = self._starts, self._inside()
         if quickly and not subreaper.active:
@@ -178,7 +177,7 @@ class Container(ProcessSet):
         return found
 
     def _look(self, candidates: Iterable[linux.Process]) -> tuple[list[linux.Process], membership.HasCookie]:
-        """Return all candidates, and which cookies they have; with a subreaper cookies are seldom asked for."""
+        """Return the candidates and a test for their cookies; with a subreaper cookies are read only on demand."""
         return (list(candidates), carries) if subreaper.active else look(candidates, self._since)
 
     def _found_in(
@@ -204,7 +203,7 @@ class Container(ProcessSet):
                 process_table.signal_process(process, signal.SIGKILL)
 
     def close(self) -> None:
-        """Forget all; the control group is removed if no process is in it."""
+        """Forget its members, and remove its control group if no process is in it."""
         with _lock:
             _containers.discard(self)
             _orphans.closed(self, self._running | self._left, self._known)
@@ -217,11 +216,11 @@ class Container(ProcessSet):
                 self._cgroup.remove()
 
     def _fleeting(self, *, again: bool = True) -> Iterator[linux.Process]:
-        """Return processes that would be gone after a scan of all others, because they fork and exit all the time.
+        """Yield processes that fork and exit all the time, and so would be gone before a whole scan ends.
 
-        Each is given as soon as it is seen, of the orphans the youngest first; with `again` the orphans are listed
-        once more, which takes long beside many jobs. If a list has only known children, none forks and exits: one of
-        its ancestors would be on it. Raise OSError.
+        Each is yielded as soon as it is seen, the youngest orphan first. With `again` the orphans are listed once
+        more, which takes long if many jobs run. A list that holds only known children shows that no process forks and
+        exits: it would hold one of its ancestors. Raise OSError if no descriptor is free.
         """
         new = _orphans.unlisted(self) if again and subreaper.active else iter(())
         for process in chain(filter(None, map(linux.process, self._inside())), new):
@@ -231,33 +230,33 @@ class Container(ProcessSet):
 
     def _evidence(self, table: Mapping[int, linux.Process], inside: frozenset[int]) -> membership.Evidence:
         left = membership.still_left(frozenset(self._left), table.values())
-        # Only those in the table are asked for: with many jobs there are many other leaders.
+        # Go through the table, not through the leaders: with many jobs there are many leaders outside it.
         foreign = {pid for pid in table if pid in _orphans.leaders and pid not in self._running}
         return membership.Evidence(self.cookie, self._since, self._running | left, self._known, foreign, inside)
 
     def _candidates(self, inside: frozenset[int], since: float | None) -> Iterable[linux.Process]:
-        """Return the processes among which members can be: with a subreaper only its own trees, else all."""
+        """Return the processes that can be members: with a subreaper only the trees of this process, else all."""
         if not subreaper.active:
             return process_table.processes()
         own = self._own_orphans(since)
         return process_table.trees({*self._running, *inside, *own, *map(_pid, _orphans.unexplained())})
 
     def _own_orphans(self, since: float | None = None) -> set[int]:
-        """Return the living orphans that belong to it and came until `since`; those that have ended are reaped."""
+        """Return the pids of its living orphans, adopted until `since` on the monotonic clock; reap the others."""
         own = _orphans.of(self, since)
         for orphan in own:
             self._known.setdefault(orphan.process.identity, orphan.found)
         return {orphan.process.pid for orphan in own}
 
     def _may_own(self, orphan: Orphan) -> bool:
-        """Whether an orphan that nothing explains can be its own."""
+        """Return whether an unexplained orphan, one without any mark, can belong to it."""
         started = orphan.process.start_time
         return self.suspicious and started >= self._since and orphan.process.session != self.spared_session
 
     def _suspects(
         self, table: Mapping[int, linux.Process], found: Collection[int], reaper: membership.Reaper
     ) -> dict[linux.Identity, str]:
-        """Return the orphans that nothing explains and that are to be ended with this container."""
+        """Return the unexplained orphans that must end with this container."""
         possible = [
             one.process for one in _orphans.unexplained() if one.process.pid not in found and self._may_own(one)
         ]
@@ -266,41 +265,41 @@ class Container(ProcessSet):
         others = [other for other in open_containers() if other is not self]
         rivals = [other._since for other in others if not other.ending]
         possible = [process for process in possible if membership.suspected_of(self._since, rivals, process)]
-        # What the others know costs a look at each of them: it is asked for only if that decides.
+        # The evidence of each other container costs a scan, so it is collected only if it decides.
         evidences = [other._evidence(table, other._inside()) for other in others if possible]
         explained = {pid for each in evidences for pid in membership.members(each, table, reaper, carries)}
         return {process.identity: "suspected" for process in possible if process.pid not in explained}
 
 
 def reap_orphans() -> bool:
-    """Reap the orphans that came to this process and have ended; return whether any is left."""
+    """Reap the adopted orphans that have ended; return whether any is left."""
     try:
         return _orphans.reap_ended()
-    except OSError:  # no descriptor is free: they can be reaped later
+    except OSError:  # no descriptor is free: reap them later
         return True
 
 
 def reap_forever() -> None:
-    """Reap orphans as they end, in a thread of its own.
+    """Reap orphans as they end, for ever; it is the work of a separate thread.
 
-    A handler for SIGCHLD would do so as well, until children end faster than it returns, and it interrupts itself.
+    A handler for SIGCHLD would interrupt itself as soon as children end faster than it returns.
     """
     pause = threading.Event()
     while True:
         with contextlib.suppress(ChildProcessError):  # there is no child yet
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         reap_orphans()
-        # A command may have ended, whose status another thread is about to take.
+        # The child that has ended may be a command, whose status another thread is about to take.
         pause.wait(REAP_WITHIN)
 
 
 def any_open() -> bool:
-    """Whether there is a container, from which orphans could come."""
+    """Return whether any container is open, so that orphans can come from it."""
     return bool(_containers)
 
 
 def open_containers() -> list[Container]:
-    """All containers of this process that are not closed."""
+    """Return all containers of this process that are not closed."""
     with _lock:
         return list(_containers)
 
@@ -310,7 +309,7 @@ def _pid(orphan: Orphan) -> int:
 
 
 def _move(process: linux.Process, to: cgroup.Cgroup) -> None:
-    """Move exactly this process: one that was given its number meanwhile is moved back."""
+    """Move exactly this process; if a new process has its pid by now, move that one back."""
     to.add(process.pid)
     now = linux.process(process.pid)
     if now is not None and now.identity != process.identity and (home := cgroup.own()) is not None:
@@ -318,14 +317,15 @@ def _move(process: linux.Process, to: cgroup.Cgroup) -> None:
 
 
 def living(processes: Iterable[linux.Process]) -> dict[int, linux.Process]:
-    """Those that are alive, by pid."""
+    """Return the living processes by pid."""
     return {process.pid: process for process in processes if process.alive}
 
 
 def look(processes: Iterable[linux.Process], since: int) -> tuple[list[linux.Process], membership.HasCookie]:
-    """All of them, and which cookies those born since have, read as soon as each is seen.
+    """Return all of them, and a test for the cookies of those born since, which are read as soon as each is seen.
 
-    Some live for a moment only, fork and exit: where the next one belongs would never be known.
+    Some processes fork and exit within a moment. Read later, their cookies would be gone, and their children would
+    never be attributed.
     """
     seen: list[linux.Process] = []
     carried: dict[int, list[str]] = {}
@@ -337,5 +337,5 @@ def look(processes: Iterable[linux.Process], since: int) -> tuple[list[linux.Pro
 
 
 def carries(pid: int, cookie: str) -> bool:
-    """Whether a process was started with a cookie in its environment; False where that may not be seen."""
+    """Return whether a process was started with a cookie in its environment; False if that may not be read."""
     return cookie in (cookies(pid) or ())

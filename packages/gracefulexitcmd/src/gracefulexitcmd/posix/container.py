@@ -79,7 +79,7 @@ class Container(ProcessSet):
     def keep_ledger(self, path: str, name: str, grace: float, key: bytes) -> None:
         """Write a new ledger file, from which this container can be emptied after this program was killed.
 
-        `remains` reads it and trusts only what was sealed with the same key. `grace` is then the time between SIGTERM
+        `recover` reads it and trusts only what was sealed with the same key. `grace` is then the time between SIGTERM
         and SIGKILL, in seconds. Write nothing on systems without `/proc`. Raise OSError if the file cannot be made.
         """
         from gracefulexitcmd.posix import ledger  # json costs milliseconds, which a plain command should not pay

@@ -1,10 +1,10 @@
-"""What must be written down of a container, so that it can be emptied when everybody who looked after it was killed.
+"""Writes and reads ledgers, from which a container can be emptied after all its owners were killed.
 
-A ledger is a file of one JSON value a line: an `Entry`, then the pid and start time of each command's leader. It is
+A ledger is a file with one JSON value a line: an `Entry`, then the pid and start time of each command's leader. It is
 abandoned when all its owners have ended. It needs `/proc`.
 
-Root in a container that shares the directory can write there what it likes. So each line begins with a seal, made with
-a key that the container does not have, and an entry is believed only if it could be one of ours.
+Root inside a container that shares the directory can write any text there. So each line begins with a seal, made with
+a key that is not in that container, and an entry is trusted only if it is plausible.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import cgroup, linux
 
 try:
-    from _blake2 import blake2b  # hashlib would load OpenSSL: milliseconds and megabytes of each supervised program
+    from _blake2 import blake2b  # hashlib loads OpenSSL, which costs each supervised program milliseconds and megabytes
 except ImportError:
     from hashlib import blake2b
 
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.linux import Identity
 
 SEAL_BYTES = 32
-"""Of the keyed hash before each line."""
+"""Length of the keyed hash before each line, before its hexadecimal encoding."""
 
 COOKIE_FORM = re.compile(r"[0-9a-f]{16}")
-"""What `Container` makes of 8 random bytes."""
+"""The form of a cookie: `Container` makes it from 8 random bytes."""
 
 MOST_BYTES = 16 * 1024 * 1024
-"""Bytes of a ledger that are read: some 200,000 commands. Others may have made it larger than the memory."""
+"""Bytes of a ledger that are read at most: some 200,000 commands. Another user may have made it larger than memory."""
 
 front: Identity | None = None
-"""The process that watches this one and ends what it leaves behind; `guarded` sets it in the worker."""
+"""The supervisor of this process, which ends its orphans; `supervise` sets it in the worker."""
 
 
 class Entry(NamedTuple):
     """The first line of a ledger.
 
-    `place` tells on which boot of the system, and in which PID namespace, its numbers mean anything. `grace` is in
-    seconds, `since` in clock ticks since boot; `cgroup` is the directory of the control group. `owners` are the
-    process that has the container, and the one that watches it.
+    `place` names the boot of the system and the PID namespace in which its pids are valid. `grace` is in seconds,
+    `since` in clock ticks since boot; `cgroup` is the directory of the control group. `owners` are the process that
+    holds the container, and its supervisor.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a ledger says; the leaders are those of sealed lines, and `sealed` tells whether the entry is one."""
+    """The content of a ledger: the leaders are from sealed lines; `sealed` is whether the entry's line is sealed."""
 
     entry: Entry
     leaders: tuple[Identity, ...]
@@ -71,10 +71,10 @@ class Found(NamedTuple):
 
 
 class Ledger:
-    """A ledger that is being written, until `close`."""
+    """A ledger that can be written to until `close`."""
 
     def __init__(self, path: str, entry: Entry, key: bytes) -> None:
-        """Make the file, which must not exist. Raises OSError where that is not possible."""
+        """Make the file, which must not exist. Raise OSError if that is not possible."""
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, 0o600)
         self._key = key
@@ -87,17 +87,17 @@ class Ledger:
             raise
 
     def started(self, leader: int) -> None:
-        """Note a command. Where that is not possible, the disk is full say, the rest of the evidence must do."""
+        """Note the leader of a command. If that fails, for example on a full disk, the other evidence must suffice."""
         with contextlib.suppress(OSError):
             if (process := linux.process(leader)) is not None:
                 self._write(process.identity)
 
     def close(self) -> None:
-        """Let go of it; the file stays."""
+        """Close the file without removing it."""
         os.close(self._descriptor)
 
     def _write(self, line: Entry | Identity) -> bytes:
-        """Return the line. Raises OSError where it cannot be written as a whole; the next one begins a new line."""
+        """Write a sealed line and return it. Raise OSError if not all is written; the next call starts a new line."""
         content = json.dumps(line).encode()
         sealed = _seal(self._key, self._first, content) + b" " + content
         text = (b"\n" if self._torn else b"") + sealed + b"\n"
@@ -109,18 +109,18 @@ class Ledger:
 
 
 def _seal(key: bytes, first: bytes, content: bytes) -> bytes:
-    """Return the keyed hash of a line; it is valid in the ledger with this first line only, which has b"" for it."""
+    """Return the keyed hash of a line, valid only in the ledger with this first line; `first` is b"" for that line."""
     return blake2b(first + b"\n" + content, key=key, digest_size=SEAL_BYTES).hexdigest().encode()
 
 
 def owners() -> tuple[Identity, ...]:
-    """This process, and the one that watches it."""
+    """Return this process, and its supervisor if it has one."""
     return (_own(),) if front is None else (_own(), front)
 
 
 @functools.cache
 def _own() -> Identity:
-    """This process; its `stat` adds up the times of all threads, which is too slow to read for each job."""
+    """Return this process. The kernel sums the times of all threads for its `stat`, too slow to read for each job."""
     own = linux.process(os.getpid())
     assert own is not None
     return own.identity
@@ -131,14 +131,15 @@ os.register_at_fork(after_in_child=_own.cache_clear)
 
 @contextlib.contextmanager
 def abandoned(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> Iterator[Found | None]:
-    """What a ledger says, while nobody else can have it; None where it is not abandoned, or not to be believed.
+    """Yield the content of a ledger with the file locked; None if it is not abandoned or cannot be trusted.
 
-    In another PID namespace that cannot be told. With `watched_here` it is one whose only owner left is this process.
-    After a new start of the system no seal is needed: its processes are gone with the old one.
+    A ledger of another PID namespace never counts as abandoned, because its pids mean nothing here. With
+    `watched_here` this process must be the only owner left. A ledger of an earlier boot needs no seal: the boot ended
+    its processes.
     """
     with contextlib.ExitStack() as held:
         try:
-            # Another user may have put a pipe there, whose opening would wait for somebody who writes.
+            # O_NONBLOCK: another user may have put a FIFO there, and opening one waits for a writer, fifo(7).
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             held.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,7 +150,7 @@ def abandoned(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -
 
 
 def parse(text: bytes, keys: Sequence[bytes]) -> Found | None:
-    """The entry, and the leaders of sealed lines; None without an entry. A line without an end is left out."""
+    """Return the entry and the leaders of sealed lines; None without an entry. Ignore a line without a newline."""
     first, *others = text.split(b"\n")[:-1] or [b""]
     entry = _entry(_value(first.partition(b" ")[2]))
     if entry is None:
@@ -161,7 +162,7 @@ def parse(text: bytes, keys: Sequence[bytes]) -> Found | None:
 
 
 def plausible(entry: Entry, now: int, mount: str | None) -> bool:
-    """Whether an entry of this boot can be one of ours.
+    """Return whether an entry of this boot can be one of ours.
 
     `now` is in clock ticks since boot, `mount` the directory where control groups of version 2 are mounted.
     """
@@ -195,7 +196,7 @@ def _value(line: bytes) -> object:
 
 
 def _entry(value: object) -> Entry | None:
-    """The entry that stands in a first line, None where that is none."""
+    """Return the entry of a first line; None if the value is not an entry."""
     if not isinstance(value, list) or len(value) != len(Entry._fields) or not isinstance(value[-1], list):
         return None
     name, place, cookie, since, grace, cgroup, owners = value
@@ -208,7 +209,7 @@ def _entry(value: object) -> Entry | None:
 
 
 def _identity(value: object) -> Identity | None:
-    """The pid and start time that a line holds, None where it holds something else."""
+    """Return the pid and start time of a line; None if the value is something else."""
     if isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value):
         return value[0], value[1]
     return None
@@ -216,13 +217,13 @@ def _identity(value: object) -> Identity | None:
 
 @functools.cache
 def place() -> str:
-    """This boot of the system and this PID namespace."""
+    """Return the names of this boot of the system and of this PID namespace."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return f"{file.read().strip()} {os.stat('/proc/self/ns/pid').st_ino}"
 
 
 def same_boot(entry: Entry) -> bool:
-    """Whether the system has not been started anew since."""
+    """Return whether the system has not been rebooted since the entry was written."""
     return entry.place.split()[:1] == place().split()[:1]
 
 

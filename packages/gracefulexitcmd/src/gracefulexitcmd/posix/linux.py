@@ -1,4 +1,4 @@
-"""What Linux tells of processes: `/proc` and pidfds. Numbers and field names are those of proc(5)."""
+"""Reads processes from `/proc` and signals them by pidfds. Numbers and field names are those of proc(5)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ PIDFD_SIGNAL_PROCESS_GROUP = 4
 """Flag of pidfd_send_signal(2), Linux 6.9: the signal goes to the group whose leader the pidfd names."""
 
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
-"""What reading from `/proc` raises for a process that is gone, or hidden; not for want of a descriptor."""
+"""Errors of reading from `/proc` if a process is gone or hidden; a lack of descriptors is another error."""
 
 MOST_LOOKS = 100
-"""Scans for processes born since the last scan, on a system that never stops starting processes."""
+"""Scans for new processes at most, on a system that never stops starting processes."""
 
 MOST_READ = 1 << 16
-"""Bytes asked for at once; a list of `/proc` comes in pieces of a page (seq_read_iter in fs/seq_file.c)."""
+"""Bytes of one read(2); a list in `/proc` comes in pieces of a page (seq_read_iter in fs/seq_file.c)."""
 
 
 _first_seen: dict[int, int] = {}
-"""When children were first seen that `/proc` hides, in clock ticks since boot."""
+"""Clock ticks since boot at which each child that `/proc` hides was first seen, by pid."""
 
 Identity: TypeAlias = tuple[int, int]
-"""Pid and start time, in clock ticks since boot: a pid alone can be given away."""
+"""Pid and start time, in clock ticks since boot: the kernel may reuse a pid alone."""
 
 
 class Process(NamedTuple):
@@ -47,35 +47,35 @@ class Process(NamedTuple):
 
     @property
     def identity(self) -> Identity:
-        """What no other process has."""
+        """Pid and start time, which no other process shares."""
         return self.pid, self.start_time
 
     @property
     def alive(self) -> bool:
-        """Whether it can still do something: zombies cannot, unless it is only their first thread that has ended."""
+        """Whether it can still run. A zombie cannot, unless only its first thread has ended."""
         return self.state not in "ZX" or self.threads > 1
 
 
 def process(pid: int) -> Process | None:
-    """The process with this number, None if there is none; OSError where no descriptor is free.
+    """Return the process with this pid; None if there is none. Raise OSError if no descriptor is free.
 
-    One that `/proc` hides is seen only if it is a child of this process.
+    A process that `/proc` hides is found only if it is a child of this process.
     """
     try:
         text = _content(f"/proc/{pid}/stat")
     except GONE:
         return _hidden_child(pid)
-    # The command's name stands in parentheses and may itself hold blanks and parentheses.
+    # The program's name is in parentheses, and may itself contain spaces and parentheses.
     fields = text[text.rindex(b")") + 2 :].split(None, 20)
     state, parent, group, session = chr(fields[0][0]), int(fields[1]), int(fields[2]), int(fields[3])
     return Process(pid, state, parent, group, session, start_time=int(fields[19]), threads=int(fields[17]))
 
 
 def _hidden_child(pid: int) -> Process | None:
-    """A child that `/proc` does not show: with `hidepid` those that are not dumpable, prctl(2), even of our own user.
+    """Return a child that `/proc` hides; None if the pid is not a child.
 
-    Its number cannot be given away before this process has reaped it, so the time at which it is first seen does for
-    its start time.
+    With `hidepid` the kernel hides processes that are not dumpable, prctl(2), even those of this user. The pid of a
+    child is not reused before this process has reaped it. So the time at which it was first seen can be its start time.
     """
     try:
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -88,7 +88,7 @@ def _hidden_child(pid: int) -> Process | None:
 
 
 def exists(pid: int) -> bool:
-    """Whether there is a process with this number, shown by `/proc` or not."""
+    """Return whether there is a process with this pid, shown by `/proc` or not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -99,15 +99,18 @@ def exists(pid: int) -> bool:
 
 
 def again(identity: Identity) -> Process | None:
-    """The process with this identity as it is now, None if it is gone; OSError where no descriptor is free."""
+    """Return the process with this identity as it is now; None if it is gone.
+
+    Raise OSError if no descriptor is free.
+    """
     now = process(identity[0])
     return now if now is not None and now.identity == identity else None
 
 
 def processes() -> Iterator[Process]:
-    """All processes that this one can see; those that end meanwhile are left out, those born meanwhile are not.
+    """Yield all processes that this one can see, with those born meanwhile, without those that end meanwhile.
 
-    All that are alive at the end were seen alive: they were listed before the last scan, which found no new one.
+    Every process that is alive at the end was yielded: the last scan found no new one.
     """
     seen: set[str] = set()
     for _ in range(MOST_LOOKS):
@@ -125,9 +128,9 @@ def _existing(names: Iterable[str]) -> Iterator[Process]:
 
 
 def children(pid: int) -> Iterator[int]:
-    """The numbers of a process's children, of all its threads (needs CONFIG_PROC_CHILDREN; else none).
+    """Yield the pids of the children of all threads of a process; none if the kernel lacks CONFIG_PROC_CHILDREN.
 
-    Raises OSError where no descriptor is free.
+    Raise OSError if no descriptor is free.
     """
     with contextlib.suppress(*GONE):
         for task in os.listdir(f"/proc/{pid}/task"):
@@ -139,7 +142,7 @@ def _children_of_task(pid: int, task: str) -> list[int]:
 
 
 def children_text(pid: int, task: int | str) -> bytes:
-    """Return the numbers of the children of one thread, with blanks between, the oldest first; empty if it is gone."""
+    """Return the pids of one thread's children, separated by spaces, the oldest first; empty if it is gone."""
     try:
         return _content(f"/proc/{pid}/task/{task}/children")
     except GONE:
@@ -147,12 +150,12 @@ def children_text(pid: int, task: int | str) -> bytes:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Return the numbers of a process's children, their children and so on."""
+    """Yield the pids of a process's children, their children and so on."""
     return (found.pid for found in trees([pid]) if found.pid != pid)
 
 
 def trees(roots: Iterable[int]) -> Iterator[Process]:
-    """Return the processes with these numbers and all their descendants, each once and before its children."""
+    """Yield the processes with these pids and all their descendants, each once and before its children."""
     waiting, seen = list(roots), set[int]()
     while waiting:
         pid = waiting.pop()
@@ -163,14 +166,14 @@ def trees(roots: Iterable[int]) -> Iterator[Process]:
 
 
 def _children_of(found: Process) -> Iterable[int]:
-    """Return the children of a process without a list of its threads where it has only one."""
+    """Return the pids of a process's children; do not list its threads if it has only one."""
     if not found.alive:  # its children have another parent by now
         return ()
     return children(found.pid) if found.threads > 1 else _children_of_task(found.pid, str(found.pid))
 
 
 def _content(path: str) -> bytes:
-    """Read a file of `/proc` with as few calls as possible. Raise OSError."""
+    """Return a file of `/proc`, read with as few system calls as possible. Raise OSError if it cannot be read."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         parts = []
@@ -182,32 +185,32 @@ def _content(path: str) -> bytes:
 
 
 def argv(pid: int) -> tuple[str, ...]:
-    """A process's arguments; the kernel's name for it in brackets when it has none (a zombie, a kernel thread)."""
+    """Return the arguments of a process; the kernel's name in brackets if it has none, as a zombie or kernel thread."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
         if text := file.read():
             first, *others = (os.fsdecode(word) for word in text.removesuffix(b"\0").split(b"\0"))
-            # A title that is shorter than the arguments it stands over is followed by zeros.
+            # A title that is shorter than the arguments that it overwrites is followed by zero bytes.
             return (first, *others) if any(others) else (first,)
     name = comm(pid)
     return (f"[{name}]",) if name else ()
 
 
 def comm(pid: int) -> str:
-    """The kernel's name for a process, at most 15 bytes; empty if it is gone."""
+    """Return the kernel's name for a process, at most 15 bytes; empty if it is gone."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
         return file.read().rstrip()
     return ""
 
 
 def exe(pid: int) -> str:
-    """The path of the program that a process runs; empty if it is gone, or another user's."""
+    """Return the path of the program that a process runs; empty if it is gone or belongs to another user."""
     with contextlib.suppress(OSError):
         return os.readlink(f"/proc/{pid}/exe")
     return ""
 
 
 def holders(inodes: Iterable[int]) -> Iterator[int]:
-    """The numbers of the processes, this one left out, that hold a pipe with one of these inodes open."""
+    """Yield the pids of the other processes that hold a pipe with one of these inodes open."""
     wanted = {f"pipe:[{inode}]" for inode in inodes}
     for name in os.listdir("/proc"):
         if name.isdecimal() and int(name) != os.getpid() and wanted.intersection(_open_files(name)):
@@ -222,9 +225,9 @@ def _open_files(pid: str) -> Iterator[str]:
 
 
 def open_pidfd(found: Process) -> int | None:
-    """A pidfd of exactly this process, None if it is gone: its number may have been given to another one.
+    """Return a pidfd of exactly this process; None if it is gone, even if its pid was reused.
 
-    Raises OSError where no descriptor is free.
+    Raise OSError if no descriptor is free.
     """
     try:
         descriptor = os.pidfd_open(found.pid)
@@ -242,7 +245,7 @@ def open_pidfd(found: Process) -> int | None:
 
 
 def signal_process(found: Process, number: int) -> None:
-    """Send a signal to exactly this process. Raises ProcessLookupError or PermissionError where it cannot be sent."""
+    """Send a signal to exactly this process. Raise ProcessLookupError or PermissionError if it cannot be sent."""
     if (pidfd := open_pidfd(found)) is not None:
         try:
             signal.pidfd_send_signal(pidfd, number)
@@ -251,7 +254,7 @@ def signal_process(found: Process, number: int) -> None:
 
 
 def has_pidfd() -> bool:
-    """Whether the kernel gives out pidfds (Linux 5.3, and not forbidden by a seccomp filter)."""
+    """Return whether pidfds can be opened: from Linux 5.3, unless a seccomp filter forbids it."""
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return False
     try:
@@ -264,7 +267,7 @@ def has_pidfd() -> bool:
 def signal_group(pidfd: int, number: int) -> bool:
     """Send a signal to the whole group whose leader the pidfd names; return whether a process is in it.
 
-    It works, and cannot reach a foreign group, even after the leader was reaped and its number given away.
+    It reaches this group and never a foreign one, even after the leader was reaped and its pid reused.
     """
     try:
         signal.pidfd_send_signal(pidfd, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
@@ -274,7 +277,7 @@ def signal_group(pidfd: int, number: int) -> bool:
 
 
 def can_signal_group(pidfd: int) -> bool:
-    """Whether the kernel knows PIDFD_SIGNAL_PROCESS_GROUP (Linux 6.9)."""
+    """Return whether the kernel has PIDFD_SIGNAL_PROCESS_GROUP (Linux 6.9)."""
     try:
         return signal_group(pidfd, 0)
     except PermissionError:  # the leader runs as another user already
@@ -284,9 +287,10 @@ def can_signal_group(pidfd: int) -> bool:
 
 
 def environ(pid: int) -> bytes:
-    """The environment that a process was started with, with NUL bytes between; empty where none is seen.
+    """Return the environment that a process was started with, separated by NUL bytes; empty if it cannot be read.
 
-    None is seen of other users, and while a program is being executed. Raises OSError where no descriptor is free.
+    It cannot be read for processes of other users, and while a process executes a new program. Raise OSError if no
+    descriptor is free.
     """
     try:
         return _content(f"/proc/{pid}/environ")
@@ -295,12 +299,12 @@ def environ(pid: int) -> bytes:
 
 
 def ticks_since_boot() -> int:
-    """Now, on the clock of a process's start time."""
+    """Return the present time on the clock of start times, in clock ticks since boot."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
 def owner(pid: int) -> int | None:
-    """The real user of a process, None where it is gone or hidden. Raises OSError where no descriptor is free."""
+    """Return the real user ID of a process; None if it is gone or hidden. Raise OSError if no descriptor is free."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             return next((int(line.split()[1]) for line in file if line.startswith(b"Uid:")), None)
@@ -309,7 +313,7 @@ def owner(pid: int) -> int | None:
 
 
 def file_system(descriptor: int) -> int:
-    """The magic number of the file system that a file lies in, statfs(2). Raises OSError."""
+    """Return the magic number of the file system that holds a file, statfs(2). Raise OSError if the call fails."""
     import ctypes
 
     status = (ctypes.c_uint32 * 128)()  # larger than struct statfs on every machine; f_type comes first

@@ -1,8 +1,8 @@
-"""The orphans that came to this process as a subreaper, and the container that each belongs to.
+"""Keeps the orphans that this process adopted as a subreaper, and the container that each belongs to.
 
-An orphan is attributed once, when it is first seen: with many containers, each would otherwise ask every orphan for its
-evidence again and again. Orphans come to the main thread, because the kernel gives them to the first living thread of
-the subreaper (find_new_reaper in kernel/exit.c), so its list of children holds all of them.
+An orphan is attributed once, when it is first seen. Otherwise each of many containers would read the evidence of every
+orphan again and again. The kernel gives orphans to the first living thread of the subreaper (find_new_reaper in
+kernel/exit.c). That is the main thread, so its list of children holds all of them.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.linux import Identity, Process
 
     class Owner(Protocol):
-        """What an orphan can belong to."""
+        """An object that an orphan can belong to, such as a container."""
 
         cookie: str
 
 
 COOKIE = "GRACEFULEXITCMD_COOKIE"
-"""The variable by which a process is known even when it has left its group, its session and its parent.
+"""The environment variable that identifies a process even after it has left its group, its session and its parent.
 
-Containers can be nested, so it holds the cookies of all of them, with a colon between.
+Containers can be nested, so it holds the cookies of all of them, separated by colons.
 """
 
 
 RECENT = 0.02
-"""Seconds for which all containers share one list of the children: reading it takes as long as there are children."""
+"""Seconds for which all containers share one list of children: the time to read it grows with the children."""
 
 MOST_BLOCKED = 10
-"""Attempts in a row to reap orphans, all of them met by a child that is not an orphan, before each is asked."""
+"""Attempts in a row that meet a zombie that is not an orphan; after them each orphan is checked."""
 
 
 class Orphan(NamedTuple):
-    """A living child that was not started here; `owner` is None where nothing explains it."""
+    """A living child that this process did not start; `owner` is None if no mark shows where it belongs."""
 
     process: Process
     owner: Owner | None
     found: str
     settled: bool = True
-    """Whether its environment could be read: it is empty while a program is being executed, and for other users."""
+    """Whether its environment could be read: it is empty while it executes a new program, and for other users."""
 
 
 class Orphans:
     """All orphans of this process; every method may be called from any thread."""
 
     def __init__(self) -> None:
-        # A signal handler that reaps may interrupt the thread that holds it.
+        # It is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
         self._lock = threading.RLock()
         self._leaders: dict[int, Owner] = {}
         self._left: dict[int, Owner] = {}
@@ -75,22 +75,22 @@ class Orphans:
 
     @property
     def all_noted(self) -> bool:
-        """Whether the last `adopt` saw no child but leaders and orphans that it knew."""
+        """Whether the last `adopt` saw only known children: leaders and orphans."""
         return self._all_noted
 
     @property
     def leaders(self) -> Mapping[int, Owner]:
-        """The leaders of the commands that run, and what each belongs to."""
+        """The leaders of the running commands, and the owner of each."""
         return self._leaders
 
     def opened(self, owner: Owner) -> None:
-        """Note what orphans can belong to from now on."""
+        """Note an owner, to which orphans can belong from now on."""
         with self._lock:
             self._cookies[owner.cookie] = owner
             self._owned[owner] = set()
 
     def closed(self, owner: Owner, groups: Iterable[int], known: Iterable[Identity]) -> None:
-        """Forget it, the groups that its commands had, and its members; an orphan that is left explains nothing."""
+        """Forget an owner, the process groups of its commands and its members; its orphans lose their attribution."""
         with self._lock:
             self._cookies.pop(owner.cookie, None)
             for group in groups:
@@ -103,7 +103,7 @@ class Orphans:
 
     @contextlib.contextmanager
     def starting(self) -> Iterator[None]:
-        """Until `command_started` is called in it: a child that is not noted yet may be a command."""
+        """Treat new children as possible commands while the block runs; call `command_started` in it."""
         token = object()
         self._starting.add(token)
         try:
@@ -127,13 +127,13 @@ class Orphans:
                 self._left[leader] = owner
 
     def group_empty(self, groups: Iterable[int]) -> None:
-        """Note that groups without a leader have no members any more."""
+        """Note that these groups, which have lost their leaders, have no members any more."""
         with self._lock:
             for group in groups:
                 self._left.pop(group, None)
 
     def remember(self, processes: Iterable[tuple[Identity, str]], owner: Owner) -> None:
-        """Note members, which stay members as orphans."""
+        """Note members of an owner, which stay members when they become orphans."""
         with self._lock:
             for identity, found in processes:
                 self._known[identity] = (owner, found)
@@ -143,7 +143,7 @@ class Orphans:
                     self._note(orphan._replace(owner=owner, found=found))
 
     def of(self, owner: Owner, since: float | None = None) -> list[Orphan]:
-        """Return the living orphans that belong to it and came until `since`, as `adopt` has it; reap the others."""
+        """Return the owner's living orphans, adopted until `since` as in `adopt`; reap those that have ended."""
         with self._lock:
             self._reap_owned(owner)
             self.adopt(since)
@@ -155,15 +155,15 @@ class Orphans:
             return [*maybe, *(self._orphans[pid] for pid in self._owned.get(owner, ()))]
 
     def unexplained(self) -> list[Orphan]:
-        """The orphans that nothing explains."""
+        """Return the orphans without any mark of an owner."""
         with self._lock:
             return [self._orphans[pid] for pid in self._unexplained]
 
     def adopt(self, since: float | None = None) -> None:
-        """Find the orphans that came until `since`, by default until now, and reap those that have ended already.
+        """Find the orphans adopted until `since`, by default until now, and reap those that have ended already.
 
-        `since` is a time of the monotonic clock. While a command is being started a new child is not reaped, and left
-        out if nothing explains it: it may be that command. Raise OSError if no descriptor is free.
+        `since` is in seconds of the monotonic clock. While a command is being started, a new child may be that
+        command: it is not reaped, and it is not noted as unexplained. Raise OSError if no descriptor is free.
         """
         with self._lock:
             if since is not None and self._listed_at >= since:
@@ -180,10 +180,10 @@ class Orphans:
                     return
 
     def reap_ended(self) -> bool:
-        """Reap all orphans that have ended; returns whether any is left. Raises OSError as `adopt` does.
+        """Reap all orphans that have ended; return whether any is left. Raise OSError as `adopt` does.
 
-        It takes one call of waitid(2) where none has ended. The kernel names only the first child that has ended:
-        while that is a command, which its own waiter reaps, the others have to wait for a moment.
+        It takes one waitid(2) if none has ended. The kernel reports only the first child that has ended. While that is
+        a command, which another thread reaps, the orphans after it have to wait for a moment.
         """
         with self._lock:
             while (ended := _first_ended()) is not None:
@@ -198,9 +198,10 @@ class Orphans:
             return bool(self._orphans)
 
     def unlisted(self, owner: Owner) -> Iterator[Process]:
-        """New orphans with the owner's cookie, each as soon as it is seen, the youngest first.
+        """Yield new orphans with the owner's cookie, each as soon as it is seen, the youngest first.
 
-        Some fork and exit all the time, and would be gone when all others had been looked at. Raises OSError.
+        Some fork and exit all the time, and would be gone before a whole scan ends. Raise OSError if no descriptor is
+        free.
         """
         for pid in self._unnoted(linux.children_text(os.getpid(), os.getpid()).split()):
             if owner.cookie not in (cookies(pid) or ()):
@@ -209,12 +210,12 @@ class Orphans:
                 yield found
 
     def _new(self) -> tuple[list[int], bool]:
-        """The children that were not there the last time and are not leaders, and whether one may be a command.
+        """Return the children that are new and not leaders, and whether one may be a command.
 
-        Those that are gone are forgotten.
+        Forget the children that are gone.
         """
         text = linux.children_text(os.getpid(), os.getpid())
-        # Asked after the list was read, and before the leaders: a command that was noted meanwhile is among them.
+        # Read this after the list and before the leaders: a command that was noted meanwhile is a leader then.
         starting = bool(self._starting)
         if text == self._listed:
             return [], starting
@@ -225,19 +226,19 @@ class Orphans:
         return self._unnoted(listed), starting
 
     def _unnoted(self, listed: Sequence[bytes]) -> list[int]:
-        """Return the children that are neither orphans nor leaders, the youngest first: some live for a moment only.
+        """Return the children that are neither orphans nor leaders, the youngest first: some live only for a moment.
 
-        With many jobs nearly all are leaders, and each job asks: sets are faster than a look at every child.
+        With many jobs nearly all children are leaders, and each job calls this: sets are faster than a loop.
         """
         new = set(listed).difference(self._noted)
         return [int(word) for word in reversed(listed) if word in new] if new else []
 
     def _adopt(self, pid: int, *, starting: bool) -> bool:
-        """Note a new child, or reap it; returns whether it was reaped."""
+        """Note a new child, or reap it; return whether it was reaped."""
         carried = cookies(pid)  # first: it may end at any moment
         found = linux.process(pid)
         if found is None or found.group == os.getpgrp() or starting or not found.alive:
-            self._changed()  # look at it again the next time
+            self._changed()  # read the list again the next time
         if found is None or found.group == os.getpgrp() or pid in self._leaders:
             return False
         if not found.alive:
@@ -254,7 +255,7 @@ class Orphans:
             return self._known[found.identity]
         if found.group in self._leaders:
             return self._leaders[found.group], "group"
-        # A group whose number is that of a process is another one: the number was free, and was given away.
+        # If a process has the number of a group, it is another group: the number was free and was reused.
         if found.group in self._left and linux.process(found.group) is None:
             return self._left[found.group], "group"
         return next((self._cookies[one] for one in carried if one in self._cookies), None), "cookie"
@@ -278,22 +279,22 @@ class Orphans:
             self._changed(pid)
 
     def _changed(self, pid: int = 0) -> None:
-        """Note that a child on the last list may be another one, or another's, on the next."""
+        """Note that a pid on the last list may be another child, or have another owner, on the next."""
         self._noted.discard(_word(pid))
         self._listed = b""
 
     def _reap_child(self, pid: int) -> bool:
-        """Reap a child that has ended, if it is an orphan."""
+        """Reap a child that has ended if it is an orphan; return whether it was reaped."""
         if pid in self._orphans:
             self._forget(pid)
             return subreaper.reap(pid)
         found = linux.process(pid)
         is_orphan = found is not None and found.group != os.getpgrp()
-        # Asked last: a command that was noted meanwhile is not taken for an orphan.
+        # Check the leaders last: a command that was noted meanwhile is not taken for an orphan.
         return is_orphan and not self._starting and pid not in self._leaders and subreaper.reap(pid)
 
     def _reap_behind(self) -> None:
-        """Ask each orphan, where the same child stays in front of them: nothing here may know when it is reaped."""
+        """Check each orphan after MOST_BLOCKED attempts that met a zombie command, which may stay unreaped for long."""
         self._blocked += 1
         if self._blocked < MOST_BLOCKED:
             return
@@ -304,14 +305,14 @@ class Orphans:
         return self._reap_each(self._orphans[pid] for pid in tuple(self._owned.get(owner, ())) if pid in self._orphans)
 
     def _reap_each(self, orphans: Iterable[Orphan]) -> bool:
-        """Reap those that have ended; return whether there were any."""
+        """Reap those that have ended; return whether any was reaped."""
         now = ((orphan.process.pid, linux.again(orphan.process.identity)) for orphan in orphans)
         ended = [pid for pid, process in now if process is None or not process.alive]
         return sum([self._reap_child(pid) for pid in ended]) > 0
 
 
 def cookies(pid: int) -> list[str] | None:
-    """The cookies in the environment that a process was started with; None where no environment is seen."""
+    """Return the cookies in the environment that a process was started with; None if that cannot be read."""
     environ = linux.environ(pid)
     if not environ:
         return None
@@ -321,12 +322,12 @@ def cookies(pid: int) -> list[str] | None:
 
 
 def _word(pid: int) -> bytes:
-    """Return a number as it stands in a list of children."""
+    """Return a pid as it is written in a list of children."""
     return b"%d" % pid
 
 
 def _first_ended() -> int | None:
-    """The first child that has ended and was not reaped."""
+    """Return the pid of the first child that has ended and was not reaped; None if there is none."""
     try:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""Copies the single file, and what belongs next to it, to a place on this machine."""
+"""Copies the single file, and the files that belong next to it, to another directory of this machine."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ NOT_ONE_FILE = (
 
 
 def install(destination: str, root: str = "/") -> str:
-    """Put the program at `destination`, or into that directory under its own name; returns its path.
+    """Copy the program to `destination`, or into that directory under its own name. Return its path.
 
-    What is there is replaced at once. A file `ca-certs.pem` and a folder `git` in the directory `root` are copied
-    next to it. Raises InputError for a destination that cannot be used, StepRunnerError where this is not the single
-    file or something cannot be written.
+    Replace an existing file atomically. Copy the file `ca-certs.pem` and the folder `git` of the directory `root` next
+    to it. Raise InputError for a destination that cannot be used. Raise StepRunnerError if this program is not the
+    single file, or if a file cannot be written.
     """
     target = _target(destination)
     if not getattr(sys, "frozen", False):
@@ -54,7 +54,7 @@ def _target(destination: str) -> Path:
 
 
 def _make_directories(path: Path) -> None:
-    """Make a directory and those above it, with mode 0755 whatever the umask is."""
+    """Make a directory and its parents, with mode 0755 under any umask."""
     for directory in (*reversed(path.parents), path):
         with contextlib.suppress(FileExistsError):
             directory.mkdir()
@@ -87,7 +87,7 @@ def _copy_neighbours(root: Path, directory: Path) -> None:
 def _replace_tree(source: Path, target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as made:
         shutil.copytree(source, Path(made, "new"), symlinks=True)
-        # A directory that holds something cannot be replaced by rename(2): the old one steps aside first.
+        # rename(2) fails with ENOTEMPTY for a target directory that is not empty, so move the old one away first.
         if target.exists():
             target.rename(Path(made, "old"))
         Path(made, "new").rename(target)

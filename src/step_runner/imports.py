@@ -1,4 +1,4 @@
-"""Imports of libraries without what costs time and memory in them, and is not used here."""
+"""Imports libraries without those of their parts that cost time and memory and are not used here."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def without(name: str) -> Iterator[None]:
-    """Have imports in the block do without a module that they can do without.
+    """Make a module impossible to import in the block, for libraries that work without it.
 
-    Later imports of it find it.
+    Later imports find the module.
     """
     if name in sys.modules:
         yield
@@ -30,10 +30,10 @@ def without(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def plain_character_classes() -> Iterator[None]:
-    """Have patterns in the block match their character classes range by range, as they are written.
+    """Compile patterns in the block so that they match their character classes range by range, as written.
 
-    Else re makes a table of 65,536 characters for a class beyond U+00FF: milliseconds for each. The patterns match the
-    same texts.
+    Otherwise re builds a table of 65,536 characters for each class with a character above U+00FF, which takes
+    milliseconds. The patterns match the same texts.
     """
     compiler: Any = getattr(re, "_compiler", None)  # private, but the same from 3.11 to 3.13
     optimized = getattr(compiler, "_optimize_charset", None)

@@ -1,4 +1,4 @@
-"""The end of the program without the time that the interpreter takes to free its memory."""
+"""Exits the program without the time that the interpreter takes to free its memory."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import NoReturn
 
 
 def leave(status: int) -> NoReturn:
-    """Exit as sys.exit does: atexit callbacks run and output is flushed, but no object is freed.
+    """Exit as sys.exit does: run atexit callbacks and flush output, but free no object.
 
-    The interpreter exits itself, which takes tens of milliseconds, where a thread has work left or output cannot be
-    flushed.
+    Call sys.exit, which takes tens of milliseconds longer, if a thread still runs or output cannot be flushed.
     """
     if not _threads_left():
         atexit._run_exitfuncs()
@@ -23,7 +22,7 @@ def leave(status: int) -> NoReturn:
 
 
 def _threads_left() -> bool:
-    """Whether the interpreter would wait for a thread, or for the callbacks that end one."""
+    """Return whether the interpreter would wait at its exit for a thread, or for the callbacks that end one."""
     main = threading.main_thread()
     return any(thread is not main and not thread.daemon for thread in threading.enumerate())
 

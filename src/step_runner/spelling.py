@@ -1,4 +1,4 @@
-"""Proposes known words for one that is not."""
+"""Proposes known words for an unknown one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 LONGEST = 100
 MOST = 500
-"""Characters and words beyond which nothing is compared: both may come from a hostile file."""
+"""The limits of a comparison, in characters of a word and in known words: both may come from a hostile file."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """Return the most similar known word, ignoring case; None if none is similar."""
-    import difflib  # only a mistake needs it
+    import difflib  # only a message about a mistake needs it
 
     if len(word) > LONGEST:
         return None
@@ -25,7 +25,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """Return what to add to a message about an unknown word: the nearest known one, or else all of them."""
+    """Return the end of a message about an unknown word: the nearest known word, or else at most 20 known ones."""
     names = list(dict.fromkeys(name for name in known if name))
     if near := nearest(word, names):
         return f'; did you mean "{near}"?'

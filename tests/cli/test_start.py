@@ -246,7 +246,7 @@ def test_a_file_that_no_reference_can_name_is_refused(
 
 def test_an_empty_id_is_refused(command: Command, step_file: Callable[[str], Path]) -> None:
     ended = command("start", str(step_file("true")), "--id", "", "--socket", "/nowhere")
-    told = "Error: the id is empty: name the job behind --id, or leave that out for a new name\n"
+    told = "Error: the id is empty: name the job after --id, or leave that out for a new name\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", told)
 
 

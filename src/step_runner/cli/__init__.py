@@ -1,1 +1,1 @@
-"""The commands, a thin file each: parse, call one function, print, choose the exit status."""
+"""The commands, one thin file for each: parse, call one function, print, choose the exit status."""

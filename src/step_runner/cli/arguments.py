@@ -1,4 +1,4 @@
-"""The arguments of this program: its own, or those in a variable where a container's entry point dropped them.
+"""The arguments of this program: its own, or those in a variable if a container's entry point dropped them.
 
 GitLab Runner 19 starts `steps serve` as the command of a container. An image whose ENTRYPOINT is `["sh", "-c"]` starts
 the program alone: its arguments become those of the shell.
@@ -20,12 +20,12 @@ VARIABLE = "_GITLAB_RUNNER_HELPER_NATIVE_STEPS_ARGV"
 def effective(
     arguments: Sequence[str], environment: MutableMapping[str, str], commands: Collection[str]
 ) -> Sequence[str]:
-    """Return the arguments, or those of VARIABLE where there are none; remove VARIABLE from the environment.
+    """Return the arguments, or those of VARIABLE if there are none. Remove VARIABLE from the environment.
 
-    A list that begins with the name of a program, and not with one of the `commands` or an option, is taken without
-    that name. Raises InputError for a value that is not such a list.
+    Drop the first word of VARIABLE's list if it is neither an option nor one of the `commands`: it is the name of the
+    program. Raise InputError for a value that is not such a list.
     """
-    value = environment.pop(VARIABLE, "")  # steps must not see it: a step runner that they start would take it
+    value = environment.pop(VARIABLE, "")  # steps must not see it: a step runner that they start would use it
     if arguments or not value:
         return arguments
     listed = _decoded(value)
@@ -39,7 +39,7 @@ def _decoded(value: str) -> list[str]:
 
     try:
         listed = json.loads(base64.b64decode(value, validate=True))
-    except ValueError as error:  # of either of them
+    except ValueError as error:  # from b64decode or from loads
         raise _invalid(str(error)) from error
     if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
         raise _invalid("it is not a list of strings")

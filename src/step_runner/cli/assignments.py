@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 def assignments(arguments: Iterable[str]) -> dict[str, str]:
-    """The values by name; the last one of a name counts.
+    """Return the values by name; the last value of a name counts.
 
-    An argument with several `=` is split at its commas as CSV is, so that `a=1,b=2` are two and `a=1,2` is one. A name
-    alone takes its value from the environment: command lines are shown to everybody. Raises click.UsageError for a
-    name that is not there, and for an empty one.
+    Split an argument with several `=` at its commas, as CSV: `a=1,b=2` are two pairs and `a=1,2` is one. A name alone
+    takes its value from the environment, because every user can read command lines, in /proc/PID/cmdline. Raise
+    click.UsageError for a name that the environment does not have, and for an empty one.
     """
     return dict(_pair(part) for argument in arguments for part in _parts(argument))
 
 
 def typed(arguments: Iterable[str]) -> dict[str, Typed]:
-    """Return the same, with what each value means as YAML: `n=5` is a number, unless a string is asked for."""
+    """Return the values by name as inputs, each with its value as YAML: `n=5` is a number, except for a string."""
     from step_runner.functions.call import typed_input
 
     return {name: typed_input(name, text) for name, text in assignments(arguments).items()}

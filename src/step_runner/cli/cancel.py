@@ -53,7 +53,7 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
 
 
 def _show_stopping(client: JobClient, job_id: str) -> None:
-    """Until the job's end, a line on the terminal, or one sentence elsewhere, says what is waited for."""
+    """Show the time that is left until the job's end: in a line on a terminal, in one sentence elsewhere."""
     if not sys.stdout.isatty():
         click.echo(_stopping(client.find(job_id)))
     try:
@@ -66,9 +66,9 @@ def _show_stopping(client: JobClient, job_id: str) -> None:
 
 
 def _stopping(job: JobStatus) -> str:
-    """What the job was asked, and how long its processes still have."""
+    """Return a sentence that says that the job was asked to stop, and how long its processes still have."""
     asked = f'asked job "{job.id}" to stop'
     if job.kill_time is None:
         return asked
-    who = f'step "{shown.name(job.step)}" has' if job.step else "background processes of its steps have"
-    return f"{asked}: {who} {max(0.0, job.kill_time - time.time()):.1f} s to finish"
+    subject = f'step "{shown.name(job.step)}" has' if job.step else "background processes of its steps have"
+    return f"{asked}: {subject} {max(0.0, job.kill_time - time.time()):.1f} s to finish"

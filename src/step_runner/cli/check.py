@@ -46,12 +46,12 @@ def command(files: tuple[str, ...], as_format: str) -> int:
     current_directory()
     problems = check([path for file in files for path in _expanded(file)])
     click.echo(_as_json(problems) if as_format == "json" else _as_lines(problems), nl=False)
-    _tell_count(problems)
+    _print_count(problems)
     return int(any(not problem.warning for problem in problems))
 
 
 def _expanded(file: str) -> list[str]:
-    """The files that are meant: no shell of Windows puts the names in the place of a pattern."""
+    """Return the files that an argument means: on Windows no shell expands patterns."""
     return sorted(glob.glob(file)) or [file] if sys.platform == "win32" else [file]
 
 
@@ -75,7 +75,7 @@ def _object(problem: Problem) -> dict[str, object]:
     }
 
 
-def _tell_count(problems: Sequence[Problem]) -> None:
+def _print_count(problems: Sequence[Problem]) -> None:
     from step_runner.cli.problems import count
 
     if problems or sys.stderr.isatty():

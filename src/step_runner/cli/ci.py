@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STEPS = "STEPS"
 
 JOB_VARIABLES = ("CI_", "GITLAB_", "DOCKER_")
-"""What the names of the variables begin with that steps see as job variables."""
+"""The prefixes of the variables that steps see as job variables."""
 
 PASSED_ON = frozenset(
     {
@@ -30,10 +30,10 @@ PASSED_ON = frozenset(
         *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "all_proxy", "http_proxy", "https_proxy", "no_proxy"),
     }
 )
-"""The variables that steps get in their environment: no secret of the job is among them."""
+"""The variables that steps get in their environment; no secret of the job is among them."""
 
 if sys.platform == "win32":
-    # Without these hardly a program starts there; the system writes all names in capitals.
+    # Few programs start without these on Windows. The system writes all names in capitals.
     PASSED_ON |= {
         *("COMSPEC", "NUMBER_OF_PROCESSORS", "OS", "PATHEXT", "PROCESSOR_ARCHITECTURE", "SYSTEMDRIVE", "SYSTEMROOT"),
         *("ALLUSERSPROFILE", "COMMONPROGRAMFILES", "COMMONPROGRAMFILES(X86)", "PROGRAMDATA", "PROGRAMFILES"),
@@ -67,8 +67,8 @@ def command(graceful_exit_delay: float, records: Records) -> int:
     return guarded(partial(_ci, graceful_exit_delay, records), graceful_exit_delay, suspends=True)
 
 
-def _ci(graceful_exit_delay: float, wanted: Records, front_is_gone: int | None) -> int:
-    from step_runner.cli.local import current_directory, execute, front, readers
+def _ci(graceful_exit_delay: float, wanted: Records, supervisor_gone: int | None) -> int:
+    from step_runner.cli.local import current_directory, execute, readers, supervisor
     from step_runner.jobs.level import is_debugging
     from step_runner.jobs.local import LocalRun
 
@@ -79,15 +79,15 @@ def _ci(graceful_exit_delay: float, wanted: Records, front_is_gone: int | None) 
         variables={name: value for name, value in os.environ.items() if name.startswith(JOB_VARIABLES)},
         graceful_exit_delay=graceful_exit_delay,
         debug=is_debugging(os.environ),
-        stop_when_gone=(*front(front_is_gone), *readers()),
+        stop_when_gone=(*supervisor(supervisor_gone), *readers()),
     )
     return execute(run, wanted)
 
 
 def _function(text: str) -> Function:
-    """The steps of the variable, checked with all local functions that they call; warnings are shown.
+    """Return the steps of the variable. Check them and all local functions that they call, and show warnings.
 
-    Raises StepRunnerError.
+    Raise StepRunnerError if there is an error in them.
     """
     from step_runner.cli.problems import refuse
     from step_runner.functions.check import check_text

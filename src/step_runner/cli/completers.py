@@ -1,4 +1,4 @@
-"""What a shell offers at Tab for arguments and options: files, the ids of jobs, the inputs of a function."""
+"""The words that a shell offers at Tab for arguments and options: files, the ids of jobs, the inputs of a function."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Leave it to the shell, which knows best how to complete a path."""
+    """Return an item that makes the shell complete a path itself."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
 
 
 def job_ids(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Return the jobs of the server that the command line names, each with its status; none without a server."""
+    """Return the jobs of the server that the command line names, each with its status; no jobs without a server."""
     from click.shell_completion import CompletionItem
 
     from step_runner.api.client import Client
@@ -39,7 +39,7 @@ def inputs(context: click.Context, _parameter: click.Parameter, incomplete: str)
     """Return the inputs of the local function that the command line names."""
     from click.shell_completion import CompletionItem
 
-    # While the option lacks its value, click has parsed nothing, and keeps the arguments.
+    # While the option lacks its value, click has parsed nothing and keeps the arguments.
     reference = context.params.get("reference") or next(iter(context.args), None)
     try:
         spec = _local_spec(reference)
@@ -53,7 +53,7 @@ def inputs(context: click.Context, _parameter: click.Parameter, incomplete: str)
 
 
 def _local_spec(reference: str | None) -> Spec:
-    """Return what a local function takes, nothing for any other one. Raises StepRunnerError."""
+    """Return the specification of a local function, an empty one for any other. Raise StepRunnerError."""
     from step_runner.functions.call import call_of
     from step_runner.functions.resolution import resolve_local
     from step_runner.model import Local, Spec

@@ -1,4 +1,4 @@
-"""`step-runner completion`: print what makes a shell complete the commands."""
+"""`step-runner completion`: print the script by which a shell completes the commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows the output of steps in a console of Windows, which has no pseudo-terminal of a step's own to offer."""
+"""Shows the output of steps in a console of Windows, without a pseudo-terminal for each step."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 class Console(Screen):
-    """Steps write to the console itself, with its colours and characters; what is no console gets a pipe."""
+    """Steps write to the console itself, with its colours and characters; other outputs get a pipe."""
 
     def _open(self, outlet: Outlet) -> Stream:
-        return _Own(outlet.descriptor) if os.isatty(outlet.descriptor) else super()._open(outlet)
+        return _Inherited(outlet.descriptor) if os.isatty(outlet.descriptor) else super()._open(outlet)
 
 
-class _Own(NamedTuple):
-    """An output of this program, which a step gets as it is."""
+class _Inherited(NamedTuple):
+    """An output of this program that a step inherits as it is."""
 
     write_end: int | None
 
     def started(self, send: Callable[[int], object]) -> None:
-        """It stays ours."""
+        """Do nothing: the output stays open for this program."""
 
     def let_go(self) -> None:
-        """It stays ours."""
+        """Do nothing: the output stays open for this program."""
 
     @property
     def moved(self) -> int:
-        """Nothing: the step writes to the console itself."""
+        """Return 0: the step writes to the console itself."""
         return 0

@@ -1,4 +1,4 @@
-"""Has a command do its work in a second process, so that killing either one leaves nothing behind."""
+"""Runs a command's work in a second process, so that a kill of either process leaves no process of a job."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from gracefulexitcmd import Exit
 
 
-OF_THE_WATCH = "GRACEFULEXITCMD_"
-"""What the names of variables begin with that mark a worker for its front; each command gets marks of its own."""
+SUPERVISION_PREFIX = "GRACEFULEXITCMD_"
+"""The prefix of the variables that mark a worker for its supervisor; each command gets marks of its own."""
 
 NO_THREAD = "can't start new thread"
-"""What Python says, in a RuntimeError, where the system refuses another thread."""
+"""The message of Python's RuntimeError if the system refuses another thread."""
 
 
 def guarded(
@@ -33,14 +33,14 @@ def guarded(
     *,
     suspends: bool = False,
 ) -> int:
-    """Do the work in a worker process, watched by this one; returns the exit status in both.
+    """Run `work` in a worker process with this one as its supervisor. Return the exit status in both.
 
-    `tidy` is called here where the worker was killed and could not do it; with `suspends` Ctrl-Z stops both. Raises
-    StepRunnerError where the limits of the user leave no room for that, or `/proc` is missing. Steps inherit the
-    LC_CTYPE that this program was given.
+    Call `tidy` in the supervisor if the worker was killed and could not do it. With `suspends`, Ctrl-Z suspends both.
+    Raise StepRunnerError if a limit of the user allows no further process or file, or if `/proc` is missing. Steps
+    inherit the LC_CTYPE that this program was given.
 
-    It comes before anything heavy is imported, because this process only watches. On Windows there is one process:
-    when that dies, the system ends the jobs that it holds.
+    Call this before heavy imports: the supervisor does not need them. On Windows there is one process. When it dies,
+    the system ends the processes in its job objects.
     """
     work = partial(_work, work)
     if sys.platform == "win32":
@@ -60,24 +60,22 @@ def guarded(
         raise StepRunnerError(f"the step runner cannot work: {limit}") from error
 
 
-def _work(work: Callable[[int | None], int], front_is_gone: int | None) -> int:
+def _work(work: Callable[[int | None], int], supervisor_gone: int | None) -> int:
     _import_libraries()
-    return work(front_is_gone)
+    return work(supervisor_gone)
 
 
 def _import_libraries() -> None:
-    """Import what every worker needs, without what that can do without."""
-    with (
-        plain_character_classes(),
-        without("ssl"),
-    ):  # no stream of asyncio here is encrypted: gRPC and urllib3 do that by themselves
+    """Import the libraries of every worker, without modules that they do not need here."""
+    # asyncio encrypts no stream here, so it needs no ssl: gRPC and urllib3 encrypt by themselves.
+    with plain_character_classes(), without("ssl"):
         import asyncio  # noqa: F401
-    with without("typing_extensions"):  # all that msgspec takes from it is in `typing`, too
+    with without("typing_extensions"):  # msgspec finds the same names in `typing`
         import msgspec  # noqa: F401
 
 
 def _limit(error: OSError | RuntimeError) -> str | None:
-    """The limit of the user that was reached; None where it was none."""
+    """Return the limit of the user that an error reports, None for another error."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "the limit of open files is reached (ulimit -n)"
     no_process = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)
@@ -92,16 +90,16 @@ def _killed(tidy: Callable[[], object], number: int, left: Exit | None) -> None:
 
         leftovers.remove_own()
         tidy()
-    _tell(number, left)
+    _report(number, left)
 
 
-def _tell(number: int, left: Exit | None) -> None:
+def _report(number: int, left: Exit | None) -> None:
     from gracefulexitcmd.program import STOP_SIGNALS
 
     named = number in signal.Signals.__members__.values()
     name = signal.Signals(number).name if named else f"signal {number}"
     if number in STOP_SIGNALS and (left is None or not left.census):
-        # The worker handles these from before the first step until after the last.
+        # The worker handles these signals from before the first step until after the last.
         click.echo(f"Error: stopped by {name}: no step was running", err=True)
         return
     click.echo(f"Error: {name} killed the process that ran the jobs: all of them have ended", err=True)

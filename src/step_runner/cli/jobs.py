@@ -27,10 +27,10 @@ Examples:
 COLUMNS = ("ID", "STATUS", "STEP", "STARTED", "DURATION", "MESSAGE")
 
 LEAST_MESSAGE = 20
-"""Characters of a message that are shown however narrow the output is."""
+"""Characters of a message that are shown even if the output is narrower."""
 
 FAILED_STEP = re.compile(r'step "((?:[^"\\]|\\.)*)": ')
-"""How the message of a job names the steps that led to its error, the innermost last."""
+"""The form in which the message of a job names the steps that led to its error, the innermost last."""
 
 
 @click.command("jobs", epilog=EPILOG)
@@ -71,7 +71,7 @@ def _row(job: JobStatus, now: float) -> tuple[str, ...]:
 
 
 def _step(job: JobStatus) -> str:
-    """The step that runs, that was stopped, or that failed: the message alone names the last of these."""
+    """Return the step that runs, that was stopped, or that failed; only the message names a step that failed."""
     if job.step or job.termination is not None:
         return job.step or (job.termination.step if job.termination is not None else "")
     beginning = FAILED_STEP.match(job.message)
@@ -92,7 +92,7 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _width() -> int:
-    """The columns of the output, 0 where it has no limit: COLUMNS, else those of the terminal."""
+    """Return the columns of the terminal, else the variable COLUMNS, else 0 for no limit."""
     if sys.stdout.isatty():
         return shutil.get_terminal_size().columns
     return int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdecimal() else 0
@@ -118,5 +118,5 @@ def _record(job: JobStatus) -> dict[str, Any]:
 
 
 def _fields(value: object) -> dict[str, Any]:
-    """Return a record of the library, which msgspec does not know, as a mapping."""
+    """Return a record of gracefulexitcmd as a mapping: msgspec does not know its type."""
     return {name: getattr(value, name) for name in type(value).__annotations__}

@@ -1,4 +1,4 @@
-"""What `run` and `ci` share: run a function in this process, show it, say what became of it."""
+"""The common part of `run` and `ci`: runs a function in this process, shows its output and its result."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ LONGEST_OUTPUT = 1000
 
 
 def execute(run: LocalRun, wanted: Records, *, tty: bool = True, shows_outputs: bool = False) -> int:
-    """Run a function, show what it prints, write the records; return the status to exit with.
+    """Run a function, show its output, write the records. Return the exit status of this program.
 
-    Without `tty` a terminal is treated as a pipe; with `shows_outputs` the outputs of the called function are shown.
-
-    SIGINT, SIGTERM and SIGHUP stop it gracefully. Raises StepRunnerError where it cannot be started.
+    Without `tty` treat a terminal as a pipe. With `shows_outputs` show the outputs of the called function. SIGINT,
+    SIGTERM and SIGHUP stop the function gracefully. Raise StepRunnerError if it cannot be started.
     """
     with asyncio.Runner(loop_factory=None if sys.platform == "win32" else _Loop) as runner:
         result = runner.run(_run(run, tty=tty, shows_outputs=shows_outputs))
@@ -39,24 +38,24 @@ def execute(run: LocalRun, wanted: Records, *, tty: bool = True, shows_outputs: 
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """A loop whose timers do not run while everything is suspended."""
+    """A loop with timers that stop while the job is suspended."""
 
     def time(self) -> float:
         return clock.now()
 
 
-def front(front_is_gone: int | None) -> tuple[int, ...]:
-    """The descriptor that tells of the end of the process that watches this one, where there is one."""
-    return () if front_is_gone is None else (front_is_gone,)
+def supervisor(supervisor_gone: int | None) -> tuple[int, ...]:
+    """Return the descriptor that becomes readable when the supervisor has ended; nothing without a supervisor."""
+    return () if supervisor_gone is None else (supervisor_gone,)
 
 
 def readers() -> tuple[int, ...]:
-    """The outputs that are pipes or sockets: they tell of the end of whoever reads them."""
+    """Return the outputs that are pipes or sockets: poll(2) reports when they have no reader any more."""
     return tuple(output for output in (STDOUT, STDERR) if _is_pipe_or_socket(output))
 
 
 def current_directory() -> str:
-    """The directory that the command was started in. Raises StepRunnerError where it was removed."""
+    """Return the directory in which the command was started. Raise StepRunnerError if it was removed."""
     try:
         return os.getcwd()
     except OSError as error:
@@ -89,7 +88,7 @@ async def _run(run: LocalRun, *, tty: bool, shows_outputs: bool) -> LocalResult:
 
 
 def _outputs(result: LocalResult) -> Iterator[str]:
-    """The outputs of the function that was called, each as a line; secrets are masked."""
+    """Yield the outputs of the called function, each as a line with its secrets masked."""
     called = result.result.sub_results if result.result is not None else ()
     outputs = called[0].shown.outputs if called else {}
     if not outputs:

@@ -36,7 +36,7 @@ def command(job_id: str, follow: bool, offset: int, path: str, owner: int | None
 
 
 def write_bytes(chunks: Iterable[bytes]) -> None:
-    """Write to stdout each chunk as it comes, until there is no more or nobody reads any more."""
+    """Write each chunk to stdout as it comes, until the last one or until stdout has no reader any more."""
     try:
         for chunk in chunks:
             rest = memoryview(chunk)

@@ -1,4 +1,4 @@
-"""The commands by name; each is imported only when it is chosen, so that `--help` is instant."""
+"""The commands by name. Only the chosen command is imported, so that `--help` is instant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """A command: the module in this package that holds it under the name `command`, and what it does."""
+    """A command: the module in this package that defines it as `command`, and a short description."""
 
     module: str
     about: str
@@ -46,7 +46,7 @@ COMMANDS = {
 }
 
 NO_COMMAND = 2
-"""The exit status where no command is given."""
+"""The exit status if no command is given."""
 
 EPILOG = """\b
 Examples:
@@ -57,7 +57,7 @@ Examples:
 
 
 class Commands(click.Group):
-    """A group whose commands are imported when they are chosen."""
+    """A group that imports a command when it is chosen."""
 
     def __init__(self, entries: dict[str, Entry], **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -78,10 +78,10 @@ class Commands(click.Group):
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command that the arguments name; returns the exit status.
+    """Run the command that the arguments name. Return the exit status.
 
-    A command returns its own status, None for 0. Usage errors have status 1, as callers of the peer expect; a start
-    without any command has NO_COMMAND, so that a container that lost its arguments is not taken for a success.
+    A command returns its own status, None for 0. Usage errors have status 1, as callers of GitLab's step-runner
+    expect. A start without a command has NO_COMMAND: a container that lost its arguments must not look successful.
     """
     try:
         words = effective(arguments, os.environ, {*COMMANDS, "steps"})

@@ -23,11 +23,11 @@ DEFAULT_PLACE = f"{SOCKET_NAME} in XDG_RUNTIME_DIR, else in the temporary direct
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 DEFAULT_GRACE = 30.0
-"""Seconds between the stop signal and SIGKILL where nobody says another time."""
+"""The default time between the stop signal and SIGKILL, in seconds."""
 
 
 class Duration(click.ParamType[float]):
-    """A duration as people write it, such as 30s or 1m30s; the value is in seconds."""
+    """A duration with units, such as 30s or 1m30s; the value is in seconds."""
 
     name = "time"
 
@@ -91,7 +91,7 @@ timeout = click.option("--timeout", type=Timeout(), metavar="TIME", help="Stop t
 
 
 class Size(click.ParamType[int]):
-    """A number of bytes as people write it, such as 20G."""
+    """A number of bytes with a unit, such as 20G."""
 
     name = "size"
 
@@ -105,7 +105,7 @@ class Size(click.ParamType[int]):
 
 
 def _limit_fetches(_context: click.Context, _option: click.Parameter, size: int | None) -> None:
-    """Put the limit where all fetches find it, in whatever process and thread they run."""
+    """Put the limit into the environment, where fetches in every process and thread find it."""
     if size is not None:
         os.environ[LIMIT_VARIABLE] = str(size)
 
@@ -142,7 +142,7 @@ if sys.platform == "win32":
 else:
 
     def _user_id(name: str) -> int:
-        """The number of a user. Raises LookupError where there is none of this name."""
+        """Return the number of a user. Raise LookupError if there is no user with this name."""
         import pwd
 
         try:
@@ -163,9 +163,9 @@ socket_owner = click.option(
 
 
 def default_sockets() -> list[str]:
-    """The sockets that servers and clients use where nothing else is said.
+    """Return the default sockets of servers and clients.
 
-    A server takes the first. It may have another environment than its clients, so these look for all.
+    A server uses the first one. It may have another environment than its clients, so a client tries all.
     """
     from step_runner import temporary
     from step_runner.private_place import session
@@ -174,15 +174,15 @@ def default_sockets() -> list[str]:
 
 
 def default_socket() -> str:
-    """The default that there is, the first where there is none."""
+    """Return the default socket that exists, else the first default."""
     sockets = default_sockets()
     return next(filter(os.path.exists, sockets), sockets[0])
 
 
 def socket_paths(path: str | None, directory: str | None) -> list[str]:
-    """The sockets that a --socket or a directory names, first the one of a server that is to be started.
+    """Return the sockets that --socket or a directory names; a new server uses the first one.
 
-    Raises StepRunnerError where both are given.
+    Raise StepRunnerError if both are given.
     """
     if path is not None and directory is not None:
         raise StepRunnerError(f"--socket {path} and the directory {directory} both name a socket: give one of them")
@@ -204,5 +204,5 @@ _client_socket = click.option(
 
 
 def client_socket(function: AnyCommand) -> AnyCommand:
-    """Give a command the options `path` and `owner`, which `Client` takes."""
+    """Give a command the options `path` and `owner` of `Client`."""
     return _client_socket(socket_owner(function))

@@ -1,4 +1,4 @@
-"""One of this program's own outputs, written without ever waiting for those who read it."""
+"""Writes to one of this program's own outputs without ever blocking on its reader."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CHUNK = 1 << 16
 """Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
 
 PIECE = 4096
-"""Bytes that can be written without waiting where poll(2) says that there is room: PIPE_BUF, pipe(7).
+"""Bytes that a write takes without blocking when poll(2) reports room: PIPE_BUF, pipe(7).
 
-O_NONBLOCK is not for us to set: the open file is also that of the shell and of all that it has started.
+We must not set O_NONBLOCK: the shell and its other programs share the open file description.
 """
 
 GONE = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
-"""How a pipe, a socket and a terminal say that nobody reads any more."""
+"""The errors of a pipe, a socket and a terminal that have no reader any more."""
 
 
 class Outlet(FramedOutput):
@@ -49,15 +49,15 @@ class Outlet(FramedOutput):
 
     @property
     def idle(self) -> bool:
-        """Whether everything was written."""
+        """Return whether everything was written."""
         return not self._waiting
 
     def take(self, source: int, most: int) -> int:
-        """Take bytes out of a pipe; returns how many, 0 at its end. Raises BlockingIOError where there is none."""
+        """Take bytes out of a pipe. Return their number, 0 at its end. Raise BlockingIOError if it is empty."""
         try:
             chunk = os.read(source, min(most, CHUNK))
         except OSError as error:
-            if error.errno != errno.EIO:  # so a pseudo-terminal says that nobody has it open any more
+            if error.errno != errno.EIO:  # the end of a pseudo-terminal: no process has it open any more
                 raise
             return 0
         if chunk:
@@ -65,13 +65,13 @@ class Outlet(FramedOutput):
         return len(chunk)
 
     def write(self, content: bytes) -> None:
-        """Write it as it is, now or as soon as there is room."""
+        """Write bytes without a frame, now or as soon as there is room."""
         if not self._closed:
             self._waiting += content
             self._write_on()
 
     def abandon(self) -> None:
-        """Drop from now on what cannot be written at once."""
+        """From now on drop output that cannot be written at once."""
         self._patient = False
         self._write_on()
 
@@ -112,7 +112,7 @@ class Outlet(FramedOutput):
 
 
 def are_one(*outputs: int) -> bool:
-    """Whether outputs are one file, opened in one way; whether it was opened once the system does not tell us."""
+    """Return whether outputs are one file with one access mode; they may still be two open file descriptions."""
     files = [os.fstat(output) for output in outputs]
     modes = {fcntl.fcntl(output, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND) for output in outputs}
     return len({(file.st_dev, file.st_ino) for file in files}) == 1 and len(modes) == 1

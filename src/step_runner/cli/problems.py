@@ -1,4 +1,4 @@
-"""Shows what is wrong with what a person wants to run, and refuses to run it."""
+"""Shows the problems of a function before it runs, and refuses to run it if there are errors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def count(problems: Sequence[Problem]) -> str:
-    """Return how many problems there are: `2 errors, 1 warning`."""
+    """Return the numbers of errors and warnings: `2 errors, 1 warning`."""
     warnings = sum(problem.warning for problem in problems)
     numbers = {"error": len(problems) - warnings, "warning": warnings}
     return ", ".join(f"{number} {what}{'s' * (number > 1)}" for what, number in numbers.items() if number)
 
 
 def refuse(problems: Sequence[Problem]) -> None:
-    """Show what is wrong in step files. Raises StepRunnerError unless there are only warnings."""
+    """Show the problems of step files. Raise StepRunnerError unless there are only warnings."""
     for problem in problems:
         click.echo(str(problem), err=True)
     if any(not problem.warning for problem in problems):
@@ -31,7 +31,7 @@ def refuse(problems: Sequence[Problem]) -> None:
 
 
 def refuse_inputs(step: Step, spec: Spec) -> None:
-    """Show warnings of the inputs that a step gives. Raises InputError where the function cannot take them."""
+    """Show warnings about the inputs that a step gives. Raise InputError if the function cannot take them."""
     from step_runner.runner.binding import input_errors, input_warnings
 
     if wrong := input_errors(step, spec):

@@ -1,4 +1,4 @@
-"""What is written about a run when it is over: the step result file and the report."""
+"""Writes the records of a run when it is over: the step result file and the report."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def write(records: Records, result: LocalResult) -> None:
-    """Write the files; one that cannot be written is an error on stderr, and changes nothing else."""
+    """Write the files. Print an error on stderr for a file that cannot be written, and go on."""
     from step_runner.jobs import report
 
     if (path := records.report) is not None:
@@ -93,7 +93,7 @@ def write(records: Records, result: LocalResult) -> None:
 
 
 def _report(content: Json, path: str) -> str:
-    """Return the report as JSON, or as a page where the file is named so."""
+    """Return the report as an HTML page if the suffix of the file says so, else as JSON."""
     from step_runner.jobs import report
 
     if not path.lower().endswith(PAGES):

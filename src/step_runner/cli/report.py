@@ -1,4 +1,4 @@
-"""`step-runner report`: make a page of what `run --report` has written."""
+"""`step-runner report`: make an HTML page from a report of `run --report`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `start` sends to a server: a step that calls a function, as the text of a step file."""
+"""Writes the request of `start` to a server: a step that calls a function, as the text of a step file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from step_runner.model import Function, Reference, Spec, Step, Value
 
 FETCH_GRACE = 0.0
-"""Seconds that a fetch has for its end: no process of it needs any."""
+"""The grace period of a fetch, in seconds: its processes need none."""
 
 
 def text_of(what: Called) -> str:
-    """Return the text that has a server on this machine take the step, when what lies here has been checked.
+    """Return the text by which a server on this machine runs the step. Check a function on this machine first.
 
-    A function that lies elsewhere is fetched where inputs were typed, because it declares their types. Raises
-    StepRunnerError where the function or an input cannot be used.
+    Fetch a function from elsewhere if it has typed inputs, because it declares their types. Raise StepRunnerError if
+    the function or an input cannot be used.
     """
     from step_runner.cli.source import check_local
 
@@ -35,12 +35,12 @@ def text_of(what: Called) -> str:
     if step.typed and spec is None:
         spec = _fetched(what)
     item = {"name": step.name, **reference, "inputs": {**step.inputs, **_values(step, spec)}, "env": dict(step.env)}
-    # JSON is YAML, so a text with any character in it stays one string.
+    # JSON is YAML, so a string with any character in it stays one string.
     return "{}\n---\n" + json.dumps({"run": [{key: part for key, part in item.items() if part}]}, ensure_ascii=False)
 
 
 def _values(step: Step, spec: Spec | None) -> Mapping[str, Value]:
-    """The typed inputs, each as its declared type has it."""
+    """Return the typed inputs, each as a value of its declared type."""
     from step_runner.runner.binding import typed_value
 
     if spec is None:
@@ -49,7 +49,7 @@ def _values(step: Step, spec: Spec | None) -> Mapping[str, Value]:
 
 
 def _fetched(what: Called) -> Spec:
-    """What a function that lies elsewhere takes; the server finds it in the cache then."""
+    """Fetch a function from elsewhere and return its specification; the server then finds it in the cache."""
     from step_runner.cli.problems import refuse_inputs
 
     step = what.step
@@ -66,7 +66,7 @@ def _fetched(what: Called) -> Spec:
 
 
 async def _resolved(call: Reference, environment: Mapping[str, str]) -> Function:
-    """The function that a reference names; Ctrl-C, which cancels this, ends the fetch."""
+    """Return the function that a reference names. Ctrl-C cancels this coroutine and ends the fetch."""
     from step_runner.jobs.resolver import resolve
     from step_runner.proc import Proc
 
@@ -82,7 +82,7 @@ async def _resolved(call: Reference, environment: Mapping[str, str]) -> Function
 
 
 def _written(call: Reference | Script) -> dict[str, Any]:
-    """The keys of a step that call this function; a path is absolute. Raises InputError where it cannot be written."""
+    """Return the keys of a step that call a function; a path is absolute. Raise InputError for an expression in it."""
     match call:
         case Local():
             return {"func": _absolute(call)}
@@ -113,7 +113,7 @@ def _absolute(call: Local) -> str:
 
 
 def _without_file(template: str) -> str:
-    """A reference with an expression, which is not meant for the path of a file that is there."""
+    """Return a reference with an expression. Raise InputError if it is the path of an existing file."""
     return _without_expression(template) if os.path.exists(template) else template
 
 

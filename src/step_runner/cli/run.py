@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from step_runner.cli import completers, options, records
-from step_runner.cli.guard import OF_THE_WATCH, guarded
+from step_runner.cli.guard import SUPERVISION_PREFIX, guarded
 from step_runner.cli.source import names_function
 
 if TYPE_CHECKING:
     from step_runner.cli.source import Named
     from step_runner.model import Function, Step
 
-HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", OF_THE_WATCH)
-"""What the names of variables begin with that steps do not see: on a laptop they would be leftovers of a job."""
+HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", SUPERVISION_PREFIX)
+"""The prefixes of the variables that steps do not see: on a laptop they would come from an earlier job."""
 
 EPILOG = """\b
 Examples:
@@ -65,7 +65,7 @@ def command(**arguments: Any) -> int:
 
 
 class _Request(NamedTuple):
-    """The arguments, as they were given."""
+    """The arguments as the user gave them."""
 
     named: Named
     inputs: tuple[str, ...]
@@ -77,9 +77,9 @@ class _Request(NamedTuple):
     records: records.Records
 
 
-def _run(request: _Request, front_is_gone: int | None) -> int:
+def _run(request: _Request, supervisor_gone: int | None) -> int:
     from step_runner.cli.assignments import assignments, typed
-    from step_runner.cli.local import current_directory, execute, front
+    from step_runner.cli.local import current_directory, execute, supervisor
     from step_runner.cli.source import called, check_local
     from step_runner.jobs.level import is_debugging
     from step_runner.jobs.local import LocalRun
@@ -96,7 +96,7 @@ def _run(request: _Request, front_is_gone: int | None) -> int:
         timeout=request.timeout,
         known=what.known,
         debug=is_debugging(os.environ),
-        stop_when_gone=front(front_is_gone),
+        stop_when_gone=supervisor(supervisor_gone),
     )
     return execute(run, request.records, tty=not request.no_tty, shows_outputs=True)
 

@@ -1,4 +1,4 @@
-"""What a person sees of a running function: the output of its steps, and on a terminal one line about them."""
+"""Shows a running function: the output of its steps, and on a terminal one line about them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ STDOUT, STDERR = 1, 2
 
 
 class Screen(Listener):
-    """Shows the output of steps and the runner's lines and nothing beside them: in a file, a pipe, a dumb terminal.
+    """Shows only the output of steps and the runner's lines: in a file, a pipe, a dumb terminal.
 
-    Steps write to pipes, and from there it goes to this program's own outputs; the runner's lines go to stderr. Where
-    both outputs are one file, a step has one pipe for both, which keeps their order.
+    Steps write to pipes. This program copies their output to its own outputs, and writes the runner's lines to stderr.
+    If both outputs are one file, a step has one pipe for both, which keeps their order.
     """
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class Screen(Listener):
 
     @property
     def lost(self) -> OSError | None:
-        """Why output could not be written."""
+        """Return the error of a failed write, None if there was none."""
         return self._stderr.lost or self._stdout.lost
 
     def open(self) -> Streams:
-        """Make the streams of a step. Raises OSError where no descriptor is free."""
+        """Make the streams of a step. Raise OSError if no descriptor is free."""
         stdout = self._open(self._stdout)
         try:
             return Streams(stdout, stdout if self._stdout is self._stderr else self._open(self._stderr))
@@ -53,7 +53,7 @@ class Screen(Listener):
             raise
 
     async def settle(self) -> None:
-        """Have written what steps have written up to now; that can wait for the reader of our own output."""
+        """Wait until the output of steps up to now is written. A slow reader of our own output delays this."""
         await self._pipes.settle()
         await self.written()
 
@@ -63,20 +63,20 @@ class Screen(Listener):
         await self._stderr.written()
 
     def notice(self, line: str) -> None:
-        """Write a line of the runner's own, behind what steps have written before."""
+        """Write a line of the runner's own, after the earlier output of steps."""
         self._pipes.drain()
         self._stderr.show(encoded(line))
 
     def end(self) -> None:
-        """Take what is left in the pipes; a process that goes on writing is not waited for."""
+        """Take the rest out of the pipes. Do not wait for a process that goes on writing."""
         self._pipes.close()
 
     def when_gone(self, gone: Callable[[], object]) -> None:
-        """Have this called when nobody reads our output any more."""
+        """Call `gone` when our output has no reader any more."""
         self._gone = gone
 
     def abandon(self) -> None:
-        """Wait no longer for those who read our output."""
+        """Stop waiting for the readers of our output."""
         self._stdout.abandon()
         self._stderr.abandon()
 
@@ -90,16 +90,16 @@ class Screen(Listener):
         self._gone()
 
     def _stalled(self, outlet: Outlet, stalled: bool) -> None:
-        """Whoever writes must wait for a slow reader of ours, in place of filling our memory."""
+        """Pause the pipes of a slow output, so that steps wait and our memory does not fill; resume them later."""
         for pipe in self._pipes:
             if pipe.outlet is outlet:
                 pipe.pause() if stalled else pipe.resume()
 
 
 def screen(*, tty: bool = True) -> Screen:
-    """The way of showing things that fits: a terminal gets the line, a file or a pipe nothing but the output.
+    """Return the screen that fits the outputs: a terminal gets the line, a file or a pipe only the output.
 
-    Without `tty` a terminal is treated as a pipe.
+    Without `tty` treat a terminal as a pipe.
     """
     if sys.platform == "win32":
         from step_runner.cli.console import Console
@@ -111,5 +111,5 @@ def screen(*, tty: bool = True) -> Screen:
 
 
 def encoded(line: str) -> bytes:
-    """A line as bytes."""
+    """Return a line as bytes, with its line break."""
     return f"{line}\n".encode(errors="replace")

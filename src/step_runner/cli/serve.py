@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from step_runner.cli import completers, options
-from step_runner.cli.guard import OF_THE_WATCH, guarded
+from step_runner.cli.guard import SUPERVISION_PREFIX, guarded
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _remove_socket(path: str | None, arguments: tuple[str, ...]) -> None:
     if sys.platform != "win32":
         from step_runner.api.socket import make_free
 
-        with contextlib.suppress(StepRunnerError):  # somebody else's, by now
+        with contextlib.suppress(StepRunnerError):  # another server may use it by now
             make_free(_socket_path(path, _split(arguments)[0]))
 
 
@@ -70,22 +70,21 @@ def _socket_path(path: str | None, directory: str | None) -> str:
     return os.path.abspath(options.socket_paths(path, directory)[0])
 
 
-def _serve(path: str | None, delay: float, verbose: bool, arguments: tuple[str, ...], front_is_gone: int | None) -> int:
+def _serve(path: str | None, delay: float, verbose: bool, words: tuple[str, ...], supervisor_gone: int | None) -> int:
     import asyncio
 
     from step_runner.api.server import serve
 
-    directory, sidecar = _split(arguments)
+    directory, argv = _split(words)
     path = _socket_path(path, directory)
-    # A step can call the server that runs it.
+    # With this variable a step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(OF_THE_WATCH)}
-    beside = _beside(sidecar)
-    return asyncio.run(serve(path, delay, environment, beside, front_is_gone, verbose=verbose))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(SUPERVISION_PREFIX)}
+    return asyncio.run(serve(path, delay, environment, _sidecar(argv), supervisor_gone, verbose=verbose))
 
 
-def _beside(command: tuple[str, ...]) -> Sidecar | None:
-    """What runs the command beside the server, if there is one."""
+def _sidecar(command: tuple[str, ...]) -> Sidecar | None:
+    """Return the sidecar that runs the command next to the server, None without a command. Raise StepRunnerError."""
     if not command:
         return None
     if sys.platform == "win32":
@@ -96,10 +95,10 @@ def _beside(command: tuple[str, ...]) -> Sidecar | None:
 
 
 def _split(arguments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """The directory, if the first argument is one, and the command; one path that is neither is a wrong directory.
+    """Return the directory, if the first argument is one, and the command. Raise StepRunnerError for a wrong one.
 
-    A directory has a slash in its name or stands alone: in `serve sh -c ...` the word `sh` is a program, even beside
-    a directory of that name.
+    A directory has a slash in its name or is the only argument. In `serve sh -c ...` the word `sh` is a program, even
+    if there is a directory of that name.
     """
     if not arguments:
         return None, ()

@@ -20,7 +20,7 @@ NO_STEP = "no step specified: name a step file, a directory or another reference
 
 
 class Named(NamedTuple):
-    """All that can name a function on a command line; the first that is given counts."""
+    """The ways to name a function on a command line; the first one given counts."""
 
     text_proto: str | None = None
     reference: str | None = None
@@ -63,7 +63,7 @@ def names_function(command: Callable[..., int]) -> Callable[..., int]:
 def called(named: Named) -> Called:
     """Return the call of the first source that is given: a file in text form, a reference, git, a registry.
 
-    Raises StepRunnerError where it cannot be used, click.UsageError where none or only half of one is given.
+    Raise StepRunnerError if it cannot be used, click.UsageError if none or only half of one is given.
     """
     from step_runner.functions.call import Called, call_of, note_on, step_calling
 
@@ -77,9 +77,9 @@ def called(named: Named) -> Called:
 
 
 def check_local(what: Called) -> Spec | None:
-    """Check what lies on this machine before anything runs; warnings are shown.
+    """Check a function on this machine before it runs, and show warnings.
 
-    Return what the function takes, None where it lies elsewhere. Raises StepRunnerError.
+    Return its specification, None for a function from elsewhere. Raise StepRunnerError if there is an error in it.
     """
     from step_runner.cli.problems import refuse, refuse_inputs
     from step_runner.functions.check import check_function
@@ -109,7 +109,7 @@ def _from_text_proto(path: str) -> Called:
 
 
 def _by_options(named: Named) -> tuple[Reference, str]:
-    """The reference that the options name, and what the step is named after."""
+    """Return the reference that the options name, and the text from which the step gets its name."""
     from step_runner.functions.reference import git_reference, oci_reference
 
     if named.git_url:

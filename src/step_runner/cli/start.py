@@ -69,7 +69,7 @@ def command(
     from step_runner.model import RunRequest, Variable
 
     if job_id == "":
-        raise InputError("the id is empty: name the job behind --id, or leave that out for a new name")
+        raise InputError("the id is empty: name the job after --id, or leave that out for a new name")
     request = RunRequest(
         id=secrets.token_hex(4) if job_id is None else job_id,
         variables=tuple(Variable(key=key, value=value) for key, value in assignments(job).items()),
@@ -95,7 +95,7 @@ def _check_free(client: JobClient, job_id: str) -> None:
 
 
 def _follow(client: JobClient, job_id: str, path: str) -> int:
-    """Print the log until the job ends; return the status to exit with."""
+    """Print the log until the job ends. Return the exit status of this program."""
     from step_runner.cli.logs import write_bytes
     from step_runner.jobs.summary import exit_status
     from step_runner.model import Status
@@ -104,16 +104,16 @@ def _follow(client: JobClient, job_id: str, path: str) -> int:
         write_bytes(client.follow(job_id))
         job = client.find(job_id)
     except KeyboardInterrupt:
-        _tell_it_goes_on(job_id, path)
+        _print_still_running(job_id, path)
         return 128 + signal.SIGINT
-    if not job.finished:  # nobody reads the log any more
-        _tell_it_goes_on(job_id, path)
+    if not job.finished:  # stdout has no reader any more
+        _print_still_running(job_id, path)
     elif job.status is not Status.SUCCESS:
         click.echo(f"Error: {shown.message(job.message)}", err=True)
     return exit_status(job)
 
 
-def _tell_it_goes_on(job_id: str, path: str) -> None:
+def _print_still_running(job_id: str, path: str) -> None:
     click.echo(f'job "{job_id}" goes on; cancel it: {_command("cancel", job_id, "--wait", path)}', err=True)
 
 

@@ -24,9 +24,9 @@ REDRAW = 0.1
 
 
 class Terminal(Screen):
-    """Steps write to a terminal of their own, and from there byte for byte to ours, above a line that says what runs.
+    """Steps write to a pseudo-terminal. Its bytes go unchanged to our terminal, above a line about the running step.
 
-    The line is drawn only while the output stands at the beginning of a line.
+    The line is drawn only while the output is at the beginning of a line.
     """
 
     def __init__(self) -> None:
@@ -44,36 +44,36 @@ class Terminal(Screen):
         self._ticker = self._loop.call_later(REDRAW, self._tick)
 
     def notice(self, line: str) -> None:
-        """Write a line of the runner's own, on a line of its own, behind what steps have written before."""
+        """Write a line of the runner's own, on a separate line, after the earlier output of steps."""
         self._pipes.drain()
         self._stderr.show((b"" if self._at_line_start else b"\n") + encoded(line))
 
     def step_started(self, names: tuple[str, ...]) -> None:
-        """The line names the step, with those that it stands in."""
+        """Show the name of the step in the line, after those of the steps around it."""
         self._step = " " + _printable(" > ".join(names))
         self._fetching = ""
         self._since = clock.now()
         self._draw()
 
     def fetching(self, text: str) -> None:
-        """The line shows it when it is drawn the next time, until a step starts."""
+        """Show the text in the line at its next drawing, until a step starts."""
         self._fetching = _printable(text[:1].upper() + text[1:])
 
     def suspending(self) -> None:
-        """Leave the terminal to the shell; the line is drawn anew when everything goes on."""
+        """Erase the line for the shell. It is drawn again when the job continues."""
         self._stderr.write(self._erased())
 
     def stopping(self, grace: float) -> None:
-        """The line shows the time that is left, and how to shorten it as soon as that is possible."""
+        """Show the time that is left in the line, and how to shorten it as soon as that is possible."""
         self._hurry_from = clock.now() + HURRY_AFTER
         self._count_down(grace)
 
     def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
-        """A step can have less time than the job."""
+        """Show the time that the step has left: it may be less than the job's."""
         self._count_down(grace)
 
     def end(self) -> None:
-        """Show what is left, and take the line away. A process that goes on writing is not waited for."""
+        """Show the rest of the output and erase the line. Do not wait for a process that goes on writing."""
         if self._ended:
             return
         self._ended = True

@@ -1,4 +1,4 @@
-"""One of this program's own outputs on Windows, written by a thread, as a write there can only block."""
+"""Writes to one of this program's own outputs on Windows, in a thread, because every write there may block."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST = 1 << 16
-"""Bytes in memory that make an outlet stall: as many as a pipe of a step holds."""
+"""Bytes in memory from which on an outlet stalls: the capacity of a step's pipe."""
 
 PATIENCE = 0.5
-"""Seconds without progress after which the reader of an abandoned output is waited for no longer."""
+"""Seconds without progress after which an abandoned output no longer waits for its reader."""
 
 GONE = (errno.EPIPE, errno.EINVAL)
-"""How a pipe says that its reader is gone: Microsoft's C runtime makes EINVAL of ERROR_NO_DATA."""
+"""The errors of a pipe without a reader: Microsoft's C runtime maps ERROR_NO_DATA to EINVAL."""
 
 
 class Outlet(FramedOutput):
@@ -49,20 +49,20 @@ class Outlet(FramedOutput):
         self._slow = False
 
     def write(self, content: bytes) -> None:
-        """Write it as it is, as soon as there is room; once abandoned, drop what would fill our memory."""
+        """Write bytes without a frame, as soon as there is room. After `abandon` drop bytes beyond MOST in memory."""
         if self._closed or not content or (self._left > MOST and not self._patient):
             return
         self._left += len(content)
         self._written.clear()
         self._queue.put(content)
         if self._thread is None:
-            # A daemon: it may be blocked for ever when this program exits.
+            # A daemon thread: a write may block it for ever, and that must not keep this program from exiting.
             self._thread = threading.Thread(target=self._write_on, daemon=True)
             self._thread.start()
         self._stall(self._left > MOST and self._patient)
 
     def abandon(self) -> None:
-        """Wait no longer for a reader that takes nothing for PATIENCE seconds."""
+        """Stop waiting for a reader that takes nothing for PATIENCE seconds."""
         if self._patient:
             self._patient = False
             self._stall(False)
@@ -75,7 +75,7 @@ class Outlet(FramedOutput):
             self._loop.call_later(PATIENCE, self._check, self._total)
 
     def _write_on(self) -> None:
-        """Write in the thread, piece by piece, and report each to the loop."""
+        """Write in the thread, piece by piece. Report each piece to the loop."""
         error: OSError | None = None
         while error is None:
             view = memoryview(self._queue.get())
@@ -113,7 +113,7 @@ class Outlet(FramedOutput):
 
 
 def are_one(first: int, second: int) -> bool:
-    """Whether two outputs are one open file. Windows 8.1 cannot tell, and then they are two."""
+    """Return whether two outputs are one open file; always False on Windows 8.1, which cannot compare them."""
     try:
         compare = ctypes.WinDLL("kernelbase").CompareObjectHandles
     except AttributeError:

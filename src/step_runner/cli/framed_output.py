@@ -1,4 +1,4 @@
-"""One of this program's own outputs, whatever the system: a frame for its reader, and what its state means."""
+"""The common part of the outputs of this program on all systems: a frame for the reader, and the state."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class FramedOutput(ABC):
-    """Takes the output of steps, `framed` for its reader, and has little more than one pipe's content in memory.
+    """Takes the output of steps, `framed` for its reader, and keeps little more than one pipe's content in memory.
 
-    `stalled` is called with True when its reader is slow, and then it should be given no more; with False when it
-    has taken everything. `gone` is called when there is no reader any more; later output is dropped.
+    Calls `stalled` with True when its reader is slow: then give it no more output. Calls it with False when everything
+    is written. Calls `gone` when there is no reader any more; later output is dropped.
     """
 
     reader_gone: ClassVar[tuple[int, ...]]
-    """The error numbers by which the system says that nothing reads any more."""
+    """The error numbers of a write to an output that has no reader any more."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class FramedOutput(ABC):
     ) -> None:
         self.descriptor = descriptor
         self.lost: OSError | None = None
-        """Why output could not be written although there is a reader: the disk is full, say."""
+        """The error of a write that failed although there is a reader, for example a full disk."""
         self._framed = framed
         self._stalled = stalled
         self._gone = gone
@@ -39,15 +39,15 @@ class FramedOutput(ABC):
         self._closed = False
 
     def show(self, content: bytes) -> None:
-        """Write it in its frame."""
+        """Write output of a step in its frame."""
         self.write(self._framed(content))
 
     @abstractmethod
     def write(self, content: bytes) -> None:
-        """Write it as it is, now or as soon as there is room."""
+        """Write bytes without a frame, now or as soon as there is room."""
 
     async def written(self) -> None:
-        """Wait until everything was written, or will never be."""
+        """Wait until everything was written or dropped."""
         await self._written.wait()
 
     def _fail(self, error: OSError) -> None:
@@ -59,4 +59,4 @@ class FramedOutput(ABC):
 
     @abstractmethod
     def _close(self) -> None:
-        """Drop what is left and all that comes."""
+        """Drop the waiting output and all later output."""

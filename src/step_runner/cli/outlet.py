@@ -29,7 +29,7 @@ GONE = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
 
 
 class Outlet(FramedOutput):
-    """Writes as much as can be written without waiting, and the rest when the loop says that there is room."""
+    """Writes as much as possible without blocking, and the rest when the loop reports room."""
 
     reader_gone = GONE
 
@@ -81,7 +81,7 @@ class Outlet(FramedOutput):
                 most = len(self._waiting) if self._never_waits else PIECE
                 count = os.write(self.descriptor, self._waiting[:most])
                 del self._waiting[:count]
-        except BlockingIOError:  # another program has made it non-blocking
+        except BlockingIOError:  # another program has set O_NONBLOCK
             pass
         except OSError as error:
             self._fail(error)

@@ -29,7 +29,7 @@ GONE = (errno.EPIPE, errno.EINVAL)
 
 
 class Outlet(FramedOutput):
-    """Writes in a thread of its own."""
+    """Writes in a separate thread."""
 
     reader_gone = GONE
 

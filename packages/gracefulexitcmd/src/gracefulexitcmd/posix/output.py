@@ -1,4 +1,4 @@
-"""Reading a command's pipes without ever waiting for them."""
+"""Reads and writes a command's pipes without blocking."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import sys
 from gracefulexitcmd.chunks import Chunks
 
 CHUNK = 1 << 16
-"""Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
+"""Bytes of one read: the default capacity of a pipe on Linux, pipe(7)."""
 
 BURST = 16
-"""Chunks read in one go before others get their turn: 1 MiB, as much as a pipe can hold by default."""
+"""Chunks read before other descriptors get their turn: 1 MiB, the default limit of a pipe's capacity, pipe(7)."""
 
 
 class Pipe:
-    """The read end of a pipe and the bytes that came out of it and were not taken; at most the last `most` of them."""
+    """The read end of a pipe, and at most the last `most` bytes that were read from it and not taken."""
 
     def __init__(self, descriptor: int, most: int | None = None) -> None:
         os.set_blocking(descriptor, False)
         self.ready = descriptor
-        """The descriptor, which becomes readable when there is something to read."""
+        """The descriptor, which becomes readable when the pipe has bytes or has ended."""
         self.inode = os.fstat(descriptor).st_ino
         self.closed = False
         self._finished = False
@@ -36,11 +36,11 @@ class Pipe:
 
     @property
     def dropped(self) -> int:
-        """How many bytes were dropped from the front."""
+        """The number of bytes that were dropped from the beginning."""
         return self._chunks.dropped
 
     def read(self) -> None:
-        """Take what is there, at most one burst; `closed` is set at the end of the pipe."""
+        """Read the available bytes, at most one burst; set `closed` at the end of the pipe."""
         for _ in range(BURST):
             try:
                 chunk = os.read(self.ready, CHUNK)
@@ -52,7 +52,7 @@ class Pipe:
             self._chunks.add(chunk)
 
     def take(self, buffer: memoryview) -> int | None:
-        """Fill a buffer; returns the number of bytes, 0 at the end of the pipe, None where there is nothing now."""
+        """Fill a buffer; return the number of bytes, 0 at the end of the pipe, None if there are none now."""
         if self._chunks:
             return self._chunks.take(buffer)
         if self.closed or self._finished:
@@ -65,21 +65,21 @@ class Pipe:
         return count
 
     def is_readable(self, seconds: float) -> bool:
-        """Wait for bytes, or the end."""
+        """Wait at most so many seconds for bytes or the end of the pipe; return whether one of them came."""
         if self._poll is None:
             self._poll = select.poll()
             self._poll.register(self.ready, select.POLLIN)
         return bool(self._poll.poll(seconds * 1000))
 
     def finish(self) -> None:
-        """Take what is left of what was written so far, and close this end."""
+        """Read what was written so far, at most one burst, and close this end."""
         self.read()
         self._finished = True
         os.close(self.ready)
 
 
 class Feed:
-    """The write end of a pipe and the bytes that still have to go into it; with `last` it ends with them."""
+    """The write end of a pipe, and the bytes that must still be written; with `last` no others follow."""
 
     def __init__(self, descriptor: int, content: bytes | None) -> None:
         os.set_blocking(descriptor, False)
@@ -90,15 +90,15 @@ class Feed:
 
     @property
     def left(self) -> int:
-        """Bytes that are not written yet."""
+        """The number of bytes that are not written yet."""
         return len(self._left)
 
     def add(self, content: bytes) -> None:
-        """Have bytes written after those that are left."""
+        """Add bytes after those that are left."""
         self._left = memoryview(bytes(self._left) + content if self._left else content)
 
     def write(self) -> bool:
-        """Put in what fits, at most one burst; True when the last was written or nobody reads any more."""
+        """Write what fits, at most one burst; return True if the last byte was written or the read end is closed."""
         try:
             for _ in range(BURST):
                 if not self._left:
@@ -111,21 +111,21 @@ class Feed:
         return self.last and not self._left
 
     def close(self) -> None:
-        """Close this end, so that the command finds the end of its input."""
+        """Close this end, so that the command reads the end of its input."""
         os.close(self.ready)
 
 
 def move(source: int, destination: int, most: int) -> int:
-    """Move at most so many bytes from a pipe to where they go; returns how many, 0 at the end of the pipe.
+    """Move at most `most` bytes from a pipe to a descriptor; return how many, 0 at the end of the pipe.
 
-    Raises BlockingIOError where there is nothing to move now, other OSErrors where it cannot be written; bytes are
-    lost then only if the destination is one that splice(2) does not know.
+    Raise BlockingIOError if there are no bytes to move now, and another OSError if they cannot be written. Bytes are
+    lost then only if splice(2) does not support the destination.
     """
     if sys.platform == "linux":
         try:
             return os.splice(source, destination, most, flags=os.SPLICE_F_NONBLOCK)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # a file that is only appended to, some terminals
+            if error.errno != errno.EINVAL:  # EINVAL: a file opened with O_APPEND, some terminals; splice(2)
                 raise
     chunk = os.read(source, min(most, CHUNK))
     write_all(destination, chunk)
@@ -133,7 +133,7 @@ def move(source: int, destination: int, most: int) -> int:
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """Write everything, also where another program has made the descriptor non-blocking. Raises OSError."""
+    """Write all bytes, even if another program has made the descriptor non-blocking. Raise OSError."""
     view = memoryview(content)
     while view:
         try:

@@ -1,4 +1,4 @@
-"""The process group of a command."""
+"""Signals the process group of a command."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 
 
 class Group(Protocol):
-    """The process group of a command that was started; it holds descriptors until `close`."""
+    """The process group of a started command; it keeps descriptors open until `close`."""
 
     pid: int
     exit_descriptor: int
     """Readable once the leader has exited."""
 
     def collect(self) -> int | None:
-        """Return the leader's status once it has exited, as in `subprocess`; None if another thread took it."""
+        """Return the leader's status once it has exited, as in `subprocess`; None if another thread reaped it."""
 
     def signal(self, number: int) -> bool:
-        """Send a signal to every member; return whether any is left."""
+        """Send a signal to every member; return whether any member is left."""
 
     def signal_leader(self, number: int) -> None:
         """Send a signal to the leader alone, if it has not been reaped."""
 
     def close(self) -> bool:
-        """Close what is held, and return whether the group is empty; it must not be signalled afterwards."""
+        """Close the descriptors and return whether the group is empty; it must not be signalled afterwards."""
 
 
 def open_group(process: Child) -> Group:
-    """The group of a command started with `process_group=0`."""
+    """Return the group of a command that was started with `process_group=0`."""
     if process_table.portable:
         return NumberedGroup(process, _exit_pipe(process.pid))
     try:
         pidfd = os.pidfd_open(process.pid)
     except ProcessLookupError:
-        # It was reaped already (SIGCHLD is ignored, say): there is nothing left to wait for.
+        # It was reaped already, for example because SIGCHLD is ignored: there is no exit to wait for.
         return NumberedGroup(process, _exit_pipe(process.pid))
     if linux.can_signal_group(pidfd):
         return PidfdGroup(process, pidfd)
@@ -50,7 +50,7 @@ def open_group(process: Child) -> Group:
 
 
 class PidfdGroup:
-    """A group that is signalled through its leader's pidfd, which stays right after the leader was reaped."""
+    """A group that is signalled through its leader's pidfd, which stays valid after the leader was reaped."""
 
     def __init__(self, process: Child, pidfd: int) -> None:
         self.pid = process.pid
@@ -63,7 +63,7 @@ class PidfdGroup:
     def signal(self, number: int) -> bool:
         try:
             return linux.signal_group(self.exit_descriptor, number)
-        except PermissionError:  # kill(2): no member may be signalled by this user
+        except PermissionError:  # kill(2): this user may not signal any member
             return True
 
     def signal_leader(self, number: int) -> None:
@@ -79,7 +79,7 @@ class PidfdGroup:
 class NumberedGroup:
     """A group that is signalled by its number, which is safe only while the leader is not reaped.
 
-    The leader's status is therefore read without reaping it, and it stays a zombie until `close`.
+    So the leader's status is read without reaping it, and the leader stays a zombie until `close`.
     """
 
     def __init__(self, process: Child, exit_descriptor: int) -> None:
@@ -118,7 +118,7 @@ class NumberedGroup:
         if self._exited:
             _reap(self._process)
         os.close(self.exit_descriptor)
-        # Signal 0 reaches no process: the number may be another group's by now.
+        # Only test the number by signal 0, which sends no signal: another group may have the number by now.
         return not _exists(self.pid)
 
     def _reaped_by_others(self) -> bool:
@@ -140,7 +140,7 @@ def _exists(group: int) -> bool:
 
 
 def _reap(process: Child) -> int | None:
-    """Take the status of a child that has exited; unlike `Popen.wait` return None if another thread took it."""
+    """Reap a child that has exited and return its status; unlike `Popen.wait` return None if another thread did."""
     try:
         _, status = os.waitpid(process.pid, 0)
     except ChildProcessError:
@@ -151,7 +151,10 @@ def _reap(process: Child) -> int | None:
 
 
 def _exit_pipe(pid: int) -> int:
-    """A descriptor that becomes readable when a child has exited, by a thread that waits for it."""
+    """Return a descriptor that becomes readable when a child has exited; a thread waits for the child.
+
+    Raise RuntimeError if no thread can be started.
+    """
     reader, writer = os.pipe()
 
     def wait() -> None:

@@ -1,7 +1,7 @@
-"""Starts a process that hears its signals, whatever mask and ignored signals its parent has.
+"""Starts a process that can receive its signals, even if its parent blocks or ignores them.
 
-A process inherits both, execve(2). `subprocess` cannot change them, and to unblock a signal here for the moment of a
-fork would have it handled by a thread that is not meant to: posix_spawn(3) sets them in the child alone.
+A process inherits the signal mask and the ignored signals, execve(2). `subprocess` cannot change them. If this process
+unblocked a signal during a fork, the wrong thread could handle it. posix_spawn(3) sets both in the child alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.request import Stream, StrPath
 
 DEFAULT_FOR_CHILDREN = ("SIGPIPE", "SIGXFSZ")
-"""What Python ignores and `subprocess` sets to the default."""
+"""Signals that Python ignores and `subprocess` resets to their default action in a child."""
 
 SETPGROUP, SETSIGDEF, SETSIGMASK = 2, 4, 8
 """Flags of posix_spawnattr_setflags(3): the same for glibc, musl and macOS."""
@@ -37,17 +37,17 @@ FIRST_FREE = 3
 
 
 class Child(Protocol):
-    """A process that was started here and has not been waited for, as `subprocess.Popen` is one."""
+    """A child that has not been reaped, such as a `subprocess.Popen`."""
 
     pid: int
     returncode: int | None
 
     def wait(self) -> int:
-        """Wait for its end; returns its status."""
+        """Wait until it ends and return its status."""
 
 
 class Spawned:
-    """A process that posix_spawn(3) has started."""
+    """A child that posix_spawn(3) has started."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -58,7 +58,7 @@ class Spawned:
             warnings.warn(f"subprocess {self.pid} is still running", ResourceWarning, source=self, stacklevel=2)
 
     def wait(self) -> int:
-        """Wait for its end; returns its status, 0 where somebody else took it."""
+        """Wait until it ends and return its status; 0 if another thread reaped it."""
         if self.returncode is None:
             self.returncode = 0
             with contextlib.suppress(ChildProcessError):
@@ -67,7 +67,7 @@ class Spawned:
 
 
 def can_spawn(cwd: StrPath | None) -> bool:
-    """Whether posix_spawn(3) can do it here; another directory needs glibc 2.29, musl 1.1.24 or macOS 10.15."""
+    """Return whether `spawn` works here; another directory needs glibc 2.29, musl 1.1.24 or macOS 10.15."""
     if sys.platform not in ("linux", "darwin"):  # FreeBSD has other numbers for the flags
         return False
     return cwd is None or hasattr(_libc(), "posix_spawn_file_actions_addchdir_np")
@@ -80,10 +80,11 @@ def spawn(
     streams: Sequence[Stream],
     heard: Iterable[int],
 ) -> Spawned:
-    """Start a command in a process group of its own with an empty mask and the default for the signals `heard`.
+    """Start a command in a process group of its own, with an empty mask and default actions for the signals `heard`.
 
-    The arguments are those of `subprocess.Popen`, `streams` stdin, stdout and stderr, none of them a PIPE; descriptors
-    above them are closed. Raises OSError with the file that is to blame, ValueError for what cannot be passed.
+    The arguments are those of `subprocess.Popen`. `streams` are stdin, stdout and stderr, none of them a PIPE; the
+    child has no descriptors above them. Raise OSError with the file that caused it, and ValueError for arguments or
+    variables that cannot be passed.
     """
     words = _strings(argv)
     variables = _strings([_checked(os.fsencode(name)) + b"=" + os.fsencode(value) for name, value in env.items()])
@@ -97,13 +98,13 @@ def spawn(
             failure = _libc().posix_spawn(ctypes.byref(pid), os.fsencode(path), actions, attributes, words, variables)
             if failure == 0:
                 return Spawned(pid.value)
-            if reason in (0, errno.ENOENT, errno.ENOTDIR):  # as execvp(3): what else is wrong is of more interest
+            if reason in (0, errno.ENOENT, errno.ENOTDIR):  # as execvp(3): another error says more
                 reason = failure
     raise _failed(reason, argv[0], cwd)
 
 
 def _failed(reason: int, program: str, cwd: StrPath | None) -> OSError:
-    """The error that names the file to blame: posix_spawn(3) tells the reason, but not what has failed."""
+    """Return the error with the file that caused it: posix_spawn(3) returns an errno, but not the call that failed."""
     if cwd is not None:
         try:
             os.stat(os.path.join(cwd, "."))  # fails as chdir(2) does
@@ -120,7 +121,7 @@ def _candidates(program: str, env: Mapping[str, str] | Mapping[bytes, bytes]) ->
 
 
 def _may_be_there(path: str) -> bool:
-    """Whether it is worth the time to try it; a relative path is for the child's directory."""
+    """Return whether to try a path; a relative one is always tried, as it refers to the child's directory."""
     try:
         return not os.path.isabs(path) or bool(os.stat(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -143,14 +144,14 @@ def _strings(texts: Sequence[str] | Sequence[bytes]) -> ctypes.Array[ctypes.c_ch
 
 
 def _resolved(streams: Sequence[Stream]) -> list[Stream]:
-    """The streams with a descriptor in place of STDOUT, which stands for what stdout is."""
+    """Return the streams; for stderr replace STDOUT by the stream or descriptor of stdout."""
     stdin, stdout, stderr = streams
     same = stdout if stdout is not None else 1
     return [stdin, stdout, same if stderr == subprocess.STDOUT else stderr]
 
 
 def _descriptor(stream: Stream, undo: contextlib.ExitStack) -> int | None:
-    """A descriptor above the standard ones, so that they can be set one after the other; None to inherit."""
+    """Return a copy above the standard descriptors, so that they can be set one by one; None to inherit."""
     if stream is None:
         return None
     if stream == subprocess.DEVNULL:
@@ -196,13 +197,13 @@ def _file_actions(streams: Sequence[int | None], cwd: StrPath | None) -> Iterato
 
 
 def _close_others(actions: ctypes.Array[ctypes.c_char]) -> None:
-    """Have all descriptors above the standard ones closed; those that Python has opened close themselves."""
+    """Close all descriptors above the standard ones in the child; those that Python opened have FD_CLOEXEC."""
     libc = _libc()
     if hasattr(libc, "posix_spawn_file_actions_addclosefrom_np"):  # glibc 2.34
         _check(libc.posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FREE))
         return
     for number in map(int, os.listdir("/dev/fd")):
-        with contextlib.suppress(OSError):  # that of the listing itself
+        with contextlib.suppress(OSError):  # the descriptor of the listing is closed already
             if number >= FIRST_FREE and os.get_inheritable(number):
                 _check(libc.posix_spawn_file_actions_addclose(actions, number))
 

@@ -1,9 +1,9 @@
-"""Two processes that watch each other, so that neither can die and leave something behind.
+"""Runs the work in a second process; the two watch each other, so that the death of either leaves no orphan.
 
-The front one keeps the number, the group and the terminal that its caller knows, forwards signals and does nothing
-else. The worker runs in a session of its own and does the work. When the worker is killed, the front, to which all
-orphans come then, ends gracefully what is left. When the front is killed, even with its whole process group, the
-worker is told, and can stop gracefully.
+The supervisor keeps the pid, the process group and the terminal that its caller knows. It only forwards signals. The
+worker does the work in a session of its own. When the worker is killed, the supervisor adopts its orphans and ends
+them gracefully. When the supervisor is killed, even with its whole process group, a pipe informs the worker, which can
+then stop gracefully.
 """
 
 from __future__ import annotations
@@ -40,39 +40,42 @@ FORWARDED = (
 )
 
 Work: TypeAlias = Callable[["int | None"], int]
-"""Does the work and returns the exit status.
+"""A function that does the work and returns the exit status.
 
-Its argument is a descriptor that becomes readable when the front is gone; None where nobody watches.
+Its argument is a descriptor that becomes readable when the supervisor has ended; None if there is no supervisor.
 """
 
 Killed: TypeAlias = Callable[[int, "Exit | None"], object]
-"""Told by the front which signal killed the worker, and how what it left behind was ended, if it left anything."""
+"""A function that the supervisor calls after a signal killed the worker.
+
+Its arguments are the signal, and how the worker's orphans were ended; None if there were none.
+"""
 
 
 def supervise(work: Work, grace: float, killed: Killed, *, suspends: bool = False) -> int:
-    """Do the work in a second process; returns, in either process, the exit status of the work.
+    """Do the work in a second process; return, in either process, the exit status of the work.
 
-    With `suspends` SIGTSTP is forwarded as well: the work then calls `suspend_all`, which stops all that it runs, and
-    this process. SIGCONT continues everything.
+    With `suspends` SIGTSTP is forwarded, too. The work then calls `suspend_all`, which stops all that it runs and this
+    process. SIGCONT continues everything.
 
-    It must be called before there are threads. When the worker is killed, what it leaves behind gets SIGTERM,
-    `grace` seconds, then SIGKILL; the status is 128 plus the signal that killed it. When the worker has ended by
-    itself, only what is known to come from it is ended, as it has looked after the rest. Where the system has no
-    subreapers or no pidfds there is one process, and nobody watches.
+    Call it before the first thread starts. When the worker is killed, its orphans get SIGTERM, `grace` seconds, then
+    SIGKILL; the status is 128 plus the signal that killed it. When the worker ends by itself, only processes that
+    certainly come from it are ended, because the worker has decided about the others. Without subreapers or pidfds the
+    work runs in this process, without a supervisor.
     """
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-        # Inherited, it has the system reap every child, wait(2), and nobody would know how the worker ended.
+        # If it is inherited as ignored, the kernel reaps every child, wait(2), and the worker's status would be lost.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if process_table.portable or not subreaper.become():
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return work(None)
     left_behind = Container()
-    # A process can leave a session, but never enter one, setsid(2): nobody in this one comes from the worker.
+    # A process can leave a session but never enter one, setsid(2): no process of this session comes from the worker.
     left_behind.spared_session = os.getsid(0)
     front_is_gone, front_is_here = os.pipe()
     copies, offers = takeover.pair()
-    # A signal that comes before the handlers are there would end the front alone. What the caller has blocked, and we
-    # have inherited, is unblocked with it: whoever started us wants to be able to stop us.
+    # A signal that arrives before the handlers are set would end the supervisor alone, so block these. The new mask
+    # also unblocks what the caller had blocked, and in the end nothing is blocked: the caller must be able to stop us.
     signal.pthread_sigmask(signal.SIG_SETMASK, (*FORWARDED, signal.SIGTSTP))
     worker = os.fork()
     if worker != 0:
@@ -94,7 +97,7 @@ def supervise(work: Work, grace: float, killed: Killed, *, suspends: bool = Fals
 
 
 def _note_front(pid: int) -> None:
-    """What it watches over is not abandoned as long as it lives."""
+    """Note the supervisor as an owner in later ledgers: none of them is abandoned while it lives."""
     from gracefulexitcmd.posix import ledger
 
     process = linux.process(pid)
@@ -102,7 +105,7 @@ def _note_front(pid: int) -> None:
 
 
 def _stop_with_front() -> None:
-    """Have this worker stop when the front asks for it, and go on when that is killed meanwhile."""
+    """Stop this worker when the supervisor sends SIGTSTP, and continue it if the supervisor is killed meanwhile."""
     suspension.has_front = True
     if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
         signal.signal(signal.SIGTSTP, lambda *_: suspension.stop_worker())
@@ -110,7 +113,7 @@ def _stop_with_front() -> None:
 
 
 class _Front:
-    """The process that its caller knows."""
+    """The supervisor: the process that the caller knows."""
 
     def __init__(
         self, worker: int, left_behind: Container, grace: float, copies: takeover.Copies, *, suspends: bool
@@ -128,15 +131,15 @@ class _Front:
         self._request = StopRequest()
 
     def watch(self, killed: Killed) -> int:
-        """Wait for the worker's end, end what it left behind, and return its exit status."""
+        """Wait until the worker ends, end its orphans, and return its exit status."""
         for number in FORWARDED:
-            # What was ignored from the start, as nohup(1) has it, stays so; SIGTERM is how CI cancels a job.
+            # A signal that was inherited as ignored, as by nohup(1), stays ignored. Not SIGTERM: CI cancels jobs by it.
             if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._forward)
         if self._suspends:
             self._suspension.listen(self._suspend)
         signal.signal(signal.SIGCHLD, self._child_changed)
-        self._reap()  # those that have ended before
+        self._reap()  # children that ended before the handler was set
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._wait()
         self._worker_is_gone = True
@@ -156,7 +159,7 @@ class _Front:
         return 128 - code
 
     def _wait(self) -> None:
-        """Wait for the worker's end; take meanwhile the pipes that it sends."""
+        """Wait until the worker ends; receive the pipes that it sends meanwhile."""
         poll = select.poll()  # not select(2), which takes no descriptor above 1023
         poll.register(self._pidfd, select.POLLIN)
         poll.register(self._copies, select.POLLIN)
@@ -165,14 +168,14 @@ class _Front:
                 self._copies.receive()
 
     def _reap(self, *_: object) -> None:
-        """Take the status of orphans and of what this process has started before it became the front.
+        """Reap orphans, and children that this process started before it became the supervisor.
 
-        A handler may interrupt itself, as often as children end: then the first one looks once more.
+        A handler may interrupt itself, as often as children end. Then the first call reaps once more.
         """
         self._ended = True
         while self._ended and not self._reaping:
             self._ended, self._reaping = False, True
-            with contextlib.suppress(OSError):  # no descriptor is free: they are reaped when the next one ends
+            with contextlib.suppress(OSError):  # no descriptor is free: reap them when the next child ends
                 for child in subreaper.children():
                     if child != self._worker:
                         subreaper.reap(child)
@@ -191,14 +194,14 @@ class _Front:
         return False
 
     def _suspend(self) -> None:
-        """Have the worker stop all that it runs, and itself: then this process stops, and its shell sees that."""
+        """Have the worker stop all that it runs and itself; then this process stops, so that its shell sees it."""
         if self._worker_is_gone:
             suspension.suspend(self._suspension.stop)
         else:
             signal.pidfd_send_signal(self._pidfd, signal.SIGTSTP)
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
-        """Send a signal to the worker; when that is gone, it can only hurry the end of what is left."""
+        """Send a signal to the worker; after the worker's end it can only shorten the grace period of the orphans."""
         answer = Answer.NOTHING
         if number in STOP_SIGNALS:
             self._request, answer = self._request.after(number, time.monotonic())

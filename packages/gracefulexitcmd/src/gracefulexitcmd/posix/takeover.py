@@ -1,7 +1,7 @@
-"""Pipes that the front reads on when the worker is killed: else SIGPIPE would end what writes to them.
+"""Lets the supervisor read the worker's pipes after the worker was killed: else SIGPIPE would end their writers.
 
-The worker sends copies of each read end, and of where its bytes go, when it makes the pipe. Only the worker reads as
-long as it lives.
+When the worker makes a pipe, it sends the supervisor a copy of the read end, and a copy of the descriptor that its
+bytes go to. While the worker lives, only the worker reads.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST_MESSAGE = 1 << 13
-"""Bytes in one message: a number, and those of the copies that are not needed any more."""
+"""Bytes of one message: the number of new copies, and the numbers of copies that are no longer needed."""
 
 MOST_WITHDRAWN = 512
-"""Numbers that are held back for the next message."""
+"""Withdrawn numbers that wait for the next message at most."""
 
 UNREAD = 16
-"""Messages after which the front is woken to take them: for each one that would cost every step its time.
+"""Messages after which the supervisor is woken to receive them: a wake-up for each message would slow every step.
 
-What it has not taken when the worker is killed, it takes then. Descriptors on their way count against RLIMIT_NOFILE.
+When the worker is killed, the supervisor receives the rest. Descriptors in flight count against RLIMIT_NOFILE, unix(7).
 """
 
 LAST_BYTES = 1 << 20
-"""Bytes taken out of a pipe in the end: as many as an ordinary user can have in it, pipe(7)."""
+"""Bytes read from a pipe at the end: the most that an unprivileged user can have in it, pipe(7)."""
 
 
 PATIENCE = 1.0
-"""Seconds that a reader has in the end when this program was asked to stop."""
+"""Seconds that a slow reader gets at the end if this program was asked to stop."""
 
 
 class Offers:
-    """The worker's side: what the front has copies of. Nothing here waits, also not for a front that is stopped."""
+    """The worker's side: gives copies to the supervisor. No method blocks, even if the supervisor is stopped."""
 
     def __init__(self, front: socket.socket, bell: int) -> None:
         self._front = front
@@ -51,30 +51,30 @@ class Offers:
         self._withdrawn: list[int] = []
 
     def forget(self) -> None:
-        """Close what the front does not need of this side."""
+        """Close this side's socket, in the supervisor."""
         self._front.close()
 
     def offer(self, source: int, destination: int) -> int:
-        """Give the front copies of a pipe's read end and of where its bytes go; returns the number to withdraw it."""
+        """Send copies of a pipe's read end and of its bytes' destination; return the number for `withdraw`."""
         number = next(self._numbers)
         self._send(number, (source, destination))
         return number
 
     def withdraw(self, number: int) -> None:
-        """Have the front close its copies, with the next message: a message for each step is enough."""
+        """Have the supervisor close its copies with the next message: one message for each step is enough."""
         self._withdrawn.append(number)
         if len(self._withdrawn) >= MOST_WITHDRAWN:
             self.flush()
 
     def flush(self) -> None:
-        """Have the front take everything now."""
+        """Have the supervisor receive all messages now."""
         if self._withdrawn:
             self._send(0, ())
         self._ring()
 
     def _send(self, number: int, descriptors: tuple[int, ...]) -> None:
         message = array("Q", (number, *self._withdrawn[:MOST_WITHDRAWN])).tobytes()
-        with contextlib.suppress(OSError):  # the front is stopped and its queue is full, or it is gone
+        with contextlib.suppress(OSError):  # the supervisor is stopped and its queue is full, or it has ended
             socket.send_fds(self._front, [message], descriptors, socket.MSG_DONTWAIT)
             del self._withdrawn[:MOST_WITHDRAWN]
             self._unread += 1
@@ -87,31 +87,31 @@ class Offers:
 
 
 offers: Offers | None = None
-"""Of the worker that this process is; None where there is no front."""
+"""The offers of this process as a worker; None without a supervisor."""
 
 
 def share(source: int, destination: int) -> int | None:
-    """Have the supervisor read a pipe on, should this process be killed: to where this descriptor writes.
+    """Have the supervisor go on reading a pipe if this process is killed, and write its bytes to `destination`.
 
-    Returns the number to `withdraw` it by; None where no supervisor is there.
+    Return the number for `withdraw`; None without a supervisor.
     """
     return None if offers is None else offers.offer(source, destination)
 
 
 def withdraw(number: int | None) -> None:
-    """Have the supervisor close its copies of a pipe; it does so soon, or when `flush` is called."""
+    """Have the supervisor close its copies of a pipe, soon or when `flush` is called."""
     if offers is not None and number is not None:
         offers.withdraw(number)
 
 
 def flush() -> None:
-    """Have the supervisor close now what was withdrawn: until then its copies keep writers waiting."""
+    """Have the supervisor close withdrawn copies now: until then a writer blocks instead of getting SIGPIPE."""
     if offers is not None:
         offers.flush()
 
 
 class Copies:
-    """The front's side: its copies, and what it does with them when the worker is gone."""
+    """The supervisor's side: keeps its copies, and moves their bytes when the worker has ended."""
 
     def __init__(self, worker: socket.socket, bell: int) -> None:
         self._worker = worker
@@ -121,19 +121,19 @@ class Copies:
         self._patient = True
 
     def forget(self) -> None:
-        """Close what the worker does not need of this side."""
+        """Close this side's socket, in the worker."""
         self._worker.close()
 
     def fileno(self) -> int:
-        """The descriptor that is readable when there is something to take."""
+        """Return the descriptor that is readable when there are messages."""
         return self._bell
 
     def receive(self) -> None:
-        """Take all that the worker has sent."""
+        """Receive all that the worker has sent."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._bell)
         while self._receive():
-            """There may be more."""
+            """Go on, as there may be more messages."""
 
     def _receive(self) -> bool:
         flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
@@ -154,28 +154,28 @@ class Copies:
 
     @contextlib.contextmanager
     def read_on(self) -> Iterator[None]:
-        """While the block runs, move what comes out of the pipes to where it goes; at its end what is left in them."""
+        """Move bytes from the pipes to their destinations while the block runs, and the rest at its end."""
         self.receive()
         if not self._pairs:
             yield
             return
         stop_reader, stop_writer = os.pipe()
-        # A thread that waits for a slow reader must not keep the program from its end.
+        # It is a daemon, because a thread that waits for a slow reader must not delay the end of the program.
         threading.Thread(target=self._read, args=(stop_reader,), daemon=True).start()
         try:
             yield
         finally:
             os.close(stop_writer)
             while not self._over.wait(PATIENCE) and self._patient:
-                """Whoever reads is slow."""
+                """Wait on for a slow reader, until `abandon` is called."""
 
     def abandon(self) -> None:
-        """Wait in the end, for whoever reads what the steps print, no longer than PATIENCE."""
+        """Wait at most about PATIENCE seconds at the end for a slow reader of the steps' output."""
         self._patient = False
 
     def _read(self, stop: int) -> None:
         poll = select.poll()
-        poll.register(stop, 0)  # reports the end of the other side unasked
+        poll.register(stop, 0)  # POLLHUP is reported without being requested, poll(2)
         destinations = dict(self._pairs.values())
         for source in destinations:
             poll.register(source, select.POLLIN)
@@ -194,17 +194,17 @@ class Copies:
 
 
 def pair() -> tuple[Copies, Offers]:
-    """Both sides, to be made before the fork. Each process closes what is the other's by `forget`."""
+    """Make both sides before the fork; afterwards each process calls `forget` of the other's side."""
     to_worker, to_front = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     return Copies(to_worker, bell), Offers(to_front, bell)
 
 
 def _pass_on(source: int, destination: int) -> bool:
-    """Move a chunk, or lose it where it cannot be written; False at the end of the pipe."""
+    """Move a chunk, or discard it if it cannot be written; return False at the end of the pipe."""
     try:
         return move(source, destination, CHUNK) > 0
-    except BlockingIOError:  # whoever shares the destination may have made it non-blocking
+    except BlockingIOError:  # another process may have made the destination non-blocking
         _wait_for_room(destination)
         return True
     except OSError:

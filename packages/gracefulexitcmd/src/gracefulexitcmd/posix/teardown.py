@@ -1,4 +1,4 @@
-"""Ends a set of processes by the stop sequence: which they are, what they were sent, when the last has ended."""
+"""Ends a set of processes by the stop sequence: finds its members, signals them, and detects the end of the last."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import linux, process_table, status, subreaper
 from gracefulexitcmd.posix.orphans import RECENT
-from gracefulexitcmd.reason import Reason, Why  # not when it is needed: no descriptor may be free then
+from gracefulexitcmd.reason import Reason, Why  # a late import could fail for lack of descriptors
 from gracefulexitcmd.sequence import To
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from gracefulexitcmd.sequence import Stage
 
 LOOK_AGAIN = 0.01
-"""Seconds between two looks where the system cannot tell when a process that is not a child ends."""
+"""Seconds between two scans if the system cannot report the end of a process that is not a child."""
 
 MOST_LOOKS = 10
-"""Looks in a row at processes that are gone, with others in their place, before they can be waited for."""
+"""Scans in a row whose processes all end, with others in their place, before any of them can be waited for."""
 
 
 MOST_EXPLAINED = 200
-"""Processes of which is read why they have not ended: SIGKILL must not wait for long."""
+"""Processes whose reason for not ending is read at most: SIGKILL must not be delayed for long."""
 
 
 class _Found(NamedTuple):
@@ -44,10 +44,10 @@ class _Found(NamedTuple):
 
 
 class Teardown:
-    """Signals a set of processes until none is left; those in `group` get a signal as one, which none can outrun.
+    """Signals a set of processes until none is left; `group` gets each signal as a whole, so no member escapes by fork.
 
-    With `shared` other commands run in the set, too: what has lost its parents outside of the group is one of theirs
-    then, unless it was seen below the group before. Else all that is outside of the group descends from it.
+    With `shared` other commands run in the set, too. Then an orphan outside the group belongs to one of them, unless
+    it was seen before as a descendant of the group. Without `shared` all processes outside the group descend from it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Teardown:
         shared: bool = False,
     ) -> None:
         self.look_at: float | None = None
-        """When to look again, on the monotonic clock, if no event tells that a member has ended."""
+        """The time of the next scan, in seconds of the monotonic clock; None if events report the ends of members."""
         self.signals: list[SignalSent] = []
         self.started_at = clock.now()
         self._processes = processes
@@ -81,19 +81,19 @@ class Teardown:
 
     @classmethod
     def emptying(cls, processes: ProcessSet, poller: Poller, tell: Callable[[Event], None]) -> Teardown:
-        """Make the teardown of all that is in a set, which no command runs in any more."""
+        """Return the teardown of a whole set in which no command runs any more."""
         processes.ending = True
         return cls(processes, poller, tell)
 
     @property
     def held(self) -> frozenset[int]:
-        """The descriptors that are held, until `forget`."""
+        """The descriptors that stay open until `forget`."""
         return frozenset(self._pidfds)
 
     def count(self, *, quickly: bool) -> None:
-        """Count before the stop signal, so that a process that dies of it at once is in the census.
+        """Count the members before the stop signal, so that one that dies of it at once is in the census.
 
-        With `quickly` not all processes of the system are scanned, which takes milliseconds.
+        With `quickly` do not scan all processes of the system, which takes milliseconds.
         """
         with contextlib.suppress(OSError):
             self._count(self._members(quickly=quickly or subreaper.active))
@@ -103,11 +103,11 @@ class Teardown:
         return self._look() != []
 
     def next_signal(self, stage: Stage) -> SignalSent:
-        """Return what `terminate` is about to send, and to how many processes as far as they were counted."""
+        """Return the signal that `terminate` is about to send, with the number of counted processes that get it."""
         return SignalSent(stage.signal.name, clock.now() - self.started_at, len(self._told(stage.to)))
 
     def terminate(self, stage: Stage) -> None:
-        """Send the signal to the processes that the stage is for, then SIGCONT: a stopped one must be able to act."""
+        """Send the stage's signal to its processes, then SIGCONT: a stopped process could not act on the signal."""
         self._stage, self._born = stage, set()
         if stage.signal is not signal.SIGKILL:
             self._asked = stage.signal.name
@@ -136,10 +136,10 @@ class Teardown:
             self._note(signal.SIGKILL, sent_at, self._alive)
 
     def watch(self, *, kill: bool) -> bool:
-        """Have it told when the processes that are left have ended; return False if none is left.
+        """Report LOOK_DUE when the remaining processes have ended; return False if none is left.
 
-        With `kill` each that is found gets SIGKILL: it was born since the last one. Do not wait for processes that this
-        user may not signal, such as a setuid program: the census tells that they were not ended.
+        With `kill` send SIGKILL to each process found: it was born since the last SIGKILL. Do not wait for processes
+        that this user may not signal, such as a setuid program: the census shows that they were not ended.
         """
         self.forget()
         for _ in range(MOST_LOOKS):
@@ -165,7 +165,7 @@ class Teardown:
 
     @property
     def told_alive(self) -> bool:
-        """Whether, at the last look, some process was left of those that the last stage was for."""
+        """Whether the last scan found any process that the last stage was for."""
         return self._stage is None or self._unseen or bool(self._told(self._stage.to))
 
     @property
@@ -174,9 +174,9 @@ class Teardown:
         return any(sent.name == signal.SIGKILL.name for sent in self.signals)
 
     def census(self) -> tuple[EndedProcess, ...]:
-        """Return what became of each process that got a signal, or is alive.
+        """Return the end of each process that got a signal or is alive.
 
-        A process that was started to clean up and ended by itself did not have to be ended.
+        Leave out a process that was started to clean up and that ended by itself.
         """
         return tuple(
             EndedProcess(
@@ -187,10 +187,10 @@ class Teardown:
         )
 
     def _signal_uncounted(self, stage: Stage) -> None:
-        """Signal the members that had no signal with the group; only a scan finds them.
+        """Signal the members that did not get the signal with the group; only a scan finds them.
 
-        They are outside of it, were born into it since, or left it between the count and its signal. The last orphans
-        may not be seen yet: `terminate_late` is due when all of them can be.
+        They are outside the group, were born into it since, or left it between the count and the signal. The newest
+        orphans may not be seen yet: `terminate_late` is due when all of them can be.
         """
         self.look_at = clock.now() + RECENT if subreaper.active else None
         members = self._members(quickly=subreaper.active)
@@ -206,20 +206,21 @@ class Teardown:
             self._told_until = process_table.now()
 
     def _is_counted(self, process: linux.Process) -> bool:
-        """Whether it was counted, as the part of the set that it still is."""
+        """Return whether it was counted, as the same part of the set that it is now."""
         counted = self._found.get(process.pid)
         return counted is not None and self._part(counted.process) == self._part(process)
 
     def terminate_late(self) -> None:
-        """Send the stop signal to those that were there before it, and became orphans too late to be seen then."""
+        """Send the stop signal to processes older than the signal that became orphans too late to be seen then."""
         self.look_at = None
         if self._terminate_late(self._look() or ()):
             self._told_until = process_table.now()
 
     def _terminate_late(self, members: Sequence[linux.Process]) -> bool:
-        """Send the stop signal to the members that should have had it, but were found only now; return if any were.
+        """Send the stop signal to the members that should have had it but were found only now; return if any were.
 
-        Some were spared for the sake of another container that has ended since, some born while the signal was sent.
+        Some were spared for the sake of another container that has ended since. Others were born while the signal was
+        being sent.
         """
         if self._stage is None:
             return False
@@ -236,23 +237,23 @@ class Teardown:
         return found.pid not in self._last_signal and self._missed(found, living)
 
     def _missed(self, found: linux.Process, living: Collection[int]) -> bool:
-        """Whether it should have had the stop signal; whatever was born later is there to clean up."""
+        """Return whether it should have had the stop signal; a process born later is there to clean up."""
         return self._processes.found_by(found) == "suspected" or self._was_there(found, living)
 
     def _was_there(self, found: linux.Process, living: Collection[int]) -> bool:
-        """Whether it was there before the stop signal, as far as the clock of start times can tell.
+        """Return whether it is older than the stop signal, as far as the clock of start times can show.
 
-        Of those born while the signal was sent only orphans were: a process that gets the signal and starts another
-        one to clean up waits for it.
+        A process born while the signal was being sent counts as older only if it is an orphan. A process that starts
+        another one to clean up waits for it, so that one has a living parent.
         """
         meanwhile = self._told_at <= found.start_time <= self._told_until and found.parent not in living
         return found.start_time < self._told_at or meanwhile
 
     def _look(self) -> list[linux.Process] | None:
-        """Return the members that are left, None if that cannot be told.
+        """Scan for the members and return those that are left; None if no descriptor is free.
 
-        None are left if two scans in a row find none: proc(5) warns that a list of children may miss some when others
-        end while it is read.
+        The list is empty only after two empty scans in a row: proc(5) warns that a list of children may miss some if
+        others end while it is read.
         """
         try:
             members = self._members() or self._members()
@@ -273,7 +274,7 @@ class Teardown:
                 self._alive.add(process.pid)
 
     def _explain(self, members: Sequence[linux.Process]) -> None:
-        """Note what is killed now and why: a process counted between fork and exec is another program since."""
+        """Note why each member is killed now, and its arguments again: it may have been counted before its exec."""
         if not process_table.has_proc:
             return
         self._note_late(members)
@@ -294,7 +295,7 @@ class Teardown:
         return found
 
     def _note_own(self, found: Iterable[linux.Process], own: set[linux.Identity]) -> None:
-        """Note which of the members are in the group, or descend from it by parents that live."""
+        """Note which members are in the group, or descend from it through living parents."""
         left = {process.pid: process for process in found}
         pids: set[int] = set()
         while new := [
@@ -313,7 +314,7 @@ class Teardown:
         return To.DESCENDANTS if self._own is None or process.identity in self._own else To.OTHERS
 
     def _signal(self, number: int, members: Iterable[linux.Process], to: To = To.ALL) -> None:
-        """Send a signal to the group as a whole if all of it is meant, and to each other one of `members`."""
+        """Send a signal to the group as a whole if `to` includes all of it, and to each of the other `members`."""
         if self._group is not None:
             if To.GROUP in to:
                 self._group.signal(number)
@@ -322,7 +323,7 @@ class Teardown:
         self._signal_each(number, members, to)
 
     def _signal_each(self, number: int, members: Iterable[linux.Process], to: To) -> None:
-        """Send a signal to each of `members` that is meant, and that no signal to the group or its leader reaches."""
+        """Send a signal to each of `members` in `to` that no signal to the group or its leader reaches."""
         single = to & ~(To.GROUP if To.GROUP in to else To.LEADER)
         for process in members:
             if self._part(process) in single:
@@ -333,13 +334,13 @@ class Teardown:
         self._processes.kill()
 
     def _told(self, to: To) -> set[int]:
-        """Return the known living processes that a signal to these parts is for."""
+        """Return the pids of known living processes in these parts of the set."""
         if to == To.ALL:
             return set(self._alive)
         return {pid for pid in self._alive if self._part(self._found[pid].process) & to}
 
     def _note_late(self, members: Iterable[linux.Process]) -> None:
-        """Note those that are killed without a signal before: they started after it."""
+        """Note the processes that are killed without an earlier signal, because they started after it."""
         for one in members if process_table.has_proc and self._asked is not None else ():
             if one.pid not in self._last_signal and one.start_time >= self._told_at:
                 self._why[one.pid] = Why(Reason.LATE, str(self._asked))
@@ -359,7 +360,7 @@ class Teardown:
                 if (pidfd := linux.open_pidfd(member)) is not None:
                     self._pidfds.add(pidfd)
                     self._poller.watch(pidfd, partial(self._ended, pidfd))
-        except OSError:  # not enough descriptors are free to have each of them watched
+        except OSError:  # too few descriptors are free to watch each process
             self.look_at = clock.now() + LOOK_AGAIN
         return bool(self._pidfds) or self.look_at is not None
 
@@ -376,7 +377,7 @@ class Teardown:
 
 
 def _named(pid: int) -> tuple[tuple[str, ...], str]:
-    """The arguments of a process, and the name of its program if these are a title."""
+    """Return the arguments of a process, and the name of its program if they are a title."""
     argv = process_table.argv(pid)
     return argv, process_table.title_holder(pid, argv)
 

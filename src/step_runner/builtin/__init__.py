@@ -1,1 +1,1 @@
-"""Functions written in Python: those that come with the step runner, and those that installed packages offer."""
+"""Functions written in Python: those of the step runner, and those that installed packages offer."""

@@ -1,4 +1,4 @@
-"""Which function a name means: one that comes with the step runner, or one that an installed package offers.
+"""Finds a function by its name: one of the step runner, or one that an installed package offers.
 
 A package offers a function by an entry point in the group `step_runner.functions`.
 """
@@ -18,7 +18,7 @@ GROUP = "step_runner.functions"
 PACKAGE = "step-runner"
 
 SCRIPT = "script"
-"""The name of the function that a `script:` calls. It is no Python function: the runner starts its shell directly."""
+"""The name of the function that a `script:` calls. It is not a Python function: the runner starts its shell itself."""
 
 OWN = {
     SCRIPT: "",
@@ -30,15 +30,15 @@ OWN = {
     "step/oci/fetch": "step_runner.builtin.oci_older:fetch",
     "step/oci/promote": "step_runner.builtin.oci_older:promote",
 }
-"""Where the functions that come with the step runner are imported from; packages cannot take their names."""
+"""The functions of the step runner and where they are imported from; packages cannot take their names."""
 
 
 class UnknownFunctionError(FetchError):
-    """A function that does not come with the step runner, nor with a package that is installed here."""
+    """Neither the step runner nor a package that is installed here has this function."""
 
 
 class Offer(NamedTuple):
-    """A function that is there: its name, where it is imported from, and the package that it came with."""
+    """An available function: its name, where it is imported from, and its package."""
 
     name: str
     target: str
@@ -51,7 +51,7 @@ class Offer(NamedTuple):
 
 
 def find(name: str) -> Offer:
-    """The function with a name. Raises UnknownFunctionError where there is none, FetchError where there are two."""
+    """Return the function with a name. Raise UnknownFunctionError if there is none, FetchError if there are two."""
     cleaned = cleaned_name(name)
     offers = [offer for offer in _offers() if offer.name == cleaned]
     if not offers:

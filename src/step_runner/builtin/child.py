@@ -1,4 +1,4 @@
-"""What happens in the process of a Python function: it is imported, then described or called."""
+"""Runs in the process of a Python function: imports it, then describes or calls it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from step_runner.model import Value
 
 BOOTSTRAP = "<frozen importlib._bootstrap>"
-"""The file of Python's own import, as it is named in tracebacks."""
+"""The file name of Python's own import in tracebacks."""
 
 
 def run(
@@ -34,37 +34,37 @@ def run(
     files: tuple[str, str] = ("", ""),
     variables: dict[str, str] = {},  # noqa: B006 - never changed
 ) -> None:
-    """Call the function `target`, or print its specification where there are no inputs, and exit.
+    """Call the function `target`, or print its specification if there are no inputs, and exit.
 
-    `shown` names it in messages; `files` are the output file and the export file, `variables` the job's. What it logs
-    is printed from the level on that CI_STEPS_LOG_LEVEL names. SIGTERM ends a call like
-    sys.exit(143): `finally:` and context managers run; a coroutine is cancelled. A second SIGTERM does nothing.
+    `shown` names it in messages; `files` are the output file and the export file, `variables` the job's. Print its log
+    records from the level in CI_STEPS_LOG_LEVEL on. SIGTERM ends a call like sys.exit(143): `finally:` and context
+    managers run; a coroutine is cancelled. A second SIGTERM does nothing.
     """
     if inputs is None:
         _describe(target)
     else:
         signal.signal(signal.SIGTERM, _exit)
-        _print_what_is_logged()
+        _print_log_records()
         _call(target, shown, inputs, files, variables)
 
 
 def _describe(target: str) -> None:
     answer = os.dup(sys.stdout.fileno())
-    # What a module prints while it is imported is no part of the answer.
+    # Output of a module during its import is not part of the answer: send it to stderr.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        told = msgspec.json.encode({"spec": spec_of(_imported(target))})
+        content = msgspec.json.encode({"spec": spec_of(_imported(target))})
     except InputError as error:
-        told = msgspec.json.encode({"problem": str(error)})
+        content = msgspec.json.encode({"problem": str(error)})
     with open(answer, "wb") as stream:
-        stream.write(told)
+        stream.write(content)
 
 
-def _print_what_is_logged() -> None:
+def _print_log_records() -> None:
     level = os.environ.get("CI_STEPS_LOG_LEVEL", "").strip().upper()
     known = logging.getLevelNamesMapping().get(level, logging.INFO)
     logging.basicConfig(stream=sys.stdout, level=known, format="%(message)s")
-    # Its lines name URLs, and what stands in those of a registry is not for a log.
+    # Its debug records hold URLs, and the URLs of a registry may hold secrets.
     logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
@@ -101,7 +101,7 @@ def _awaited(coroutine: Coroutine[Any, Any, object]) -> object:
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:
-    # To ignore the signal instead would be inherited by what the function starts while it cleans up.
+    # Not SIG_IGN: processes that the function starts during its cleanup would inherit it, execve(2).
     signal.signal(number, lambda *_: None)
     sys.exit(128 + number)
 
@@ -115,7 +115,7 @@ def _imported(target: str) -> Callable[..., Any]:
 
 
 def _where(error: Exception) -> str:
-    """Return the line at which an import failed; "" where that was not in the file of a package."""
+    """Return the line at which an import failed, "" if that was not in the file of a package."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}: "
     importing = {_file_of(_where), _file_of(pkgutil.resolve_name), _file_of(importlib.import_module), BOOTSTRAP}
@@ -124,7 +124,7 @@ def _where(error: Exception) -> str:
 
 
 def _fail(shown: str, error: Exception) -> NoReturn:
-    """Print the traceback, without our own part of it, and exit."""
+    """Print the traceback without our own frames, and exit."""
     trace = error.__traceback__
     while trace is not None and _is_ours(trace):
         trace = trace.tb_next
@@ -137,7 +137,7 @@ def _is_ours(trace: TracebackType) -> bool:
 
 
 def _file_of(function: Callable[..., Any]) -> str:
-    """The file that a function was compiled from, as it is named in tracebacks; a module in an archive has another."""
+    """Return the file name of a function in tracebacks. For a module in an archive it differs from `__file__`."""
     name: str = function.__code__.co_filename
     return name
 

@@ -1,4 +1,4 @@
-"""What is to go into an image, as the functions that build one take it."""
+"""The contents of an image, as the functions that build images take them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from step_runner.builtin.layout import Json, Layer, Layout
 
 EPOCH = "SOURCE_DATE_EPOCH"
-"""The variable with the time that a build is to be of: reproducible-builds.org/specs/source-date-epoch."""
+"""The variable with the time of a build: reproducible-builds.org/specs/source-date-epoch."""
 
 
 class Files(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Files by their place in the image, each with its source."""
+    """The files of an image: sources by their paths in the image."""
 
     files: dict[str, str] = {}
 
@@ -37,7 +37,7 @@ class PlatformFiles(
     forbid_unknown_fields=True,
     rename={"os_version": "os.version", "os_features": "os.features"},
 ):
-    """Files for one platform, and what else is said of it."""
+    """The files of one platform, and further properties of it."""
 
     files: dict[str, str] = {}
     variant: str = ""
@@ -48,9 +48,9 @@ class PlatformFiles(
 
 @contextmanager
 def made(common: Files, platforms: Mapping[str, PlatformFiles]) -> Iterator[tuple[Layout, Json]]:
-    """The blobs of an index with an image for each platform, and the index's descriptor; they are there in the block.
+    """Yield the blobs of an index with an image for each platform, and its descriptor. Remove them after the block.
 
-    Sources are relative to the current directory. Raises InputError for what cannot be used.
+    Sources are relative to the current directory. Raise InputError for a file or platform that cannot be used.
     """
     from step_runner.builtin.layout import Layout
 
@@ -63,7 +63,7 @@ def made(common: Files, platforms: Mapping[str, PlatformFiles]) -> Iterator[tupl
 
 
 def _named(platforms: Mapping[str, PlatformFiles]) -> list[tuple[Json, PlatformFiles]]:
-    """Return the platforms as images name them."""
+    """Return each platform as images describe it. Raise InputError for one that is given twice."""
     if not platforms:
         raise InputError('must have at least one platform, such as "linux/amd64" or "generic"')
     found: dict[str, tuple[Json, PlatformFiles]] = {}
@@ -94,7 +94,7 @@ def _layers(layout: Layout, files: Mapping[str, str]) -> list[Layer]:
 
 
 def placed(files: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the places in the image, "" for its root, and their sources. Raise InputError for one of no use."""
+    """Return the paths in the image, "" for its root, and their sources. Raise InputError for an invalid path."""
     return [(_destination(destination), _source(source)) for destination, source in files.items()]
 
 
@@ -114,7 +114,7 @@ def _source(text: str) -> str:
 
 
 def _created() -> str:
-    """Return the time of the build, in seconds and in UTC."""
+    """Return the time of the build, in UTC as RFC 3339 writes it. Raise InputError for an invalid variable."""
     given = os.environ.get(EPOCH, "")
     try:
         moment = datetime.datetime.fromtimestamp(int(given or time.time()), datetime.UTC)

@@ -1,4 +1,4 @@
-"""A docker configuration with the credentials of registries, for whatever reads DOCKER_AUTH_CONFIG."""
+"""Makes a docker configuration with the credentials of registries, for programs that read DOCKER_AUTH_CONFIG."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def docker_auth(
     store_name: str = "",
     config_file: str = "",
 ) -> DockerAuth:
-    """Adds to the docker configuration: a user's password for a registry, a credential helper for a registry, or a
-    credential store for all registries. The rest comes from DOCKER_AUTH_CONFIG and from `config_file`, which is
-    ~/.docker/config.json where none is given; the variable wins. What is known of a registry is replaced as a whole.
-    Raise InputError.
+    """Add a registry's credentials to the docker configuration.
+
+    They are a user's password, a credential helper, or a credential store for all registries. The rest comes from
+    DOCKER_AUTH_CONFIG and from `config_file` (default: ~/.docker/config.json); the variable overrides the file. A new
+    entry replaces all others of its registry. Raise InputError.
     """
     _check(registry, username, password, helper_name)
     known = _merged(_of_file(config_file), _read(os.environ.get(VARIABLE, ""), f"the variable {VARIABLE}"))
@@ -84,7 +85,7 @@ def _read(text: str, place: str) -> dict[str, Any]:
         return {}
     try:
         config = json.loads(text)
-    except (ValueError, RecursionError):  # its message may show a secret
+    except (ValueError, RecursionError):  # do not show the message: it may hold a secret
         config = None
     if not isinstance(config, dict):
         raise InputError(f"{place}: is not a docker configuration; it must hold a JSON object")
@@ -92,10 +93,10 @@ def _read(text: str, place: str) -> dict[str, Any]:
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Both configurations as one; a registry of which `above` says something has that alone, however it is written."""
-    told = {_registry(key) for name in BY_REGISTRY for key, value in _object(above, name).items() if value}
+    """Return both configurations merged. A registry in `above`, in any spelling, has no entries from `below`."""
+    replaced = {_registry(key) for name in BY_REGISTRY for key, value in _object(above, name).items() if value}
     kept = {
-        name: {key: value for key, value in entries.items() if _registry(key) not in told}
+        name: {key: value for key, value in entries.items() if _registry(key) not in replaced}
         for name in BY_REGISTRY
         if (entries := _object(below, name))
     }
@@ -103,7 +104,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _deeply_merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return both objects as one; where both have a value that is no object, that of `above` counts."""
+    """Return both objects merged; a value of `above` replaces one of `below` unless both are objects."""
     both = {
         name: _deeply_merged(below[name], value)
         if isinstance(below.get(name), dict) and isinstance(value, dict)
@@ -119,6 +120,6 @@ def _object(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _registry(key: str) -> str:
-    """Return the same for all ways to write a registry."""
+    """Return one name for all spellings of a registry."""
     name = registry_name(key)
     return DOCKER_HUB if is_docker_hub(name) else name

@@ -1,4 +1,4 @@
-"""From the name of a Python function to the plan of it: a command that runs it in a process of its own."""
+"""From the name of a Python function to its plan: a command that runs it in a separate process."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 START = str(Path(__file__).with_name("start.py"))
 
 FUNCTION = "--python-function"
-"""The argument with which the single file runs one function, as START does."""
+"""The argument that makes the single file run one function, as START does."""
 
 PATIENCE = 60.0
-"""Seconds that a package may take to be imported."""
+"""The most seconds that the import of a package may take."""
 
 GRACE = 1.0
-"""Seconds between SIGTERM and SIGKILL for an import that takes too long, or is not needed any more."""
+"""Seconds between SIGTERM and SIGKILL for an import that takes too long or is cancelled."""
 
 
 def python_function(offer: Offer, proc: Proc) -> Function:
-    """Return the plan of a function; its command gets all values through stdin, where no other process sees them.
+    """Return the plan of a function. Its command gets all values through stdin, which no other process can read.
 
-    Raise FetchError where it cannot be imported or its signature says too little, StoppedError when it is cancelled.
+    Raise FetchError if it cannot be imported or its signature lacks types, StoppedError if the job is cancelled.
     """
     request = escape_template(json.dumps(_request(offer))[:-1])
     values = '"inputs": ${{ inputs }}, "files": ${{ [output_file, export_file] }}, "variables": ${{ vars }}}'
@@ -54,15 +54,15 @@ def spec(name: str, proc: Proc) -> Spec:
 
 
 def _request(offer: Offer) -> dict[str, object]:
-    # Relative to the directory that the step runner was started in, which its children leave.
+    # Entries may be relative to the directory in which the step runner was started; its children run in others.
     path = [os.path.abspath(entry) for entry in sys.path]
     return {"path": path, "target": offer.target, "shown": str(offer)}
 
 
 def _command(offer: Offer) -> tuple[str, ...]:
-    if getattr(sys, "frozen", False):  # the single file, which is no interpreter
+    if getattr(sys, "frozen", False):  # the single file, which is not an interpreter
         return (sys.executable, FUNCTION, offer.name)
-    # Isolated, so that no variable of the step decides what is imported.
+    # -I: no variable of the step may change the imports.
     return (sys.executable, "-I", "-X", "utf8", START, offer.name)
 
 
@@ -75,7 +75,7 @@ def _spec(offer: Offer, proc: Proc) -> Spec:
 
 
 def _described(offer: Offer, proc: Proc) -> Spec:
-    """Return the specification of a function of a package, which is imported in a process of its own."""
+    """Return the specification of a package's function. Import the package in a separate process."""
     command = Cmd(
         _command(offer),
         input=json.dumps(_request(offer)).encode(errors="surrogateescape"),
@@ -88,18 +88,18 @@ def _described(offer: Offer, proc: Proc) -> Spec:
         ended = command.run()
     proc.check()
     try:
-        told = json.loads(ended.stdout or b"")
+        answer = json.loads(ended.stdout or b"")
     except ValueError:
         raise _unusable(offer, f"it cannot be imported: {_reason(ended)}") from None
-    if "problem" in told:
-        raise _unusable(offer, told["problem"])
-    return Spec(inputs=_parameters(told["spec"]["inputs"]), outputs=_parameters(told["spec"]["outputs"]))
+    if "problem" in answer:
+        raise _unusable(offer, answer["problem"])
+    return Spec(inputs=_parameters(answer["spec"]["inputs"]), outputs=_parameters(answer["spec"]["outputs"]))
 
 
-def _parameters(told: Mapping[str, Any]) -> dict[str, Parameter]:
+def _parameters(described: Mapping[str, Any]) -> dict[str, Parameter]:
     return {
         name: Parameter(type=ValueType(one["type"]), default=one.get("default", UNSET), sensitive=one["sensitive"])
-        for name, one in told.items()
+        for name, one in described.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Images on this machine: their blobs in files with the digests as names, and all of them as one file.
+"""Images on this machine: their blobs in files with the digests as names, and all blobs in one archive.
 
 The file is a tar archive of an image layout, image-layout.md of the OCI image specification 1.1. The same files make
 the same bytes.
@@ -39,10 +39,10 @@ LAYOUT = {"imageLayoutVersion": "1.0.0"}
 
 
 class Writable(Protocol):
-    """Something that takes bytes."""
+    """A target for bytes."""
 
     def write(self, content: bytes, /) -> int:
-        """Take all of these bytes."""
+        """Write all of these bytes. Return their number."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layout(Stored):
-    """The blobs of images, made in `directory`; `created` is a time as RFC 3339 writes it."""
+    """The blobs of images, in files of `directory`; `created` is a time as RFC 3339 writes it."""
 
     directory: Path
     created: str
 
     def layer(self, place: str, source: Path) -> Layer:
-        """Make the layer of one source, at its place in the image; "" is the root. Raise InputError."""
+        """Make the layer of one source, at its path in the image; "" is the root. Raise InputError."""
         with tempfile.NamedTemporaryFile(dir=self.directory, delete=False) as file:
             compressed = _Digest(file)
             with zstd.ZstdFile(compressed, "w") as stream:  # type: ignore[call-overload]
@@ -72,17 +72,17 @@ class Layout(Stored):
         return Layer(_descriptor(LAYER, compressed.digest, compressed.size), plain.digest)
 
     def image(self, platform: Mapping[str, object], layers: Sequence[Layer]) -> Json:
-        """Make the manifest of an image and its config; return its descriptor, which names the platform."""
+        """Make the manifest of an image and its config. Return its descriptor with the platform."""
         config = {**platform, "rootfs": {"type": "layers", "diff_ids": [layer.plain_digest for layer in layers]}}
         parts = {"config": self._add(CONFIG, config), "layers": [layer.descriptor for layer in layers]}
         return {**self._add_manifest(MANIFEST, parts), "platform": platform}
 
     def index(self, images: Sequence[Json]) -> Json:
-        """Make the index of these images; return its descriptor."""
+        """Make the index of these images. Return its descriptor."""
         return self._add_manifest(INDEX, {"manifests": images})
 
     def digests(self) -> list[str]:
-        """Return the digests of all that was made."""
+        """Return the digests of all blobs, sorted."""
         return sorted(f"sha256:{path.name}" for path in self.directory.iterdir())
 
     @contextmanager
@@ -106,7 +106,7 @@ class Layout(Stored):
 
 
 def as_json(document: Json) -> bytes:
-    """Return a document as it is stored."""
+    """Return the bytes of a stored document."""
     return json.dumps(document, separators=(",", ":")).encode()
 
 
@@ -115,10 +115,10 @@ def _descriptor(media_type: str, digest: str, size: int) -> Json:
 
 
 class _Archive(tarfile.TarFile):
-    """Files and directories as anybody's and of no time: where and when they were checked out makes no difference."""
+    """Adds files and directories without owner and time, so that each checkout makes the same archive."""
 
     def add_source(self, source: Path, place: str) -> None:
-        """Add a file or a directory with all in it, in the order of names, after the directories above its place."""
+        """Add the directories above a path, then the source file, or directory with its sorted content."""
         names = place.split("/")
         try:
             for count in range(1, len(names)):
@@ -135,7 +135,7 @@ class _Archive(tarfile.TarFile):
             raise InputError(f"{error.filename or source}: {reason}; sources are relative to the work dir") from None
 
     def gettarinfo(self, name: Any = None, arcname: Any = None, fileobj: Any = None) -> tarfile.TarInfo:
-        """Return the header of what is to be added. Raise InputError for what is neither file nor directory."""
+        """Return the header of a file or directory. Raise InputError for a path of another type."""
         status = os.lstat(name)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             only = "only files and directories can be in a function"
@@ -154,7 +154,7 @@ def _header(place: str, mode: int, size: int = 0) -> tarfile.TarInfo:
 
 
 class _Digest:
-    """Passes bytes on, and knows how many they were and their digest."""
+    """Writes bytes to a target, and counts and digests them."""
 
     def __init__(self, target: Writable) -> None:
         self.size = 0
@@ -173,14 +173,14 @@ class _Digest:
 
 
 class Contents(NamedTuple):
-    """What an archive holds: the digest of its image or index, and the version that it was built as."""
+    """The contents of an archive: the digest of its image or index, and its version."""
 
     digest: str
     version: str
 
 
 def write_archive(path: Path, layout: Layout, top: Json, version: str) -> None:
-    """Write all blobs of a layout to an archive, which is there as a whole or not at all. Raise OSError."""
+    """Write all blobs of a layout to an archive. Make it appear whole or not at all. Raise OSError."""
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [{**top, "annotations": {REFERENCE: version}}]}
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         try:
@@ -190,7 +190,7 @@ def write_archive(path: Path, layout: Layout, top: Json, version: str) -> None:
                 for digest in layout.digests():
                     with layout.open(digest) as blob:
                         _add_file(_blob_name(digest), blob, archive)
-            file.close()  # Windows replaces no open file
+            file.close()  # Windows cannot replace an open file
             os.chmod(file.name, 0o644)
             os.replace(file.name, path)
         except BaseException:
@@ -201,7 +201,7 @@ def write_archive(path: Path, layout: Layout, top: Json, version: str) -> None:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[ImageArchive]:
-    """Open the archive of an image. Raise InputError where there is none."""
+    """Open the archive of an image. Raise InputError if it is missing or not an archive."""
     try:
         with tarfile.open(path) as archive:
             yield ImageArchive(str(path), archive)
@@ -212,7 +212,7 @@ def open_archive(path: Path) -> Iterator[ImageArchive]:
 
 
 class ImageArchive(Stored):
-    """An archive that was opened; what is asked of it raises InputError where it is not what it should be."""
+    """An open archive. Its methods raise InputError if it is not an archive of an image."""
 
     def __init__(self, name: str, archive: tarfile.TarFile) -> None:
         self._name = name
@@ -220,7 +220,7 @@ class ImageArchive(Stored):
         self._members = {member.name.removeprefix("./"): member for member in archive}
 
     def contents(self) -> Contents:
-        """Return what is in it."""
+        """Return the digest of its image and its version."""
         with self._open("index.json") as file:
             content = file.read(LARGEST_DOCUMENT)
         try:

@@ -1,4 +1,4 @@
-"""Builds the image of a function as a file, and publishes it from there."""
+"""Builds the image of a function as a file, and publishes that file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Built:
-    """The archive, relative to the work dir, and the digest of the index in it."""
+    """The archive, relative to the working directory, and the digest of the index in it."""
 
     archive: str
     digest: str
@@ -30,7 +30,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Published:
-    """The image with its version, its digest, and all tags that mean it now."""
+    """The image with its version, its digest, and all tags that now refer to it."""
 
     ref: str
     digest: str
@@ -55,10 +55,10 @@ def oci_build(version: str, common: Files = Files(), platforms: dict[str, Platfo
 
 
 def oci_publish(archive: Path, to_repository: str) -> Published:
-    """Store what `function/oci/build` has built, under its version and, where it is the newest, under shorter tags.
+    """Store an image of `function/oci/build` under its version and, if it is the newest, under shorter tags.
 
-    `to_repository` is a registry and a path in it. Raise InputError for what cannot be published, FetchError where
-    the registry does not take it.
+    `to_repository` is a registry and a path in it. Raise InputError for an image that cannot be published, FetchError
+    if the registry refuses it.
     """
     from step_runner.builtin.layout import open_archive
 
@@ -79,7 +79,7 @@ def publish(source: Source, digest: str, version: Version, target: RepositoryNam
             advice = "raise the version, or build the same image again, with the same SOURCE_DATE_EPOCH"
             raise InputError(f"{target}:{version}: another image is published as this version; {advice}")
         tags = tags_of(version, existing)
-        # Its own tag is the last: until then the version is not published, and can be once more after a fault.
+        # Write the tag of the version last: after an error before that, the version can still be published.
         push(source, digest, repository, [*tags[1:], tags[0]])
     _log.info("published %s@%s as %s", target, digest, ", ".join(tags))
     return Published(f"{target}:{version}", digest, list(tags))

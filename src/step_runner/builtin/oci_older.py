@@ -1,4 +1,4 @@
-"""The functions for images under their names of 2025; they are deprecated, and say so."""
+"""The functions for images under their names of 2025; they are deprecated and log that."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def build(
     common: Files = Files(),  # noqa: B008 - immutable
     platforms: dict[str, PlatformFiles] = {},  # noqa: B006 - never changed
 ) -> Pushed:
-    """Builds an image and pushes it at once; `files` are the places in the image by their source. Raise InputError."""
+    """Build an image and push it at once; `files` are paths in the image by their sources. Raise InputError."""
     from step_runner.builtin.push import push
 
     _tell("step/oci/build", "function/oci/build and function/oci/publish")
@@ -76,7 +76,7 @@ def build(
 
 
 def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetched:
-    """Fetches an image into the function cache. Raise InputError, FetchError."""
+    """Fetch an image into the function cache. Raise InputError, FetchError."""
     from step_runner.fetch.background import in_background
     from step_runner.fetch.cache import Cache
     from step_runner.fetch.oci.fetch import fetch_oci
@@ -94,7 +94,7 @@ def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetc
 
 
 def promote(from_image: str, to_registry: str, to_repository: str, to_version: str) -> None:
-    """Copies an image, which keeps its digest, to the tags of a version. Raise InputError, FetchError."""
+    """Copy an image with its digest to the tags of a version. Raise InputError, FetchError."""
     from step_runner.builtin.push import RemoteImages
 
     _tell("step/oci/promote", "function/oci/publish")
@@ -112,7 +112,7 @@ def _tell(name: str, instead: str) -> None:
 
 
 def _turned(files: Mapping[str, str]) -> dict[str, str]:
-    """Return sources by destination, of destinations by source."""
+    """Return sources by destination from destinations by source. Raise InputError for a repeated destination."""
     turned = {destination: source for source, destination in files.items()}
     if len(turned) < len(files):
         raise InputError("two sources have the same destination; give each its own")
@@ -120,7 +120,7 @@ def _turned(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _split(image: str) -> tuple[RepositoryName, str]:
-    """Return the repository of an image, and its digest or else its tag."""
+    """Return the repository of an image, and its digest or else its tag. Raise InputError if it has neither."""
     location, _, digest = image.strip().partition("@")
     name, colon, tag = location.rpartition(":")
     if not colon or "/" in tag:

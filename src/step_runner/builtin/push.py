@@ -1,4 +1,4 @@
-"""Puts an image, with all that belongs to it, into a repository of a registry."""
+"""Stores an image, with all its parts, in a repository of a registry."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from step_runner.fetch.oci.registry import ImageRepository, Manifest
 
 PIECE = 1 << 20
-"""Bytes that are copied at once."""
+"""Bytes of one read and write of a copy."""
 
 LARGEST_DOCUMENT = 4 << 20
-"""Bytes of a manifest: as many as registries take."""
+"""The most bytes of a manifest that registries accept."""
 
 
 class RepositoryName(NamedTuple):
@@ -48,12 +48,12 @@ class RepositoryName(NamedTuple):
 
     @contextmanager
     def open(self) -> Iterator[ImageRepository]:
-        """Open the client of it, with the credentials of this process's environment."""
+        """Open a client of the repository, with the credentials of this process's environment."""
         from step_runner.fetch.oci.credentials import find_credentials
         from step_runner.fetch.oci.registry import open_repository
         from step_runner.proc import Proc
 
-        # This process is ended by a signal; nothing else cancels it.
+        # A signal ends this process; nothing else cancels it.
         proc = Proc(0)
         credentials = find_credentials(os.environ, self.registry, self.path, proc)
         with open_repository(self.registry, self.path, credentials, proc) as repository:
@@ -61,20 +61,20 @@ class RepositoryName(NamedTuple):
 
 
 class Source(Protocol):
-    """Where images come from."""
+    """A source of images."""
 
     def manifest(self, digest: str) -> bytes:
-        """Return the manifest with a digest. Raise StepRunnerError where there is none."""
+        """Return the manifest with a digest. Raise StepRunnerError if there is none."""
 
     def blob(self, descriptor: Descriptor) -> AbstractContextManager[IO[bytes]]:
-        """Open a blob as a seekable file, at its start. Raise StepRunnerError where there is none."""
+        """Open a blob as a seekable file, at its start. Raise StepRunnerError if there is none."""
 
 
 class Stored:
     """Images on this machine, with their manifests and blobs as files."""
 
     def open(self, digest: str) -> AbstractContextManager[IO[bytes]]:
-        """Open the file of what has a digest."""
+        """Open the file of the blob or manifest with a digest."""
         raise NotImplementedError
 
     def manifest(self, digest: str) -> bytes:
@@ -83,12 +83,12 @@ class Stored:
             return file.read(LARGEST_DOCUMENT)
 
     def blob(self, descriptor: Descriptor) -> AbstractContextManager[IO[bytes]]:
-        """Open a blob."""
+        """Open a blob at its start."""
         return self.open(descriptor.digest)
 
 
 class RemoteImages(NamedTuple):
-    """The images of a repository; a blob is in a temporary file as long as it is needed."""
+    """The images of a repository; a blob is in a temporary file during its block."""
 
     repository: ImageRepository
 
@@ -109,9 +109,9 @@ class RemoteImages(NamedTuple):
 
 
 def push(source: Source, digest: str, target: ImageRepository, tags: Iterable[str]) -> None:
-    """Store the image or index with a digest under tags, after all that it names; blobs that are there are not sent.
+    """Store the image or index with a digest under tags, after all its parts. Skip blobs that the registry has.
 
-    Raise InputError where the source does not hold what it should, FetchError where the registry does not take it.
+    Raise InputError if the source lacks a part or holds a damaged one, FetchError if the registry refuses one.
     """
     top = _push_parts(source, digest, target)
     for tag in tags:
@@ -119,7 +119,7 @@ def push(source: Source, digest: str, target: ImageRepository, tags: Iterable[st
 
 
 def _push_parts(source: Source, digest: str, target: ImageRepository) -> Manifest:
-    """Store all that a manifest names, and return it."""
+    """Store all parts of a manifest. Return the manifest."""
     from step_runner.fetch.oci.registry import Manifest
 
     content = source.manifest(digest)

@@ -1,4 +1,4 @@
-"""The `script:` of a whole job, as GitLab Runner 19 hands it over, in one shell session."""
+"""Runs the `script:` of a whole job, as GitLab Runner 19 sends it, in one shell session."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "sh")
 
 PLACES = "/usr/local/bin:/usr/bin:/bin:/busybox"
-"""Where a shell is looked for that the PATH does not lead to."""
+"""The directories that are searched for a shell after the PATH."""
 
 LONGEST_ARGUMENT = 128 * 1024 - 1
-"""Bytes that one argument may have: MAX_ARG_STRLEN of execve(2), less the final NUL."""
+"""The most bytes of one argument: MAX_ARG_STRLEN of execve(2), less the final NUL."""
 
 DIRECTORY = "RUNNER_TEMP_PROJECT_DIR"
 FILE = "gitlab_runner_env"
@@ -47,11 +47,11 @@ def script_legacy(
     posix_escape: bool = False,
     trace_sections: bool = False,
 ) -> None:
-    """Runs commands in one session of bash, else sh, until one fails, each shown before it runs.
+    """Run commands in one session of bash, else sh, until one fails. Show each before it runs.
 
-    `debug_trace` has the shell show what it runs, `check_for_errors` adds a check after each command, which works also
-    behind `set +e`; `posix_escape` leaves out colours, `trace_sections` makes commands of several lines sections of the
-    log. Raise InputError.
+    `debug_trace` makes the shell trace its commands. `check_for_errors` adds a check after each command that works
+    even after `set +e`. `posix_escape` leaves out colours. `trace_sections` makes a command of several lines a section
+    of the log. Raise InputError.
     """
     if not script:
         raise InputError('the input "script" is empty: give at least one command')
@@ -83,17 +83,17 @@ def _shown(command: str, section: str, coloured: bool, sections: bool) -> Iterat
 
 
 def _marker(kind: str, section: str) -> str:
-    """The line that has a log begin or end a section; the terminal's code erases it where nobody understands it."""
+    """Return the line that begins or ends a section of a log. Its escape code erases it on a plain terminal."""
     return _untraced(f"printf 'section_{kind}:%s:%s\\r\\033[0K' \"$(date +%s)\" '{section}'")
 
 
 def _untraced(line: str) -> str:
-    """Return the line, of which `set -o xtrace`, which writes to stderr, shows nothing."""
+    """Return the line without its trace: `set -o xtrace` writes to stderr, which the line discards."""
     return f"{{ {line}; }} 2>/dev/null"
 
 
 def _of_earlier_stages(directory: str) -> Mapping[str, str]:
-    """Return the variables that earlier stages of the job have left, by lines KEY=VALUE; others are passed over."""
+    """Return the variables that earlier stages of the job wrote as lines KEY=VALUE. Skip other lines."""
     try:
         with open(os.path.join(directory, FILE), errors="surrogateescape", newline="\n") as file:
             pairs = [line.rstrip("\n").partition("=") for line in file] if directory else []
@@ -103,7 +103,7 @@ def _of_earlier_stages(directory: str) -> Mapping[str, str]:
 
 
 def _become(text: str) -> None:
-    """Replace this process by the shell, so that signals reach that alone. Raise InputError where there is none."""
+    """Replace this process by the shell, so that signals reach only the shell. Raise InputError without a shell."""
     if sys.platform == "win32":
         raise InputError("a job's script needs a shell of a Unix system: use the function script on Windows")
     shell = next(filter(None, map(_find, SHELLS)), None)
@@ -120,7 +120,7 @@ def _find(shell: str) -> str | None:
 
 
 def _stored(text: str) -> str:
-    """Return the path of a file that holds the script, and removes itself when the shell has opened it."""
+    """Return the path of a file with the script; the script removes the file when the shell has opened it."""
     descriptor, path = tempfile.mkstemp(prefix="step-runner-script-")
     with open(descriptor, "w", errors="surrogateescape", newline="\n") as file:
         file.write(_untraced('rm -f -- "$0"') + "\n" + text)

@@ -1,6 +1,6 @@
-"""What the signature of a Python function says: its inputs, its outputs, and how values of JSON become those of Python.
+"""Reads the signature of a Python function: its inputs, its outputs, and how JSON values become Python values.
 
-The types are those that msgspec can convert, as far as they fit one of the types that inputs and outputs can have.
+A type is allowed if msgspec can convert it and it fits one of the types of inputs and outputs.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ UNNAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL, 
 
 
 class Results(NamedTuple):
-    """What a function returned: its outputs and the variables that it exports."""
+    """The returned values of a function: its outputs and the variables that it exports."""
 
     outputs: Mapping[str, Value]
     exports: Mapping[str, Value]
 
 
 def spec_of(function: Callable[..., Any]) -> Spec:
-    """The inputs and outputs of a function. Raises InputError, with what to write instead, where one has no type."""
+    """Return the inputs and outputs of a function. Raise InputError, with what to write, if one lacks a type."""
     hints = _hints(function)
     parameters = inspect.signature(function).parameters
     inputs = {name: _input(one, hints) for name, one in parameters.items() if not _is_variables(hints.get(name))}
@@ -60,7 +60,7 @@ def spec_of(function: Callable[..., Any]) -> Spec:
 def arguments(
     function: Callable[..., Any], inputs: Mapping[str, Value], variables: Mapping[str, str] = {}
 ) -> dict[str, Any]:
-    """Return the inputs as the function takes them, and the job's variables where it asks for them.
+    """Return the arguments of a function: the inputs, and the job's variables for a parameter of that type.
 
     Raise InputError for a value that is not of the input's type.
     """
@@ -70,9 +70,9 @@ def arguments(
 
 
 def results(function: Callable[..., Any], returned: object) -> Results:
-    """Return what is to be written for what a function returned; None stands for an output that there is not.
+    """Return the outputs and exports to write for a returned value; leave out a value that is None.
 
-    Raise InputError for what is not as the signature says.
+    Raise InputError for a returned value that does not match the signature.
     """
     hint = _hints(function).get("return")
     fields = _fields(hint)
@@ -142,7 +142,7 @@ def _is_exported(name: str, hint: object) -> bool:
 
 
 def _fields(hint: object) -> dict[str, Any]:
-    """Return the type hints of what a function returns, by name; of TypedDict and dataclass alike."""
+    """Return the type hints of the fields of a return type, a TypedDict or dataclass. Raise InputError for another."""
     if hint in (None, type(None)):
         return {}
     record = isinstance(hint, type) and (is_dataclass(hint) or typing.is_typeddict(hint))
@@ -152,7 +152,7 @@ def _fields(hint: object) -> dict[str, Any]:
 
 
 def _without_not_required(hint: Any) -> Any:
-    """Return the type of a field that a TypedDict may leave out, which is as good as None."""
+    """Return the type of a field; a field that a TypedDict may leave out may also be None."""
     return typing.get_args(hint)[0] | None if typing.get_origin(hint) is typing.NotRequired else hint
 
 
@@ -190,18 +190,18 @@ def _kind_of(found: types.Type) -> ValueType | None:
 
 
 def _marks(hint: object) -> set[object]:
-    """Return what is said of a value, wherever in its type it is said."""
-    return set(_said(hint))
+    """Return the marks of a value at all levels of its type."""
+    return set(_nested_marks(hint))
 
 
-def _said(hint: object) -> Iterator[object]:
+def _nested_marks(hint: object) -> Iterator[object]:
     yield from (one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Mark))
     for argument in typing.get_args(hint):
-        yield from _said(argument)
+        yield from _nested_marks(argument)
 
 
 def _json(place: str, value: object) -> Any:
-    """Return a value as JSON can hold it."""
+    """Return a value as a JSON value. Raise InputError if JSON cannot hold it."""
     try:
         return msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
     except TypeError as error:

@@ -18,7 +18,7 @@ LONGEST = 128
 
 
 class Version(NamedTuple):
-    """A version; one with a suffix, such as `-rc1`, is no release."""
+    """A version; with a suffix, such as `-rc1`, it is not a release."""
 
     major: int
     minor: int
@@ -27,7 +27,7 @@ class Version(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Version:
-        """Return the version that a text means. Raise InputError for what is no semantic version."""
+        """Return the version that a text means. Raise InputError if it is not a semantic version."""
         found = RELEASE.match(text)
         suffix = text[found.end() :] if found else ""
         if not found or len(text) > LONGEST or (suffix and not SUFFIX.fullmatch(suffix)):
@@ -41,9 +41,9 @@ class Version(NamedTuple):
 
 
 def tags_of(version: Version, existing: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags to write for a version: itself and, of a release, the shorter ones for which it is the newest.
+    """Return the tags to write for a version: itself and, for a release, the shorter tags of which it is the newest.
 
-    `existing` are the tags of the repository; those that are no release do not count.
+    `existing` are the tags of the repository; tags that are not releases do not count.
     """
     if version.suffix:
         return (str(version),)

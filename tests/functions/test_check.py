@@ -1,4 +1,4 @@
-"""Finding what is wrong without running anything."""
+"""`check` finds the problems of step files without running anything."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def write(path: str, text: str) -> None:
 
 
 def problems(text: str, specification: str = "{}") -> list[str]:
-    """The problems of a definition that begins in line 3."""
+    """Return the problems of a definition that begins in line 3."""
     found = check_text(f"{specification}\n---\n{dedent(text).strip()}\n", file="main.yml", directory=str(Path.cwd()))
     return [str(problem).removeprefix("main.yml:") for problem in found]
 
 
-def test_a_file_without_problems() -> None:
+def test_check_finds_nothing_in_a_valid_file() -> None:
     text = """
     env: {A: "${{ inputs.x }} ${{ vars.B }}"}
     run:
@@ -57,7 +57,7 @@ def test_a_file_without_problems() -> None:
     assert problems(text, "spec: {inputs: {x: {type: string}}, outputs: {o: {type: string}}}") == []
 
 
-def test_inputs_are_compared_with_those_the_function_takes() -> None:
+def test_check_compares_inputs_with_the_called_function() -> None:
     text = """
     run:
       - name: one
@@ -74,7 +74,7 @@ def test_inputs_are_compared_with_those_the_function_takes() -> None:
     ]
 
 
-def test_inputs_with_an_expression_as_their_name_may_be_any() -> None:
+def test_check_accepts_any_input_named_by_an_expression() -> None:
     assert problems('run: [{name: one, func: ./hello, inputs: {"${{ vars.X }}": 1}}]') == []
 
 
@@ -94,7 +94,7 @@ def test_inputs_with_an_expression_as_their_name_may_be_any() -> None:
         ("1 +", '6:14: expected a value, found "}"'),
     ],
 )
-def test_names_in_expressions(expression: str, message: str) -> None:
+def test_check_reports_unknown_names_in_expressions(expression: str, message: str) -> None:
     """The column is that of the wrong name, in a block scalar too."""
     text = f"""
     run:
@@ -108,7 +108,7 @@ def test_names_in_expressions(expression: str, message: str) -> None:
     assert problems(text, "spec: {inputs: {x: {type: string}}}") == [message]
 
 
-def test_every_expression_of_a_script_is_looked_at() -> None:
+def test_check_reads_every_expression_of_a_script() -> None:
     text = """
     run:
       - name: one
@@ -138,19 +138,19 @@ def test_every_expression_of_a_script_is_looked_at() -> None:
     ],
     ids=["plain", "single quotes", "double quotes", "escape before", "escaped itself", "folded"],
 )
-def test_the_place_is_that_of_the_word_where_it_can_be_found(value: str, place: str) -> None:
+def test_problem_has_the_place_of_its_word_if_that_is_found(value: str, place: str) -> None:
     text = f"run:\n  - name: a\n    script: {value}"
 
     assert [problem.split(": ")[0] for problem in problems(text)] == [place]
 
 
-def test_env_of_a_function_is_evaluated_before_its_steps() -> None:
+def test_env_of_a_function_cannot_use_its_steps() -> None:
     assert problems('env: {A: "${{ steps.a.outputs.x }}"}\nrun: [{name: a, script: x}]') == [
         '3:21: no step "a" runs before'
     ]
 
 
-def test_a_repeated_name_means_the_later_step() -> None:
+def test_repeated_step_name_means_the_later_step() -> None:
     text = """
     run:
       - {name: a, func: ./hello, inputs: {name: x}}
@@ -163,7 +163,7 @@ def test_a_repeated_name_means_the_later_step() -> None:
     ]
 
 
-def test_outputs_of_a_run_list_are_compared_with_the_declared_ones() -> None:
+def test_check_compares_outputs_with_the_specification() -> None:
     specification = "spec: {outputs: {a: {type: string}, b: {type: number}, c: {type: string, default: x}}}"
 
     assert problems("run: [{name: x, script: y}]\noutputs: {a: 5, d: 1}", specification) == [
@@ -173,7 +173,7 @@ def test_outputs_of_a_run_list_are_compared_with_the_declared_ones() -> None:
     ]
 
 
-def test_delegated_outputs_are_known_through_functions(here: Path) -> None:
+def test_check_follows_delegated_outputs_through_functions(here: Path) -> None:
     write(
         "outer/func.yml",
         """
@@ -192,7 +192,7 @@ def test_delegated_outputs_are_known_through_functions(here: Path) -> None:
     assert problems(text) == ['5:72: step "a" has no output "txt"; did you mean "text"?']
 
 
-def test_called_functions_are_checked_once_with_their_own_places() -> None:
+def test_check_reports_called_functions_once_at_their_places() -> None:
     write("inner/func.yml", '{}\n---\nexec: {command: ["${{ inputs.x }}"], work_dir: "${{ steps.x }}"}\n')
     text = "run: [{name: a, func: ./inner}, {name: b, step: ./inner}]"
     found = check_text("{}\n---\n" + text, file="main.yml", directory=str(Path.cwd()))
@@ -203,7 +203,7 @@ def test_called_functions_are_checked_once_with_their_own_places() -> None:
     ]
 
 
-def test_a_function_that_calls_itself_is_told_with_the_chain() -> None:
+def test_check_shows_the_chain_of_a_recursive_call() -> None:
     write("a/func.yml", "{}\n---\nrun: [{name: b, func: ../b}]\n")
     write("b/func.yml", "{}\n---\nrun: [{name: a, func: ../a}]\n")
 
@@ -213,7 +213,7 @@ def test_a_function_that_calls_itself_is_told_with_the_chain() -> None:
     ]
 
 
-def test_files_and_directories_are_checked_and_problems_are_in_their_order() -> None:
+def test_check_reports_problems_in_the_order_of_its_paths() -> None:
     write("one.yml", "{}\n---\nrun: [{name: a, func: ./nothing}]\n")
     write("two/step.yml", "{}\n---\nrun: []\n")
 
@@ -225,7 +225,7 @@ def test_files_and_directories_are_checked_and_problems_are_in_their_order() -> 
     ]
 
 
-def test_a_bare_list_is_checked() -> None:
+def test_check_reads_a_bare_run_list() -> None:
     found = check_text("- {func: ./hello}\n", file="STEPS", directory="", bare=True)
 
     assert [str(problem) for problem in found] == [
@@ -233,8 +233,8 @@ def test_a_bare_list_is_checked() -> None:
     ]
 
 
-def test_two_thousand_steps_are_checked() -> None:
-    """Work that grows faster than the file would take minutes, and the test's timeout would end it."""
+def test_check_reads_two_thousand_steps() -> None:
+    """Checking takes time in proportion to the file; otherwise this takes minutes, and the test's timeout ends it."""
     items = "".join(
         f"  - {{name: f{number}, func: ./hello, inputs: {{name: x}}}}\n"
         f"  - name: s{number}\n    script: |\n      echo\n      echo ${{{{ steps.f{number}.outputs.txt }}}}\n"
@@ -254,7 +254,7 @@ SPECIFICATION = (
 
 
 def complaint(expression: str, *, key: str = "env") -> list[str]:
-    """What is found in an expression that stands in the environment of a step."""
+    """Return the problems of an expression in the environment of a step."""
     text = f"""
     run:
       - {{name: one, func: ./hello, inputs: {{name: x}}}}
@@ -297,7 +297,7 @@ def complaint(expression: str, *, key: str = "env") -> list[str]:
         ('(env.A || "b") - 1', '27: "-" needs two numbers, not a string'),
     ],
 )
-def test_expression_that_must_fail_is_an_error(expression: str, message: str) -> None:
+def test_check_reports_an_expression_that_must_fail(expression: str, message: str) -> None:
     """Arguments, functions and operators are checked as far as the types are known."""
     (found,) = complaint(expression)
     assert found.startswith(message)
@@ -316,7 +316,7 @@ def test_expression_that_must_fail_is_an_error(expression: str, message: str) ->
         ("inputs.count[0]", "24: warning: a number cannot be indexed"),
     ],
 )
-def test_expression_against_declared_type_is_a_warning(expression: str, message: str) -> None:
+def test_check_warns_of_an_expression_against_a_declared_type(expression: str, message: str) -> None:
     """An input may be given a value of another type than the declared one."""
     (found,) = complaint(expression)
     assert found.startswith(message)
@@ -345,8 +345,8 @@ def test_expression_against_declared_type_is_a_warning(expression: str, message:
         "env" + ".a" * 5000,
     ],
 )
-def test_expression_that_may_succeed_is_left_alone(expression: str) -> None:
-    """Nothing is said where a type is not known."""
+def test_check_accepts_an_expression_that_may_succeed(expression: str) -> None:
+    """An expression of unknown type causes no problem."""
     if "steps.two" in expression:
         assert complaint(expression) == ['18: step "two" has not run yet; use its outputs in a later step']
     elif expression.startswith("env.a"):
@@ -382,15 +382,15 @@ def script_warnings(script: str) -> list[str]:
         ("echo ${{ [1, inputs.text] }}", 26),
     ],
 )  # fmt: skip
-def test_string_input_in_script_is_warned_of(script: str, column: int) -> None:
-    """What a caller gives would be run by the shell."""
+def test_check_warns_of_a_string_input_in_a_script(script: str, column: int) -> None:
+    """The shell would run the text of the caller."""
     advice = 'write "$TEXT" and env: {TEXT: "${{ inputs.text }}"}'
     warning = f'6:{column}: warning: the shell runs $(...) in the input "text"; {advice}'
     assert script_warnings(script) == [warning]
 
 
 @pytest.mark.parametrize("name", ["list", "map", "list[0]", "map.a.b"])
-def test_input_that_holds_strings_is_warned_of_in_script(name: str) -> None:
+def test_check_warns_of_a_list_or_mapping_in_a_script(name: str) -> None:
     """Lists and mappings may hold any text, too."""
     (warning,) = script_warnings(f"echo ${{{{ inputs.{name} }}}}")
     assert "the shell runs $(...) in the input" in warning
@@ -405,13 +405,13 @@ def test_input_that_holds_strings_is_warned_of_in_script(name: str) -> None:
         "echo ${{ vars.A }} ${{ env.B }} ${{ work_dir }}",
     ],
 )
-def test_other_values_in_script_are_not_warned_of(script: str) -> None:
+def test_check_accepts_other_values_in_a_script(script: str) -> None:
     """A number holds no command, and a comparison no text."""
     assert script_warnings(script) == []
 
 
-def test_string_input_in_the_environment_is_not_warned_of() -> None:
-    """That is where it belongs; nor is a program without a shell in danger."""
+def test_check_accepts_a_string_input_in_the_environment() -> None:
+    """The shell does not run a variable's text, and a program without a shell runs no text."""
     text = """
     run:
       - {name: one, script: 'echo "$T"', env: {T: "${{ inputs.text }}"}}
@@ -424,8 +424,8 @@ def test_string_input_in_the_environment_is_not_warned_of() -> None:
     ("function", "script"),
     [("script", "echo ${{ inputs.text }}"), ("script_legacy", ["true", "echo ${{ inputs.text }}"])],
 )
-def test_input_in_script_of_builtin_function_is_warned_of(function: str, script: object) -> None:
-    """The functions that run a script are in the same danger as the keyword."""
+def test_check_warns_of_an_input_in_a_builtin_script(function: str, script: object) -> None:
+    """The functions that run a script have the same risk as the keyword."""
     text = json.dumps({"run": [{"name": "a", "func": f"builtin://{function}", "inputs": {"script": script}}]})
     (warning,) = problems(text, SPECIFICATION)
     assert "the shell runs $(...) in the input" in warning

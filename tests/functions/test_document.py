@@ -51,23 +51,23 @@ def refusal(text: str) -> str:
         pytest.param("---\n---\n", [None, None], id="empty documents"),
     ],
 )  # fmt: skip
-def test_reads(text: str, values: list[Value]) -> None:
+def test_reader_returns_the_values_of_documents(text: str, values: list[Value]) -> None:
     assert read(text) == values
 
 
-def test_reads_no_more_documents_than_asked_for() -> None:
-    """What follows the second document may even be no YAML."""
+def test_reader_ignores_documents_beyond_the_limit() -> None:
+    """The text after the second document need not even be valid YAML."""
     assert len(read_documents("a\n---\nb\n---\n}{", "step.yml").nodes) == 2
 
 
-def test_alias_reaches_anchor_of_document_before() -> None:
-    """The definition may repeat what the specification says."""
+def test_alias_refers_to_an_anchor_of_an_earlier_document() -> None:
+    """The definition may refer to a value of the specification."""
     text = "a: &x {p: 1}\n---\nb: *x\nc: {<<: *x, q: 2}\n"
     assert read(text) == [{"a": {"p": 1}}, {"b": {"p": 1}, "c": {"q": 2, "p": 1}}]
 
 
-def test_alias_of_later_document_is_refused() -> None:
-    """An anchor counts from where it stands."""
+def test_reader_refuses_an_alias_of_a_later_anchor() -> None:
+    """An anchor has no effect before its place."""
     assert refusal("a: *x\n---\nb: &x 1\n").startswith('step.yml:1:4: "*x" refers to another value, but')
 
 
@@ -96,18 +96,18 @@ def test_surrogate_pair_in_double_quotes_is_one_character(text: str, value: Valu
         (r'["\ud83d\ude00", "\UFFFFFFFF"]', r'1:19: "\UFFFFFFFF" is not a valid escape: '),
     ],
 )
-def test_escape_of_no_character_is_refused(text: str, message: str) -> None:
-    """Half a pair is no character, nor is a number beyond U+10FFFF."""
+def test_reader_refuses_an_escape_of_no_character(text: str, message: str) -> None:
+    """Half a pair is not a character; a number beyond U+10FFFF is not one either."""
     assert refusal(text).startswith(f"step.yml:{message}")
 
 
-def test_places_stay_right_beside_surrogate_pairs() -> None:
-    """What follows a pair is found where it stands in the file."""
+def test_places_are_right_after_surrogate_pairs() -> None:
+    """A problem after a pair is reported at its place in the file."""
     (root,) = read_documents(r'{"a": "\ud83d\ude00", "b": 1}', "step.yml").nodes
     assert (find(root, "b").line, find(root, "b").column) == (1, 28)
 
 
-def test_nodes_know_their_places() -> None:
+def test_nodes_have_lines_and_columns() -> None:
     (root,) = read_documents("a: 1\nb:\n  - 'ä': x\n    c: y\n", "step.yml").nodes
 
     assert isinstance(root, Mapping)
@@ -116,7 +116,7 @@ def test_nodes_know_their_places() -> None:
     assert (item.line, item.column) == (4, 8)
 
 
-def test_keys_given_twice_are_all_reported_with_both_lines() -> None:
+def test_reader_reports_each_repeated_key_with_both_lines() -> None:
     problems = read_documents("a: 1\nb: {c: 1, c: 2}\na: 2\n", "step.yml").problems
 
     assert [str(problem) for problem in problems] == [
@@ -125,8 +125,8 @@ def test_keys_given_twice_are_all_reported_with_both_lines() -> None:
     ]
 
 
-def test_second_merge_key_is_given_twice() -> None:
-    """Two `<<` in one mapping are a mistake, as any key given twice."""
+def test_reader_reports_a_repeated_merge_key() -> None:
+    """Two `<<` in one mapping are a mistake, like any repeated key."""
     problems = read_documents("- &a {p: 1}\n- <<: *a\n  <<: *a\n", "step.yml").problems
     assert [str(problem) for problem in problems] == [
         'step.yml:3:3: "<<" is given twice, here and in line 2; merge a list: <<: [*first, *second]'
@@ -175,7 +175,7 @@ def test_scalars_keep_their_text() -> None:
         ("a: {<<: 1}", '1:9: only a mapping can be merged with "<<"'),
     ],
 )  # fmt: skip
-def test_says_what_is_wrong_and_what_to_do(text: str, message: str) -> None:
+def test_reader_says_what_to_write_for_invalid_yaml(text: str, message: str) -> None:
     assert refusal(text) == f"step.yml:{message}"
 
 
@@ -200,30 +200,30 @@ REPEATED = "a: &a " + "x" * 1_000_000 + "\nb: [" + "*a," * 1000 + "]"
         pytest.param("[" + "1," * 1_900_000 + "1]", "more than 250000 values", id="long list"),
     ],
 )
-def test_hostile_texts_are_refused(text: str, message: str) -> None:
-    """Work that grows faster than the text would take minutes, and the test's timeout would end it."""
+def test_reader_refuses_hostile_texts(text: str, message: str) -> None:
+    """Reading takes time in proportion to the text; otherwise this takes minutes, and the test's timeout ends it."""
     assert message in refusal(text)
 
 
-def test_a_large_text_is_read() -> None:
+def test_reader_accepts_a_large_text() -> None:
     text = "a: |\n" + "  echo hello world\n" * 205_000
 
     assert len(text) > 3_800_000
     assert len(read_documents(text, "step.yml").nodes) == 1
 
 
-def test_a_hundred_levels_are_read() -> None:
+def test_reader_accepts_a_hundred_levels() -> None:
     assert len(read("[" * 100 + "]" * 100)) == 1
 
 
 @pytest.mark.parametrize("text", ["a: 1\nb: [x, 'y']\n---\nc: |\n  d\n", "a: &x {p: 1}\nb: {<<: *x}"])
-def test_without_the_c_library_the_same_is_read(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_returns_the_same_without_the_c_library(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read(text)
     monkeypatch.setattr(document, "Loader", yaml.Loader)
 
     assert read(text) == expected
 
 
-def test_the_c_library_is_there() -> None:
+def test_c_library_is_installed() -> None:
     """Without it reading takes eight times as long."""
     assert document.Loader is yaml.CLoader

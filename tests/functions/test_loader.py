@@ -56,7 +56,7 @@ def errors(text: str) -> list[str]:
     return str(caught.value).split(shown.INDENTED)
 
 
-def test_an_exec_function() -> None:
+def test_loader_reads_an_exec_function() -> None:
     text = """
 spec:
   inputs:
@@ -112,13 +112,13 @@ exec:
         ("null", ()),
     ],
 )
-def test_how_a_command_is_stopped(written: str, stop: Stop) -> None:
+def test_loader_reads_the_stages_of_stop(written: str, stop: Stop) -> None:
     body = function("{}", f"exec: {{command: [a], stop: {written}}}").body
     assert isinstance(body, Exec)
     assert body.stop == stop
 
 
-def test_a_sequence() -> None:
+def test_loader_reads_a_sequence() -> None:
     body = function(
         "spec: {outputs: {o: {type: array}}}",
         """
@@ -149,11 +149,11 @@ outputs: {o: [1, "${{ steps.first.outputs.o }}"]}
 
 
 @pytest.mark.parametrize("specification", ["{}", "spec:", "spec: {}", "spec: {inputs: , outputs: }", "---"])
-def test_a_specification_may_be_empty(specification: str) -> None:
+def test_loader_accepts_an_empty_specification(specification: str) -> None:
     assert function(specification, EXEC).spec == Spec()
 
 
-def test_a_third_document_is_not_read() -> None:
+def test_loader_ignores_a_third_document() -> None:
     assert function("{}", EXEC + "---\n}{\n").body == Exec(command=("a",))
 
 
@@ -172,18 +172,18 @@ def test_a_third_document_is_not_read() -> None:
         ("{type: struct}", UNSET),
     ],
 )  # fmt: skip
-def test_defaults(written: str, default: object) -> None:
-    """They are of the declared type and not expanded; null is none."""
+def test_loader_reads_defaults(written: str, default: object) -> None:
+    """A default has the declared type and is not expanded; null means no default."""
     assert function(f"spec:\n  inputs:\n    x: {written}", EXEC).spec.inputs["x"].default == default
 
 
-def test_command_items_are_the_exact_text() -> None:
+def test_loader_keeps_the_text_of_command_items() -> None:
     body = function("{}", "exec: {command: [echo, 2.50, yes, 010, True, 1_000, 2024-01-01]}").body
 
     assert body == Exec(command=("echo", "2.50", "yes", "010", "True", "1_000", "2024-01-01"))
 
 
-def test_env_values_are_the_exact_text_and_null_is_empty() -> None:
+def test_loader_keeps_the_text_of_env_and_empties_null() -> None:
     (step,) = steps("  - {name: a, script: x, env: {A: 010, B: 1e3, C: 1.10, D: True, E: , F: ~, G: 2024-01-01}}")
 
     assert step.env == {"A": "010", "B": "1e3", "C": "1.10", "D": "True", "E": "", "F": "", "G": "2024-01-01"}
@@ -205,24 +205,24 @@ def test_env_values_are_the_exact_text_and_null_is_empty() -> None:
         ("script: true", Script(text="true")),
     ],
 )  # fmt: skip
-def test_calls(called: str, call: object) -> None:
+def test_loader_reads_calls(called: str, call: object) -> None:
     (step,) = steps(f"  - name: a\n    {called}")
 
     assert step.call == call
 
 
-def test_expressions_may_stand_in_the_keys_of_inputs_and_env() -> None:
+def test_loader_accepts_expressions_in_keys_of_inputs_and_env() -> None:
     (step,) = steps('  - {name: a, func: ./a, inputs: {"${{ vars.K }}": 1}, env: {"X_${{ vars.K }}": 1}}')
 
     assert step.inputs == {"${{ vars.K }}": 1}
     assert step.env == {"X_${{ vars.K }}": "1"}
 
 
-def test_names_of_steps_may_repeat() -> None:
+def test_loader_accepts_repeated_step_names() -> None:
     assert [step.name for step in steps("  - {name: a, script: x}\n  - {name: a, script: y}")] == ["a", "a"]
 
 
-def test_outputs_are_delegated_to_a_step() -> None:
+def test_loader_delegates_outputs_to_a_step() -> None:
     made = function("spec: {outputs: delegate}", "run: [{name: a, func: ./a}]\ndelegate: a")
 
     assert made.spec.outputs == "delegate"
@@ -230,11 +230,11 @@ def test_outputs_are_delegated_to_a_step() -> None:
     assert made.body.delegate == "a"
 
 
-def test_outputs_of_a_command_are_delegated_to_its_output_file() -> None:
+def test_loader_delegates_outputs_of_a_command_to_its_file() -> None:
     assert function("spec: {outputs: delegate}", EXEC).spec.outputs == "delegate"
 
 
-def test_unknown_keys_are_accepted_with_a_warning() -> None:
+def test_loader_warns_of_unknown_keys() -> None:
     text = "spec:\n  input: {}\n---\nexec: {command: [a], cmd: b}\nname: x\n"
 
     assert warnings(text) == [
@@ -245,7 +245,7 @@ def test_unknown_keys_are_accepted_with_a_warning() -> None:
     ]
 
 
-def test_keys_without_effect_are_warned_of() -> None:
+def test_loader_warns_of_keys_without_effect() -> None:
     assert warnings("{}\n---\nexec: {command: [a]}\noutputs: {a: 1}\ndelegate: b\n") == [
         'step.yml:4:10: warning: "outputs" has no effect, because a command writes its outputs to ${{ output_file }}; '
         "remove it",
@@ -253,13 +253,13 @@ def test_keys_without_effect_are_warned_of() -> None:
     ]
 
 
-def test_an_unknown_key_beside_spec_is_an_error() -> None:
+def test_loader_refuses_an_unknown_key_next_to_spec() -> None:
     assert errors("spec:\ninputs: {}\n---\n" + EXEC) == [
         'step.yml:2:1: the specification has no key "inputs"; known: spec'
     ]
 
 
-def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
+def test_loader_reports_all_problems_in_the_order_of_the_file() -> None:
     assert errors(
         "spec:\n  inputs:\n    a: {type: nubmer}\n    b: {}\n---\n"
         "run:\n  - name: 1\n  - {name: a, script: x, func: y}\n"
@@ -273,14 +273,14 @@ def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_problems_are_bounded() -> None:
-    """A hundred errors and a hundred warnings say enough."""
+def test_loader_bounds_the_number_of_problems() -> None:
+    """A file yields at most a hundred errors and a hundred warnings."""
     items = "".join(f"  - {{name: a, unknown{number}: 1}}\n" for number in range(500))
 
     assert len(errors("{}\n---\nrun:\n" + items)) == 200
 
 
-def test_a_bare_run_list() -> None:
+def test_loader_reads_a_bare_run_list() -> None:
     text = "- script: echo\n- name: 1-2\n  func: ./y\n  env: {a-b: c}\n"
     made, problems = load_run_list(text, file="STEPS", directory="/x")
 
@@ -303,7 +303,7 @@ def test_a_bare_run_list() -> None:
     )
 
 
-def test_a_bare_run_list_may_be_json_and_empty() -> None:
+def test_loader_accepts_json_and_an_empty_bare_run_list() -> None:
     assert load_run_list('[{"script": "echo"}]', file="STEPS")[0].body != Sequence(steps=())
     assert load_run_list("[]", file="STEPS")[0].body == Sequence(steps=())
 
@@ -316,27 +316,27 @@ def test_a_bare_run_list_may_be_json_and_empty() -> None:
         ("- name: a", 'STEPS:1:3: step "a" has neither "func" nor "script"; add one of them'),
     ],
 )  # fmt: skip
-def test_a_bare_run_list_is_checked(text: str, message: str) -> None:
+def test_loader_refuses_an_invalid_bare_run_list(text: str, message: str) -> None:
     with pytest.raises(FunctionFileError) as caught:
         load_run_list(text, file="STEPS")
 
     assert str(caught.value) == message
 
 
-def test_a_file(tmp_path: Path) -> None:
+def test_loader_reads_a_file(tmp_path: Path) -> None:
     (tmp_path / "step.yml").write_text("{}\n---\n" + EXEC)
     made, _ = read_file(tmp_path / "step.yml", "shown.yml").result()
 
     assert (made.directory, made.file) == (str(tmp_path), "shown.yml")
 
 
-def test_of_a_directory_the_function_in_it(tmp_path: Path) -> None:
+def test_loader_reads_the_function_of_a_directory(tmp_path: Path) -> None:
     (tmp_path / "step.yml").write_text("{}\n---\n" + EXEC)
 
     assert read_file(tmp_path).result()[0].file == f"{tmp_path}/step.yml"
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_loader_refuses_a_path_that_is_not_a_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yml")
     (tmp_path / "large.yml").write_bytes(b"#" * (4 * 1024 * 1024 + 1))
 
@@ -348,7 +348,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         read_file(tmp_path / "pipe.yml" / "a.yml")
 
 
-def test_a_missing_file_is_told_with_what_is_near(tmp_path: Path) -> None:
+def test_loader_names_a_similar_file_for_a_missing_one(tmp_path: Path) -> None:
     (tmp_path / "hello.yml").write_text("")
 
     with pytest.raises(FetchError) as caught:
@@ -359,7 +359,7 @@ def test_a_missing_file_is_told_with_what_is_near(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_text_is_refused_with_the_place(tmp_path: Path) -> None:
+def test_loader_refuses_a_file_that_is_not_utf_8_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "step.yml").write_bytes(b"{}\n# \xc3\xa4\xff\n")
 
     with pytest.raises(FunctionFileError) as caught:
@@ -368,7 +368,7 @@ def test_a_file_that_is_no_text_is_refused_with_the_place(tmp_path: Path) -> Non
     assert str(caught.value) == "step.yml:2:4: the byte 0xff is not UTF-8: save the file as UTF-8"
 
 
-def test_twenty_script_steps_are_read_in_milliseconds() -> None:
+def test_loader_reads_twenty_script_steps_in_milliseconds() -> None:
     """A job's run list is read on every request; the bound is far above the usual 0.6 ms."""
     items = "".join(f"  - name: s{number}\n    script: |\n      echo {number}\n" for number in range(20))
     load_function("{}\n---\nrun:\n" + items, file="step.yml")

@@ -1,6 +1,6 @@
-"""What people are shown for mistakes that they really make, in full.
+"""The full messages for common mistakes.
 
-Beside the file `main.yml` lies the directory `hello` with a function that requires a string `name` and has an output
+Next to the file `main.yml` is the directory `hello` with a function. It requires a string `name` and has an output
 `text`.
 """
 
@@ -421,7 +421,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("text", "shown"), MISTAKES)
-def test_mistakes(text: str, shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_shows_each_mistake_with_its_cure(
+    text: str, shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("hello").mkdir()
     Path("hello/func.yml").write_text(HELLO)

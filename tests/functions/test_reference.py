@@ -1,4 +1,4 @@
-"""What is written behind `func:`."""
+"""From the text after `func:` to a reference."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OURS = "registry.gitlab.com"
         ("${{ vars.URL }}@v1", Dynamic(template="${{ vars.URL }}@v1")),
     ],
 )  # fmt: skip
-def test_forms(text: str, reference: Reference) -> None:
+def test_reference_has_the_form_of_its_text(text: str, reference: Reference) -> None:
     assert parse_reference(text) == reference
 
 
@@ -85,7 +85,7 @@ NAME = "use lower-case letters and digits with . _ - and / between them"
     ],
     ids=lambda text: text[:30],
 )  # fmt: skip
-def test_errors_say_what_to_write(text: str, message: str) -> None:
+def test_invalid_reference_says_what_to_write(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_reference(text)
 
@@ -103,14 +103,14 @@ def test_long_git_form_takes_an_expression_for_the_url() -> None:
     assert git_reference("${{ vars.URL }}", "v1").url == "${{ vars.URL }}"
 
 
-def test_long_oci_form() -> None:
+def test_long_oci_form_names_registry_repository_and_tag() -> None:
     assert oci_reference("r.io/", "/a//b", "") == Oci(registry="r.io", repository="a/b", tag="latest")
     assert oci_reference("r.io", "a", DIGEST, "d/", "x.yml") == Oci(
         registry="r.io", repository="a", tag=DIGEST, directory="d", file="x.yml"
     )
 
 
-def test_long_forms_refuse_what_cannot_be() -> None:
+def test_long_forms_refuse_invalid_values() -> None:
     with pytest.raises(InputError, match="is outside of the repository"):
         git_reference("gitlab.com/c/s", "v1", "../x")
     with pytest.raises(InputError, match="is not a valid file name: put the directory into dir"):
@@ -138,7 +138,7 @@ def test_registry_of_the_long_form_may_have_a_path(path: str) -> None:
         ),
     ],
 )
-def test_registry_of_the_long_form_is_checked_and_its_password_not_shown(registry: str, message: str) -> None:
+def test_invalid_registry_is_refused_without_its_password(registry: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         oci_reference(registry, "a", "")
 

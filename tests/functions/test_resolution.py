@@ -43,21 +43,21 @@ def test_func_yml_comes_before_step_yml() -> None:
     assert word_of(resolve_local(Local(path="./old"), "")) == "old"
 
 
-def test_a_named_file_is_taken() -> None:
+def test_resolution_uses_a_named_file() -> None:
     write("a/func.yml", "func")
     write("a/other.yml", "other")
 
     assert word_of(resolve_local(Local(path="./a", file="other.yml"), "")) == "other"
 
 
-def test_a_function_knows_its_directory_and_its_name_for_people(here: Path) -> None:
+def test_function_has_its_directory_and_its_shown_name(here: Path) -> None:
     write("a/b/func.yml")
     function = resolve_local(Local(path="./b"), f"{here}/a")
 
     assert (function.directory, function.file) == (f"{here}/a/b", "a/b/func.yml")
 
 
-def test_paths_start_at_the_caller(here: Path) -> None:
+def test_paths_are_relative_to_the_caller(here: Path) -> None:
     write("a/func.yml", "sibling")
 
     assert word_of(resolve_local(Local(path="../a"), f"{here}/b/c/..")) == "sibling"
@@ -65,19 +65,19 @@ def test_paths_start_at_the_caller(here: Path) -> None:
     assert word_of(resolve_local(Local(path=f"{here}/a"), "/elsewhere")) == "sibling"
 
 
-def test_a_missing_directory_is_told_with_the_nearest_one() -> None:
+def test_missing_directory_is_reported_with_a_similar_one() -> None:
     write("hello/func.yml")
 
     assert refusal(Local(path="./helo")) == 'helo: no such directory; did you mean "hello"?'
 
 
-def test_a_missing_directory_without_a_near_one_is_told_with_the_rule() -> None:
+def test_missing_directory_is_reported_with_the_rule() -> None:
     assert refusal(Local(path="./x", file="y.yml")) == (
         "x/y.yml: no such file; a function is a directory with func.yml or step.yml"
     )
 
 
-def test_a_directory_without_function_is_told_with_what_it_holds() -> None:
+def test_directory_without_function_is_reported_with_its_files() -> None:
     write("a/build.yml")
     Path("empty").mkdir()
 
@@ -90,20 +90,20 @@ def test_a_directory_without_function_is_told_with_what_it_holds() -> None:
     )
 
 
-def test_a_dangling_link_is_no_function() -> None:
+def test_dangling_link_is_not_a_function() -> None:
     Path("a").mkdir()
     Path("a/func.yml").symlink_to("nowhere")
 
     assert refusal(Local(path="./a")) == "a/func.yml: cannot be read, no such file or directory"
 
 
-def test_an_unchanged_file_is_read_once() -> None:
+def test_unchanged_file_is_read_once() -> None:
     write("a/func.yml")
 
     assert resolve_local(Local(path="./a"), "") is resolve_local(Local(path="./a"), "")
 
 
-def test_a_changed_file_is_read_again() -> None:
+def test_changed_file_is_read_again() -> None:
     write("a/func.yml", "one")
     before = resolve_local(Local(path="./a"), "")
     write("a/func.yml", "two")
@@ -113,7 +113,7 @@ def test_a_changed_file_is_read_again() -> None:
     assert word_of(resolve_local(Local(path="./a"), "")) == "two"
 
 
-def test_a_wrong_file_is_told_each_time() -> None:
+def test_invalid_file_is_reported_each_time() -> None:
     Path("func.yml").write_text("{}\n---\nexec: 5\n")
 
     for _ in range(2):
@@ -130,7 +130,7 @@ def test_a_wrong_file_is_told_each_time() -> None:
         (Oci(registry="r.io", repository="a", tag="sha256:0"), "func.yml", "r.io/a@sha256:0/func.yml"),
     ],
 )  # fmt: skip
-def test_what_was_fetched_is_found_below_its_root(reference: Git | Oci, path: str, shown: str, here: Path) -> None:
+def test_fetched_function_is_found_below_its_root(reference: Git | Oci, path: str, shown: str, here: Path) -> None:
     """Messages name the reference, not a place in the cache, and no password."""
     write(f"cache/{path}")
     function = resolve(reference, "/elsewhere", lambda _: f"{here}/cache")
@@ -139,7 +139,7 @@ def test_what_was_fetched_is_found_below_its_root(reference: Git | Oci, path: st
     assert function.directory == str((here / "cache" / path).parent)
 
 
-def test_a_fetched_directory_without_function_is_told_by_its_reference(here: Path) -> None:
+def test_fetched_directory_is_reported_by_its_reference(here: Path) -> None:
     with pytest.raises(FetchError) as caught:
         resolve(Git(url="https://h/x", revision="v1"), "", lambda _: str(here))
 

@@ -1,4 +1,4 @@
-"""What YAML values without quotes mean."""
+"""The meaning of YAML values without quotes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from step_runner.functions.scalar import scalar_value
 
 
 @pytest.mark.parametrize("text", ["true", "True", "TRUE"])
-def test_true_in_any_case_of_yaml(text: str) -> None:
+def test_scalar_is_true_in_each_case_of_yaml(text: str) -> None:
     assert scalar_value(text) is True
 
 
 @pytest.mark.parametrize("text", ["false", "False", "FALSE"])
-def test_false_in_any_case_of_yaml(text: str) -> None:
+def test_scalar_is_false_in_each_case_of_yaml(text: str) -> None:
     assert scalar_value(text) is False
 
 
 @pytest.mark.parametrize("text", ["", "~", "null", "Null", "NULL"])
-def test_forms_of_null(text: str) -> None:
+def test_scalar_is_null_in_each_form(text: str) -> None:
     assert scalar_value(text) is None
 
 
@@ -70,7 +70,7 @@ def test_numbers_are_doubles(text: str, number: float) -> None:
     ],
 )
 def test_marked_integer_beyond_64_bits_is_a_string(text: str) -> None:
-    """Only decimal numbers, and octal ones without a letter, may be larger: they are read in floating point."""
+    """Only decimal numbers and octal numbers without a letter may be larger: they become floating point numbers."""
     assert scalar_value(text) == text
 
 
@@ -86,5 +86,5 @@ def test_whole_numbers_are_integers(text: str) -> None:
         *("--1", "1e", "0x", "0o8", "1.2.3", ".inf", "-.inf", ".nan", "1e999", "v1", "9" * 401, "0x" + "f" * 300),
     ],
 )
-def test_everything_else_is_a_string(text: str) -> None:
+def test_other_scalar_is_a_string(text: str) -> None:
     assert scalar_value(text) == text

@@ -16,16 +16,16 @@ CHECKED_IN = Path(__file__).parents[2] / "schema" / "function.json"
 SCHEMA = json.loads(text())
 
 
-def test_the_checked_in_file_is_that_of_the_program() -> None:
-    """`make schema` writes it."""
+def test_checked_in_file_is_that_of_the_program() -> None:
+    """The file is what `make schema` writes."""
     assert CHECKED_IN.read_text(encoding="utf-8") == text()
 
 
-def test_it_is_a_schema() -> None:
+def test_schema_is_valid_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_every_key_is_described_for_hovering() -> None:
+def test_schema_describes_every_key() -> None:
     for name, definition in SCHEMA["$defs"].items():
         assert definition["description"], name
         for key, schema in definition.get("properties", {}).items():
@@ -33,7 +33,7 @@ def test_every_key_is_described_for_hovering() -> None:
 
 
 def test_command_prints_the_checked_in_file() -> None:
-    """The schema comes with the program, without a file of its own."""
+    """The program contains the schema and needs no other file."""
     assert step_runner("schema") == (0, CHECKED_IN.read_text(encoding="utf-8"), "")
 
 
@@ -42,7 +42,7 @@ EXAMPLES = sorted(Path(__file__).parents[2].glob("examples/**/*.yml"))
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_schema_accepts_every_example(path: Path) -> None:
-    """What this project shows is what it allows."""
+    """Every example of this project is valid by the schema."""
     for document in yaml.safe_load_all(path.read_text()):
         assert complaints(document) == []
 
@@ -69,14 +69,14 @@ def test_schema_accepts_every_example(path: Path) -> None:
         ({"spec": {"inputs": {"a": {"type": "string", "options": []}}}}, "spec.inputs.a", "Additional properties "),
     ],
 )
-def test_schema_complains_about_the_form_that_is_there(document: object, path: str, message: str) -> None:
-    """Of several forms that a value may have, the first complaint is about the one that was meant."""
+def test_schema_reports_the_form_that_was_meant(document: object, path: str, message: str) -> None:
+    """If a value may have several forms, the first complaint is about the form that was meant."""
     where, sentence = complaints(document)[0]
     assert where == path
     assert sentence.startswith(message)
 
 
 def complaints(document: object) -> list[tuple[str, str]]:
-    """Where the schema finds something wrong, and what."""
+    """Return the path and the message of each error that the schema finds."""
     found = jsonschema.Draft202012Validator(SCHEMA).iter_errors(document)
     return [(".".join(map(str, error.absolute_path)), error.message) for error in found]

@@ -46,8 +46,8 @@ class Offer(NamedTuple):
     version: str = ""
 
     def __str__(self) -> str:
-        whose = "" if self.package == PACKAGE else f" ({self.package} {self.version}, {self.target})"
-        return f'"{self.name}"{whose}'
+        origin = "" if self.package == PACKAGE else f" ({self.package} {self.version}, {self.target})"
+        return f'"{self.name}"{origin}'
 
 
 def find(name: str) -> Offer:

@@ -35,7 +35,7 @@ class Digest(TypedDict):
 
 @dataclass(frozen=True)
 class Pushed:
-    """What was pushed, and where."""
+    """The pushed image and its repository."""
 
     registry: str
     repository: str
@@ -62,13 +62,13 @@ def build(
     """Build an image and push it at once; `files` are paths in the image by their sources. Raise InputError."""
     from step_runner.builtin.push import push
 
-    _tell("step/oci/build", "function/oci/build and function/oci/publish")
+    _warn_deprecated("step/oci/build", "function/oci/build and function/oci/publish")
     target = RepositoryName.parse(f"{registry}/{repository}")
     with target.open() as there:
         if there.manifest(checked_tag(tag)) is not None:
             raise InputError(f"image already published: {target}:{tag}")
-        turned = {name: msgspec.structs.replace(one, files=_turned(one.files)) for name, one in platforms.items()}
-        with made(Files(_turned(common.files)), turned) as (layout, index):
+        inverted = {name: msgspec.structs.replace(one, files=_inverted(one.files)) for name, one in platforms.items()}
+        with made(Files(_inverted(common.files)), inverted) as (layout, index):
             push(layout, index["digest"], there, [tag])
     algorithm, _, hash_ = index["digest"].partition(":")
     digest = Digest(algorithm=algorithm, hash=hash_, value=index["digest"])
@@ -83,7 +83,7 @@ def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetc
     from step_runner.model import Oci
     from step_runner.proc import Proc
 
-    _tell("step/oci/fetch", f'"{registry}/{repository}:{tag}" as the function')
+    _warn_deprecated("step/oci/fetch", f'"{registry}/{repository}:{tag}" as the function')
     image = RepositoryName.parse(f"{registry}/{repository}")
     reference = Oci(registry=image.registry, repository=image.path, tag=checked_tag(tag or "latest"))
     proc = Proc(0)
@@ -97,7 +97,7 @@ def promote(from_image: str, to_registry: str, to_repository: str, to_version: s
     """Copy an image with its digest to the tags of a version. Raise InputError, FetchError."""
     from step_runner.builtin.push import RemoteImages
 
-    _tell("step/oci/promote", "function/oci/publish")
+    _warn_deprecated("step/oci/promote", "function/oci/publish")
     version = Version.parse(to_version)
     source, reference = _split(from_image)
     with source.open() as there:
@@ -107,16 +107,16 @@ def promote(from_image: str, to_registry: str, to_repository: str, to_version: s
         publish(RemoteImages(there), found.digest, version, RepositoryName.parse(f"{to_registry}/{to_repository}"))
 
 
-def _tell(name: str, instead: str) -> None:
+def _warn_deprecated(name: str, instead: str) -> None:
     _log.warning("%s is deprecated: use %s", name, instead)
 
 
-def _turned(files: Mapping[str, str]) -> dict[str, str]:
+def _inverted(files: Mapping[str, str]) -> dict[str, str]:
     """Return sources by destination from destinations by source. Raise InputError for a repeated destination."""
-    turned = {destination: source for source, destination in files.items()}
-    if len(turned) < len(files):
+    inverted = {destination: source for source, destination in files.items()}
+    if len(inverted) < len(files):
         raise InputError("two sources have the same destination; give each its own")
-    return turned
+    return inverted
 
 
 def _split(image: str) -> tuple[RepositoryName, str]:

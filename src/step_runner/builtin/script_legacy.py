@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHELLS = ("bash", "sh")
 
-PLACES = "/usr/local/bin:/usr/bin:/bin:/busybox"
+DIRECTORIES = "/usr/local/bin:/usr/bin:/bin:/busybox"
 """The directories that are searched for a shell after the PATH."""
 
 LONGEST_ARGUMENT = 128 * 1024 - 1
@@ -63,7 +63,7 @@ def script_legacy(
         if check_for_errors:
             lines.append(_untraced("_status=$?; [ $_status -eq 0 ] || exit $_status"))
     os.environ.update(_of_earlier_stages({**variables, **os.environ}.get(DIRECTORY, "")))
-    _become("\n".join(lines) + "\n")
+    _exec_shell("\n".join(lines) + "\n")
 
 
 def _shown(command: str, section: str, coloured: bool, sections: bool) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _of_earlier_stages(directory: str) -> Mapping[str, str]:
     return {name: value for name, equals, value in pairs if equals and VARIABLE.fullmatch(name) and "\0" not in value}
 
 
-def _become(text: str) -> None:
+def _exec_shell(text: str) -> None:
     """Replace this process by the shell, so that signals reach only the shell. Raise InputError without a shell."""
     if sys.platform == "win32":
         raise InputError("a job's script needs a shell of a Unix system: use the function script on Windows")
@@ -116,7 +116,7 @@ def _become(text: str) -> None:
 
 
 def _find(shell: str) -> str | None:
-    return shutil.which(shell) or shutil.which(shell, path=PLACES)
+    return shutil.which(shell) or shutil.which(shell, path=DIRECTORIES)
 
 
 def _stored(text: str) -> str:

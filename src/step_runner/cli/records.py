@@ -26,7 +26,7 @@ PAGES = (".html", ".htm")
 
 
 class Records(NamedTuple):
-    """The files to write, None for one that is not wanted."""
+    """The files to write; None means no file."""
 
     results: str | None = None
     results_format: str = "json"

@@ -50,7 +50,7 @@ BRANCH_TAGS = {Listing: (None, "!", TAGS + "seq"), Mapping: (None, "!", TAGS + "
 
 
 class Documents(Struct, frozen=True):
-    """The documents of a text, and keys that were given twice."""
+    """The documents of a text, and the problems of repeated keys."""
 
     nodes: tuple[Node, ...]
     problems: tuple[Problem, ...]

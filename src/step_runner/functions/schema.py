@@ -30,7 +30,7 @@ Schema: TypeAlias = dict[str, Any]
 
 def text() -> str:
     """Return the schema as it is published."""
-    loader = cast("ResourceLoader", __spec__.loader)  # in the single file there is no file system to open it from
+    loader = cast("ResourceLoader", __spec__.loader)  # the single file holds it, so open() cannot read it
     return loader.get_data(os.path.join(os.path.dirname(__file__), "schema.json")).decode()
 
 

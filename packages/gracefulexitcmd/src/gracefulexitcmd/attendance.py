@@ -1,4 +1,4 @@
-"""What several threads wait for at once, and only the last of them may close."""
+"""Counts the threads that wait for one object, so that only the last of them closes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 
 class Attended(ABC):
-    """Stays open until `close` was called and everybody who entered has left, so that who waits in it always wakes.
+    """An object that stays open until `close` was called and every waiter has left, so that each waiter wakes up.
 
     The caller serialises all calls.
     """
@@ -16,28 +16,28 @@ class Attended(ABC):
         self._closing = False
 
     def wake(self) -> None:
-        """Wake everybody who waits; does nothing after the end."""
+        """Wake all waiters; do nothing after `close`."""
         if not self._closing:
             self._ring()
 
     def wake_others(self) -> None:
-        """Wake everybody if more than one waits: whoever calls it is one of them."""
+        """Wake all waiters if there is another one than the caller."""
         if self._inside > 1:
             self.wake()
 
     def enter(self) -> None:
-        """Say that somebody is going to wait."""
+        """Count one more waiter, the caller."""
         self._inside += 1
 
     def leave(self) -> None:
-        """Say that one of those who waited has gone; the others are woken, as nobody but him may know the time."""
+        """Count one waiter less and wake the others: only this one may have known the deadline."""
         self._inside -= 1
         if self._inside:
             self.wake()
         self._release_when_empty()
 
     def close(self) -> None:
-        """Wake everybody for the last time, and close when the last has left."""
+        """Wake all waiters for the last time, and release the resources when the last has left."""
         self._closing = True
         if self._inside:
             self._ring()
@@ -49,8 +49,8 @@ class Attended(ABC):
 
     @abstractmethod
     def _ring(self) -> None:
-        """Make it ready for everybody who waits."""
+        """Wake all waiters."""
 
     @abstractmethod
     def _release(self) -> None:
-        """Give back what it holds; nobody waits any more."""
+        """Release the resources; no waiter is left."""

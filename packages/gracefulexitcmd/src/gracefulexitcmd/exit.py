@@ -1,4 +1,4 @@
-"""What happened to a command, as data."""
+"""Describes the end of a command, as data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ else:
 
 
 class Cause(enum.StrEnum):
-    """Why a command ended: by itself, because it was cancelled, or because its time was over."""
+    """The cause of a command's end: by itself, by a cancel, or by its timeout."""
 
     EXITED = "exited"
     CANCELLED = "cancelled"
@@ -34,19 +34,19 @@ class Cause(enum.StrEnum):
 
 
 FORCE = frozenset({"SIGKILL", "TerminateJobObject"})
-"""What nobody can ignore."""
+"""Names of the signals and calls that no process can ignore."""
 
 LINES_SHOWN = 10
-"""Lines of stderr in the message of a command that failed."""
+"""Lines of stderr in the message of a failed command."""
 
 KILLED = 9
-"""The number of SIGKILL, also on Windows, which has no such signal, so that an exit status means the same."""
+"""The number of SIGKILL. Windows has no such signal, but an exit status means the same there."""
 
 
 class SignalSent(Value):
-    """A signal that was sent: its name, seconds after the command's start, and to how many processes.
+    """A signal that was sent: its name, the seconds after the command's start, and the number of processes.
 
-    On Windows it is CTRL_BREAK, or TerminateJobObject, which nobody can ignore.
+    On Windows it is CTRL_BREAK, or TerminateJobObject, which no process can ignore.
     """
 
     name: str
@@ -57,10 +57,10 @@ class SignalSent(Value):
 class EndedProcess(Value):
     """A process that had to be ended.
 
-    `found` says how it was known to belong to the command (`leader`, `group`; on Windows `leader`, `job`). `ended_by`
-    is the last signal that it was sent before it was gone, None when it could not be ended. `name` is that of its
-    program where it has given itself a title, from which it cannot be told. `why` says why it had not ended by itself
-    when it was killed, None where nothing tells.
+    `found` is the mark by which it belongs to the command (`leader`, `group`; on Windows `leader`, `job`). `ended_by`
+    is the last signal that it got before its end; None if it could not be ended. `name` is the name of its program if
+    it has overwritten its arguments by a title. `why` is the reason why it had not ended by itself when it was killed;
+    None if that is unknown.
     """
 
     pid: int
@@ -72,7 +72,7 @@ class EndedProcess(Value):
 
     @property
     def program(self) -> str:
-        """The name of its program, as it can be shown."""
+        """The name of its program, in printable characters."""
         if self.name or not self.argv:
             return printable(self.name) or "unknown"
         # login(1) and sshd(8) start a shell as `-bash`.
@@ -80,17 +80,17 @@ class EndedProcess(Value):
 
     @property
     def command(self) -> str:
-        """Its command line, as it can be shown."""
+        """Its command line, in printable characters."""
         return shown(self.argv)
 
     @property
     def reason(self) -> str:
-        """Why it had to be killed, to be put behind its name; empty where nothing tells."""
+        """The reason why it had to be killed, to append to its name; empty if unknown."""
         return "" if self.why is None else f": it {self.why}"
 
     @property
     def killed(self) -> bool:
-        """Whether it was ended by what nobody can ignore."""
+        """Whether it was ended by a signal or call that no process can ignore."""
         return self.ended_by in FORCE
 
 
@@ -102,14 +102,14 @@ class Holder(Value):
 
     @property
     def command(self) -> str:
-        """Its command line, as it can be shown."""
+        """Its command line, in printable characters."""
         return shown(self.argv)
 
 
 class CommandFailed(Exception):  # noqa: N818 - a command that failed is no fault of the program's
-    """A command was to succeed and did not: `exit` is what happened, `argv` the command.
+    """The error of a command that did not succeed: `exit` describes its end, `argv` is the command.
 
-    The message holds the end of what the command wrote to stderr, where that was a pipe.
+    The message holds the end of the command's stderr if that was a pipe.
     """
 
     def __init__(self, exit: Exit[Any]) -> None:  # noqa: A002 - the name of the attribute
@@ -118,7 +118,7 @@ class CommandFailed(Exception):  # noqa: N818 - a command that failed is no faul
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """The command."""
+        """The arguments of the command."""
         return self.exit.argv
 
     def __str__(self) -> str:
@@ -127,13 +127,13 @@ class CommandFailed(Exception):  # noqa: N818 - a command that failed is no faul
 
 
 class Exit(Value, Generic[Out]):
-    """How a command ended: a value that never changes, which threads may share and pickle may carry.
+    """The end of a command: an immutable value, which threads may share and pickle can store.
 
     `returncode` is the leader's status, as in `subprocess`: a negative number is the signal that ended it. It is None
-    when the command was cancelled before it started, when it could not be ended, or when another part of the
-    program took its status. `duration` is in seconds. `hurried` is the reason where the grace was cut short, such as
-    `second Ctrl-C`. `stdout` and `stderr` are what came out of pipes and was collected: None where there was no pipe,
-    or its content was read while the command ran. `dropped` is the number of bytes that `max_output` left out of them.
+    if the command was cancelled before its start, could not be ended, or was reaped by another part of the program.
+    `duration` is in seconds. `hurried` is the reason if the grace period was shortened, such as `second Ctrl-C`.
+    `stdout` and `stderr` are the collected output of pipes; None if there was no pipe, or if its output was read while
+    the command ran. `dropped` is the number of bytes that `max_output` left out of them.
     """
 
     cause: Cause
@@ -150,14 +150,14 @@ class Exit(Value, Generic[Out]):
     argv: tuple[str, ...] = ()
 
     def check(self) -> Self:
-        """Return this Exit. Raises CommandFailed unless the command ended by itself and with status 0."""
+        """Return this Exit. Raise CommandFailed unless the command ended by itself with status 0."""
         if not self.ok:
             raise CommandFailed(self)
         return self
 
     @property
     def reason(self) -> str:
-        """How it ended, in a few words: `exit status 2`, `signal SIGSEGV`, `cancelled after 3.0 s`."""
+        """The end in a few words: `exit status 2`, `signal SIGSEGV`, `cancelled after 3.0 s`."""
         if self.cause is not Cause.EXITED:
             return f"{self.cause} after {self.duration:.1f} s"
         if self.returncode is None:
@@ -178,15 +178,15 @@ class Exit(Value, Generic[Out]):
 
     @property
     def ok(self) -> bool:
-        """Whether the command ended by itself and with status 0."""
+        """Whether the command ended by itself with status 0."""
         return self.cause is Cause.EXITED and self.returncode == 0
 
     @property
     def exit_status(self) -> int:
         """The status as a shell shows it: the command's own, or 128 plus the signal that ended it.
 
-        A command that was stopped counts as ended by the stop signal, or by SIGKILL where that was needed,
-        whatever status it made of it.
+        A stopped command counts as ended by the stop signal, or by SIGKILL if that was needed, whatever its own status
+        is. It is 255 if the status is unknown.
         """
         if self.cause is not Cause.EXITED:
             return 128 + (KILLED if self.forced else _number(self.signals))
@@ -196,36 +196,36 @@ class Exit(Value, Generic[Out]):
 
 
 NOTHING_TO_END: Exit[bytes] = Exit(cause=Cause.EXITED, returncode=None, duration=0.0)
-"""The Exit of a container in which nothing was left."""
+"""The Exit of a container in which no process was left."""
 
 
 def _last_lines(content: bytes | str | None) -> list[str]:
-    """The end of what was written to stderr, as it can be shown."""
+    """Return the last lines of stderr, in printable characters."""
     text = content.decode(errors="backslashreplace") if isinstance(content, bytes) else content or ""
     return [printable(line) for line in text.rstrip().splitlines()[-LINES_SHOWN:]]
 
 
 def shown(argv: Iterable[str]) -> str:
-    """Return a command line as it can be shown, on one line."""
-    import shlex  # for few programs
+    """Return a command line in printable characters, on one line."""
+    import shlex  # few programs need it
 
     return printable(shlex.join(argv))
 
 
 def printable(text: str) -> str:
-    """A text on one line: what would break it, or mean something to a terminal, is written with a backslash.
+    """Return a text on one line, with line breaks and control characters written as backslash escapes.
 
-    A process may call itself anything.
+    A process may give itself any name, even one that controls a terminal.
     """
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _number(sent: tuple[SignalSent, ...]) -> int:
-    """The number of the first signal; CTRL_BREAK, which has none, counts as SIGTERM."""
+    """Return the number of the first signal; CTRL_BREAK, which has none, counts as SIGTERM."""
     number: int = getattr(signal, sent[0].name if sent else "SIGTERM", signal.SIGTERM)
     return number
 
 
 def exit_code(status: int) -> int:
-    """A status as a signed number of 32 bits, which exit(3) takes: 0xC000013A of Windows is a negative one."""
+    """Return a status as a signed number of 32 bits, as exit(3) takes it: 0xC000013A of Windows becomes negative."""
     return status - (1 << 32) if status >= 1 << 31 else status

@@ -1,4 +1,4 @@
-"""The stop sequence as a pure function: given what happened and the clock, what to do next.
+"""Decides the next step of the stop sequence from an event and the clock, as a pure function.
 
     READY ── started ──▶ RUNNING ── leader exited ──▶ DRAINING ── output closed or delay over ──▶ ENDED
                             │                            ▲   │
@@ -9,11 +9,11 @@
                             ▼                            │
                          KILLING ────────────────────────┘
 
-STOPPING goes through the stages of the stop sequence: each begins with a signal, and ends when its time is over, or
-sooner when none of those who got the signal is left; the next one then has the time that was not used. KILLING begins
-with SIGKILL to the whole set of processes. Both last until the set is empty, not until the leader is gone. A stop
-before the start ends the command at once. Where a command is to leave nothing behind, RUNNING ends in DRAINING only if
-nothing is left when its leader has exited; else STOPPING follows.
+STOPPING goes through the stages of the stop sequence. Each stage begins with a signal. It ends when its time is over,
+or sooner when no process that got the signal is left; the next stage then also gets the unused time. KILLING begins
+with SIGKILL to the whole set of processes. Both last until the set is empty, not only until the leader has exited. A
+stop before the start ends the command at once. If the whole set must end with the leader, RUNNING goes to DRAINING
+only if no process is left when the leader has exited; otherwise it goes to STOPPING.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.sequence import Stage, fitted, total
 
 KILL_PATIENCE = 2.0
-"""Seconds to wait after SIGKILL for what does not die, such as a process in an uninterruptible disk sleep."""
+"""Seconds to wait after SIGKILL for processes that do not die, such as one in uninterruptible sleep (state D)."""
 
 
 class Phase(enum.Enum):
-    """Where a command stands on its way from start to end."""
+    """The phases of a command from start to end."""
 
     READY = "ready"
     RUNNING = "running"
@@ -41,7 +41,7 @@ class Phase(enum.Enum):
 
 
 class Action(enum.Enum):
-    """What the ladder asks for."""
+    """The actions that a ladder asks for."""
 
     TERMINATE = "send the signal of the stage, then SIGCONT, to those that the stage is for"
     TERMINATE_LATE = "send the signal of the stage to those that should have had it, but were not seen in time"
@@ -52,7 +52,7 @@ class Action(enum.Enum):
 
 
 class Event(enum.Enum):
-    """What can happen to a command that runs; being stopped is apart."""
+    """The events of a running command; a request to stop is not one of them."""
 
     LEADER_EXITED = "the process that was started is gone; what it started may live on"
     LOOK_DUE = "those who were left at the last look have ended, or it is time to look again"
@@ -66,11 +66,11 @@ class Event(enum.Enum):
 class Ladder(NamedTuple):
     """The state of one stop sequence; times are seconds of a monotonic clock, durations seconds.
 
-    `whole` tells whether what the leader leaves behind is to be stopped when it has exited by itself. `asked` tells
-    whether a stop was asked for; the cause is not that stop where the leader had exited before.
+    `whole` is whether to stop the remaining processes after the leader has exited by itself. `asked` is whether a stop
+    was requested; it is not the cause if the leader had exited before.
 
-    `stop` is the sequence as it was asked for, and from STOPPING on as it fits into the grace; `at` is the index of
-    the stage that has begun, whose end is the deadline.
+    `stop` is the requested sequence, and from STOPPING on the one that fits into the grace period. `at` is the index
+    of the present stage; it ends at `deadline`.
     """
 
     grace: float
@@ -88,18 +88,18 @@ class Ladder(NamedTuple):
 
     @property
     def ahead(self) -> tuple[Stage, ...]:
-        """The stage that has begun and those that follow, SIGKILL left out."""
+        """The present stage and those that follow, without SIGKILL."""
         return self.stop[self.at :]
 
     def started(self, now: float, *, output: bool) -> Ladder:
-        """The ladder after the command was started; `output` tells whether there are pipes to read."""
+        """Return the ladder after the command was started; `output` is whether there are pipes to read."""
         deadline = None if self.timeout is None else now + self.timeout
         return self._replace(phase=Phase.RUNNING, output=output, deadline=deadline)
 
     def stopped(self, now: float, grace: float, cause: Cause = Cause.CANCELLED, hurried: str | None = None) -> Step:
-        """Return the ladder after a request to end within `grace` seconds, and what to do.
+        """Return the ladder after a request to end within `grace` seconds, and its actions.
 
-        A stop of what is being stopped can shorten the delay that runs, never lengthen it; `hurried` is the reason.
+        A second stop can shorten the rest of the grace period, never lengthen it; `hurried` is its reason.
         """
         hurry = self._replace(hurried=self.hurried or hurried)
         match self.phase:
@@ -118,11 +118,14 @@ class Ladder(NamedTuple):
                 assert_never(self.phase)
 
     def told_late(self, seconds: float) -> Ladder:
-        """The ladder when it took so long to send the stop signal: the grace begins when it has been sent."""
+        """Return the ladder with the deadline moved by the seconds that sending the stop signal took.
+
+        The grace period begins when the signal has been sent.
+        """
         return self if self.deadline is None else self._replace(deadline=self.deadline + seconds)
 
     def after(self, event: Event, now: float) -> Step:
-        """The ladder after an event, and what to do; an event that means nothing here changes nothing."""
+        """Return the ladder after an event, and its actions; an event without meaning in this phase changes nothing."""
         match event:
             case Event.LEADER_EXITED:
                 return self._leader_exited(now)
@@ -150,7 +153,7 @@ class Ladder(NamedTuple):
 
     @property
     def _rounding_up(self) -> bool:
-        """Whether the leader is gone and the rest of the set is being ended."""
+        """Whether the leader has exited and the rest of the set is being ended."""
         return self.leader_gone is not None and self.phase in (Phase.STOPPING, Phase.KILLING)
 
     def _leader_exited(self, now: float) -> Step:
@@ -185,19 +188,22 @@ class Ladder(NamedTuple):
         return self.deadline + total(self.ahead[1:])
 
     def _next(self) -> Step:
-        """The ladder in its next stage, which ends when it would have, even if it begins sooner."""
+        """Return the ladder in its next stage; if it begins early, it still ends at the planned time."""
         assert self.deadline is not None
         following = self._replace(at=self.at + 1, deadline=self.deadline + total(self.ahead[1:2]))
         return following, (Action.TERMINATE, Action.LOOK) if self._rounding_up else (Action.TERMINATE,)
 
     def _unreachable(self, now: float) -> Ladder:
-        """Nobody was told, so nobody is waited for."""
+        """Return the ladder with its deadline at once: no process got the signal, so there is none to wait for."""
         if self.phase is not Phase.STOPPING or self.deadline is None:
             return self
         return self._replace(deadline=min(self.deadline, now), at=len(self.stop) - 1)
 
     def _drained(self) -> Ladder:
-        """Read what is left of the output, at most the delay after the leader's exit; without output, end."""
+        """Return the ladder that reads the rest of the output, at most `grace` seconds after the leader's exit.
+
+        Without output return the ladder at its end.
+        """
         if not self.output:
             return self._replace(phase=Phase.ENDED, deadline=None)
         assert self.leader_gone is not None
@@ -206,19 +212,19 @@ class Ladder(NamedTuple):
     def _stopping(self, now: float, grace: float, cause: Cause) -> Ladder:
         stop = fitted(self.stop, grace)
         grace = total(stop)
-        # Who is stopped while the output is drained has the whole grace, but nobody reads for longer because of it.
+        # A stop while the output is drained grants the whole grace period, but does not lengthen the reading.
         reading = grace if self.leader_gone is None else min(self.grace, grace)
         end = now + total(stop[:1])
         cause = cause if self.leader_gone is None else self.cause
         return self._replace(phase=Phase.STOPPING, cause=cause, grace=reading, stop=stop, deadline=end, asked=True)
 
     def _shortened(self, now: float, grace: float) -> Ladder:
-        """The ladder after a stop that leaves less time: what is left of all stages shrinks in proportion."""
+        """Return the ladder after a stop that leaves less time: the rest of all stages shrinks in proportion."""
         assert self.deadline is not None
         shorter = self._replace(grace=min(self.grace, grace))
         if self.phase is Phase.DRAINING:
             return shorter._replace(deadline=min(self.deadline, now + grace))
-        since = min(now, self.deadline)  # nobody may have looked at the clock since the stage was over
+        since = min(now, self.deadline)  # the stage may be over without a check of the clock since
         ahead = (self.ahead[0]._replace(wait=self.deadline - since), *self.ahead[1:])
         if self._kill_at <= now + grace:
             return shorter

@@ -1,4 +1,4 @@
-"""Ends whatever is left in a container."""
+"""Ends every process that is left in a container."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Roundup(Waitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
     def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
-        """`grace` is in seconds; `stopping` is called just before the first signal, as that of `Cmd` is."""
+        """Prepare it; `grace` is in seconds, and `stopping` is called just before the first signal, as by `Cmd`."""
         self._execution = round_up(container, grace, stopping)
 
     def run(self) -> Exit:
-        """Send the first signal and wait until no process is left; the census of the Exit names those it ended.
+        """Send the first signal, wait until no process is left, and return the Exit; its census lists ended processes.
 
-        An exception that arrives meanwhile, such as KeyboardInterrupt, goes on when those that are left were killed.
+        If an exception such as KeyboardInterrupt arrives meanwhile, kill the remaining processes and raise it again.
         """
         try:
             with HandlersHeldBack():
@@ -57,12 +57,12 @@ class Roundup(Waitable):
 
 
 def round_up(container: ProcessSet, grace: float, stopping: Stopping | None) -> Execution:
-    """The stop sequence of a container, not yet begun."""
+    """Return the stop sequence of a container, not yet begun; `grace` is in seconds."""
     return Execution(Ladder(grace=grace), partial(_ContainerRun, container), may_be_skipped=False, stopping=stopping)
 
 
 class _ContainerRun:
-    """What there is only while a container is being emptied: nobody leads it, and it writes to no pipe."""
+    """Holds what exists only while a container is being emptied: it has no leader and no pipe."""
 
     pid = 0
     status = None
@@ -79,24 +79,24 @@ class _ContainerRun:
         return ()
 
     def let_go(self, _cause: Cause) -> None:
-        """The container stays open."""
+        """Do nothing: the container stays open."""
 
 
 BLOCKS = "with contain() blocks the event loop until everything in it has ended: write async with"
 
 
 class contain:  # noqa: N801 - read as a verb, as contextlib has it
-    """A container for commands; when the block ends, in whatever way, everything in it is ended gracefully.
+    """A container for commands; however the block ends, all processes in it are ended gracefully.
 
-    `with contain() as box:` gives the container, which commands are started in with `container=box`; `box.exit` tells
-    after the block how it was emptied. `async with` is the same for asyncio and never blocks the loop. `grace` is the
-    time between SIGTERM and SIGKILL, on Windows between CTRL_BREAK and TerminateJobObject, in seconds. A command that
-    still runs at the end of the block is ended, and can be waited for afterwards. Any thread may start commands in it.
-    Raises ValueError where `grace` is not a time. In a running event loop, a plain `with` warns with RuntimeWarning.
+    `with contain() as box:` gives the container; start commands in it with `container=box`. After the block `box.exit`
+    describes how it was emptied. `async with` does the same for asyncio and never blocks the loop. `grace` is the time
+    between SIGTERM and SIGKILL, on Windows between CTRL_BREAK and TerminateJobObject, in seconds. A command that still
+    runs at the end of the block is ended, and can be waited for afterwards. Any thread may start commands in it. Raise
+    ValueError if `grace` is not a time. In a running event loop a plain `with` issues a RuntimeWarning.
 
-    On Linux this process becomes a subreaper and stays one: orphans come to it, also those of other programs that
-    it starts, and are reaped by it. What it starts in another way than through a command, and in a process group of
-    its own, such as by `Popen(start_new_session=True)`, cannot be told from an orphan, and is ended too.
+    On Linux this process becomes a subreaper and stays one: it adopts and reaps orphans, even those of other programs
+    that it starts. Children started outside `Cmd` in a process group of their own, such as by
+    `Popen(start_new_session=True)`, look like orphans and are ended too.
     """
 
     def __init__(self, grace: float = GRACE) -> None:
@@ -109,7 +109,7 @@ class contain:  # noqa: N801 - read as a verb, as contextlib has it
         return self._open()
 
     def __exit__(self, *_: object) -> None:
-        if os.getpid() == self._owner:  # a process that was forked in the block, and leaves it too, ends nobody
+        if os.getpid() == self._owner:  # a process forked in the block leaves it too, but must not end anything
             self._empty()
 
     async def __aenter__(self) -> Container:
@@ -139,7 +139,7 @@ class contain:  # noqa: N801 - read as a verb, as contextlib has it
             container.close()
 
     async def _empty_async(self) -> None:
-        """A task that is cancelled meanwhile goes on with that when everything has ended, gracefully."""
+        """End all processes; a task that is cancelled meanwhile raises CancelledError after their graceful end."""
         from gracefulexitcmd.aio import AsyncRoundup
 
         roundup = AsyncRoundup(self._container, self._grace)
@@ -152,6 +152,6 @@ class contain:  # noqa: N801 - read as a verb, as contextlib has it
 
 
 def _has_running_loop() -> bool:
-    """Whether this is called by asyncio; a program that has not imported that has no loop."""
+    """Return whether the caller runs in an event loop; a program that has not imported asyncio has none."""
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None

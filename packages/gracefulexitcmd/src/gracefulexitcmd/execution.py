@@ -1,7 +1,7 @@
-"""From a start to an end: tells the ladder what happens and does what the ladder says.
+"""Runs a command or container from start to end: passes events to the ladder and performs its actions.
 
-Nothing here waits. Whoever drives it waits until the poller is ready or `deadline` has come, then calls `advance`;
-a blocking caller and an event loop do the same.
+Only `is_readable` blocks. The driver waits until the poller is ready or `deadline` is reached, then calls `advance`. A
+blocking caller and an event loop drive it in the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Execution:
-    """Something that runs from a start to an end; every method may be called from any thread and none waits."""
+    """One run from start to end; every method may be called from any thread, and only `is_readable` blocks."""
 
     def __init__(
         self,
@@ -40,10 +40,13 @@ class Execution:
         argv: tuple[str, ...] = (),
         text: Text | None = None,
     ) -> None:
-        """With `may_be_skipped` a stop before the start keeps it from starting, else it only shortens the grace."""
+        """Prepare the run.
+
+        With `may_be_skipped` a stop before the start prevents the start, else it only shortens the grace period.
+        """
         self.exit: Exit[Any] | None = None
         self.undecodable: UnicodeError | None = None
-        """Why the output cannot be text as it was asked for; the exit has it with escapes then."""
+        """The reason why the output cannot be decoded as requested; the Exit then has it with escapes."""
         self._may_be_skipped = may_be_skipped
         self._stopping = stopping
         self._argv = argv
@@ -59,24 +62,24 @@ class Execution:
 
     @property
     def pid(self) -> int | None:
-        """The number of the command's leader, and of its process group; None before the start."""
+        """The pid of the command's leader, which is also its process group; None before the start."""
         return None if self._run is None else self._run.pid
 
     @property
     def signals(self) -> tuple[SignalSent, ...]:
-        """What the command has been sent so far."""
+        """The signals that the command has been sent so far."""
         return () if self._run is None else tuple(self._run.teardown.signals)
 
     @property
     def deadline(self) -> float | None:
-        """When `advance` has something to do even if nothing happens, on the monotonic clock."""
+        """The time at which `advance` must be called without an event, in seconds of the monotonic clock."""
         look_at = None if self._run is None else self._run.teardown.look_at
         return min((at for at in (self._ladder.deadline, look_at) if at is not None), default=None)
 
     def start(self) -> None:
         """Start the command, unless it was stopped before.
 
-        Raises OSError where it cannot be started, RuntimeError when it was started before.
+        Raise OSError if it cannot be started, and RuntimeError if it was started before.
         """
         with self._afterwards, self._lock:
             if self.exit is not None and self._run is None:
@@ -88,18 +91,18 @@ class Execution:
             self._run = run
 
     def stop(self, grace: float | None, hurried: str | None = None) -> None:
-        """Send the stop signal now, and SIGKILL after `grace` seconds; stopping again can only shorten that.
+        """Send the stop signal now, and SIGKILL after `grace` seconds; a second stop can only shorten that.
 
-        `hurried` is the reason where it is shortened. Raises ValueError where `grace` is not a time.
+        `hurried` is the reason if it is shortened. Raise ValueError if `grace` is not a time.
         """
         check_seconds("grace", grace)
         self._stops.append((self._grace if grace is None else grace, hurried))
         self._serve_stops()
 
     def send(self, number: int) -> bool:
-        """Send a signal to the command's group, whatever it means; False where nobody is there to be sent it.
+        """Send any signal to the command's process group; return False if no process is there to get it.
 
-        It never waits, so it is also False where another thread looks after the command at this moment.
+        It never blocks, so return False, too, while another thread holds the lock.
         """
         with self._afterwards:
             if not self._lock.acquire(blocking=False):
@@ -110,7 +113,7 @@ class Execution:
                 self._lock.release()
 
     def round_up(self) -> None:
-        """Start and stop what has no leader to wait for: it ends as soon as nobody is left."""
+        """Start and stop a run that has no leader to wait for: it ends as soon as no process is left."""
         if self._run is None:
             self.start()
         self.stop(None)
@@ -119,9 +122,9 @@ class Execution:
                 self._tell(Event.LEADER_EXITED)
 
     def enter(self) -> Poller | None:
-        """The poller to wait for, open until `leave`; None when there is nothing to wait for any more.
+        """Return the poller to wait for, which stays open until `leave`; None if the run has ended.
 
-        Raises RuntimeError before the start.
+        Raise RuntimeError before the start.
         """
         with self._afterwards, self._lock:
             if self.exit is not None:
@@ -131,13 +134,13 @@ class Execution:
             return run.poller
 
     def leave(self) -> None:
-        """Say that one of those who entered does not wait any more."""
+        """Note that one caller of `enter` does not wait any more."""
         with self._afterwards, self._lock:
             assert self._run is not None
             self._run.poller.leave()
 
     def advance(self, ready: Ready) -> None:
-        """Do what is due, given what the poller said is ready."""
+        """Perform the actions that are due, given the ready descriptors of the poller."""
         with self._afterwards, self._lock:
             if self._run is None or self.exit is not None:
                 return
@@ -146,7 +149,7 @@ class Execution:
                 self._tell_the_time(self._run, clock.now())
 
     def refresh(self) -> None:
-        """Do what is due by now; nothing happens where another thread does it at this moment."""
+        """Perform the actions that are due now; do nothing while another thread holds the lock."""
         with self._afterwards:
             if not self._lock.acquire(blocking=False):
                 return
@@ -159,10 +162,10 @@ class Execution:
                 self._lock.release()
 
     def take(self, name: str, buffer: memoryview, then: Callable[[], object] | None = None) -> int | None:
-        """Fill a buffer from the command's stdout or stderr, which must be a pipe; returns the number of bytes.
+        """Fill a buffer from the command's stdout or stderr, which must be a pipe; return the number of bytes.
 
-        0 at its end. None where there is nothing now: `then` is called when there is, with the lock held, if it was
-        given. Raises RuntimeError before the start.
+        Return 0 at its end. Return None if there are no bytes now: a given `then` is called with the lock held when
+        there are. Raise RuntimeError before the start.
         """
         with self._afterwards, self._lock:
             return self._started().streams.take(name, buffer, then)
@@ -173,9 +176,10 @@ class Execution:
         self._run.poller.wake_others()
 
     def give(self, content: bytes, then: Callable[[], object] | None = None) -> bool:
-        """Write bytes to the command's stdin, which must be a pipe; False where it has to read first, see `take`.
+        """Write bytes to the command's stdin, which must be a pipe; return False if the command must read first.
 
-        Raises BrokenPipeError where it does not read any more, RuntimeError before the start.
+        `then` is as in `take`. Raise BrokenPipeError if the command does not read any more, and RuntimeError before
+        the start.
         """
         with self._afterwards, self._lock:
             run = self._started()
@@ -184,19 +188,19 @@ class Execution:
             return run.streams.give(content, then or run.poller.wake_others)
 
     def end_input(self) -> None:
-        """Let the command find the end of its stdin, once what was given has been written."""
+        """Close the command's stdin after all given bytes have been written."""
         with self._afterwards, self._lock:
             if self._run is not None and self.exit is None:
                 self._run.streams.end_input()
 
     def collect(self) -> None:
-        """Collect what the command writes from now on, although callers took it before."""
+        """Collect the command's output from now on, even if callers took it before."""
         with self._afterwards, self._lock:
             if self._run is not None and self.exit is None:
                 self._run.streams.collect()
 
     def is_readable(self, name: str, within: float) -> bool:
-        """Wait for bytes in a pipe for so many seconds, but not past the deadline; False where none are to be read."""
+        """Wait for bytes in a pipe for `within` seconds, not past the deadline; return False if none can be read."""
         deadline = self.deadline
         if deadline is not None:
             within = min(within, deadline - clock.now())
@@ -236,9 +240,9 @@ class Execution:
             self._tell(Event.DEADLINE_REACHED)
 
     def _count_first(self) -> None:
-        # It takes a while, and the grace begins only when the signal is sent.
+        # Counting takes time, so do it before the signal: the grace period begins when the signal is sent.
         if self._run is not None and self._ladder.phase in (Phase.RUNNING, Phase.DRAINING):
-            # A container has no leader, whose number is then 0.
+            # A container has no leader, so its pid is 0.
             leader_alive = self._run.pid != 0 and self._ladder.leader_gone is None
             self._run.teardown.count(quickly=leader_alive and To.LEADER in self._ladder.ahead[0].to)
 
@@ -304,12 +308,12 @@ class Execution:
             self.exit = Exit(cause=self._ladder.cause, returncode=None, duration=0.0, argv=self._argv)
         else:
             self.exit = self._ended(self._run)
-        # What is left refers to itself, and waits for the collector: it must not hold what the caller gave.
+        # The rest is a reference cycle, freed only by the garbage collector: it must not keep the caller's objects.
         self._stopping = None
         del self._begin
 
     def _ended(self, run: Run) -> Exit[Any]:
-        """Give back everything that was held, and say what happened."""
+        """Release all resources and return the Exit."""
         run.teardown.forget()
         run.streams.finish()
         run.let_go(self._ladder.cause)
@@ -341,7 +345,7 @@ class Execution:
 
 
 class Run(Protocol):
-    """What there is only while something runs."""
+    """Holds what exists only while a command runs, or while a container is being emptied."""
 
     pid: int
     poller: Poller
@@ -350,23 +354,23 @@ class Run(Protocol):
 
     @property
     def status(self) -> int | None:
-        """The leader's status, once it has exited and nobody else has taken it."""
+        """The leader's status once it has exited; None before, or if another thread reaped it."""
 
     def send(self, number: int) -> bool:
-        """Send a signal to the group; False where nobody is left in it, or the system has no such signal."""
+        """Send a signal to the process group; return False if it is empty, or if the system has no such signal."""
 
     def holders(self) -> tuple[Holder, ...]:
-        """Those who could still write to the pipes; what they wrote so far is taken."""
+        """Return the processes that can still write to the pipes, after reading what they wrote so far."""
 
     def let_go(self, cause: Cause) -> None:
-        """Give back what only this system knows of; `cause` is why it has ended."""
+        """Release the resources of this operating system; `cause` is why the run has ended."""
 
 
 class _Afterwards:
-    """What whoever holds the lock does after letting go of it: look after the stops that came meanwhile.
+    """Handles stop requests that arrived while the lock was held, after its release.
 
-    A stop never waits for the lock, because a signal handler may interrupt the very thread that holds it. The lock
-    is taken by `with` itself, so that no exception from a handler can come between taking it and giving it back.
+    A stop never waits for the lock, because a signal handler may interrupt the very thread that holds it. The `with`
+    statement takes the lock itself, so that no exception of a handler can come between its acquisition and release.
     """
 
     def __init__(self, then: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Signal handlers that wait for a moment when they do no harm."""
+"""Defers signal handlers until they do no harm."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ harmless: list[Any] = []
 def ignore(numbers: Iterable[int]) -> None:
     """Ignore these signals until this process has ended.
 
-    Python sets handlers of its own back to the default when it ends: a repeat that comes then would be its end.
+    Python resets its handlers to the default actions when it exits: a repeated signal would then kill this process.
     """
     for number in numbers:
         _signal.signal(number, _signal.SIG_IGN)
 
 
 class HandlersHeldBack:
-    """While this block runs no signal handler in Python does; those that were to run do at the block's end.
+    """Defers signal handlers written in Python while the block runs, and runs them at its end.
 
-    They may raise, as that of Ctrl-C does: in the midst of a start that would leave a process behind that nobody
-    knows, in the midst of an end a signal that was never sent, or a descriptor that is closed twice. Handlers run in
-    the main thread alone, so in others there is nothing to do.
+    A handler may raise, as that of Ctrl-C does. During a start that could leave a process that no code knows. During
+    an end a signal might not be sent, or a descriptor might be closed twice. Python runs handlers only in the main
+    thread, so the block does nothing in other threads.
     """
 
     def __init__(self) -> None:
@@ -45,11 +45,11 @@ class HandlersHeldBack:
     def __enter__(self) -> None:
         if threading.get_ident() != threading.main_thread().ident:
             return
-        # The default is 0, and None what another language has set: few are left, and the rest takes no Python.
+        # getsignal gives 0 for the default action, None for a handler not set by Python. `compress` drops both fast.
         chosen = list(compress(NUMBERS, map(_signal.getsignal, NUMBERS)))
         with _Blocked(chosen):
             for number in chosen:
-                handler = _signal.getsignal(number)  # again: one that has just run may have set another
+                handler = _signal.getsignal(number)  # again: a handler that has just run may have changed it
                 if callable(handler) and handler not in harmless:
                     self._handlers[number] = handler
                     _signal.signal(number, self._hold_back)
@@ -66,7 +66,7 @@ class HandlersHeldBack:
                 self._run_held_back()
 
     def _run_held_back(self) -> None:
-        """Run all of them in their order, also where one raises."""
+        """Run all deferred handlers in their order, even if one raises."""
         with contextlib.ExitStack() as last:
             for number, frame in reversed(self._held_back):
                 last.callback(self._handlers[number], number, frame)
@@ -76,18 +76,18 @@ class HandlersHeldBack:
 
 
 class _Blocked:
-    """While this block runs these signals do not reach this thread; a process that is started in it inherits that."""
+    """Blocks these signals for this thread while the block runs; a process started in it inherits the mask."""
 
     def __init__(self, numbers: Iterable[int]) -> None:
         self._numbers = numbers
 
-    if sys.platform == "win32":  # which has no masks
+    if sys.platform == "win32":  # Windows has no signal masks
 
         def __enter__(self) -> None:
-            """Signals reach this thread."""
+            """Do nothing: signals reach this thread."""
 
         def __exit__(self, *_: object) -> None:
-            """They have done so."""
+            """Do nothing: no signal was blocked."""
 
     else:
 
@@ -95,7 +95,7 @@ class _Blocked:
             self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
             try:
                 _signal.pthread_sigmask(_signal.SIG_BLOCK, self._numbers)
-            except BaseException:  # a handler ran when they were blocked already
+            except BaseException:  # a handler raised after the signals were blocked
                 _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
                 raise
 

@@ -1,4 +1,4 @@
-"""A running command's streams as files: to read or write one does meanwhile what is due for the command."""
+"""Presents a running command's streams as files; a read or write also performs the command's due actions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from gracefulexitcmd.text import Text
 
 BUFFER = 1 << 16
-"""Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
+"""Bytes of one read: the default capacity of a pipe on Linux, pipe(7)."""
 
 
 class RawOutput(io.RawIOBase):
-    """What a command writes to a pipe; `take` fills a buffer, waits for bytes, and returns 0 at the end."""
+    """The output of a command in a pipe; `take` waits for bytes, fills a buffer, and returns 0 at the end."""
 
-    closed = False  # asked for at each line: half as long as the property takes
+    closed = False  # read for each line: an attribute takes half the time of the property
 
     def __init__(self, take: Callable[[memoryview], int]) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class RawOutput(io.RawIOBase):
 
 
 class RawInput(io.RawIOBase):
-    """What a command reads from a pipe; `give` takes bytes, and waits for room."""
+    """The input of a command through a pipe; `give` waits for room and takes bytes."""
 
     def __init__(self, give: Callable[[bytes], None], finish: Callable[[], None]) -> None:
         super().__init__()
@@ -59,17 +59,17 @@ class RawInput(io.RawIOBase):
 
 
 def output_file(raw: RawOutput, text: Text | None) -> IO[Any]:
-    """Return a file to read from, as `subprocess` makes it."""
+    """Return a file to read from, like those of `subprocess`."""
     buffered = io.BufferedReader(raw, BUFFER)
     if text is None:
         return buffered
-    wrapper: Any = io.TextIOWrapper(buffered, text.encoding, text.errors)  # Any, for what typeshed lacks
-    wrapper._CHUNK_SIZE = BUFFER  # it asks for 8 KiB, and passes by the buffer: eight times as many reads
+    wrapper: Any = io.TextIOWrapper(buffered, text.encoding, text.errors)  # Any: typeshed lacks _CHUNK_SIZE
+    wrapper._CHUNK_SIZE = BUFFER  # its 8 KiB bypass the buffer: eight times as many reads
     made: IO[Any] = wrapper
     return made
 
 
 def input_file(raw: RawInput, text: Text | None) -> IO[Any]:
-    """Return a file to write to, as `subprocess` makes it: what is written is passed on by flush() and close()."""
+    """Return a file to write to, like those of `subprocess`: flush() and close() send the buffered text or bytes."""
     buffered = io.BufferedWriter(raw, BUFFER)
     return buffered if text is None else io.TextIOWrapper(buffered, text.encoding, text.errors)

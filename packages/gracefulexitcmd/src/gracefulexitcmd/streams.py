@@ -1,4 +1,4 @@
-"""What goes through a command's pipes while it runs."""
+"""Transfers the bytes of a command's pipes while it runs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
         from gracefulexitcmd.posix.poller import Poller
 
 ROOM = 1 << 16
-"""Bytes that are kept for a command that does not read them yet, before who writes has to wait."""
+"""Bytes that are kept for a command that does not read them yet; after them a writer has to wait."""
 
 
 class Streams:
-    """Reads what a command writes, and writes its input, whenever the poller says that it can be done.
+    """Reads a command's output and writes its input whenever the poller reports that this is possible.
 
-    `pipes` are those that the command writes to, by name; `tell` hears when the last of them was read to its end. All
-    of it is collected until a caller takes it, by which that pipe is the caller's until `collect`.
+    `pipes` are the pipes that the command writes to, by name. `tell` is called when the last of them was read to its
+    end. The output of a pipe is collected until a caller takes from it. From then on it goes to that caller alone,
+    until `collect`.
     """
 
     def __init__(
@@ -52,14 +53,14 @@ class Streams:
 
     @property
     def held(self) -> list[int]:
-        """Our ends, until `finish`."""
+        """The descriptors of our ends, until `finish`."""
         feed = [] if self._feed is None else [self._feed.ready]
         return [] if self._finished else [*feed, *(pipe.ready for pipe in self._pipes.values())]
 
     def take(self, name: str, buffer: memoryview, then: Callable[[], object] | None) -> int | None:
-        """Fill a buffer with what was written to a pipe; returns the number of bytes, 0 at its end.
+        """Fill a buffer with the output of a pipe; return the number of bytes, 0 at its end.
 
-        None where there is nothing now: `then` is called when there is, if it was given.
+        Return None if there are no bytes now: a given `then` is called when there are.
         """
         pipe = self._pipes[name]
         if self._finished:
@@ -78,19 +79,19 @@ class Streams:
         return count
 
     def is_readable(self, name: str, seconds: float) -> bool:
-        """Wait for bytes in a pipe; False where none came, or nobody waits for them alone on this system."""
+        """Wait at most `seconds` for bytes in a pipe; return False if none came or this system cannot wait so."""
         return not self._finished and self._pipes[name].is_readable(seconds)
 
     def collect(self) -> None:
-        """Collect again what callers took before; they can still take it."""
+        """Collect again the output of pipes that callers took from; they can still take it."""
         for pipe in () if self._finished else self._taken & self._open:
             self._poller.forget(pipe.ready)
             self._poller.watch(pipe.ready, partial(self._read, pipe))
 
     def give(self, content: bytes, then: Callable[[], object]) -> bool:
-        """Write bytes to the command; False where there is too much already: `then` is called when there is room.
+        """Write bytes to the command; return False if too many are waiting, and call `then` when there is room.
 
-        Raises BrokenPipeError where the command does not read any more.
+        Raise BrokenPipeError if the command does not read any more.
         """
         if self._feed is None:
             raise BrokenPipeError("the command does not read its stdin any more")
@@ -104,19 +105,19 @@ class Streams:
         return True
 
     def end_input(self) -> None:
-        """Let the command find the end of its stdin, once what was given has been written."""
+        """Close the command's stdin after all given bytes have been written."""
         if self._feed is not None:
             self._feed.last = True
             self._write()
 
     def read(self) -> set[Pipe]:
-        """Take what was written so far; returns the pipes that somebody can still write to."""
+        """Read what was written so far; return the pipes that a process can still write to."""
         for pipe in self._open:
             pipe.read()
         return {pipe for pipe in self._open if not pipe.closed}
 
     def finish(self) -> None:
-        """Take what was written so far, and close our ends."""
+        """Read what was written so far, and close our ends."""
         self._finished = True
         self._close_feed()
         for pipe in self._pipes.values():
@@ -125,16 +126,16 @@ class Streams:
             waiting()
 
     def content(self, name: str) -> bytes | None:
-        """All bytes that came out of a pipe, None where there was none, or its bytes are a caller's."""
+        """Return all bytes read from a pipe; None if there is no such pipe, or if a caller took from it."""
         pipe = self._pipes.get(name)
         return None if pipe is None or pipe in self._taken else pipe.content
 
     def dropped(self) -> int:
-        """How many bytes were dropped from the front of what was collected, because there were too many."""
+        """Return the number of bytes dropped from the beginning of the output, because there were too many."""
         return sum(pipe.dropped for pipe in self._pipes.values())
 
     def __bool__(self) -> bool:
-        """Whether there is something to read."""
+        """Return whether a pipe is open to read from."""
         return bool(self._open)
 
     def _read(self, pipe: Pipe) -> None:
@@ -144,7 +145,7 @@ class Streams:
             self._closed(pipe)
 
     def _announce(self, pipe: Pipe) -> None:
-        """Wake whoever waits for bytes, once: it takes them itself."""
+        """Wake the caller that waits for bytes, once: it takes them itself."""
         waiting = self._waiting.pop(pipe, None)
         if waiting is not None:
             self._poller.forget(pipe.ready)

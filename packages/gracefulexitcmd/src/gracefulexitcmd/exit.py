@@ -106,7 +106,7 @@ class Holder(Value):
         return shown(self.argv)
 
 
-class CommandFailed(Exception):  # noqa: N818 - a command that failed is no fault of the program's
+class CommandFailed(Exception):  # noqa: N818 - a failed command is not an error of the program
     """The error of a command that did not succeed: `exit` describes its end, `argv` is the command.
 
     The message holds the end of the command's stderr if that was a pipe.
@@ -130,7 +130,7 @@ class Exit(Value, Generic[Out]):
     """The end of a command: an immutable value, which threads may share and pickle can store.
 
     `returncode` is the leader's status, as in `subprocess`: a negative number is the signal that ended it. It is None
-    if the command was cancelled before its start, could not be ended, or was reaped by another part of the program.
+    if the command was cancelled before its start or could not be ended, or if other code of the program reaped it.
     `duration` is in seconds. `hurried` is the reason if the grace period was shortened, such as `second Ctrl-C`.
     `stdout` and `stderr` are the collected output of pipes; None if there was no pipe, or if its output was read while
     the command ran. `dropped` is the number of bytes that `max_output` left out of them.

@@ -12,8 +12,8 @@
 STOPPING goes through the stages of the stop sequence. Each stage begins with a signal. It ends when its time is over,
 or sooner when no process that got the signal is left; the next stage then also gets the unused time. KILLING begins
 with SIGKILL to the whole set of processes. Both last until the set is empty, not only until the leader has exited. A
-stop before the start ends the command at once. If the whole set must end with the leader, RUNNING goes to DRAINING
-only if no process is left when the leader has exited; otherwise it goes to STOPPING.
+stop before the start ends the command at once. With `whole`, RUNNING goes to STOPPING if a process is left when the
+leader has exited, otherwise to DRAINING.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class Container(ProcessSet):
         return {**env, COOKIE: self.cookies}
 
     def starting(self) -> AbstractContextManager[None]:
-        """Do not reap new children until `started`: a child whose pid is not noted yet may be a command."""
+        """Do not reap new children until `started`: a child that is not noted yet may be a command."""
         self.ending = False
         self._starts += 1
         return _orphans.starting()
@@ -289,7 +289,7 @@ def reap_forever() -> None:
         with contextlib.suppress(ChildProcessError):  # there is no child yet
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         reap_orphans()
-        # The child that has ended may be a command, whose status another thread is about to take.
+        # The child that has ended may be a command that another thread is about to reap.
         pause.wait(REAP_WITHIN)
 
 

@@ -4,7 +4,7 @@ A ledger is a file with one JSON value a line: an `Entry`, then the pid and star
 abandoned when all its owners have ended. It needs `/proc`.
 
 Root inside a container that shares the directory can write any text there. So each line begins with a seal, made with
-a key that is not in that container, and an entry is trusted only if it is plausible.
+a key that is not in that container. An entry is trusted only if it is plausible, too.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PIDFD_SIGNAL_PROCESS_GROUP = 4
-"""Flag of pidfd_send_signal(2), Linux 6.9: the signal goes to the group whose leader the pidfd names."""
+"""Flag of pidfd_send_signal(2), Linux 6.9: the signal goes to the group that the pidfd's process leads."""
 
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 """Errors of reading from `/proc` if a process is gone or hidden; a lack of descriptors is another error."""
@@ -265,7 +265,7 @@ def has_pidfd() -> bool:
 
 
 def signal_group(pidfd: int, number: int) -> bool:
-    """Send a signal to the whole group whose leader the pidfd names; return whether a process is in it.
+    """Send a signal to the whole group that the pidfd's process leads; return whether a process is in it.
 
     It reaches this group and never a foreign one, even after the leader was reaped and its pid reused.
     """

@@ -58,7 +58,7 @@ class Reaper(NamedTuple):
 def members(evidence: Evidence, table: Mapping[int, Process], reaper: Reaper, has_cookie: HasCookie) -> dict[int, str]:
     """Return the pids that belong to a container, and how each was found.
 
-    `table` holds the living processes by pid. A process that is older than the container never belongs to it, nor
+    `table` holds the living processes by pid. A process that is older than the container never belongs to it. Neither
     does the reaper or one of its ancestors, whatever marks it has.
     """
     spared = _ancestors(reaper.pid, table)

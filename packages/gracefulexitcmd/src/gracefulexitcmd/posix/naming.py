@@ -1,4 +1,4 @@
-"""The name of a process that has given itself a title, as pure functions.
+"""Finds the program's name of a process that has given itself a title, by pure functions.
 
 A title overwrites the arguments in place. So `/proc/PID/cmdline` shows it as the first word, with spaces in it.
 """
@@ -19,7 +19,7 @@ INTERPRETER = r"(python|perl|ruby|node|php|java|bash|dash|sh|busybox)[\d.]*"
 """Programs that run scripts. The kernel names such a process after its script, in `/proc/PID/comm`."""
 
 DELETED = " (deleted)"
-"""The suffix that the kernel adds to the path of a program whose file was deleted, proc_pid_exe(5)."""
+"""The suffix that the kernel adds to the path of a program if its file was deleted, proc_pid_exe(5)."""
 
 
 def may_be_title(argv: Sequence[str]) -> bool:
@@ -28,7 +28,7 @@ def may_be_title(argv: Sequence[str]) -> bool:
 
 
 def program(argv: Sequence[str], exe: str, comm: str) -> str:
-    """Return the program's name of a process whose command line may be a title; empty if it is unknown.
+    """Return the name of a process's program if its command line may be a title; empty if unknown.
 
     `exe` is the path of the program, `comm` the kernel's name for the process; both may be empty. Of a title only the
     beginning is used, if it is a name: the other words may be secrets.

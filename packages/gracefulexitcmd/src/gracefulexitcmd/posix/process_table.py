@@ -82,7 +82,7 @@ def argv(pid: int) -> tuple[str, ...]:
 
 
 def title_holder(pid: int, argv: tuple[str, ...]) -> str:
-    """Return the program's name of a process whose arguments are a title; empty if they are not, or it is unknown."""
+    """Return the name of a process's program if its arguments are a title; empty if they are not, or if unknown."""
     return naming.program(argv, linux.exe(pid), linux.comm(pid)) if has_proc and naming.may_be_title(argv) else ""
 
 

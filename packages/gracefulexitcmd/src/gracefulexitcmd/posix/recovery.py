@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Leftovers(ProcessSet):
     """Knows which processes are left, as far as evidence shows: this process does not adopt their orphans.
 
-    A process is known by the control group, by the cookie, as a leader or a descendant of one, or by a process group
-    or session that it shares with one of these. Only processes of this user and those in the control group are
-    signalled. None of them is older than the container. The ledger gives `name` and `grace` (seconds).
+    A process is known by the control group, by the cookie, or as a leader or a descendant of one. It is also known by
+    a process group or session that it shares with one of these. Only processes of this user and those in the control
+    group are signalled. None of them is older than the container. The ledger gives `name` and `grace` (seconds).
     """
 
     def __init__(self, entry: ledger.Entry, leaders: tuple[Identity, ...]) -> None:

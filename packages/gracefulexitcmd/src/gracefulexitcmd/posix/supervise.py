@@ -74,8 +74,8 @@ def supervise(work: Work, grace: float, killed: Killed, *, suspends: bool = Fals
     left_behind.spared_session = os.getsid(0)
     front_is_gone, front_is_here = os.pipe()
     copies, offers = takeover.pair()
-    # A signal that arrives before the handlers are set would end the supervisor alone, so block these. The new mask
-    # also unblocks what the caller had blocked, and in the end nothing is blocked: the caller must be able to stop us.
+    # A signal that arrives before the handlers are set would end the supervisor alone, so block these signals. Later
+    # the mask is emptied, even of signals that we inherited as blocked: the caller must be able to stop us.
     signal.pthread_sigmask(signal.SIG_SETMASK, (*FORWARDED, signal.SIGTSTP))
     worker = os.fork()
     if worker != 0:

@@ -1,7 +1,7 @@
 """Lets the supervisor read the worker's pipes after the worker was killed: else SIGPIPE would end their writers.
 
-When the worker makes a pipe, it sends the supervisor a copy of the read end, and a copy of the descriptor that its
-bytes go to. While the worker lives, only the worker reads.
+When the worker makes a pipe, it sends the supervisor two copies: of the read end, and of the descriptor that the bytes
+go to. While the worker lives, only the worker reads.
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ LOOK_AGAIN = 0.01
 """Seconds between two scans if the system cannot report the end of a process that is not a child."""
 
 MOST_LOOKS = 10
-"""Scans in a row whose processes all end, with others in their place, before any of them can be waited for."""
+"""Scans in a row of which all processes end, with others in their place, before any of them can be waited for."""
 
 
 MOST_EXPLAINED = 200
-"""Processes whose reason for not ending is read at most: SIGKILL must not be delayed for long."""
+"""Processes for which the reason for not ending is read at most: SIGKILL must not be delayed for long."""
 
 
 class _Found(NamedTuple):

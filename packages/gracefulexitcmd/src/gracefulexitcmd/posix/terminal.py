@@ -1,4 +1,4 @@
-"""The controlling terminal, and a command that runs in its foreground or that it stopped, termios(3)."""
+"""Handles the controlling terminal and commands that run in its foreground or that it stopped, termios(3)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.posix.ledger import Ledger
 
-# It is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
+# The lock is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
 _lock = threading.RLock()
 _containers: set[Container] = set()
 _orphans = Orphans()

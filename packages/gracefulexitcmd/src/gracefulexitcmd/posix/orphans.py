@@ -56,7 +56,7 @@ class Orphans:
     """All orphans of this process; every method may be called from any thread."""
 
     def __init__(self) -> None:
-        # It is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
+        # The lock is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
         self._lock = threading.RLock()
         self._leaders: dict[int, Owner] = {}
         self._left: dict[int, Owner] = {}

@@ -118,7 +118,7 @@ class NumberedGroup:
         if self._exited:
             _reap(self._process)
         os.close(self.exit_descriptor)
-        # Only test the number by signal 0, which sends no signal: another group may have the number by now.
+        # Signal 0 only tests the number, kill(2): another group may have it by now.
         return not _exists(self.pid)
 
     def _reaped_by_others(self) -> bool:

@@ -133,7 +133,7 @@ class _Front:
     def watch(self, killed: Killed) -> int:
         """Wait until the worker ends, end its orphans, and return its exit status."""
         for number in FORWARDED:
-            # A signal that was inherited as ignored, as by nohup(1), stays ignored. Not SIGTERM: CI cancels jobs by it.
+            # A signal that was inherited as ignored, as by nohup(1), stays so, except SIGTERM: CI cancels jobs by it.
             if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._forward)
         if self._suspends:

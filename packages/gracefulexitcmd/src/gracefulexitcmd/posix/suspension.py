@@ -58,7 +58,7 @@ class Suspension:
         if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
             signal.signal(signal.SIGTSTP, suspend)
             signal.signal(signal.SIGCONT, self._continued)
-            # It is never deferred: a SIGTSTP deferred before it would not see that SIGCONT came.
+            # This handler is never deferred: a SIGTSTP deferred before it would not see that SIGCONT came.
             harmless.append(self._continued)
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ def stop_by_default(wanted: Callable[[], bool] = lambda: True) -> None:
     signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
     try:
         if not wanted():
-            signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # which discards it as well
+            signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # to ignore it discards a pending one, too
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     finally:
         signal.signal(signal.SIGTSTP, handler)

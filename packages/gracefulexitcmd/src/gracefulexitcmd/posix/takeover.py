@@ -160,7 +160,7 @@ class Copies:
             yield
             return
         stop_reader, stop_writer = os.pipe()
-        # It is a daemon, because a thread that waits for a slow reader must not delay the end of the program.
+        # The thread is a daemon, so that its wait for a slow reader does not delay the end of the program.
         threading.Thread(target=self._read, args=(stop_reader,), daemon=True).start()
         try:
             yield

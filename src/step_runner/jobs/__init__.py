@@ -1,1 +1,1 @@
-"""Jobs by id, each one's life from request to removal, and its log."""
+"""Jobs by id: the life of each job from its request to its removal, and its log."""

@@ -1,4 +1,4 @@
-"""Puts what a job runs into a control group of its own, once it has run for a while."""
+"""Moves the processes of a long-running job into a control group of their own."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from gracefulexitcmd import Container
 
 CONFINED_AFTER = 1.0
-"""Seconds from the start of a step until all that is there is moved: most jobs are over then, and need not wait."""
+"""Seconds from the start of a step to the move. Most jobs have ended by then, and need not wait for it."""
 
 
 @functools.cache
 def _mover() -> ThreadPoolExecutor:
-    """Moves one job after another: the kernel does it no faster, and other work needs threads as well."""
+    """Moves one job at a time: the kernel moves several no faster, and other work needs threads too."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="confine")
 
 
 class Confinement:
-    """Moves what is in a container, and what further steps start there; it must be ended."""
+    """Moves the processes of a container, and those that later steps start in it. The caller must call `end`."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
@@ -33,12 +33,12 @@ class Confinement:
         self._moves: set[asyncio.Task[None]] = set()
 
     def step_started(self) -> None:
-        """Move everything soon: no later, however many short steps follow."""
+        """Schedule a move of all processes. Later steps do not delay it, however short they are."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(CONFINED_AFTER, self._begin)
 
     async def end(self) -> None:
-        """Move nothing any more, and wait for what is being moved."""
+        """End all moves, and wait for a move in progress."""
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.gather(*self._moves)
@@ -50,5 +50,5 @@ class Confinement:
         move.add_done_callback(self._moves.discard)
 
     async def _move(self) -> None:
-        with contextlib.suppress(RuntimeError, OSError):  # no thread or no descriptor is free: other evidence must do
+        with contextlib.suppress(RuntimeError, OSError):  # no thread or descriptor is free: rely on the other evidence
             await asyncio.get_running_loop().run_in_executor(_mover(), self._container.confine)

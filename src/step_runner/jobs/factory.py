@@ -1,4 +1,4 @@
-"""Makes jobs: all that they need is imported with this module."""
+"""Makes jobs. This module imports all that a job needs."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 Log = TypeVar("Log", bound=Sink)
 
 LARGE_TEXT = 64 * 1024
-"""Characters of a steps text from which on it is read in a thread, so that other calls are answered meanwhile."""
+"""Characters of a steps text from which on a thread parses it, so that the loop answers other calls meanwhile."""
 
 
 class Plan(NamedTuple):
-    """What a job runs, and with what.
+    """The function that a job runs, and its surroundings.
 
-    `env` is the environment below all that steps set. `known` holds functions that need not be looked for, by the
-    reference that calls them. `debug` adds the lines of output files that cannot be read to the errors.
+    `env` is the environment below everything that steps set. `known` maps references to functions that need no lookup.
+    With `debug`, errors quote the unreadable lines of output files.
     """
 
     job_id: str
@@ -49,9 +49,9 @@ class Plan(NamedTuple):
 
 
 async def plan_of(request: RunRequest, environment: Mapping[str, str]) -> Plan:
-    """Return what a request asks for; `environment` is that of the server.
+    """Return the plan for a request; `environment` is the server's.
 
-    Raises StepRunnerError where it cannot be run.
+    Raises StepRunnerError for a request that cannot be run.
     """
     work_dir = _absolute(request.work_dir)
     function = await _load(request.steps, work_dir)
@@ -64,9 +64,9 @@ async def plan_of(request: RunRequest, environment: Mapping[str, str]) -> Plan:
 def make_job(
     plan: Plan, proc: Proc, log_in: Callable[[Workspace], Log], listener: Listener | None = None
 ) -> tuple[Job[Log], GlobalContext]:
-    """Make a job, whose log is what `log_in` gives for its directory, and the context of its steps.
+    """Return a new job and the context of its steps. `log_in` makes the job's log in a given directory.
 
-    Raises StepRunnerError where that is not possible; nothing is left then.
+    Raises StepRunnerError when the job cannot be made; nothing of it remains then.
     """
     listener = listener or Listener()
     with ExitStack() as undo:
@@ -102,7 +102,7 @@ async def _resolve(
     base: str,
     environment: Environment,
 ) -> Function:
-    """The function that a reference names: one that is known, or else one that is looked for."""
+    """Return the function that a reference names: a known one, or else the result of a lookup."""
     if reference in known:
         return known[reference]
     return await resolve(proc, reference, base, environment, progress=progress)

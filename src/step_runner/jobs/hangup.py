@@ -1,4 +1,4 @@
-"""Tells when the other end of a pipe or socket is gone, on Linux."""
+"""Detects on Linux that the peer of a pipe or socket is gone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def watched(descriptors: tuple[int, ...], gone: Callable[[], object]) -> Iterator[None]:
-    """While the block runs, call `gone` when the other end of a descriptor is gone.
+    """Call `gone` when the peer of a descriptor goes away while the block runs.
 
-    epoll(7) reports EPOLLERR, for a pipe without readers, and EPOLLHUP, for one without writers and for a socket
-    without a peer, whether they are asked for or not.
+    epoll(7) always reports EPOLLERR and EPOLLHUP, even when not requested. A pipe without readers gives EPOLLERR. A
+    pipe without writers and a socket without a peer give EPOLLHUP.
     """
     loop = asyncio.get_running_loop()
     with select.epoll() as poll:

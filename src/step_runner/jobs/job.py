@@ -1,4 +1,4 @@
-"""One job, from its registration until nothing of it is left."""
+"""One job, from its registration until no process or file of it remains."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 Log = TypeVar("Log", bound=Sink)
 
 CLOSE_PATIENCE = 0.5
-"""Seconds that Close waits for a job beyond the graceful exit delay."""
+"""Seconds that `close` waits for a job beyond the grace period."""
 
 
 TRY_AGAIN = 0.1
-"""Seconds between two attempts to end or remove what is left, where that is not possible for want of descriptors."""
+"""Seconds between two attempts to end processes or remove files, when the first fails for lack of descriptors."""
 
 REMOVALS = 20
-"""Attempts to remove a job's directory; files may still be made in it, or no descriptor be free."""
+"""Attempts to remove a job's directory: a process may still create files in it, or no descriptor may be free."""
 
 
 class Job(Listener, Generic[Log]):
     """A job that runs in the background; `finished` is set once its final status is known.
 
-    Making one raises StepRunnerError where what it starts cannot be written down.
+    `result` and `error` then hold what its steps did and what went wrong.
 
-    `result` and `error` tell then what its steps did and what went wrong.
+    Raises StepRunnerError when the ledger of its processes cannot be written.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Job(Listener, Generic[Log]):
         self.log = log
         self.container = _container(workspace, job_id, proc.graceful_exit_delay)
         self.masks = Masks()
-        """Hides the secrets of the job, as far as its steps have come."""
+        """Hides the job's secrets that are known so far."""
         self._confinement = Confinement(self.container)
         self._proc = proc
         self._workspace = workspace
@@ -68,7 +68,7 @@ class Job(Listener, Generic[Log]):
         self._closing: asyncio.Task[None] | None = None
 
     def start(self, function: Function, context: GlobalContext, timeout: float | None) -> None:
-        """Run the function in the background; it is stopped when it takes longer than `timeout` seconds."""
+        """Run the function in the background, and stop it after `timeout` seconds."""
         loop = asyncio.get_running_loop()
         self.status = state.started(self.status, time.time())
         self.masks = context.masks
@@ -77,38 +77,38 @@ class Job(Listener, Generic[Log]):
         self._running = loop.create_task(self._run(function, context), name=f"job {self.status.id}")
 
     def cancel(self) -> None:
-        """Ask the job to stop; nothing happens when it was asked before or has ended."""
+        """Ask the job to stop. Do nothing when it was asked before or has ended."""
         self._proc.cancel()
 
     def kill(self, hurried: str | None = None) -> None:
-        """End what the job runs without any more delay; the log gives the reason."""
+        """Kill all processes of the job without further grace; `hurried` is the reason that the log gives."""
         if hurried is not None and not self.status.finished:
             self._notice(notices.hurried(hurried))
         self._proc.kill(hurried)
 
     async def close(self) -> None:
-        """Stop the job, wait for its end and remove everything of it.
+        """Stop the job, wait for its end and remove all its files.
 
-        It takes at most the graceful exit delay and CLOSE_PATIENCE. Several may call: all return when it is done,
-        and it is done even if a caller is cancelled.
+        This takes at most the grace period and CLOSE_PATIENCE seconds. Several callers may close the same job: all
+        return when it is done. The close goes on even if a caller is cancelled.
         """
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
 
     def step_started(self, names: tuple[str, ...]) -> None:
-        """Keep the name of the step that runs."""
+        """Record the name of the running step."""
         self.status = state.started_step(self.status, names[-1] if names else "")
         self._confinement.step_started()
         self._listener.step_started(names)
 
     def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
-        """Keep how long the running step still has, in seconds."""
+        """Record the seconds until the running step gets SIGKILL."""
         self.status = state.stopping(self.status, time.time() + grace)
         self._listener.step_stopping(names, grace)
 
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
-        """Keep the record of how the running step was stopped."""
+        """Record how the running step was stopped."""
         self.status = state.stopped_step(self.status, _termination(names[-1] if names else "", self._masked(ended)))
         self._listener.step_stopped(names, ended)
 
@@ -124,12 +124,12 @@ class Job(Listener, Generic[Log]):
         await self._confinement.end()
         while not await self._rounded_up():  # noqa: ASYNC110 - nobody tells when a descriptor is free
             await asyncio.sleep(TRY_AGAIN)
-        if sys.platform == "win32":  # the end of the log takes nothing out of its pipes there, only the loop does
+        if sys.platform == "win32":  # only the loop can read the pipes on Windows: ending the log reads nothing
             await self.log.settle()
         self._finish(self.error)
 
     async def _rounded_up(self) -> bool:
-        """Whether nothing is left; False where that could not be seen to, as no descriptor or thread was free."""
+        """Return whether no process remains; False when no descriptor or thread was free to find out."""
         try:
             await self._round_up()
         except (OSError, RuntimeError):
@@ -138,7 +138,7 @@ class Job(Listener, Generic[Log]):
         return True
 
     async def _round_up(self) -> None:
-        """End what steps have left in the background: it may live from step to step, but not longer than the job."""
+        """Stop background processes. They may outlive their step, but not the job."""
         if not self.container.surely_empty():
             roundup = AsyncRoundup(self.container, self._proc.time_left, stopping=self._tell_stop)
             self.status = state.stopping(state.started_step(self.status, ""), time.time() + self._proc.time_left)
@@ -157,7 +157,7 @@ class Job(Listener, Generic[Log]):
             self.status = state.stopped_step(self.status, self._termination(self._masked(ended)))
 
     def _termination(self, ended: Exit) -> Termination:
-        """The record of what was left in the end, added to that of the step that was stopped, if one was."""
+        """Return the record of stopped background processes, merged with that of the stopped step if there is one."""
         before = self.status.termination
         if before is None:
             return _termination("", ended.replace(cause=self._proc.cause or Cause.EXITED))
@@ -167,12 +167,12 @@ class Job(Listener, Generic[Log]):
         self.log.notice(shown.name(self.masks.hidden(line)))
 
     def _masked(self, ended: Exit) -> Exit:
-        """The record without the secrets in the arguments of processes."""
+        """Return the record with the secrets masked in the arguments of processes."""
         census = (process.replace(argv=tuple(map(self.masks.hidden, process.argv))) for process in ended.census)
         return ended.replace(census=tuple(census))
 
     def _finish(self, error: Exception | None) -> None:
-        """The final status first, then the end of the log: who has followed it to its end asks for the status."""
+        """Set the final status, then end the log: a client that has read the log to its end asks for the status."""
         ended = state.ended(self.status, error, time.time())
         self.status = msgspec.structs.replace(ended, message=shown.message(self.masks.hidden(ended.message)))
         if self._timer is not None:
@@ -198,12 +198,12 @@ class Job(Listener, Generic[Log]):
     async def _removed(self) -> bool:
         try:
             return await asyncio.to_thread(self._workspace.remove)
-        except RuntimeError:  # no thread can be started: the user has used up the limit of processes
+        except RuntimeError:  # no thread can start: the user has reached the limit of processes
             return self._workspace.remove()
 
 
 def _termination(step: str, ended: Exit) -> Termination:
-    """The record of what has just ended."""
+    """Return the record of an Exit that happened just now."""
     return Termination(step=step, ended=ended, start_time=time.time() - ended.duration)
 
 
@@ -218,6 +218,6 @@ def _container(workspace: Workspace, job_id: str, grace: float) -> Container:
 
 
 def _forget_frames(error: Exception | None) -> None:
-    """Have an error hold no frames: these hold the context of a step, which holds the job, which holds the error."""
+    """Remove the frames from an error: they refer to the step's context, that to the job, and the job to the error."""
     for cause in causes(error) if error is not None else ():
         cause.__traceback__ = cause.__context__ = None

@@ -1,7 +1,7 @@
-"""The key that seals the ledgers of jobs: a secret of this user, in a place that no container has a share of.
+"""The key that seals the ledgers of jobs: a secret of this user, in a directory that no container shares.
 
-The directories of jobs lie below TMPDIR, which is often shared with containers: root in one may write there what it
-likes, and is the same user as root here.
+The directories of jobs are below TMPDIR, which containers often share. Root in a container may write anything there,
+and has the same user id as root on the host.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BYTES = 32
-"""Of a key, as many as SHA-256 gives."""
+"""Length of a key in bytes: that of a SHA-256 digest."""
 
 NAME = "ledger.key"
-"""The file that holds it."""
+"""The name of the key file."""
 
 if sys.platform == "win32":
 
     def usable() -> tuple[bytes, ...]:
-        """No ledger is kept: when the step runner is killed, the system ends its jobs."""
+        """Return no key: Windows needs no ledger, as it ends the jobs of a killed step runner."""
         return (b"",)
 
 else:
     import pwd
 
     RUN = "/run"
-    """Where root's services have what is lost with the system."""
+    """Where root's services keep files that need not survive a reboot."""
 
     def usable() -> tuple[bytes, ...]:
-        """Return the keys that seal this user's ledgers: new ones with the first, which is made where it is missing.
+        """Return the keys that seal this user's ledgers. The first seals new ledgers, and is made if it is missing.
 
-        There can be several: a login session has a directory that a service of the same user knows nothing of. Only
-        where there is no other place the key lies in the directory for temporary files. Another user can take its name
-        there: then this process has a key of its own, which no other one knows.
+        There can be several: a login session has a directory that a service of the same user does not know. The
+        directory for temporary files is the last choice. Another user can take the key's name there: this process then
+        uses a key of its own, unknown to all others.
         """
         found: list[bytes] = []
         for directory in _places():
@@ -58,21 +58,21 @@ else:
         return os.urandom(BYTES)
 
     def _places() -> Iterator[str]:
-        """The directories in which a key may lie, best first."""
+        """Yield the directories that may hold a key, best first."""
         bases = {private_place.session(): "step-runner", RUN: "step-runner", _home(): ".local/state/step-runner"}
         for base, below in bases.items():
             if base and private_place.is_private(base):
                 yield os.path.join(base, below)
 
     def _home() -> str:
-        """The home directory that the system has noted: a job's variables may name another one."""
+        """Return the home directory from the user database: a job's variables may name another one."""
         try:
             return pwd.getpwuid(os.getuid()).pw_dir
         except KeyError:
             return ""
 
     def _key(directory: str, *, make: bool) -> bytes:
-        """The key in a directory. Raises OSError where it has none that only this user can have written."""
+        """Return the key in a directory. Raises OSError unless only this user can have written it."""
         path = os.path.join(directory, NAME)
         try:
             return _read(path)
@@ -84,7 +84,7 @@ else:
         return _read(path)
 
     def _make(path: str) -> None:
-        """Make a key, unless somebody else does so first; nobody sees a part of one."""
+        """Make a key, unless another process makes it first. No reader ever sees a partial key."""
         made = f"{path}.{os.urandom(8).hex()}"
         with open(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(os.urandom(BYTES))

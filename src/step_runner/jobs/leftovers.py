@@ -1,4 +1,4 @@
-"""What the jobs of a killed step runner have left behind: their processes and their directories."""
+"""Processes and directories of jobs whose step runner was killed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = 8
-"""How many jobs are looked into at the same time; those whose processes have been sent a signal do not count."""
+"""Number of jobs scanned at the same time. A job whose processes have got their signal no longer counts."""
 
 
 class Leftovers:
-    """Ends gracefully what was left in the directory for temporary files, and removes it.
+    """Terminates the orphaned jobs in the directory for temporary files, and removes their directories.
 
-    `say` is called with what it does, `complain` with what it cannot do.
+    It calls `say` with each action, and `complain` with each failure.
     """
 
     def __init__(self, say: Callable[[str], None], complain: Callable[[str], None]) -> None:
@@ -38,14 +38,14 @@ class Leftovers:
         self._killed = False
 
     async def finish(self) -> None:
-        """End and remove everything that is left; a job's own graceful exit delay applies."""
+        """Terminate all orphaned jobs and remove their files. Each job keeps its own grace period."""
         at_once = asyncio.Semaphore(AT_ONCE)
         await asyncio.gather(*(self._finish(directory, at_once) for directory in _directories(PREFIX)))
         for directory in _directories(REMOVED):
             await asyncio.to_thread(remove, directory)
 
     def kill(self, hurried: str) -> None:
-        """End what is left without any more delay, for this reason."""
+        """Kill all orphaned jobs without further grace, for this reason."""
         self._killed = True
         for roundup in self._roundups:
             roundup.cancel(grace=0, hurried=hurried)
@@ -54,10 +54,10 @@ class Leftovers:
         await at_once.acquire()
         with contextlib.ExitStack() as place:
             place.callback(at_once.release)
-            await asyncio.sleep(0)  # others are served in between
+            await asyncio.sleep(0)  # let the loop serve others
             try:
                 await self._finish_one(directory, place.close)
-            except OSError as error:  # no descriptor is free, say; the others go on, and the next server finds this one
+            except OSError as error:  # such as no free descriptor: leave this job to the next server
                 self._complain(f"processes of a killed step runner cannot be ended: see {directory}: {error.strerror}")
 
     async def _finish_one(self, directory: str, give_place: Callable[[], None]) -> None:
@@ -91,7 +91,7 @@ class Leftovers:
 
 
 def remove_own() -> None:
-    """Remove what was left by workers that this process watched; their processes have ended."""
+    """Remove what workers of this process have left. Their processes have already ended."""
     for directory in _directories(REMOVED):
         remove(directory)
     for directory in _directories(PREFIX):
@@ -101,7 +101,7 @@ def remove_own() -> None:
 
 
 def _directories(prefix: str) -> Iterator[str]:
-    """The directories of this user's jobs whose names begin so, whether they are left over or not."""
+    """Yield this user's job directories with this prefix, orphaned or not."""
     with contextlib.suppress(OSError), os.scandir(temporary.directory()) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and _is_own_directory(entry):
@@ -111,5 +111,5 @@ def _directories(prefix: str) -> Iterator[str]:
 def _is_own_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
-    except OSError:  # it is gone
+    except OSError:  # it was removed meanwhile
         return False

@@ -1,4 +1,4 @@
-"""How much a job tells."""
+"""The level of detail in a job's log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOG_LEVELS = ("debug", "info", "warn", "error")
 
 
 def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """The level at which builtin functions log: the job variable, else the environment, else info.
+    """Return the log level of builtin functions: the job variable, else the environment, else info.
 
     Raises InputError for a level that does not exist.
     """
@@ -27,10 +27,13 @@ def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> s
 
 
 def with_log_level(environment: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a run, in which LOG_LEVEL is as `log_level` says. Raises InputError as that does."""
+    """Return the environment of a run, with LOG_LEVEL set to the result of `log_level`.
+
+    Raises InputError as that does.
+    """
     return {**environment, LOG_LEVEL: log_level(variables, environment)}
 
 
 def is_debugging(environment: Mapping[str, str]) -> bool:
-    """Whether CI_STEPS_DEBUG asks for more to be told."""
+    """Return whether CI_STEPS_DEBUG asks for more detail."""
     return environment.get("CI_STEPS_DEBUG", "").strip().lower() in ("1", "t", "true")

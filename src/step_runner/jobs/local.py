@@ -32,11 +32,11 @@ else:
 
 
 class LocalRun(NamedTuple):
-    """A function to run here; durations are in seconds.
+    """A function to run in this process; durations are in seconds.
 
-    `known` holds functions that need not be looked for, by the reference that calls them. `debug` adds the lines of
-    output files that cannot be read to the errors. `stop_when_gone` are descriptors of pipes and sockets: when the
-    other end of one of them is gone, the function is stopped.
+    `known` maps references to functions that need no lookup. With `debug`, errors quote the unreadable lines of output
+    files. `stop_when_gone` are descriptors of pipes and sockets. The function is stopped when the peer of one of them
+    goes away.
     """
 
     function: Function
@@ -51,7 +51,7 @@ class LocalRun(NamedTuple):
 
 
 class LocalResult(NamedTuple):
-    """What became of it, and the status to exit with; `masks` hide the secrets of its steps."""
+    """The result of a local run, and the exit status; `masks` hide the secrets of its steps."""
 
     status: JobStatus
     result: StepResult | None
@@ -62,10 +62,12 @@ class LocalResult(NamedTuple):
 async def run_here(run: LocalRun, sink: Sink, listener: Listener) -> LocalResult:
     """Run a function to its end.
 
-    SIGINT, SIGTERM and SIGHUP, on Windows Ctrl-C and Ctrl-Break, stop it gracefully; a second Ctrl-C at least one
-    second later, and SIGQUIT, kill it at once.
-    The exit status is 0, that of the command that failed, 128 plus the signal when it was stopped (READER_GONE when
-    the other end of a pipe was gone), 1 for anything else. Raises StepRunnerError where it cannot be started.
+    SIGINT, SIGTERM and SIGHUP (on Windows: Ctrl-C and Ctrl-Break) stop it gracefully. A second Ctrl-C at least one
+    second later, or SIGQUIT, kills it at once.
+
+    The exit status is 0, or that of the failed command. It is 128 plus the signal number when a signal stopped the
+    function, READER_GONE when the peer of a pipe went away, and 1 for anything else. Raises StepRunnerError when the
+    function cannot start.
     """
     plan = Plan(
         "run",
@@ -94,7 +96,7 @@ async def run_here(run: LocalRun, sink: Sink, listener: Listener) -> LocalResult
 
 
 class _Stopper:
-    """Stops a job at the first sign that it is to end."""
+    """Stops a job at the first request."""
 
     def __init__(self, job: Job[Sink], grace: float, listener: Listener) -> None:
         self.stopped_by = signal.SIGTERM
@@ -104,7 +106,7 @@ class _Stopper:
         self._stopped = False
 
     def stop(self, number: signal.Signals) -> None:
-        """Stop the job gracefully, as this signal does; only the first call counts."""
+        """Stop the job gracefully, as for this signal. Only the first call counts."""
         if not self._stopped:
             self._stopped = True
             self.stopped_by = number
@@ -113,15 +115,15 @@ class _Stopper:
             asyncio.get_running_loop().call_later(self._grace, self._listener.abandon)
 
     def kill(self, reason: str) -> None:
-        """End everything without any more delay."""
+        """Kill all processes of the job without further grace."""
         self._job.kill(reason)
         self._listener.abandon()
 
 
 def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> AbstractContextManager[None]:
-    """Stop the job when the other end of a descriptor is gone: whoever was killed there can send no signal.
+    """Stop the job when the peer of a descriptor goes away: a killed peer can send no signal.
 
-    Only Linux tells of that.
+    Only Linux reports that.
     """
     if sys.platform != "linux":
         return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""A job's log: a file that only this process writes, and those who follow it."""
+"""A job's log: a file that only this process writes, and its followers."""
 
 from __future__ import annotations
 
@@ -21,51 +21,55 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 LARGEST_CHUNK = 1 << 20
-"""Bytes handed on at once: a message costs time of its own, whatever it holds."""
+"""Most bytes of one chunk. Each message has a fixed cost, so chunks should be large."""
 
 SMALLEST_CHUNK = 1 << 14
 ALL_CHUNKS = 1 << 25
-"""Bytes of the chunks of all followers of a server: gRPC holds some three of each until its reader takes them."""
+"""Bytes of the chunks of all followers of a server.
+
+gRPC holds about three chunks for each until its client reads them.
+"""
 
 BINARY = getattr(os, "O_BINARY", 0)
-"""Windows changes line breaks without it."""
+"""Windows translates line breaks without this flag."""
 
 
 class JobLog:
-    """The output of all steps and the runner's own lines, in the order in which they were written.
+    """The output of all steps and the runner's own lines, in the order of writing.
 
-    Both streams of a step are one pipe. What comes out of it is moved into the file unchanged.
+    Both streams of a step share one pipe. Its bytes are moved into the file unchanged.
     """
 
     _following = 0
-    """How many follow any log of this process."""
+    """Number of followers of all logs in this process."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.lost: OSError | None = None
-        """Why output was lost, once it was: the disk is full, say."""
+        """The error that lost output, such as a full disk; None while nothing was lost."""
         self._size = 0
         self._ended = False
         self._followers: set[asyncio.Event] = set()
         self._pipes = Pipes()
-        # Not O_APPEND, which splice(2) refuses. The position is shared with the front, which goes on where this ends.
+        # Not O_APPEND: splice(2) refuses it. The supervisor shares the file position, and continues there after our
+        # end.
         self.descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | BINARY, 0o600)
         self._file = os.fstat(self.descriptor)
 
     def open(self) -> Streams:
-        """One pipe for both streams of a step. Raises OSError where no descriptor is free."""
+        """Return one pipe for both streams of a step. Raises OSError when no descriptor is free."""
         pipe = self._pipes.open(self)
         return Streams(pipe, pipe)
 
     async def settle(self) -> None:
-        """Have all in the log that steps have written up to now."""
+        """Wait until all output that steps have written so far is in the log."""
         await self._pipes.settle()
 
     def notice(self, line: str) -> None:
-        """Write a line of the runner's own, on a line of its own, behind what steps have written before.
+        """Write a line of the runner's own after all earlier output, at the start of a line.
 
-        It is dropped after the end of the log, and where it cannot be written: no step fails, and no stop is kept
-        from a command, because the disk is full.
+        The line is dropped after the end of the log, or when it cannot be written. A full disk thus fails no step and
+        delays no stop.
         """
         if self._ended:
             return
@@ -77,7 +81,7 @@ class JobLog:
     if sys.platform != "win32":
 
         def take(self, source: int, most: int) -> int:
-            """Move bytes from a pipe into the file; once some were lost, lose all: none is missing in between."""
+            """Move bytes from a pipe into the file. After the first loss drop the rest too: the log has no gap."""
             if self.lost is None:
                 try:
                     return self._grown(move(source, self.descriptor, most))
@@ -88,7 +92,7 @@ class JobLog:
             return len(os.read(source, most))
 
     def write(self, content: bytes) -> None:
-        """Take bytes that have come out of a pipe already."""
+        """Write bytes that were already read from a pipe."""
         if self.lost is None:
             try:
                 self._append(content)
@@ -96,9 +100,9 @@ class JobLog:
                 self.lost = error
 
     def end(self) -> None:
-        """Say that nothing more will be written: followers get what there is, then their end.
+        """End the log: followers get the rest of it, then its end.
 
-        What a process that is spared for another job writes afterwards belongs to no log.
+        Later output of a process that may belong to another job goes to no log.
         """
         if not self._ended:
             self._pipes.close()
@@ -107,13 +111,13 @@ class JobLog:
             self._wake()
 
     async def follow(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """The bytes from `offset` on, in chunks, as they are written, until the log has ended.
+        """Yield the bytes from `offset` on in chunks, as they are written, until the log ends.
 
-        One empty chunk stands where the log ended at the time of the call, for those who want no more than that.
+        Yield one empty chunk at the end of what the log held at the call: some clients want no more than that.
         """
         try:
             descriptor = self._opened()
-        except OSError:  # the job is being closed, or somebody has taken the log of one that has ended
+        except OSError:  # the job is being closed, or the log of an ended job was removed
             return
         grown = asyncio.Event()
         self._followers.add(grown)
@@ -134,7 +138,7 @@ class JobLog:
             if there_now is not None and offset >= there_now:
                 there_now = None
                 yield b""
-            # Whether it has ended is asked first: what was written before is then surely read.
+            # Read the end flag first: all earlier output is then in the file.
             ended = self._ended
             grown.clear()
             most = min(_largest_chunk(JobLog._following), self._size - offset)
@@ -148,7 +152,7 @@ class JobLog:
 
     def _append(self, content: bytes) -> None:
         view = memoryview(content)
-        if sys.platform == "win32":  # a follower that reads by this descriptor has moved the position
+        if sys.platform == "win32":  # a read by a follower through this descriptor has moved the position
             os.lseek(self.descriptor, self._size, os.SEEK_SET)
         while view:
             view = view[self._grown(os.write(self.descriptor, view)) :]
@@ -163,15 +167,16 @@ class JobLog:
             follower.set()
 
     def _opened(self) -> int:
-        """A descriptor to read from; as long as steps write there is no need of a name that one can take away.
+        """Return a descriptor to read from.
 
-        Raises FileNotFoundError where a step has put another file in the place of the log.
+        While steps write, it is a copy of ours: a step may have removed the file's name. Raises FileNotFoundError when
+        a step has replaced the log with another file.
         """
-        if sys.platform == "win32":  # where to read here moves the position
+        if sys.platform == "win32":  # a read at an offset moves the position on Windows
             return open_file(self.path, GENERIC_READ, SHARE_ALL, OPEN_EXISTING)
         if not self._ended:
             return os.dup(self.descriptor)
-        # The opening of a pipe would wait for somebody who writes, a link can lead anywhere.
+        # An open of a FIFO would block until it has a writer (fifo(7)), and a symbolic link can lead anywhere.
         descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         if not os.path.samestat(os.fstat(descriptor), self._file):
             os.close(descriptor)
@@ -180,7 +185,7 @@ class JobLog:
 
 
 def _largest_chunk(followers: int) -> int:
-    """Return the bytes of a chunk where so many follow: each may hold back a few of them."""
+    """Return the bytes of a chunk for this number of followers: each may hold a few chunks."""
     return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, ALL_CHUNKS // followers))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Start(NamedTuple):
-    """A job that is being started, by which it can be stopped already, and the end of that."""
+    """A job that is starting: `proc` can stop it, and `over` is set at the end of the start."""
 
     proc: Proc
     over: asyncio.Event
@@ -26,8 +26,8 @@ class _Start(NamedTuple):
 class JobManager:
     """The jobs of one server, running or finished, until they are closed.
 
-    `delay` is the graceful exit delay, in seconds, of jobs whose request does not say one; `environment` what the
-    steps of every job get. It belongs to the event loop in which it was made.
+    `delay` is the grace period, in seconds, of jobs whose request has none. `environment` is that of the steps of every
+    job. The manager belongs to the event loop that made it.
     """
 
     def __init__(self, delay: float, environment: Mapping[str, str]) -> None:
@@ -38,9 +38,9 @@ class JobManager:
         self._shut = False
 
     async def run(self, request: RunRequest) -> None:
-        """Start a job, unless there is one with its id already, and return.
+        """Start a job and return; do nothing when a job has its id already.
 
-        Raises StepRunnerError where it cannot be started; nothing is left of it then.
+        Raises StepRunnerError when it cannot start; nothing of it remains then.
         """
         await self._until_started(request.id)
         if request.id in self._jobs:
@@ -56,33 +56,33 @@ class JobManager:
             start.over.set()
 
     def status(self, job_id: str) -> JobStatus:
-        """The state of a job. Raises InputError when there is none with this id."""
+        """Return the state of a job. Raises InputError for an unknown id."""
         return self._job(job_id).status
 
     def all(self) -> list[JobStatus]:
-        """The state of every job."""
+        """Return the state of every job."""
         return [job.status for job in self._jobs.values()]
 
     def follow(self, job_id: str, offset: int) -> AsyncGenerator[bytes, None]:
-        """The job's log from a byte offset on, until its end.
+        """Yield the job's log from a byte offset on, until its end.
 
-        Raises InputError when there is no such job or the offset is negative.
+        Raises InputError for an unknown job or a negative offset.
         """
         if offset < 0:
             raise InputError(f'following logs for job "{job_id}": the offset is {offset}, it cannot be negative')
         return self._job(job_id).log.follow(offset)
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to stop, also while it is being started; an unknown one has nothing to stop."""
+        """Ask a job to stop, even while it starts. An unknown job is ignored."""
         if job_id in self._jobs:
             self._jobs[job_id].cancel()
         elif job_id in self._starting:
             self._starting[job_id].proc.cancel()
 
     async def close(self, job_id: str) -> None:
-        """Stop a job and remove everything of it, even if the caller is cancelled meanwhile.
+        """Stop a job and remove all its files, even if the caller is cancelled meanwhile.
 
-        An unknown one has nothing to remove.
+        An unknown job is ignored.
         """
         if job_id in self._jobs:
             await asyncio.shield(self._remove(job_id, self._jobs[job_id]))
@@ -91,7 +91,10 @@ class JobManager:
             await asyncio.shield(self._remove_started(job_id, self._starting[job_id]))
 
     async def shut_down(self) -> None:
-        """Close all jobs at once, and the manager, which takes no more. Raises what one of them raised, in the end."""
+        """Close the manager and all jobs at once; accept no new job.
+
+        At the end, raise the error of a job that could not be closed.
+        """
         self._shut = True
         faults: list[BaseException] = []
         while ids := {*self._jobs, *self._starting}:
@@ -101,7 +104,7 @@ class JobManager:
             raise faults[0]
 
     def kill(self, hurried: str) -> None:
-        """End what all jobs run without any more delay, for this reason."""
+        """Kill the processes of all jobs without further grace, for this reason."""
         for start in self._starting.values():
             start.proc.kill(hurried)
         for job in self._jobs.values():
@@ -109,7 +112,7 @@ class JobManager:
 
     async def _remove_started(self, job_id: str, start: _Start) -> None:
         await start.over.wait()
-        if job_id in self._jobs:  # else it could not be started
+        if job_id in self._jobs:  # otherwise the job could not start
             await self._remove(job_id, self._jobs[job_id])
 
     async def _remove(self, job_id: str, job: Job[JobLog]) -> None:
@@ -129,7 +132,7 @@ class JobManager:
         return self._jobs[job_id]
 
     async def _start(self, request: RunRequest, proc: Proc) -> None:
-        # What a job needs is imported while the server listens already: it takes longer than all the rest.
+        # Import what a job needs while the server already listens: this takes longer than the rest of the start.
         from step_runner.jobs.factory import make_job, plan_of
         from step_runner.jobs.log import JobLog
 

@@ -1,4 +1,4 @@
-"""The record of a run as one HTML page that holds everything it needs: no script, no font, no request."""
+"""The record of a run as one self-contained HTML page: no script, no font, no request."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ svg .signal { stroke: var(--stop); stroke-dasharray: 4 3; } svg .mark { fill: va
 """
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""The Content-Security-Policy of the page: a browser would refuse whatever it asked for."""
+"""The Content-Security-Policy of the page: the browser refuses every request."""
 
 LEGEND = "Bars: filled success, striped failure, dotted cancelled. A dashed line is a signal."
 
 
 def page(record: Record) -> str:
-    """Return the page of a run."""
+    """Return the HTML page of a run."""
     title = _title(record)
     return f"""\
 <!DOCTYPE html>
@@ -76,7 +76,7 @@ def page(record: Record) -> str:
 
 
 def _title(record: Record) -> str:
-    """The run by what it ran: the only step of its root."""
+    """Return the title of a run: the name of the only step at its root."""
     steps = [] if record.result is None else [step for depth, step in walk(record.result) if depth == 0]
     call = steps[0].step if steps and isinstance(steps[0], Step) else None
     return f"Run of {call.step or call.name}" if call is not None else "Run"
@@ -93,7 +93,7 @@ def _facts(record: Record) -> Iterator[tuple[str, ...]]:
 
 
 def _stopped(stop: Termination | None) -> str:
-    """How the run was stopped, and which processes had to be ended."""
+    """Return how the run was stopped, and which processes were killed."""
     if stop is None:
         return ""
     cause = f"Cause: {stop.cause}" + (f", while step {stop.step} ran" if stop.step else ", after the last step")
@@ -139,7 +139,7 @@ def _row(record: Record, depth: int, step: Step) -> tuple[str, ...]:
 
 
 def _exit(code: int) -> str:
-    """An exit status, or the signal that ended the command; the report may be of another system."""
+    """Return an exit status, or the signal that ended the command. The report may come from another system."""
     named = -code in signal.Signals.__members__.values()
     return str(code) if code >= 0 else signal.Signals(-code).name if named else f"signal {-code}"
 

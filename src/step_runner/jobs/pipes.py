@@ -1,4 +1,4 @@
-"""The pipes that the steps of a job write to, and the moving of what comes out of them."""
+"""Pipes that the steps of a job write to, and the copying of their output."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 AT_ONCE = 1 << 20
-"""Bytes that are moved before others get their turn: as many as an ordinary user can have in a pipe, pipe(7)."""
+"""Bytes moved before others get their turn: the largest pipe of an ordinary user, pipe(7)."""
 
 USUAL_SIZE = 1 << 16
-"""Bytes that fit into a pipe by default, pipe(7)."""
+"""Default capacity of a pipe in bytes, pipe(7)."""
 
 MOST_LARGE = 16
-"""Pipes of AT_ONCE bytes at a time: together they hold a quarter of the pages that a user may have in pipes.
+"""Most pipes of AT_ONCE bytes at a time: together they take a quarter of the user's pages for pipes.
 
-Past /proc/sys/fs/pipe-user-pages-soft every new pipe of that user, in any program, has room for two pages only.
+Past /proc/sys/fs/pipe-user-pages-soft each new pipe of that user, in any program, has only two pages.
 """
 
 FOR_ALL_TO_WRITE = 0o622
-"""A step that runs as root may have a child that is another user, which opens /dev/stderr.
+"""Mode of a pipe. A step that runs as root may have a child of another user, which opens /dev/stderr.
 
-proc(5) shows the descriptors of a process to nobody but its own user, so the mode opens the pipe to no stranger.
+Only a process of the same user can open these descriptors through proc(5): the mode opens the pipe to no stranger.
 """
 
 _large = 0
 
 
 class Outlet(Protocol):
-    """Where the bytes of a pipe go."""
+    """The destination of a pipe's bytes."""
 
     @property
     def descriptor(self) -> int:
-        """Where the front is to write to when this process was killed."""
+        """The descriptor that the supervisor writes to after this process was killed."""
 
     def take(self, source: int, most: int) -> int:
-        """Move at most so many bytes out of a pipe; returns how many, 0 at its end. Raises BlockingIOError."""
+        """Move at most `most` bytes out of a pipe. Return their number, 0 at the end. Raises BlockingIOError."""
 
 
 class Pipe:
-    """A pipe of one step, or a pseudo-terminal. `write_end` is the step's, which gets it when it is started."""
+    """A pipe of one step, or a pseudo-terminal. The step gets `write_end` at its start."""
 
     def __init__(self, read_end: int, write_end: int, outlet: Outlet) -> None:
-        """Move what comes to the outlet from now on."""
+        """Start to move the output to the outlet."""
         self.write_end: int | None = write_end
         self.outlet = outlet
         self.closed = False
-        """Whether it was closed, also because nobody could write to it any more."""
+        """Whether the pipe is closed, by us or because its last writer has closed it."""
         self.moved = 0
-        """The number of bytes that have come out of it."""
+        """Number of bytes moved out of the pipe."""
         self._read_end = read_end
         self._large = False
         self._loop = asyncio.get_running_loop()
@@ -67,37 +67,37 @@ class Pipe:
         self.resume()
 
     def resume(self) -> None:
-        """Move what comes."""
+        """Move the output from now on."""
         self._loop.add_reader(self._read_end, self._move)
 
     def pause(self) -> None:
-        """Leave what comes in the pipe: whoever writes to it waits then."""
+        """Leave the output in the pipe: writers block when it is full."""
         self._loop.remove_reader(self._read_end)
 
     def started(self, send: Callable[[int], object]) -> None:
-        """The step has its end. Keep it here as well: that it is closed would wake us just before the step's end."""
+        """Note that the step has its end. Keep ours open: closing it would wake the loop just before the step ends."""
 
     def settled(self) -> None:
-        """The step has ended, and what it has written was moved: close its end here, and all if it was the last."""
+        """Move the ended step's output and close our copy of its end. Close the pipe if that was the last writer."""
         if self.write_end is not None:
             self.let_go()
             self._move()
 
     def let_go(self) -> None:
-        """Close the step's end here."""
+        """Close our copy of the step's end."""
         if self.write_end is not None:
             os.close(self.write_end)
             self.write_end = None
 
     def drain(self) -> None:
-        """Move what is in the pipe now, and not what is written meanwhile: a flood must not keep us for ever."""
+        """Move what is in the pipe now, but no later output: a flood must not block the loop for ever."""
         left = self._waiting()
         with contextlib.suppress(BlockingIOError):
             while left > 0 and (moved := self._take(left)):
                 left -= moved
 
     def close(self) -> None:
-        """Move what is in the pipe, and close it. SIGPIPE ends what still writes to it."""
+        """Move what is in the pipe, and close it. SIGPIPE ends a process that still writes to it."""
         self.drain()
         self._close()
 
@@ -129,7 +129,7 @@ class Pipe:
         return count[0]
 
     def _enlarge(self) -> None:
-        """Give a pipe that was full more room: what writes much need not wait for us so often."""
+        """Enlarge a pipe that was full, so that a step with much output blocks less often."""
         global _large
         if sys.platform == "linux" and not self._large and _large < MOST_LARGE:
             with contextlib.suppress(OSError):  # the user has too many pages in pipes
@@ -145,7 +145,7 @@ class Pipe:
 
 
 class Pipes:
-    """All pipes of a job that somebody may still write to."""
+    """All pipes of a job that may still have a writer."""
 
     def __init__(self) -> None:
         self._open: set[Pipe] = set()
@@ -155,30 +155,30 @@ class Pipes:
         return iter(tuple(self._open))
 
     def open(self, outlet: Outlet) -> Pipe:
-        """Make a pipe. Raises OSError where no descriptor is free."""
+        """Return a new pipe. Raises OSError when no descriptor is free."""
         read_end, write_end = os.pipe()
         os.fchmod(write_end, FOR_ALL_TO_WRITE)
         return self.add(Pipe(read_end, write_end, outlet))
 
     def add(self, pipe: Pipe) -> Pipe:
-        """Take one that was made elsewhere."""
+        """Add a pipe that was made elsewhere."""
         self._open.add(pipe)
         return pipe
 
     async def settle(self) -> None:
-        """Move what has been written up to now."""
+        """Move all output that was written before the call."""
         self.drain()
         for pipe in self:
             pipe.settled()
 
     def drain(self) -> None:
-        """The same, at once."""
+        """Move that output without waiting."""
         for pipe in self:
             pipe.drain()
 
     def close(self) -> None:
-        """Move what has been written up to now, and close all."""
+        """Move all output that was written before the call, and close all pipes."""
         for pipe in self:
             pipe.close()
         self._open.clear()
-        flush()  # else the front keeps what was removed on the disk, and writers waiting
+        flush()  # otherwise the supervisor would keep the disk space of removed files, and block writers

@@ -1,4 +1,4 @@
-"""A pseudo-terminal of one step, by which its tools can tell that somebody is watching."""
+"""The pseudo-terminal of one step: its tools see that a person is watching."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from step_runner.jobs.pipes import Outlet
 
 OUTPUT_FLAGS = 1
-"""Where termios(3) keeps c_oflag, in the list of Python."""
+"""Index of c_oflag, termios(3), in Python's list of attributes."""
 
 MOST_WAITING = 1 << 18
-"""Bytes, more than a pseudo-terminal can hold; the kernel does not tell how many there are."""
+"""Bytes: more than a pseudo-terminal can hold. The kernel does not report how many there are."""
 
 
 class PseudoTerminal(Pipe):
-    """A pseudo-terminal that controls no session: what sets its modes is not stopped by SIGTTOU."""
+    """A pseudo-terminal that controls no session. A process that sets its modes therefore gets no SIGTTOU."""
 
     def __init__(self, outlet: Outlet) -> None:
-        """Make one of the size of the outlet's, which changes no byte. Raises OSError where none is free."""
-        # It becomes the controlling one of nobody: openpty(3) opens it with O_NOCTTY.
+        """Open a pseudo-terminal of the outlet's size that changes no byte. Raises OSError when none is free."""
+        # It controls no session: openpty(3) opens it with O_NOCTTY.
         ours, theirs = os.openpty()
         attributes = termios.tcgetattr(theirs)
         attributes[OUTPUT_FLAGS] &= ~termios.OPOST
@@ -37,16 +37,16 @@ class PseudoTerminal(Pipe):
         self._copy_size()
 
     def started(self, send: Callable[[int], object]) -> None:
-        """Keep the step's end: when the last one is closed, what was not read yet can be lost. `send` signals it."""
+        """Keep the step's end open: closing the last one can lose unread output. `send` sends the step a signal."""
         self._send = send
 
     def settled(self) -> None:
-        """Close the step's end, as everything was read."""
+        """Close the step's end: all its output was read."""
         self._send = None
         super().settled()
 
     def resize(self) -> None:
-        """Give it our size again, and tell the step: the kernel tells only whom a terminal controls."""
+        """Set our current size, and send SIGWINCH: the kernel signals only the session that a terminal controls."""
         self._copy_size()
         if self._send is not None:
             self._send(signal.SIGWINCH)

@@ -1,4 +1,4 @@
-"""The record of a run as it is read: what `report.run_record` writes."""
+"""The record of a run in the form that `report.run_record` writes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class _Part(msgspec.Struct, frozen=True, rename="camel"):
-    """A part of the record; names are those of the JSON."""
+    """A part of the record; its names are those of the JSON."""
 
 
 class Signal(_Part, frozen=True):
-    """A signal that was sent, `after` seconds after the start of what it ended."""
+    """A signal that was sent `after` seconds after the start of the stop."""
 
     name: str
     after: float
@@ -28,7 +28,7 @@ class Signal(_Part, frozen=True):
 
 
 class Process(_Part, frozen=True):
-    """A process that had to be ended; `why` says why it had not ended by itself, where that is known."""
+    """A process that had to be killed; `why` says why it had not ended by itself, if that is known."""
 
     pid: int
     program: str
@@ -39,7 +39,7 @@ class Process(_Part, frozen=True):
 
 
 class Termination(_Part, frozen=True):
-    """How the run was stopped, and what it left in the background."""
+    """How the run was stopped, and the processes that it left in the background."""
 
     step: str
     cause: str
@@ -58,7 +58,7 @@ class Paths(_Part, frozen=True):
 
 
 class Reference(_Part, frozen=True):
-    """Where a function is found."""
+    """The location of a function."""
 
     protocol: str = ""
     url: str = ""
@@ -71,7 +71,7 @@ class Reference(_Part, frozen=True):
     filename: str = ""
 
     def __str__(self) -> str:
-        """Return the reference as one text."""
+        """Return the reference as text."""
         path = "/".join(filter(None, (*self.paths.parts, self.filename)))
         match self.protocol:
             case "dist":
@@ -85,7 +85,7 @@ class Reference(_Part, frozen=True):
 
 
 class Call(_Part, frozen=True):
-    """What a step calls."""
+    """The function that a step calls."""
 
     name: str = ""
     step: Reference = Reference()
@@ -102,14 +102,14 @@ class Executed(_Part, frozen=True):
 
 
 class NotRun(NamedTuple):
-    """A step without a result, and what became of it."""
+    """A step without a result, and the reason."""
 
     call: Call
     fate: str
 
 
 class Definition(_Part, frozen=True):
-    """Of a function's definition the steps."""
+    """The definition of a function, reduced to its steps."""
 
     steps: list[Call] = []
 
@@ -121,7 +121,7 @@ class Specified(_Part, frozen=True):
 
 
 class Step(_Part, frozen=True):
-    """What a step did; `duration` is in seconds."""
+    """The result of a step; `duration` is in seconds."""
 
     status: str
     start_time: datetime.datetime
@@ -136,7 +136,7 @@ class Step(_Part, frozen=True):
 
     @property
     def not_run(self) -> Iterator[NotRun]:
-        """The steps of its function that have no result; the first may be the one that made it fail."""
+        """Yield the steps of its function without a result. The first may be the one that made it fail."""
         failed = self.status == "failure" and all(child.status == "success" for child in self.sub_step_results)
         for call in self.spec_definition.definition.steps[len(self.sub_step_results) :]:
             yield NotRun(call, "failed to start" if failed else "not run")
@@ -144,7 +144,7 @@ class Step(_Part, frozen=True):
 
 
 class Record(_Part, frozen=True):
-    """What became of a run."""
+    """The record of a run."""
 
     status: str
     exit_status: int
@@ -157,12 +157,12 @@ class Record(_Part, frozen=True):
 
 
 def read(content: Json) -> Record:
-    """Return the record that was just made."""
+    """Return the record of a run that has just ended."""
     return msgspec.convert(content, Record)
 
 
 def parse(content: bytes) -> Record:
-    """Return the record that a report holds. Raises InputError for anything else."""
+    """Return the record from a report. Raises InputError for anything else."""
     try:
         return msgspec.json.decode(content, type=Record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

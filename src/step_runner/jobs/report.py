@@ -1,4 +1,4 @@
-"""Results as JSON: the step result tree in the form that GitLab's tools read, and the record of a run."""
+"""Results as JSON: the tree of step results as GitLab's tools read it, and the record of a run."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ STANDARD = {"stdout": 1, "stderr": 2}
 """The numbers of the standard streams."""
 
 OPEN_ALREADY = re.compile(r"/dev/(?P<name>stdout|stderr)|(/dev|/proc/self)/fd/(?P<number>[0-9]{1,9})")
-"""The names of what this process has open."""
+"""Directories whose entries are this process's open descriptors."""
 
 
 def result_tree(result: StepResult) -> Json:
-    """A step result as protobuf's JSON form of `proto.StepResult`: camelCase names, empty fields left out.
+    """Return a step result as the JSON form of `proto.StepResult`: camelCase names, no empty fields.
 
-    Protobuf is not imported for it, which costs more than many a function takes to run.
+    This needs no import of protobuf, which takes longer than many functions run.
     """
     return _own_tree(result) | _filled(subStepResults=[result_tree(child) for child in result.sub_results])
 
@@ -73,9 +73,9 @@ def _own_tree(result: StepResult) -> Json:
 
 
 def run_record(result: LocalResult) -> Json:
-    """What became of a run, for people: its status and times, how its processes were ended, and what its steps did.
+    """Return the record of a run, for people: its status and times, how its processes ended, and its steps.
 
-    Secrets are `***`. The environment of a step is what it and its function set.
+    Secrets are `***`. The environment of a step holds only what it and its function set.
     """
     job = result.status
     return {"status": job.status.name.lower(), "exitStatus": result.exit_status} | _filled(
@@ -89,7 +89,7 @@ def run_record(result: LocalResult) -> Json:
 
 
 def _shown_tree(result: StepResult, masks: Masks) -> Json:
-    """The tree of a step with its times and the size of its output, without secrets and inherited variables."""
+    """Return the tree of a step with its times and output sizes, without secrets and inherited variables."""
     shown = result.shown
     bare = msgspec.structs.replace(
         result,
@@ -113,7 +113,7 @@ def _shown_tree(result: StepResult, masks: Masks) -> Json:
 
 
 def _without_values(function: Function) -> Function:
-    """The function without sensitive defaults, and without inputs: those of a step are in its own result."""
+    """Return the function without sensitive defaults and without inputs: the step's result has its inputs."""
     spec, body = function.spec, function.body
     outputs = spec.outputs if spec.outputs == "delegate" else _masked_defaults(spec.outputs)
     if isinstance(body, Sequence):
@@ -132,7 +132,7 @@ def _masked_defaults(parameters: Mapping[str, Parameter]) -> dict[str, Parameter
 
 
 def _hidden(value: object, masks: Masks) -> object:
-    """The same with every secret replaced that stands in a text."""
+    """Return the same value with every secret in its texts replaced."""
     match value:
         case str():
             return masks.hidden(value)
@@ -145,15 +145,15 @@ def _hidden(value: object, masks: Masks) -> object:
 
 
 def text(content: Json) -> str:
-    """JSON to be read by people and programs."""
+    """Return JSON that people and programs can read."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def write(path: str, content: str) -> None:
-    """Write a record, which only its owner can read, because an environment may hold secrets. Raises OSError.
+    """Write a record that only its owner can read: an environment may hold secrets. Raises OSError.
 
-    A file is replaced as a whole, and so are a link and a named pipe, which somebody else may have put there. What is
-    open already, such as /dev/stdout, and a device are written to.
+    A regular file is replaced as a whole. So are a symbolic link and a FIFO: another user may have put it there. The
+    record is written to an open descriptor, such as /dev/stdout, and to a device.
     """
     content_bytes = content.encode(errors="replace")
     descriptor = _opened(path)
@@ -165,7 +165,7 @@ def write(path: str, content: str) -> None:
 
 
 def _opened(path: str) -> int | None:
-    """A descriptor of what is to be written to and not replaced; None where it is no such thing. Raises OSError."""
+    """Return a descriptor for a file that is written and not replaced; None for any other. Raises OSError."""
     if (found := OPEN_ALREADY.fullmatch(path)) is not None:
         return os.dup(int(found["number"] or STANDARD[found["name"]]))
     try:
@@ -243,7 +243,7 @@ def _parameters(parameters: Mapping[str, Parameter]) -> Json:
     return {
         name: {
             **_filled(type=str(parameter.type), sensitive=parameter.sensitive),
-            # A default is a message, which is there even if it says false or nothing.
+            # A default is a message: it is present even when it holds false or an empty value.
             **({} if parameter.default is msgspec.UNSET else {"default": parameter.default}),
         }
         for name, parameter in parameters.items()
@@ -273,12 +273,12 @@ def _exec_result(result: StepResult) -> Json | None:
     if result.exec_result is None:
         return None
     done = result.exec_result
-    # The peer says -1 for a command that a signal ended.
+    # GitLab's step-runner uses -1 for a command that a signal ended.
     return _filled(command=list(done.command), workDir=done.work_dir, exitCode=max(done.exit_code, -1))
 
 
 def _filled(**fields: object) -> Json:
-    """The fields that have another value than protobuf's default."""
+    """Return the fields that differ from protobuf's default."""
     return {name: value for name, value in fields.items() if value}
 
 
@@ -289,7 +289,7 @@ def _time(seconds: float | None) -> str | None:
 
 
 def _typed(step: Step) -> Json:
-    """The typed inputs as the definition shows them, which does not know their declared types."""
+    """Return the typed inputs as the definition shows them: it lacks their declared types."""
     return {
         name: typed.text if isinstance(typed.value, msgspec.UnsetType) else typed.value
         for name, typed in step.typed.items()

@@ -26,11 +26,10 @@ async def resolve(
     *,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Function:
-    """The function that a reference in the directory `base` names; a registry's credentials stand in `environment`.
+    """Return the function that a reference in the directory `base` names. `environment` holds registry credentials.
 
-    `progress` is told what is being fetched and how far that is, one line at a time, often, by any thread. Raises
-    StepRunnerError where there is none or it cannot be used, StoppedError when the job is cancelled while the function
-    is being fetched.
+    `progress` gets lines about the fetch, one at a time, often, from any thread. Raises StepRunnerError when the
+    function does not exist or is not usable. Raises StoppedError when the job is cancelled during the fetch.
     """
     if isinstance(reference, Dynamic):
         reference = parse_reference(reference.template)

@@ -1,4 +1,4 @@
-"""The signals by which this program is asked to stop."""
+"""The signals that ask this program to stop."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ else:
 
 @contextlib.contextmanager
 def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[str], object]) -> Iterator[None]:
-    """In this block, have the running loop call `stop` when a stop signal comes, and `hurry` if it is hurried.
+    """Have the running loop call `stop` on a stop signal while the block runs, and `hurry` if it is hurried.
 
-    `stop` gets the signal, `hurry` the reason. When the block ends after a request, later repeats are ignored.
+    `stop` gets the signal, `hurry` the reason. Repeats after the end of the block are ignored if a stop was requested.
 
-    A repeat of SIGTERM, SIGHUP or SIGINT changes nothing, but a second Ctrl-C one second later and SIGQUIT hurry.
-    What nohup(1), or a shell that runs us in the background, has set to be ignored stays so. SIGTERM is how CI cancels
-    a job, which must work even below a shell that ignores it.
+    A repeat of SIGTERM, SIGHUP or SIGINT changes nothing. A second Ctrl-C one second later, or SIGQUIT, hurries the
+    stop. A signal that nohup(1) or a shell's background job has set to be ignored stays ignored. SIGTERM is the
+    exception: CI cancels a job with it, even below a shell that ignores it.
     """
     request = StopRequest()
     _ignore_alone()
@@ -57,7 +57,7 @@ def on_stop(stop: Callable[[signal.Signals], object], hurry: Callable[[str], obj
 
 @contextlib.contextmanager
 def on_suspend(before: Callable[[], object]) -> Iterator[None]:
-    """In this block, have SIGTSTP stop all that runs, then this process, after `before` was called."""
+    """On SIGTSTP in this block, call `before`, then stop all processes, then this one."""
     loop = asyncio.get_running_loop()
     if sys.platform != "win32" and signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGTSTP, _suspend, before)
@@ -76,10 +76,10 @@ if sys.platform != "win32":
 
 
 def _ignore_alone() -> None:
-    """Ignore here what a shell without job control has set to be ignored, but not in the steps that are started.
+    """Ignore in this process, but not in its steps, the signals that a shell without job control ignores.
 
-    execve(2) leaves ignored signals ignored, and sets those with a handler back: a step can then ask for SIGINT as the
-    signal that stops it. What nohup(1) ignores, SIGHUP, steps ignore as well.
+    execve(2) keeps ignored signals ignored, and resets those with a handler. A step can thus ask for SIGINT as its stop
+    signal. Steps still ignore what nohup(1) ignores: SIGHUP.
     """
     for number in OF_THE_BACKGROUND:
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -97,15 +97,15 @@ def _on_signal(number: signal.Signals, receive: Callable[[signal.Signals], objec
         return
 
     def handler(_number: int, _frame: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: there is nothing left to stop
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the job has already ended
             loop.call_soon_threadsafe(receive, number)
 
-    # No loop of Windows has signal handlers, but each is woken by a signal.
+    # Loops on Windows have no signal handlers, but each signal wakes them.
     signal.signal(number, handler)
 
 
 def _ignore_repeats() -> None:
-    """Ignore what comes now: a loop that closes, and Python, set signals back to the default, which ends a process."""
+    """Ignore further signals: a closing loop, and Python's exit, restore the default action, which ends a process."""
     if sys.platform != "win32":
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)

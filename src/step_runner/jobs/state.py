@@ -1,4 +1,4 @@
-"""What becomes of a job, as pure functions: from one status to the next, never out of a final one."""
+"""The status of a job, as pure functions: each gives the next status, and a final one never changes."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 def started(job: JobStatus, now: float) -> JobStatus:
-    """The job after its run began."""
+    """Return the job after the start of its run."""
     if job.status is not Status.UNSPECIFIED:
         return job
     return msgspec.structs.replace(job, status=Status.RUNNING, start_time=now)
 
 
 def started_step(job: JobStatus, step: str) -> JobStatus:
-    """The job while this step runs."""
+    """Return the job at the start of this step."""
     return job if job.finished else msgspec.structs.replace(job, step=step)
 
 
 def stopping(job: JobStatus, kill_time: float) -> JobStatus:
-    """The job after what runs was told to stop; it gets SIGKILL at `kill_time`."""
+    """Return the job after its stop signal; SIGKILL follows at `kill_time`."""
     return job if job.finished else msgspec.structs.replace(job, kill_time=kill_time)
 
 
 def stopped_step(job: JobStatus, termination: Termination) -> JobStatus:
-    """The job after the step that was running was stopped."""
+    """Return the job after its running step was stopped."""
     return job if job.finished else msgspec.structs.replace(job, termination=termination)
 
 
 def extended(before: Termination, left: Exit) -> Termination:
-    """Return the record of a step's stop with that of the processes that were left and were stopped after it."""
+    """Return the record of a stopped step, extended by that of the background processes stopped after it."""
     first = before.ended
     sent = tuple(signal.replace(after=signal.after + first.duration) for signal in left.signals)
     both = first.replace(
@@ -49,7 +49,7 @@ def extended(before: Termination, left: Exit) -> Termination:
 
 
 def ended(job: JobStatus, error: BaseException | None, now: float) -> JobStatus:
-    """The job after its run ended, by itself or because nobody waits for it any more; only the first end counts."""
+    """Return the job after its run: it has ended, or the wait for it was given up. Only the first end counts."""
     if job.finished:
         return job
     status, kind = _verdict(error)
@@ -61,7 +61,7 @@ def ended(job: JobStatus, error: BaseException | None, now: float) -> JobStatus:
 
 
 def _verdict(error: BaseException | None) -> tuple[Status, ErrorKind | None]:
-    """A step that was told to stop makes the job cancelled, whatever else went wrong."""
+    """Return the final status. A stopped step makes the job cancelled, whatever else failed."""
     if error is None:
         return Status.SUCCESS, None
     behind = tuple(causes(error))

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from step_runner.model import JobStatus
 
 SIGPIPE = 13
-"""Windows knows none, but its number is that of the exit status everywhere."""
+"""The number of SIGPIPE. Windows has no such signal, but exit statuses use this number everywhere."""
 
 COMMAND_STATUS = re.compile(r"exec: (?:exit status (?P<status>\d+)|signal: (?P<signal>[^;]+))")
-"""How a message tells what became of a command."""
+"""How a message reports the end of a command."""
 
 LONGEST_COMMAND = 60
-"""Characters of a command line that are shown."""
+"""Most characters of a command line in a summary."""
 
 
 def summary(job: JobStatus) -> Iterator[str]:
-    """Return the lines that tell how a job ended: its status, the signals sent, and the processes that were killed."""
+    """Return the lines that report how a job ended: its status, the signals sent, and the processes killed."""
     yield f'job "{job.id}" has ended: {job.status.name.lower()}'
     if job.termination is None:
         if job.message:
@@ -41,9 +41,9 @@ def summary(job: JobStatus) -> Iterator[str]:
 
 
 def exit_status(job: JobStatus) -> int:
-    """Return the status that `run` would exit with; a failed command's own stands in the job's message.
+    """Return the exit status that `run` would have; that of a failed command is in the job's message.
 
-    A job that has not ended has the status of a broken pipe: its log is no longer read.
+    A job that has not ended has the status of a broken pipe: its log has no reader any more.
     """
     match job.status:
         case Status.SUCCESS:
@@ -68,7 +68,7 @@ def _command_status(message: str) -> int:
 
 
 def _signals(ended: Exit) -> str:
-    """Who got which signal and when, counted from the first one, and when the last process had ended."""
+    """Return each signal, its receiver and its time, counted from the first one, and the time of the last end."""
     if not ended.signals:
         return "no process was left to be stopped"
     first = ended.signals[0].after

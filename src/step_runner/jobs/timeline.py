@@ -1,4 +1,4 @@
-"""A run as a picture: a bar for each step, a mark for each signal, in SVG that needs no colour to be read."""
+"""A run as a picture: a bar for each step and a mark for each signal, in SVG that is readable without colour."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from step_runner.jobs.record import Call, Record
 
 WIDTH, LABELS, ROW, HEAD = 1000, 300, 26, 30
-"""Units of the drawing: its width, that of the names at its left, the height of a row and of the time scale."""
+"""Units of the drawing: its width, that of the labels, the height of a row, and that of the time scale."""
 
 BARS = WIDTH - LABELS - 20
 """The width of the whole run."""
 
 NARROWEST = 2.0
-"""The width of a bar that is too short to be seen."""
+"""The width of a bar that would otherwise be invisible."""
 
 ROOM = 220
 """The width that a note may need."""
@@ -40,7 +40,7 @@ PATTERNS = """\
 
 
 class _Bar(NamedTuple):
-    """A row of the picture; the times are seconds since the run began, and there is no bar without them."""
+    """A row of the picture. Its times are seconds since the start of the run; a row without times has no bar."""
 
     label: str
     depth: int
@@ -115,7 +115,7 @@ def _since(record: Record, moment: datetime.datetime) -> float:
 
 
 def _scale(total: float, height: int) -> Iterator[str]:
-    """The lines of the time scale, at most MOST_TICKS of them, at round seconds."""
+    """Return the lines of the time scale, at most MOST_TICKS of them, at round seconds."""
     rough = total / MOST_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     every = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
@@ -142,14 +142,14 @@ def _row(number: int, bar: _Bar, total: float) -> str:
 
 
 def _beside(number: int, bar: _Bar, begin: float, end: float) -> str:
-    """The note where there is room for it: behind the bar, before it, or in it."""
+    """Return the note where it has room: after the bar, before it, or in it."""
     if end + ROOM <= WIDTH:
         return _note(number, bar, end, "start")
     return _note(number, bar, begin if begin - ROOM >= LABELS else end, "end")
 
 
 def _mark(number: int, bar: _Bar, total: float, steps: int) -> str:
-    """A line through all steps, and a diamond on the signal's own row."""
+    """Return a line through all steps, and a diamond on the signal's own row."""
     assert bar.begin is not None
     x, y = _x(bar.begin, total), _y(number) + ROW / 2
     left = x > LABELS + BARS / 2
@@ -167,7 +167,7 @@ def _label(number: int, bar: _Bar) -> str:
 
 
 def _note(number: int, bar: _Bar, x: float, anchor: str) -> str:
-    """The text beside a bar, with a halo, as it may stand on another line."""
+    """Return the text next to a bar, with a halo: it may cross another line."""
     x += 6 if anchor == "start" else -6
     return f'<text class="note" x="{x:.1f}" y="{_y(number) + 17}" text-anchor="{anchor}">{escape(bar.note)}</text>'
 

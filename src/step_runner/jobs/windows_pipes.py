@@ -1,4 +1,4 @@
-"""The pipes that the steps of a job write to, on Windows, where the event loop reads them by overlapped operations."""
+"""Pipes that the steps of a job write to, on Windows, where the event loop reads them by overlapped operations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MOST_READ = 1 << 16
-"""Bytes that the loop may have read and not handed over: asyncio's read size for a pipe."""
+"""Bytes that the loop may have read but not yet delivered: asyncio's read size for a pipe."""
 
 _PIPE_ARGUMENTS = (wintypes.HANDLE, ctypes.c_void_p, wintypes.DWORD, ctypes.c_void_p)
 _peek = declared(
@@ -30,21 +30,21 @@ _peek = declared(
 
 
 class Outlet(Protocol):
-    """Where the bytes of a pipe go."""
+    """The destination of a pipe's bytes."""
 
     def write(self, content: bytes) -> None:
-        """Take bytes that have come out of a pipe."""
+        """Write bytes that were read from a pipe."""
 
 
 class Pipe(asyncio.Protocol):
-    """A pipe of one step. `write_end` is the step's, which gets it when it is started."""
+    """A pipe of one step. The step gets `write_end` at its start."""
 
     def __init__(self, outlet: Outlet) -> None:
-        """Move what comes to the outlet from now on. Raises OSError where no pipe can be had."""
+        """Open a pipe and start to move its output to the outlet. Raises OSError when no pipe can be opened."""
         self.closed = False
         self.outlet = outlet
         self.moved = 0
-        """The number of bytes that have come out of it."""
+        """Number of bytes read from the pipe."""
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._handle, write_end = pipe_to_read()
@@ -54,58 +54,58 @@ class Pipe(asyncio.Protocol):
         self._opening = loop.create_task(loop.connect_read_pipe(lambda: self, PipeHandle(self._handle)))
 
     def resume(self) -> None:
-        """Move what comes."""
+        """Move the output from now on."""
         self._flowing.set()
         if self._transport is not None:
             self._transport.resume_reading()
 
     def pause(self) -> None:
-        """Leave what comes in the pipe: the step's next write blocks while the pipe is full."""
+        """Leave the output in the pipe: the step's next write blocks while it is full."""
         self._flowing.clear()
         if self._transport is not None:
             self._transport.pause_reading()
 
     def started(self, _send: Callable[[int], object]) -> None:
-        """The step has its end: close it here."""
+        """Close our copy of the step's end: the step has its own."""
         self.let_go()
 
     def let_go(self) -> None:
-        """Close the step's end here."""
+        """Close our copy of the step's end."""
         if self.write_end is not None:
             os.close(self.write_end)
             self.write_end = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The loop reads from now on."""
+        """Note that the loop reads from now on."""
         assert isinstance(transport, asyncio.ReadTransport)
         self._transport = transport
         if not self._flowing.is_set():
             transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Something was written."""
+        """Write output that has arrived."""
         if not self.closed:
             self.moved += len(data)
             self.outlet.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody can write any more."""
+        """Note that the last writer has closed the pipe."""
         self.closed = True
         self._flowing.set()
 
     async def settle(self) -> None:
-        """Wait until what has been written up to now was moved, and not for what is written meanwhile."""
+        """Wait until all output that was written before the call is moved, but no later output."""
         await self._opening
         enough = self.moved + MOST_READ + self._waiting()
         while not self.closed and self.moved < enough and self._waiting():
             await self._next_round()
-        # The loop learns of a completed read in its next round, and hands its bytes over at the end of that round.
-        # Where the pipe was paused in that moment they come one round after it goes on.
+        # The loop notices a completed read in its next round, and delivers the bytes at the end of that round. If the
+        # pipe was paused at that moment, it delivers them one round after the pipe resumes.
         for _ in range(3):
             await self._next_round()
 
     def close(self) -> None:
-        """Close it; all that wrote to it have ended with their Job Object, and what they wrote was moved."""
+        """Close the pipe. All its writers have ended with their Job Object, and their output was moved."""
         self.closed = True
         self._flowing.set()
         self.let_go()
@@ -126,7 +126,7 @@ class Pipe(asyncio.Protocol):
 
 
 class Pipes:
-    """All pipes of a job that somebody may still write to."""
+    """All pipes of a job that may still have a writer."""
 
     def __init__(self) -> None:
         self._open: list[Pipe] = []
@@ -135,21 +135,21 @@ class Pipes:
         return (pipe for pipe in self._open if not pipe.closed)
 
     def open(self, outlet: Outlet) -> Pipe:
-        """Make a pipe. Raises OSError where none can be had."""
+        """Return a new pipe. Raises OSError when no pipe can be opened."""
         pipe = Pipe(outlet)
         self._open.append(pipe)
         return pipe
 
     async def settle(self) -> None:
-        """Wait until what has been written up to now was moved."""
+        """Wait until all output that was written before the call is moved."""
         for pipe in self._open:
             await pipe.settle()
         self._open = [pipe for pipe in self._open if not pipe.closed]
 
     def drain(self) -> None:
-        """Nothing can be moved before the loop has its turn."""
+        """Do nothing: only the loop can move output."""
 
     def close(self) -> None:
-        """Close all."""
+        """Close all pipes."""
         for pipe in self._open:
             pipe.close()

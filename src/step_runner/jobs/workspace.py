@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from step_runner.model import Variable
 
 PREFIX = "step-runner-output-"
-"""What the names of all jobs' directories begin with."""
+"""Prefix of the names of all jobs' directories."""
 
 REMOVED = "step-runner-removed-"
-"""What the names of directories begin with that are being removed, and of which nothing is needed any more."""
+"""Prefix of the names of directories that are being removed. Their content is no longer needed."""
 
 LEDGER = "ledger"
-"""The file in a job's directory that names what it has started, for when the step runner is killed."""
+"""The file in a job's directory that names its processes, for recovery after the step runner was killed."""
 
 LONGEST_NAME = 120
-"""Characters of an id that are kept in a file name, which may have 255 bytes in all."""
+"""Most characters of an id in a file name, which may have 255 bytes in all."""
 
 
 class Workspace:
     """A job's directory `step-runner-output-ID` below the system's directory for temporary files."""
 
     def __init__(self, job_id: str) -> None:
-        """Makes the directory. Raises StepRunnerError where that is not possible."""
+        """Make the directory. Raises StepRunnerError when it cannot be made."""
         try:
             self.directory = _make_directory(f"{PREFIX}{encoded(job_id)}")
             self.log = os.path.join(self.directory, "logs")
@@ -46,16 +46,16 @@ class Workspace:
             ) from error
 
     def variables(self, variables: Iterable[Variable]) -> dict[str, str]:
-        """The job's variables by name, those of type file as the path of a file that holds the value.
+        """Return the job's variables by name. The value of a file variable is the path of a file with its content.
 
-        Raises StepRunnerError where a file cannot be written.
+        Raises StepRunnerError when a file cannot be written.
         """
         return {variable.key: self._value(variable) for variable in variables}
 
     def keep_ledger(self, container: Container, job_id: str, grace: float) -> None:
-        """Write down what the job starts; whoever empties its container later waits `grace` seconds before SIGKILL.
+        """Record the job's processes in the ledger. A recovery waits `grace` seconds between SIGTERM and SIGKILL.
 
-        Raises StepRunnerError where that cannot be written.
+        Raises StepRunnerError when the ledger cannot be written.
         """
         path = os.path.join(self.directory, LEDGER)
         try:
@@ -66,13 +66,13 @@ class Workspace:
             ) from error
 
     def remove(self) -> bool:
-        """Remove everything, as far as that is possible now; returns whether it is gone.
+        """Remove as much of the directory as is possible now; return whether it is gone.
 
-        It has another name meanwhile: without its ledger nobody else could tell that it is left over.
+        Rename it first: without its ledger no other process could recognize it as orphaned.
         """
         parent, name = os.path.split(self.directory)
         if not name.startswith(REMOVED):
-            with contextlib.suppress(OSError):  # it is gone, or its parent has gone with it
+            with contextlib.suppress(OSError):  # it is gone, or its parent directory is
                 removed = os.path.join(parent, f"{REMOVED}{os.urandom(8).hex()}")
                 os.rename(self.directory, removed)
                 self.directory = removed
@@ -96,19 +96,22 @@ class Workspace:
 
 
 def encoded(name: str) -> str:
-    """A name as one part of a path: no `/`, not empty, `.` or `..`, not too long, different for different names."""
+    """Return a name as one path component.
+
+    It has no `/`, is not empty, `.` or `..`, is short enough, and differs for different names.
+    """
     if not name:
         return "%"
     safe = quote(name, safe="").replace(".", "%2E") if name.strip(".") == "" else quote(name, safe="")
     if len(safe) <= LONGEST_NAME:
         return safe
-    import hashlib  # OpenSSL is megabytes, and such names are rare
+    import hashlib  # OpenSSL takes megabytes, and such names are rare
 
     return f"{safe[:LONGEST_NAME]}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
 def _make_directory(name: str) -> str:
-    """The directory of this name; another one where that is taken, by another server or by one that was killed."""
+    """Make the directory of this name. Use another name if another server, running or killed, has taken it."""
     path = os.path.join(temporary.directory(), name)
     try:
         os.mkdir(path, 0o700)

@@ -1,1 +1,1 @@
-"""The wire: gRPC messages in, calls to the jobs, gRPC messages out."""
+"""The gRPC interface: converts messages into calls to the jobs, and their results into messages."""

@@ -1,4 +1,4 @@
-"""A client of the service, for programs that wait for each call."""
+"""A blocking client of the service."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 AROUND = 20
-"""Characters that are shown before and after one that cannot be sent."""
+"""Characters that a message shows before and after a character that cannot be sent."""
 
 ANSWER = 30.0
-"""Seconds that a server may take for an answer; many times what a busy one needs."""
+"""Seconds that a server may take to answer: many times what a busy server needs."""
 
 CLOSED = 86_400.0
-"""Seconds for a job's end; more than any graceful exit delay."""
+"""Seconds to wait for the end of a job: more than any grace period."""
 
 
 class Client:
-    """The calls of a server on a unix socket; every one raises StepRunnerError where the server refuses it.
+    """The calls of a server on a unix socket; each raises StepRunnerError if the server refuses it.
 
     The server must run as this user, as root or as the user with the number `owner`.
     """
 
     def __init__(self, path: str, owner: int | None = None) -> None:
-        """Raises StepRunnerError where no such server listens."""
+        """Check the server. Raise StepRunnerError if no such server listens."""
         self._path = path
         self._held = contextlib.ExitStack()
         self._channel = self._held.enter_context(_channel(path, owner))
@@ -55,34 +55,34 @@ class Client:
         self._held.close()
 
     def run(self, request: RunRequest) -> None:
-        """Start a job; returns at once."""
+        """Start a job, and return without waiting for it."""
         with self._explained():
             self._stub.Run(convert.run_message(request), timeout=ANSWER)
 
     def follow(self, job_id: str, offset: int = 0) -> Iterator[bytes]:
-        """The job's log from a byte offset on, until the job has ended."""
+        """Yield the job's log from a byte offset on, until the job has ended."""
         with self._explained():
             for reply in self._stub.FollowLogs(pb.FollowLogsRequest(id=job_id, offset=offset)):
                 self._was_there = True
                 yield reply.data
 
     def status(self, job_id: str) -> JobStatus:
-        """The state of one job."""
+        """Return the state of one job."""
         with self._explained():
             return convert.job_status(self._stub.Status(pb.StatusRequest(id=job_id), timeout=ANSWER).jobs[0])
 
     def jobs(self) -> list[JobStatus]:
-        """The state of all jobs."""
+        """Return the states of all jobs."""
         with self._explained():
             return [convert.job_status(job) for job in self._stub.Status(pb.StatusRequest(), timeout=ANSWER).jobs]
 
     def cancel(self, job_id: str) -> None:
-        """Ask a job to stop; returns at once."""
+        """Ask a job to stop, and return without waiting for its end."""
         with self._explained():
             self._stub.Cancel(pb.CancelRequest(id=job_id), timeout=ANSWER)
 
     def close(self, job_id: str) -> None:
-        """Stop a job, wait for its end and have everything of it removed."""
+        """Stop a job, wait for its end and remove all its data."""
         with self._explained():
             self._stub.Close(pb.CloseRequest(id=job_id), timeout=CLOSED)
 
@@ -124,7 +124,7 @@ else:
 
     @contextlib.contextmanager
     def _channel(path: str, owner: int | None) -> Iterator[grpc.Channel]:
-        """A channel to a server that may be trusted, which is not asked again. Raises StepRunnerError."""
+        """Yield a channel to a server whose user was checked once. Raise StepRunnerError if it is not trusted."""
         from step_runner.api import peer_credentials
         from step_runner.api.socket import check_length, target
 

@@ -1,4 +1,4 @@
-"""Connects to the socket of a server as soon as there is one."""
+"""Connects to the socket of a server as soon as the server listens."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 0.1
-"""Seconds between two attempts: each pause is half as long again as the one before."""
+"""Seconds between two attempts: each pause is 1.5 times the one before."""
 
 MOST_HELD = 64 * 1024
-"""Bytes of stdin that are read ahead: an HTTP/2 client sends less before it has heard from the server."""
+"""Bytes of stdin to read ahead: an HTTP/2 client sends less than this before the server's first bytes."""
 
 NOT_YET = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
-"""connect(2): there is no socket yet, no server listens on it, or its queue of connections is full."""
+"""Errors of connect(2) to retry: no socket yet, no server that listens on it, or a full backlog."""
 
 ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 def connect_when_ready(paths: Sequence[str], source: int, owner: int | None = None) -> tuple[socket.socket, bytes]:
-    """Wait until a server accepts on one of these sockets; return the connection, and what was read from `source`.
+    """Wait until a server accepts on one of these sockets; return the connection, and the bytes read from `source`.
 
-    Raises StepRunnerError when `source` ends before, where no server can listen, and where the one that does runs as
-    another user than this one, root or `owner`.
+    Raise StepRunnerError if `source` ends first, if no server can listen there, or if the server runs as a user other
+    than this one, root or `owner`.
     """
     held = b""
     pause = FIRST_PAUSE
@@ -46,13 +46,13 @@ def connect_when_ready(paths: Sequence[str], source: int, owner: int | None = No
             if not chunk or events & ENDED:
                 raise _failed(paths[0], connected)
         if len(held) == MOST_HELD:
-            poll.modify(source, 0)  # poll(2) tells of its end all the same
+            poll.modify(source, 0)  # poll(2) reports POLLHUP all the same
         pause = min(pause * 1.5, LONGEST_PAUSE)
     return connected, held
 
 
 def _first_connected(paths: Sequence[str], owner: int | None) -> socket.socket | OSError:
-    """Return a connection to the first that has a server, or why the first has none yet; raises as its caller does."""
+    """Return a connection to the first socket with a server, else the error of the first. Raise as its caller."""
     failures: list[OSError] = []
     for path in paths:
         connected = _connected(path)
@@ -72,7 +72,7 @@ def _checked(connection: socket.socket, path: str, owner: int | None) -> socket.
 
 
 def _connected(path: str) -> socket.socket | OSError:
-    """A connection, or why there is none yet. Raises StepRunnerError where there will be none."""
+    """Return a connection, or the error if a retry may succeed. Raise StepRunnerError if none can."""
     connection = socket.socket(socket.AF_UNIX)
     connection.setblocking(False)
     try:
@@ -90,7 +90,7 @@ def _connected(path: str) -> socket.socket | OSError:
 def _is_socket(path: str) -> bool:
     try:
         return stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError:  # it was removed meanwhile: the next attempt says so
+    except OSError:  # the socket was removed meanwhile: the next attempt reports that
         return True
 
 

@@ -1,4 +1,4 @@
-"""Between the messages of the wire and the values of the model."""
+"""Converts between gRPC messages and the values of the model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
 LARGEST_REPLY = 4 * 1024 * 1024 - 64 * 1024
-"""Bytes of all states together: a gRPC client refuses a message above 4 MiB."""
+"""Bytes of all states in one reply: a gRPC client refuses a message above 4 MiB."""
 
 
 class Detail(NamedTuple):
-    """How much a state tells: bytes of a message and of a word, words of a command, processes that were ended."""
+    """The detail of a state: bytes of a message and of a word, words of a command, number of ended processes."""
 
     message: int
     word: int
@@ -36,11 +36,11 @@ DETAILS = (
     Detail(message=1024, word=64, words=2, processes=8),
     Detail(message=256, word=64, words=0, processes=0),
 )
-"""From the most to the least: 1,000 jobs fit with the second, more than 5,000 with the last."""
+"""From the most detail to the least: 1,000 jobs fit with the second, more than 5,000 with the last."""
 
 
 def run_request(message: pb.RunRequest) -> RunRequest:
-    """The job that a message asks for. Raises InputError for a negative duration."""
+    """Return the job that a message asks for. Raise InputError for a negative duration."""
     return RunRequest(
         id=message.id,
         steps=message.steps,
@@ -56,7 +56,7 @@ def run_request(message: pb.RunRequest) -> RunRequest:
 
 
 def run_message(request: RunRequest) -> pb.RunRequest:
-    """The message that asks for a job."""
+    """Return the message that asks for a job."""
     message = pb.RunRequest(id=request.id, work_dir=request.work_dir, env=request.env, steps=request.steps)
     for variable in request.variables:
         message.job.variables.add(key=variable.key, value=variable.value, file=variable.file, masked=variable.masked)
@@ -67,7 +67,7 @@ def run_message(request: RunRequest) -> pb.RunRequest:
 
 
 def status_response(jobs: Sequence[JobStatus]) -> pb.StatusResponse:
-    """The message that tells of the states of jobs, in as much detail as fits into LARGEST_REPLY."""
+    """Return the message with the states of jobs, in as much detail as fits into LARGEST_REPLY."""
     for detail in DETAILS[:-1]:
         if (response := _response(jobs, detail)) is not None:
             return response
@@ -75,7 +75,7 @@ def status_response(jobs: Sequence[JobStatus]) -> pb.StatusResponse:
 
 
 def _response(jobs: Sequence[JobStatus], detail: Detail) -> pb.StatusResponse | None:
-    """The states in this detail; None where they are too large together."""
+    """Return the states in this detail, or None if they are too large together."""
     messages = []
     left = LARGEST_REPLY
     for job in jobs:
@@ -87,7 +87,7 @@ def _response(jobs: Sequence[JobStatus], detail: Detail) -> pb.StatusResponse | 
 
 
 def status_message(job: JobStatus, detail: Detail = FULL) -> pb.Status:
-    """The message that tells of a job's state."""
+    """Return the message with the state of a job."""
     text = _shortened(job.message, detail.message)
     step = _shortened(job.step, detail.word)
     message = pb.Status(id=job.id, message=text, status=pb.StepResult.Status.Name(int(job.status)), step=step)
@@ -106,7 +106,7 @@ def status_message(job: JobStatus, detail: Detail = FULL) -> pb.Status:
 
 
 def job_status(message: pb.Status) -> JobStatus:
-    """The state of a job that a message tells of."""
+    """Return the state of the job in a message."""
     return JobStatus(
         id=message.id,
         status=Status(message.status),
@@ -167,13 +167,13 @@ def _termination(message: pb.Termination) -> Termination:
 
 
 def _why(process: pb.EndedProcess) -> Why | None:
-    """Why it had not ended; None too where a newer server gives a reason that is not known here."""
+    """Return why the process had not ended. Return None also for an unknown reason of a newer server."""
     known = process.reason in list(Reason)
     return Why(Reason(process.reason), process.detail) if known else None
 
 
 def _shortened(text: str, longest: int) -> str:
-    """The text as the wire can take it, in as many bytes, the middle left out: an exit status stands at the end."""
+    """Return valid UTF-8 of at most `longest` bytes. Leave out the middle, because the end holds an exit status."""
     sendable = text.encode(errors="replace")
     if len(sendable) <= longest:
         return sendable.decode()

@@ -1,4 +1,4 @@
-"""Passes bytes between a pair of descriptors and a connection, until either side ends."""
+"""Copies bytes between a pair of descriptors and a connection, until either side ends."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 MOST_AT_ONCE = 1024 * 1024
-"""Bytes that are moved at once within the kernel."""
+"""Bytes to move with one splice(2)."""
 
 MOST_HELD = 256 * 1024
-"""Bytes that are read at once, and held for as long as the other side does not take them."""
+"""Bytes to read at once, and to hold until the other side takes them."""
 
 SILENCE = 0.5
-"""Seconds without a byte of the server, after stdin has ended, that end the connection."""
+"""Seconds without a byte from the server, after the end of stdin, until the connection is closed."""
 
 BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
 def copy_bytes(source: int, sink: int, connection: socket.socket, held: bytes = b"") -> None:
-    """Pass bytes from `source` to the connection and from the connection to `sink` until either has ended.
+    """Copy bytes from `source` to the connection and from the connection to `sink` until either has ended.
 
-    `held` was read from `source` before. Every byte is passed on as soon as it can be, and nothing is read before the
-    last bytes could be delivered, so a slow reader slows the other side down. What was read before an end is still
-    delivered. The server is told at once when `source` has ended, and may go on sending until it is silent for
-    SILENCE. The two descriptors stay blocking, because other processes may share them.
+    `held` was read from `source` before. Each byte is written as soon as the other side takes it. Nothing is read
+    before the last bytes are written, so a slow reader slows the other side down. Bytes read before an end are still
+    written. At the end of `source` the connection is shut down for writing; the server may send until it is silent for
+    SILENCE seconds. The two descriptors stay blocking, because other processes may share them.
     """
     connection.setblocking(False)
     there = _Direction(source, connection.fileno(), held)
@@ -51,7 +51,7 @@ def copy_bytes(source: int, sink: int, connection: socket.socket, held: bytes = 
 
 
 class _Direction:
-    """Bytes on their way from one descriptor to another: read only when the last ones are gone."""
+    """A copy from one descriptor to another, which reads only after all bytes before were written."""
 
     def __init__(self, source: int, sink: int, held: bytes = b"") -> None:
         self.source_ended = False
@@ -71,12 +71,12 @@ class _Direction:
 
     @property
     def waits_for(self) -> tuple[int, int]:
-        """The descriptor that has to be ready before the next step, and the event of poll(2)."""
+        """The descriptor that must be ready before the next step, and its event of poll(2)."""
         to_write = self._held or self._sink_is_full
         return (self._sink, select.POLLOUT) if to_write else (self._source, select.POLLIN)
 
     def step(self, ready: Mapping[int, int]) -> None:
-        """Move bytes once, where that is possible without waiting."""
+        """Move bytes once, if that is possible without waiting."""
         descriptor, event = self.waits_for
         if not ready.get(descriptor, 0) & (event | BROKEN):
             return
@@ -88,15 +88,15 @@ class _Direction:
             self._read()
 
     def _splice(self) -> None:
-        """Move bytes within the kernel: splice(2), which needs a pipe on either side."""
+        """Move bytes within the kernel. splice(2) needs a pipe on one side."""
         assert sys.platform == "linux"
         try:
             moved = os.splice(self._source, self._sink, MOST_AT_ONCE, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
-        except BlockingIOError:  # the side that was not waited for is the one that is not ready
+        except BlockingIOError:  # poll(2) waited for one side, so the other one is not ready
             self._sink_is_full = not self._sink_is_full
         except OSError as error:
             self._splices = self._sink_is_full = False
-            # EINVAL: a file of the other side knows no splice, or appends. Else a side is broken: read says which.
+            # EINVAL, splice(2): one side cannot splice, or appends. Any other error: read finds which side is broken.
             self.sink_broken = error.errno in (errno.EPIPE, errno.ECONNRESET)
         else:
             self._sink_is_full = False
@@ -123,11 +123,11 @@ class _Direction:
 
 
 def _sender(sink: int) -> Callable[[memoryview], int]:
-    """Writes what a descriptor that is ready for writing takes without blocking; returns how many bytes that were."""
+    """Return a function that writes to a ready descriptor without blocking, and returns the number of bytes."""
     if _is_kind(sink, stat.S_ISSOCK):
         sending = socket.socket(fileno=os.dup(sink))
         return lambda held: sending.send(held, socket.MSG_DONTWAIT)
-    # A pipe that is ready for writing takes PIPE_BUF bytes without blocking, and perhaps no more.
+    # A pipe that is ready for writing takes PIPE_BUF bytes without blocking, but perhaps no more: pipe(7).
     return lambda held: os.write(sink, held[: select.PIPE_BUF])
 
 
@@ -139,9 +139,9 @@ def _is_kind(descriptor: int, kind: Callable[[int], bool]) -> bool:
 
 
 def _wait(running: Iterable[_Direction], sink: int, most: float | None) -> dict[int, int]:
-    """The descriptors that are ready, with their events; none after `most` seconds."""
-    # An end of the sink alone is told without being asked for; another descriptor that nothing waits for must not
-    # be looked at, or its end would be told again and again.
+    """Return the descriptors that are ready, with their events; none after `most` seconds."""
+    # poll(2) reports POLLERR and POLLHUP without being asked. That is wanted for the sink only: on another
+    # descriptor that no direction waits for, they would end each poll at once.
     events = {sink: 0}
     for direction in running:
         descriptor, event = direction.waits_for

@@ -1,4 +1,4 @@
-"""A client for a person at a terminal, who asks what there is and watches it end."""
+"""A client for commands at a terminal, which list jobs and wait for their end."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from step_runner.model import JobStatus
 
 BEHIND_EVERYTHING = 1 << 62
-"""A byte offset that no log reaches: who follows from there gets nothing but the end."""
+"""A byte offset that no log reaches: a follower from there receives only the end."""
 
 
 class JobClient(Client):
-    """The calls of a server, and what the commands need beyond them."""
+    """The calls of a server, and further operations that the commands need."""
 
     def find(self, job_id: str) -> JobStatus:
-        """The state of one job. Raises InputError where there is none with this id."""
+        """Return the state of one job. Raise InputError if no job has this id."""
         for job in self.jobs():
             if job.id == job_id:
                 return job
         raise InputError(f'no job with id "{job_id}": list those there are with: step-runner jobs')
 
     def stored(self, job_id: str, offset: int = 0) -> Iterator[bytes]:
-        """The job's log from a byte offset on, as far as it goes now."""
+        """Yield the job's log from a byte offset to its present end."""
         request = pb.FollowLogsRequest(id=job_id, offset=offset, no_wait=True)
         with self._explained():
             for reply in self._stub.FollowLogs(request):
                 yield reply.data
 
     def until_end(self, job_id: str, tick: float) -> Iterator[None]:
-        """Yields every `tick` seconds until the job has ended; its final status is known then."""
+        """Yield every `tick` seconds until the job has ended; its final status is known then."""
         with self._explained():
             call = self._stub.FollowLogs(pb.FollowLogsRequest(id=job_id, offset=BEHIND_EVERYTHING))
             while True:

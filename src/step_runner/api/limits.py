@@ -1,4 +1,4 @@
-"""Whether the limits of the user leave room for a server: where they do not, gRPC ends the whole process."""
+"""Checks that the user's limits leave room for a server: without room gRPC ends the whole process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from step_runner.errors import StepRunnerError
 
 DESCRIPTORS = 32
 THREADS = 12 + (os.cpu_count() or 1)
-"""What a server that answers has open and runs, and some more: gRPC alone has a few threads for each processor."""
+"""Descriptors and threads of a server that answers, and some more: gRPC has a few threads for each processor."""
 
 
 def check_limits() -> None:
-    """Raise StepRunnerError where not as many descriptors or threads can be had as a server needs."""
+    """Raise StepRunnerError if fewer descriptors or threads are available than a server needs."""
     _check_descriptors()
     _check_threads()
 
@@ -29,7 +29,7 @@ def _check_descriptors() -> None:
 
 
 def _check_threads() -> None:
-    """Start as many: the limit of a user and that of a control group do not say how much of them is left."""
+    """Start as many threads: the limits of a user and of a control group do not show how many are left."""
     enough = threading.Event()
     with contextlib.ExitStack() as started:
         try:

@@ -1,4 +1,4 @@
-"""Asks who listens on a socket, before anything is sent there: in a directory for all, anybody may have put it."""
+"""Checks the user of a server before anything is sent: in a shared directory any user can make the socket."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 ROOT = 0
 
 PATIENCE = 30.0
-"""Seconds for a server to take a connection: where its queue is full, connect(2) waits."""
+"""Seconds for a server to accept a connection: while its backlog is full, connect(2) waits."""
 
 LOCAL_PEERCRED = 1
-"""getsockopt(2) of macOS and the BSDs, level 0: a struct xucred, whose user stands behind a version."""
+"""getsockopt(2) of macOS and the BSDs, level 0: a struct xucred, which holds a version and then the user."""
 
 
 def check(connection: socket.socket, path: str, owner: int | None = None) -> None:
-    """Raise StepRunnerError unless the server at the other end runs as this user, as root or as the user `owner`."""
+    """Raise StepRunnerError unless the server runs as this user, as root or as the user with the number `owner`."""
     user = _user(connection)
     if user not in (os.getuid(), ROOT, owner):
         raise StepRunnerError(
@@ -36,10 +36,10 @@ def check(connection: socket.socket, path: str, owner: int | None = None) -> Non
 
 @contextlib.contextmanager
 def checked(path: str, owner: int | None = None) -> Iterator[str]:
-    """Give the path of exactly the socket whose server was checked as `check` does; raises OSError without a server.
+    """Yield a path to exactly the socket whose server passed `check`. Raise OSError if no server listens.
 
-    On Linux the path is that of an open descriptor, so that nobody can put another socket into its place. One socket
-    only can ever listen there: to bind(2) makes the file.
+    On Linux the path is that of an open descriptor, so no process can replace the socket. No other socket can ever
+    listen at that file, because bind(2) creates a new one.
     """
     with contextlib.ExitStack() as held:
         place = path
@@ -51,7 +51,7 @@ def checked(path: str, owner: int | None = None) -> Iterator[str]:
             same = f"/proc/self/fd/{descriptor}"
             place = same if os.path.exists(same) else path
         with socket.socket(socket.AF_UNIX) as connection:
-            # Else connect(2) waits for ever; with a timeout of Python's the socket does not wait at all.
+            # Without SO_SNDTIMEO connect(2) waits for ever. Python's own timeout makes the socket non-blocking instead.
             seconds, rest = divmod(PATIENCE, 1)
             limit = struct.pack("2l", int(seconds), int(rest * 1_000_000))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
@@ -61,7 +61,7 @@ def checked(path: str, owner: int | None = None) -> Iterator[str]:
 
 
 def _user(connection: socket.socket) -> int:
-    """The user that the listening process had when it began to listen, unix(7)."""
+    """Return the user of the listening process at its call of listen(2): unix(7)."""
     if hasattr(socket, "SO_PEERCRED"):
         _, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     else:

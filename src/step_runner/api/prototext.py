@@ -1,4 +1,4 @@
-"""Protobuf's text form: functions that are written in it, and step results to be written in it."""
+"""Protobuf's text form: reads functions in it, and writes step results in it."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ EXACT = 2**53
 
 
 def read_function(text: str, *, file: str, directory: str = "") -> Function:
-    """The function that a `proto.SpecDefinition` in text form defines.
+    """Return the function that a `proto.SpecDefinition` in text form defines.
 
-    `file` is its name in messages, `directory` where its local references start. Raises FunctionFileError.
+    `file` is its name in messages; its local references start in `directory`. Raise FunctionFileError.
     """
     message = pb.SpecDefinition()
     try:
@@ -52,15 +52,15 @@ def read_function(text: str, *, file: str, directory: str = "") -> Function:
         place = Place(file=file, line=error.GetLine() or 1, column=error.GetColumn() or 1)
         raise FunctionFileError([Problem(place=place, message=_sentence(error))]) from error
     except InputError as error:
-        # Messages do not know in which line they were written.
+        # Messages do not keep the number of their line.
         place = Place(file=file, line=1, column=1)
         raise FunctionFileError([Problem(place=place, message=str(error))]) from error
 
 
 def result_text(json: str) -> str:
-    """Return a step result in text form, from its JSON form; what is not UTF-8 in it becomes `?`.
+    """Return a step result in text form, from its JSON form; bytes that are not UTF-8 become `?`.
 
-    Raises InputError for values that are nested deeper than protobuf allows: it counts 100 messages.
+    Raise InputError for values nested deeper than protobuf allows: 100 messages.
     """
     try:
         message = json_format.Parse(json.encode(errors="replace"), pb.StepResult())

@@ -36,38 +36,38 @@ if TYPE_CHECKING:
 STDERR = 2
 
 UNTIL_JOBS_END = 10.0**9
-"""Seconds, more than any job may take: the jobs' own delays end the waiting."""
+"""Seconds, more than any job may take: the jobs' own grace periods end the wait."""
 
 COLLECTION = 2000
-"""New objects before the collector looks for cycles while the server runs: a closed job is not to stay for long."""
+"""New objects before the garbage collector runs: few, so that a closed job does not stay in memory for long."""
 
 LAST_CALLS = 1.0
-"""Seconds that calls still have when all jobs have ended, to hand on the end of a log."""
+"""Seconds that calls still have after the end of all jobs, to send the end of a log."""
 
 OPTIONS = (
-    ("grpc.http2.max_ping_strikes", 0),  # as many as a client likes
+    ("grpc.http2.max_ping_strikes", 0),  # no limit
     ("grpc.http2.min_ping_interval_without_data_ms", 0),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-"""Of the server: any client may ping as often as it likes, as nobody but the owner can connect.
+"""Options of the server: a client may ping without limit, because only the owner can connect.
 
-gRPC's defaults end a connection that pings more than twice within 5 minutes while no data is sent. GitLab Runner pings
-every 10 s, and a step may be silent for hours.
+gRPC's defaults close a connection after more than two pings within 5 minutes without data. GitLab Runner pings every
+10 s, and a step may be silent for hours.
 """
 
 
 class Running(Protocol):
-    """What a second Ctrl-C ends without any more delay."""
+    """An activity that a second Ctrl-C kills without a grace period."""
 
     def kill(self, hurried: str) -> None:
         """End it, for this reason."""
 
 
 class Sidecar(Running, Protocol):
-    """Runs beside the server, whose end it is when this ends."""
+    """A command that runs next to the server; the server stops when it ends."""
 
     async def run(self, stopping: asyncio.Event) -> int:
-        """Run it until its end, or until the event says that the server stops; returns the exit status."""
+        """Run it until it ends, or until the server sets `stopping`; return the exit status."""
 
 
 async def serve(
@@ -79,16 +79,17 @@ async def serve(
     *,
     verbose: bool = False,
 ) -> int:
-    """Serve on the socket `path` until SIGTERM, SIGINT or SIGHUP, on Windows Ctrl-C or Ctrl-Break; returns the status.
+    """Serve on the socket `path` until SIGTERM, SIGINT or SIGHUP, on Windows Ctrl-C or Ctrl-Break; return the status.
 
-    Where there are no unix sockets a file at `path` takes its place, by which the owner's clients find the server.
+    On a system without unix sockets a file at `path` replaces the socket; the owner's clients find the server by it.
 
-    What jobs of a step runner that was killed have left in the directory for temporary files is ended meanwhile.
-    It also ends when the descriptor `front_is_gone` becomes readable. Then no new calls are taken, all jobs are
-    cancelled gracefully, followers get the end of their logs, and the socket and all temporary files are removed.
-    Repeats of a signal change nothing; a second Ctrl-C at least one second later, and SIGQUIT, kill what is left at
-    once. stderr gets the ready line and errors, if `verbose` also what the server does by itself. Raises
-    StepRunnerError where the socket cannot be had.
+    While it serves, it also ends orphans: processes that jobs of a killed step runner have left, found through the
+    directory for temporary files. The server also stops when the descriptor `front_is_gone` becomes readable. To stop,
+    it refuses new calls, cancels all jobs gracefully, sends followers the end of their logs, and removes the socket
+    and all temporary files.
+    Repeats of a signal change nothing. A second Ctrl-C at least one second later, or SIGQUIT, kills the rest at once.
+    stderr gets the ready line and errors; if `verbose`, also what the server does by itself. Raise StepRunnerError if
+    the socket cannot be made.
     """
     jobs = JobManager(delay, environment)
     with _listening(path, Service(jobs)) as server:
@@ -106,7 +107,7 @@ async def _serve(
 ) -> int:
     running: list[Running] = [jobs, *([sidecar] if sidecar is not None else [])]
     finishing: asyncio.Task[None] | None = None
-    if sys.platform != "win32":  # there the system has ended everything
+    if sys.platform != "win32":  # Windows has ended them with the killed runner
         leftovers = Leftovers(tell, _say)
         running.append(leftovers)
         finishing = asyncio.get_running_loop().create_task(leftovers.finish())
@@ -115,7 +116,7 @@ async def _serve(
         _stop_when_gone(front_is_gone, stopping)
     with _stop_on_signals(running, stopping, tell), OrphanReaper():
         _say(f"step-runner is listening on socket {path}")
-        with contextlib.suppress(RuntimeError):  # no more threads can be started: the first job imports it
+        with contextlib.suppress(RuntimeError):  # no thread can be started: the first job imports it
             threading.Thread(target=_import_the_rest, daemon=True).start()
         try:
             return await _until_stopped(stopping, sidecar)
@@ -126,9 +127,9 @@ async def _serve(
 
 
 def _import_the_rest() -> None:
-    """Import what jobs need while the server listens: a call that comes first waits for the rest of it only.
+    """Import the modules that jobs need while the server listens, so that the first call waits less.
 
-    What is there then stays as long as the server: the collector need not look through it ever again.
+    These objects stay as long as the server, so the garbage collector need not visit them again.
     """
     import step_runner.jobs.factory  # noqa: F401
 
@@ -140,7 +141,7 @@ if sys.platform == "win32":
 
     @contextlib.contextmanager
     def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
-        """A server that listens, not yet started."""
+        """Yield a server that listens but is not yet started."""
         auth = TokenAuth()
         server = grpc.aio.server(interceptors=(auth,), options=OPTIONS)
         add_service(service, server)
@@ -151,7 +152,7 @@ else:
 
     @contextlib.contextmanager
     def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
-        """A server that listens, not yet started."""
+        """Yield a server that listens but is not yet started."""
         check_limits()
         server = grpc.aio.server(options=OPTIONS)
         add_service(service, server)
@@ -159,7 +160,8 @@ else:
             yield server
 
     def _bind(server: grpc.aio.Server, path: str) -> None:
-        # The socket lets in whoever may write to it, and a call can run anything: from the start it is its owner's.
+        # Each user with write permission can connect, unix(7), and a call can run any command. So the socket belongs
+        # to its owner alone from the start.
         before = os.umask(0o177)
         try:
             server.add_insecure_port(socket.target(path))
@@ -188,20 +190,20 @@ def _stop_when_gone(descriptor: int, stopping: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        loop.remove_reader(descriptor)  # at its end it is readable for ever
+        loop.remove_reader(descriptor)  # after its end it stays readable
         stopping.set()
 
     loop.add_reader(descriptor, stop)
 
 
 def _say(line: str) -> None:
-    """Write one line to stderr, if anybody still reads it; it can name files that others have made."""
+    """Write one line to stderr if it still has a reader. The line can hold file names chosen by other users."""
     with contextlib.suppress(OSError):
         os.write(STDERR, f"{shown.name(line)}\n".encode())
 
 
 def _keep_quiet(_line: str) -> None:
-    """GitLab Runner's instance executor shows stderr as the output of the job."""
+    """Drop a line: GitLab Runner's instance executor shows stderr as the output of the job."""
 
 
 async def _until_stopped(stopping: asyncio.Event, sidecar: Sidecar | None) -> int:
@@ -212,12 +214,12 @@ async def _until_stopped(stopping: asyncio.Event, sidecar: Sidecar | None) -> in
 
 
 async def _shut_down(server: grpc.aio.Server, jobs: JobManager) -> None:
-    """Refuse new calls at once; let those under way see the end of their jobs, whatever the delay of each."""
+    """Refuse new calls at once; let running calls see the end of their jobs, however long each grace period."""
     refusing = asyncio.get_running_loop().create_task(server.stop(UNTIL_JOBS_END))
     try:
         await jobs.shut_down()
-    finally:  # a server that goes on refusing calls would never end
-        with contextlib.suppress(TimeoutError):  # gRPC waits for its threads, which it cannot start at times
+    finally:  # else the server would refuse calls for ever and never end
+        with contextlib.suppress(TimeoutError):  # gRPC waits for threads that it sometimes cannot start
             async with asyncio.timeout(2 * LAST_CALLS):
                 await server.stop(LAST_CALLS)
                 await refusing

@@ -1,4 +1,4 @@
-"""The five calls of the service, each handed on to the jobs."""
+"""The five calls of the service, each of which calls the jobs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Reply = TypeVar("Reply")
 Context: TypeAlias = grpc.aio.ServicerContext
 
 LONGEST_DETAILS = 2048
-"""Bytes of an error's text; gRPC refuses more than 8 KiB of headers, in which a byte can take three characters."""
+"""Bytes of an error's text: gRPC refuses headers above 8 KiB, and a byte can take three characters there."""
 
 
 def unary(
     call: Callable[[Any, Request, Context], Awaitable[Reply]],
 ) -> Callable[[Any, Request, Context], Awaitable[Reply]]:
-    """Answers errors with a code: UNKNOWN for what a caller did wrong, INTERNAL for a fault of ours."""
+    """Return a handler that turns errors into a code: UNKNOWN for a mistake of the caller, INTERNAL for a bug here."""
 
     @functools.wraps(call)
     async def answer(service: Any, request: Request, context: Context) -> Reply:
@@ -50,7 +50,7 @@ async def _refuse(context: Context, name: str, error: Exception) -> None:
 
 
 def _details(text: str) -> str:
-    """The text, cut to what the headers of a reply can hold."""
+    """Return the text, cut to the size that the headers of a reply can hold."""
     whole = text.encode(errors="replace")
     if len(whole) <= LONGEST_DETAILS:
         return whole.decode()
@@ -98,9 +98,10 @@ SERVICE = pb.DESCRIPTOR.services_by_name["StepRunner"].full_name
 
 
 def add_service(service: Service, server: grpc.aio.Server) -> None:
-    """Have the server answer calls; the replies of FollowLogs are bytes already.
+    """Add the calls to the server; the replies of FollowLogs are serialized already.
 
-    Of generic handlers the first one answers, and a registered one comes before them, which grpcio 1.76 ignores.
+    The first generic handler that knows a call answers it. A registered handler should come before all of them, but
+    grpcio 1.76 ignores it.
     """
     follow = {"FollowLogs": grpc.unary_stream_rpc_method_handler(service.FollowLogs, pb.FollowLogsRequest.FromString)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, follow),))
@@ -109,9 +110,9 @@ def add_service(service: Service, server: grpc.aio.Server) -> None:
 
 
 def log_reply(data: bytes) -> bytes:
-    """Return a FollowLogsResponse as it is sent: protobuf itself would copy a long `data` once more.
+    """Return a serialized FollowLogsResponse; protobuf itself would copy a long `data` once more.
 
-    The tag is 0x0a, field 1 of the type LEN; the length is a varint, seven bits a byte and the lowest ones first.
+    The tag is 0x0a: field 1 of the type LEN. The length is a varint: seven bits a byte, the lowest first.
     """
     length, head = len(data), bytearray(b"\x0a")
     while length > 0x7F:

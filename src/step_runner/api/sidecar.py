@@ -1,4 +1,4 @@
-"""A command that runs beside a server, once there is something on the server's stdin for it to read."""
+"""A command that runs next to a server; it starts when the first byte arrives on the server's stdin."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GRACE = 5.0
-"""Seconds between SIGTERM and SIGKILL for the command when the server stops."""
+"""Grace period of the command when the server stops: seconds between SIGTERM and SIGKILL."""
 
 STDIN = 0
 
 
 class Sidecar:
-    """The command, which gets the server's stdin, stdout and stderr."""
+    """The command, which inherits the server's stdin, stdout and stderr."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._program = command[0]
         self._process = AsyncCmd(command, grace=GRACE)
 
     async def run(self, stopping: asyncio.Event) -> int:
-        """Run it to its end, or until the server stops; returns its exit status.
+        """Run the command until it ends or the server stops; return its exit status.
 
-        It is started when the first byte arrives on stdin. When stdin ends before, or the server stops before, it is
-        not run at all and the status is 0. Raises CommandError where it cannot be started.
+        The command starts when the first byte arrives on stdin. If stdin ends or the server stops before that, the
+        command does not run and the status is 0. Raise CommandError if it cannot be started.
         """
         if not await _first_byte(stopping):
             return 0
@@ -47,17 +47,17 @@ class Sidecar:
         return (await ended).exit_status
 
     def kill(self, hurried: str) -> None:
-        """End it without any more delay, for this reason."""
+        """Kill the command without a grace period, for this reason."""
         self._process.cancel(grace=0, hurried=hurried)
 
 
 async def _first_byte(stopping: asyncio.Event) -> bool:
-    """Whether there is something to read on stdin, once that is known; False when the server stops first."""
+    """Return whether stdin has bytes to read, once that is known; False if the server stops first."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     try:
         loop.add_reader(STDIN, ready.set)
-    except PermissionError:  # epoll_ctl(2): a file or /dev/null, which is always ready
+    except PermissionError:  # EPERM, epoll_ctl(2): a regular file or /dev/null, which is always ready
         return _waiting_bytes() > 0
     waits = [asyncio.ensure_future(event.wait()) for event in (ready, stopping)]
     try:
@@ -70,10 +70,10 @@ async def _first_byte(stopping: asyncio.Event) -> bool:
 
 
 def _waiting_bytes() -> int:
-    """How many bytes can be read from stdin now; none at its end."""
+    """Return the number of bytes that can be read from stdin now; 0 at its end."""
     count = array.array("i", [0])
     try:
         fcntl.ioctl(STDIN, termios.FIONREAD, count)
-    except OSError:  # a device that cannot tell, such as /dev/null
+    except OSError:  # a device without FIONREAD, such as /dev/null
         return 0
     return count[0]

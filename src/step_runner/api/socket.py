@@ -1,4 +1,4 @@
-"""Unix sockets of servers: where they lie, and whether somebody listens."""
+"""Unix sockets of servers: their paths, and whether a server listens on them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LONGEST_PATH = 107
-"""Bytes of a socket's path on Linux: `sun_path` of unix(7) less the final NUL; macOS has 103."""
+"""Bytes of a socket's path on Linux: `sun_path` of unix(7) without the final NUL; macOS has 103."""
 
 
 def check_length(path: str) -> None:
-    """Raise StepRunnerError for a path that cannot be a socket's."""
+    """Raise StepRunnerError for a path that is too long for a socket."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise StepRunnerError(f"opening socket: {path} is longer than {LONGEST_PATH} bytes: choose a shorter --socket")
 
 
 def target(path: str) -> str:
-    """The name by which gRPC knows the socket at a path: a URI, whose path it decodes."""
+    """Return gRPC's name of the socket at a path: a URI, whose path gRPC decodes."""
     return f"unix:{quote(os.fsencode(path))}"
 
 
 @contextlib.contextmanager
 def placed(path: str, bind: Callable[[str], None]) -> Iterator[None]:
-    """Have `bind` make a socket, which is at `path` while the block runs; raises what `make_free` does.
+    """Let `bind` make a socket, and keep it at `path` while the block runs. Raise as `make_free`.
 
-    It is made under another name: gRPC removes what has that name when it stops, and at `path` there may be the socket
-    of another server by then.
+    `bind` gets another name: when gRPC stops, it removes the file with that name. By then `path` may be the socket of
+    another server.
     """
     make_free(path)
     directory = os.path.dirname(path)
@@ -51,7 +51,7 @@ def placed(path: str, bind: Callable[[str], None]) -> Iterator[None]:
 
 
 def _move(made: str, path: str) -> None:
-    """Give a socket its name, unless another server has been faster. Raises StepRunnerError."""
+    """Give a socket its final name. Raise StepRunnerError if another server was faster."""
     try:
         os.link(made, path)
     except FileExistsError:
@@ -65,10 +65,10 @@ def _in_use(path: str) -> str:
 
 
 def make_free(path: str) -> None:
-    """See that a server can listen on `path`: a socket that nobody listens on any more is removed.
+    """Make sure that a server can listen on `path`: remove a socket on which no server listens.
 
-    Raises StepRunnerError where somebody listens on it, where it is no socket or belongs to another user, or where
-    the path cannot be a socket's.
+    Raise StepRunnerError if a server listens on it, if it is not a socket or belongs to another user, or if the path
+    is too long or cannot be written.
     """
     check_length(path)
     try:
@@ -86,7 +86,7 @@ def make_free(path: str) -> None:
 
 
 def is_listening(path: str) -> bool:
-    """Whether a process accepts connections on a socket; also where this user may not connect to it."""
+    """Return whether a process listens on a socket, even one to which this user may not connect."""
     with socket.socket(socket.AF_UNIX) as client:
         try:
             client.connect(path)

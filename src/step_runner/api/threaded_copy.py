@@ -1,4 +1,4 @@
-"""Passes bytes between a pair of descriptors and a connection by two threads, for systems without poll(2)."""
+"""Copies bytes between a pair of descriptors and a connection in two threads, for systems without poll(2)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MOST_AT_ONCE = 256 * 1024
-"""Bytes that are read at once."""
+"""Bytes to read at once."""
 
 MOST_AHEAD = 16
-"""Chunks that are read before somebody takes them."""
+"""Chunks to read ahead of their reader."""
 
 LAST_WORDS = 1.0
-"""Seconds that the server has to end the connection after the other side has ended its own."""
+"""Seconds that the server has to close the connection after the end of `source`."""
 
 
 class ReadAhead:
-    """What comes from a descriptor, read by a thread of its own from the start; `ended` is set at its end."""
+    """The bytes of a descriptor, read by a thread of its own from the start; `ended` is set at its end."""
 
     def __init__(self, source: int) -> None:
         self.ended = threading.Event()
@@ -42,10 +42,10 @@ class ReadAhead:
 
 
 def copy_in_threads(source: ReadAhead, sink: int, connection: socket.socket) -> None:
-    """Pass bytes from `source` to the connection and from the connection to `sink` until either has ended.
+    """Copy bytes from `source` to the connection and from the connection to `sink` until either has ended.
 
-    What was read before an end is still delivered. When `source` has ended the server is told so, and has LAST_WORDS
-    to end the connection.
+    Bytes read before an end are still written. At the end of `source` the connection is shut down for writing; the
+    server then has LAST_WORDS seconds to close it.
     """
     back = threading.Thread(target=_receive, args=(connection, sink), daemon=True)
     there = threading.Thread(target=_send, args=(source, connection, back), daemon=True)

@@ -1,8 +1,8 @@
-"""Where there are no unix sockets: a port of 127.0.0.1, and a file that says which one and holds the key to it.
+"""Replaces the unix socket on other systems: a port of 127.0.0.1, and a file with its number and a token.
 
-Any user of the machine can connect to a port. The file takes the socket's place: only its owner can read it, and
-what is called with its token is answered. `proxy` knows nothing of the calls that pass through it, so it asks for
-admission for its connection, by a call of its own that lasts as long as the connection.
+Any user of the machine can connect to a port. Only the owner can read the file, and the server answers only calls
+with its token. `proxy` does not parse the calls that pass through it, so it cannot add the token. Instead it asks for
+admission of its connection, by a call of its own that lasts as long as the connection.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ KEY = "authorization"
 ADMIT = "/step_runner.TokenAuth/Admit"
 
 DIRECTLY = (("grpc.enable_http_proxy", 0),)
-"""For channels: a proxy of the environment reaches no port of this machine, and must not see the token."""
+"""Options of channels: a proxy from the environment cannot reach a port of this machine, nor may it see the token."""
 
 LONGEST_FILE = 256
-"""Bytes that are read of a file that should be an address."""
+"""Bytes to read of a file that should hold an address."""
 
 TRY = 1.0
-"""Seconds for a connection to this machine itself."""
+"""Seconds to wait for a connection to this machine."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.2
-"""Seconds between two attempts to reach a server that is awaited."""
+"""Seconds between two attempts to connect to a server that does not listen yet."""
 
 
 class Address(NamedTuple):
-    """A port of 127.0.0.1, and the token without which nothing is answered there."""
+    """A port of 127.0.0.1, and the token that each call needs there."""
 
     port: int
     token: str
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What is to be sent with every call."""
+        """The metadata to send with each call."""
         return ((KEY, f"Bearer {self.token}"),)
 
 
 def read_address(path: str) -> Address | None:
-    """The address in a file; None where there is no file, or another one.
+    """Return the address in a file, or None if the file is missing or holds no address.
 
-    Raises StepRunnerError for a file of another user, whose server would get what is meant for ours.
+    Raise StepRunnerError for a file of another user, because calls would go to that user's server.
     """
     try:
         return _read(path)
@@ -66,7 +66,7 @@ def read_address(path: str) -> Address | None:
 
 
 def _read(path: str) -> Address:
-    """The address in a file. Raises ValueError where another text stands there, OSError, and as `read_address` does."""
+    """Return the address in a file. Raise ValueError if it holds another text, OSError, and as `read_address`."""
     with open(path, encoding="ascii") as file:
         if not private_file.is_trusted(file.fileno()):
             raise StepRunnerError(f"{path} belongs to another user, and gets nothing from you: name another --socket")
@@ -77,12 +77,12 @@ def _read(path: str) -> Address:
 
 
 def connect(address: Address) -> socket.socket:
-    """A connection to a server's port. Raises OSError where nobody listens."""
+    """Return a connection to a server's port. Raise OSError if no server listens."""
     return socket.create_connection((HOST, address.port), timeout=TRY)
 
 
 def is_listening(path: str) -> bool:
-    """Whether the server whose address stands in a file listens there, and not another one that has its port now."""
+    """Return whether the server that wrote its address to a file still listens, and no other one has its port."""
     address = read_address(path)
     if address is None:
         return False
@@ -94,12 +94,12 @@ def is_listening(path: str) -> bool:
         try:
             next(own.unary_stream(ADMIT)(b"0", metadata=address.metadata, timeout=TRY))
         except grpc.RpcError as error:
-            return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # it is busy
+            return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # the server is busy
     return True
 
 
 def make_free(path: str) -> None:
-    """See that a server can put its address to `path`. Raises StepRunnerError where it cannot."""
+    """Make sure that a server can write its address to `path`. Raise StepRunnerError if it cannot."""
     if not os.path.exists(path):
         return
     if read_address(path) is None:
@@ -110,13 +110,13 @@ def make_free(path: str) -> None:
 
 
 def _remove(path: str) -> None:
-    """Remove an address; one that a client on Windows is reading stays, and the next server sees that it is stale."""
+    """Remove an address file. On Windows it stays while a client reads it; the next server finds that it is stale."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         os.unlink(path)
 
 
 class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Lets in the calls that have the token, and those of connections that were admitted with it."""
+    """Accepts calls that have the token, and calls of connections that were admitted with it."""
 
     def __init__(self) -> None:
         self._token = secrets.token_hex(32)
@@ -124,7 +124,7 @@ class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def opened(self, server: grpc.aio.Server, path: str) -> Iterator[None]:
-        """Have the server listen on any free port, and keep the address at `path` meanwhile. Raises StepRunnerError."""
+        """Listen on any free port, and keep the address at `path` while the block runs. Raise StepRunnerError."""
         make_free(path)
         try:
             port = server.add_insecure_port(f"{HOST}:0")
@@ -141,7 +141,7 @@ class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
         details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        """Return the handler of a call, which checks the token first."""
+        """Return a handler of a call that checks the token first."""
         if details.method == ADMIT:
             return grpc.unary_stream_rpc_method_handler(self._checked_stream(self._admit))
         handler = await continuation(details)
@@ -178,7 +178,7 @@ class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"this server answers its owner only: {advice}")
 
     async def _admit(self, request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-        """Admit a connection, by its port, for as long as this call lasts."""
+        """Admit the connection from a port for as long as this call lasts."""
         peer = f"ipv4:{HOST}:{int(request)}"
         self._admitted.add(peer)
         try:
@@ -205,16 +205,16 @@ class WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
 
 
 def channel(path: str) -> grpc.Channel:
-    """A channel to the server whose address stands in a file. Raises StepRunnerError for one of another user."""
+    """Return a channel to the server whose address is in a file. Raise StepRunnerError for a file of another user."""
     address = read_address(path)
-    if address is None:  # calls say that nobody listens
+    if address is None:  # calls then report that no server listens
         return grpc.insecure_channel(f"{HOST}:0")
     return grpc.intercept_channel(grpc.insecure_channel(f"{HOST}:{address.port}", DIRECTLY), WithToken(address))
 
 
 @contextlib.contextmanager
 def awaited(path: str, given_up: threading.Event) -> Iterator[socket.socket]:
-    """The same as `admitted` once there is a server; raises its OSError when that is given up."""
+    """Yield as `admitted` once a server listens; raise its last OSError after `given_up` is set."""
     with contextlib.ExitStack() as admission:
         yield _await(path, given_up, admission)
 
@@ -232,7 +232,7 @@ def _await(path: str, given_up: threading.Event, admission: contextlib.ExitStack
 
 @contextlib.contextmanager
 def admitted(path: str) -> Iterator[socket.socket]:
-    """A connection whose calls need no token while the block runs. Raises OSError where there is none to be had."""
+    """Yield a connection whose calls need no token while the block runs. Raise OSError if that fails."""
     try:
         address = _read(path)
     except ValueError:

@@ -1,1 +1,1 @@
-"""Bring functions to this machine, each of them once."""
+"""Fetches functions to this machine, each of them once."""

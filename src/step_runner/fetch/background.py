@@ -1,4 +1,4 @@
-"""A fetch in a thread that is left behind when its job is cancelled: looking up a name cannot be interrupted."""
+"""Runs a fetch in a thread, which a cancelled job abandons: a lookup of a host name cannot be interrupted."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 MOMENT = 0.9
-"""Seconds that a cancelled fetch has to remove its files and to end a credential helper, before it is left behind."""
+"""Seconds that a cancelled fetch has to remove its files and end a credential helper before it is abandoned."""
 
 
 def in_background(work: Callable[[], Result], proc: Proc) -> Result:
-    """Return what `work` returns, in a thread of its own. Raise what it raises, and StoppedError after a cancel.
+    """Run `work` in a thread of its own and return its result. Raise its errors, and StoppedError after a cancel.
 
-    What this thread meets while it waits, such as the SystemExit of a signal, cancels `proc`.
+    An exception in the waiting thread, such as the SystemExit of a signal handler, cancels `proc`.
     """
     result: Future[Result] = Future()
     ended = threading.Event()

@@ -5,7 +5,7 @@
     <root>/partial/<key>   a directory that is being made, by the process that holds the lock of its key
     <root>/locks/<key>     an empty file, locked while its directory is being made
 
-The kernel releases the locks of a dead process, so what lies under `partial` without a lock is left over.
+The kernel releases the locks of a dead process, so a directory under `partial` whose key is not locked is abandoned.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 VARIABLE = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-"""The variable that chooses another place."""
+"""The environment variable that chooses another directory."""
 
 Key: TypeAlias = tuple[str, ...]
 Make: TypeAlias = "Callable[[Path, Path], None]"
-"""Fills the first directory, which is empty; the second is for its temporary files and is thrown away."""
+"""A function that fills the first, empty directory; the second is for its temporary files and is removed."""
 
 _SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-.")
 _LONGEST_NAME = 80 if sys.platform == "win32" else 200  # file systems allow 255 bytes, Windows a path of 259
 _PAUSE = 0.02  # seconds
-_MODE = 0o700  # functions can hold what is not meant for others
+_MODE = 0o700  # functions can be private
 _ADVICE = f"set {VARIABLE} to a directory of your own"
 
 
@@ -50,20 +50,20 @@ class Cache:
     """The function cache in one directory, shared by all threads and processes of one user."""
 
     def __init__(self, root: str | Path | None = None) -> None:
-        """Use the cache at `root`; without one, this user's own."""
+        """Use the cache at `root`; default: the cache of this user."""
         self._root = Path(root) if root else default_root()
 
     def find(self, key: Key) -> Path | None:
-        """Return the directory of `key` if it is there and whole. Raise FetchError where the cache is not safe."""
+        """Return the directory of `key` if it is complete, else None. Raise FetchError if the cache is not safe."""
         with _explained(self._root):
             entry = self._root / "entries" / encoded(key)
             return entry if self._is_there() and entry.is_dir() else None
 
     def get(self, key: Key, make: Make, proc: Proc) -> Path:
-        """Return the directory of `key`, made now if it is not there; however many ask, one makes it.
+        """Return the directory of `key`; make it if it is missing. Of many concurrent callers only one makes it.
 
-        What `make` raises passes through, and nothing is kept then. Raise FetchError where the cache cannot be used,
-        and StoppedError.
+        An error of `make` is raised unchanged, and nothing is kept. Raise FetchError if the cache cannot be used, and
+        StoppedError after a cancel.
         """
         found = self.find(key)
         if found:
@@ -73,7 +73,7 @@ class Cache:
 
     @contextmanager
     def scratch(self, key: Key, proc: Proc) -> Iterator[Path]:
-        """Give an empty directory, removed at the end, to one user of this key at a time. Raise as `get`."""
+        """Yield an empty directory, to one caller for each key at a time; remove it at the end. Raise as `get`."""
         self._create()
         directory = self._root / "partial" / encoded(key)
         with self._locked(encoded(key), proc):
@@ -87,14 +87,14 @@ class Cache:
                 remove(os.fspath(directory))
 
     def note(self, key: Key) -> str:
-        """Return the text that is kept for a key, empty if there is none. Raise as `find`."""
+        """Return the text stored for a key, or an empty one. Raise as `find`."""
         with _explained(self._root), suppress(FileNotFoundError):
             if self._is_there():
                 return (self._root / "notes" / encoded(key)).read_text(errors="replace")
         return ""
 
     def keep_note(self, key: Key, text: str) -> None:
-        """Keep a text, in place of another one. Raise FetchError where the cache cannot be used."""
+        """Store a text for a key; it replaces an older one. Raise FetchError if the cache cannot be used."""
         if self.note(key) == text:
             return
         self._create()
@@ -127,12 +127,12 @@ class Cache:
                 (self._root / name).mkdir(_MODE, exist_ok=True)
 
     def _check_root(self) -> None:
-        """Refuse a cache into which somebody else could put functions: those would run as this user."""
+        """Refuse a cache to which another user can write: its functions would run as this user."""
         status = self._root.lstat()
         advice = f"remove it, or {_ADVICE}"
         if not stat.S_ISDIR(status.st_mode):
             raise FetchError(f"the function cache {self._root} is not a directory; {advice}")
-        if sys.platform == "win32":  # where LOCALAPPDATA is the user's own: docs/windows.md
+        if sys.platform == "win32":  # only this user can write to LOCALAPPDATA: docs/windows.md
             return
         if status.st_uid != os.geteuid():
             raise FetchError(
@@ -143,7 +143,7 @@ class Cache:
 
     @contextmanager
     def _locked(self, name: str, proc: Proc) -> Iterator[None]:
-        # A blocking flock cannot be woken by a cancel, so it is asked for again and again.
+        # A cancel cannot wake a thread in a blocking flock(2), so the lock is retried without blocking.
         with self._lock_file(name) as lock:
             while not _try_lock(lock):
                 proc.pause(_PAUSE)
@@ -160,7 +160,7 @@ class Cache:
             os.close(lock)
 
     def _sweep(self) -> None:
-        """Remove what dead processes and cancelled fetches left half made."""
+        """Remove the incomplete directories of dead processes and cancelled fetches."""
         for left_over in (self._root / "partial").iterdir():
             with self._lock_file(left_over.name) as lock:
                 if _try_lock(lock):
@@ -168,7 +168,7 @@ class Cache:
 
 
 def encoded(key: Key) -> str:
-    """A file name for `key`, another one for each: no slash, upper case or leading dot, not longer than it may be."""
+    """Return a unique file name for `key`: no slash, upper case or leading dot, and not too long."""
     name = "@".join(map(_encoded_part, key))
     if len(name) <= _LONGEST_NAME:
         return name
@@ -212,7 +212,7 @@ def _explained(path: Path) -> Iterator[None]:
 if sys.platform == "win32":
 
     def default_root() -> Path:
-        """Return the cache's directory: below LOCALAPPDATA, which is this user's own, else below TEMP."""
+        """Return the cache's directory: below LOCALAPPDATA, which belongs to this user, else below TEMP."""
         return Path(os.environ.get(VARIABLE) or tempfile.gettempdir(), "step-runner", "functions")
 
 else:
@@ -220,8 +220,8 @@ else:
     def default_root() -> Path:
         """Return the cache's directory, which may be missing yet.
 
-        It lies below XDG_CACHE_HOME, else below `.cache` in the home directory. Where another user could put something
-        in its place, or nothing can be written, it lies below TMPDIR and has this user's number in its name.
+        It is below XDG_CACHE_HOME, else below `.cache` in the home directory. If another user could replace it there,
+        or if it cannot be written there, it is below TMPDIR and has this user's number in its name.
         """
         fallback = Path(tempfile.gettempdir(), f"step-runner-cache-{os.geteuid()}")
         return next(filter(_is_usable, _places()), fallback)
@@ -236,7 +236,7 @@ else:
         return os.access(there[0], os.W_OK | os.X_OK) and all(map(_is_safe, there))
 
     def _is_safe(directory: Path) -> bool:
-        """Whether only this user and root can rename what they own in a directory; as sshd's StrictModes asks."""
+        """Return whether no other user but root can rename files in a directory, as sshd's StrictModes requires."""
         status = directory.stat()
         mode = status.st_mode
         is_closed = not mode & 0o022 or mode & stat.S_ISVTX

@@ -1,7 +1,7 @@
-"""Requests by HTTP: repeated while a server is busy, redirected without secrets, ended by a cancel; loads urllib3.
+"""Sends HTTP requests: retries busy servers, follows redirects without secrets, ends at a cancel; loads urllib3.
 
-The loops are not those of urllib3: its `Retry` sleeps through a cancel and fails at a Retry-After that it cannot read,
-and it follows a redirect through the proxy of the host that was left, and from https to http.
+The loops are not those of urllib3. Its `Retry` sleeps through a cancel and fails at a Retry-After that it cannot read.
+It follows a redirect through the proxy of the first host, and from https to http.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 PAUSES = (0.5, 2.0)
-"""Seconds between the attempts of one request, where the server does not say how long to wait."""
+"""Seconds between the attempts of one request, unless the server names a time."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds that a server may ask to wait; one that wants more time is given up."""
+"""Longest wait in seconds that a server may ask for; a longer one ends the request."""
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -45,9 +45,9 @@ _FOR_GOOD = (NewConnectionError, ProxyError, SSLError, LocationValueError)
 
 
 class StatusError(Exception):
-    """A server answered with this HTTP status, and perhaps said why: in its own words, secrets and all.
+    """The unwanted HTTP status of an answer, and the server's reason, if any, which may hold secrets.
 
-    `host` is that of a token server, as the registry names it.
+    `host` is the host of a token server, as the registry names it.
     """
 
     def __init__(self, status: int, said: str = "", host: str = "") -> None:
@@ -59,9 +59,9 @@ class StatusError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a server; `authorization` goes to the host of `url` and to no other one.
+    """A request; `authorization` is sent to the host of `url` and to no other one.
 
-    The body is what follows in the seekable `body` from `start` on.
+    The body of the request is the content of the seekable `body` from `start` on.
     """
 
     method: str
@@ -74,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer whose body is still to be read, and the URL that gave it in the end."""
+    """An answer whose body was not read yet, and its URL after all redirects."""
 
     http: BaseHTTPResponse
     url: Url
@@ -85,24 +85,24 @@ class Response:
         return self.http.status
 
     def header(self, name: str) -> str:
-        """Return a header, empty if there is none."""
+        """Return a header, or an empty text if it is missing."""
         return self.http.headers.get(name) or ""
 
     def read(self, limit: int) -> bytes:
-        """Return the body, of which `limit` + 1 bytes are read at most; the connection is given back."""
+        """Return at most `limit` + 1 bytes of the body, and return the connection to its pool."""
         try:
             return self.read_some(limit + 1)
         finally:
             self.close()
 
     def read_some(self, size: int) -> bytes:
-        """Return the next bytes of the body; fewer than `size` come at its end only."""
+        """Return the next `size` bytes of the body; fewer only at its end."""
         return self.http.read(size, decode_content=False)
 
     def close(self) -> None:
-        """Give the connection back, or close it where there is more to be read."""
+        """Return the connection to its pool, or close it if the body was not read to its end."""
         if self.http.length_remaining == 0:
-            # An answer that was not read to its end, even an empty one, keeps its connection from the next request.
+            # urllib3 reuses a connection only after the end of its answer was read, even if the body is empty.
             self.http.drain_conn()
         else:
             self.http.close()
@@ -111,10 +111,10 @@ class Response:
 
 @contextmanager
 def open_client(proc: Proc, timeout: float) -> Iterator[Client]:
-    """Open the client of one fetch, for one thread.
+    """Yield the HTTP client of one fetch, for one thread.
 
-    While the block lasts, a cancel shuts the connections, so that a thread that waits for one gets an error at once.
-    Connecting and each single read are given `timeout` seconds. At its end all connections are closed.
+    While the block runs, a cancel shuts the connections down, so a thread that waits for one gets an error at once.
+    `timeout`, in seconds, limits each connect and each read. At the end of the block all connections are closed.
     """
     client = Client(proc, timeout)
     with contextlib.closing(client), proc.listening(lambda _: client.shut_down()):
@@ -132,9 +132,9 @@ class Client:
         self._pools = {scheme: self._noting(pool) for scheme, pool in pool_classes_by_scheme.items()}
 
     def send(self, request: Request) -> Response:
-        """Return the answer to a request, which is sent three times at most while the server is busy or breaks off.
+        """Return the answer to a request. Send it at most three times, if the server is busy or the connection breaks.
 
-        Raise HTTPError where there is no answer, AnswerError where a redirect leads nowhere, and StoppedError.
+        Raise HTTPError if there is no answer, AnswerError if a redirect cannot be followed, and StoppedError.
         """
         for pause in PAUSES:
             wait = pause
@@ -154,7 +154,7 @@ class Client:
         return self.follow(request)
 
     def follow(self, request: Request) -> Response:
-        """Return the first answer to a request that is no redirect. Raise as `send`."""
+        """Return the first answer to a request that is not a redirect. Raise as `send`."""
         for _ in range(_MOST_REDIRECTS + 1):
             response = self._send(request)
             if response.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
@@ -164,13 +164,13 @@ class Client:
         raise AnswerError(f"the server redirects more than {_MOST_REDIRECTS} times; try again later")
 
     def shut_down(self) -> None:
-        """Wake the thread that reads from or writes to one of the connections."""
+        """Shut all connections down, which wakes the thread that reads from or writes to one of them."""
         for handle in tuple(self._handles):
             with contextlib.suppress(OSError):
                 handle.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close all connections, those that urllib3 still holds as well: it leaves them to the garbage collector."""
+        """Close all connections, also those in pools of urllib3, which leaves them to the garbage collector."""
         self.shut_down()
         for manager in self._managers.values():
             manager.clear()
@@ -204,7 +204,7 @@ class Client:
         return self._managers[proxy]
 
     def _noting(self, pool: Any) -> Any:
-        """Return a class of pools each of whose sockets is known here, by a second handle: TLS takes the first away."""
+        """Return a class of pools that keeps a duplicate handle of each socket, because TLS detaches the first one."""
 
         class Connection(pool.ConnectionCls):  # type: ignore[misc]
             def _new_conn(connection) -> socket.socket:  # noqa: N805
@@ -223,7 +223,7 @@ def _proxied(proxy: str, limits: Timeout) -> ProxyManager:
 
 
 def proxy_for(url: Url) -> str | None:
-    """Return the URL of the proxy that the environment names for `url`; as in Go, this machine has none."""
+    """Return the URL of the proxy that the environment names for `url`; as in Go, None for this machine."""
     proxies, host = getproxies(), url.host.strip("[]")
     if is_loopback(host) or proxy_bypass(host):
         return None
@@ -232,7 +232,7 @@ def proxy_for(url: Url) -> str | None:
 
 
 def joined(url: Url, reference: str) -> Url:
-    """Return the URL for http that a reference means at `url`. Raise AnswerError, also for a downgrade."""
+    """Return the http or https URL of a reference, relative to `url`. Raise AnswerError, also for https to http."""
     try:
         found = url.joined(reference)
     except UrlError:
@@ -252,9 +252,9 @@ def redirected(request: Request, location: str) -> Request:
 
 
 def pause_after(status: int, retry_after: str, now: float, otherwise: float) -> float | None:
-    """Return the seconds to wait before a request is sent again, None where this answer stands.
+    """Return the seconds to wait before a retry, or None if this answer is final.
 
-    `retry_after` is the header, empty if there is none, and `now` the time in seconds since 1970.
+    `retry_after` is the header, or empty; `now` is the time in seconds since 1970.
     """
     if status not in _FOR_A_WHILE:
         return None

@@ -1,4 +1,4 @@
-"""How much one fetch may bring to this machine."""
+"""Limits of the bytes and files that one fetch may write."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import re
 from step_runner.fetch.messages import RefusedError
 
 VARIABLE = "STEP_RUNNER_FETCH_LIMIT"
-"""The variable that names another limit: bytes, or KiB, MiB, GiB or TiB with the letter K, M, G or T."""
+"""The environment variable of another limit: bytes, or KiB, MiB, GiB or TiB with the letter K, M, G or T."""
 
 DEFAULT_LIMIT = 8 << 30
-"""Bytes, which is more than the largest images have."""
+"""Bytes: more than the largest images have."""
 
 MOST_ENTRIES = 1_000_000
-"""Files, links and directories, each of which takes time and an inode however small it is."""
+"""Files, links and directories: each takes time and an inode, however small it is."""
 
 MOST_NAMES = 256 << 20
-"""Bytes of the names of all these, which are kept in memory."""
+"""Bytes of all their names, which are kept in memory."""
 
 _UNITS = "KMGT"
 _LIMIT = re.compile(rf"(\d{{1,15}})([{_UNITS}]?)(?:i?B)?", re.IGNORECASE)
@@ -27,20 +27,20 @@ ADVICE = "is not a valid size: write bytes, or a number with K, M, G or T, such 
 
 
 class LimitError(RefusedError):
-    """A fetch that would bring more than it may, and what to do."""
+    """The limit that a fetch exceeds, and what to do."""
 
 
 class Limits:
-    """What is left of the limits of one fetch."""
+    """The rest of the limits of one fetch."""
 
     def __init__(self, limit: int | None = None) -> None:
-        """Begin with a limit in bytes, or with that of the environment. Raise LimitError where that is not one."""
+        """Begin with a limit in bytes; default: that of the environment. Raise LimitError if that one is not valid."""
         self._limit = self._bytes = _limit(os.environ.get(VARIABLE, "")) if limit is None else limit
         self._entries = MOST_ENTRIES
         self._names = MOST_NAMES
 
     def take_bytes(self, count: int) -> None:
-        """Count bytes before they are written. Raise LimitError when there are too many."""
+        """Count bytes before they are written. Raise LimitError if they exceed the limit."""
         self._bytes -= count
         if self._bytes < 0:
             raise LimitError(
@@ -48,7 +48,7 @@ class Limits:
             )
 
     def take_entry(self, path: object) -> None:
-        """Count a file, link or directory before it is made. Raise LimitError when there are too many."""
+        """Count a file, link or directory before it is made. Raise LimitError if it exceeds the limit."""
         self._entries -= 1
         self._names -= len(str(path))
         if self._names < 0:
@@ -58,7 +58,7 @@ class Limits:
 
 
 def size(text: str) -> int:
-    """Return the bytes that a text such as 20G means. Raise ValueError where it means none."""
+    """Return the bytes that a text such as 20G means. Raise ValueError if it is not a size."""
     found = _LIMIT.fullmatch(text)
     if found is None:
         raise ValueError(f'"{text}" {ADVICE}')

@@ -1,4 +1,4 @@
-"""What a person is told about a fetch: texts from elsewhere, fit to be shown, and each error in one sentence."""
+"""Messages about a fetch: makes texts of servers safe to show, and explains each error in one sentence."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PRIVILEGE_NOT_HELD = 1314  # ERROR_PRIVILEGE_NOT_HELD of Windows
 
 
 class RefusedError(Exception):
-    """Something that a fetch cannot use: what it is and what to do, as part of a sentence."""
+    """A reason why a fetch cannot go on, and what to do, as part of a sentence."""
 
 
 class AnswerError(RefusedError):
-    """An answer that is not what was asked for."""
+    """An answer that does not fit its request."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def explained(
 ) -> Iterator[None]:
     """Turn errors of these kinds into a FetchError that begins with `what`, or into a StoppedError after a cancel.
 
-    A server can send anything, and libraries raise errors of any class for some of it.
+    A server can send any bytes, and for some of them libraries raise errors of any class.
     """
     try:
         yield
@@ -47,18 +47,19 @@ def explained(
         proc.check()
         if isinstance(error, StepRunnerError):
             raise
-        # Without the cause: what a library says about a request may show its headers.
+        # Without the cause: a library's error may show the headers of the request.
         raise FetchError(f"{what}: {reason(error)}") from None
 
 
 def reason_of(error: Exception, host: str, shown: Callable[[str], str], otherwise: str) -> str:
-    """Return what went wrong, and what to do; `otherwise` is for errors that are not known.
+    """Return the reason of an error, and what to do; `otherwise` is for unknown errors.
 
-    `host` is the one that was meant. A server named any other one, and `shown` makes such text fit to be shown.
+    `host` is the host of the first request. The name of any other host came from a server; `shown` makes it safe to
+    show.
     """
     if isinstance(error, RefusedError):
         return str(error)
-    # urllib3, which takes a twentieth of a second to load, is loaded where it can have raised.
+    # Loading urllib3 takes a twentieth of a second, so it is loaded only for errors that it can have raised.
     from urllib3.exceptions import HTTPError
 
     if isinstance(error, HTTPError):
@@ -68,7 +69,7 @@ def reason_of(error: Exception, host: str, shown: Callable[[str], str], otherwis
 
 def disk_reason(error: OSError) -> str:
     """Return why a file cannot be written, and what to do."""
-    # Only Windows gives its errors this attribute.
+    # Errors have this attribute on Windows only.
     if getattr(error, "winerror", None) == _PRIVILEGE_NOT_HELD:
         return "it has a symbolic link, and Windows lets this user make none; switch on Developer Mode"
     reason = " ".join(str(error.strerror or error).lower().split()) or type(error).__name__.lower()
@@ -76,14 +77,14 @@ def disk_reason(error: OSError) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return at most 200 characters, on one line, without control characters, which a terminal would obey."""
+    """Return at most 200 characters on one line, without control characters, which a terminal would interpret."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:200]
 
 
 def struck_out(text: str, secrets: Iterable[str]) -> str:
-    """Return the whole text with each secret struck out, as it is and as URLs and forms have it.
+    """Return the whole text with each secret masked, both as it is and as encoded in URLs and forms.
 
-    Upper and lower case are the same here, as they are in the name of a host and in `%2F`.
+    The search ignores case, because names of hosts and escapes such as `%2F` do.
     """
     written = {form for secret in secrets for form in (secret, quote(secret), quote(secret, ""), quote_plus(secret))}
     longest_first = sorted(written - {""}, key=len, reverse=True)
@@ -91,7 +92,7 @@ def struck_out(text: str, secrets: Iterable[str]) -> str:
 
 
 def speaks_no_tls(error: HTTPError) -> bool:
-    """Return whether TLS failed before there was a certificate to look at."""
+    """Return whether TLS failed before the server sent a certificate."""
     import ssl
 
     from urllib3.exceptions import SSLError
@@ -124,7 +125,7 @@ def _connection_reason(error: HTTPError, own: str, shown: Callable[[str], str]) 
 
 
 def _host(connection: HTTPConnection, own: str, shown: Callable[[str], str]) -> str:
-    """Return the host with its port, if that is not the usual one, as URLs have them."""
+    """Return the host as in a URL, with its port unless that is the default."""
     name = f"[{connection.host}]" if ":" in connection.host else connection.host
     host = name if connection.port in (None, connection.default_port) else f"{name}:{connection.port}"
     return host if host == own else shown(host)

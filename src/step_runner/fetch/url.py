@@ -1,7 +1,7 @@
-"""URLs, taken apart in one way for what is checked and for what is asked.
+"""Parses URLs once, for checks and for requests.
 
-Libraries disagree about odd text: where one sees the end of a host, another sees the end of a password. So only text
-that all of them read alike is accepted, and requests use what was read, written again.
+Libraries disagree about unusual text: one sees the end of a host where another sees the end of a password. So only
+text that all of them read alike is accepted, and requests use a URL that is written from the parsed parts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
-# RFC 3986, section 3, without percent signs in a host, and without `@` where a host could still be meant.
+# RFC 3986, section 3, without percent signs in a host, and without `@` where it could still end a host.
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
     r"(?:(?P<login>[^/?#@\[\]]*)@)?"
@@ -32,7 +32,7 @@ _LARGEST_PORT = 65535
 
 
 class UrlError(ValueError):
-    """A text that is not a URL, and why."""
+    """The reason why a text is not a valid URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Url:
 
     @classmethod
     def parse(cls, text: str) -> Url:
-        """Take a URL apart. Raise UrlError where two programs could read it differently."""
+        """Return the URL in a text. Raise UrlError if two programs could read it differently."""
         _check(text)
         found = _URL.fullmatch(text)
         if found is None:
@@ -74,7 +74,7 @@ class Url:
         )
 
     def joined(self, reference: str) -> Url:
-        """Return the URL that a reference means at this one. Raise UrlError as `parse` does."""
+        """Return the URL of a reference, relative to this one. Raise UrlError as `parse`."""
         _check(reference)
         try:
             return Url.parse(urljoin(str(self), reference))
@@ -82,22 +82,22 @@ class Url:
             raise UrlError(str(error)) from None
 
     def asking(self, query: Mapping[str, str]) -> Url:
-        """Return this URL with these parameters behind those that it has."""
+        """Return this URL with these parameters added after its own."""
         return replace(self, target=f"{self.target}{'&' if '?' in self.target else '?'}{urlencode(query)}")
 
     @property
     def netloc(self) -> str:
-        """The host, with its port where that is not the one of the scheme."""
+        """The host, with its port unless that is the default of the scheme."""
         return self.host if self.port is None else f"{self.host}:{self.port}"
 
     @property
     def origin(self) -> tuple[str, str]:
-        """What credentials are meant for."""
+        """The scheme, and the host with its port, for which credentials are valid."""
         return self.scheme, self.netloc
 
 
 def basic(user: str | None, password: str | None) -> str:
-    """Return user and password as they are sent, RFC 7617; empty without them."""
+    """Return user and password in base64, as HTTP sends them: RFC 7617; empty without them."""
     login = f"{user or ''}:{password or ''}" if user or password else ""
     return base64.b64encode(login.encode()).decode()
 
@@ -114,7 +114,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _check(text: str) -> None:
-    # urljoin drops some control characters, and browsers take a backslash for a slash.
+    # urljoin drops some control characters, and browsers read a backslash as a slash.
     if _CONTROL.search(text):
         raise UrlError("it has control characters")
     if "\\" in text:

@@ -1,4 +1,4 @@
-"""The files of a commit, written to a directory and nowhere else; this module loads dulwich."""
+"""Writes the files of a commit to one directory and nowhere else; this module loads dulwich."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 
 _Kind = TypeVar("_Kind", Blob, Commit, Tree)
-_MOST_TAGS = 10  # put on one another
+_MOST_TAGS = 10  # tags of tags
 
 ROOT = PurePosixPath()
 """The path of the repository itself."""
 
 
 class Objects(Protocol):
-    """The objects of a repository, by their hashes. KeyError: there is none with that hash."""
+    """The objects of a repository, by their hashes. An unknown hash raises KeyError."""
 
     def __contains__(self, hash_: bytes) -> bool:
-        """Return whether there is an object with this hash."""
+        """Return whether the repository has an object with this hash."""
 
     def __getitem__(self, hash_: bytes) -> ShaFile:
-        """Return an object that is not large."""
+        """Return a small object, read whole into memory."""
 
     def pieces(self, hash_: bytes) -> Iterable[bytes]:
         """Yield the content of an object, of any size."""
@@ -47,29 +47,29 @@ class Objects(Protocol):
 
 
 class TreeError(RefusedError):
-    """A commit whose files cannot be written, and why."""
+    """The reason why the files of a commit cannot be written."""
 
     def __str__(self) -> str:
         return f"{super().__str__()}; it is refused, correct it in the repository"
 
 
 class Checkout:
-    """Writes the files of commits below one directory, which nobody else writes to.
+    """Writes the files of commits below one directory, to which no other process writes.
 
-    Symbolic links come last, in `finish`: until then there is none, so that no file can be written through one.
+    `finish` makes the symbolic links last. Until then there are none, so no file can be written through one.
     """
 
     def __init__(self, directory: Path, proc: Proc, limits: Limits) -> None:
-        """`limits` is asked before anything is written; what it raises passes through."""
+        """Write below `directory`. Each write is counted in `limits` first, whose errors are raised unchanged."""
         self._root = directory
         self._limits = limits
         self._proc = proc
         self._links: list[tuple[PurePosixPath, str]] = []
 
     def write(self, store: Objects, commit: str, below: PurePosixPath = ROOT) -> Mapping[PurePosixPath, str]:
-        """Write the files of `commit` and return the commits of its submodules, by their path.
+        """Write the files of `commit`, and return the commits of its submodules by their paths.
 
-        Raise TreeError: the commit has entries that would leave the directory. KeyError: `store` lacks an object.
+        Raise TreeError if an entry would leave the directory, and KeyError if `store` lacks an object.
         """
         submodules: dict[PurePosixPath, str] = {}
         pending = [(below, _commit(store, commit).tree)]
@@ -90,7 +90,7 @@ class Checkout:
         return submodules
 
     def finish(self) -> None:
-        """Make the symbolic links. Raise TreeError: one leads out of the directory. Raise StoppedError: cancelled."""
+        """Make the symbolic links. Raise TreeError if one leads out of the directory, and StoppedError."""
         for path, target in self._links:
             self._proc.check()
             with _once(path):
@@ -101,8 +101,8 @@ class Checkout:
                 raise TreeError(f"the symbolic link {_shown(path)} leads out of the repository, to {_shown(target)}")
 
     def _holds(self, path: PurePosixPath) -> bool:
-        """Return whether `path`, all links followed, is in the directory; the text of one link alone does not tell."""
-        # Path.resolve raises for links in a circle, which harm nobody.
+        """Return whether `path`, with all links followed, is in the directory. The text of one link cannot show it."""
+        # Path.resolve raises an error for links in a circle, which do no harm.
         return Path(os.path.realpath(self._root / path)).is_relative_to(os.path.realpath(self._root))
 
     def _make_directory(self, path: PurePosixPath) -> None:
@@ -125,7 +125,7 @@ class Checkout:
 
 
 def submodule_urls(store: Objects, commit: str, below: PurePosixPath = ROOT) -> dict[PurePosixPath, str]:
-    """The URLs that the file .gitmodules of `commit`, written below that path, gives for its submodules' paths."""
+    """Return the URLs of submodules, by their paths, from the file .gitmodules of `commit`, written at `below`."""
     root = _tree(store, _commit(store, commit).tree)
     if b".gitmodules" not in root:
         return {}
@@ -138,7 +138,7 @@ def submodule_urls(store: Objects, commit: str, below: PurePosixPath = ROOT) -> 
 
 
 def _checked(name: bytes, directory: PurePosixPath) -> str:
-    """`name`, unless it is another way to write `..`, `.git` or a path on any file system, or no plain name on this."""
+    """Return `name`. Raise TreeError if a file system reads it as `..`, `.git` or a path, or if this one forbids it."""
     fine = name and b"/" not in name and validate_path_element_ntfs(name)
     if fine and _is_utf8(name):
         fine = validate_path_element_hfs(name)
@@ -164,7 +164,7 @@ def _once(path: PurePosixPath) -> Iterator[None]:
 
 
 def _commit(store: Objects, hash_: str) -> Commit:
-    """Return the commit with this hash, or the one that the annotated tag with this hash is put on."""
+    """Return the commit with this hash, or the commit to which the annotated tag with this hash points."""
     found = store[hash_.encode()]
     for _ in range(_MOST_TAGS):
         if not isinstance(found, Tag):

@@ -1,4 +1,4 @@
-"""Git repositories elsewhere: their references, and the objects of a commit; this module loads dulwich."""
+"""Reads the references and objects of other git repositories; this module loads dulwich."""
 
 from __future__ import annotations
 
@@ -47,30 +47,32 @@ _EVERYTHING = ("refs/heads/", "refs/tags/")
 
 
 class RefusalError(GitProtocolError):
-    """The git server itself said no, in these words."""
+    """The refusal of the git server, in its own words."""
 
 
 class Remote(Protocol):
     """A repository that can be read."""
 
     def references(self, prefixes: Sequence[str]) -> dict[str, str]:
-        """The references whose full name begins with one of `prefixes`, and their hashes; `^{}` follows the name of
-        an annotated tag for the hash of what it is put on."""
+        """Return the hashes of the references whose full name begins with one of `prefixes`.
+
+        The name of an annotated tag with `^{}` at its end has the hash of the object to which the tag points.
+        """
 
     def history(self, scratch: Path) -> Objects:
-        """Return at least every commit of every branch and tag; `scratch` is a directory to put them into."""
+        """Return at least every commit of every branch and tag; `scratch` is a directory for them."""
 
     def objects(self, commit: str, scratch: Path) -> Objects:
-        """Return at least the commit with this full hash and its files. Raise RefusedError: there is none."""
+        """Return at least the commit with this full hash and its files. Raise RefusedError if it does not exist."""
 
 
 @contextmanager
 def open_remote(
     repository: Repository, revision: str, proc: Proc, progress: Callable[[str], None], timeout: float
 ) -> Iterator[Remote]:
-    """Connect to `repository`; the result is used by one thread, inside of the block.
+    """Connect to `repository`. Yield the connection, for one thread and while the block runs.
 
-    Raise FetchError with one sentence that names the revision, and StoppedError.
+    Raise FetchError with one sentence that names the revision, and StoppedError after a cancel.
     """
     with explained(f'cannot fetch "{revision}" of {repository}', proc, partial(_reason, repository)):
         if repository.url.scheme == "file":
@@ -109,7 +111,7 @@ class _LocalRemote:
 
 
 class Stored:
-    """The objects in a store of dulwich. It reads each whole, which is too much for files: these are read in pieces."""
+    """The objects in a store of dulwich, which reads each one whole. Files can be large and are read in pieces here."""
 
     def __init__(self, store: BaseObjectStore, proc: Proc) -> None:
         self._store = store
@@ -149,7 +151,7 @@ def _with_alternates(store: BaseObjectStore) -> Iterator[DiskObjectStore]:
 
 
 class _HttpRemote(AbstractHttpGitClient):
-    """A repository behind a git server that speaks HTTP; dulwich speaks git, what is sent to whom is decided here."""
+    """A repository on a git server with HTTP. dulwich speaks git; this class decides what each host receives."""
 
     def __init__(self, repository: Repository, client: Client, proc: Proc, progress: Callable[[str], None]) -> None:
         super().__init__(base_url=str(repository), thin_packs=False)
@@ -169,7 +171,7 @@ class _HttpRemote(AbstractHttpGitClient):
         return {name.decode("utf-8", "replace"): hash_.decode() for name, hash_ in refs.items() if hash_}
 
     def history(self, scratch: Path) -> Objects:
-        # A server that can leaves the files out: a few hundred bytes a commit.
+        # A server that supports filters leaves the files out and sends a few hundred bytes for each commit.
         return self._fetch_all(scratch / "history", filter_spec=b"tree:0")
 
     def objects(self, commit: str, scratch: Path) -> Objects:
@@ -180,7 +182,7 @@ class _HttpRemote(AbstractHttpGitClient):
         except GitProtocolError as error:
             if self.protocol_version == 2 and "not our ref" in str(error):
                 raise RefusedError(_NO_COMMIT) from None
-            # It gives no single commit, or no shallow ones.
+            # The server sends no single commits, or no shallow ones.
             store = self._fetch_all(scratch / "everything")
         if commit.encode() not in store:
             raise RefusedError(_NO_COMMIT)
@@ -202,19 +204,19 @@ class _HttpRemote(AbstractHttpGitClient):
             ObjectStoreGraphWalker([], lambda _: []),
             partial(self._store, file, Limits()),
             depth=depth,
-            # The references are not needed again; this one is the least that a server can be asked for.
+            # The references are known already; asking for this single one makes the shortest answer.
             ref_prefix=[b"refs/heads/HEAD"],
             filter_spec=filter_spec,
         )
         return Pack(file, len(wants[0]) if wants else 40, self._proc, Limits())
 
     def _store(self, file: IO[bytes], limits: Limits, data: bytes) -> int:
-        """Write the next bytes of a pack, and tell the progress."""
+        """Write the next bytes of a pack, and report the progress."""
         self._proc.check()
         limits.take_bytes(len(data))
         file.write(data)
         size = file.tell()
-        # Bytes 8 to 12 of a pack are the number of its objects: gitformat-pack(5).
+        # The four bytes from offset 8 on are the number of objects in a pack: gitformat-pack(5).
         file.seek(8)
         self._progress(f"{int.from_bytes(file.read(4), 'big')} objects, {size / 1e6:.1f} MB")
         return file.seek(size)
@@ -228,7 +230,7 @@ class _HttpRemote(AbstractHttpGitClient):
     ) -> tuple[Any, Callable[[int], bytes]]:
         there = joined(self._url, url)
         authorization = self._authorization if there.origin == self._url.origin else None
-        # Some servers have their web page for what does not begin so.
+        # Some servers answer with a web page if the user agent does not begin so.
         sent = {**(headers or {}), "User-Agent": "git/step-runner", "Pragma": "no-cache"}
         body = None if data is None else io.BytesIO(data if isinstance(data, bytes) else b"".join(data))
         response = self._client.follow(Request("POST" if body else "GET", there, sent, authorization, body))
@@ -236,11 +238,11 @@ class _HttpRemote(AbstractHttpGitClient):
 
     @staticmethod
     def _warn_filter_objects() -> None:
-        """Say nothing when a server cannot leave the files out: it sends more than is needed, and that is all."""
+        """Print no warning: a server that cannot leave the files out only sends more than is needed."""
 
 
 class _Answer(NamedTuple):
-    """An answer as dulwich wants it."""
+    """An HTTP answer in the form that dulwich expects."""
 
     close: Callable[[], None]
     content_type: str

@@ -1,10 +1,10 @@
-"""Functions from git repositories: from a revision to a directory with the files of its commit.
+"""Fetches functions from git repositories: turns a revision into a directory with the files of its commit.
 
-A tag and a hash mean the same commit for ever, so they come from the cache once they are there; a branch is looked
-up at each use, and without a network there is no answer. The cache holds
+A tag and a hash always mean the same commit, so the cache answers them after the first fetch. A branch is looked up at
+each use, which fails without a network. The cache holds
 
     git-commit, repository, full hash     the files of the commit, without history
-    git-revision, repository, revision    a note: the hash of the commit that a tag or a short hash means
+    git-revision, repository, revision    a note: the hash of the commit of a tag or a short hash
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 TIMEOUT = 30.0
-"""Seconds that a server may take to accept a connection, and may be silent."""
+"""Timeout in seconds of each connect, and of each silence of a server."""
 
 _FULL_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT_HASH = re.compile(r"[0-9a-f]{8,63}")
@@ -47,10 +47,10 @@ def fetch_git(
     progress: Callable[[str], None] = lambda text: None,
     timeout: float = TIMEOUT,
 ) -> str:
-    """Return the directory with all files of the commit that `reference` means; its `directory` is not looked at.
+    """Return the directory with all files of the commit that `reference` means; ignore its `directory`.
 
-    `progress` is told one line at a time, often, in this thread. `timeout`, in seconds, bounds each connect and each
-    silence. Raise FetchError: one sentence with repository, revision and advice. StoppedError: `proc` came first.
+    `progress` is called often with one line, in this thread. `timeout`, in seconds, limits each connect and each
+    silence. Raise FetchError with one sentence (repository, revision, advice), and StoppedError after a cancel.
     """
     proc.check()
     repository = Repository.parse(reference.url)
@@ -76,7 +76,7 @@ class _Fetch:
             return self._get_by_name(remote)
 
     def _remembered(self) -> str | None:
-        """Return the commit of a full hash, or of a tag or short hash seen before."""
+        """Return the commit of a full hash, or of a tag or short hash that the cache knows; else None."""
         if _FULL_HASH.fullmatch(self.revision):
             return self.revision
         known = self.cache.note(self._revision_key())
@@ -84,7 +84,7 @@ class _Fetch:
 
     @contextmanager
     def _remote(self) -> Iterator[Remote]:
-        # Loading dulwich takes a third of a second; what the cache answers does without.
+        # Loading dulwich takes a third of a second; answers of the cache do not need it.
         from step_runner.fetch.git.client import open_remote
 
         with open_remote(self.repository, self.revision, self.proc, self.progress, self.timeout) as remote:
@@ -138,7 +138,7 @@ class _Fetch:
         below: PurePosixPath,
         depth: int,
     ) -> None:
-        """Write the files of `commit` below that path of the checkout, and those of its submodules below theirs."""
+        """Write the files of `commit` below that path of the checkout, and those of each submodule below its path."""
         from step_runner.fetch.git.checkout import TreeError, submodule_urls
 
         if depth > _DEEPEST:

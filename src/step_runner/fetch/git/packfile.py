@@ -1,7 +1,7 @@
-"""Packs of git, read where they lie on the disk: an object of any size takes little memory.
+"""Reads git packs directly from the disk, so that an object of any size takes little memory.
 
-The format is that of gitformat-pack(5). Objects have the hash of their content, so that what is
-found by its hash is what was asked for; the checksum at a pack's end says nothing more.
+The format is that of gitformat-pack(5). The hash of each object is computed from its content, so an object found by
+its hash is the right one. The checksum at the end of a pack proves nothing more.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 _PIECE = 1 << 16  # bytes
-_IN_MEMORY = 1 << 16  # bytes of an object that a delta refers to; larger ones go to the disk
-_LARGEST = 64 << 20  # bytes of a commit, tree or tag, which are read whole
-_DEEPEST = 250  # deltas on one another, each with an open file; git makes 50
+_IN_MEMORY = 1 << 16  # bytes of the base of a delta; larger ones go to the disk
+_LARGEST = 64 << 20  # bytes of a commit, tree or tag, which is read whole
+_DEEPEST = 250  # deltas in a chain, each with an open file; git makes 50
 _TOO_DEEP = f"it has more than {_DEEPEST} deltas on one another"
-_MOST_OBJECTS = 1_000_000  # of which each takes about 300 bytes of memory
+_MOST_OBJECTS = 1_000_000  # each takes about 300 bytes of memory
 _MOST_SHIFTED = 63  # bits of a number
 _TYPES = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
 _BY_OFFSET, _BY_HASH = 6, 7
@@ -38,14 +38,14 @@ _Base: TypeAlias = "int | bytes"
 
 
 class PackError(RefusedError):
-    """A pack that is not as git makes them, and why."""
+    """The reason why a pack is not as git makes them."""
 
     def __str__(self) -> str:
         return f"the server sent a pack that is not as git makes them: {super().__str__()}; try again later"
 
 
 class _Entry(NamedTuple):
-    """How an object is stored: its type, its inflated size, where its data begin, and what it is a delta to, if any."""
+    """The entry of an object: its type, its inflated size, the offset of its data, and the base if it is a delta."""
 
     kind: int
     size: int
@@ -54,7 +54,7 @@ class _Entry(NamedTuple):
 
 
 class Pack:
-    """The objects of one pack, by their hash. Its methods are not for several threads."""
+    """The objects of one pack, by their hash. Not thread-safe."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class Pack:
         limits: Limits,
         find: Callable[[bytes], int] | None = None,
     ) -> None:
-        """Use a pack, whose hashes have so many digits; `find` gives the offset of an object, or raises KeyError.
+        """Use a pack whose hashes have `digits` digits; `find` returns the offset of an object or raises KeyError.
 
-        Without it the pack is read once. Raise PackError, LimitError, StoppedError.
+        Without `find` the whole pack is read once for its index. Raise PackError, LimitError, StoppedError.
         """
         self._file = file
         self._format = _FORMATS[digits]
@@ -93,7 +93,7 @@ class Pack:
         return ShaFile.from_raw_string(kind, bytes(content), object_format=self._format)
 
     def pieces(self, hash_: bytes) -> Iterator[bytes]:
-        """Yield the content of an object; nothing else of the pack is read meanwhile. Raise KeyError, PackError."""
+        """Yield the content of an object; do not read another object meanwhile. Raise KeyError, PackError."""
         *deltas, bottom = self._chain(self._find(hash_))
         if not deltas:
             yield from self._inflated(bottom)
@@ -112,7 +112,7 @@ class Pack:
         return sorted(hash_.decode() for hash_ in found if self._chain(self._find(hash_))[-1].kind == Commit.type_num)
 
     def _chain(self, offset: int) -> list[_Entry]:
-        """Return an object, what it is a delta to, and so on to what is not a delta."""
+        """Return the entry of an object, then its base, and so on to a base that is not a delta."""
         chain = [self._entry(offset)]
         while (base := chain[-1].base) is not None:
             if len(chain) > _DEEPEST:
@@ -121,7 +121,7 @@ class Pack:
         return chain
 
     def _index(self) -> None:
-        """Find all objects: first those that are not deltas, then through these the others."""
+        """Index all objects: first those that are not deltas, then their deltas."""
         bottoms = list(self._scan())
         for offset, hash_, entry in bottoms:
             if deltas := self._above(offset, hash_):
@@ -130,9 +130,9 @@ class Pack:
             raise PackError("it has a delta to an object that is not there")
 
     def _scan(self) -> Iterator[tuple[int, bytes, _Entry]]:
-        """Yield all objects that are not deltas, with their hashes, and keep the others by what they are deltas to."""
+        """Yield the offset, hash and entry of each object that is not a delta; store the deltas by their base."""
         if not self._file.seek(0, 2):
-            return  # nothing was asked for
+            return  # no object was requested
         self._file.seek(0)
         magic, version, count = self._read(4), self._number(4), self._number(4)
         if magic != b"PACK" or version not in (2, 3):
@@ -178,7 +178,7 @@ class Pack:
         return distance
 
     def _inflated(self, entry: _Entry) -> Iterator[bytes]:
-        """Yield what an entry holds itself, and note where it ends."""
+        """Yield the inflated data of an entry, and store the offset of its end."""
         self._file.seek(entry.data)
         inflater, left = zlib.decompressobj(), entry.size
         while not inflater.eof:
@@ -197,7 +197,7 @@ class Pack:
         self._end = self._file.tell() - len(inflater.unused_data)
 
     def _descend(self, content: IO[bytes], kind: int, deltas: list[int]) -> None:
-        """Go through the deltas to a content, and through those to each result, one content open at each level."""
+        """Index the deltas to a content, and recursively the deltas to each result; one file is open at each level."""
         levels = [(content, iter(deltas))]
         try:
             while levels:
@@ -217,7 +217,7 @@ class Pack:
                 content.close()
 
     def _above(self, offset: int, hash_: bytes) -> list[int]:
-        """Take the deltas to an object."""
+        """Remove and return the offsets of the deltas to an object."""
         return self._deltas.pop(offset, []) + self._deltas.pop(hash_, [])
 
     def _hash_of(self, content: IO[bytes], kind: int) -> bytes:
@@ -228,7 +228,7 @@ class Pack:
         return hashed.hexdigest().encode()
 
     def _patched(self, base: IO[bytes], delta: _Entry, limits: Limits | None = None) -> IO[bytes]:
-        """Return what a delta makes of its base, which is counted where there is a limits."""
+        """Return the result of a delta and its base; count its bytes in `limits`, if given."""
         with self._spooled(self._inflated(delta)) as steps:
             if _varint(steps) != base.seek(0, 2):
                 raise PackError("it has a delta to an object of another size")
@@ -241,7 +241,7 @@ class Pack:
         while code := steps.read(1):
             self._proc.check()
             source, count = steps, code[0]
-            if count & 0x80:  # copy from the base: which bytes of the offset and of the size follow
+            if count & 0x80:  # copy from the base: the bits name the bytes of offset and size that follow
                 offset, size = _bytes(steps, count & 0x0F, 4), _bytes(steps, count >> 4 & 0x07, 3)
                 base.seek(offset)
                 source, count = base, size or 0x10000
@@ -258,7 +258,7 @@ class Pack:
     def _spooled(self, pieces: Iterable[bytes]) -> IO[bytes]:
         file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - the caller closes it
         try:
-            for piece in pieces:  # writelines would have all of them in memory
+            for piece in pieces:  # writelines would hold all of them in memory
                 file.write(piece)
         except BaseException:
             file.close()
@@ -280,7 +280,7 @@ class Pack:
 
 
 def loose_pieces(path: str) -> Iterator[bytes]:
-    """Yield the content of an object that has a file of its own, gitrepository-layout(5). Raise FileNotFoundError."""
+    """Yield the content of an object in a file of its own: gitrepository-layout(5). Raise FileNotFoundError."""
     inflater, head = zlib.decompressobj(), b""
     with open(path, "rb") as file:
         while not inflater.eof and (given := inflater.unconsumed_tail or file.read(_PIECE)):
@@ -303,7 +303,7 @@ def _varint(stream: IO[bytes]) -> int:
 
 
 def _bytes(stream: IO[bytes], mask: int, most: int) -> int:
-    """Return the number of whose bytes those follow that the mask names, the lowest first."""
+    """Read a number, lowest byte first, and return it. Bytes that are not in the mask are 0 and not in the stream."""
     number = 0
     for bit in range(most):
         if mask >> bit & 1:

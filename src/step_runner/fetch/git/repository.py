@@ -1,4 +1,4 @@
-"""Where a git repository is, and with which credentials it is read."""
+"""The URL of a git repository, and the credentials for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SCHEMES = ("https", "http", "file")
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository; its text is its URL without credentials and query, which names it in messages and in the cache."""
+    """A repository. Its text, the URL without credentials and query, is its name in messages and in the cache."""
 
     url: Url
 
@@ -25,7 +25,7 @@ class Repository:
 
     @classmethod
     def parse(cls, url: str) -> Repository:
-        """The repository at `url`, where `https://` may be left out. FetchError: no https, http or file URL."""
+        """Return the repository at `url`; `https://` may be left out. Raise FetchError unless https, http or file."""
         url = url.strip()
         text = url if "://" in url else f"https://{url}"
         try:
@@ -48,9 +48,9 @@ class Repository:
         return unquote(self.url.target) or "/"
 
     def submodule(self, url: str) -> Repository | None:
-        """Return the repository that `url` in this one's .gitmodules means, or None if that cannot be fetched.
+        """Return the repository that `url` in this one's .gitmodules means, or None if it cannot be fetched.
 
-        Credentials stay with their scheme, host and port. Only a local repository may name a local one.
+        Credentials are used only for their own scheme, host and port. Only a local repository may name a local one.
         """
         if url.startswith(("./", "../")):
             return Repository(replace(self.url, target=posixpath.normpath(f"{self.url.target}/{url}")))
@@ -71,14 +71,14 @@ class Repository:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What must not be shown, in each form in which it is sent; a user without a password is a token."""
+        """The secrets to mask, in each form in which they are sent; a user without a password is a token."""
         if not (secret := self.url.password or self.url.user):
             return frozenset()
         return frozenset({secret, self.basic, self.basic.rstrip("=")})
 
     @property
     def basic(self) -> str:
-        """User and password as they are sent."""
+        """User and password in base64, as HTTP sends them."""
         return basic(self.url.user, self.url.password)
 
 

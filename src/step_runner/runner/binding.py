@@ -24,8 +24,8 @@ Scope: TypeAlias = Mapping[str, Any]
 def expand_inputs(step: Step, spec: Spec, scope: Scope) -> dict[str, Value | Secret]:
     """Return the inputs that a step gives, expanded in the caller's scope.
 
-    Raises InputError for an input that the function does not have, for an expression that fails, and for a typed
-    value of another type than the declared one.
+    Raises InputError for an input that the function does not have, for an expression that fails, and for a typed value
+    that differs from the declared type.
     """
     inputs = _expand_keys("input", step.inputs, scope)
     for name in (*inputs, *step.typed):
@@ -37,7 +37,7 @@ def expand_inputs(step: Step, spec: Spec, scope: Scope) -> dict[str, Value | Sec
 
 
 def typed_value(name: str, typed: Typed, declared: ValueType) -> Value:
-    """Return what a typed input means, where its declared type is this one; it may still be a template.
+    """Return the meaning of a typed input, if its declared type is this one; it may still be a template.
 
     Raises InputError for a value of another type.
     """
@@ -51,7 +51,7 @@ def typed_value(name: str, typed: Typed, declared: ValueType) -> Value:
 
 
 def input_errors(step: Step, spec: Spec) -> list[str]:
-    """Return what is wrong with the inputs of a command line: unknown, missing, or typed as another type."""
+    """Return the errors in the inputs of a command line: unknown, missing, or typed as another type."""
     given = {**step.inputs, **step.typed}
     unknown = (name for name in given if name not in spec.inputs)
     missing = (name for name, one in spec.inputs.items() if one.default is msgspec.UNSET and name not in given)
@@ -66,7 +66,10 @@ def input_errors(step: Step, spec: Spec) -> list[str]:
 
 
 def input_warnings(step: Step, spec: Spec) -> list[str]:
-    """Return where inputs of a step file have other types than declared; expressions have no type yet."""
+    """Return warnings about inputs of a step file that differ from their declared types.
+
+    Expressions have no type yet.
+    """
     return [
         sentence
         for name, value in step.inputs.items()
@@ -114,9 +117,9 @@ def assign(given: Mapping[str, Value | Secret], spec: Spec) -> dict[str, Value |
 
 
 def expand_env(env: Mapping[str, str], scope: Scope, place: str) -> dict[str, str | Secret]:
-    """The variables with their expressions evaluated; `place` stands in the error: `env "KEY": ...`.
+    """Return the variables with their expressions evaluated. Errors begin with `place`: `env "KEY": ...`.
 
-    Raises InputError for an expression that fails, or a variable that no process can have.
+    Raises InputError for an expression that fails, or for a text that cannot be an environment variable.
     """
     named = _expand_keys(place, env, scope)
     expanded = {name: _expand(f'{place} "{name}"', text, scope) for name, text in named.items()}
@@ -127,7 +130,7 @@ def expand_env(env: Mapping[str, str], scope: Scope, place: str) -> dict[str, st
 
 
 def mark(value: Value | Secret, parameter: Parameter) -> Value | Secret:
-    """The value as the rest of the job sees it: one declared to be sensitive is kept secret."""
+    """Return the value as the rest of the job sees it: secret if it is declared as sensitive."""
     return Secret(reveal(value)) if parameter.sensitive and not isinstance(value, Secret) else value
 
 

@@ -1,4 +1,4 @@
-"""What a step can see: the job's part, which all steps share, and the part of the function that it stands in."""
+"""The context of a step: a part that all steps of the job share, and the part of its function."""
 
 from __future__ import annotations
 
@@ -25,106 +25,109 @@ if TYPE_CHECKING:
     from gracefulexitcmd import Exit
 
 Environment: TypeAlias = Callable[[], Mapping[str, str]]
-"""Gives the environment that a step will have, as far as it is known without its function."""
+"""Returns the environment of a step, as far as it is known without its function."""
 
 Resolve: TypeAlias = Callable[[Reference, str, Environment], Awaitable[Function]]
-"""Finds the function that a reference in a given directory names, for a step with that environment."""
+"""Returns the function that a reference names in a directory, for a step with that environment."""
 
 
 class Stream(Protocol):
-    """The end of a pipe that a step writes to, or a pseudo-terminal."""
+    """The end of a pipe or of a pseudo-terminal that a step writes to."""
 
     @property
     def write_end(self) -> int | None:
-        """The descriptor, until it is closed here."""
+        """The descriptor, until it is closed in this process."""
 
     def started(self, send: Callable[[int], object]) -> None:
-        """The step has its end, which can be closed here. `send` sends a signal to the step's group."""
+        """Note that the step has its end: our copy may be closed. `send` sends a signal to the step's process group."""
 
     def let_go(self) -> None:
-        """Close the step's end here: it could not be started."""
+        """Close our copy of the step's end: the step could not start."""
 
     @property
     def moved(self) -> int:
-        """The number of bytes that have come out of it."""
+        """Number of bytes moved out of it."""
 
 
 class Streams(NamedTuple):
-    """What one step writes to: both can be the same."""
+    """The streams that one step writes to; both can be the same."""
 
     stdout: Stream
     stderr: Stream
 
     def started(self, send: Callable[[int], object]) -> None:
-        """The step has its ends."""
+        """Note that the step has its ends."""
         for stream in self:
             stream.started(send)
 
     @property
     def moved(self) -> int:
-        """The number of bytes that have come out of both."""
+        """Number of bytes moved out of both."""
         return self.stdout.moved + (self.stderr.moved if self.stderr is not self.stdout else 0)
 
     def let_go(self) -> None:
-        """Close the step's ends here: it could not be started."""
+        """Close our copies of the step's ends: the step could not start."""
         for stream in self:
             stream.let_go()
 
 
 class Sink(Protocol):
-    """Where the output of steps goes, and the runner's own lines between it."""
+    """The destination of the steps' output and of the runner's own lines."""
 
     @property
     def lost(self) -> OSError | None:
-        """Why output was lost, once it was."""
+        """The error that lost output; None while nothing was lost."""
 
     def open(self) -> Streams:
-        """Make the streams of a step that is about to start. Raises OSError where no descriptor is free."""
+        """Return the streams of a step that is about to start. Raises OSError when no descriptor is free."""
 
     async def settle(self) -> None:
-        """Have all where it goes that steps have written up to now, and wait for nobody who may still write."""
+        """Wait until all output written so far has reached its destination.
+
+        Do not wait for processes that may still write.
+        """
 
     def notice(self, line: str) -> None:
         """Write a line of the runner's own."""
 
     def end(self) -> None:
-        """Say that nothing more will be written."""
+        """End the output."""
 
 
 class Listener:
-    """What is called when something happens in a job; this one does nothing about it."""
+    """Callbacks for the events of a job. This class does nothing in any of them."""
 
     def step_started(self, names: tuple[str, ...]) -> None:
-        """A command is about to start; `names` are those of the enclosing steps and its own."""
+        """Called before a command starts; `names` are those of the enclosing steps and of its own."""
 
     def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
-        """A command is about to get the stop signal; it gets SIGKILL after `grace` seconds."""
+        """Called before a command gets the stop signal; SIGKILL follows after `grace` seconds."""
 
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
-        """A command that got the stop signal has ended."""
+        """Called after the end of a command that got the stop signal."""
 
     def fetching(self, text: str) -> None:
-        """A function is being fetched; the text names it and its progress. Any thread calls this, often."""
+        """Called often, from any thread, while a function is fetched. The text names it and its progress."""
 
     def suspending(self) -> None:
-        """Everything is about to be stopped by Ctrl-Z."""
+        """Called before Ctrl-Z suspends all processes."""
 
     def stopping(self, grace: float) -> None:
-        """The job is about to be stopped; what is left of it is killed after `grace` seconds."""
+        """Called before the job is stopped; its remaining processes are killed after `grace` seconds."""
 
     def when_gone(self, gone: Callable[[], object]) -> None:
-        """Have this called when the output has lost its reader."""
+        """Register a function to call when the output has lost its reader."""
 
     def abandon(self) -> None:
-        """Wait no longer for the reader of the output."""
+        """Stop waiting for the reader of the output."""
 
 
 class GlobalContext(Struct, frozen=True):
-    """The job's part: what is the same for all its steps.
+    """The part of the context that all steps of a job share.
 
-    `container` knows all processes that they have started. `env` is the environment below everything that steps set,
-    `exports` what they have exported so far. `scratch` is a private directory for output and export files. `debug`
-    adds the lines of output files that cannot be read to the errors. `masks` hide what is secret in messages.
+    `container` finds all processes that the steps have started. `env` is the environment below everything that steps
+    set, `exports` holds all exports so far. `scratch` is a private directory for output and export files. With `debug`,
+    errors quote the unreadable lines of output files. `masks` hide secrets in messages.
     """
 
     proc: Proc
@@ -142,16 +145,19 @@ class GlobalContext(Struct, frozen=True):
     _numbers: count[int] = field(default_factory=count)
 
     def notice(self, line: str) -> None:
-        """Write a line of the runner's own, which shows no secret and stays one line."""
+        """Write a line of the runner's own, with secrets masked and on one line."""
         self.sink.notice(shown.name(self.masks.hidden(line)))
 
     def export(self, variables: Mapping[str, str], path: tuple[str, ...]) -> None:
-        """Add what the step `path` has exported to the environment of all steps that start later."""
+        """Add the exports of the step `path` to the environment of all steps that start later."""
         self.exports.add(variables, path[-1] if path else "")
 
     @contextlib.contextmanager
     def step_files(self) -> Iterator[StepFiles]:
-        """The output file and the export file of one step; whoever runs a command makes them, this removes them."""
+        """Yield the paths of one step's output and export files, then remove them.
+
+        The caller that runs a command makes them.
+        """
         number = next(self._numbers)
         output, export = (with_slashes(f"{self.scratch}/{kind}-{number}") for kind in ("output", "export"))
         files = StepFiles(output, export)
@@ -162,11 +168,11 @@ class GlobalContext(Struct, frozen=True):
 
 
 class StepsContext(Struct, frozen=True):
-    """What the expressions of one function see, and the steps that it calls.
+    """The values that the expressions of one function see, and those for the steps that it calls.
 
-    `path` holds the names of the steps that led here, `overrides` the variables that enclosing sequences, steps and
-    the function itself have set, `own` those of them that this step and its function set, `steps` the outputs of the
-    steps of this sequence that have run.
+    `path` holds the names of the enclosing steps and of this one. `overrides` are the variables that enclosing
+    sequences, steps and the function itself have set. `own` are those that this step and its function set. `steps` are
+    the outputs of the steps of this sequence that have run.
     """
 
     job: GlobalContext
@@ -179,21 +185,21 @@ class StepsContext(Struct, frozen=True):
     steps: dict[str, dict[str, Mapping[str, Value | Secret]]] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment as a process gets it, with what is sensitive.
+        """Return the environment as a process gets it, including sensitive values.
 
-        What steps have exported wins over all but what was set on the way.
+        Exports of steps override the base environment, but not the variables set by enclosing steps.
         """
         return dict(self.job.exports.over(self.job.env, self._revealed()))
 
     def recorded_environment(self) -> Mapping[str, str]:
-        """Return the same for a record, which is to stay as it is now."""
+        """Return the same environment for a record: later exports do not change it."""
         return self.job.exports.recorded(self.job.env, self._revealed())
 
     def _revealed(self) -> dict[str, str]:
         return {name: str(reveal(value)) for name, value in self.overrides.items()}
 
     def scope(self, files: StepFiles | None = None) -> dict[str, object]:
-        """The names that an expression can use, with the function's own files unless others are given."""
+        """Return the names that an expression can use, with the function's own files by default."""
         files = files or self.files
         return {
             "inputs": self.inputs,

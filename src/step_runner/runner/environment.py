@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 LONGEST_SHOWN = 200
-"""Characters of a name that an error shows."""
+"""Most characters of a name in an error."""
 
 
 def merged(*environments: Mapping[str, V]) -> dict[str, V]:
-    """One environment, in which the later ones win; on Windows `Path` and `PATH` are one variable."""
+    """Return one environment, in which later ones win. On Windows `Path` and `PATH` are one variable."""
     result: dict[str, V] = {}
     for environment in environments:
         if sys.platform == "win32":
@@ -34,7 +34,7 @@ def _replace_whatever_case(result: dict[str, V], environment: Mapping[str, V]) -
 
 
 def complaint(name: str, value: str) -> str | None:
-    """Return what keeps a name and a value from being an environment variable, None if they can be one."""
+    """Return the reason why a name and a value cannot be an environment variable, None if they can."""
     if not name:
         return "the name of an environment variable is empty: give it one"
     shown = name[:LONGEST_SHOWN].replace("\0", "\\0")
@@ -47,7 +47,7 @@ def complaint(name: str, value: str) -> str | None:
 
 
 def fault_of(text: str) -> str | None:
-    """Return what keeps a text from being an argument or an environment variable, None if it can be one."""
+    """Return the reason why a text cannot be an argument or an environment variable, None if it can."""
     if "\0" in text:
         return "holds a NUL character, which no process can be given: remove it"
     try:

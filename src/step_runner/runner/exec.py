@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 NOT_RUN = (126, 127)
-"""The statuses by which shells and env(1) say that a program could not be run."""
+"""Exit statuses by which shells and env(1) report that a program could not be run."""
 
 HINTS = {
     errno.ENOEXEC: ": a script needs a first line such as #!/bin/sh",
@@ -43,7 +43,7 @@ HINTS = {
 
 
 class Command(NamedTuple):
-    """A command with everything expanded; `given` is what it reads from stdin, which is empty otherwise."""
+    """A command with its expressions evaluated; `given` is the content of its stdin, which is otherwise empty."""
 
     argv: tuple[str, ...]
     work_dir: str
@@ -55,11 +55,11 @@ class Command(NamedTuple):
 async def run_command(
     command: Command, path: tuple[str, ...], job: GlobalContext
 ) -> tuple[ExecResult, Exception | None]:
-    """Run the command of the step `path` to its end; returns what it did, and what went wrong.
+    """Run the command of the step `path` to its end; return its result and its error.
 
-    When the job is cancelled meanwhile, the command is stopped gracefully and the error is a group: that it was
-    stopped, and the command's own error if it had one. What earlier steps have left in the background is stopped with
-    it, but not in the way that the step asks for itself. Raises CommandError when it cannot be started.
+    When the job is cancelled meanwhile, the command is stopped gracefully. The error is then a group: the stop, and the
+    command's own error if there is one. Background processes of earlier steps are stopped with it, but not by the
+    step's own stop sequence. Raises CommandError when the command cannot start.
     """
     own = _own_stages(command.stop, job.proc.graceful_exit_delay)
     program = _program(command.argv[0])
@@ -108,7 +108,7 @@ def _open_streams(command: Command, job: GlobalContext) -> Streams:
 
 
 def _program(name: str) -> str:
-    """The program's path; a bare name is searched where the step runner's own PATH says."""
+    """Return the program's path; search a bare name in the step runner's own PATH."""
     if os.path.dirname(name):
         return name
     if sys.platform == "win32":
@@ -123,13 +123,13 @@ def _program(name: str) -> str:
 
 
 PARTS = {"leader": To.LEADER, "group": To.GROUP, "rest": To.OWN & ~To.LEADER, "all": To.OWN}
-"""Of the words of a step file: they mean processes of the step itself."""
+"""Meanings of the words of a step file: only processes of the step itself."""
 
 
 def _own_stages(stop: Stop, delay: float) -> tuple[Stage, ...]:
-    """The stages that a step asks for, in no more time than the job's delay; none where it asks for nothing.
+    """Return the step's own stop stages, shortened to the job's grace period in seconds; none if it has none.
 
-    On Windows there is but one way to ask a process to stop, and only how long it takes can be chosen.
+    Windows has only one way to ask a process to stop: a step can choose only its time.
     """
     if sys.platform == "win32":
         return fitted(tuple(Stage(wait=one.wait) for one in stop), delay)
@@ -137,14 +137,14 @@ def _own_stages(stop: Stop, delay: float) -> tuple[Stage, ...]:
 
 
 def _whole_sequence(own: tuple[Stage, ...]) -> tuple[Stage, ...] | None:
-    """The stages for all processes: what earlier steps have left gets SIGTERM and all of the job's time."""
+    """Return the stages for all processes: those of earlier steps get SIGTERM and the job's full grace period."""
     if not own or sys.platform == "win32":
         return None
     return (Stage(signal.SIGTERM, 0.0, To.OTHERS), *own, Stage(signal.SIGKILL, None, To.OWN))
 
 
 def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: float | None, left: float) -> None:
-    """Stop the process; the time that it asks for can only be shorter than what is left of the job's."""
+    """Stop the process. Its own grace period can only be shorter than the rest of the job's."""
     shorter = left if own is None else min(own, left)
     job.listener.step_stopping(path, shorter)
     process.cancel(grace=shorter if sys.platform == "win32" else left, hurried=job.proc.hurried)
@@ -159,7 +159,7 @@ def _tell_stop(path: tuple[str, ...], job: GlobalContext, sent: SignalSent, ahea
 def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
     for line in notices.ended(ended):
         job.notice(line)
-    # The process knows only that it was cancelled; why, the job knows.
+    # The process knows only that it was cancelled; the job knows the reason.
     job.listener.step_stopped(path, ended.replace(cause=job.proc.cause or ended.cause))
 
 
@@ -186,14 +186,14 @@ def _command_error(status: int | None, command: Command, scratch: str) -> Comman
 
 
 def _loss(job: GlobalContext) -> CommandError | None:
-    """The error of a command that has done its work, but not everything that it has printed could be kept."""
+    """Return the error of a command that succeeded, but lost some of its output."""
     if job.sink.lost is None:
         return None
     return CommandError(f"exec: its output cannot be written: {job.sink.lost.strerror}{_shortage(job.scratch)}")
 
 
 def _shortage(scratch: str) -> str:
-    """What may be to blame for a failure beside the command: it could not write to its output files."""
+    """Return a further possible cause of a failure: the command could not write to its output files."""
     from shutil import disk_usage
 
     with contextlib.suppress(OSError):
@@ -216,7 +216,7 @@ def _not_started(command: Command, error: OSError, job: GlobalContext) -> str:
 
 
 def _too_long(command: Command, job: GlobalContext) -> str:
-    """Name the limits, and the variable that takes most of the room, unless an argument takes more."""
+    """Return the limits, and the largest variable unless an argument is larger."""
     limits = ": one argument can hold 128 KiB, all of them and the environment 2 MiB"
     if not command.env:
         return limits
@@ -229,7 +229,7 @@ def _too_long(command: Command, job: GlobalContext) -> str:
 
 
 def _unusable(command: Command) -> str | None:
-    """Return which word or variable no process can be given, and why."""
+    """Return the argument or variable that execve(2) cannot pass, and the reason."""
     words = enumerate(command.argv)
     in_words = (f"argument {number} {fault}" for number, word in words if (fault := environment.fault_of(word)))
     variables = (environment.complaint(name, value) for name, value in command.env.items())

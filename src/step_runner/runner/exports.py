@@ -1,4 +1,4 @@
-"""What the steps of a job have exported, and the environments that follow from it."""
+"""The exports of a job's steps, and the environments that follow from them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ V = TypeVar("V")
 
 
 class Export(NamedTuple):
-    """A value of a variable, from a moment on: the number of values that were exported before."""
+    """A value of a variable, and its moment: the number of values exported before it."""
 
     moment: int
     value: str
 
 
 class Exports:
-    """The variables that steps have exported, each with all its values: environments of earlier steps share them."""
+    """The exported variables, each with all its values: the environments of earlier steps share them."""
 
     def __init__(self) -> None:
         self.variables: dict[str, str] = {}
         """The newest values."""
         self.step_of: dict[str, str] = {}
-        """The name of the step that exported each variable last."""
+        """The name of the step that last exported each variable."""
         self.values: dict[str, list[Export]] = {}
         self.moment = 0
         self._bytes = 0
 
     def add(self, variables: Mapping[str, str], step: str) -> None:
-        """Add what a step has exported."""
+        """Add the exports of a step."""
         for name, value in variables.items():
             self._bytes += room.needed(name, value) - self._size_of(name)
             self.variables[name] = value
@@ -43,20 +43,23 @@ class Exports:
             self.moment += 1
 
     def total(self, env: Mapping[str, str], added: Mapping[str, str]) -> int:
-        """Return the bytes that the environment `env` takes in a process with these exports and those `added`."""
+        """Return the size in bytes of the environment `env` with these exports and those in `added`."""
         below = sum(
             room.needed(*each) for each in env.items() if each[0] not in self.variables and each[0] not in added
         )
         return below + self._bytes + sum(room.needed(*each) - self._size_of(each[0]) for each in added.items())
 
     def over(self, env: Mapping[str, V], own: Mapping[str, V]) -> Mapping[str, V | str]:
-        """Return the environment at any moment: `env`, then the exports, then a step's `own` variables."""
-        if sys.platform == "win32":  # where Path and PATH are one variable
+        """Return the current environment: `env`, then the exports, then a step's `own` variables.
+
+        It follows later exports.
+        """
+        if sys.platform == "win32":  # Windows: Path and PATH are one variable
             return merged(env, self.variables, own)
         return ChainMap(*cast("tuple[dict[str, V | str], ...]", (own, self.variables, env)))
 
     def recorded(self, env: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the environment as it is now, whatever is exported later."""
+        """Return the environment as it is now, unchanged by later exports."""
         if sys.platform == "win32":
             return merged(env, self.variables, own)
         return Recorded(env, self, self.moment, own)
@@ -66,7 +69,7 @@ class Exports:
 
 
 class Recorded(Mapping[str, str]):
-    """The environment at one moment, which shares with those of other moments all that it has in common with them."""
+    """The environment at one moment. It shares its common parts with the environments of other moments."""
 
     __slots__ = ("_env", "_exports", "_moment", "_own")
 
@@ -87,7 +90,7 @@ class Recorded(Mapping[str, str]):
         yield from self._env
         for name in self._exports.values:
             if self._exports.values[name][0].moment >= self._moment:
-                break  # they stand in the order in which they were first exported
+                break  # in the order of their first export
             if name not in self._env:
                 yield name
         yield from (name for name in self._own if name not in self._env and not self._was_exported(name))

@@ -1,4 +1,4 @@
-"""The files through which a step hands on values: one JSON object with `name` and `value` a line."""
+"""The files through which a step returns values: each line is a JSON object with `name` and `value`."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
-"""On Windows no pipe can stand in a directory."""
+"""Flag for open(2). Windows has no pipes in directories."""
 
 ADVICE = 'write {"name": "...", "value": ...}'
 
 MOST_BYTES = 16 * 1024 * 1024
-"""The size that an output or export file may have."""
+"""Most bytes of an output or export file."""
 
 LARGE = 64 * 1024
-"""The size from which on a file is read beside what else goes on; that takes a few milliseconds."""
+"""Bytes from which on a thread reads a file: that takes a few milliseconds."""
 
 LONGEST_SHOWN = 200
-"""Characters of a line that an error shows."""
+"""Most characters of a line in an error."""
 
 HALF_A_PAIR = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F]..)")
-"""An escape of JSON for one half of a surrogate pair, without the other half."""
+"""A JSON escape for one half of a surrogate pair, without the other half."""
 
 TAKEN_APART = re.compile(r"""[\s'"`$&|;<>()*?\[\]{}#!]""")
-"""Characters at which a shell splits a word, or that it puts something else in the place of."""
+"""Characters at which a shell splits a word, or that a shell expands."""
 
 
 class StepFiles(NamedTuple):
@@ -49,7 +49,7 @@ class StepFiles(NamedTuple):
     export: str
 
     def make(self) -> None:
-        """Make both, empty, for a command to append to. Raises OutputError where that is not possible."""
+        """Make both files, empty, for a command to append to. Raises OutputError when they cannot be made."""
         for path in self:
             try:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -57,14 +57,14 @@ class StepFiles(NamedTuple):
                 raise OutputError(f"making {path}: {error.strerror}") from error
 
     def remove(self) -> None:
-        """Remove both; what a step has put in their place goes with the job's directory."""
+        """Remove both files. Anything else that a step has put there is removed with the job's directory."""
         for path in self:
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
 
 class Source(NamedTuple):
-    """One of these files, and its name in errors; `show_lines` adds a line that cannot be read to them."""
+    """One of these files, and its name in errors. With `show_lines`, errors quote an unreadable line."""
 
     path: str
     label: str
@@ -72,24 +72,24 @@ class Source(NamedTuple):
 
     @contextlib.contextmanager
     def at(self, number: int | None = None) -> Iterator[None]:
-        """Put the name of the file, and the number of the line, in front of an OutputError."""
+        """Prefix an OutputError with the name of the file and the number of the line."""
         try:
             yield
         except OutputError as error:
             raise self.fault(str(error), number) from None
 
     def fault(self, sentence: str, number: int | None = None) -> OutputError:
-        """The error about the file, or about one line of it."""
+        """Return an error about the file, or about one line of it."""
         line = "" if number is None else f", line {number}"
         return OutputError(f"{self.label}{line}: {sentence}")
 
     def shown(self, line: bytes) -> str:
-        """The line as an error shows it, if it shows any."""
+        """Return the line as errors quote it; empty if they quote none."""
         return f", line: {line[:LONGEST_SHOWN].decode(errors='replace')}" if self.show_lines else ""
 
     @property
     def is_large(self) -> bool:
-        """Whether reading the file takes so long that something else should go on meanwhile."""
+        """Whether reading the file takes so long that a thread should do it."""
         try:
             return LARGE < os.stat(self.path).st_size <= MOST_BYTES
         except OSError:
@@ -97,7 +97,7 @@ class Source(NamedTuple):
 
     @property
     def lost(self) -> str:
-        """What probably happened where nothing was written; nothing where the path needs no quotes."""
+        """The probable reason for an empty file; empty if the path needs no quotes."""
         if not TAKEN_APART.search(self.path):
             return ""
         name = self.label.partition(" of ")[0].replace(" ", "_")
@@ -106,7 +106,7 @@ class Source(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of a file: its number, counted from 1, and what it says."""
+    """A line of a file: its number, counted from 1, and its content."""
 
     number: int
     name: str
@@ -114,9 +114,9 @@ class Line(NamedTuple):
 
 
 def read_outputs(source: Source, spec: Spec) -> dict[str, Value]:
-    """Return the outputs that a command wrote, with the defaults of those that it did not write.
+    """Return the outputs that a command wrote, and the defaults of the others.
 
-    Raises OutputError where a line cannot be read or the outputs are not those declared.
+    Raises OutputError when a line cannot be read, or when the outputs are not the declared ones.
     """
     if spec.outputs == "delegate":
         return _read_delegated(source)
@@ -131,7 +131,7 @@ def read_outputs(source: Source, spec: Spec) -> dict[str, Value]:
 def read_exports(source: Source, total: Callable[[Mapping[str, str]], int]) -> dict[str, str]:
     """Return the variables that a command exported, as the environment holds them; `total` as in `room.complaint`.
 
-    Raises OutputError where they cannot be variables, or where no process can be started with these.
+    Raises OutputError when they cannot be variables, or when no process could start with them.
     """
     exports: dict[str, str] = {}
     lines = _last_lines(source)
@@ -145,12 +145,12 @@ def read_exports(source: Source, total: Callable[[Mapping[str, str]], int]) -> d
 
 
 def read_any_outputs(source: Source) -> dict[str, Value]:
-    """Return the outputs of a command that may write any. Raises OutputError where a line cannot be read."""
+    """Return the outputs of a command that may write any. Raises OutputError when a line cannot be read."""
     return _values(_last_lines(source)) or Unwritten(source.lost)
 
 
 def check_outputs(written: Mapping[str, Value], declared: Mapping[str, Parameter]) -> dict[str, Value]:
-    """Return the outputs with the defaults of those that were not written.
+    """Return the outputs, and the defaults of those that were not written.
 
     Raises OutputError for an undeclared one, one of another type, or a missing one without a default.
     """
@@ -160,7 +160,7 @@ def check_outputs(written: Mapping[str, Value], declared: Mapping[str, Parameter
 
 
 def check_output(name: str, value: Value, declared: Mapping[str, Parameter]) -> None:
-    """Raise OutputError for an output that is not declared, or with another type."""
+    """Raise OutputError for an output that is not declared or has another type."""
     if name not in declared:
         raise OutputError(
             f'key "{_short(name)}": unexpected output, remove from step outputs or define in step specification'
@@ -192,7 +192,7 @@ def _values(lines: Mapping[str, Line]) -> dict[str, Value]:
 
 
 def _last_lines(source: Source) -> dict[str, Line]:
-    """The lines of a file by name; the last one of a name counts."""
+    """Return the lines of a file by name; the last line of a name counts."""
     lines: dict[str, Line] = {}
     for number, line in enumerate(io.BytesIO(_content(source)), start=1):
         text = line.removesuffix(b"\n")
@@ -222,7 +222,7 @@ def _name_and_value(line: bytes) -> tuple[str, Value]:
 
 
 def _decoded(text: bytes) -> object:
-    """What a JSON text means. Raises OutputError."""
+    """Return the value of a JSON text. Raises OutputError."""
     try:
         text.decode()
         return msgspec.json.decode(text)
@@ -230,7 +230,7 @@ def _decoded(text: bytes) -> object:
         fault = f"byte {error.start + 1} is 0x{text[error.start]:02x}, which is not valid UTF-8: write UTF-8"
     except RecursionError:
         fault = "the value is nested too deeply: make it flatter"
-    except msgspec.ValidationError:  # no type is asked for, so it can only be about a number
+    except msgspec.ValidationError:  # no type is requested, so only a number can fail
         fault = "a number is larger than a double can be: write a smaller one, or a string"
     except msgspec.DecodeError as error:
         pair = HALF_A_PAIR.search(text)
@@ -240,7 +240,7 @@ def _decoded(text: bytes) -> object:
 
 
 def _usable(name: str, value: object) -> Value:
-    """The value as expressions know it. Raises OutputError for one that they cannot hold."""
+    """Return the value for expressions. Raises OutputError for a value that expressions cannot hold."""
     try:
         return reveal(value)
     except ExpressionError as error:
@@ -264,9 +264,9 @@ def _content(source: Source) -> bytes:
     with source.at():
         advice = f"the step must append to {source.path}, not remove or replace it"
         try:
-            if _is_empty(source.path):  # as most are: it need not be opened
+            if _is_empty(source.path):  # the usual case: no need to open it
                 return b""
-            # A pipe that the step has put there would otherwise be waited for until it has a writer.
+            # Without O_NONBLOCK an open of a FIFO blocks until it has a writer, fifo(7): a step may have put one there.
             descriptor = os.open(source.path, os.O_RDONLY | WITHOUT_WAITING)
         except OSError as error:
             raise OutputError(f"{error.strerror}: {advice}") from None
@@ -286,7 +286,7 @@ def _is_empty(path: str) -> bool:
 
 
 def _read(descriptor: int) -> bytes:
-    """The content of a file, which may still grow."""
+    """Return the content of a file that may still grow."""
     if os.fstat(descriptor).st_size <= MOST_BYTES:
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(MOST_BYTES + 1)
@@ -296,7 +296,7 @@ def _read(descriptor: int) -> bytes:
 
 
 def _as_utf8(content: bytes) -> bytes:
-    """What PowerShell has written: where nothing else is asked of it, it marks what it writes as UTF-16 or UTF-8."""
+    """Return the content without PowerShell's encoding: by default it writes UTF-16 or UTF-8 with a byte order mark."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace").encode()
     return content.removeprefix(codecs.BOM_UTF8)
@@ -324,7 +324,7 @@ def _as_text(name: str, value: Value) -> str:
 
 
 def _plain_number(value: float) -> str:
-    """The shortest decimal notation without an exponent: 56.99, 5."""
+    """Return the shortest decimal notation without an exponent: 56.99, 5."""
     text = format(Decimal(repr(value)), "f")
     return text.removesuffix(".0")
 

@@ -1,4 +1,4 @@
-"""Keeps a part of what a user may have for the step runner, so that a step which uses up the rest ends nobody else.
+"""Reserves a part of the user's process limit for the step runner, against a step that uses up the rest.
 
 Only Linux can set the limits of another process.
 """
@@ -12,20 +12,20 @@ import resource
 from gracefulexitcmd.program import descendants
 
 RESERVED = 32
-"""Processes and threads, at most a quarter of all that the user may have."""
+"""Reserved processes and threads; at most a quarter of the user's limit."""
 
 QUIET_LOOKS = 2
-"""Looks in a row that must find nobody new: proc(5) warns that one can miss a child when another one ends."""
+"""Scans in a row that must find no new process: proc(5) warns that a scan can miss a child when another one ends."""
 
 
 def reserve(pid: int) -> None:
-    """Let a command that was just started, and what it starts, have fewer processes than the user may have in all.
+    """Give a command that has just started, and its descendants, a lower process limit than the user's.
 
-    The limit is soft, and counts all of a user's, setrlimit(2): whoever has a lower one is refused first. The server
-    needs threads to go on, and to end the step.
+    The limit is soft, and counts all processes of the user, setrlimit(2): fork fails first for the process with the
+    lowest limit. The server needs threads to go on, and to end the step.
     """
     if (most := _most()) is not None:
-        # The limit is inherited, so after the command's own only those are to be found who were born before.
+        # Children inherit the limit: once the command has it, only descendants that were forked before need it.
         _lower(pid, most)
         quiet = 0
         with contextlib.suppress(OSError):  # no descriptor is free
@@ -35,8 +35,8 @@ def reserve(pid: int) -> None:
 
 
 def _lower(pid: int, most: int) -> bool:
-    """Whether a process had a higher limit until now; nobody's is raised."""
-    with contextlib.suppress(OSError):  # it has ended, or runs as another user
+    """Lower the limit of a process; return whether it was higher. Never raise a limit."""
+    with contextlib.suppress(OSError):  # the process has ended, or runs as another user
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NPROC)
         if soft == resource.RLIM_INFINITY or soft > most:
             resource.prlimit(pid, resource.RLIMIT_NPROC, (most, hard))
@@ -46,6 +46,6 @@ def _lower(pid: int, most: int) -> bool:
 
 @functools.cache
 def _most() -> int | None:
-    """How many processes the user of a command may have; None where there is no limit."""
+    """Return the most processes for a command's user; None if there is no limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     return None if soft == resource.RLIM_INFINITY else soft - min(RESERVED, soft // 4)

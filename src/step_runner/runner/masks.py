@@ -1,4 +1,4 @@
-"""What of a job is secret, and must not stand in a message."""
+"""The secrets of a job, which no message may show."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 MASK = "***"
 
 SHORTEST = 3
-"""Characters of what is masked: a shorter text stands in many messages by chance, and masking it would tell it."""
+"""Fewest characters of a masked text. A shorter one occurs by chance, and masking would reveal it."""
 
 
 class Masks:
-    """Hides in messages the secrets that were added."""
+    """Hides the added secrets in messages."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._texts: list[str] = []
         self._add(secrets)
 
     def add(self, values: Iterable[Value | Secret]) -> None:
-        """Hide the texts and numbers of those values that are secret."""
+        """Hide the texts and numbers of the secret values."""
         self._add(text for value in values for text in _secrets(value))
 
     def hidden(self, text: str) -> str:
@@ -39,9 +39,9 @@ class Masks:
         return any(secret in text for secret in self._texts)
 
     def _add(self, secrets: Iterable[str]) -> None:
-        """A secret of several lines can be shown line by line."""
+        """Add a secret. One of several lines may be shown line by line."""
         found = {part for secret in secrets for part in (secret, *secret.splitlines()) if len(part) >= SHORTEST}
-        # What holds another one comes first, else a part of it would stay.
+        # Replace a secret that contains another one first: otherwise a part of it would stay visible.
         self._texts = sorted(found.union(self._texts), key=len, reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""The lines of the runner's own that tell, in a job's log, how processes were ended."""
+"""The runner's own lines in a job's log that report how processes were ended."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from gracefulexitcmd import EndedProcess, Exit, SignalSent, Stage
 
 MOST_NAMES = 10
-"""How many processes are named in a line."""
+"""Most processes named in a line."""
 
 
 def stopping(what: str, sent: SignalSent, ahead: Sequence[Stage]) -> str:
-    """Return the line for the moment when `what` gets a signal; the stage of that signal and the next are `ahead`."""
+    """Return the line for a signal to `what`; `ahead` are the stage of that signal and the later ones."""
     told = f"Stopping {what}: {sent.name} to {_receivers(sent.processes, ahead[0])}"
     if len(ahead) == 1:
         return f"{told}, {_seconds(ahead)} s to finish"
@@ -25,9 +25,10 @@ def stopping(what: str, sent: SignalSent, ahead: Sequence[Stage]) -> str:
 
 
 def stopping_stage(step: str, sent: SignalSent, ahead: tuple[Stage, ...]) -> tuple[str, ...]:
-    """Return the lines for a stage in the sequence of a step that is stopped in its own way.
+    """Return the lines for a stage of a step's own stop sequence.
 
-    Its last stages are not its own: the time until they are over is that of what earlier steps have left.
+    Its last stages are not the step's own. The time until they end is the grace period of background processes of
+    earlier steps.
     """
     if ahead[0].to == To.OTHERS:
         return stopping_left_behind(sent, (ahead[0]._replace(wait=total(ahead)),))
@@ -37,17 +38,17 @@ def stopping_stage(step: str, sent: SignalSent, ahead: tuple[Stage, ...]) -> tup
 
 
 def stopping_left_behind(sent: SignalSent, ahead: Sequence[Stage]) -> tuple[str, ...]:
-    """Return the line for the moment when what steps have left behind gets a signal; none if nothing is left."""
+    """Return the line for a signal to background processes; none if there are none."""
     return (stopping("background processes", sent, ahead),) if sent.processes else ()
 
 
 def hurried(reason: str) -> str:
-    """The line for the moment when the grace is cut short."""
+    """Return the line for a grace period that is cut short."""
     return f"Killed at once: {reason}"
 
 
 def ended(exit_: Exit) -> tuple[str, ...]:
-    """The lines for the end: who needed force, and who could not be ended at all."""
+    """Return the lines for the end: the processes that were killed, and those that could not be ended."""
     killed = _by_reason(process for process in exit_.census if process.killed)
     left = _by_reason(process for process in exit_.census if process.ended_by is None)
     return (
@@ -60,12 +61,12 @@ def ended(exit_: Exit) -> tuple[str, ...]:
 
 
 def count(number: int) -> str:
-    """Return a number of processes in words."""
+    """Return a number of processes as text."""
     return "1 process" if number == 1 else f"{number} processes"
 
 
 def _by_reason(processes: Iterable[EndedProcess]) -> list[tuple[str, list[EndedProcess]]]:
-    """The processes by why they had not ended by themselves, which is empty where nothing tells."""
+    """Return the processes by the reason that kept them from ending; the reason is empty if it is unknown."""
     reasons: dict[str, list[EndedProcess]] = {}
     for process in processes:
         reasons.setdefault(str(process.why or ""), []).append(process)
@@ -77,7 +78,7 @@ def _receivers(number: int, stage: Stage) -> str:
 
 
 def _named_part(stage: Stage) -> str:
-    """The processes that get the signal of a stage; of a step's own way, its own."""
+    """Return the receivers of a stage's signal; in a step's own sequence, those of the step."""
     return {To.LEADER: "its leader", To.GROUP: "its group", To.ALL: "all", To.OWN: "all"}.get(stage.to, "the rest")
 
 
@@ -91,6 +92,6 @@ def _names(processes: Sequence[EndedProcess]) -> str:
 
 
 def _name(process: EndedProcess) -> str:
-    """A program and its pid, and whether it had left its command's group; one gone too soon has no name."""
+    """Return a program and its pid, and whether it had left its command's group."""
     detached = "" if process.found in ("leader", "group", "job") else ", detached"
     return f"{process.program} (pid {process.pid}{detached})"

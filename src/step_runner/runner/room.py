@@ -1,4 +1,4 @@
-"""How much a process can be given when it starts, execve(2): its arguments and its environment."""
+"""The space for arguments and environment of a new process, execve(2)."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LONGEST_TEXT = 128 * 1024 - 1
-"""Bytes that one argument or variable may have on Linux: MAX_ARG_STRLEN, less the final NUL."""
+"""Most bytes of one argument or variable on Linux: MAX_ARG_STRLEN, less the final NUL."""
 
 MOST_ON_LINUX = 6 * 1024 * 1024
-"""Bytes of all of them together, however large the stack may be: three quarters of _STK_LIM, fs/exec.c."""
+"""Most bytes of all of them, whatever the stack limit: three quarters of _STK_LIM, fs/exec.c."""
 
 POINTER = 8
 
 
 class Complaint(NamedTuple):
-    """The variable that is to blame, and what is wrong."""
+    """The variable at fault, and the error."""
 
     name: str
     sentence: str
 
 
 def complaint(added: Mapping[str, str], total: Callable[[Mapping[str, str]], int]) -> Complaint | None:
-    """Return what keeps a process from starting with the variables `added`, None if one can start.
+    """Return the reason why no process can start with the variables `added`, None if one can.
 
-    `total` gives the bytes of the whole environment with these. The complaint is about the largest of those added.
+    `total` returns the bytes of the whole environment with them. The complaint is about the largest variable of
+    `added`.
     """
     if sys.platform == "win32" or not added:
         return None
     name, size = largest(added)
     if sys.platform == "linux" and size > LONGEST_TEXT:
         return Complaint(name, f"{_told(name, size)}, and one variable can have {LONGEST_TEXT}: write it to a file")
-    # What is there already may leave no room by itself, which is no fault of what is added.
+    # The environment may be too large already, but only `added` can be at fault here.
     taken = total(added)
     if taken > most():
         together = f"the environment {taken} bytes large, and a process can get {most()}"
@@ -46,7 +47,7 @@ def complaint(added: Mapping[str, str], total: Callable[[Mapping[str, str]], int
 
 
 def needed(name: str, value: str) -> int:
-    """Return how many bytes of that a variable takes."""
+    """Return the bytes that a variable takes of this space."""
     return _size(name, value) + 1 + POINTER
 
 
@@ -56,7 +57,7 @@ def largest(env: Mapping[str, str]) -> tuple[str, int]:
 
 
 def most() -> int:
-    """Return how many bytes a process can get; on Linux it depends on the limit of the stack."""
+    """Return the most bytes that a process can get; on Linux this depends on the stack limit."""
     if sys.platform == "win32":
         raise OSError("only each variable has a limit")
     limit = os.sysconf("SC_ARG_MAX")

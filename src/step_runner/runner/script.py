@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 SHELLS = tuple(f"{folder}/{shell}" for shell in ("bash", "sh") for folder in ("/usr/local/bin", "/usr/bin", "/bin"))
-"""Where a shell is looked for, in this order; containers made of busybox alone have the last one."""
+"""Paths of a shell, in the order of the search. Containers with busybox alone have the last one."""
 
 POWERSHELLS = ("pwsh", "powershell")
 
 STORE = "\\microsoft\\windowsapps\\"
-"""The end of the folder in which the programs of the store stand."""
+"""The end of the path of the directory with the store's programs."""
 
 
 def command(text: str, scratch: str, *, secret: bool = False) -> tuple[str, ...]:
-    """The command that runs a script; one that is secret or too long for an argument is put into a file in `scratch`.
+    """Return the command that runs a script. A secret or overlong script is put into a file in `scratch`.
 
-    The arguments of a process are shown to everybody, the file to its owner alone.
+    Every user can see the arguments of a process, but only the owner can read the file.
 
-    On Windows every script is. There a program gets its arguments as one text, which bash takes apart by rules of its
-    own: a script would end at its first line, and lose some of its quotes.
+    On Windows every script is put into a file. A program there gets its arguments as one text, and bash splits it by
+    rules of its own: a script would end at its first line, and lose some of its quotes.
 
-    Raises CommandError where there is no shell.
+    Raises CommandError when there is no shell.
     """
     script = text.encode(errors="surrogateescape")
     if b"\0" in script:
@@ -45,7 +45,7 @@ def command(text: str, scratch: str, *, secret: bool = False) -> tuple[str, ...]
 
 
 def powershell_text(text: str) -> bytes:
-    """A script for PowerShell: it stops at the first error, and its status is that of the last program.
+    """Return a script for PowerShell that stops at the first error and ends with the status of the last program.
 
     Without a byte order mark Windows PowerShell would not read it as UTF-8.
     """
@@ -54,23 +54,23 @@ def powershell_text(text: str) -> bytes:
 
 
 def powershell_command(shell: str, path: str) -> tuple[str, ...]:
-    """The command that runs a file with PowerShell."""
+    """Return the command that runs a file with PowerShell."""
     return (shell, "-NoLogo", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File", path)
 
 
 def is_powershell(shell: str) -> bool:
-    """Whether a shell is PowerShell, by its path."""
+    """Return whether a shell is PowerShell, by its path."""
     return ntpath.splitext(ntpath.basename(shell))[0].lower() in POWERSHELLS
 
 
 def told(shell: str) -> str:
-    """Says by which shell a script is run."""
+    """Return a sentence that names the shell of a script."""
     return f"{'there is no bash: ' if is_powershell(shell) else ''}the script is run by {shell}"
 
 
 def _stored(script: bytes, scratch: str, ending: str = "") -> str:
-    """Return the path of a file that holds a script. Raises CommandError where none can be written."""
-    # Every script gets a file of its own: a shell that an earlier one left behind may still be reading.
+    """Return the path of a file that holds a script. Raises CommandError when it cannot be written."""
+    # Each script gets its own file: a background shell of an earlier script may still be reading one.
     try:
         import tempfile
 
@@ -84,7 +84,7 @@ def _stored(script: bytes, scratch: str, ending: str = "") -> str:
 
 @functools.cache
 def shell() -> str:
-    """The shell that runs scripts. Raises CommandError where there is none."""
+    """Return the shell that runs scripts. Raises CommandError when there is none."""
     if sys.platform == "win32":
         return windows_shell(os.path.isfile, os.environ)
     for path in (*SHELLS, "/busybox/sh"):
@@ -94,10 +94,10 @@ def shell() -> str:
 
 
 def windows_shell(is_file: Callable[[str], bool], environment: Mapping[str, str]) -> str:
-    """The shell of Windows: bash, else pwsh, else powershell. Raises CommandError where there is none.
+    """Return the shell of Windows: bash, else pwsh, else powershell. Raises CommandError when there is none.
 
-    A bash that belongs to the system or comes from its store is passed over: it runs in another system, Linux, out of
-    reach of a stop, with other paths. That of Git for Windows is also found where the PATH does not lead to it.
+    A bash that belongs to the system or comes from its store is skipped. It runs inside Linux (WSL), with other paths,
+    where a stop cannot reach it. Git for Windows has a bash too, which is found even outside PATH.
     """
     folders = [folder.strip('"') for folder in environment.get("PATH", "").split(";") if folder]
     git = ntpath.join(environment.get("PROGRAMFILES", r"C:\Program Files"), "Git", "bin")

@@ -1,4 +1,4 @@
-"""Runs functions: a command, or one step after another, each of which calls a function again."""
+"""Runs functions: a command, or a sequence of steps, each of which calls a function."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEEPEST = 100
-"""How many functions may stand in each other; more is a function that calls itself."""
+"""Most functions that may call each other in depth: a deeper call is a recursion."""
 
 MOST_EXPANSIONS = 10
-"""How often a reference may turn out to be an expression again."""
+"""Most expansions of a reference that expands to an expression again."""
 
 SCRIPT = Function(spec=SCRIPT_SPEC, body=Exec(command=()))
-"""The function that a `script:` calls; its command is the shell's, and it may write outputs of any name."""
+"""The function that a `script:` calls. Its command is the shell's, and it may write outputs of any name."""
 
 Outputs: TypeAlias = "Mapping[str, Value | Secret]"
 
 
 class Outcome(NamedTuple):
-    """What a function did and what went wrong; there is no result when it did not come so far as to run."""
+    """The result of a function, and its error. A function that failed before its start has no result."""
 
     result: StepResult | None = None
     outputs: Outputs = {}
@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
 
 
 async def run_root(function: Function, job: GlobalContext) -> Outcome:
-    """Run the function that a job consists of; its inputs are the defaults."""
+    """Run the function of a job; its inputs have their default values."""
     with job.step_files() as files:
         inputs = binding.assign({}, function.spec)
         context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
@@ -71,9 +71,9 @@ async def run_root(function: Function, job: GlobalContext) -> Outcome:
 
 
 class _Call(NamedTuple):
-    """How a function came to be called, with everything expanded; a job's own function was not called by a step.
+    """The call of a function, with its expressions evaluated. No step has called a job's own function.
 
-    `env` is the whole environment that the function finds. `start_time` is in seconds since the epoch.
+    `env` is the whole environment at the call. `start_time` is in seconds since the epoch.
     """
 
     env: Mapping[str, str]
@@ -83,11 +83,11 @@ class _Call(NamedTuple):
     start_time: float = 0.0
 
 
-# A step of a sequence.
+# Steps of a sequence.
 
 
 async def _run_step(step: Step, caller: StepsContext) -> Outcome:
-    """Run one step of a sequence; every error says the step's name."""
+    """Run one step of a sequence. Each error names the step."""
     start_time = time.time()
     try:
         _refuse_when_cancelled(caller.job)
@@ -110,7 +110,7 @@ def _refuse_when_cancelled(job: GlobalContext) -> None:
 
 
 async def _find_function(step: Step, caller: StepsContext, files: StepFiles) -> tuple[Reference | Script, Function]:
-    """The function that a step calls, and its reference without expressions."""
+    """Return the function that a step calls, and its reference without expressions."""
     if isinstance(step.call, Script):
         return step.call, SCRIPT
     if len(caller.path) >= DEEPEST:
@@ -127,13 +127,13 @@ async def _find_function(step: Step, caller: StepsContext, files: StepFiles) -> 
 
 
 def _step_environment(step: Step, caller: StepsContext, files: StepFiles) -> Mapping[str, str]:
-    """The environment that the step will have, as far as it is known without its function."""
+    """Return the environment of a step, as far as it is known without its function."""
     env = binding.expand_env(step.env, caller.scope(files), "env")
     return msgspec.structs.replace(caller, overrides={**caller.overrides, **env}).environment()
 
 
 def _expand_reference(reference: Reference, scope: binding.Scope) -> Reference:
-    """A reference without expressions; a dynamic one becomes the text that is to be read."""
+    """Return a reference without expressions; a dynamic one becomes the text to parse."""
     if isinstance(reference, Git):
         return msgspec.structs.replace(reference, url=reveal(expand_text(reference.url, scope)))
     if not isinstance(reference, Dynamic):
@@ -157,7 +157,7 @@ def _enter(
         path=(*caller.path, step.name),
         directory=caller.directory if function is SCRIPT else function.directory,
         files=files,
-        # Of a script it has to be known whether something secret is in it.
+        # A script needs to know whether it contains a secret.
         inputs=given if function is SCRIPT else binding.assign(given, function.spec),
         overrides={**caller.overrides, **env},
         own=env,
@@ -172,7 +172,7 @@ def _with_script_input(step: Step) -> Step:
     return step
 
 
-# A function.
+# Functions.
 
 
 async def _run_function(function: Function, context: StepsContext, call: _Call) -> Outcome:
@@ -243,7 +243,7 @@ async def _run_sequence(function: Function, body: Sequence, context: StepsContex
 def _with_own_env(
     function: Function, context: StepsContext, env: Mapping[str, str]
 ) -> tuple[StepsContext, Mapping[str, str]]:
-    """The context and the environment with what the function sets itself."""
+    """Return the context and the environment with the variables that the function itself sets."""
     if not function.env:
         return context, env
     own = binding.expand_env(function.env, context.scope(), "expand step env: env variable")
@@ -256,10 +256,10 @@ def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple
     if function is SCRIPT:
         given = context.inputs["script"]
         text = str(reveal(given))
-        # A step can have exported a secret, or the request have one among its variables of the environment.
+        # The script may contain a secret that a step has exported, or one from the request's variables.
         secret = is_secret(given) or context.job.masks.found_in(text)
         command = script.command(text, context.job.scratch, secret=secret)
-        if sys.platform == "win32":  # which comes with no shell for all
+        if sys.platform == "win32":  # Windows has no standard shell
             context.job.notice(script.told(command[0]))
         return command, context.job.work_dir
     scope = context.scope()
@@ -296,12 +296,12 @@ async def _read_exports(context: StepsContext, argv: tuple[str, ...]) -> dict[st
 
 
 async def _beside(source: Source, read: Callable[[Source], T]) -> T:
-    """Read a file, a large one in a thread, so that other jobs go on meanwhile."""
+    """Read a file. A thread reads a large one, so that other jobs go on meanwhile."""
     if not source.is_large:
         return read(source)
     try:
         return await asyncio.to_thread(read, source)
-    except RuntimeError:  # no thread can be started: the user has used up the limit of processes
+    except RuntimeError:  # no thread can start: the user has reached the limit of processes
         return read(source)
 
 
@@ -371,7 +371,7 @@ def _result(
 
 
 def _shown(value: T | Secret) -> T | str:
-    """The value as a report shows it: a secret, and what holds one, is masked."""
+    """Return the value for a report: a secret, and a value that contains one, is masked."""
     return MASK if isinstance(value, Secret) or is_secret(value) else value
 
 

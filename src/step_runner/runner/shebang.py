@@ -1,4 +1,4 @@
-"""Explains why a script that is there cannot be run: its first line names an interpreter that is not."""
+"""Explains why an existing script cannot run: its first line names a missing interpreter."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LONGEST = 256
-"""Bytes of a first line that the kernel looks at: BINPRM_BUF_SIZE, execve(2)."""
+"""Bytes of a first line that the kernel reads: BINPRM_BUF_SIZE, execve(2)."""
 
 MOST_WORDS = 1000
 
 
 def told(argv: Iterable[str], work_dir: str) -> str:
-    """Return the end of a sentence about the first script, among the words of a command, that is to blame.
+    """Return the end of a sentence about the first script at fault among the words of a command.
 
-    It is empty where no first line explains the failure.
+    It is empty when no first line explains the failure.
     """
     sentences = (_sentence(word, first) for word, first in _first_lines(argv, work_dir))
     return next(filter(None, sentences), "")
@@ -34,7 +34,7 @@ def _sentence(script: str, first: bytes) -> str:
 
 
 def _first_lines(argv: Iterable[str], work_dir: str) -> Iterator[tuple[str, bytes]]:
-    """The first lines of the scripts that a command names by their paths, also in the text of a shell script."""
+    """Yield the first lines of the scripts that a command names by path, also in the text of a shell script."""
     words = [word for text in argv for word in text.split()[:MOST_WORDS]]
     for word in words[:MOST_WORDS]:
         path = os.path.join(work_dir, word)

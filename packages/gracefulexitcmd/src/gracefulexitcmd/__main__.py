@@ -51,7 +51,7 @@ exit status: the command's own; 128 plus the signal when it was ended; 126 and 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; returns the exit status."""
+    """Run the command that the arguments name; return the exit status."""
     options = _parser().parse_args(arguments)
     argv = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not argv:
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Session:
-    """The command, with all that it leaves behind; it gets the signals of this process."""
+    """The command and its background processes; it gets the signals of this process."""
 
     def __init__(self, program: str, command: Cmd) -> None:
         self._program = program
@@ -74,7 +74,7 @@ class _Session:
         self._stopped_by: int | None = None
 
     def run(self) -> int:
-        """Run the command until nothing of it is left; return the exit status."""
+        """Run the command until all its processes have ended; return the exit status."""
         self._listen()
         try:
             self._command.start()
@@ -92,16 +92,18 @@ class _Session:
     def _listen(self) -> None:
         for numbers, handler in ((STOP_SIGNALS, self._stop), (OTHER_SIGNALS, self._pass_on)):
             for number in numbers:
-                # What was ignored from the start, as nohup(1) has it, stays ignored; SIGTERM is how CI cancels a job.
+                # A signal that was ignored at the start, as by nohup(1), stays ignored, but not SIGTERM: CI cancels
+                # with it.
                 if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
                     signal.signal(number, handler)
         if sys.platform != "win32":
             suspension = Suspension()
             suspension.listen(partial(suspend, suspension.stop))
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are for the main thread
-            with contextlib.suppress(RuntimeError):  # no thread can be started: they are reaped at the end
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # only the main thread gets signals
+            with contextlib.suppress(RuntimeError):  # no thread can start: reap zombies at the end
                 threading.Thread(target=reap_forever, name="reap", daemon=True).start()
-            # Not the mask from before: a daemon that uses sigwait, or `env --block-signal`, may have left us deaf.
+            # Not the mask from before: a parent that uses sigwait(3), or `env --block-signal`, may have blocked
+            # signals.
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
@@ -165,7 +167,7 @@ def _timeout(text: str) -> float:
 
 
 if __name__ == "__main__":
-    if None in (sys.stdin, sys.stdout, sys.stderr):  # closed when Python started
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # stderr was closed when Python started
         from gracefulexitcmd.descriptors import fill_closed
 
         fill_closed()

@@ -1,4 +1,4 @@
-"""A command that is ended gracefully, for asyncio."""
+"""A command that ends gracefully, for asyncio."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ if TYPE_CHECKING:
 
 
 class AsyncWaitable(Stoppable[Out]):
-    """Something that a task can wait for."""
+    """A run that a task can wait for."""
 
     _driver: Driver | None = None
 
     async def wait(self, timeout: float | None = None) -> Exit[Out]:  # noqa: ASYNC109 - as in `Cmd`
-        """Wait until it has ended; any number of tasks of one loop may wait, and of a new loop when that
-        one was closed. Returns how it ended.
+        """Wait for the end and return it as an `Exit`.
 
-        What it writes to pipes is collected meanwhile. Raises TimeoutError after `timeout` seconds: the command goes
-        on. Raises RuntimeError before the start, UnicodeDecodeError where the output is not the text that was asked
-        for. A task that is cancelled while it waits stops the command gracefully; CancelledError goes on when the
-        command has ended.
+        Any number of tasks of one loop may wait, and tasks of a new loop once that loop is closed. Collect the output
+        of its pipes meanwhile. Raises TimeoutError after `timeout` seconds; the command goes on. Raises RuntimeError
+        before the start, and UnicodeDecodeError when the output is not valid text in the requested encoding. A
+        cancelled task stops the command gracefully, and raises CancelledError after its end.
         """
         check_seconds("timeout", timeout)
         if self._execution.exit is None:
@@ -50,7 +49,7 @@ class AsyncWaitable(Stoppable[Out]):
         return ended(self._execution)
 
     async def _until_ended(self, driver: Driver, timeout: float | None) -> None:  # noqa: ASYNC109
-        self._execution.collect()  # else the end of pipes that were read so far would not be seen
+        self._execution.collect()  # otherwise the end of pipes that were read so far would go unnoticed
         try:
             done, _ = await asyncio.wait((driver.ended,), timeout=timeout)
         except asyncio.CancelledError:
@@ -61,7 +60,7 @@ class AsyncWaitable(Stoppable[Out]):
             raise TimeoutError(f"not ended after {timeout} s")
 
     def _driven(self) -> Driver:
-        """What looks after it in the running loop, from now on if nothing did."""
+        """Return the driver of the run in the running loop; make one if there is none."""
         if self._driver is not None and self._driver.loop.is_closed():
             self._driver.abandon()
             self._driver = None
@@ -71,10 +70,10 @@ class AsyncWaitable(Stoppable[Out]):
 
 
 class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
-    """A command that is ended gracefully, for asyncio; the arguments are those of `Cmd`.
+    """A command that ends gracefully, for asyncio; the arguments are those of `Cmd`.
 
-    `async with AsyncCmd(...) as command:` starts it and makes sure that it has ended at the end of the block. Timeout
-    and grace hold from the start on, whatever the task does.
+    `async with AsyncCmd(...) as command:` starts the command, and cancels it at the end of the block if it still runs.
+    The timeout and the grace period apply from the start, whatever the task does.
     """
 
     if TYPE_CHECKING:
@@ -112,12 +111,12 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
 
     @functools.cached_property
     def stdout(self) -> AsyncReader[Out]:
-        """What the command writes to stdout: `async for line in ...`. Raises ValueError unless it is a PIPE."""
+        """The command's stdout: `async for line in ...`. Raises ValueError unless it is a PIPE."""
         return self._output("stdout", self._request.stdout)
 
     @functools.cached_property
     def stderr(self) -> AsyncReader[Out]:
-        """What the command writes to stderr: `async for line in ...`. Raises ValueError unless it is a PIPE."""
+        """The command's stderr: `async for line in ...`. Raises ValueError unless it is a PIPE."""
         return self._output("stderr", self._request.stderr)
 
     def _output(self, name: str, stream: Stream) -> AsyncReader[Out]:
@@ -126,7 +125,7 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
         return AsyncReader(self._execution, name, self._request.text)
 
     async def start(self) -> None:
-        """Start the command. Raises OSError where that is not possible, RuntimeError at a second start."""
+        """Start the command. Raises OSError when it cannot start, RuntimeError at a second start."""
         self._execution.start()
         if self._execution.exit is None:
             self._driven()
@@ -134,8 +133,8 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
     async def run(self, *, check: bool = False) -> Exit[Out]:
         """Start the command, wait for it and return how it ended.
 
-        Raises CommandFailed with `check`, unless it ended by itself with status 0, OSError where it cannot be started,
-        and what `wait` raises.
+        Raises CommandFailed with `check`, unless the command ended by itself with status 0. Raises OSError when it
+        cannot start, and the errors of `wait`.
         """
         await self.start()
         ended = await self.wait()
@@ -154,31 +153,32 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
 
 
 class AsyncRoundup(AsyncWaitable):
-    """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
+    """The stop sequence for a container without a running command: SIGTERM, `grace` seconds, SIGKILL."""
 
     def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
-        """`grace` is in seconds; `stopping` is called just before the first signal, as that of `Cmd` is."""
+        """Set `grace` in seconds, and `stopping`, which is called just before the first signal, as for `Cmd`."""
         self._execution = round_up(container, grace, stopping)
 
     def begin(self) -> None:
-        """Send the first signal, without waiting; `wait` is for the end."""
+        """Send the first signal without waiting; `wait` waits for the end."""
         self._execution.round_up()
 
     async def run(self) -> Exit:
-        """Send the first signal and wait until no process is left; the census of the Exit names those it ended.
+        """Send the first signal and wait until no process is left.
 
-        A task that is cancelled meanwhile goes on waiting, and CancelledError goes on afterwards.
+        The census of the Exit names the processes that were killed. A cancelled task still waits for the end, and then
+        raises CancelledError.
         """
         self.begin()
         return await self.wait()
 
 
 class OrphanReaper:
-    """Reaps, while the block runs, the orphans that come to this process and end; it must be a subreaper.
+    """Reaps orphans of this process while the block runs; the process must be a subreaper.
 
-    It looks ten times a second as long as there is a container or an orphan, and has no handler for SIGCHLD: a loop's
-    wake-up pipe cannot hold as many as may come at once, and then Python's handler waits for a lock that the thread
-    which it has interrupted may hold. On Windows, where no process has to be reaped, it does nothing.
+    It scans ten times a second as long as there is a container or an orphan. It has no handler for SIGCHLD: so many
+    signals may arrive at once that a loop's wake-up pipe is full. Python's handler then waits for a lock, and the
+    interrupted thread may hold that lock. On Windows, where no process must be reaped, this does nothing.
     """
 
     def __enter__(self) -> None:
@@ -210,7 +210,7 @@ class OrphanReaper:
 
 
 async def _despite_cancellation(ended: asyncio.Future[Exit]) -> None:
-    """Wait for the end even if the task is cancelled again; the delay bounds how long that can take."""
+    """Wait for the end even if the task is cancelled again; the grace period limits the wait."""
     while not ended.done():
         try:
             await asyncio.shield(ended)

@@ -1,4 +1,4 @@
-"""A running command's streams for asyncio, with the names that files have."""
+"""A running command's streams for asyncio, with the method names of files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AsyncReader(Generic[Out]):
-    """What a command writes to a pipe; one task at a time may read. Nothing limits the length of a line."""
+    """The output of a command in a pipe. One task at a time may read. A line may have any length."""
 
     def __init__(self, execution: Execution, name: str, text: Text | None) -> None:
         self._execution = execution
@@ -32,9 +32,9 @@ class AsyncReader(Generic[Out]):
         self._at_end = False
 
     async def read(self, size: int = -1) -> Out:
-        """Return at most so many bytes or characters, by default all until the end; none at the end.
+        """Return at most `size` bytes or characters, by default all until the end; empty at the end.
 
-        Raises UnicodeDecodeError where they are not the text that was asked for, RuntimeError before the start.
+        Raises UnicodeDecodeError when they are not valid text in the requested encoding, RuntimeError before the start.
         """
         while not self._at_end and (size < 0 or not (self._lines or self._rest)):
             await self._fill()
@@ -47,7 +47,10 @@ class AsyncReader(Generic[Out]):
         return found
 
     async def readline(self) -> Out:
-        """Return the next line with its end, which the last may lack; nothing at the end. Raises what `read` does."""
+        """Return the next line with its line end, which the last line may lack; empty at the end.
+
+        Raises the errors of `read`.
+        """
         while not self._lines and not self._at_end:
             await self._fill()
         if self._lines:
@@ -80,29 +83,28 @@ class AsyncReader(Generic[Out]):
 
 
 class AsyncWriter(Generic[Out]):
-    """What a command reads from a pipe."""
+    """The input of a command in a pipe."""
 
     def __init__(self, execution: Execution, text: Text | None) -> None:
         self._execution = execution
         self._encode: Callable[[Any], bytes] = bytes if text is None else text.encode
 
     async def write(self, content: Out) -> None:
-        """Pass on bytes or text; wait until there is room.
+        """Write bytes or text; wait until there is room.
 
-        Raises BrokenPipeError where the command does not read any more, UnicodeEncodeError for what is not text in the
-        encoding that was asked for.
+        Raises BrokenPipeError when the command no longer reads, UnicodeEncodeError for text that the encoding lacks.
         """
         data = self._encode(content)
         while not self._execution.give(data, woken := _Woken()):
             await woken.event.wait()
 
     async def close(self) -> None:
-        """Let the command find the end of its stdin once it has read everything; may be called twice."""
+        """Close the pipe: the command gets end of file once it has read everything. A second call does nothing."""
         self._execution.end_input()
 
 
 class _Woken:
-    """Sets an event of the running loop, from any thread."""
+    """Sets an event of the running loop from any thread."""
 
     def __init__(self) -> None:
         self.event = asyncio.Event()

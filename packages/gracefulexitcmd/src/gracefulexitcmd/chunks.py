@@ -1,4 +1,4 @@
-"""Bytes in the order in which they came, at most the last so many of them."""
+"""Bytes in their order of arrival; optionally only the last of them are kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 
 
 class Chunks:
-    """Bytes that were read and not taken yet; with `most` those in front are dropped when there are more."""
+    """Bytes that were read but not yet taken. With `most`, the oldest bytes beyond that number are dropped."""
 
     def __init__(self, most: int | None = None) -> None:
         self.dropped = 0
@@ -16,7 +16,7 @@ class Chunks:
 
     @property
     def content(self) -> bytes:
-        """All of them."""
+        """All bytes."""
         return b"".join(self._chunks)
 
     def add(self, chunk: bytes) -> None:
@@ -27,7 +27,7 @@ class Chunks:
             self._drop(self._size - self._most)
 
     def take(self, buffer: memoryview) -> int:
-        """Move bytes from the front into a buffer, and return how many."""
+        """Move the oldest bytes into a buffer, and return their number."""
         first = self._chunks[0]
         count = min(len(first), len(buffer))
         buffer[:count] = first[:count]

@@ -1,4 +1,4 @@
-"""A command that is ended gracefully, for callers that wait."""
+"""A command that ends gracefully, for callers that block."""
 
 from __future__ import annotations
 
@@ -32,49 +32,49 @@ if TYPE_CHECKING:
     from gracefulexitcmd.system import Poller
 
 AT_ONCE = 0.005
-"""Seconds that who reads waits for the pipe alone."""
+"""Seconds that a reader waits for the pipe alone."""
 
 
 class Stoppable(Generic[Out]):
-    """Something that runs and can be stopped."""
+    """A run that can be stopped."""
 
     _execution: Execution
 
     @property
     def exit(self) -> Exit[Out] | None:
-        """Return how it ended, None as long as it has not. Any thread may ask at any moment; this never waits."""
+        """Return how it ended, None while it runs. Any thread may call this at any time; it never waits."""
         if self._execution.exit is None:
             with HandlersHeldBack():
                 self._execution.refresh()
         return self._execution.exit
 
     def poll(self) -> Exit[Out] | None:
-        """Return how it ended, None as long as it has not: `exit` under the name it has in subprocess."""
+        """Return how it ended, None while it runs: `exit` under its name in subprocess."""
         return self.exit
 
     @property
     def signals(self) -> tuple[SignalSent, ...]:
-        """Return the signals that were sent so far, in their order. Any thread may ask at any moment."""
+        """Return the signals sent so far, in order. Any thread may call this at any time."""
         return self._execution.signals
 
     def cancel(self, *, grace: float | None = None, hurried: str | None = None) -> None:
-        """Stop it: the stop signal and SIGCONT now, SIGKILL when the grace, in seconds, is over.
+        """Stop it: send the stop signal and SIGCONT now, and SIGKILL after `grace` seconds.
 
-        May be called at any time, any number of times and from any thread or signal handler; it never waits, and
-        raises nothing but ValueError, where `grace` is not a time. Before the start it keeps a command from
-        starting; after the end it does nothing; a second call can only shorten the delay; `hurried` is
-        the reason that the `Exit` gives for it. SIGKILL is sent by whoever waits for the end.
+        May be called at any time, any number of times, and from any thread or signal handler. It never waits, and
+        raises only ValueError, if `grace` is not a valid time. Before the start it prevents the start; after the end it
+        does nothing. A second call can only shorten the delay; `hurried` is the reason for that in the `Exit`. The
+        thread or task that waits for the end sends SIGKILL.
         """
         with HandlersHeldBack():
             self._execution.stop(grace, hurried)
 
 
 def drive(execution: Execution, until: float | None = None, begin: Callable[[], object] | None = None) -> None:
-    """Wait until an execution has ended, and have it do meanwhile what is due; `begin` starts it.
+    """Run an execution to its end, and do what is due meanwhile; `begin` starts it.
 
-    What it writes is collected, also what a caller has read so far: else the end of its pipes would not be seen.
-    With `until`, a time of the clock in seconds, return then at the latest. A signal handler that raises can interrupt
-    only the wait itself.
+    Collect its output, even from a pipe that a caller has read so far: otherwise the end of the pipe would go
+    unnoticed. Return at the latest at `until`, a time of the clock in seconds. A signal handler that raises can
+    interrupt only the wait itself.
     """
     execution.collect()
     with attending(execution, begin) as step:
@@ -86,7 +86,7 @@ def drive(execution: Execution, until: float | None = None, begin: Callable[[], 
 def attending(
     execution: Execution, begin: Callable[[], object] | None = None
 ) -> Iterator[Callable[[float | None], None]]:
-    """Give a function that waits until something happens, but not past a time, and does what is due."""
+    """Yield a function that waits for the next event, at most until a time of the clock, and does what is due."""
     poller: Poller | None = None
 
     def step(until: float | None) -> None:
@@ -113,13 +113,13 @@ def attending(
 
 
 def seconds_left(*times: float | None) -> float | None:
-    """The seconds until the first of some times of the clock; None where none is given."""
+    """Return the seconds until the earliest of some times of the clock; None if no time is given."""
     first = min((at for at in times if at is not None), default=None)
     return None if first is None else max(0.0, first - clock.now())
 
 
 def ended(execution: Execution) -> Exit[Any]:
-    """How something has ended. Raises UnicodeDecodeError where its output is not the text that was asked for."""
+    """Return how a run ended. Raises UnicodeDecodeError when its output is not valid text in the requested encoding."""
     assert execution.exit is not None
     if execution.undecodable is not None:
         raise execution.undecodable
@@ -127,14 +127,14 @@ def ended(execution: Execution) -> Exit[Any]:
 
 
 class Waitable(Stoppable[Out]):
-    """Something that a thread can wait for."""
+    """A run that a thread can wait for."""
 
     def wait(self, timeout: float | None = None) -> Exit[Out]:
-        """Wait until it has ended; any number of threads may wait. Returns how it ended.
+        """Wait for the end and return it as an `Exit`; any number of threads may wait.
 
-        What it writes to pipes is collected meanwhile. Raises TimeoutError after `timeout` seconds: the command goes
-        on. Raises RuntimeError before the start, ValueError where `timeout` is not a time, UnicodeDecodeError where the
-        output is not the text that was asked for. A signal handler may raise while this waits.
+        Collect the output of its pipes meanwhile. Raises TimeoutError after `timeout` seconds; the command goes on.
+        Raises RuntimeError before the start, ValueError if `timeout` is not a valid time, and UnicodeDecodeError when
+        the output is not valid text in the requested encoding. A signal handler may raise during the wait.
         """
         check_seconds("timeout", timeout)
         drive(self._execution, None if timeout is None else clock.now() + timeout)
@@ -144,37 +144,38 @@ class Waitable(Stoppable[Out]):
 
 
 class BaseCmd(Stoppable[Out]):
-    """What the blocking and the asyncio form of a command share.
+    """The common part of the blocking and the asyncio form of a command.
 
-    `argv` is the program and its arguments, started without a shell in a process group of its own. `env`, `cwd`,
+    `argv` is the program and its arguments. It starts without a shell, in a process group of its own. `env`, `cwd`,
     `stdin`, `stdout`, `stderr`, `input`, `text`, `encoding`, `errors`, `pass_fds`, `user`, `group`, `extra_groups` and
-    `umask` are as in `subprocess`, and so is `capture_output`, which makes pipes of stdout and stderr. What comes out
-    of a pipe is in the `Exit`, unless it is read through `stdout` or `stderr` while the command runs; at most the last
-    `max_output` bytes of each pipe are kept then. By default stdin is empty where this program's own is a terminal:
-    a process that reads from a terminal in whose foreground it is not would be stopped. Where the terminal stops the
-    command all the same, the logger `gracefulexitcmd` warns. With `foreground` the command is in the terminal's
-    foreground until it ends, if this program is: Ctrl-C is then for the command alone, and Ctrl-Z stops this program
-    with it.
+    `umask` are as in `subprocess`. So is `capture_output`, which makes pipes of stdout and stderr. The `Exit` holds the
+    output of a pipe, unless it is read through `stdout` or `stderr` while the command runs; it keeps at most the last
+    `max_output` bytes of each pipe.
 
-    `grace` is the time in seconds between the first stop signal and SIGKILL, and the longest time that output is read
-    after the command's own end; a command that runs longer than `timeout` seconds is stopped in the same way.
-    `stop_signal` is sent to all; `stop` is a sequence instead: each of its stages a signal, the seconds to wait before
-    the next one, and by choice who gets it: "leader", "group", "own" (what the command has started), "others" of its
-    container, or "all". A stage ends sooner when none of those who got its signal is left; the time then is the next
-    one's. Waits that are longer together than the grace shrink in proportion; without `grace` they have their time.
-    SIGKILL to all is last. `stopping` is called just before a signal of the sequence is sent, with the signal and the
-    stages from this one on, by whoever sends it, so it must not wait.
+    By default stdin is empty if this program's stdin is a terminal: the kernel stops a background process group that
+    reads from its terminal. If the terminal stops the command in another way, the logger `gracefulexitcmd` warns. With
+    `foreground` the command has the terminal's foreground until it ends, if this program has it now. Ctrl-C then
+    reaches only the command, and Ctrl-Z stops this program with it.
 
-    The command and all that it starts belong to `container`, by default to one of its own, which marks them by a cookie
-    in their environment. A stop is for everybody in it, on Windows for the command's own processes. A command that ends
-    by itself leaves its background processes alone; with `contain` they are stopped, too, and nothing can hide from
-    that: on Linux this process becomes a subreaper for it, and stays one, as `contain()` says.
+    `grace` is the time in seconds between the first stop signal and SIGKILL. It also limits the reading of output after
+    the command's own end. A command that runs longer than `timeout` seconds is stopped in the same way. All processes
+    get `stop_signal`; `stop` is a sequence of stages instead. Each stage has a signal, the seconds to wait before the
+    next stage, and optionally its receivers: "leader", "group", "own" (what the command has started), "others" of its
+    container, or "all". A stage ends early when none of its receivers is left; the next stage gets the rest of the
+    time. Waits that exceed the grace period in sum shrink in proportion; without `grace` they keep their length.
+    SIGKILL to all is last. `stopping` is called just before each signal of the sequence, with the signal and the stages
+    from this one on. The thread or task that sends the signal calls it, so it must not wait.
 
-    Every method may be called from any thread. In the main thread the program's own signal handlers are replaced for
-    the moments in which a command is started, looked after or ended, and put back right after. One that raises runs
-    between these moments, as during the wait itself, and none is lost. So set no handler within a handler.
+    The command and its descendants belong to `container`, by default one of its own, which marks them by a cookie in
+    their environment. A stop reaches all processes of the container; on Windows only the command's own. A command that
+    ends by itself leaves its background processes running. With `contain` they are stopped too, and no process can hide
+    from that. On Linux this process becomes a subreaper for that, and remains one, as `contain()` explains.
 
-    Raises TypeError or ValueError where the arguments make no sense, LookupError for an unknown encoding.
+    Any thread may call any method. In the main thread the program's own signal handlers are replaced while a command is
+    started, served or ended, and restored right after. A handler that raises runs between these moments, or during the
+    wait itself; no signal is lost. A handler must therefore set no handler.
+
+    Raises TypeError or ValueError for arguments that are not valid, LookupError for an unknown encoding.
     """
 
     def __init__(
@@ -258,24 +259,24 @@ class BaseCmd(Stoppable[Out]):
 
     @property
     def pid(self) -> int | None:
-        """The number of the process that was started, and of its process group; None before the start."""
+        """The id of the process, and of its process group; None before the start."""
         return self._execution.pid
 
     def send_signal(self, number: int) -> bool:
-        """Send the command's process group a signal that does not ask it to stop, such as SIGUSR1; see `cancel`.
+        """Send the command's process group a signal that does not stop it, such as SIGUSR1; see `cancel`.
 
-        May be called from any thread or signal handler, and never waits. False where it was not sent: the command
-        does not run, another thread is looking after it at this moment, or this is Windows, which has no signals.
+        May be called from any thread or signal handler, and never waits. Return False if the signal was not sent: the
+        command does not run, another thread serves it at this moment, or this is Windows, which has no signals.
         """
         with HandlersHeldBack():
             return self._execution.send(number)
 
 
 class Cmd(BaseCmd[Out], Waitable[Out]):
-    """A command that is ended gracefully, for callers that wait.
+    """A command that ends gracefully, for callers that block.
 
-    `with Cmd(...) as command:` starts it and makes sure that it has ended at the end of the block: a command
-    that still runs there is cancelled. Timeout and grace hold while one waits for it, reads or writes.
+    `with Cmd(...) as command:` starts the command, and cancels it at the end of the block if it still runs. The timeout
+    and the grace period apply while a thread waits for it, reads or writes.
     """
 
     if TYPE_CHECKING:
@@ -316,12 +317,12 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
 
     @functools.cached_property
     def stdout(self) -> IO[Out]:
-        """What the command writes to stdout, a file to read from. Raises ValueError unless it is a PIPE."""
+        """The command's stdout, a file to read from. Raises ValueError unless it is a PIPE."""
         return self._output("stdout", self._request.stdout)
 
     @functools.cached_property
     def stderr(self) -> IO[Out]:
-        """What the command writes to stderr, a file to read from. Raises ValueError unless it is a PIPE."""
+        """The command's stderr, a file to read from. Raises ValueError unless it is a PIPE."""
         return self._output("stderr", self._request.stderr)
 
     def _output(self, name: str, stream: Stream) -> IO[Out]:
@@ -332,9 +333,9 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         return output_file(RawOutput(partial(take, self._execution, name)), self._request.text)
 
     def start(self) -> None:
-        """Start the command. Raises OSError where that is not possible, RuntimeError at a second start.
+        """Start the command. Raises OSError when it cannot start, RuntimeError at a second start.
 
-        A signal handler that raises does so when the command has been started.
+        The exception of a signal handler is raised after the start.
         """
         with HandlersHeldBack():
             self._execution.start()
@@ -342,9 +343,9 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
     def run(self, *, check: bool = False) -> Exit[Out]:
         """Start the command, wait for it and return how it ended.
 
-        An exception that arrives meanwhile, such as KeyboardInterrupt, stops the command gracefully before it
-        goes on; a second one kills it. Raises CommandFailed with `check`, unless it ended by itself with status 0,
-        OSError where it cannot be started, and what `wait` raises.
+        An exception that arrives meanwhile, such as KeyboardInterrupt, first stops the command gracefully; a second one
+        kills it. Raises CommandFailed with `check`, unless the command ended by itself with status 0. Raises OSError
+        when it cannot start, and the errors of `wait`.
         """
         try:
             drive(self._execution, begin=self._execution.start)
@@ -368,7 +369,7 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         self._end()
 
     def _end(self) -> None:
-        if self.pid is None:  # it could not be started
+        if self.pid is None:  # it could not start
             return
         try:
             self._cancel_and_wait(grace=None)
@@ -383,10 +384,10 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
 
 
 def take(execution: Execution, name: str, buffer: memoryview) -> int:
-    """Fill a buffer with what a command writes to a pipe; waits for it, and returns the number of bytes, 0 at the end.
+    """Wait for output in a pipe and read it into a buffer. Return the number of bytes, 0 at the end.
 
-    Whoever reads faster than the command writes waits for the pipe alone for a moment, which costs less than to look
-    after the command.
+    A reader that is faster than the command first waits a moment for the pipe alone: this costs less than to serve the
+    command.
     """
     count = execution.take(name, buffer)
     while count is None and execution.is_readable(name, AT_ONCE):
@@ -400,7 +401,7 @@ def take(execution: Execution, name: str, buffer: memoryview) -> int:
 
 
 def give(execution: Execution, content: bytes) -> None:
-    """Write bytes to a command's stdin; waits until there is room. Raises BrokenPipeError."""
+    """Write bytes to a command's stdin; wait until there is room. Raises BrokenPipeError."""
     if execution.give(content):
         return
     with attending(execution) as step:

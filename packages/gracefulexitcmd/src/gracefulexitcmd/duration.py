@@ -1,4 +1,4 @@
-"""Durations as people write them."""
+"""Durations in the notation of people."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["seconds"]
 
 
 def seconds(text: str) -> float:
-    """The seconds that a text such as `30`, `1.5`, `500ms`, `30s` or `1m30s` means.
+    """Return the seconds of a text such as `30`, `1.5`, `500ms`, `30s` or `1m30s`.
 
-    Raises ValueError with a message for a person for anything else.
+    Raises ValueError for any other text, with a message for people.
     """
     text = text.strip()
     if re.fullmatch(_NUMBER, text):
@@ -26,6 +26,6 @@ def seconds(text: str) -> float:
 
 
 def check_seconds(name: str, seconds: float | None) -> None:
-    """Raise ValueError unless it is None or a time that can be waited for."""
+    """Raise ValueError unless the value is None or a valid time to wait."""
     if seconds is not None and not 0 <= seconds < float("inf"):
         raise ValueError(f"{name} is {seconds}: it must be a number of seconds, 0 or more")

@@ -1,4 +1,4 @@
-"""The arguments that all ways to run a command share, for type checkers; `Cmd` says what each means."""
+"""The common arguments of all ways to run a command, for type checkers; `Cmd` explains them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Options(TypedDict, total=False):
-    """What can be said of a command beside its argv and whether its streams are text."""
+    """The options of a command, except its argv and whether its streams are text."""
 
     grace: float | None
     timeout: float | None

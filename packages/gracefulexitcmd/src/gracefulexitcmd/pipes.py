@@ -1,4 +1,4 @@
-"""The pipes of a program that collects what its commands write by itself."""
+"""The pipes of a program that collects its commands' output itself."""
 
 from __future__ import annotations
 

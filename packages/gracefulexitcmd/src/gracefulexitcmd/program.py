@@ -1,4 +1,4 @@
-"""What a program that runs commands for its user does about signals, its own surroundings and its exit status."""
+"""Signals, surroundings and exit status of a program that runs commands for its user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a process had not ended when its time was over."""
+"""The reason why a process had not ended after its grace period."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gracefulexitcmd.named_tuple import NamedTuple
 
 
 class Reason(enum.StrEnum):
-    """What the kernel told of a process just before SIGKILL."""
+    """The state of a process, as the kernel reports it just before SIGKILL."""
 
     IGNORED = "ignored"
     BLOCKED = "blocked"
@@ -22,7 +22,8 @@ class Reason(enum.StrEnum):
 class Why(NamedTuple):
     """A reason and its detail.
 
-    That is the kernel's function for IN_KERNEL, empty where it is not told, and the name of the last signal for others.
+    The detail is the kernel's function for IN_KERNEL, empty if the kernel hides it. For the other reasons it is the
+    name of the last signal.
     """
 
     reason: Reason

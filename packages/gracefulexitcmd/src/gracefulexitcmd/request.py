@@ -1,4 +1,4 @@
-"""What to run, and how it is to be ended."""
+"""The command to run, and how to stop it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Stream: TypeAlias = "int | IO[Any] | None"
 """As in `subprocess`: None inherits, DEVNULL, PIPE, a descriptor or an open file."""
 
 GRACE = 30.0
-"""Seconds between the stop signal and SIGKILL where nothing else is said."""
+"""The default seconds between the stop signal and SIGKILL."""
 
 Stopping: TypeAlias = "Callable[[SignalSent, tuple[Stage, ...]], object]"
-"""Called just before the signal of a stage is sent, with that stage and those that follow; it must not wait.
+"""Called just before the signal of a stage, with this stage and the later ones. It must not wait.
 
-Their waits together are the seconds until SIGKILL.
+The sum of their waits is the seconds until SIGKILL.
 """
 
 
 class Request(Value):
-    """A command, checked; the fields are those of `Cmd`."""
+    """A command with valid arguments; the fields are those of `Cmd`."""
 
     argv: Sequence[StrPath]
     grace: float = GRACE
@@ -83,12 +83,12 @@ class Request(Value):
 
     @property
     def feeds(self) -> bool:
-        """Whether the command's stdin is a pipe that is written to here."""
+        """Whether this program writes to the command's stdin through a pipe."""
         return self.input is not None or self.stdin == subprocess.PIPE
 
     @property
     def content(self) -> bytes | None:
-        """What is written to its stdin, which then ends; None where a caller writes to it."""
+        """The content of its stdin, which then ends; None if a caller writes to it."""
         if isinstance(self.input, str):
             assert self.text is not None
             return self.text.encode(self.input)

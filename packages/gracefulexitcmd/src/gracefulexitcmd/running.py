@@ -43,9 +43,9 @@ def run(
 def run(argv: Sequence[StrPath], *, check: bool = False, capture_output: bool = True, **options: Any) -> Exit[Any]:
     """Run a command to its end, and return how it ended; the arguments are those of `Cmd`.
 
-    Other than in `subprocess` its output is captured, unless `stdout`, `stderr` or `capture_output=False` are given.
-    Raises CommandFailed with `check`, unless the command ended by itself and with status 0, OSError where it cannot be
-    started, and TypeError or ValueError where the arguments make no sense. Any thread may call it.
+    Unlike in `subprocess`, its output is captured by default: `stdout`, `stderr` or `capture_output=False` change that.
+    Raises CommandFailed with `check`, unless the command ended by itself with status 0. Raises OSError when it cannot
+    start, and TypeError or ValueError for arguments that are not valid. Any thread may call this.
     """
     if capture_output:
         options.setdefault("stdout", subprocess.PIPE)

@@ -1,6 +1,6 @@
-"""The stop sequence as a value: which signals, to which processes, how long to wait after each.
+"""The stop sequence as a value: its signals, their receivers, and the wait after each.
 
-SIGKILL to all is always its last and is not written.
+SIGKILL to all is always last, and is not written.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["Stage", "To", "fitted", "total"]
 
 
 class To(enum.Flag):
-    """Which of the processes that a stop is for get a signal; the parts can be combined.
+    """The receivers of a signal among the processes of a stop; parts can be combined.
 
-    LEADER is the process that was started, MATES the rest of its process group, DESCENDANTS what it has started
-    outside of that group. OTHERS are the processes of its container that other commands have started.
+    LEADER is the process that was started, MATES the rest of its process group. DESCENDANTS are the processes that it
+    has started outside of that group. OTHERS are the processes of its container that other commands have started.
     """
 
     LEADER = enum.auto()
@@ -35,9 +35,9 @@ class To(enum.Flag):
 
 
 class Stage(NamedTuple):
-    """A signal, the seconds to wait before the next stage, and who gets it.
+    """A signal, the seconds to wait before the next stage, and the receivers.
 
-    The wait None is an equal share of the time that the other stages leave.
+    A wait of None is an equal share of the time that the other stages leave.
     """
 
     signal: signal.Signals = signal.SIGTERM
@@ -49,11 +49,11 @@ StageLike: TypeAlias = "tuple[int, float | None] | tuple[int, float | None, To |
 """A Stage as a plain tuple: the signal may be a number, and `to` one of "leader", "group", "own", "others", "all"."""
 
 NOT_TO_BE_SENT = frozenset(getattr(signal, name) for name in ("SIGSTOP", "SIGTSTP", "SIGCONT") if hasattr(signal, name))
-"""What stops a process for a while, or continues it; SIGCONT follows each signal of the sequence anyway."""
+"""Signals that suspend or continue a process; SIGCONT follows each signal of the sequence anyway."""
 
 
 def stages(given: Iterable[StageLike]) -> tuple[Stage, ...]:
-    """Return the sequence that was given, checked. Raises TypeError or ValueError where it makes no sense."""
+    """Return the checked sequence. Raises TypeError or ValueError if it is not valid."""
     checked = tuple(_stage(*one) for one in given)
     if not checked:
         raise ValueError("stop is empty: it needs at least one signal, SIGKILL follows by itself")
@@ -80,7 +80,7 @@ def _parts(to: To | str) -> To:
 
 
 def fitted(sequence: tuple[Stage, ...], grace: float) -> tuple[Stage, ...]:
-    """Return the sequence as it can be in `grace` seconds: waits that are longer together shrink in proportion."""
+    """Return the sequence within `grace` seconds: waits that exceed them in sum shrink in proportion."""
     known = total(sequence)
     scale = min(1.0, grace / known) if known else 1.0
     unknown = sum(stage.wait is None for stage in sequence)
@@ -89,5 +89,5 @@ def fitted(sequence: tuple[Stage, ...], grace: float) -> tuple[Stage, ...]:
 
 
 def total(sequence: Iterable[Stage]) -> float:
-    """Return the seconds that the sequence takes until SIGKILL, as far as they are known."""
+    """Return the seconds of the sequence until SIGKILL, as far as they are known."""
     return sum(stage.wait or 0.0 for stage in sequence)

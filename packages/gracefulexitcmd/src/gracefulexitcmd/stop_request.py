@@ -1,7 +1,7 @@
-"""What a signal asks of a program that runs commands: to stop, to hurry, or nothing that it was not asked before.
+"""The meaning of a signal for a program that runs commands: stop, hurry, or nothing new.
 
-Wrappers such as timeout(1), make and `uv run` forward a signal, 1 to 200 ms later, that its process group has had
-already. A repeat therefore changes nothing; only a person, or SIGQUIT, hurries.
+Wrappers such as timeout(1), make and `uv run` forward a signal 1 to 200 ms after its process group has got it. A repeat
+therefore changes nothing; only a person, or SIGQUIT, hurries.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from gracefulexitcmd.named_tuple import NamedTuple
 
 HURRY_AFTER = 1.0
-"""Seconds after the request from which SIGINT is a person's second Ctrl-C."""
+"""Seconds after the request from which SIGINT counts as a person's second Ctrl-C."""
 
 SECOND_CTRL_C = "second Ctrl-C"
 
@@ -26,7 +26,7 @@ else:
 
 
 class Answer(enum.Enum):
-    """What is to be done about a signal."""
+    """The action for a signal."""
 
     STOP = "stop gracefully"
     HURRY = "kill at once"
@@ -34,13 +34,13 @@ class Answer(enum.Enum):
 
 
 class StopRequest(NamedTuple):
-    """When the stop was asked for, on a monotonic clock, and why it was hurried; None as long as that was not."""
+    """The time of the stop request on a monotonic clock, and the reason for a hurry; None without one."""
 
     at: float | None = None
     hurried: str | None = None
 
     def after(self, number: int, now: float) -> tuple[StopRequest, Answer]:
-        """The request after one of STOP_SIGNALS came, and what to do."""
+        """Return the request after one of STOP_SIGNALS, and the action for it."""
         if self.hurried is not None:
             return self, Answer.NOTHING
         at = now if self.at is None else self.at

@@ -1,4 +1,4 @@
-"""What a program finds around it when it starts: its environment, and `/proc`."""
+"""The surroundings of a program at its start: its environment, and `/proc`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ NO_PROC = "/proc is not mounted here, or belongs to another PID namespace: mount
 
 
 def undo_locale_coercion() -> None:
-    """Give `os.environ` the LC_CTYPE back that the program was started with, or none.
+    """Restore the LC_CTYPE in `os.environ` that the program was started with, or remove it.
 
-    Python sets it to C.UTF-8 for itself where the locale is C or POSIX, PEP 538, and every child would inherit that:
-    to grep(1) bytes are no text then. The kernel keeps what a process was started with, proc_pid_environ(5). Without
-    `/proc` nothing is changed.
+    Python sets it to C.UTF-8 for itself in the locales C and POSIX (PEP 538), and every child would inherit that: for
+    grep(1) some bytes would then not be text. The kernel keeps the initial environment of a process,
+    proc_pid_environ(5). Without `/proc` this changes nothing.
     """
     if LOCALE not in os.environ or sys.platform != "linux":
         return
@@ -33,7 +33,7 @@ def undo_locale_coercion() -> None:
 
 
 def complaint() -> str | None:
-    """Return what is missing around a program that has to find all its processes; None if nothing is."""
+    """Return the missing precondition for finding all processes of a program; None if there is none."""
     if sys.platform == "linux" and not os.path.exists("/proc/self/stat"):
         return NO_PROC
     return None

@@ -1,4 +1,4 @@
-"""What every system has in a form of its own: the rest of the package is the same for all of them."""
+"""The parts that differ between systems: the rest of the package is the same for all."""
 
 from __future__ import annotations
 

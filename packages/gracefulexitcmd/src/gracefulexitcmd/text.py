@@ -1,4 +1,4 @@
-"""Text in place of bytes, as `subprocess` has it."""
+"""Text instead of bytes, as in `subprocess`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gracefulexitcmd.named_tuple import NamedTuple
 
 
 class Text(NamedTuple):
-    """How the bytes of a command's streams become text, and text becomes bytes."""
+    """The conversion between the bytes of a command's streams and text."""
 
     encoding: str
     errors: str = "strict"
@@ -20,18 +20,18 @@ class Text(NamedTuple):
         return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(self.encoding)(self.errors), translate=True)
 
     def decode(self, content: bytes) -> str:
-        """Return bytes as text. Raises UnicodeDecodeError where `errors` says so."""
+        """Return bytes as text. Raises UnicodeDecodeError if `errors` asks for it."""
         return self.decoder().decode(content, final=True)
 
     def encode(self, content: str) -> bytes:
-        """Return text as bytes. Raises UnicodeEncodeError where `errors` says so."""
+        """Return text as bytes. Raises UnicodeEncodeError if `errors` asks for it."""
         return content.encode(self.encoding, self.errors)
 
 
 def chosen(text: bool | None, encoding: str | None, errors: str | None) -> Text | None:
-    """Return how streams are read and written: as text if one of the three asks for it, else None for bytes.
+    """Return the conversion of streams: text if one of the three arguments asks for it, else None for bytes.
 
-    Raises LookupError for an encoding that does not exist.
+    Raises LookupError for an unknown encoding.
     """
     if not text and encoding is None and errors is None:
         return None
@@ -39,7 +39,7 @@ def chosen(text: bool | None, encoding: str | None, errors: str | None) -> Text 
 
 
 def _default() -> str:
-    """The encoding of the locale, which open() uses as well."""
+    """Return the encoding of the locale, which open() uses too."""
     import locale
 
     return "utf-8" if sys.flags.utf8_mode else locale.getencoding()

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 @dataclass_transform(frozen_default=True)
 class Value:
-    """What a frozen dataclass is, without the import of `dataclasses`, which costs as much as all of this package.
+    """A replacement for frozen dataclasses: the import of `dataclasses` costs as much as this whole package.
 
-    `vars` gives its fields.
+    `vars` returns its fields.
     """
 
     _fields: dict[str, None] = {}
@@ -36,7 +36,7 @@ class Value:
         """Check the values; called when all are set."""
 
     def replace(self, **changes: Any) -> Self:
-        """Return the same with other values for some fields."""
+        """Return a copy with other values for some fields."""
         return type(self)(**{**self.__dict__, **changes})
 
     __replace__ = replace  # for copy.replace(), Python 3.13

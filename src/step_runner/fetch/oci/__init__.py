@@ -1,1 +1,1 @@
-"""Functions from registries of images."""
+"""Fetches functions from image registries."""

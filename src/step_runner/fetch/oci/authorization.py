@@ -1,4 +1,4 @@
-"""From what a registry asks for and what we have, to the header `Authorization`.
+"""Computes the header `Authorization` from the challenge of a registry and from our credentials.
 
 The rules are those of the distribution project's token authentication and of RFC 7617.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Challenges: TypeAlias = "Mapping[str, Mapping[str, str]]"
 
-# A word, and behind an equals sign its value: a word without one is the name of a scheme, RFC 9110, section 11.6.1.
+# A word, and its value after an equals sign. A word without a value is the name of a scheme: RFC 9110, section 11.6.1.
 _WORD = re.compile(r'([A-Za-z][\w-]*)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?')
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _CLIENT = "step-runner"
@@ -31,7 +31,7 @@ _UNUSABLE = "the registry cannot be used"
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """What the token server is asked; `authorization` and `form` hold secrets."""
+    """A request to the token server; `authorization` and `form` hold secrets."""
 
     url: Url
     authorization: str | None = field(default=None, repr=False)
@@ -39,7 +39,7 @@ class TokenRequest:
 
 
 def parse_challenges(text: str) -> Challenges:
-    """Return the parameters of each scheme, all names in lower case, that a header `WWW-Authenticate` offers."""
+    """Return the parameters of each scheme in a header `WWW-Authenticate`, with all names in lower case."""
     challenges: dict[str, dict[str, str]] = {}
     scheme: dict[str, str] = {}
     for name, quoted, bare in _WORD.findall(text):
@@ -51,9 +51,9 @@ def parse_challenges(text: str) -> Challenges:
 
 
 def answer(challenges: Challenges, credentials: Credentials, scope: str) -> TokenRequest | str | None:
-    """Return the request for a token, or the header itself, or None where the credentials do not serve.
+    """Return the request for a token, or the header itself, or None if the credentials do not fit.
 
-    `scope` is asked for where the challenge names none. Raise AnswerError: the registry asks for something else.
+    `scope` is the default if the challenge names none. Raise AnswerError if no scheme of the challenge is supported.
     """
     if "bearer" in challenges:
         if credentials.registry_token:
@@ -65,7 +65,7 @@ def answer(challenges: Challenges, credentials: Credentials, scope: str) -> Toke
 
 
 def parse_token(content: bytes) -> str:
-    """Return the token of a server's answer. Raise AnswerError: there is none in it."""
+    """Return the token in a server's answer. Raise AnswerError if it has none."""
     try:
         document = json.loads(content)
         token = document.get("token") or document.get("access_token")
@@ -86,7 +86,7 @@ def _token_request(challenge: Mapping[str, str], credentials: Credentials, scope
 
 
 def _checked_realm(realm: str, secrets: Iterable[str]) -> Url:
-    """Return the address of the token server, to which a password goes: it is encrypted, or on this machine."""
+    """Return the URL of the token server. Raise AnswerError if a password could be read on its way there."""
     try:
         url = Url.parse(realm)
     except UrlError:

@@ -1,4 +1,4 @@
-"""Credentials of registries, as `DOCKER_AUTH_CONFIG` gives them: the text of Docker's config.json.
+"""Finds the credentials of registries in `DOCKER_AUTH_CONFIG`, which holds the text of Docker's config.json.
 
 The rules are those of Docker's command: cli/config/configfile and docker-credential-helpers.
 """
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 VARIABLE = "DOCKER_AUTH_CONFIG"
 DOCKER_HUB = "https://index.docker.io/v1/"
 HELPER_TIMEOUT = 60.0
-"""Seconds that a credential helper may take, which perhaps asks a service."""
+"""Timeout in seconds of a credential helper, which may ask a service."""
 
 HELPER_GRACE = 0.5
-"""Seconds between SIGTERM and SIGKILL for one that is not needed any more."""
+"""Grace period of a helper that is no longer needed: seconds between SIGTERM and SIGKILL."""
 
 _TOKEN_USER = "<token>"  # docker-credential-helpers: the secret of this user is an identity token
 _NOT_FOUND = "credentials not found in native keychain"
@@ -41,9 +41,9 @@ _Json: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What opens a registry, false if there is nothing: a password, or a token.
+    """The credentials of a registry: a password or a token; false if there are none.
 
-    An identity token is exchanged for access tokens, a registry token is one.
+    An identity token is exchanged for access tokens; a registry token is an access token.
     """
 
     user: str = ""
@@ -56,12 +56,12 @@ class Credentials:
 
     @property
     def basic(self) -> str:
-        """User and password as they are sent."""
+        """User and password in base64, as HTTP sends them."""
         return basic(self.user, self.password)
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What must not be shown, in each form in which it is sent."""
+        """The secrets to mask, in each form in which they are sent."""
         basic = {self.basic, self.basic.rstrip("=")} if self.password else set()
         return frozenset({self.password, self.identity_token, self.registry_token, *basic} - {""})
 
@@ -69,9 +69,9 @@ class Credentials:
 def find_credentials(environment: Mapping[str, str], registry: str, repository: str, proc: Proc) -> Credentials:
     """Return the credentials for a repository, from `DOCKER_AUTH_CONFIG` in the environment; false if it has none.
 
-    A helper for the name comes first, then an entry with content, then the common helper; of the names the repository's
-    comes before the registry's. A helper without a name stands for none, not even the common one.
-    Raise FetchError: the text cannot be used, or a helper fails. Raise StoppedError: cancelled.
+    The order is: a helper for the name, an entry with content, the common helper. The name of the repository comes
+    before that of the registry. An empty helper means no helper, not even the common one. Raise FetchError if the text
+    is not valid or a helper fails, and StoppedError after a cancel.
     """
     text = environment.get(VARIABLE, "")
     if not text.strip():
@@ -83,10 +83,10 @@ def find_credentials(environment: Mapping[str, str], registry: str, repository: 
 
 
 def registry_name(key: str) -> str:
-    """Return the registry that a key means, and the repository if it has one behind it.
+    """Return the registry that a key means, followed by the repository if the key has one.
 
-    The scheme and the version, with which older tools write a registry, are left out; a host has lower case. Without a
-    scheme only the slash at its end tells a version from a repository.
+    The result has no scheme and no version, which older tools write, and its host has lower case. In a key without a
+    scheme, `v1` or `v2` is a version only with a slash at its end, else a repository.
     """
     scheme, _, rest = key.strip().rpartition("://")
     host, _, path = rest.partition("/")
@@ -114,13 +114,13 @@ class _Config:
         return next(filter(None, entries), Credentials())
 
     def ask_store(self, registry: str) -> Credentials:
-        """Return what the helper says that Docker asks for all registries, but for those that have one of their own."""
+        """Return the credentials from the common helper, unless the registry has a helper of its own."""
         has_own = any(map(partial(self._items, "credHelpers"), _names(registry)))
         store = "" if has_own else _text(self.document.get("credsStore") or "", "credsStore")
         return self._ask(store, DOCKER_HUB if is_docker_hub(registry) else registry) if store else Credentials()
 
     def _items(self, part: str, name: str) -> list[tuple[str, object]]:
-        """Return what a part of the document has under keys that mean `name`, the very key first."""
+        """Return the items of a part of the document whose keys mean `name`; the key `name` itself comes first."""
         items = self.document.get(part) or {}
         if not isinstance(items, dict):
             raise _refused(f"{part} in {VARIABLE} is not an object; {_ADVICE}")
@@ -134,7 +134,7 @@ class _Config:
         return Credentials(identity_token=secret) if user == _TOKEN_USER else Credentials(user, secret)
 
     def _run(self, helper: str, server: str) -> str:
-        """Return what a helper prints, nothing if it has no credentials; a cancel ends it, and what it has started."""
+        """Return the output of a helper, empty without credentials. A cancel ends the helper and its descendants."""
         if not re.fullmatch(r"[A-Za-z0-9._-]+", helper):
             raise _refused(
                 f'"{helper[:80]}" is not a valid name of a credential helper; write what follows docker-credential-'
@@ -168,7 +168,7 @@ class _Config:
 
 
 def _entry(key: str, entry: object) -> Credentials:
-    """Return the credentials that stand in an entry; Docker leaves it empty where a helper has them."""
+    """Return the credentials in an entry; Docker leaves it empty if a helper has them."""
     if not isinstance(entry, dict):
         raise _refused(f'the entry "{key}" is not an object; write {{"auth": "..."}} there')
     names = ("username", "password", "identitytoken", "registrytoken", "auth")
@@ -189,7 +189,7 @@ def _decoded(key: str, auth: str) -> tuple[str, str]:
 
 
 def _object(text: str, what: str, advice: str = _ADVICE) -> _Json:
-    # Neither the text nor the parser's words about it are shown: they may hold a password.
+    # Do not show the text or the parser's error: both may hold a password.
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

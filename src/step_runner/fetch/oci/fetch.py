@@ -1,13 +1,13 @@
-"""Functions from registries: from a tag or a digest to a directory with the files of an image.
+"""Fetches functions from registries: turns a tag or a digest into a directory with the files of an image.
 
-A digest means the same image for ever, so it comes from the cache once it is there; a tag is looked up at each use, and
-without a network there is no answer. The cache holds, for the platform of this machine:
+A digest always means the same image, so the cache answers it after the first fetch. A tag is looked up at each use,
+which fails without a network. The cache holds, for the platform of this machine:
 
-    oci-image, platform, digest    the files of the image with this manifest, which suits the platform
-    oci-index, platform, digest    a note: the digest of the image that was chosen from this index
+    oci-image, platform, digest    the files of the image with this manifest, which fits the platform
+    oci-index, platform, digest    a note: the digest of the image chosen from this index
 
-An index offers an image for each platform. An image without an index is taken as well, if its config names a platform
-that suits this machine, or none.
+An index offers an image for each platform. An image without an index is accepted if its config names no platform, or
+one that fits this machine.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 _LARGEST_CONFIG = 4 << 20  # bytes
-_DEEPEST = 2  # indexes below the one that was asked for
-_MOST_INDEXES = 100  # each a request
+_DEEPEST = 2  # levels of indexes below the requested one
+_MOST_INDEXES = 100  # each needs a request
 
 
 def fetch_oci(
@@ -53,13 +53,13 @@ def fetch_oci(
     environment: Callable[[], Mapping[str, str]],
     progress: Callable[[str], None] = lambda text: None,
 ) -> str:
-    """Return the directory with all files of the image that `reference` means; its `directory` is not looked at.
+    """Return the directory with all files of the image that `reference` means; ignore its `directory`.
 
-    `environment` is asked for credentials when the registry is. `progress` is told one line at a time, often, by any
-    thread. Raise FetchError: one sentence with the image, the reason and advice. StoppedError: `proc` came first.
+    Credentials come from `environment`, only if the registry is needed. `progress` is called often with one line, from
+    any thread. Raise FetchError with one sentence (image, reason, advice), and StoppedError after a cancel.
     """
     proc.check()
-    # The registry of a long form may have a path behind its host, as in registry.example.com/group.
+    # The registry of a long form may have a path after its host, as in registry.example.com/group.
     host, _, path = reference.registry.partition("/")
     repository = f"{path}/{reference.repository}" if path else reference.repository
     platform = running_platform()
@@ -86,7 +86,7 @@ class _Fetch:
         return self._remembered() or self._look_up()
 
     def _remembered(self) -> Path | None:
-        """Return what the cache has for a digest."""
+        """Return the directory that the cache has for a digest, or None."""
         if not is_digest(self.tag):
             return None
         chosen = self.cache.note(self._key("oci-index", self.tag))
@@ -110,7 +110,7 @@ class _Fetch:
 
     @contextmanager
     def _repository(self) -> Iterator[ImageRepository]:
-        # Loading urllib3 takes a twentieth of a second; what the cache answers does without.
+        # Loading urllib3 takes a twentieth of a second; answers of the cache do not need it.
         from step_runner.fetch.oci.registry import open_repository
 
         with explained(self.name, self.proc, _reason):
@@ -119,7 +119,7 @@ class _Fetch:
                 yield repository
 
     def _images(self, repository: ImageRepository, index: Index) -> list[tuple[Platform, Descriptor]]:
-        """Return the images of an index, and those of the indexes in it."""
+        """Return the images of an index and of its nested indexes."""
         images, level = list(index.images), [index]
         for _ in range(_DEEPEST):
             below = [descriptor for each in level for descriptor in each.indexes]

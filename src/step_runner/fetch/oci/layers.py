@@ -1,4 +1,4 @@
-"""Unpacking the layers of an image: tar archives, compressed or not.
+"""Unpacks the layers of an image: tar archives, compressed or not.
 
 The rules of whiteouts are those of layer.md in the OCI image specification 1.1.
 """
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 _PIECE = 1 << 20  # bytes
-_LARGEST_HEADERS = 2 << 20  # bytes in front of one file, which tarfile keeps in memory
+_LARGEST_HEADERS = 2 << 20  # bytes before one file, which tarfile keeps in memory
 _MOST_DIGITS = 300  # in a row, more than a name can have
 _LARGEST_WINDOW = 28
-"""The power of two of bytes that a zstd stream may refer back to, in memory: 256 MiB, as `zstd --long=28` has it."""
+"""Largest window of a zstd stream, as a power of two: 256 MiB of memory, as with `zstd --long=28`."""
 
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to skip: RFC 8878, section 3.1
 _GZIP = b"\x1f\x8b"
@@ -39,9 +39,10 @@ _OPAQUE = ".wh..wh..opq"
 
 
 def unpack(layer: io.RawIOBase, root: RootFs, proc: Proc) -> None:
-    """Lay a layer over what is in the root file system. Devices and pipes are left out.
+    """Unpack a layer over the content of the root file system. Leave out devices and pipes.
 
-    Raise LayerError where it is no archive, or would write outside, and StoppedError. What reading raises passes.
+    Raise LayerError if it is not an archive or would write outside, and StoppedError. Errors of reading the layer are
+    raised unchanged.
     """
     root.begin_layer()
     source = io.BufferedReader(layer, _PIECE)
@@ -51,13 +52,13 @@ def unpack(layer: io.RawIOBase, root: RootFs, proc: Proc) -> None:
             if stream.peek(1):
                 _unpack(_Forward(stream, root, proc), root)
     finally:
-        source.detach()  # else the end of the reader closes the layer
+        source.detach()  # else the finalizer of the reader closes the layer
 
 
 def _unpack(stream: _Forward, root: RootFs) -> None:
     with tarfile.TarFile(fileobj=cast("IO[bytes]", stream), tarinfo=_Header) as archive:
         while member := archive.next():
-            # tarfile keeps every member, for random access: a hundred thousand take 100 MB.
+            # tarfile keeps every member for random access: 100,000 of them take 100 MB.
             archive.members.clear()  # type: ignore[attr-defined]
             stream.headers_left = None
             _apply(member, archive, root)
@@ -75,7 +76,7 @@ def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, root: RootFs) -> N
     elif member.islnk():
         root.add_hard_link(member.name, member.linkname)
     elif member.isreg():
-        # The archive is at the beginning of the file, and only a sparse file is not as it is there.
+        # The archive is at the beginning of the content, and only a sparse file differs from its bytes in the archive.
         content = archive.extractfile(member) if member.issparse() else archive.fileobj
         root.add_file(member.name, member.mode, cast("IO[bytes]", content), member.size)
 
@@ -91,7 +92,7 @@ def _white_out(directory: str, name: str, root: RootFs) -> None:
 
 
 def _decompressed(layer: io.BufferedReader[Any]) -> Any:
-    """Return the archive in a layer, whose first bytes say how it is compressed."""
+    """Return the decompressed archive in a layer, whose first bytes show the compression."""
     head = layer.peek(4)
     if _ZSTD.match(head):
         options: Any = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW}
@@ -100,13 +101,13 @@ def _decompressed(layer: io.BufferedReader[Any]) -> Any:
 
 
 class _Forward:
-    """A stream that tarfile takes for a file: it asks for places in their order, and skips what it does not need.
+    """A stream that tarfile reads as a file: it only seeks forwards, over bytes that it does not need.
 
-    What it reads between files are headers, of which it keeps as many as there are in front of one file.
+    tarfile reads headers between files, and keeps all headers of one file in memory.
     """
 
     headers_left: int | None = _LARGEST_HEADERS
-    """The bytes of headers that may come yet; None inside of a file."""
+    """The bytes of headers that may still follow; None inside a file."""
 
     def __init__(self, stream: Any, root: RootFs, proc: Proc) -> None:
         self._stream = stream
@@ -122,7 +123,7 @@ class _Forward:
             raise LayerError(f"has more than {_LARGEST_HEADERS >> 20} MiB of headers in front of one file")
         self._proc.check()
         headers = self._next(size)
-        # Up to Python 3.11.9 and 3.12.5 tarfile looks for a length in them in a time that grows with the square of the
+        # Up to Python 3.11.9 and 3.12.5 tarfile searches them for a length in a time that is quadratic in the number of
         # digits, and no other thread runs meanwhile (CVE-2024-6232).
         if len(headers) > tarfile.BLOCKSIZE and re.search(rb"\d{%d}" % (_MOST_DIGITS + 1), headers):
             raise LayerError(f"has a header with more than {_MOST_DIGITS} digits in a row")
@@ -134,7 +135,7 @@ class _Forward:
     def seek(self, position: int) -> int:
         self._limits.take_bytes(max(0, position - self._position))
         while self._position < position and self._next(min(_PIECE, position - self._position)):
-            # A few bytes from the registry can become gigabytes.
+            # A few compressed bytes from the registry can become gigabytes.
             self._proc.check()
         return self._position
 
@@ -145,11 +146,11 @@ class _Forward:
 
 
 class _Header(tarfile.TarInfo):
-    """A header that stands for one file alone, and whose size can be read."""
+    """A header that applies to one file only, and whose size is checked."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
-        # What a global header says of all files behind it, engines for containers ignore; tarfile gathers it.
+        # tarfile applies a global header to all later files; container engines ignore it.
         archive.pax_headers.clear()  # type: ignore[attr-defined]
         return super().fromtarfile(archive)
 

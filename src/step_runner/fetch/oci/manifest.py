@@ -1,6 +1,6 @@
-"""The documents of an image, as a registry keeps them: from their bytes to what they say.
+"""Parses the documents of an image, as a registry stores them.
 
-OCI image specification 1.1: image-index.md, manifest.md, config.md; Docker's documents differ in their names only.
+OCI image specification 1.1: image-index.md, manifest.md, config.md. Docker's documents differ only in their names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _NO_MANIFEST = "the registry's answer is not a manifest; check that there is a registry at this address"
-_MOST = 100_000  # layers, or images of an index
+_MOST = 100_000  # layers of an image, or images of an index
 _MOST_BYTES = 1 << 50
 
 _Document = TypeVar("_Document", bound=msgspec.Struct)
@@ -32,7 +32,7 @@ _Document = TypeVar("_Document", bound=msgspec.Struct)
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a document says of another one: its digest and its size in bytes."""
+    """A reference to another document: its digest and its size in bytes."""
 
     digest: str
     size: int
@@ -41,7 +41,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """Images, each for a platform, and further indexes."""
+    """An index: images, each for a platform, and further indexes."""
 
     images: tuple[tuple[Platform, Descriptor], ...]
     indexes: tuple[Descriptor, ...] = ()
@@ -57,7 +57,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """All that a manifest names: the images of an index, or the blobs of an image."""
+    """All references of a manifest: to the images of an index, or to the blobs of an image."""
 
     media_type: str
     images: tuple[Descriptor, ...]
@@ -65,7 +65,7 @@ class Parts:
 
 
 def digest_of(content: bytes) -> str:
-    """Return the digest by which registries know these bytes."""
+    """Return the digest of these bytes, by which registries name them."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
@@ -76,12 +76,12 @@ def matches(content: bytes, digest: str) -> bool:
 
 
 def is_digest(text: str) -> bool:
-    """Return whether a text is a digest of an algorithm that we check."""
+    """Return whether a text is a digest with a supported algorithm."""
     return bool(_DIGEST.fullmatch(text))
 
 
 def parse_manifest(content: bytes) -> Index | Image:
-    """Return the index or the image that a manifest describes. Raise RefusedError: it describes neither."""
+    """Return the index or the image that a manifest describes. Raise RefusedError if it describes neither."""
     document = _decoded(
         content,
         _Manifest,
@@ -98,7 +98,7 @@ def parse_manifest(content: bytes) -> Index | Image:
 
 
 def parse_parts(content: bytes) -> Parts:
-    """Return all that a manifest names, whatever it is for. Raise RefusedError where it names no image."""
+    """Return all references of a manifest, of any purpose. Raise RefusedError if it is neither index nor image."""
     document = _decoded(content, _Manifest, _NO_MANIFEST, _NO_MANIFEST)
     if document.manifests is not None:
         return Parts(document.media_type or INDEX, tuple(map(_descriptor, document.manifests)), ())
@@ -108,7 +108,7 @@ def parse_parts(content: bytes) -> Parts:
 
 
 def parse_platform(config: bytes) -> Platform:
-    """The platform that the config of an image names; GENERIC if it names none. RefusedError: it cannot be read."""
+    """Return the platform in the config of an image, or GENERIC if it has none. Raise RefusedError if not valid."""
     no_object = "its config is not a JSON object; rebuild the image"
     return _platform(_decoded(config, _Platform, no_object, "its config is not understood; rebuild the image"))
 
@@ -136,7 +136,7 @@ class _Manifest(msgspec.Struct, rename="camel"):
 
 
 def _decoded(content: bytes, kind: type[_Document], no_object: str, otherwise: str) -> _Document:
-    """Return a document of this kind; of what else it holds nothing is kept, however much that is."""
+    """Return a document of this kind, without its unknown fields. Raise RefusedError with one of the two texts."""
     try:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -148,7 +148,7 @@ def _index(entries: list[_Entry]) -> Index:
     if len(entries) > _MOST:
         raise RefusedError(f"it has more than {_MOST} images; build it with fewer")
     images = list(filter(_is_image, entries))
-    # What names no platform is perhaps no image for a machine at all, so what is named generic comes before it.
+    # An entry without a platform may not be an image of a file system, so entries named generic come before it.
     images.sort(key=lambda entry: not _names_platform(entry))
     indexes = (entry for entry in entries if entry.media_type in (INDEX, DOCKER_INDEX) and not entry.artifact_type)
     return Index(

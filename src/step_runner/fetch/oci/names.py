@@ -1,4 +1,4 @@
-"""How registries, repositories and tags are written, as the OCI distribution specification 1.1 has it."""
+"""Checks names of registries, repositories and tags by the OCI distribution specification 1.1."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def checked_tag(tag: str) -> str:
 
 
 def is_docker_hub(registry: str) -> bool:
-    """Return whether this host is a name of Docker's own registry."""
+    """Return whether this host is a name of Docker Hub."""
     return registry in DOCKER_HUB_NAMES
 
 
 def is_plain(host: str) -> bool:
-    """Return whether a registry on this host, without its port, is expected to speak plain http, as Docker expects."""
-    from step_runner.fetch.url import is_loopback  # milliseconds, which a run of local functions need not pay
+    """Return whether to expect plain http from a registry on this host, without its port, as Docker does."""
+    from step_runner.fetch.url import is_loopback  # takes milliseconds, which a run of local functions saves
 
     return is_loopback(host) or host.lower().rstrip(".").endswith(".local")
 
@@ -53,5 +53,5 @@ def registry_url(registry: str) -> str:
 
 
 def repository_on(registry: str, repository: str) -> str:
-    """Return the name by which the registry knows a repository: Docker's own leaves out `library/`."""
+    """Return the registry's own name of a repository: on Docker Hub a short name means one in `library/`."""
     return f"library/{repository}" if is_docker_hub(registry) and "/" not in repository else repository

@@ -1,4 +1,4 @@
-"""Platforms of images: their names, and which of several fits this machine."""
+"""Platforms of images: reads their names, and chooses the one that fits this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_LISTED = 10
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """An operating system and a processor, in the names that images use; `Platform.named` takes other names, too."""
+    """An operating system and a processor, in the names that images use; `Platform.named` also accepts other names."""
 
     os: str
     architecture: str
@@ -45,7 +45,7 @@ class Platform:
     def named(cls, os: str, architecture: str, variant: str = "") -> Platform:
         """Return the platform with these names, which may be those of the kernel: `x86_64` is `amd64`.
 
-        A variant that is the usual one of its architecture is left out, except that `arm` without one is `arm/v7`.
+        The usual variant of an architecture is left out, except that `arm` without a variant becomes `arm/v7`.
         """
         os, architecture, variant = os.lower(), architecture.lower(), variant.lower()
         if _ANY in (os, architecture):
@@ -61,7 +61,7 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """The platform written `os/architecture`, `os/architecture/variant` or `generic`. InputError: anything else."""
+        """Return the platform `os/architecture`, `os/architecture/variant` or `generic`. Raise InputError otherwise."""
         parts = text.strip().split("/")
         if parts == [_ANY]:
             return GENERIC
@@ -77,7 +77,7 @@ class Platform:
 
 
 GENERIC = Platform(_ANY, _ANY)
-"""Every platform."""
+"""Fits every platform."""
 
 
 def running_platform() -> Platform:
@@ -86,7 +86,7 @@ def running_platform() -> Platform:
 
 
 def choose(offered: Sequence[Platform], running: Platform) -> int | None:
-    """Return the index in `offered` of what fits `running` best, or None: the closest, else one that is generic."""
+    """Return the index in `offered` of the platform closest to `running`, else of a generic one, else None."""
     for wanted in (*_fitting(running), GENERIC):
         if wanted in offered:
             return offered.index(wanted)
@@ -94,16 +94,17 @@ def choose(offered: Sequence[Platform], running: Platform) -> int | None:
 
 
 def listed(platforms: Iterable[Platform]) -> str:
-    """Return the names of platforms, which may come from elsewhere, for a person: ten of them at most."""
+    """Return the names of at most ten platforms for a message, safe to show although they may come from a registry."""
     names = sorted({one_line(str(platform)) for platform in platforms}) or ["none"]
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
     return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def _fitting(running: Platform) -> Iterator[Platform]:
-    """Yield what runs on `running`, the closest first: arm64 runs arm from v8 down, each arm the lower ones, amd64 386.
+    """Yield the platforms that run on `running`, the closest first.
 
-    The rules are those of containerd's platforms package.
+    arm64 runs arm from v8 down, each arm runs the lower ones, and amd64 runs 386. The rules are those of containerd's
+    platforms package.
     """
     yield running
     if running.architecture in _USUAL_VARIANTS:

@@ -1,8 +1,9 @@
 """The client of one repository in a registry; this module loads urllib3.
 
-It speaks the OCI distribution specification 1.1. The library oras (0.2) is not used for it: it gives a manifest as an
-object, so that its digest cannot be checked any more, checks the digest of no blob, waits for ever for a silent server,
-sleeps for two minutes in all between its attempts without hearing of a cancel, and knows no identity tokens.
+It follows the OCI distribution specification 1.1. It does not use the library oras (0.2), for these reasons. oras
+returns a manifest as an object, so its digest can no longer be checked, and it checks the digest of no blob. It waits
+for ever for a silent server. It sleeps for two minutes in total between its attempts, and a cancel does not wake it.
+It does not support identity tokens.
 """
 
 from __future__ import annotations
@@ -37,23 +38,23 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 TIMEOUT = 30.0
-"""Seconds that a registry may take to accept a connection, and may be silent."""
+"""Timeout in seconds of each connect, and of each silence of a registry."""
 
 PIECE = 1 << 20
-"""Bytes of a blob that are read at once at most."""
+"""Most bytes of a blob to read at once."""
 
 _MOST_BREAKS = 3
 _MANIFESTS = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 _MOST_PAGES = 1000
 _MOST_TAGS = 100_000
-_OF_THE_ASKER = (401, 403, 407, 429)  # what is told the same way, whoever answers it
+_OF_THE_ASKER = (401, 403, 407, 429)  # about the client: the message is the same for each server
 
 
 class Blob(io.RawIOBase):
-    """A stream to be read once; where the connection breaks, it goes on from there over a new one.
+    """A stream to read once; if the connection breaks, it goes on from there over a new one.
 
-    Reading raises AnswerError where size or digest is not what was promised, HTTPError where there is no answer, and
-    StoppedError.
+    Reading raises AnswerError if size or digest differ from the descriptor, HTTPError if there is no answer, and
+    StoppedError after a cancel.
     """
 
     def __init__(
@@ -63,9 +64,9 @@ class Blob(io.RawIOBase):
         proc: Proc,
         received: Callable[[int], None],
     ) -> None:
-        """`open_at` asks for the blob with a digest from an offset on; the answer may begin at 0 all the same.
+        """Read the blob of a descriptor. `open_at` requests a digest from an offset on; its answer may begin at 0.
 
-        `received` is told how many bytes have come each time.
+        `received` is called with the number of bytes of each read.
         """
         self._digest = descriptor.digest
         self._size = descriptor.size
@@ -78,11 +79,11 @@ class Blob(io.RawIOBase):
         self._response: Response | None = None
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer with the next bytes, at most 1 MiB, and return how many they are, 0 at the end."""
+        """Fill a buffer with the next bytes, at most 1 MiB, and return their number, 0 at the end."""
         size = min(len(buffer), self._size - self._offset, PIECE)
         piece = self._read(size) if size else b""
         buffer[: len(piece)] = piece
@@ -95,19 +96,19 @@ class Blob(io.RawIOBase):
         return len(piece)
 
     def drain(self) -> None:
-        """Read what is left, so that all of it is checked."""
+        """Read the rest, so that the whole blob is checked."""
         while self.read(PIECE):
             pass
         self.check()
 
     def check(self) -> None:
-        """Compare what was read with the digest. Raise AnswerError: it is something else."""
+        """Compare the bytes read so far with the digest. Raise AnswerError if they differ."""
         algorithm, _, promised = self._digest.partition(":")
         if self._hash.hexdigest() != promised:
             raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Return the connection to its pool."""
         self._leave()
         super().close()
 
@@ -134,7 +135,7 @@ class Blob(io.RawIOBase):
             return piece
 
     def _reopened(self) -> Response:
-        """Return the answer, whose next byte is the one at the offset."""
+        """Return a new answer whose next byte is the one at the offset."""
         response = self._open_at(self._digest, self._offset)
         skip = self._offset if response.status == 200 else 0
         while skip:
@@ -147,14 +148,14 @@ class Blob(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest as the registry keeps it: its bytes decide its digest."""
+    """A manifest as the registry stores it; its digest is that of its bytes."""
 
     content: bytes = field(repr=False)
     media_type: str
 
     @property
     def digest(self) -> str:
-        """The digest by which the registry knows it."""
+        """The digest by which the registry names it."""
         return digest_of(self.content)
 
 
@@ -167,9 +168,10 @@ def open_repository(
     *,
     timeout: float = TIMEOUT,
 ) -> Iterator[ImageRepository]:
-    """The client of `registry/repository`, used by one thread, inside of the block.
+    """Yield the client of `registry/repository`, for one thread and while the block runs.
 
-    Nothing is sent yet. `timeout`, in seconds, bounds each connect and each silence. FetchError: there is no such host.
+    Nothing is sent yet. `timeout`, in seconds, limits each connect and each silence. Raise FetchError if the host is
+    not valid.
     """
     try:
         url = Url.parse(registry_url(registry))
@@ -183,8 +185,8 @@ def open_repository(
 class ImageRepository:
     """A repository of images.
 
-    All methods raise FetchError with one sentence, which begins with the name of the image, and StoppedError when
-    the proc has come.
+    All methods raise FetchError with one sentence that begins with the name of the image, and StoppedError after a
+    cancel.
     """
 
     def __init__(self, name: str, session: Session, proc: Proc) -> None:
@@ -193,11 +195,11 @@ class ImageRepository:
         self._proc = proc
 
     def named(self, reference: str) -> str:
-        """Return the whole name of what a tag or a digest means."""
+        """Return the full name of the image with a tag or a digest."""
         return f"{self.name}{'@' if ':' in reference else ':'}{reference}"
 
     def tags(self) -> list[str]:
-        """Return all tags; there are none in a repository that the registry does not know."""
+        """Return all tags; none if the registry does not know the repository."""
         found: list[str] = []
         with self._explained(self.name):
             for page in self._pages("tags/list?n=1000"):
@@ -207,7 +209,7 @@ class ImageRepository:
         return found
 
     def _pages(self, path: str) -> Iterator[bytes]:
-        """Yield the parts of a list, each once; none where the registry does not know it."""
+        """Yield the pages of a list, each once; none if the registry does not know the list."""
         seen: set[str | Url] = set()
         page: str | Url | None = path
         while page and page not in seen:
@@ -222,7 +224,7 @@ class ImageRepository:
             page = _next_page(response)
 
     def manifest(self, reference: str) -> Manifest | None:
-        """The manifest that a tag or a digest means, None if there is none; it has the digest that was asked for."""
+        """Return the manifest of a tag or a digest, or None if there is none. The requested digest is checked."""
         with self._explained(self.named(reference)):
             response = self._session.send("GET", f"manifests/{quote(reference, safe=':')}", {"Accept": _MANIFESTS})
             if response.status == 404:
@@ -234,7 +236,7 @@ class ImageRepository:
             return manifest
 
     def put_manifest(self, reference: str, manifest: Manifest) -> None:
-        """Store a manifest under a tag, or under its digest."""
+        """Upload a manifest under a tag or under its digest."""
         with self._explained(self.named(reference)):
             headers = {"Content-Type": manifest.media_type, "Content-Length": str(len(manifest.content))}
             body = io.BytesIO(manifest.content)
@@ -250,7 +252,7 @@ class ImageRepository:
             return response.status == 200
 
     def upload_blob(self, content: IO[bytes], size: int, digest: str) -> None:
-        """Store a blob: `size` bytes, from where the seekable `content` stands to its end."""
+        """Upload a blob: `size` bytes, from the position of the seekable `content` to its end."""
         with self._explained(self.named(digest)):
             start = self._session.send("POST", "blobs/uploads/", {"Content-Length": "0"})
             document(start, 202)
@@ -260,9 +262,10 @@ class ImageRepository:
 
     @contextmanager
     def blob(self, descriptor: Descriptor, received: Callable[[int], None] = lambda count: None) -> Iterator[Blob]:
-        """Open the bytes of a blob, read as they come; their digest is checked at their end.
+        """Yield a stream of the bytes of a blob, which checks their digest at their end.
 
-        `received` is told how many bytes have come each time. What reading raises is explained at the end of the block.
+        `received` is called with the number of bytes of each read. The end of the block turns errors of reading into
+        FetchError.
         """
         with self._explained(self.named(descriptor.digest)):
             blob = Blob(descriptor, self._open_blob, self._proc, received)
@@ -291,7 +294,7 @@ def _tags(content: bytes) -> list[str]:
 
 
 def _next_page(response: Response) -> Url | None:
-    """Return the URL of the next part of a list: RFC 8288."""
+    """Return the URL of the next page of a list, or None at its end: RFC 8288."""
     link = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', response.header("Link"))
     return joined(response.url, link[1]) if link else None
 

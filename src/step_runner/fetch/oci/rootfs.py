@@ -1,7 +1,8 @@
-"""The root file system of an image: layers, laid over each other in one directory and written nowhere else.
+"""Builds the root file system of an image: merges layers in one directory and writes nowhere else.
 
-The data filter of tarfile is not enough for it: it refuses links that are absolute or lead above the root, as images
-have them, and knows no whiteouts; up to Python 3.11.12, 3.12.10 and 3.13.3 a long path leads it out (CVE-2025-4517).
+The data filter of tarfile is not enough. It refuses links that are absolute or lead above the root, but images have
+such links. It does not support whiteouts. Up to Python 3.11.12, 3.12.10 and 3.13.3 a long path escapes it
+(CVE-2025-4517).
 """
 
 from __future__ import annotations
@@ -27,58 +28,58 @@ if TYPE_CHECKING:
 
 WHITEOUT = ".wh."
 
-_MOST_LINKS = 40  # that one path may follow, as Linux has it
-_LONGEST_LINK = 4096  # characters, which no symbolic link can have on Linux, symlink(2)
-_DEEPEST = 256  # directories in one another, of which each takes a frame of the interpreter to be looked through
+_MOST_LINKS = 40  # that one path may follow, as on Linux: path_resolution(7)
+_LONGEST_LINK = 4096  # characters: more than a symbolic link can have on Linux, symlink(2)
+_DEEPEST = 256  # nested directories: a walk needs an interpreter frame for each
 _MOST_MADE = 1000
 _PIECE = 1 << 20  # bytes
 _NO_LINK = (errno.EINVAL, errno.ENOENT, errno.ENOTDIR)  # readlink(2)
 
 
 class LayerError(RefusedError):
-    """A layer that cannot be unpacked, and why."""
+    """The reason why a layer cannot be unpacked."""
 
 
 class RootFs:
-    """A directory to which nothing else writes; its root is what programs in the image would see as `/`.
+    """A directory to which no other process writes; programs in the image would see it as `/`.
 
-    A place is a path below the root that leads through no symbolic link, without `.` and `..`; "" is the root. All
-    paths that come in are those of the image, where links are followed inside of the root. Until `finish` a link on the
-    disk leads to a name that only a whiteout can have, so that nothing can be written through it.
+    A place is a path below the root without symbolic links, `.` and `..`; "" is the root. All path arguments are paths
+    of the image; their links are followed inside the root. Until `finish`, each link on the disk leads to a name that
+    only a whiteout can have, so no file can be written through it.
     """
 
     def __init__(self, root: Path, proc: Proc, limits: Limits) -> None:
-        """Begin with an empty directory. `limits` are asked before anything is written; what they raise passes."""
+        """Begin with an empty directory. Each write is counted in `limits` first, whose errors are raised unchanged."""
         self.limits = limits
         self._root = str(root)
         self._proc = proc
-        # The places that this layer has written, with the directories above.
+        # The places that this layer has written, and their parent directories.
         self._fresh: set[str] = set()
-        # The directories, by their paths as written, that this layer has files in: most files share one with others.
+        # Places of the directories of this layer's files, by the path in the layer: most files share a directory.
         self._made: dict[str, str] = {}
 
     def begin_layer(self) -> None:
-        """Let the next layer hide what is there."""
+        """Begin a layer, which may hide files of the layers below."""
         self._fresh.clear()
         self._made.clear()
 
     def add_directory(self, path: str, mode: int) -> None:
-        """Make a directory, which its owner can use whatever its mode is; one that is there is kept."""
+        """Make a directory that its owner can use whatever its mode is; keep an existing one."""
         if place := self._place(path):
             self._make_directory(place)
             os.chmod(self._path(place), (mode & 0o755) | 0o700)
             self._keep(place)
 
     def add_file(self, path: str, mode: int, content: IO[bytes], size: int) -> None:
-        """Write a file of `size` bytes, which its owner can read whatever its mode is.
+        """Write a file of `size` bytes that its owner can read whatever its mode is.
 
-        Raise LayerError where there are fewer bytes, and StoppedError.
+        Raise LayerError if `content` has fewer bytes, and StoppedError after a cancel.
         """
         if size < 0:
             raise LayerError(f"has a file of {size} bytes, {_shown(path)}")
         self.limits.take_bytes(size)
         place = self._vacant(path)
-        # O_EXCL follows no link, open(2).
+        # O_EXCL does not follow a symbolic link: open(2).
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with open(os.open(self._path(place), flags, 0o600), "wb") as file:
             while size:
@@ -90,7 +91,7 @@ class RootFs:
         os.chmod(self._path(place), (mode & 0o755) | 0o400)
 
     def add_link(self, path: str, target: str) -> None:
-        """Hold a symbolic link. Raise LayerError where no system can make it."""
+        """Store a symbolic link until `finish`. Raise LayerError if no system can make it."""
         held = WHITEOUT + quote(target, safe="", errors="surrogateescape")
         if len(held) >= _LONGEST_LINK:
             raise LayerError(f"has the symbolic link {_shown(path)} to a path of {len(target)} characters")
@@ -98,36 +99,36 @@ class RootFs:
         self._made.clear()
 
     def add_hard_link(self, path: str, target: str) -> None:
-        """Make another name of a file or of a symbolic link. Raise LayerError where there is none of this name."""
+        """Make another name of a file or a symbolic link. Raise LayerError if it is not in the image."""
         source = self._place(target)
         link = self._link(source)
         if link is not None:
             self.add_link(path, posixpath.join("/", posixpath.dirname(source), link))
             return
         place = self._vacant(path, spare=source)
-        # What was in the way of the new name may have been the file itself.
+        # The entry removed for the new name may have been the target itself.
         if not self._is_file(source):
             raise LayerError(f"has the hard link {_shown(path)} to {_shown(target)}, which is not a file of the image")
         if place != source:
             os.link(self._path(source), self._path(place), follow_symlinks=False)
 
     def remove(self, path: str) -> None:
-        """Hide what lower layers have under this path. Raise LayerError for the root, and StoppedError."""
+        """Remove this path of lower layers. Raise LayerError for the root, and StoppedError after a cancel."""
         place = self._place(path)
         if not place:
             raise LayerError("hides the root of the image")
         self._hide(place)
 
     def clear(self, path: str) -> None:
-        """Hide what lower layers have in this directory. Raise StoppedError."""
+        """Remove the content of this directory from lower layers. Raise StoppedError after a cancel."""
         place = self._resolve("/".join(_parts(path)))
         if self._is_directory(place):
             self._hide_content(place)
 
     def finish(self) -> None:
-        """Have each symbolic link lead to where it led in the image, inside of the root. Raise StoppedError.
+        """Point each symbolic link to its target in the image, inside the root. Raise StoppedError after a cancel.
 
-        Those that lead nowhere are left out: links in a circle, and to what no file of this system can be called.
+        Leave out links in a circle, and links to a name that this system does not allow.
         """
         for directory, names, files in os.walk(self._root):
             place = os.path.relpath(directory, self._root).replace(os.sep, "/").removeprefix(".")
@@ -141,7 +142,7 @@ class RootFs:
                         os.symlink(leading, os.path.join(directory, name))
 
     def _relative(self, directory: str, target: str) -> str | None:
-        """Return the text of a link to the target: upwards through real directories, then downwards only."""
+        """Return a relative link to the target: first up through real directories, then only down."""
         parents, _, name = target.rpartition("/")
         if name in ("", ".", ".."):
             parents, name = target, ""
@@ -154,12 +155,12 @@ class RootFs:
     # Places.
 
     def _place(self, path: str) -> str:
-        """Return the place of a path, itself not followed."""
+        """Return the place of a path; do not follow its last part."""
         directory, _, name = "/".join(_parts(path)).rpartition("/")
         return _below(self._resolve(directory), name) if name else ""
 
     def _resolve(self, path: str, start: str = "") -> str:
-        """Return where a path leads from `start`, with all links followed, as if the root were the system's."""
+        """Return the place of a path from `start` on; follow all links as after chroot(2)."""
         pending, place, followed = deque(path.split("/")), start.split("/") if start else [], 0
         while pending:
             part = pending.popleft()
@@ -181,7 +182,7 @@ class RootFs:
         return "/".join(place)
 
     def _vacant(self, path: str, spare: str | None = None) -> str:
-        """Return the place of a path, after what was there is gone and its directory made; `spare` is left alone."""
+        """Return the place of a path; remove an entry there unless it is `spare`, and make its directory."""
         directory, _, name = "/".join(_parts(path)).rpartition("/")
         if not name:
             raise LayerError("has a file without a name")
@@ -193,7 +194,7 @@ class RootFs:
         return place
 
     def _parent(self, directory: str) -> str:
-        """Return the place of a directory that is to hold a file, made where it is missing."""
+        """Return the place of the directory for a file; make it if it is missing."""
         place = self._made.get(directory)
         if place is None:
             place = self._resolve(directory)
@@ -205,7 +206,7 @@ class RootFs:
         return place
 
     def _make_directory(self, place: str) -> None:
-        """Make a directory and those above it; a file or link that is in the way goes."""
+        """Make a directory and its parents; remove a file or link that has its name."""
         if self._is_directory(place):
             return
         self._make_directory(posixpath.dirname(place))
@@ -243,7 +244,7 @@ class RootFs:
         return _below(self._root, place)
 
     def _link(self, place: str) -> str | None:
-        """Return the target of a link in the image, None for what is no link."""
+        """Return the target of a link in the image, or None if the place is not a link."""
         try:
             text = os.readlink(self._path(place))
         except OSError as error:
@@ -252,7 +253,7 @@ class RootFs:
             raise
         if text.startswith(WHITEOUT):
             return unquote(text.removeprefix(WHITEOUT), errors="surrogateescape")
-        return text.replace("\\", "/") if sys.platform == "win32" else text  # `finish` was here
+        return text.replace("\\", "/") if sys.platform == "win32" else text  # `finish` has made this link
 
     def _is_directory(self, place: str) -> bool:
         return os.path.isdir(self._path(place))
@@ -265,7 +266,7 @@ class RootFs:
 
 
 def _parts(path: str) -> list[str]:
-    """Return the names in a path. Raise LayerError where it leads upwards, which no honest tool writes."""
+    """Return the names in a path. Raise LayerError if one is `..`, which no honest tool writes."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in path:
         raise LayerError(f"has the path {_shown(path)}, which leads out of the image")
@@ -273,7 +274,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """Return a name. Raise LayerError where it would mean something else here."""
+    """Return a name. Raise LayerError if it is reserved for whiteouts or not possible on this system."""
     if name.startswith(WHITEOUT):
         raise LayerError(f"has the name {_shown(name)}, which is reserved for whiteouts")
     if not is_plain(name):

@@ -1,4 +1,4 @@
-"""Requests for one repository, with the authorization that its registry asks for; this module loads urllib3."""
+"""Sends requests for one repository, with the authorization that its registry requires; loads urllib3."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from step_runner.fetch.http import Client, Response
     from step_runner.fetch.oci.credentials import Credentials
 
-_LARGEST_DOCUMENT = 4 << 20  # bytes; the specification has registries accept manifests up to this size
-_LARGEST_REFUSAL = 1 << 16  # bytes; what is longer says nothing to a person
+_LARGEST_DOCUMENT = 4 << 20  # bytes; the specification wants registries to accept manifests up to this size
+_LARGEST_REFUSAL = 1 << 16  # bytes; a longer text is not a useful reason
 
 
 class Session:
-    """Sends requests for a repository; what a registry asks for is asked of its token server once."""
+    """Sends requests for a repository, and asks the token server of the registry when the registry requires it."""
 
     def __init__(self, url: Url, repository: str, credentials: Credentials, client: Client) -> None:
         self.credentials = credentials
@@ -44,15 +44,16 @@ class Session:
     def send(
         self, method: str, path: str | Url, headers: Mapping[str, str] | None = None, body: IO[bytes] | None = None
     ) -> Response:
-        """The answer to a request, repeated once with authorization; `path` starts at the repository, or is a URL.
+        """Return the answer to a request; repeat it once with authorization if the registry requires that.
 
-        Raise StatusError where there are no credentials to answer with, else AnswerError and HTTPError.
+        `path` is relative to the repository, or a URL. Raise StatusError without fitting credentials, AnswerError and
+        HTTPError.
         """
         start = body.tell() if body else 0
 
         def request() -> Request:
             url = path if isinstance(path, Url) else Url.parse(f"{self._base}{path}")
-            # A registry may have uploads and further pages at another host, which must not get the authorization.
+            # Uploads and further pages may be on another host, which must not receive the authorization.
             authorization = self._authorization if url.origin == self._base.origin else None
             return Request(method, url, headers or {}, authorization, body, start)
 
@@ -67,13 +68,13 @@ class Session:
         return self._send(request)
 
     def shown(self, text: str) -> str:
-        """Return a text from elsewhere on one line, with credentials and tokens struck out."""
+        """Return a text of a server on one line, with credentials and tokens masked."""
         return one_line(struck_out(text, self.credentials.secrets | self._tokens))
 
     def _send(self, request: Callable[[], Request]) -> Response:
-        """Return one answer; the first one tells whether a registry nearby speaks https after all.
+        """Return one answer; the first one shows whether a registry with plain http needs https after all.
 
-        A server that does answers plain http with status 400. Nothing secret has been sent by then.
+        A server for https answers plain http with status 400. No secret has been sent by then.
         """
         response = self._client.send(request())
         settled, self._scheme_is_known = self._scheme_is_known, True
@@ -108,7 +109,7 @@ class Session:
 
 
 def document(response: Response, status: int) -> bytes:
-    """The body of an answer with this status. StatusError: it has another one. AnswerError: it is too large."""
+    """Return the body of an answer. Raise StatusError unless it has this status, and AnswerError if it is too large."""
     if response.status != status:
         raise refusal(response)
     content = response.read(_LARGEST_DOCUMENT)
@@ -118,12 +119,12 @@ def document(response: Response, status: int) -> bytes:
 
 
 def refusal(response: Response) -> StatusError:
-    """Return what to raise for an answer with a status that was not wanted, which may say why."""
+    """Return the error for an answer with an unwanted status, with the server's reason if it gives one."""
     return StatusError(response.status, _said(response.read(_LARGEST_REFUSAL)))
 
 
 def location(response: Response) -> Url:
-    """Return the URL to go on with. Raise AnswerError: there is none, or it is no URL."""
+    """Return the URL in the header `Location`. Raise AnswerError if it is missing or not valid."""
     text = response.header("Location")
     if not text:
         raise AnswerError("the registry does not say where to send a blob; try again later")
@@ -131,7 +132,7 @@ def location(response: Response) -> Url:
 
 
 def _said(content: bytes) -> str:
-    """Return the first reason in an answer of the form that the specification gives to errors."""
+    """Return the first reason in an answer that has the form of errors in the specification."""
     try:
         return str(json.loads(content)["errors"][0]["message"])
     except (ValueError, LookupError, TypeError, RecursionError):

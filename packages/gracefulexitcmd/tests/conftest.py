@@ -1,4 +1,4 @@
-"""Both forms of a command, every path through the system's calls, and a look for what was left behind."""
+"""Both forms of a command, every combination of system calls, and a check for leftovers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROGRAMS = Path(__file__).parents[3] / "tests" / "programs"
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Every child of a test was reaped; the orphans of a test come to init, unless it asks for them itself."""
+    """Check that a test has reaped all its children. Its orphans go to init, unless the test is a subreaper."""
     if sys.platform == "linux" and subreaper.active:
         ctypes.CDLL(None).prctl(subreaper.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         subreaper.active = False
@@ -47,7 +47,7 @@ def _zombie() -> int | None:
 
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
-    """SIGINT is not ignored, as it is for what a shell runs in the background."""
+    """Restore the default handler of SIGINT: a shell ignores it in background processes."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -55,13 +55,13 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture
 def descriptors() -> Callable[[], int]:
-    """Counts the descriptors that this process has open."""
+    """Return a function that counts the open descriptors of this process."""
     return lambda: len(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture(params=["pidfd", "number and pidfd", "number", "number and ps"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The ways to wait and to signal: Linux 6.9, Linux 5.3, older Linux, other systems."""
+    """Yield each way to wait and to signal: Linux 6.9, Linux 5.3, older Linux, other systems."""
     name: str = request.param
     if name == "number and pidfd":
         monkeypatch.setattr(linux, "can_signal_group", lambda _pidfd: False)
@@ -72,14 +72,14 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @pytest.fixture(params=[Cmd, AsyncCmd], ids=["blocking", "asyncio"])
 def kind(request: pytest.FixtureRequest) -> type[BaseCmd]:
-    """The form of the command."""
+    """Return the form of the command."""
     form: type[BaseCmd] = request.param
     return form
 
 
 @pytest.fixture
 def result(kind: type[BaseCmd]) -> Iterator[Callable[[Any], Any]]:
-    """Gives the result of a method in either form."""
+    """Return a function that returns the result of a method in either form."""
     if kind is Cmd:
         yield lambda value: value
         return
@@ -89,7 +89,7 @@ def result(kind: type[BaseCmd]) -> Iterator[Callable[[Any], Any]]:
 
 @pytest.fixture
 def start(kind: type[BaseCmd], result: Callable[[Any], Any]) -> Callable[..., BaseCmd]:
-    """Starts a command: `start(argv, **options)`."""
+    """Return a function that starts a command: `start(argv, **options)`."""
 
     def start(argv: list[str], **options: Any) -> BaseCmd:
         command: Any = kind(argv, **options)
@@ -101,7 +101,7 @@ def start(kind: type[BaseCmd], result: Callable[[Any], Any]) -> Callable[..., Ba
 
 @pytest.fixture
 def wait(result: Callable[[Any], Any]) -> Callable[[BaseCmd], Exit]:
-    """Waits for a command: `wait(command)`."""
+    """Return a function that waits for a command: `wait(command)`."""
 
     def wait(command: Any) -> Exit:
         ended: Exit = result(command.wait())
@@ -112,7 +112,7 @@ def wait(result: Callable[[Any], Any]) -> Callable[[BaseCmd], Exit]:
 
 @pytest.fixture
 def program() -> Callable[..., list[str]]:
-    """The argv of one of the programs that misbehave: `program(name, *arguments)`."""
+    """Return a function that gives the argv of a misbehaving program: `program(name, *arguments)`."""
 
     def program(name: str, *arguments: str) -> list[str]:
         interpreter = ["sh"] if name.endswith(".sh") else [sys.executable, "-I", "-S"]
@@ -123,7 +123,10 @@ def program() -> Callable[..., list[str]]:
 
 @pytest.fixture
 def launch(start: Callable[..., BaseCmd], program: Callable[..., list[str]]) -> Callable[..., tuple[BaseCmd, str]]:
-    """Starts one of the programs and waits for its first line on stderr: `launch(name, *arguments, **options)`."""
+    """Return a function that starts such a program and waits for its first line on stderr.
+
+    Call it as `launch(name, *arguments, **options)`.
+    """
 
     def launch(name: str, *arguments: str, **options: Any) -> tuple[BaseCmd, str]:
         reader, writer = os.pipe()

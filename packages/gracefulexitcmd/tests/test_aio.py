@@ -1,4 +1,4 @@
-"""What is particular to commands in an event loop; the other files test what both forms share."""
+"""Behaviour of commands in an event loop; the other files test what both forms share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FOREVER = ["sleep", "1000"]
 
 @pytest.fixture
 def launched(program: Callable[..., list[str]]) -> Launch:
-    """Starts one of the programs and waits until it is ready."""
+    """Start one of the programs and wait until it is ready."""
 
     async def launched(name: str, *arguments: str, **options: Any) -> AsyncCmd:
         reader, writer = os.pipe()
@@ -114,7 +114,7 @@ async def test_any_number_of_tasks_wait() -> None:
 
 
 async def test_loop_goes_on_while_a_command_runs() -> None:
-    """A command that is fed and read at once blocks nobody."""
+    """A command that is read and written at once does not block the loop."""
     turns = 0
 
     async def count() -> None:
@@ -132,7 +132,7 @@ async def test_loop_goes_on_while_a_command_runs() -> None:
 
 
 async def test_fifty_commands_run_at_once(descriptors: Callable[[], int]) -> None:
-    """Half of them end by themselves, the others are stopped; each tells its own story."""
+    """Half of them end by themselves, the others are stopped; each has its own Exit."""
     before = descriptors()
     commands = [AsyncCmd(["sh", "-c", f"echo {number}; exit {number}"], stdout=PIPE) for number in range(25)]
     stopped = [AsyncCmd(FOREVER) for _ in range(25)]
@@ -158,7 +158,7 @@ async def test_block_stops_what_still_runs_at_its_end() -> None:
 
 
 async def test_loop_is_not_woken_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No polling, although a timeout is set."""
+    """It does not poll, although a timeout is set."""
     wakes = 0
     real = Poller.wait
 
@@ -180,7 +180,7 @@ async def test_command_that_a_thread_cancels_ends(launched: Launch) -> None:
 
 
 def test_keyboard_interrupt_stops_the_command_gracefully(program: Callable[..., list[str]]) -> None:
-    """asyncio cancels the main task, and raises KeyboardInterrupt when that has ended."""
+    """asyncio cancels the main task, and raises KeyboardInterrupt after the task's end."""
     reader, writer = os.pipe()
     command = AsyncCmd(program("trap.sh", "0"), stderr=writer)
 
@@ -200,7 +200,7 @@ def test_keyboard_interrupt_stops_the_command_gracefully(program: Callable[..., 
 
 
 def test_command_that_outlives_its_loop_can_be_waited_for_in_another(descriptors: Callable[[], int]) -> None:
-    """A loop that is closed without ado takes its waiters with it, not the command."""
+    """An abruptly closed loop loses its waiters, but not the command."""
     gc.collect()
     before = descriptors()
     command = AsyncCmd(["cat"], stdin=subprocess.DEVNULL, stdout=PIPE, grace=10)
@@ -230,7 +230,7 @@ def test_command_that_outlives_its_loop_can_be_waited_for_in_another(descriptors
 
 
 async def test_cancel_racing_with_the_end_raises_nothing(path: str) -> None:
-    """200 rounds; the cause is one of two, and a command that ended by itself was sent nothing."""
+    """200 rounds: the cause is one of two, and a command that ended by itself got no signal."""
     for turn in range(200 if path == "pidfd" else 50):
         command = AsyncCmd(["true"])
         await command.start()

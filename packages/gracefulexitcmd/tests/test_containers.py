@@ -1,4 +1,4 @@
-"""What was started in a container has ended when its block has; also with `contain=True`."""
+"""All processes of a container have ended at the end of its block; also with `contain=True`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORMS = ("Cmd", "AsyncCmd")
 
 
 def told(form: str, script: str, grace: float = 20) -> list[str]:
-    """What is left of a shell script that was run to its end."""
+    """Run a program that contains a shell script; return the lines of its report."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, form, script, str(grace)], capture_output=True, text=True, timeout=50
     )
@@ -40,7 +40,7 @@ def told(form: str, script: str, grace: float = 20) -> list[str]:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_contained_command_leaves_nothing_behind(form: str) -> None:
-    """Also who has shed parents, group, session and environment ends; the status is the command's own."""
+    """A process without its parents, group, session and environment ends too; the status is the command's own."""
     assert told(form, "sleep 1000 & (setsid env -i sleep 1001 &) ; echo left; exit 3") == [
         "exited 3 ['left'] ()",
         "['SIGTERM', 'SIGCONT'] ['SIGTERM', 'SIGTERM']",
@@ -69,7 +69,7 @@ def test_contained_command_has_no_other_container() -> None:
 
 
 async def test_async_contain_never_blocks_the_loop() -> None:
-    """What is left needs its whole grace, and the loop goes on meanwhile."""
+    """The remaining processes use the whole grace period, and the loop goes on meanwhile."""
     ticks = 0
 
     async def tick() -> None:
@@ -127,7 +127,7 @@ own.kill()
     ("where", "ended"), [("session", "['cat'] 0"), ("group", "[] None")], ids=["own session", "own group"]
 )
 def test_popen_in_a_session_of_its_own_ends_with_contain(where: str, ended: str) -> None:
-    """It cannot be told from an orphan, and its status is taken; one in the program's own group is spared."""
+    """It looks like an orphan, so its status is taken; a process in the program's own group is spared."""
     told = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", OWN_CHILD, where], capture_output=True, text=True, timeout=50
     )

@@ -1,4 +1,4 @@
-"""Durations as people write them."""
+"""Durations in the notation of people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Exit of a command says: its cause and status, whenever it is asked for."""
+"""The Exit of a command: its cause and status, whenever it is read."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_who_is_killed_is_named_by_the_program_that_it_is_then(tmp_path: Path) -
 
 @on_every_path
 def test_who_ended_before_the_kill_is_not_said_to_be_killed(start: Start, wait: Wait, program: Program) -> None:
-    """The leader stays while its child obeys: SIGKILL was for the leader alone."""
+    """The leader stays while its child obeys: only the leader got SIGKILL."""
     reader, writer = os.pipe()
     script = "import signal, subprocess, sys; subprocess.Popen(['sleep', '1000']); exec(open(sys.argv[1]).read())"
     command = start([sys.executable, "-c", script, program("ignore_term.py")[-1]], stderr=writer, grace=1000)
@@ -69,7 +69,7 @@ def test_who_ended_before_the_kill_is_not_said_to_be_killed(start: Start, wait: 
         """It obeys."""
     command.cancel(grace=0)
     ended = wait(command)
-    # Between its start and its arguments being there, the kernel has a name for the program only: [sleep].
+    # Before its arguments are set, the kernel only has a name for a new program: [sleep].
     assert {process.argv[0].strip("[]"): process.ended_by for process in ended.census} == {
         sys.executable: "SIGKILL",
         "sleep": "SIGTERM",
@@ -92,7 +92,7 @@ def test_status_that_somebody_else_took_is_unknown(start: Start, wait: Wait) -> 
 
 @on_every_path
 def test_status_is_unknown_where_children_are_reaped_by_the_system() -> None:
-    """With SIGCHLD ignored, the kernel keeps no status for anybody (wait(2))."""
+    """With SIGCHLD ignored the kernel keeps no status, wait(2)."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         ends = [Cmd(["sh", "-c", "exit 3"]).run() for _ in range(5)]
@@ -159,7 +159,7 @@ def test_poll_is_true_at_any_moment() -> None:
 
 
 def test_what_ended_before_the_first_signal_was_not_cancelled() -> None:
-    """A server that crashed is not reported as cancelled, and no signal is said to have been sent."""
+    """A server that crashed is not reported as cancelled, and no signal is reported as sent."""
     with Cmd(["sh", "-c", "exit 3"], stdout=DEVNULL) as command:
         assert command.pid is not None
         os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
@@ -180,7 +180,7 @@ def test_what_ended_before_the_first_signal_was_not_cancelled() -> None:
 def test_a_process_is_named_on_one_line_that_commands_no_terminal(
     argv: tuple[str, ...], program: str, command: str | None
 ) -> None:
-    """It may call itself anything."""
+    """A process may choose any name."""
     ended = EndedProcess(7, argv, "group", "SIGKILL")
     assert ended.program == program
     assert ended.command == Holder(7, argv).command

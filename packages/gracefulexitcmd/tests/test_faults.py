@@ -1,4 +1,4 @@
-"""What goes wrong is an error or is reported, and nothing is left behind: no process, no descriptor, no thread."""
+"""Each fault is an error or is reported, and leaves no process, descriptor or thread."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
 def test_command_that_cannot_be_looked_after_is_ended(
     monkeypatch: pytest.MonkeyPatch, descriptors: Callable[[], int], successes: int
 ) -> None:
-    """There was memory for the process, but not for all that waits for it."""
+    """There was memory for the process, but not for everything that waits for it."""
     real = Poller.watch
     left = successes
 
@@ -120,7 +120,7 @@ print(exit.returncode, exit.forced)
 
 
 def test_stop_needs_no_free_descriptor(program: Program) -> None:
-    """Where nobody can be listed, nobody is taken to be gone: SIGKILL comes when the grace is over."""
+    """Without a list of processes none counts as ended: SIGKILL comes at the end of the grace period."""
     ended = subprocess.run(
         [sys.executable, "-c", OUT_OF_DESCRIPTORS, *program("leader_obeys.sh")], capture_output=True, text=True
     )
@@ -141,7 +141,7 @@ print(json.dumps([exit.cause, exit.returncode, exit.forced, [[p.pid, p.ended_by]
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process that it may not signal")
 def test_who_may_not_be_signalled_is_reported_and_not_waited_for() -> None:
-    """Root without CAP_KILL may not end what became another user."""
+    """Root without CAP_KILL may not signal a process of another user."""
     reader, writer = os.pipe()
     argv = ["setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill", sys.executable, "-W", "ignore"]
     ended = subprocess.run(
@@ -186,7 +186,10 @@ os.waitpid(command.pid, 0)
 
 @pytest.mark.skipif(not os.access(FREEZER, os.W_OK), reason="the freezer of version 1 is needed, and root")
 def test_who_does_not_die_is_reported_and_not_waited_for() -> None:
-    """What the freezer of version 1 holds is in uninterruptible sleep, state D, as is who waits for a dead server."""
+    """A process in a frozen cgroup of version 1 is in uninterruptible sleep, state D.
+
+    So is one that waits for a dead file server.
+    """
     directory = f"{FREEZER}/test-{os.getpid()}"
     os.mkdir(directory)
     ended = subprocess.run([sys.executable, "-W", "ignore", "-c", FROZEN, directory], capture_output=True, text=True)
@@ -196,7 +199,7 @@ def test_who_does_not_die_is_reported_and_not_waited_for() -> None:
 
 
 def test_two_hundred_commands_leave_nothing(descriptors: Callable[[], int], path: str) -> None:
-    """No descriptor and no thread; zombies are looked for after every test."""
+    """No descriptor and no thread remains; each test also checks for zombies."""
     Cmd(["true"], stdout=PIPE, stderr=PIPE, input=b"text").run()
     join_waiting_threads()
     descriptors_before, threads_before = descriptors(), threading.active_count()
@@ -209,7 +212,7 @@ def test_two_hundred_commands_leave_nothing(descriptors: Callable[[], int], path
 
 @on_every_path
 def test_command_that_nobody_waited_for_leaves_no_descriptors(descriptors: Callable[[], int]) -> None:
-    gc.collect()  # what earlier tests have left may hold some
+    gc.collect()  # earlier tests may have left some
     before = descriptors()
     command = Cmd(["cat"], stdout=PIPE, input=b"text")
     command.start()
@@ -225,7 +228,7 @@ def test_command_that_nobody_waited_for_leaves_no_descriptors(descriptors: Calla
 
 
 def test_fork_takes_nothing_from_the_command_of_its_parent() -> None:
-    """A forked copy that is thrown away neither reads the output nor unregisters what the parent waits for."""
+    """A discarded fork neither reads the output nor unregisters the parent's descriptors."""
     command = Cmd(["sh", "-c", "printf text; exec sleep 0.2"], stdout=PIPE)
     command.start()
     forked = os.fork()

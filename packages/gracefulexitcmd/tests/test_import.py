@@ -1,4 +1,4 @@
-"""What it costs to import the library, and what its modules import."""
+"""The cost of the library's import, and the imports of its modules."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_everything_stands_on_the_standard_library_alone() -> None:
 
 
 def _imports(path: Path) -> list[str]:
-    """The modules that a file imports anywhere in it."""
+    """Return the modules that a file imports anywhere."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     return plain + [
@@ -52,14 +52,14 @@ def _imports(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_module_imports_the_standard_library_only(path: Path) -> None:
-    """Also inside functions, and what is imported on other systems only."""
-    known = sys.stdlib_module_names | {"gracefulexitcmd", "typing_extensions"}  # type checkers bring the last one
+    """This includes imports inside functions, and those for other systems."""
+    known = sys.stdlib_module_names | {"gracefulexitcmd", "typing_extensions"}  # type checkers provide the last one
     assert [module for module in _imports(path) if module.split(".")[0] not in known] == []
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_module_compiles_no_annotations(path: Path) -> None:
-    """`typing.NamedTuple` does, and the first annotation of a program takes milliseconds."""
+    """`typing.NamedTuple` compiles them, and a program's first annotation takes milliseconds."""
     assert "typing.NamedTuple" not in _imports(path) or path.name == "named_tuple.py"
 
 
@@ -71,7 +71,7 @@ def test_the_systems_know_nothing_of_each_other(own: str, other: str) -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    numbers = {"DEVNULL", "PIPE", "STDOUT"}  # those of subprocess
+    numbers = {"DEVNULL", "PIPE", "STDOUT"}  # the modules of subprocess
     public = [name for name in gracefulexitcmd.__all__ if name not in numbers]
     assert [name for name in public if getattr(gracefulexitcmd, name).__name__ != name] == []
 

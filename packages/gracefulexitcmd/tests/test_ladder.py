@@ -96,7 +96,7 @@ def test_grace_lasts_until_the_set_is_empty_and_not_until_the_leader_is_gone() -
 
 
 def test_look_during_grace_signals_late_orphans() -> None:
-    """The leader still runs: nothing but a stop signal that was missed is due."""
+    """The leader still runs: only a missed stop signal is due."""
     stopping, _ = RUNNING.stopped(0, 10)
     assert stopping.after(Event.LOOK_DUE, 1) == (stopping, (Action.TERMINATE_LATE,))
     assert RUNNING.after(Event.LOOK_DUE, 1) == (RUNNING, ())
@@ -118,7 +118,7 @@ def test_stopped_command_is_read_from_until_the_grace_after_its_leader() -> None
 
 
 def test_who_is_stopped_while_the_output_is_held_has_the_whole_grace() -> None:
-    """The time that was spent on reading is not taken from it; nobody reads for longer because of it.
+    """The time of reading does not count, and does not lengthen the reading.
 
     The leader has exited by itself.
     """
@@ -163,7 +163,7 @@ def test_stages_follow_each_other_when_their_time_is_over() -> None:
 
 
 def test_stage_begins_sooner_when_those_told_are_gone() -> None:
-    """The time that the stage before has left is its own; SIGKILL comes no sooner."""
+    """The next stage gets the rest of its time; SIGKILL comes no sooner."""
     ladder = _after(STAGED.stopped(0, 10)[0], (1, Event.LEADER_EXITED))
     ladder, actions = ladder.after(Event.TOLD_GONE, 1)
     assert (ladder.at, ladder.deadline, actions) == (1, 5, (Action.TERMINATE, Action.LOOK))
@@ -182,14 +182,14 @@ def test_shorter_grace_shrinks_all_waits_in_proportion() -> None:
 
 
 def test_later_stop_shrinks_what_is_ahead_in_proportion() -> None:
-    """Half of the first stage has passed: 9 seconds are left, of which 4.5 are granted."""
+    """Half of the first stage has passed: 9 seconds remain, and 4.5 are granted."""
     ladder, actions = STAGED.stopped(0, 10)[0].stopped(1, 4.5)
     assert (ladder.at, ladder.deadline, actions) == (0, 1.5, ())
     assert [stage.wait for stage in ladder.ahead[1:]] == [1.5, 2.5]
 
 
 def test_stages_without_time_are_left_out() -> None:
-    """A stop without any time kills at once after its first signal."""
+    """A stop with no time kills right after its first signal."""
     ladder, actions = STAGED.stopped(0, 0)
     assert actions == (Action.TERMINATE,)
     ladder, actions = ladder.after(Event.DEADLINE_REACHED, 0)

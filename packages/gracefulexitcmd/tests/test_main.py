@@ -1,4 +1,4 @@
-"""`python -m gracefulexitcmd` as a shell sees it."""
+"""`python -m gracefulexitcmd` from the view of a shell."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def _started(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """The command for shells, once the command that it runs is ready."""
+    """Start the shell form of a command, and return it when the command is ready."""
     with subprocess.Popen(
         [*MODULE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     ) as process:
@@ -65,7 +65,7 @@ def test_options_of_the_command_are_left_to_it(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_stops_the_command_gracefully(program: Callable[..., list[str]], number: signal.Signals) -> None:
-    """The trap runs, and the exit status is that of a process which the signal ended."""
+    """The trap runs, and the exit status is that of a process ended by the signal."""
     with _started("--", *program("trap.sh", "0")) as process:
         process.send_signal(number)
         output, errors = process.communicate()
@@ -85,7 +85,7 @@ def test_other_signals_are_passed_on(number: signal.Signals) -> None:
     sys.platform != "linux" or os.getuid() != 0, reason="only root makes PID namespaces, and Linux alone"
 )
 def test_first_process_of_a_container_reaps_and_passes_signals_on() -> None:
-    """No zombie is left of an orphan that has ended, and a signal for it is one for the command."""
+    """An ended orphan leaves no zombie, and signals to the first process reach the command."""
     script = (
         "trap 'echo got; exit 7' USR1; (setsid sh -c 'sleep 1000 & echo $! >&2; exec true' &); "
         "read pid; kill $pid; while [ -e /proc/$pid ]; do :; done; echo ready >&2; while :; do :; done"
@@ -111,7 +111,7 @@ KILLED = (
 
 
 def test_second_ctrl_c_kills_at_once_and_is_reported(program: Callable[..., list[str]]) -> None:
-    """It counts from one second after the request on; here it is pressed until it does."""
+    """It counts from one second after the request. The test repeats it until it counts."""
     with _started("--grace", "1h", "--", *program("ignore_term.py")) as process:
         process.terminate()
         while process.poll() is None:
@@ -144,7 +144,7 @@ def test_who_had_to_be_killed_is_named(program: Callable[..., list[str]]) -> Non
 
 
 def test_timeout_ends_the_command() -> None:
-    """And the reason is on stderr."""
+    """The reason is on stderr."""
     ended = _run("--timeout", "0.1", "--", "sleep", "1000")
     assert ended.returncode == 128 + signal.SIGTERM
     assert re.fullmatch(TIMED_OUT, ended.stderr)
@@ -174,7 +174,7 @@ def test_command_that_cannot_be_run(argv: list[str], status: int, message: str) 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there orphans come to it, and proc(5) tells of its handlers")
 def test_orphans_are_reaped_without_a_handler_that_many_of_them_could_interrupt() -> None:
-    """The command is its child, and waits until an orphan that has ended is none of its children any more."""
+    """The command is its child, and waits until an ended orphan is not its child any more."""
     waits = """
         (setsid sh -c 'exit 0' & echo $! >&3) 3>&1 | { read orphan
         while [ -e /proc/$orphan ]; do :; done; }
@@ -241,7 +241,7 @@ def test_sigterm_is_heard_although_it_was_ignored() -> None:
 
 
 def test_what_was_ignored_stays_ignored(program: Callable[..., list[str]]) -> None:
-    """nohup(1) has SIGHUP ignored by the command, and by what it starts."""
+    """nohup(1) sets SIGHUP to be ignored in the command and its children."""
     argv = ["nohup", *MODULE, "--", *program("trap.sh", "0")]
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -256,7 +256,7 @@ def test_what_was_ignored_stays_ignored(program: Callable[..., list[str]]) -> No
 
 
 def test_command_on_a_terminal_has_no_input() -> None:
-    """It runs in the background there, and reading the terminal would stop it."""
+    """The command runs in the background, and a read from the terminal would stop it."""
     ours, theirs = os.openpty()
     ended = _run("--", "cat", stdin=theirs, timeout=20)
     os.close(ours)

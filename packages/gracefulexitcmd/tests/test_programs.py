@@ -1,4 +1,4 @@
-"""Commands in programs of every kind: that block signals, were forked, or start commands in many threads."""
+"""Commands in unusual programs: with blocked signals, after a fork, or with many threads."""
 
 from __future__ import annotations
 
@@ -71,22 +71,22 @@ print(len(outputs), all(outputs), bool(heard), box.exit.census)
 
 
 def told(program: str) -> str:
-    """What a program prints that raises nothing."""
+    """Return the output of a program that raises nothing."""
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
     assert ended.stderr == ""
     return ended.stdout
 
 
 def test_command_of_a_program_that_blocks_sigterm_is_told_to_stop() -> None:
-    """A daemon that takes its signals by sigwait(3) blocks them; its own mask is left alone."""
+    """A daemon that takes its signals by sigwait(3) blocks them; its own mask stays unchanged."""
     assert told(BLOCKS) == "['told'] 3\nTrue\n"
 
 
 def test_forked_program_starts_and_contains_commands() -> None:
-    """Although another thread of its parent was looking after one at that moment."""
+    """Another thread of the parent served a command at the moment of the fork."""
     assert told(FORKED) == "3\n"
 
 
 def test_threads_start_commands_while_the_main_thread_waits() -> None:
-    """Each has its own output and status, and the program's signal handlers run."""
+    """Each command has its own output and status, and the program's signal handlers run."""
     assert told(THREADS) == "cancelled\n40 True True ()\n"

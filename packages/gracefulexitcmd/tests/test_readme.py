@@ -1,4 +1,4 @@
-"""What README.md shows is true: each program runs, and the table is what was tried."""
+"""README.md is true: each of its programs runs, and the table shows the results of a real comparison."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SAID = (
     "one\ntwo\n",
     "select 1;\n\n",
     "it goes on\n",
-    # Between fork and exec a process has the arguments of its parent.
+    # Between fork(2) and execve(2) a process has the arguments of its parent.
     ("3 ['sleep 1000']\n(EndedProcess(", "3 [\"sh -c 'sleep 1000 & exit 3'\"]\n(EndedProcess("),
     "one\ntwo\n",
     "",
@@ -56,7 +56,10 @@ def test_no_program_of_the_readme_shadows_a_builtin() -> None:
 
 
 def reap_what_others_left() -> None:
-    """End what the other libraries leave behind: where this process is a subreaper, it has become its child."""
+    """End the processes that the other libraries leave.
+
+    If this process is a subreaper, they have become its children.
+    """
     for child in psutil.Process().children(recursive=True):
         if child.name() == "sleep":
             child.kill()
@@ -66,7 +69,7 @@ def reap_what_others_left() -> None:
 
 @pytest.mark.parametrize("name", ["gracefulexitcmd", "subprocess", "asyncio", "anyio", "psutil"])
 def test_column_of_the_table_is_what_was_tried(name: str) -> None:
-    """execa is tried by hand: comparison.py prints the whole table."""
+    """execa is compared by hand: comparison.py prints the whole table."""
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")
     program = "import comparison, json, sys; print(comparison.table(sys.argv[1:]))"

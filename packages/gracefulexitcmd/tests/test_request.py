@@ -1,4 +1,4 @@
-"""What a command may be asked for."""
+"""The arguments that a command accepts."""
 
 from __future__ import annotations
 

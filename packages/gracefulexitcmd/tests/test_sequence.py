@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 on_every_path = pytest.mark.usefixtures("path")
 
 LONG = 1000
-"""Seconds that nobody waits: the processes end sooner, and a test with them."""
+"""Seconds that no test waits: the processes end sooner."""
 
 
 def _ended_by(ended: Exit) -> dict[str, str | None]:
-    """What ended the leader and its child."""
+    """Return what ended the leader and its child."""
     return {"leader" if each.found == "leader" else "child": each.ended_by for each in ended.census}
 
 
 def _sent(ended: Exit) -> list[tuple[str, int]]:
-    """The signals that were sent, and to how many; what continues a process is left out."""
+    """Return the signals sent and their number of receivers, without SIGCONT."""
     return [(each.name, each.processes) for each in ended.signals if each.name != "SIGCONT"]
 
 
@@ -43,7 +43,7 @@ def _sent(ended: Exit) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("child", ["TERM", "QUIT", "INT"])
 @pytest.mark.parametrize("leader", ["INT", "TERM", "QUIT", "none"])
 def test_each_process_is_ended_by_the_stage_that_it_obeys(launch: Launch, wait: Wait, leader: str, child: str) -> None:
-    """SIGINT is for the leader alone, so a child that obeys that one only is killed when it is the turn of SIGKILL."""
+    """Only the leader gets SIGINT. A child that obeys only SIGINT ends by SIGKILL."""
     stages = ["INT", "TERM", "QUIT", "KILL"]
     last = max(stages.index(name) if name in stages else 3 for name in (leader, "none" if child == "INT" else child))
 
@@ -79,7 +79,7 @@ def test_next_stage_begins_when_those_told_are_gone(launch: Launch, wait: Wait) 
 
 @on_every_path
 def test_stage_that_reaches_nothing_is_passed_at_once(launch: Launch, wait: Wait) -> None:
-    """Also where those are left that got the signal before."""
+    """This includes a stage whose receivers have ended, while processes with an earlier signal remain."""
     others = (signal.SIGINT, LONG, "others")
     first, _ = launch("obeys.py", "TERM", "TERM", stop=[others, (signal.SIGTERM, LONG)])
     second, _ = launch("obeys.py", "TERM", "QUIT", stop=[(signal.SIGTERM, 0.1), others, (signal.SIGQUIT, LONG)])
@@ -91,7 +91,7 @@ def test_stage_that_reaches_nothing_is_passed_at_once(launch: Launch, wait: Wait
 
 @on_every_path
 def test_group_stage_leaves_the_descendants_outside_alone(launch: Launch, wait: Wait) -> None:
-    """They get the next signal when the group has gone."""
+    """They get the next signal after the end of the group."""
     stop = [(signal.SIGTERM, LONG, "group"), (signal.SIGINT, LONG)]
     command, _ = launch("obeys.py", "TERM", "INT", "setsid", stop=stop)
     command.cancel()
@@ -128,7 +128,7 @@ def test_waits_are_the_grace_where_none_is_given(launch: Launch, wait: Wait) -> 
 
 
 def test_second_cancel_without_grace_kills_at_once(launch: Launch, wait: Wait) -> None:
-    """The stages that have no time any more are left out."""
+    """Stages without any time left are skipped."""
     stop = [(signal.SIGINT, LONG), (signal.SIGTERM, LONG)]
     command, _ = launch("obeys.py", "none", "none", stop=stop)
     command.cancel()
@@ -137,7 +137,7 @@ def test_second_cancel_without_grace_kills_at_once(launch: Launch, wait: Wait) -
 
 
 def test_own_stage_leaves_the_others_of_the_container(launch: Launch, wait: Wait) -> None:
-    """They are told by a stage of their own, and killed with all that is left."""
+    """The others have a stage of their own, and are killed with all remaining processes."""
     with contain() as container:
         other, _ = launch("obeys.py", "TERM", "QUIT", container=container)
         stop = [(signal.SIGTERM, 0.0, "others"), (signal.SIGINT, LONG, "own"), (signal.SIGQUIT, LONG)]

@@ -1,4 +1,4 @@
-"""What a command is started with: its environment, directory, group, descriptors and user."""
+"""The start of a command: its environment, directory, group, descriptors and user."""
 
 from __future__ import annotations
 

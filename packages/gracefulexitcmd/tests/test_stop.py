@@ -1,4 +1,4 @@
-"""A command that is cancelled, or whose time is over, gets its signal, the grace, and SIGKILL."""
+"""A command that is cancelled or timed out gets its signal, the grace period, and SIGKILL."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_whoever_is_in_the_group_is_gone_when_the_command_has_ended(
 
 
 def test_background_process_of_a_command_that_has_ended_by_itself_lives_on() -> None:
-    """Whoever wants it to end starts the command in a container."""
+    """A container ends such a process."""
     ended = Cmd(["sh", "-c", "sleep 1000 >/dev/null & echo $!"], stdout=PIPE).run()
     assert ended.ok
     background = psutil.Process(int(ended.stdout or b""))
@@ -248,7 +248,7 @@ async def test_async_timeout_holds_while_nobody_waits() -> None:
 
 
 def test_block_that_is_left_while_output_comes_ends_the_command() -> None:
-    """It has ended when its process has, long before the grace is over."""
+    """The end of its process ends the command, long before the end of the grace period."""
     with Cmd(["yes"], stdout=PIPE, grace=1000) as command:
         for _line in command.stdout:
             break

@@ -1,4 +1,4 @@
-"""What a command reads and writes arrives whole, while it runs and after its end."""
+"""All input and output of a command arrives, while it runs and after its end."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_command_that_never_reads_its_input_can_be_stopped(launch: Launch, wait:
 @pytest.mark.parametrize("where", ["in", "out"])
 @on_every_path
 def test_process_that_holds_the_output_is_waited_for_and_named(launch: Launch, wait: Wait, where: str) -> None:
-    """It is read from until the grace after the command's own exit, and no byte written before is lost."""
+    """Its output is read until the grace period after the command's exit, and no earlier byte is lost."""
     command, holder = launch("hold_pipe.py", where, stdout=PIPE, grace=0.2)
     ended = wait(command)
     os.kill(int(holder), signal.SIGKILL)
@@ -66,7 +66,7 @@ def test_process_that_holds_the_output_is_waited_for_and_named(launch: Launch, w
 def test_what_a_holder_writes_within_the_grace_is_read(launch: Launch, wait: Wait) -> None:
     command, holder = launch("hold_pipe.py", "out", stdout=PIPE, grace=30)
     os.kill(int(holder), signal.SIGUSR1)
-    # The pipe is a queue: once SIGTERM, which is sent later, has ended the holder, "late" was written.
+    # The pipe is a queue: once the later SIGTERM has ended the holder, "late" was written.
     os.kill(int(holder), signal.SIGTERM)
     ended = wait(command)
     assert ended.stdout is not None
@@ -110,7 +110,7 @@ def test_run_leaves_what_is_asked_for_uncaptured(capfd: pytest.CaptureFixture[st
 
 
 def test_lines_are_read_as_they_come() -> None:
-    """The command waits for an answer to each line, so nothing is held back."""
+    """The command waits for an answer to each line, so no line is held back."""
     script = "for n in 1 2 3; do echo $n; read -r answer; echo got $answer; done"
     with Cmd(["sh", "-c", script], stdin=PIPE, stdout=PIPE, text=True) as command:
         said = []
@@ -137,7 +137,7 @@ async def test_async_lines_are_read_as_they_come() -> None:
 
 
 def test_stderr_can_be_read_beside_a_large_stdout() -> None:
-    """What nobody reads at the moment is collected, so the command never waits for its reader."""
+    """The other stream is collected meanwhile, so the command never waits for its reader."""
     script = "head -c 1000000 /dev/zero; echo done >&2"
     with Cmd(["sh", "-c", script], stdout=PIPE, stderr=PIPE) as command:
         assert command.stderr.readline() == b"done\n"
@@ -174,14 +174,14 @@ async def test_async_reader_reads_pieces_and_the_rest() -> None:
 
 
 def test_reading_goes_on_although_the_command_has_ended_and_another_holds_the_pipe() -> None:
-    """At most for the grace: the holder is named then."""
+    """It goes on at most for the grace period; then the Exit names the process that holds the pipe."""
     script = "sleep 1000 & echo $!"
     with Cmd(["sh", "-c", script], stdout=PIPE, text=True, grace=0.1) as command:
         (pid,) = command.stdout
     assert command.exit is not None
     assert [holder.pid for holder in command.exit.holders] == [int(pid)]
     Cmd(["kill", pid.strip()]).run()
-    with contextlib.suppress(ChildProcessError):  # it came to this process where an earlier test made that a subreaper
+    with contextlib.suppress(ChildProcessError):  # an earlier test may have made this process a subreaper
         os.waitpid(int(pid), 0)
 
 
@@ -208,7 +208,7 @@ def test_reading_before_the_start_is_refused() -> None:
 
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
 def test_what_is_written_arrives_whole(size: int) -> None:
-    """Also where the command writes as much at the same time."""
+    """The command may write as much at the same time."""
     with Cmd(["cat"], stdin=PIPE, stdout=PIPE) as command:
         command.stdin.write(b"x" * size)
         command.stdin.close()
@@ -243,7 +243,7 @@ def test_input_is_text_where_the_output_is() -> None:
 
 
 def test_output_that_is_not_the_text_asked_for_is_an_error() -> None:
-    """The command has ended all the same, and its exit has the output with escapes."""
+    """The command has ended all the same, and its Exit holds the output with escapes."""
     command = Cmd(["printf", "a\\377"], stdout=PIPE, encoding="utf-8")
     with pytest.raises(UnicodeDecodeError):
         command.run()

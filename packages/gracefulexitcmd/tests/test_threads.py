@@ -1,4 +1,4 @@
-"""Any thread, task or signal handler may wait, cancel and raise, at any moment."""
+"""Any thread, task or signal handler may wait, cancel and raise at any moment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def signalled() -> Any:
-    """Runs a function in a signal handler of the main thread, soon."""
+    """Return a function that soon runs another one in a signal handler of the main thread."""
     before = signal.getsignal(signal.SIGUSR2)
 
     def signalled(function: Callable[[], None]) -> None:
@@ -72,7 +72,7 @@ def test_cancel_comes_from_a_signal_handler(launch: Launch, wait: Wait, signalle
 def test_cancel_from_a_signal_handler_while_the_command_starts(
     kind: type[BaseCmd], result: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch, signalled: Callable[..., None]
 ) -> None:
-    """The handler interrupts the thread that holds the command's lock; the stop is served when that lets go."""
+    """The handler interrupts the thread that holds the command's lock. The stop is served when the lock is released."""
     command: Any = kind(FOREVER)
     real = process_group.open_group
 
@@ -122,7 +122,10 @@ def test_any_number_of_threads_wait(program: Program) -> None:
 def test_thread_that_goes_on_waiting_learns_the_deadline_of_one_that_left(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only one of two may have noticed the cancel; when an exception takes it away, the other one sends SIGKILL."""
+    """Only one of two waiters may have noticed the cancel.
+
+    When an exception ends its wait, the other one sends SIGKILL.
+    """
     command = Cmd(program("ignore_term.py"), grace=0.2)
     command.start()
     waiting = threading.Semaphore(0)
@@ -136,7 +139,7 @@ def test_thread_that_goes_on_waiting_learns_the_deadline_of_one_that_left(
             return real(poller, timeout)
         waiting.acquire()
         command.cancel()
-        command.poll()  # takes the wake-up
+        command.poll()  # this one takes the wake-up
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Poller, "wait", wait)
@@ -146,7 +149,7 @@ def test_thread_that_goes_on_waiting_learns_the_deadline_of_one_that_left(
 
 
 def test_waiting_for_a_command_that_ended_meanwhile_is_harmless(descriptors: Callable[[], int]) -> None:
-    """A thread that comes too late to wait closes nothing for a second time."""
+    """A thread that comes too late to wait closes no descriptor twice."""
     command = Cmd(["true"])
     command.start()
     command.wait()
@@ -174,7 +177,7 @@ def test_death_is_noticed_without_polling_although_a_timeout_is_set(monkeypatch:
 
 
 def test_grace_is_waited_for_without_polling(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cancel, the leader's death and the end of the grace wake the waiting thread, nothing else."""
+    """Only the cancel, the leader's death and the end of the grace period wake the waiting thread."""
     wakes: list[float | None] = []
     real = Poller.wait
 
@@ -215,7 +218,7 @@ def test_keyboard_interrupt_stops_the_command_gracefully_and_goes_on(program: Pr
 def test_handlers_that_raise_while_the_command_starts_leave_nothing(
     monkeypatch: pytest.MonkeyPatch, begin: Callable[[Cmd], object]
 ) -> None:
-    """They come just when the process is there and its number is not known yet; each is called once.
+    """They run when the process exists but its id is not yet known; each runs once.
 
     No process and no descriptor is left.
     """
@@ -247,7 +250,7 @@ def test_handlers_that_raise_while_the_command_starts_leave_nothing(
 
 
 def test_keyboard_interrupt_while_the_command_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes just when the process is there and its number is not known yet."""
+    """It arrives when the process exists but its id is not yet known."""
     command = Cmd(FOREVER)
     real = subprocess.Popen.__init__
 
@@ -288,12 +291,12 @@ def test_second_keyboard_interrupt_kills(program: Program, monkeypatch: pytest.M
 
 
 def test_cancel_racing_with_the_end_signals_nobody_else(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """200 rounds: nothing is raised, the cause is one of two, and no number is signalled that may be another's."""
+    """200 rounds: nothing is raised, the cause is one of two, and no reused process id gets a signal."""
     real = os.killpg
 
     def killpg(number: int, which: int) -> None:
-        if which != 0:  # 0 only asks
-            os.waitid(os.P_PID, number, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # raises where it is no child of ours
+        if which != 0:  # signal 0 only checks
+            os.waitid(os.P_PID, number, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # fails unless it is our child
         real(number, which)
 
     monkeypatch.setattr(os, "killpg", killpg)
@@ -302,7 +305,7 @@ def test_cancel_racing_with_the_end_signals_nobody_else(monkeypatch: pytest.Monk
         command = Cmd(["true"])
         command.start()
         with thread_running(command.wait):
-            time.sleep(turn % 20 / 10_000)  # not a wait for anything: another moment every time
+            time.sleep(turn % 20 / 10_000)  # not a wait for an event: the moment differs in each round
             command.cancel()
         ended = command.wait()
         assert ended.cause in (Cause.EXITED, Cause.CANCELLED)

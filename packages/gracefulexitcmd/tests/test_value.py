@@ -1,4 +1,4 @@
-"""Values and named tuples are those of the standard library, made with less work."""
+"""Values and named tuples behave like those of the standard library, but cost less."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENDED = Exit(Cause.EXITED, 0, 1.5, stdout=b"out", argv=("true",))
 
 
 def test_exit_is_equal_to_one_with_the_same_values() -> None:
-    """Values compare by what they hold, and can be members of sets."""
+    """Values with equal fields are equal, and can be members of sets."""
     same = Exit(cause=Cause.EXITED, returncode=0, duration=1.5, stdout=b"out", argv=("true",))
     assert {ENDED, same} == {ENDED}
     assert same.replace(returncode=1) != ENDED
@@ -26,7 +26,7 @@ def test_exit_survives_pickling() -> None:
 
 
 def test_exit_cannot_be_changed() -> None:
-    """`replace` returns another one."""
+    """`replace` returns a new value."""
     with pytest.raises(AttributeError, match="Exit cannot be changed: take what replace"):
         ENDED.forced = True  # type: ignore[misc]
     with pytest.raises(AttributeError, match="cannot be changed"):

@@ -1,4 +1,4 @@
-"""A process group to look at, and the container that it runs in."""
+"""A process group and its container."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def joined() -> Iterator[None]:
-    """The threads that wait for a leader have ended with the test."""
+    """Wait for the threads of the leaders at the end of the test."""
     yield
     for thread in threading.enumerate():
         if thread.name.startswith("wait for"):
@@ -27,7 +27,7 @@ def joined() -> Iterator[None]:
 
 @pytest.fixture
 def group(joined: None, path: str) -> Iterator[process_group.Group]:
-    """The group of a process that waits for input."""
+    """Yield the group of a process that waits for input."""
     process = subprocess.Popen(["cat", "-u"], process_group=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -46,9 +46,9 @@ def group(joined: None, path: str) -> Iterator[process_group.Group]:
 
 @pytest.fixture
 def container(group: process_group.Group) -> Iterator[Container]:
-    """The container that the group runs in."""
+    """Return the container of the group."""
     made = Container()
-    made._since = 0  # the group was started before
+    made._since = 0  # the group started before
     made.started(group.pid)
     yield made
     made.close()

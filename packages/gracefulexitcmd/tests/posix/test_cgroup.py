@@ -1,4 +1,4 @@
-"""Control groups of version 2, as the kernel here has them."""
+"""Control groups of version 2, as the running kernel has them."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_process_that_has_ended_cannot_be_moved(group: cgroup.Cgroup) -> None:
 
 @needs_cgroup
 def test_the_empty_groups_of_programs_that_were_killed_are_removed() -> None:
-    """By the first that makes one; those that live keep theirs, and those that somebody lives in stay."""
+    """The next program that makes a group removes them. Those of live programs, and those with a process, stay."""
     program = "import os, signal; from gracefulexitcmd.posix import cgroup; print(cgroup.make('x').path, flush=True); "
     with (
         subprocess.Popen([sys.executable, "-c", f"{program}signal.pause()"], stdout=subprocess.PIPE) as killed,
@@ -131,7 +131,7 @@ def test_the_empty_groups_of_programs_that_were_killed_are_removed() -> None:
             inside.kill()
     last = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
     assert not os.path.exists(path)
-    with contextlib.suppress(FileNotFoundError):  # the job of another test may have been the next that makes one
+    with contextlib.suppress(FileNotFoundError):  # the job of another test may have made the next group
         os.rmdir(last)
 
 
@@ -191,7 +191,7 @@ container.close()
 @needs_cgroup
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount /proc, and become another user")
 def test_member_that_proc_hides_is_ended_by_the_group() -> None:
-    """With `hidepid` a process of another user is seen in the control group alone, and is a living member."""
+    """With `hidepid`, only the control group shows a process of another user, as a live member."""
     mount = 'mount -t proc -o hidepid=invisible,gid=65533 proc /proc && setpriv --bounding-set=-sys_ptrace "$@"; exit'
     inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", mount, "sh"]
     told = subprocess.run([*inside, sys.executable, "-c", HIDDEN], capture_output=True, text=True, timeout=60)

@@ -1,6 +1,6 @@
-"""Whatever a program has started in a container ends with it, and nothing else does.
+"""All processes that a program has started in a container end with it, and no others.
 
-The program is one of its own, because a process cannot cease to be a subreaper for the sake of a test.
+The program is a separate process: a process cannot stop being a subreaper for the sake of a test.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def crowd() -> Iterator[Crowd]:
 
 @pytest.fixture
 def contained(program: Program, crowd: Crowd) -> Callable[..., subprocess.Popen[str]]:
-    """Starts the program: `contained(reaper, scenario, *shapes)`."""
+    """Return a function that starts the program: `contained(reaper, scenario, *shapes)`."""
 
     def start(reaper: str, scenario: str, *shapes: str) -> subprocess.Popen[str]:
         _, _, _, path = program("contained.py")
@@ -51,7 +51,7 @@ def contained(program: Program, crowd: Crowd) -> Callable[..., subprocess.Popen[
 
 @pytest.fixture
 def report(contained: Callable[..., subprocess.Popen[str]]) -> Callable[..., dict[str, Any]]:
-    """Runs the program to its end, and gives its report: `report(reaper, scenario, *shapes)`."""
+    """Return a function that runs the program and returns its report: `report(reaper, scenario, *shapes)`."""
 
     def run(*arguments: str) -> dict[str, Any]:
         with contained(*arguments) as process:
@@ -64,7 +64,7 @@ def report(contained: Callable[..., subprocess.Popen[str]]) -> Callable[..., dic
 
 
 def ended_by(shape: str) -> str:
-    """What it takes to end a shape."""
+    """Return what ends a shape."""
     return "SIGKILL" if shape in ("ignores_term", "reforks") else "SIGTERM"
 
 
@@ -74,10 +74,10 @@ FOUND_AT_CANCEL = dict.fromkeys(SHAPES, "group") | {
     "closed": "cookie",
     "reforks": "cookie",
 }
-"""How a shape is found while its command lives."""
+"""The evidence for a shape while its command lives."""
 
 FOUND_AT_THE_END = FOUND_AT_CANCEL | {"setsid": "cookie"}
-"""How it is found when the command has ended by itself."""
+"""The evidence after the command has ended by itself."""
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -87,10 +87,10 @@ def test_with_a_subreaper_every_shape_ends(
 ) -> None:
     census = report("subreaper", scenario, shape)["census"]
     assert crowd.survivors() == []
-    # One that lives for a moment only may be gone when it is asked for its environment.
+    # A process that lives for a moment may end before its environment is read.
     ways = {found[shape]} | ({"descendant", "suspected"} if shape == "reforks" else set())
     assert {how for how, _ in census} <= ways
-    # One of those that live for a moment only may have gone by itself since it was counted.
+    # A process that lives for a moment may have ended by itself since the count.
     assert shape == "reforks" or ended_by(shape) in {signal for _, signal in census}
 
 
@@ -100,7 +100,7 @@ def test_with_a_subreaper_every_shape_ends(
 def test_with_a_cgroup_every_shape_ends_and_is_surely_known(
     report: Callable[..., dict[str, Any]], crowd: Crowd, reaper: str, scenario: str
 ) -> None:
-    """Nobody needs to be suspected of anything, but for one that may be gone when it is asked."""
+    """All members are known by hard evidence, except one that may end before its environment is read."""
     census = report(reaper, scenario, *(shape for shape in SHAPES if shape != "reforks"))["census"]
     assert crowd.survivors() == []
     ways = {how for how, _ in census}
@@ -112,7 +112,7 @@ def test_with_a_cgroup_every_shape_ends_and_is_surely_known(
 def test_without_a_subreaper_only_those_that_shed_everything_survive(
     report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str
 ) -> None:
-    """With their parents, group, session and environment. One that re-forks all the time ends only with luck."""
+    """They have shed parents, group, session and environment. One that re-forks all the time may survive by chance."""
     report("plain", scenario, *(shape for shape in SHAPES if shape != "reforks"))
     (survivor,) = crowd.living()
     assert survivor.cmdline()[-1] == "hidden"
@@ -121,7 +121,7 @@ def test_without_a_subreaper_only_those_that_shed_everything_survive(
 def test_an_orphan_of_a_command_alone_is_known_by_its_cookie(
     report: Callable[..., dict[str, Any]], crowd: Crowd
 ) -> None:
-    """Neither a subreaper nor a container of the caller's is needed for that, if it keeps its environment."""
+    """An orphan that keeps its environment needs neither a subreaper nor a container of the caller."""
     assert report("plain", "alone", "closed") == {"census": [["cookie", "SIGTERM"]]}
     assert crowd.survivors() == []
 
@@ -150,7 +150,7 @@ def test_ending_one_container_leaves_another_alone(
     contained: Callable[..., subprocess.Popen[str]], crowd: Crowd, reaper: str
 ) -> None:
     first, second = Crowd(f"{crowd.mark}-first"), Crowd(f"{crowd.mark}-second")
-    # None is stopped: the kernel sends SIGHUP to a group that is orphaned while one of its members is.
+    # None is stopped: the kernel sends SIGHUP to a newly orphaned group with a stopped member.
     with contained(reaper, "two", "in_group", "setsid", "double_fork", "closed", "many") as process:
         assert process.stdout is not None
         assert process.stdout.readline()
@@ -175,7 +175,7 @@ def test_an_orphan_that_nothing_explains_is_ended_with_the_last_container(
 def test_an_orphan_that_comes_to_a_container_while_it_is_being_stopped_gets_the_stop_signal_too(
     report: Callable[..., dict[str, Any]], crowd: Crowd
 ) -> None:
-    """The container that it could also belong to has ended in the meantime."""
+    """The other container that it could belong to has ended meanwhile."""
     assert report("subreaper", "late", "hidden")["census"] == [["suspected", "SIGTERM"]]
     assert crowd.survivors() == []
 
@@ -200,7 +200,7 @@ def test_cookies_of_containers_in_each_other_are_all_kept(monkeypatch: pytest.Mo
 def test_a_command_whose_number_is_not_noted_yet_keeps_its_status(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Orphans are reaped from other threads and signal handlers, even while a command is being started."""
+    """Other threads and signal handlers reap orphans even while a command starts."""
     fork = subprocess.Popen
 
     def slow(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
@@ -239,7 +239,7 @@ def test_containers_can_be_asked_from_many_threads() -> None:
 
 
 def test_a_group_whose_number_was_given_away_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The new leader is seen once; that it has ended later does not give its group back."""
+    """A scan sees the new leader once. The group stays forgotten after the new leader's end."""
     container = Container()
     now = linux.ticks_since_boot() + 1000
     leader = linux.Process(4_000_001, "S", 1, 4_000_001, 4_000_001, now)

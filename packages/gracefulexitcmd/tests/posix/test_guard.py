@@ -1,4 +1,4 @@
-"""Two processes that watch each other: whichever is killed, nothing is left."""
+"""Two processes that watch each other: if either is killed, no process is left."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 PROGRAM = Path(__file__).parents[4] / "tests" / "programs" / "guarded.py"
 
 LONG = 30.0
-"""Seconds that none of this comes near to."""
+"""Seconds that no test ever takes."""
 
 
 class Guarded:
-    """The program, whose worker is there."""
+    """The program, with a running worker."""
 
     def __init__(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
         command = [*prefix, sys.executable, str(PROGRAM), *arguments]
@@ -41,7 +41,7 @@ class Guarded:
         return self.front.stdout.readline().rstrip("\n")
 
     def end(self) -> int:
-        """End their input, and wait for the end of both; returns the status of the front one."""
+        """Close their input, and wait for the end of both; return the supervisor's exit status."""
         assert self.front.stdin is not None
         self.front.stdin.close()
         status = self.front.wait(LONG)
@@ -103,7 +103,7 @@ def test_a_worker_that_was_stopped_can_act_on_what_is_handed_on(guarded: Callabl
 
 
 def test_what_was_ignored_from_the_start_is_not_handed_on(guarded: Callable[..., Guarded]) -> None:
-    """As nohup(1) has it; but SIGTERM is how CI cancels a job."""
+    """nohup(1) ignores SIGHUP; SIGTERM is the exception, as CI cancels a job with it."""
     process = guarded("receives", prefix=("sh", "-c", "trap '' HUP TERM; exec \"$@\"", ""))
     assert process.line() == "ready"
     process.front.send_signal(signal.SIGHUP)
@@ -151,7 +151,7 @@ def test_the_worker_is_told_when_the_front_is_killed(guarded: Callable[..., Guar
 def test_when_the_worker_is_killed_what_it_has_started_can_clean_up(
     guarded: Callable[..., Guarded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status is 128 plus the signal, and the caller is told of what was ended."""
+    """The status is 128 plus the signal, and the caller gets a report of the ended processes."""
     cleaned = tmp_path / "cleaned"
     monkeypatch.setenv("GRACE", str(LONG))
     process = guarded("starts", "sh", "-c", f"trap 'echo done >{cleaned}; exit' TERM; echo ready; while :; do :; done")
@@ -165,7 +165,7 @@ def test_when_the_worker_is_killed_what_it_has_started_can_clean_up(
 def test_sigquit_hurries_what_a_killed_worker_has_left(
     guarded: Callable[..., Guarded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it comes just before the worker's end is noticed; repeats of another signal change nothing."""
+    """It does so even just before the worker's end is noticed. Repeats of another signal change nothing."""
     monkeypatch.setenv("GRACE", str(10 * LONG))
     process = guarded("starts", "sh", "-c", "trap '' TERM; echo ready; while :; do :; done")
     assert process.line() == "ready"
@@ -194,7 +194,7 @@ def test_a_worker_that_is_killed_without_having_started_anything_is_told_of(guar
 
 
 def test_without_pidfds_there_is_one_process() -> None:
-    """As where a container engine forbids them: nobody could watch the worker."""
+    """A container engine may forbid pidfds: no process could then watch the worker."""
     program = (
         "import sys\nfrom gracefulexitcmd.posix import supervise as guard, process_table\n"
         "process_table.portable = True\n"
@@ -213,14 +213,14 @@ if os.fork() == 0:
     os._exit(0)
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""Becomes the front, and has a child that starts a process, when it is told to, and ends."""
+"""Becomes the supervisor. Its child starts a process on request, and ends."""
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["worker ends", "worker is killed"])
 def test_what_the_front_has_started_before_it_became_one_is_left_alone(
     guarded: Callable[..., Guarded], tmp_path: Path, kill: bool
 ) -> None:
-    """Its orphans come to the front as well; those that have ended are reaped."""
+    """Their orphans come to the supervisor too; those that have ended are reaped."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     process = guarded("receives", prefix=(sys.executable, "-c", LEAVES_AN_ORPHAN, str(fifo)))

@@ -1,4 +1,4 @@
-"""What a container's ledger says, and when nobody is left who looks after what it names."""
+"""The content of a container's ledger, and the recovery of its processes after their owner's end."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a ledger needs /proc")
 
 GONE: Identity = (4_194_300, 1)
-"""A process that has ended long ago."""
+"""A process that ended long ago."""
 
 MINE = uuid.uuid4().hex[:16]
-"""A cookie that no other process carries: it is looked for in all that the machine runs."""
+"""A cookie that no other process carries: the scan covers all processes of the machine."""
 
 KEY = b"a key of this test"
 
@@ -56,7 +56,7 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[bytes]]:
-    """Another process, which lives."""
+    """Yield another live process."""
     with subprocess.Popen(["sleep", "1000"]) as process:
         yield process
         process.kill()
@@ -75,7 +75,7 @@ def found(path: str, *keys: bytes, watched_here: bool = False) -> Found | None:
 
 
 def sealed(first: object, *others: object) -> list[bytes]:
-    """The lines of a ledger, as `Ledger` writes them."""
+    """Return the lines of a ledger as `Ledger` writes them."""
     lines = [_sealed(b"", first)]
     return lines + [_sealed(lines[0], other) for other in others]
 
@@ -137,7 +137,7 @@ def test_a_damaged_line_costs_no_other(line: object) -> None:
 
 
 def test_a_line_that_did_not_fit_costs_no_other(path: str, other: subprocess.Popen[bytes]) -> None:
-    """The file may not become larger for a while, as on a disk that is full."""
+    """The file cannot grow for a while, as on a full disk."""
     program = (
         "import os, resource, signal, sys\n"
         "from gracefulexitcmd.posix.ledger import Entry, Ledger\n"
@@ -157,7 +157,7 @@ def test_a_line_that_did_not_fit_costs_no_other(path: str, other: subprocess.Pop
 
 
 UNSEALED = json.dumps(entry(GONE)) + "\n"
-"""What versions before the seal wrote; there the first blank is one of the JSON."""
+"""The format of versions before the seal; its first blank is a part of the JSON."""
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_pipe_in_its_place_is_not_waited_for(path: str) -> None:
 
 
 def test_ledger_larger_than_the_memory_is_read_in_part(path: str) -> None:
-    """Root in a container that shares the directory can make it as large as it likes."""
+    """Root in a container that shares the directory can make the ledger arbitrarily large."""
     write(path, entry(GONE))
     os.truncate(path, 1 << 43)
     read = found(path)
@@ -271,7 +271,7 @@ def test_who_has_the_number_of_a_leader_is_left_alone(other: subprocess.Popen[by
 
 
 def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
-    """Its leader has ended; its number may have been given away since, and not by us."""
+    """Its leader has ended; another program's group may have got its number since."""
     member = shlex.join([sys.executable, "-I", "-S", "-c", "import signal; print(flush=True); signal.pause()"])
     script = f"GRACEFULEXITCMD_COOKIE={MINE} {member} & {member} &"
     since = linux.ticks_since_boot()
@@ -288,7 +288,7 @@ def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
 
 
 def test_a_process_that_belongs_to_it_leaves_it_alone(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step can start a step runner of its own, which carries the cookie of the job that it is in."""
+    """A step can start a step runner of its own, which carries the cookie of the enclosing job."""
     write(path, entry(GONE))
     monkeypatch.setenv("GRACEFULEXITCMD_COOKIE", f"outer:{MINE}")
     with recover(path, (KEY,)) as left:
@@ -296,21 +296,21 @@ def test_a_process_that_belongs_to_it_leaves_it_alone(path: str, monkeypatch: py
 
 
 def test_ledger_without_our_seal_is_not_believed(path: str) -> None:
-    """Who shares the directory with us may write there whatever they like, as the same user even."""
+    """A user that shares the directory may write any content there, even under the same user id."""
     write(path, entry(GONE))
     assert found(path, b"another key") is None
     assert found(path, b"another key", KEY) is not None
 
 
 def test_line_of_another_ledger_is_not_believed() -> None:
-    """The processes of a job that runs are not to be ended with one that was left behind."""
+    """The recovery of an orphaned job must not end the processes of a running one."""
     _, foreign = sealed(entry(GONE, cookie="0" * 16), (12, 34))
     own = sealed(entry(GONE), (56, 78))
     assert read(*own, foreign) == Found(entry(GONE), ((56, 78),), sealed=True)
 
 
 def test_unsealed_ledger_of_an_earlier_boot_is_abandoned(path: str) -> None:
-    """The key may have gone with that boot, and so have all processes."""
+    """The key may be lost with that boot, and all its processes have ended."""
     write(path, entry(GONE, place=LONG_AGO), os.getpid(), key=b"a key that is lost")
     with recover(path, (KEY,)) as left:
         assert left is not None
@@ -375,7 +375,7 @@ def test_sealed_entry_that_is_not_plausible_is_not_abandoned(path: str) -> None:
 
 
 def test_ordinary_directory_is_not_taken_for_a_control_group(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
-    """Nobody in its list of processes is found there, and nothing is removed."""
+    """Its list of processes is not read, and nothing is removed."""
     fake = tmp_path / group(GONE[0], MINE)
     (fake / "inner").mkdir(parents=True)
     (fake / "cgroup.procs").write_text(f"{other.pid}\n")

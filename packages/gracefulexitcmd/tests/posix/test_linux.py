@@ -1,4 +1,4 @@
-"""What `/proc` says of odd processes."""
+"""The view of `/proc` on unusual processes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_process_that_is_gone_is_none() -> None:
 
 
 def test_process_that_vanishes_while_it_is_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its file could be opened, and reading it gives ESRCH."""
+    """Opening its file succeeds, and reading it fails with ESRCH."""
     process = subprocess.Popen(["sleep", "1000"])
     real = os.open
 
@@ -86,7 +86,7 @@ ctypes.CDLL(None).syscall(60, 0)
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of exit(2) is another one")
 def test_process_whose_first_thread_has_ended_is_alive() -> None:
-    """The kernel shows it as a zombie, though its other threads go on."""
+    """The kernel shows it as a zombie, although its other threads go on."""
     with subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -111,7 +111,7 @@ def test_pidfd_is_of_exactly_this_process(descriptors: Callable[[], int]) -> Non
 
 
 def test_long_line_of_descendants_is_followed_to_its_end() -> None:
-    """Each waits for the next; a walk that nests would fail at Python's limit of recursion."""
+    """Each process waits for the next. A recursive walk would reach Python's recursion limit."""
     depth = 150
     script = (
         "import os, sys\n"

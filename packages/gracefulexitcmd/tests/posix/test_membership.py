@@ -1,4 +1,4 @@
-"""Which processes belong to which container, case by case."""
+"""The container of each process, case by case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def process(pid: int, parent: int, group: int, session: int = SHELL, start_time:
 
 
 def table(*processes: Process) -> dict[int, Process]:
-    """The process table of a system on which a shell has started the runner, and this besides."""
+    """Return the process table after a shell has started the runner, plus the given processes."""
     system = (
         process(1, 0, 1, 1, start_time=0),
         process(SHELL, 1, SHELL, start_time=1),
@@ -111,7 +111,7 @@ def test_process_older_than_the_container_never_belongs(
 
 @pytest.mark.parametrize("pid", [1, SHELL, RUNNER])
 def test_the_reaper_and_its_ancestors_never_belong(pid: int) -> None:
-    """Not even where everything speaks for it: a runner in a job, or in a terminal opened later."""
+    """This holds even with all evidence against it: a runner in a job, or in a terminal opened later."""
     evidence = Evidence("mine", since=0, groups={1, SHELL, RUNNER}, known={(pid, table()[pid].start_time): "cookie"})
     assert pid not in found(evidence=evidence, cookies={pid: "mine"})
 
@@ -125,7 +125,7 @@ def test_a_session_that_no_member_can_have_made_proves_nothing(session: int) -> 
 
 
 def test_a_session_whose_leader_lives_and_does_not_belong_proves_nothing() -> None:
-    """It is that of a terminal in which the runner was started, say, asked for from another one."""
+    """It may be the session of the runner's terminal, if the job was requested from another one."""
     user, other = process(300, 1, 300, 300, start_time=5), process(301, 300, 301, 300)
     member = process(LEADER, 1, LEADER, 300)
     assert found(member, user, other) == {LEADER: "leader"}
@@ -133,12 +133,12 @@ def test_a_session_whose_leader_lives_and_does_not_belong_proves_nothing() -> No
 
 
 def test_a_command_of_another_container_is_not_claimed_by_an_inherited_cookie() -> None:
-    """The environment of a container's command may have been taken over for another's."""
+    """Another container's command may have inherited the environment of a command."""
     evidence = EVIDENCE._replace(foreign={300})
     assert found(process(300, RUNNER, 300), evidence=evidence, cookies={300: "mine"}) == {}
 
 
-# Groups whose leaders are gone.
+# Groups without a leader.
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_groups_that_still_have_members(processes: list[Process], expected: set[
     assert membership.still_left({LEADER}, processes) == expected
 
 
-# Who shed everything.
+# Processes that have shed all marks.
 
 ORPHAN = process(300, RUNNER, 300, 300, start_time=30)
 

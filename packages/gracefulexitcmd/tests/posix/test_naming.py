@@ -1,4 +1,4 @@
-"""How a process is named that has given itself a title."""
+"""The name of a process that has set its own title."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_title_is_named_by_its_program(argv: list[str], exe: str, comm: str, name: str) -> None:
-    """No word of it that could be a secret is taken for a name."""
+    """Its words may be secrets, so none is taken as a name."""
     assert naming.may_be_title(argv)
     assert naming.program(argv, exe, comm) == name
 

@@ -1,4 +1,4 @@
-"""Orphans are attributed once and reaped, in a program of its own: a process cannot cease to be a subreaper."""
+"""Orphans are attributed once and reaped. The program is separate: a process cannot stop being a subreaper."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def ended_child():
 
 
 def facts(program: str, *inside: str) -> Any:
-    """What a program prints as JSON; `inside` is the command that it is run by."""
+    """Return the JSON that a program prints; `inside` is the command that runs it."""
     command = [*inside, sys.executable, "-c", PRELUDE + program]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
 
 
 def test_orphan_is_asked_for_its_environment_once() -> None:
-    """However many containers look for their members, and however often."""
+    """The number of containers and of scans does not matter."""
     program = """
 asked = []
 read = linux.environ
@@ -49,7 +49,7 @@ print(json.dumps([counts, len(asked) - len(set(asked))]))
 
 
 def test_orphan_of_another_container_does_not_need_a_search() -> None:
-    """A container that has left nothing is known to be empty although orphans of another one live."""
+    """A container without background processes is known to be empty, even with live orphans of another one."""
     program = """
 first, second = Container(), Container()
 leave(first, "setsid sleep 1000 &")
@@ -62,7 +62,7 @@ print(json.dumps([*empty, first.surely_empty()]))
 
 
 def test_children_are_listed_once_when_all_are_known() -> None:
-    """A list takes long beside many jobs; only an unknown child makes a second one necessary."""
+    """A list is slow with many jobs; only an unknown child requires a second one."""
     program = """
 listed = []
 read = linux.children_text
@@ -88,7 +88,7 @@ print(json.dumps(counts))
 
 
 def test_recent_list_of_children_serves_all_containers() -> None:
-    """A stop reads no list of its own; one that must be complete does, and then no orphan is missing."""
+    """A stop reads no list of its own. A stop that needs a complete list reads one, and then misses no orphan."""
     program = """
 listed = []
 read = linux.children_text
@@ -128,7 +128,7 @@ print(json.dumps(empty))
 
 
 def test_unexplained_orphan_costs_no_look_at_other_containers() -> None:
-    """Beside many jobs each would search all others; when the last one ends, the orphan ends with it."""
+    """With many jobs each would search all others. The orphan ends with the last of them."""
     program = """
 asked = []
 evidence = Container._evidence
@@ -152,7 +152,7 @@ print(json.dumps([others, found]))
 
 
 def test_orphans_are_reaped_although_another_child_has_ended() -> None:
-    """The kernel names the child first that this program has started and not waited for; that one stays."""
+    """The kernel reports first the child that this program started and has not waited for. That child stays."""
     program = """
 child = ended_child()
 container = Container()
@@ -165,7 +165,7 @@ print(json.dumps(child.wait()))
 
 
 def test_hidden_orphan_is_ended() -> None:
-    """One that has made itself not dumpable, where /proc is mounted with hidepid, is not even shown to its own user."""
+    """With hidepid, /proc hides a process that is not dumpable even from its own user."""
     program = """
 import ctypes, signal
 container = Container()
@@ -191,7 +191,7 @@ print(json.dumps([shown, [process.ended_by for process in ended.census]]))
 
 
 def test_orphan_without_evidence_belongs_to_no_closed_container() -> None:
-    """One that is left when its container is closed is attributed anew, to what is still open."""
+    """An orphan that remains after its container is closed is attributed to the containers that are still open."""
     program = """
 first, second = Container(), Container()
 leave(first, 'setsid env -i sleep 1000 & until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done')

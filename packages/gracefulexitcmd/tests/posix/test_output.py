@@ -1,4 +1,4 @@
-"""Pipes that are read and fed without waiting."""
+"""Reading and writing of pipes without blocking."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from gracefulexitcmd.posix.poller import Poller
 
 
 def test_one_wake_for_two_who_are_ready_blocks_neither() -> None:
-    """Both see the wake; only one finds something to read."""
+    """Both threads see the wake-up; only one finds something to read."""
     poller = Poller()
     poller.wake()
     first, second = poller.wait(0), poller.wait(0)
@@ -55,7 +55,7 @@ def test_who_leaves_wakes_the_others() -> None:
 
 
 def test_what_was_forgotten_meanwhile_is_not_called() -> None:
-    """The number may have been given to another file since it was ready."""
+    """A new file may have got the descriptor's number since it was ready."""
     poller = Poller()
     reader, writer = os.pipe()
     called: list[str] = []

@@ -1,4 +1,4 @@
-"""Process groups: who is in them, and that no signal goes astray."""
+"""Process groups: their members, and signals that reach no other process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_signal_reaches_the_group_and_its_end_is_told(group: process_group.Group
 def test_number_is_not_signalled_once_the_leader_was_reaped_by_others(
     group: process_group.Group, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be another group's by then. A pidfd never is, and tells that nobody is left."""
+    """The number may belong to another group by then. A pidfd never does, and reports an empty group."""
     os.kill(group.pid, signal.SIGKILL)
     os.waitpid(group.pid, 0)
     real = os.killpg
@@ -63,7 +63,7 @@ def test_zombies_are_no_members(group: process_group.Group, container: Container
 
 
 def test_group_outlives_its_leader(joined: None, path: str, program: Callable[..., list[str]]) -> None:
-    """Its members are found and ended, and nobody else is."""
+    """Its members are found and ended, and no other process is."""
     container = Container()
     process = subprocess.Popen(program("hold_pipe.py", "in"), stderr=subprocess.PIPE, stdout=-3, process_group=0)
     group = process_group.open_group(process)

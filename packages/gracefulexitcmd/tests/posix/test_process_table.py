@@ -1,4 +1,4 @@
-"""The process table, where it cannot be read."""
+"""An unreadable process table."""
 
 from __future__ import annotations
 

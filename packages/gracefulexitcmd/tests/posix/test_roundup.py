@@ -1,4 +1,4 @@
-"""The end of a container is never skipped: not by exceptions, not by stops that come early, not in a forked process."""
+"""The end of a container is never skipped: not by exceptions, early stops or forks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def crowd() -> Iterator[Crowd]:
 
 
 def run(crowd: Crowd, text: str) -> str:
-    """What a program prints whose processes carry the crowd's mark."""
+    """Return the output of a program whose processes carry the crowd's mark."""
     command = [sys.executable, "-c", f"{START}\n{text}", crowd.mark]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -60,7 +60,7 @@ except LookupError:
 
 
 def test_an_exception_while_the_block_of_contain_ends_kills_who_is_left(crowd: Crowd) -> None:
-    """It comes when SIGTERM has been sent, and goes on when nobody is left; the grace is long."""
+    """It arrives after SIGTERM, and propagates when no process is left, although the grace period is long."""
     assert run(crowd, INTERRUPTED) == "raised\n"
     assert crowd.survivors() == []
 
@@ -95,7 +95,7 @@ with contain(grace=1000) as outer:
 
 
 def test_a_forked_process_contains_by_itself(crowd: Crowd) -> None:
-    """It is no subreaper because its parent is one, and what its parent has contained is not its own."""
+    """A child of a subreaper is no subreaper, and does not own what its parent has contained."""
     assert run(crowd, FORKED) == "emptied\n1\n"
     assert crowd.survivors() == []
 
@@ -179,6 +179,6 @@ except LookupError:
 
 @pytest.mark.parametrize("mode", ["command", "container"])
 def test_an_exception_in_the_midst_of_the_last_blow_comes_after_it(crowd: Crowd, mode: str) -> None:
-    """Nothing that was to be sent is lost because a signal handler raises just then."""
+    """A signal handler that raises during the final kill drops no signal."""
     assert run(crowd, KILL_INTERRUPTED.replace("MODE", repr(mode))) == "raised\n"
     assert crowd.survivors() == []

@@ -1,4 +1,4 @@
-"""A command hears its signals, whatever its parent has blocked or ignored, and nothing of the parent is touched."""
+"""A command gets its signals, whatever its parent blocks or ignores, and the parent's state is unchanged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WAYS: dict[str, Any] = {
 
 @pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def parent(request: pytest.FixtureRequest) -> Iterator[None]:
-    """This process with its signals in one of these states."""
+    """Yield this process with its signals in one of these states."""
     with request.param():
         yield
 
@@ -63,7 +63,7 @@ def _states() -> dict[str, int]:
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the masks")
 @pytest.mark.usefixtures("parent")
 def test_command_starts_with_an_empty_mask_and_heeds_its_stop_signal() -> None:
-    """SIGPIPE, which Python ignores, is at the default; another signal that is ignored, as by nohup(1), stays so."""
+    """SIGPIPE, which Python ignores, has its default action; another ignored signal, as by nohup(1), stays ignored."""
     with _ignoring(signal.SIGHUP):
         states = _states()
     assert states["SigBlk"] == 0
@@ -107,7 +107,7 @@ print("heard" if heard else "deaf")
 
 
 def test_program_that_uses_sigwait_keeps_its_signals() -> None:
-    """It would end by a SIGTERM that reached it in the moment of a start, of which it gets thousands."""
+    """SIGTERM would end it if one of thousands arrived unblocked during a start."""
     ended = subprocess.run([sys.executable, "-c", SIGWAIT], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "heard\n", "")
 
@@ -135,7 +135,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 def test_error_is_the_same_with_blocked_signals(
     arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error number, the file to blame, and their type."""
+    """The error number, its file name and its type are the same."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "directory").mkdir()
     (tmp_path / "text").write_text("text")
@@ -174,7 +174,7 @@ def _run(directory: Path) -> tuple[int | None, str]:
 
 
 def test_streams_directory_and_environment_are_the_same_with_blocked_signals(tmp_path: Path) -> None:
-    """No other descriptor is inherited either."""
+    """No other descriptor is inherited."""
     expected = _run(tmp_path)
     assert expected[0] == 7
     with _blocking(signal.SIGTERM):
@@ -193,7 +193,7 @@ def test_standard_descriptors_can_be_exchanged(stdout: int) -> None:
 
 
 def test_descriptors_are_closed_without_closefrom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with musl, and with glibc before 2.34."""
+    """musl lacks closefrom, and so does glibc before 2.34."""
     libc = spawn._libc()
 
     class Older:

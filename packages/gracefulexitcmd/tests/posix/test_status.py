@@ -1,4 +1,4 @@
-"""Why a process has not ended when its time is over."""
+"""The reasons why a process has not ended after its grace period."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_status_file_is_read() -> None:
     ],
 )
 def test_reason_follows_from_the_threads(tasks: list[Task], reason: Reason | None) -> None:
-    """Nothing is said to ignore a signal that does not, and nothing is said where nothing tells."""
+    """The reason never says "ignored" for a signal that is not, and is empty without evidence."""
     why = status.why(tasks, signal.SIGTERM)
     assert (why and why.reason) == reason
 
@@ -97,7 +97,7 @@ def _until(holds: Callable[[], bool]) -> None:
 
 
 def _reasons(command: BaseCmd, wait: Wait) -> list[Why | None]:
-    """Why the processes had not ended, the leader first."""
+    """Return the reasons why the processes had not ended, the leader first."""
     command.cancel(grace=0)
     return [each.why for each in sorted(wait(command).census, key=lambda each: each.pid != command.pid)]
 
@@ -110,7 +110,7 @@ def test_process_that_goes_on_is_told_apart_by_its_masks(launch: Launch, wait: W
 
 
 def test_process_that_waits_for_its_blocked_signal_handles_it(launch: Launch, wait: Wait) -> None:
-    """It is not pending any more, as sigwait has taken it."""
+    """The signal is no longer pending: sigwait(3) has taken it."""
     command, _ = launch("reasons.py", "taken")
     command.cancel()
     _until(lambda: all(task.blocked & TERM and not task.pending for task in status.tasks(command.pid or 0)))
@@ -132,7 +132,7 @@ def test_process_that_stopped_itself_is_stopped(launch: Launch, wait: Wait) -> N
 
 
 def test_process_that_waits_in_the_kernel_is_told(launch: Launch, wait: Wait) -> None:
-    """A parent in vfork(2) does; the function is told where this user may know it."""
+    """A parent in vfork(2) waits there. The reason names the kernel's function if this user may see it."""
     command, _ = launch("reasons.py", "in_kernel")
     _until(lambda: _process(command).status() == psutil.STATUS_DISK_SLEEP)
     command.cancel()
@@ -143,7 +143,7 @@ def test_process_that_waits_in_the_kernel_is_told(launch: Launch, wait: Wait) ->
 
 
 def test_reason_is_about_the_last_signal_that_was_sent(launch: Launch, wait: Wait) -> None:
-    """It handles SIGTERM, but was sent SIGUSR1, which it ignores, last."""
+    """The process handles SIGTERM, but the last signal was SIGUSR1, which it ignores."""
     stop = [(signal.SIGTERM, 0.0), (signal.SIGUSR1, 0.1)]
     command, _ = launch("reasons.py", "ignored_usr1", stop=stop)
     command.cancel()

@@ -1,4 +1,4 @@
-"""Which processes a teardown counts and signals, and what it tells of them."""
+"""The processes that a teardown counts and signals, and its report of them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ LEADER = linux.Process(100, "S", 1, 100, 100, start_time=5)
 CHILD = linux.Process(101, "S", 100, 100, 100, start_time=6)
 
 NOW = 7
-"""On the clock of start times, when the stop signal is sent."""
+"""The time of the stop signal, on the clock of start times."""
 
 HELPER = linux.Process(102, "S", 100, 100, 100, start_time=NOW + 1)
 
 
 class Crowd(ProcessSet):
-    """A set of processes, and their group, that is what a test says it is, one answer after the other.
+    """A set of processes and their group, scripted by a test: one answer after the other.
 
-    It tells what it was sent as a group and singly. The last answer is given again and again.
+    It records its signals, for the group and for single processes. It repeats the last answer.
     """
 
     pid = LEADER.pid
@@ -121,7 +121,7 @@ def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Crowd, teardown:
 
 
 def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Crowd, teardown: Teardown) -> None:
-    """It was sent nothing, so it did not have to be ended."""
+    """It got no signal, so the teardown did not end it."""
     group.answers = [[LEADER], [HELPER], []]
     teardown.terminate(Stage(signal.SIGTERM))
     assert teardown.watch(kill=False)
@@ -137,7 +137,10 @@ def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Crowd
 def test_who_was_born_before_the_signal_and_found_after_it_is_told(
     group: Crowd, teardown: Teardown, start_time: int, parent: int, told: bool
 ) -> None:
-    """Who was born afterwards is there to clean up; so may be who was born at that moment of a parent that lives."""
+    """A process forked after the signal may be there to clean up.
+
+    So may one forked in the same tick by a live parent.
+    """
     late = linux.Process(102, "S", parent, 102, 100, start_time=start_time)
     group.answers = [[LEADER], [LEADER, late], []]
     teardown.terminate(Stage(signal.SIGTERM))
@@ -147,7 +150,7 @@ def test_who_was_born_before_the_signal_and_found_after_it_is_told(
 
 
 def test_who_leaves_the_group_before_its_signal_is_told(group: Crowd, teardown: Teardown) -> None:
-    """It was counted in the group, so the look for those outside has to see that it has left."""
+    """It was counted in the group. The scan outside the group has to notice that it has left."""
     group.answers = [[LEADER, CHILD], [LEADER, CHILD._replace(group=CHILD.pid)]]
     teardown.count(quickly=False)
     teardown.terminate(Stage(signal.SIGTERM))
@@ -158,7 +161,7 @@ def test_who_leaves_the_group_before_its_signal_is_told(group: Crowd, teardown: 
 def test_who_is_born_while_the_signal_goes_round_is_told(
     group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, parent: int, told: bool
 ) -> None:
-    """The parent outside of the group was found, and told, a moment after the group was."""
+    """Its parent outside of the group got the signal a moment after the group did."""
     clock = iter([NOW, NOW + 1])
     monkeypatch.setattr(process_table, "now", lambda: next(clock))
     outside = linux.Process(200, "S", 1, 200, 200, start_time=NOW - 1)
@@ -171,7 +174,7 @@ def test_who_is_born_while_the_signal_goes_round_is_told(
 
 @pytest.mark.parametrize(("age", "told"), [(1, True), (-1, False)], ids=["older", "younger"])
 def test_late_orphan_gets_the_signal_if_it_is_older(group: Crowd, teardown: Teardown, age: int, told: bool) -> None:
-    """It became an orphan too late to be on the list of children that the first look used."""
+    """It became an orphan after the list of children that the first scan used."""
     orphan = linux.Process(200, "S", 1, 200, 200, start_time=NOW - age)
     group.answers = [[LEADER], [LEADER, orphan]]
     teardown.terminate(Stage(signal.SIGTERM))
@@ -209,7 +212,7 @@ def test_who_was_born_since_the_kill_is_killed_too(group: Crowd, teardown: Teard
 
 
 def test_nobody_is_left_when_two_looks_in_a_row_find_nobody(group: Crowd, teardown: Teardown) -> None:
-    """One that forks and exits may be missed between its parent's end and its own beginning."""
+    """A process that forks and exits may be missed between its parent's end and its own start."""
     group.answers = [[LEADER], [], [HELPER], []]
     teardown.terminate(Stage(signal.SIGTERM))
     assert teardown.watch(kill=False)

@@ -48,7 +48,7 @@ def test_foreground_command_reads_from_the_terminal_and_gives_it_back(shell: She
 
 
 def test_ctrl_c_is_for_the_foreground_command_alone(shell: Shell, tmp_path: Path) -> None:
-    """What a killed command has done to the modes of the terminal is undone."""
+    """The terminal modes that a killed command has changed are restored."""
     run(
         shell,
         tmp_path,
@@ -64,7 +64,7 @@ def test_ctrl_c_is_for_the_foreground_command_alone(shell: Shell, tmp_path: Path
 
 
 def test_ctrl_z_stops_the_program_with_its_foreground_command(shell: Shell, tmp_path: Path) -> None:
-    """The shell sees a stopped job; `fg` continues both, the command in the foreground again."""
+    """The shell sees a stopped job; `fg` continues both, with the command in the foreground again."""
     run(
         shell,
         tmp_path,
@@ -81,7 +81,7 @@ def test_ctrl_z_stops_the_program_with_its_foreground_command(shell: Shell, tmp_
 
 
 def test_command_that_the_terminal_stops_is_told_of(shell: Shell, tmp_path: Path) -> None:
-    """It asks on the terminal itself, as ssh(1) and sudo(8) do, from the background."""
+    """It reads from the terminal itself in the background, as ssh(1) and sudo(8) do."""
     run(
         shell,
         tmp_path,
@@ -98,7 +98,7 @@ def test_command_that_the_terminal_stops_is_told_of(shell: Shell, tmp_path: Path
 
 
 def test_foreground_is_nothing_where_there_is_no_terminal(tmp_path: Path) -> None:
-    """As below a daemon or in CI, which have no controlling terminal."""
+    """Daemons and CI jobs have no controlling terminal."""
     program = "import gracefulexitcmd as g; print(g.Cmd(['true'], foreground=True).run().reason)"
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, start_new_session=True

@@ -1,4 +1,4 @@
-"""No example is too slow: how long one takes is for the machine to say."""
+"""Settings for all examples: no deadline, because the speed depends on the machine."""
 
 from __future__ import annotations
 

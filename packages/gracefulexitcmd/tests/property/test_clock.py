@@ -1,4 +1,4 @@
-"""Any order of requests, repeats, suspensions and ends leads to one final state, and none takes time from a grace."""
+"""Every order of requests, repeats, suspensions and ends leads to one final state, and none shortens a grace period."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HAPPENINGS = st.lists(st.tuples(SECONDS, st.sampled_from([*Event, *STOP_SIGNALS,
 
 
 class Program:
-    """A command below a program that is sent signals and suspended; time passes only when a test says so."""
+    """A command below a program that gets signals and is suspended. Only the test lets time pass."""
 
     def __init__(self, grace: float, timeout: float | None) -> None:
         self.time = 100.0
@@ -91,7 +91,7 @@ def test_every_order_of_requests_and_suspensions_ends_once(
 def test_sigkill_comes_after_the_grace_unless_hurried(
     grace: float, timeout: float | None, happenings: list[tuple[float, Happening]]
 ) -> None:
-    """The grace is counted on a clock of the test's own, which runs only while the program is not suspended."""
+    """The grace period is counted on the test's own clock, which runs only while the program is not suspended."""
     program = _played(grace, timeout, happenings)
     killed, told = program.times(Action.KILL), program.times(Action.TERMINATE)
     assert len(killed) <= len(told) <= 1

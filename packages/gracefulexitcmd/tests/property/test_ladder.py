@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, a command is stopped gracefully and ends once."""
+"""In every order of events a command is stopped gracefully and ends once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gracefulexitcmd.ladder import KILL_PATIENCE, Action, Event, Ladder, Phase
 from gracefulexitcmd.sequence import Stage, To, fitted, total
 
 Happening: TypeAlias = Event | float
-"""An event, or a stop with this grace."""
+"""An event, or a stop with this grace period."""
 
 SECONDS = st.floats(min_value=0, max_value=20)
 HAPPENINGS = st.lists(st.tuples(SECONDS, st.one_of(st.sampled_from(Event), SECONDS)), max_size=30)
@@ -22,11 +22,11 @@ STAGES = st.builds(Stage, st.sampled_from([signal.SIGINT, signal.SIGTERM]), st.n
 SEQUENCES = st.lists(STAGES, min_size=1, max_size=4).map(tuple)
 LADDERS = st.tuples(SECONDS, st.none() | SECONDS, st.just((Stage(),)) | SEQUENCES).map(lambda one: Ladder(*one))
 ROUNDING = 1e-6
-"""Seconds: waits that shrink in proportion are not exact."""
+"""Tolerance in seconds: proportional waits are not exact."""
 
 
 class History:
-    """A ladder, a clock, and what was asked for when."""
+    """A ladder, a clock, and the times of its requests."""
 
     def __init__(self, ladder: Ladder, *, output: bool) -> None:
         self.now = 100.0
@@ -49,7 +49,7 @@ class History:
         self._grant(before, what)
 
     def _grant(self, before: Ladder, what: Happening) -> None:
-        """Keep account of the time that was promised, from the outside: the first stop sets it, others shorten it."""
+        """Record the promised time from the outside: the first stop sets it, later ones shorten it."""
         if not self.ladder.asked:
             return
         given = before.grace if isinstance(what, Event) else what
@@ -76,7 +76,7 @@ def _played(ladder: Ladder, happenings: list[tuple[float, Happening]], *, output
 def test_every_order_ends_in_one_final_state(
     ladder: Ladder, happenings: list[tuple[float, Happening]], output: bool
 ) -> None:
-    """Once the last events have come it has ended, and whatever comes later changes nothing."""
+    """After the last events it has ended, and later events change nothing."""
     history = _played(ladder, happenings, output=output)
     for event in (Event.LEADER_EXITED, Event.LOOK_DUE, Event.SET_EMPTY, Event.OUTPUT_CLOSED):
         history.happens(0, event)
@@ -107,7 +107,7 @@ def test_stop_ends_in_time_even_if_nothing_else_happens(
 def test_signals_are_asked_for_in_order_and_in_time(
     ladder: Ladder, happenings: list[tuple[float, Happening]], output: bool
 ) -> None:
-    """Each stage once and in its order, SIGKILL once, never first and never before all waits are over."""
+    """Each stage comes once and in its order; SIGKILL comes once, never first, and not before all waits are over."""
     history = _played(ladder, happenings, output=output)
     terminated, killed = history.times(Action.TERMINATE), history.times(Action.KILL)
     assert history.stages == sorted(set(history.stages))
@@ -124,7 +124,7 @@ def test_signals_are_asked_for_in_order_and_in_time(
 def test_stages_never_outlast_the_grace(
     ladder: Ladder, happenings: list[tuple[float, Happening]], output: bool
 ) -> None:
-    """Whatever happens, the stages that are ahead end when the time is over that was promised, not later."""
+    """After every event the remaining stages end at the promised time, not later."""
     history = History(ladder, output=output)
     for after, what in happenings:
         history.happens(after, what)
@@ -137,7 +137,7 @@ def test_stages_never_outlast_the_grace(
 
 @given(SEQUENCES, SECONDS)
 def test_waits_shrink_in_proportion(sequence: tuple[Stage, ...], grace: float) -> None:
-    """None of them takes more than it asks for, all together no more than the grace."""
+    """No wait exceeds its request, and their sum does not exceed the grace period."""
     fits = fitted(sequence, grace)
     assert total(fits) <= grace + ROUNDING
     assert [(stage.signal, stage.to) for stage in fits] == [(stage.signal, stage.to) for stage in sequence]

@@ -1,4 +1,4 @@
-"""Whatever the process table looks like: nobody foreign is claimed, and no process by two containers."""
+"""In every process table no foreign process is claimed, and no process by two containers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMES = st.integers(min_value=0, max_value=20)
 
 
 class Life(NamedTuple):
-    """What a process does after it was forked; one that is gone has left its children to the reaper."""
+    """The actions of a process after its fork; one that has ended has left its children to the reaper."""
 
     own_group: bool
     own_session: bool
@@ -31,7 +31,7 @@ LIVES = st.lists(st.tuples(st.integers(min_value=0), st.builds(Life, *[st.boolea
 
 
 class World(NamedTuple):
-    """A process table that came about by forks, and what is true of it."""
+    """A process table made by forks, and the truth about it."""
 
     table: dict[int, Process]
     owner: dict[int, str]
@@ -48,7 +48,7 @@ LEADERS = {"a": 20, "b": 30}
 
 
 def world(lives: list[tuple[int, Life]]) -> World:
-    """Two commands, a neighbour (4), and processes that are forked one after the other by one of those before."""
+    """Draw two commands, a neighbour (4), and processes that earlier processes have forked one by one."""
     table = dict(SYSTEM)
     owner, cookies = {4: "nobody"}, {}
     for name, leader in LEADERS.items():
@@ -82,7 +82,7 @@ def members(world: World, name: str) -> dict[int, str]:
 
 @given(LIVES)
 def test_only_what_a_container_has_started_is_claimed_by_it(lives: list[tuple[int, Life]]) -> None:
-    """Hence two containers never evidence the same process by hard evidence."""
+    """Two containers therefore never have hard evidence for the same process."""
     here = world(lives)
     for name in LEADERS:
         assert {here.owner[pid] for pid in members(here, name)} <= {name}
@@ -113,7 +113,7 @@ EVIDENCES = st.builds(
 def test_neither_the_old_nor_the_reaper_nor_its_ancestors_are_ever_claimed(
     processes: list[Process], evidence: Evidence, carriers: frozenset[int]
 ) -> None:
-    """Not even in a table that makes no sense, such as one that was read while it changed."""
+    """This holds even in an inconsistent table, such as one read while it changed."""
     table = {process.pid: process for process in processes} | SYSTEM
     found = membership.members(evidence, table, REAPER, lambda pid, _: pid in carriers)
     assert not {1, SHELL, RUNNER} & set(found)

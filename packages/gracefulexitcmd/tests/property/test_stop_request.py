@@ -1,4 +1,4 @@
-"""However often, and by whatever signals, a stop is asked for: it is one request, and only two things hurry it."""
+"""Any number of stop signals is one request, and only two of them hurry it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def manager(temporary: str) -> AsyncIterator[JobManager]:
-    """A manager whose jobs have 20 s of grace; at the end it is shut down, and nothing of its jobs is left."""
+    """Yield a manager whose jobs have a grace period of 20 s. Check at the end that it leaves nothing of its jobs."""
     made = JobManager(20, os.environ)
     yield made
     await made.shut_down()

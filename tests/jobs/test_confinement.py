@@ -1,4 +1,4 @@
-"""When a job's processes are moved into a control group."""
+"""The time at which a job's processes move into a control group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Confined:
-    """A container that is told to confine what is in it."""
+    """A container that counts the requests to confine its processes."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -26,7 +26,7 @@ class Confined:
 
 
 async def test_short_steps_in_a_row_put_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the first one has left in the background may go into hiding as well as that of a long one."""
+    """The background processes of the first step may start to hide as well as those of a long one."""
     monkeypatch.setattr(confinement, "CONFINED_AFTER", 0.05)
     container = Confined()
     moving = Confinement(cast("Container", container))

@@ -1,4 +1,4 @@
-"""The key that seals ledgers: where it lies, and which ones are not believed."""
+"""The key that seals ledgers: its places, and the keys that are not trusted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no ledger is ke
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home directory that the system has noted, and no directory of a session."""
+    """Return the home directory in the user database; there is no session directory."""
     directory = tmp_path / "home"
     directory.mkdir()
     monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_dir=str(directory)))
@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of a login session."""
+    """Return the directory of a login session."""
     directory = tmp_path / "session"
     directory.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
@@ -38,7 +38,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This user looks for no places that only root has."""
+    """Hide the places of keys that only root has."""
     monkeypatch.setattr(ledger_key, "RUN", "/nonexistent")
     monkeypatch.setattr(private_place, "SESSIONS", "/nonexistent")
 
@@ -55,7 +55,7 @@ def test_key_is_made_once_and_is_private(session: Path) -> None:
 def test_key_of_a_session_is_not_needed_by_a_service(
     session: Path, ordinary: None, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both read the key of the home directory, whoever of them has sealed with it."""
+    """Both read the key of the home directory, whichever of them has sealed with it."""
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     of_service = ledger_key.usable()
     assert (home / ".local/state/step-runner/ledger.key").read_bytes() == of_service[0]
@@ -96,7 +96,7 @@ def test_key_of_another_user_is_not_used(session: Path, ordinary: None, given: s
 
 
 def test_key_in_the_temporary_directory_is_the_last_resort(home: Path, ordinary: None, temporary: str) -> None:
-    """Where there is a better place nothing that lies there is believed, even before the first key is made."""
+    """With a better place, a key in this directory is never trusted, even before the first key is made."""
     home.chmod(0o777)
     planted = ledger_key.usable()
     assert (Path(temporary) / f"step-runner-{os.getuid()}/ledger.key").read_bytes() == planted[0]
@@ -105,7 +105,7 @@ def test_key_in_the_temporary_directory_is_the_last_resort(home: Path, ordinary:
 
 
 def test_name_taken_in_the_temporary_directory_stops_no_job(home: Path, ordinary: None, temporary: str) -> None:
-    """Another user can take it first; then the key is not written down, and what lies there is not believed."""
+    """Another user can take the name first. Then the key is not stored, and the other one is not trusted."""
     home.chmod(0o777)
     taken = Path(temporary) / f"step-runner-{os.getuid()}"
     taken.mkdir()

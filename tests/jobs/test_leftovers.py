@@ -1,4 +1,4 @@
-"""What the jobs of a killed step runner have left, and the next one ends and removes."""
+"""Orphaned jobs of a killed step runner, which the next one ends and removes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 STUBBORN = leftovers.AT_ONCE + 2
-"""How many jobs are left whose processes ignore SIGTERM."""
+"""Number of orphaned jobs whose processes ignore SIGTERM."""
 
 NEVER = 1000.0
-"""Seconds of grace that no test waits for."""
+"""Seconds of a grace period that no test waits for."""
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no front to kill")
 
@@ -50,7 +50,7 @@ def _kill(server: Server) -> None:
 
 
 def _lines(told: Iterable[bytes], beginning: str, number: int) -> list[str]:
-    """What is told until so many lines have begun like this."""
+    """Return the lines up to and including the given number of lines with this beginning."""
     lines: list[str] = []
     for line in told:
         lines.append(line.decode())
@@ -61,7 +61,7 @@ def _lines(told: Iterable[bytes], beginning: str, number: int) -> list[str]:
 
 @on_linux
 def test_jobs_whose_processes_ignore_the_signal_keep_no_other_waiting(temporary: str) -> None:
-    """Every job's delay begins at once, not when an earlier one's is over; SIGQUIT then ends them all."""
+    """All grace periods begin at once, not one after the other; SIGQUIT then ends them all."""
     killed = Server(temporary)
     for number in range(STUBBORN):
         steps = script("trap '' TERM; echo ready; sleep 1000")
@@ -81,7 +81,7 @@ def test_jobs_whose_processes_ignore_the_signal_keep_no_other_waiting(temporary:
 
 @on_linux
 def test_what_a_job_has_left_has_the_jobs_own_delay(temporary: str) -> None:
-    """Not that of the server which ends it."""
+    """It does not have the grace period of the server that ends it."""
     killed = Server(temporary)
     killed.start("trap '' TERM; echo ready; sleep 1000", delay=0)
     killed.wait_for("ready")
@@ -97,7 +97,10 @@ def test_what_a_job_has_left_has_the_jobs_own_delay(temporary: str) -> None:
 
 @on_linux
 def test_the_jobs_of_a_killed_worker_are_left_to_its_front(temporary: str, crowd: Crowd) -> None:
-    """As long as that lives it ends them: here when it goes on. A server that is stopped first looks everywhere."""
+    """The live supervisor ends them: in this test once it resumes.
+
+    A server that stops meanwhile still scans all places.
+    """
     killed = Server(temporary)
     killed.start(crowd.script("in_group", "setsid", "hidden", "closed"))
     killed.wait_for("ready")
@@ -120,7 +123,7 @@ def test_the_jobs_of_a_killed_worker_are_left_to_its_front(temporary: str, crowd
 
 
 def _forged(temporary: str, leader: psutil.Process) -> str:
-    """A job's directory with a ledger that names a process, sealed as well as one can who has not our key."""
+    """Make a job's directory with a ledger that names a process, sealed with a key that is not ours."""
     directory = f"{temporary}/step-runner-output-forged"
     os.mkdir(directory, 0o700)
     gone = (4_194_300, 1)
@@ -133,10 +136,10 @@ def _forged(temporary: str, leader: psutil.Process) -> str:
 
 @on_linux
 def test_forged_ledger_ends_no_process_and_removes_nothing(temporary: str) -> None:
-    """Root in a container that shares TMPDIR can write one, as the same user as ours."""
+    """Root in a container that shares TMPDIR can write one, with the same user id as ours."""
     with subprocess.Popen(["sleep", "1000"], env={}) as bystander:
         directory = _forged(temporary, psutil.Process(bystander.pid))
-        # What was really left is ended after that: then both have been looked into.
+        # The real orphans are ended after that: by then both ledgers have been read.
         killed = Server(temporary)
         killed.start("echo ready; sleep 1000")
         killed.wait_for("ready")
@@ -156,7 +159,10 @@ def test_forged_ledger_ends_no_process_and_removes_nothing(temporary: str) -> No
 
 @on_linux
 def test_directory_of_another_forges_no_line_of_the_server(temporary: str) -> None:
-    """Root in a container that shares TMPDIR can give one any name; without a seal it is removed after a new start."""
+    """Root in a container that shares TMPDIR can choose any name.
+
+    Without a seal the next start removes the directory.
+    """
     directory = f"{temporary}/step-runner-output-\x1b[2J\nforged"
     os.mkdir(directory, 0o700)
     entry = Entry("old", "a boot of the past 4026531836", "0123456789abcdef", 1, 0.0, None, ((4_194_300, 1),))
@@ -170,7 +176,7 @@ def test_directory_of_another_forges_no_line_of_the_server(temporary: str) -> No
 
 
 async def test_what_was_being_removed_by_a_step_runner_that_was_killed_is_removed_by_the_next(temporary: str) -> None:
-    """Its ledger may have gone first, so its name alone tells that nobody needs it."""
+    """Its ledger may be gone already, so only its name shows that it is no longer needed."""
     for finish in (leftovers.Leftovers(print, print).finish, leftovers.remove_own):
         workspace = Workspace("1")
         os.rename(workspace.directory, f"{temporary}/{REMOVED}x")

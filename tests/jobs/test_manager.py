@@ -1,4 +1,4 @@
-"""The jobs of a server without the server: faults, races and leftovers that no client can bring about at will."""
+"""The jobs of a server, without the server: faults, races and leftovers that no client can cause at will."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def ready(manager: JobManager, job_id: str = "1") -> None:
 
 
 LARGE = script(*["true"] * 6000)
-"""So large that it is read in a thread."""
+"""Large enough that a thread parses it."""
 
 
 async def test_cancel_of_a_job_that_is_being_started_is_not_lost(manager: JobManager) -> None:
@@ -75,7 +75,7 @@ async def test_close_of_a_job_that_is_being_started_waits_for_it(manager: JobMan
 
 
 async def test_end_of_a_job_waits_for_what_it_takes(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No descriptor is free for a while: what it has left in the background is ended afterwards."""
+    """No descriptor is free for a while: its background processes are ended afterwards."""
     real, failures = AsyncRoundup, [OSError(24, "Too many open files")] * 2
 
     def fail_at_first(*arguments: Any, **options: Any) -> AsyncRoundup:
@@ -110,7 +110,7 @@ async def test_a_job_that_cannot_be_closed_keeps_no_other_from_it(
 
 
 async def test_what_is_written_after_the_end_of_a_log_is_not_in_it(manager: JobManager, temporary: str) -> None:
-    """A process that hides is spared as long as it could be another job's, and may write meanwhile."""
+    """A hidden process is spared as long as it may belong to another job, and may write meanwhile."""
     await start(manager, script("echo done"))
     whole = await log(manager)
     descriptor = os.open(f"{temporary}/step-runner-output-1/logs", os.O_WRONLY | os.O_APPEND)
@@ -121,7 +121,7 @@ async def test_what_is_written_after_the_end_of_a_log_is_not_in_it(manager: JobM
 
 
 async def test_log_that_a_step_has_replaced_by_a_pipe_is_not_waited_for(manager: JobManager, temporary: str) -> None:
-    """Its opening would wait for somebody who writes, and all other calls with it."""
+    """An open of the FIFO would block until it has a writer, and block all other calls."""
     await start(manager, script(f"cd {temporary}/step-runner-output-1 && rm logs && mkfifo logs"))
     await manager._jobs["1"].finished.wait()
     assert await log(manager) == b""
@@ -225,7 +225,7 @@ async def test_cancel_before_the_first_step_starts(manager: JobManager, temporar
 
 
 async def test_close_gives_up_on_what_cannot_be_ended(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the delay and half a second the job is cancelled and removed, whatever is left of it."""
+    """The job is cancelled and removed after the grace period and half a second, even if a process of it remains."""
     release = asyncio.Event()
 
     async def never_ends(*_: object) -> None:
@@ -258,7 +258,7 @@ async def test_closing_goes_on_when_its_caller_is_cancelled(manager: JobManager)
 
 
 async def test_job_that_is_being_removed_has_an_empty_log(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its files are gone a moment before its id."""
+    """Its files are removed a moment before its id."""
     removed, go_on = asyncio.Event(), asyncio.Event()
 
     async def remove_and_wait(function: Callable[[], bool]) -> bool:
@@ -293,7 +293,7 @@ async def test_kill_ends_all_jobs_at_once(manager: JobManager) -> None:
 
 
 async def test_jobs_that_start_while_the_manager_shuts_down_are_closed_too(manager: JobManager) -> None:
-    """A large text is being read in a thread meanwhile; afterwards no job is taken."""
+    """A thread parses a large text meanwhile. Later jobs are refused."""
     starting = asyncio.create_task(start(manager, script("sleep 1000") + "#" * 100_000))
     await asyncio.sleep(0)
     await manager.shut_down()
@@ -304,7 +304,7 @@ async def test_jobs_that_start_while_the_manager_shuts_down_are_closed_too(manag
 
 
 async def test_run_after_a_refused_one_of_the_same_id_starts(manager: JobManager) -> None:
-    """Both come at once, and only the second can be used."""
+    """Both requests come at once, and only the second is valid."""
     bad, good = script("true") + "#" * 100_000, script("true")
     bad = bad.replace('"script"', '"skript"')
     results = await asyncio.gather(start(manager, bad), start(manager, good), return_exceptions=True)
@@ -324,7 +324,7 @@ async def test_waiters_of_one_end_all_wake(manager: JobManager) -> None:
 
 
 def written(own: JobLog, content: bytes) -> None:
-    """A step of its own writes this and ends."""
+    """Write these bytes to a log as a step of its own that ends."""
     stream = own.open().stdout
     assert stream.write_end is not None
     os.write(stream.write_end, content)
@@ -345,7 +345,7 @@ async def test_lines_of_the_runners_own_begin_on_a_new_line(temporary: str, mana
 async def test_log_of_a_running_job_is_followed_although_its_file_was_taken_away(
     temporary: str, manager: JobManager
 ) -> None:
-    """By somebody who has cleaned up the directory for temporary files, say."""
+    """A cleaner of the directory for temporary files may have removed it."""
     own = JobLog(f"{temporary}/log")
     own.notice("first")
     os.unlink(f"{temporary}/log")

@@ -1,4 +1,4 @@
-"""What jobs and their followers hold of the memory, and when they give it back."""
+"""The memory that jobs and their followers use, and its release."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BACKGROUND = "sleep 1000 & echo ready"
 
 @pytest.mark.parametrize("text", ["true", "exit 3", BACKGROUND, "sleep 1000 & echo ready; wait"])
 async def test_closed_job_is_freed_without_collector(manager: JobManager, text: str) -> None:
-    """No cycle of references keeps the values and the results of a job until the collector comes."""
+    """No reference cycle keeps a job's values and results until the garbage collector runs."""
     await start(manager, script(text, "true"))
     async with contextlib.aclosing(manager.follow("1", 0)) as chunks:
         async for chunk in chunks:
@@ -38,14 +38,14 @@ async def test_closed_job_is_freed_without_collector(manager: JobManager, text: 
     try:
         await manager.close("1")
         del job
-        for event in freed:  # callbacks of the loop that are due may hold something until they have run
+        for event in freed:  # pending callbacks of the loop may hold references until they have run
             await asyncio.wait_for(event.wait(), 20)
     finally:
         gc.enable()
 
 
 async def test_chunks_of_many_followers_are_smaller(temporary: str) -> None:
-    """A server holds chunks of each follower, so that a thousand of them take no thousand times the largest chunk."""
+    """A server holds chunks for each follower: for a thousand of them the chunks must be small."""
     own = JobLog(f"{temporary}/log")
     own.write(bytes(4 * LARGEST_CHUNK))
     own.end()

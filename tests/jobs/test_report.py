@@ -92,7 +92,7 @@ def result(**fields: Any) -> StepResult:
 
 
 def as_read(tree: dict[str, object]) -> dict[str, object]:
-    """What protobuf makes of a step result; it raises ParseError for an unknown name or a wrong value."""
+    """Return a step result as protobuf parses it. Raises ParseError for an unknown name or an invalid value."""
     return MessageToDict(ParseDict(json.loads(text(tree)), pb.StepResult()))
 
 
@@ -115,7 +115,7 @@ def test_references_of_a_definition(call: Reference | Script, expected: dict[str
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_values_are_kept_whatever_they_are(value: Value) -> None:
-    """An empty value is one too: `inputs` with a false in it is not `inputs` without it."""
+    """An empty value is a value too: `inputs` with false differs from no `inputs`."""
     parameter = Parameter(type=ValueType.STRUCT, default=value)
     spec = Spec(inputs={"a": parameter}, outputs={"a": parameter})
     steps = Sequence(steps=(Step(name="s", call=Local(path="."), inputs={"a": value}),), outputs={"a": value})
@@ -236,14 +236,14 @@ def test_link_is_replaced_and_not_followed(tmp_path: Path, target: str) -> None:
 
 
 def test_named_pipe_is_replaced(tmp_path: Path) -> None:
-    """Its reader may be anybody; and where there is none, opening it would wait for one."""
+    """Any process may be its reader; without a reader its open would block."""
     os.mkfifo(tmp_path / "r.json")
     write(str(tmp_path / "r.json"), "new")
     assert (tmp_path / "r.json").read_text() == "new"
 
 
 def test_file_is_never_at_a_name_that_can_be_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is made under a name of its own, and only if nothing has that."""
+    """It is made under a random name, and only if no file has that name."""
     made: list[str] = []
     opened = os.open
 
@@ -294,6 +294,6 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path: Path) -> Non
 
 
 def test_what_is_no_unicode_is_replaced(tmp_path: Path) -> None:
-    """A variable of the environment may hold any bytes."""
+    """An environment variable may hold any bytes."""
     write(str(tmp_path / "r.json"), text(result_tree(result(env={"A": "\udcff"}))))
     assert json.loads((tmp_path / "r.json").read_text())["env"] == {"A": "?"}

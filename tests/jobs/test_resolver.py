@@ -1,4 +1,4 @@
-"""Functions that are not on this machine, as jobs call them."""
+"""Functions on other machines, as jobs call them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FUNCTION = "{}\n---\nexec: {command: [cat, '${{ func_dir }}/greeting']}\n"
 
 @pytest.fixture
 def git_repository(tmp_path: Path) -> str:
-    """A repository on this machine whose root is a function."""
+    """Return a local repository whose root is a function."""
     if shutil.which("git") is None:
         absent("git")
     (tmp_path / "func.yml").write_text(FUNCTION)
@@ -47,7 +47,7 @@ def git_repository(tmp_path: Path) -> str:
 
 @pytest.fixture
 async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """A server that takes connections and never answers; the event tells of the first one."""
+    """Yield a server that accepts connections and never answers; the event reports the first connection."""
     connected = asyncio.Event()
     writers: list[asyncio.StreamWriter] = []
 
@@ -85,7 +85,7 @@ async def test_function_of_a_git_repository_is_fetched_and_run(
 async def test_cached_function_without_its_files_names_the_directory_to_remove(
     manager: JobManager, git_repository: str, temporary: str
 ) -> None:
-    """Once that is removed, the function is fetched again."""
+    """After that directory is removed, the function is fetched again."""
     await run(manager, greet_by_git(git_repository))
     (copy,) = (default_root() / "entries").glob("git-commit@*")
     (copy / "func.yml").unlink()

@@ -1,4 +1,4 @@
-"""Which final state an error makes of a job."""
+"""The final state of a job for each error."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_second_start_changes_nothing() -> None:
 
 
 def test_record_of_a_stop_is_extended_by_what_was_left() -> None:
-    """The signals that followed count from the start of the step's stop; its cause and status stay."""
+    """The later signals count from the start of the step's stop; its cause and status do not change."""
     first = Exit(Cause.CANCELLED, -15, 2.0, signals=(SignalSent("SIGTERM", 0.5, 1),))
     census = (EndedProcess(7, ("server",), "cookie", "SIGKILL"),)
     left = Exit(Cause.EXITED, None, 1.0, forced=True, signals=(SignalSent("SIGKILL", 0.25, 1),), census=census)

@@ -1,4 +1,4 @@
-"""How clients tell of a job that has ended."""
+"""The report of an ended job by clients."""
 
 from __future__ import annotations
 

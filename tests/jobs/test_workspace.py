@@ -1,4 +1,4 @@
-"""Names of jobs and variables as parts of paths, and what is left of a job's files."""
+"""Names of jobs and variables as parts of paths, and the removal of a job's files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_workspaces_of_one_id_keep_apart(temporary: str) -> None:
 
 
 def test_link_of_that_name_is_not_followed(temporary: str) -> None:
-    """Somebody else may have put it there."""
+    """Another user may have put the link there."""
     target = Path(temporary, "target")
     target.mkdir()
     Path(temporary, "step-runner-output-12").symlink_to(target)

@@ -1,4 +1,4 @@
-"""A job without a server: runs functions directly, in directories of the test's own."""
+"""A job without a server: functions run directly, in directories of the test's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from step_runner.proc import Proc
 from step_runner.runner.context import GlobalContext, Listener, Streams
 from step_runner.runner.sequence import Outcome, run_root
 
-if sys.platform != "win32":  # where only test_script.py runs
+if sys.platform != "win32":  # only test_script.py runs there
     from gracefulexitcmd.posix.output import move
     from step_runner.jobs.pipes import Pipes
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class Workshop(Listener):
-    """What a job has: a work dir with functions in it, an environment, variables, a log and a listener.
+    """The surroundings of a job: a work dir with functions, an environment, variables, a log and a listener.
 
-    It is its own sink and listener: `started` and `stopped` hold what it was told.
+    It is its own sink and listener: `started` and `stopped` hold the reported events.
     """
 
     def __init__(self, temporary: str) -> None:
@@ -49,7 +49,7 @@ class Workshop(Listener):
         self.stopped: list[tuple[tuple[str, ...], Exit]] = []
 
     def write(self, name: str, text: str) -> None:
-        """Put a function into the directory `name` of the work dir."""
+        """Write a function into the directory `name` of the work dir."""
         path = self.work_dir / name / "step.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -69,13 +69,13 @@ class Workshop(Listener):
         return await run_root(function, job)
 
     async def error(self, text: str, **fields: Any) -> str:
-        """The message with which a job fails."""
+        """Return the message with which a job fails."""
         outcome = await self.run(text, **fields)
         assert outcome.error is not None
         return message(outcome.error)
 
     async def output(self, text: str, **fields: Any) -> list[str]:
-        """The lines that the steps of a job write, which must succeed."""
+        """Return the lines that the steps of a successful job write."""
         outcome = await self.run(text, **fields)
         assert outcome.error is None, message(outcome.error)
         return [line for line in self.log().splitlines() if not line.startswith("Running step name=")]
@@ -104,7 +104,7 @@ class Workshop(Listener):
         self.started.append(names)
 
     def step_stopping(self, names: tuple[str, ...], grace: float) -> None:
-        """The log says it."""
+        """Do nothing: the log has this line already."""
 
     def step_stopped(self, names: tuple[str, ...], ended: Exit) -> None:
         self.stopped.append((names, ended))
@@ -112,7 +112,7 @@ class Workshop(Listener):
 
 @pytest.fixture
 async def workshop(temporary: str) -> AsyncIterator[Workshop]:
-    """A job to run; nothing of its steps' files is left at the end."""
+    """Yield a workshop. Check at the end that no file of its steps remains."""
     made = Workshop(temporary)
     yield made
     made.end()

@@ -1,4 +1,4 @@
-"""Which values the inputs of a function get."""
+"""The values of a function's inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCOPE = {"vars": {"N": "5", "X": "${{ vars.N }}"}}
 
 
 def bound(argument: str) -> dict[str, object]:
-    """The inputs that `--inputs ARGUMENT` gives."""
+    """Return the inputs of `--inputs ARGUMENT`."""
     step = Step(name="a", call=Local(path="."), inputs={"string": "from the file"}, typed=typed([argument]))
     return dict(expand_inputs(step, SPEC, SCOPE))
 
@@ -45,7 +45,7 @@ def bound(argument: str) -> dict[str, object]:
     ],
 )
 def test_typed_string_is_the_text(text: str) -> None:
-    """What was typed for a string is not read as YAML, whatever it looks like."""
+    """The text of a string input is not parsed as YAML, whatever it looks like."""
     assert bound(f"string={text}") == {"string": text}
 
 
@@ -62,7 +62,7 @@ def test_typed_string_is_the_text(text: str) -> None:
     ],
 )
 def test_typed_value_of_other_type_is_yaml(argument: str, value: Value) -> None:
-    """A number, boolean, list or mapping is what it means as YAML."""
+    """A number, boolean, list or mapping is parsed as YAML."""
     assert bound(argument)[argument.partition("=")[0]] == value
 
 
@@ -71,7 +71,7 @@ def test_typed_value_of_other_type_is_yaml(argument: str, value: Value) -> None:
     [("${{ vars.N }}", "5"), ("v${{ 1 }}", "v1"), ("${{ 1 }}", "1"), ("${{ vars.X }}", "${{ vars.N }}")],
 )
 def test_expression_in_typed_string_becomes_text(text: str, value: str) -> None:
-    """A string stays one when it is an expression, and is not expanded again."""
+    """It remains a string, and is not expanded again."""
     assert bound(f"string={text}") == {"string": value}
 
 
@@ -88,7 +88,7 @@ def test_expression_in_typed_string_becomes_text(text: str, value: str) -> None:
     ],
 )
 def test_typed_value_of_wrong_type_is_refused(argument: str, sentence: str) -> None:
-    """An input that was typed must have the declared type, before and after it is expanded."""
+    """A typed input must have the declared type, before and after its expansion."""
     with pytest.raises(InputError) as caught:
         bound(argument)
     assert str(caught.value).startswith(sentence)

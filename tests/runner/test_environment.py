@@ -48,7 +48,7 @@ async def test_expressions_see_what_the_command_sees(workshop: Workshop) -> None
 
 
 async def test_export_reaches_a_nested_sequence_and_the_steps_after_it(workshop: Workshop) -> None:
-    """It can change a variable that had a value when the sequence was entered."""
+    """It can change a variable that had a value at the start of the sequence."""
     workshop.write("inner", script(SHOW, export("inside"), SHOW))
     steps = run_list(
         {"name": "a", "script": export("before")},
@@ -71,7 +71,7 @@ async def test_environment_of_a_step_is_not_that_of_later_ones(workshop: Worksho
 
 
 async def test_environment_of_a_step_is_expanded_where_it_is_called(workshop: Workshop) -> None:
-    """Neither its own environment nor the function's is visible there."""
+    """Its own environment and that of the function are not visible there."""
     workshop.write("show", shell('echo "$V $W"', env={"W": "own"}))
     step = {"name": "a", "step": "./show", "env": {"V": "${{ env.W }}", "W": "step"}}
     assert await workshop.output(run_list(step), env={"W": "job"}) == ["job own"]
@@ -87,7 +87,7 @@ async def test_environment_of_a_function_is_expanded_in_it(workshop: Workshop) -
 
 
 async def test_command_gets_the_environment_and_nothing_else(workshop: Workshop) -> None:
-    """But for the mark by which what it leaves behind is found."""
+    """The one exception is the cookie by which its background processes are found."""
     steps = run_list({"name": "a", "step": "./show"})
     workshop.write("show", "{}\n---\nexec: {command: [env]}\n")
     lines = await workshop.output(steps, env={"V": "job"})

@@ -1,4 +1,4 @@
-"""Which program is started where, and what is told when it is not."""
+"""The program that is started, its place, and the error if it cannot start."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CR_LF = ", ends in CR LF: save the file with LF as its line ends"
     ids=["command", "command by env", "script", "script by env"],
 )
 async def test_first_line_with_cr_lf_is_named(workshop: Workshop, text: str, first: str, message: str) -> None:
-    """An error says that CR LF at the end of a first line keeps the interpreter from being found."""
+    """A CR LF at the end of a first line hides the interpreter, and the error says so."""
     program(workshop.work_dir / "tool", f"{first}\r\necho hello\r\n")
     shown = await workshop.error(text)
     assert shown.startswith(message)
@@ -66,7 +66,7 @@ async def test_first_line_with_cr_lf_is_named(workshop: Workshop, text: str, fir
 
 
 async def test_status_127_of_sound_script_stays_alone(workshop: Workshop) -> None:
-    """A first line that is right is not blamed."""
+    """A valid first line is not blamed."""
     program(workshop.work_dir / "tool", "#!/bin/sh\nexit 127\n")
     assert await workshop.error(command("./tool")) == "exec: exit status 127"
 
@@ -161,13 +161,13 @@ for name in INT TERM; do trap "echo got $name; exit 0" $name; done
 echo > "$0"
 while :; do sleep 0.01; done
 """
-"""Says which signal it gets; it has begun when there is a line in the pipe that is its name."""
+"""Prints the name of its signal. A line in the FIFO that is its name ($0) shows that it has started."""
 
 IGNORES = "trap '' INT TERM; echo > \"$0\"; while :; do sleep 0.01; done"
 
 
 async def stopped(workshop: Workshop, program: str, stop: Any, shell: str = "sh") -> Exit:
-    """How a command with a stop policy ends that is cancelled when it has begun."""
+    """Return the Exit of a command with a stop policy that is cancelled after its start."""
     pipe = str(workshop.work_dir / "pipe")
     os.mkfifo(pipe)
     running = asyncio.create_task(workshop.run(command(shell, "-c", program, pipe, stop=stop)))
@@ -188,7 +188,7 @@ async def test_a_command_is_stopped_by_the_signal_that_it_asks_for(workshop: Wor
 
 
 async def test_a_command_gets_no_more_time_than_it_asks_for(workshop: Workshop) -> None:
-    """The job's own delay is 20 s; the log says what counts."""
+    """The job's grace period is 20 s; the log shows the shorter one."""
     ended = await stopped(workshop, IGNORES, {"signal": "SIGINT", "grace": "100ms"})
     assert re.search(r", 0(\.1)? s to finish\n", workshop.log())
     kill = next(sent for sent in ended.signals if sent.name == signal.SIGKILL.name)
@@ -196,7 +196,7 @@ async def test_a_command_gets_no_more_time_than_it_asks_for(workshop: Workshop) 
 
 
 async def test_how_a_command_is_stopped_is_no_business_of_what_earlier_steps_have_left(workshop: Workshop) -> None:
-    """That is stopped at the same time, by the signal and with the delay that are the job's."""
+    """Background processes are stopped at the same time, with the job's signal and grace period."""
     pipe = str(workshop.work_dir / "service")
     os.mkfifo(pipe)
     service = "trap 'echo service cleaned; exit' TERM; echo $$ > \"$0\"; while :; do sleep 0.01; done"
@@ -216,11 +216,11 @@ OBEYS_TERM = "trap 'echo leader told' INT; trap 'exit 0' TERM; echo > \"$0\"; wh
 
 
 async def test_stop_sequence_goes_through_its_stages(workshop: Workshop) -> None:
-    """The log names the stages that are ahead, then each one as it comes."""
+    """The log names all remaining stages, then each stage as it comes."""
     stages = [{"signal": "SIGINT", "to": "leader", "wait": "200ms"}, {"signal": "SIGTERM", "wait": "10s"}]
     ended = await stopped(workshop, OBEYS_TERM, stages)
     log = workshop.log()
-    # A busy machine takes some of the time before the line is written.
+    # A busy machine may use some of the time before the line is written.
     assert re.search(r'Stopping step "": SIGINT to its leader, 0(\.\d)? s; then SIGTERM to all, 10 s\n', log)
     assert re.search(r'Stopping step "": SIGTERM to \d process(es)?, [\d.]+ s to finish\n', log)
     assert log.index("then SIGTERM") < log.index("leader told")
@@ -237,7 +237,7 @@ async def test_stop_sequence_shrinks_to_the_delay_of_the_job(workshop: Workshop)
 
 
 async def test_first_leader_tells_the_rest_when_it_has_gone(workshop: Workshop) -> None:
-    """Its child, which ends by the signal, has lived until then: it closed the pipe at its end."""
+    """Its child lives until then: the signal ends the child, and its end would close the FIFO."""
     own = """mkfifo "$0.child"; sleep 1000 > "$0.child" & exec 3< "$0.child"
         trap 'read -t 0.1 line <&3; echo "child lives: $?"; exit 0' TERM; echo > "$0"; while :; do sleep 0.01; done"""
     ended = await stopped(workshop, own, {"first": "leader"}, shell="bash")

@@ -1,4 +1,4 @@
-"""Environments of earlier steps, which share what they have in common."""
+"""Environments of earlier steps, which share their common parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VARIABLES = st.dictionaries(NAMES, st.text("xyz", max_size=2), max_size=4)
 def test_recorded_environment_stays_as_it_was(
     env: dict[str, str], steps: list[tuple[dict[str, str], dict[str, str]]]
 ) -> None:
-    """A record holds the environment that its step found, in the same order, whatever later steps export."""
+    """A record keeps the environment of its step, in the same order, whatever later steps export."""
     exports, expected, recorded = Exports(), [], []
     before: dict[str, str] = {}
     for own, exported in steps:
@@ -44,7 +44,7 @@ def test_total_counts_each_variable_once(env: dict[str, str], exported: dict[str
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there each record has all variables")
 def test_memory_of_records_grows_with_the_exports_only() -> None:
-    """Twice as many steps that export take about twice the memory, not four times."""
+    """Twice as many exporting steps take about twice the memory, not four times."""
     assert _memory(800) < 3 * _memory(400)
 
 

@@ -1,4 +1,4 @@
-"""What steps write to their output file and their export file, and every way in which it can be wrong."""
+"""Output and export files of steps, and every way in which they can be wrong."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WRONG_LINES = [
 
 
 def writing(content: str, *, to: str = "output_file", **fields: Any) -> str:
-    """A function that writes this."""
+    """Return a function that writes these bytes."""
     return shell('printf %s "$CONTENT" >${{ ' + to + " }}", env={"CONTENT": content}, **fields)
 
 
@@ -63,7 +63,7 @@ async def test_wrong_line_of_the_export_file(workshop: Workshop, content: str, m
 
 
 async def test_line_is_not_shown_where_an_output_is_sensitive(workshop: Workshop) -> None:
-    """What cannot be read may be its value."""
+    """An unreadable line may contain its value."""
     spec = {"outputs": {"k": {"type": "string", "sensitive": True}}}
     text = writing('{"name":"k","value":"hunter2', spec=spec)
     assert "hunter2" not in await workshop.error(text, debug=True)
@@ -198,7 +198,7 @@ async def test_script_hands_on_outputs_of_any_name_and_exports(workshop: Worksho
 
 
 async def test_every_step_has_files_of_its_own(workshop: Workshop, temporary: str) -> None:
-    """They are empty, private, and gone after the step."""
+    """The files are empty and private, and are removed after the step."""
     show = "stat --format '%a %s %n' ${{ output_file }} ${{ export_file }}"
     shown = [line.split(" ") for line in await workshop.output(script(show, show))]
     assert {(mode, size) for mode, size, _ in shown} == {("600", "0")}

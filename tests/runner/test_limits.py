@@ -1,4 +1,4 @@
-"""A command may have fewer processes than its user: whoever belongs to it has that limit, whenever they were born."""
+"""A command has a lower process limit than its user: all its processes get that limit, whenever they were forked."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ while sys.stdin.readline():
 
 @pytest.fixture(autouse=True)
 def limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the user of the tests had a limit."""
+    """Pretend that the user of the tests has a process limit."""
     monkeypatch.setattr(limits, "_most", lambda: MOST)
 
 
 @pytest.fixture
 def command() -> Iterator[subprocess.Popen[str]]:
-    """A command that forks for each line that it reads."""
+    """Yield a command that forks for each line that it reads."""
     argv = [sys.executable, "-I", "-S", "-c", FORKS_WHEN_TOLD]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -76,7 +76,7 @@ def test_a_command_and_all_whom_it_has_started_have_the_limit(command: subproces
 def test_who_is_born_during_the_look_has_it_too(
     command: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fork bomb does not wait until it was looked at."""
+    """A fork bomb forks on during the scan."""
     descendants, births = linux.descendants, iter([True, True])
 
     def slowly(pid: int) -> Iterator[int]:

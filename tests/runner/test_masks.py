@@ -1,4 +1,4 @@
-"""What is hidden in messages."""
+"""Texts that are hidden in messages."""
 
 from __future__ import annotations
 

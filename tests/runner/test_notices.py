@@ -1,4 +1,4 @@
-"""What the log says of how processes were stopped."""
+"""Log lines that report how processes were stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from step_runner.runner import notices
 
 
 def test_killed_processes_are_grouped_by_reason() -> None:
-    """One that could not be ended has a line of its own; of one without a reason nothing is claimed."""
+    """A process that could not be ended has its own line; without a known reason no reason is given."""
     ignored, kernel = Why(Reason.IGNORED, "SIGTERM"), Why(Reason.IN_KERNEL, "nfs_wait")
     census = (
         EndedProcess(1, ("redis-server",), "session", "SIGKILL", why=ignored),

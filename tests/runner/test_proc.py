@@ -1,4 +1,4 @@
-"""The one thing by which a job is stopped: idempotent, from any thread, and nobody waits in vain."""
+"""The object that stops a job: idempotent, usable from any thread, and every waiter is woken."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gracefulexitcmd import Cause
 from step_runner.errors import StoppedError
 from step_runner.proc import Proc
 
-# What is left of five seconds a moment after the cancel.
+# The rest of five seconds, a moment after the cancel.
 ABOUT_FIVE = pytest.approx(5, abs=2)
 
 

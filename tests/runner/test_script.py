@@ -1,4 +1,4 @@
-"""Which shell runs a script on Windows; what stands in the table is decided the same on every system."""
+"""The shell of a script on Windows; the choice is the same on every system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POWERSHELL = r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe"
 
 
 def _shell(*there: str) -> str:
-    """The shell where these files are there, all but that of git in folders of the PATH, in this order."""
+    """Return the shell when only these files exist. PATH names their directories in this order, but not that of Git."""
     folders = ";".join(f'"{ntpath.dirname(path)}"' for path in there if path != OF_GIT)
     environment = {"SYSTEMROOT": r"C:\Windows", "PROGRAMFILES": r"C:\Program Files", "PATH": f";{folders};"}
     return windows_shell(set(there).__contains__, environment)

@@ -1,4 +1,4 @@
-"""Sequences of steps: in which order, what they hand on, and what is told when one fails."""
+"""Sequences of steps: their order, the values that they return, and the report of a failure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def string(**fields: Any) -> dict[str, Any]:
 
 
 def shape(result: StepResult | None) -> tuple[Any, ...]:
-    """A result tree as names and statuses."""
+    """Return a result tree as names and statuses."""
     assert result is not None
     return (result.name, result.status.name.lower(), *map(shape, result.sub_results))
 
@@ -118,7 +118,7 @@ async def test_input_of_another_type_is_passed_on(workshop: Workshop) -> None:
 
 
 async def test_sensitive_value_stays_sensitive_from_function_to_function(workshop: Workshop) -> None:
-    """It may go into sensitive inputs and commands; an output declared to be sensitive is one again."""
+    """It may go into sensitive inputs and into commands. An output declared as sensitive is sensitive again."""
     spec = {"inputs": {"x": string(sensitive=True)}, "outputs": {"o": string(sensitive=True)}}
     write = """printf '{"name": "o", "value": "%s"}' "$X" >${{ output_file }}"""
     workshop.write("pass", shell(write, spec=spec, env={"X": "${{ inputs.x }}!"}))
@@ -185,7 +185,7 @@ async def test_sequence_delegates_its_outputs_to_a_step(workshop: Workshop) -> N
 
 
 async def test_dynamic_reference_is_expanded_just_before_the_step(workshop: Workshop) -> None:
-    """The directory of the function that has it is the base, and the result may be an expression again."""
+    """Its base is the directory of the function that contains it, and it may expand to an expression again."""
     workshop.write("give", giving("./target"))
     workshop.write("target", shell("echo found"))
     give, call = {"name": "a", "step": "./give"}, {"name": "b", "step": "${{ steps.a.outputs.o }}"}
@@ -259,7 +259,7 @@ async def test_result_holds_given_inputs_without_defaults(workshop: Workshop) ->
 
 
 async def test_result_holds_environment_before_exports(workshop: Workshop) -> None:
-    """A sequence, and a step of it, show what they found; the next step finds what the one before has exported."""
+    """The sequence and its step record the environment at their start; the next step has the earlier exports."""
     export = 'echo \'{"name":"E","value":"1"}\' > ${{ export_file }}'
     workshop.write("both", run_list({"name": "a", "script": export}, {"name": "b", "script": "true"}))
     outcome = await workshop.run(run_list({"name": "outer", "step": "./both"}), env={"E": "0"})
@@ -314,7 +314,7 @@ async def test_nothing_starts_in_a_job_that_was_stopped_before(workshop: Worksho
 
 
 async def test_no_step_starts_after_a_cancel_between_two(workshop: Workshop) -> None:
-    """The cancel comes when the first has ended by itself, which stays a success."""
+    """The cancel comes after the first step has ended by itself, which remains a success."""
     workshop.write("second", shell("echo never"))
 
     async def cancel_and_resolve(reference: Reference, base: str, environment: Environment) -> Function:
@@ -334,7 +334,7 @@ async def test_no_step_starts_after_a_cancel_between_two(workshop: Workshop) -> 
 async def test_command_that_is_stopped_ends_with_both_facts(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That it was stopped, and its own error: neither hides the other."""
+    """The error reports the stop and the command's own failure; neither hides the other."""
     monkeypatch.setattr(workshop, "step_started", lambda _: workshop.proc.cancel())
     outcome = await workshop.run(run_list({"name": "a", "script": "exit 0"}, {"name": "b", "script": "echo never"}))
     assert shape(outcome.result) == ("", "cancelled", ("a", "cancelled"))
@@ -346,7 +346,7 @@ async def test_command_that_is_stopped_ends_with_both_facts(
 
 
 async def test_top_level_command_that_is_stopped_has_no_name(workshop: Workshop) -> None:
-    """The test waits for the command by a named pipe."""
+    """The test waits for the command through a FIFO."""
     os.mkfifo(workshop.work_dir / "gate")
     gate = os.open(workshop.work_dir / "gate", os.O_RDONLY | os.O_NONBLOCK)
     asyncio.get_running_loop().add_reader(gate, workshop.proc.cancel)

@@ -1,4 +1,4 @@
-"""Whatever a step writes is that step's mistake: it fails, it is named, and the step runner does not."""
+"""An invalid output or export fails its step, which the error names, and never the step runner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXPORT, OUTPUT = "export_file", "output_file"
 GOOD = b'{"name": "A", "value": "a"}\n\n'
-"""So that the line at fault is the third."""
+"""Two lines before the invalid third one."""
 
 BOTH = [
     pytest.param(b'{"name": "K", "value": "\xff"}', "byte 25 is 0xff, which is not valid UTF-8: ", id="bad byte"),
@@ -60,14 +60,14 @@ EXPORTS = [
 
 
 def writing(workshop: Workshop, content: bytes, to: str) -> str:
-    """A step that writes this, and one that must not start."""
+    """Return a step that writes these bytes, and a next step that must not start."""
     (workshop.work_dir / "content").write_bytes(content)
     first = {"name": "x", "script": f"cat content >${{{{ {to} }}}}"}
     return run_list(first, {"name": "next", "script": "echo started"})
 
 
 async def fault(workshop: Workshop, text: str, **fields: object) -> str:
-    """The message of the step `x`, which must be the one that fails."""
+    """Return the message of the step `x`; check that it alone has failed."""
     outcome = await workshop.run(text, **fields)  # type: ignore[arg-type]
     assert isinstance(outcome.error, StepError)
     assert outcome.error.step == "x"
@@ -78,27 +78,27 @@ async def fault(workshop: Workshop, text: str, **fields: object) -> str:
 
 @pytest.mark.parametrize(("line", "sentence"), [*BOTH, *EXPORTS])
 async def test_bad_export_names_step_and_line(workshop: Workshop, line: bytes, sentence: str) -> None:
-    """A line that no variable can be made of fails the step that wrote it."""
+    """A line that cannot be a variable fails the step that wrote it."""
     shown = await fault(workshop, writing(workshop, GOOD + line, EXPORT))
     assert shown.startswith(f'step "x": export file of step "x", line 3: {sentence}')
 
 
 @pytest.mark.parametrize(("line", "sentence"), BOTH)
 async def test_bad_output_names_step_and_line(workshop: Workshop, line: bytes, sentence: str) -> None:
-    """A line that no output can be made of fails the step that wrote it."""
+    """A line that cannot be an output fails the step that wrote it."""
     shown = await fault(workshop, writing(workshop, GOOD + line, OUTPUT))
     assert shown.startswith(f'step "x": output file of step "x", line 3: {sentence}')
 
 
 async def test_longest_variable_reaches_next_step(workshop: Workshop) -> None:
-    """The limit of one variable is the kernel's: one byte less than what is refused can be passed on."""
+    """The kernel limits one variable: one byte less than the refused size can be passed."""
     line = b'{"name": "BIG", "value": "%s"}' % (b"x" * 131_067)
     text = writing(workshop, line, EXPORT).replace("echo started", "echo ${#BIG}")
     assert await workshop.output(text) == ["131067"]
 
 
 async def test_exports_that_fill_environment_name_the_largest(workshop: Workshop) -> None:
-    """Variables that are small enough each, and too large together, fail the step that exports the last of them."""
+    """Variables that are small enough each, but too large in sum, fail the step that exports the last of them."""
     lines = [json.dumps({"name": f"V{number}", "value": "x" * (100_000 + number)}) for number in range(90)]
     shown = await fault(workshop, writing(workshop, "\n".join(lines).encode(), EXPORT))
     assert shown.startswith('step "x": export file of step "x", line 90: the exports make the environment ')
@@ -106,7 +106,7 @@ async def test_exports_that_fill_environment_name_the_largest(workshop: Workshop
 
 
 async def test_command_without_room_names_largest_export(workshop: Workshop) -> None:
-    """An environment that leaves too little room for a command is blamed, with the step that filled it."""
+    """An environment that leaves too little space for a command is named, with the step that filled it."""
     lines = [json.dumps({"name": f"V{number}", "value": "x" * (100_000 + number)}) for number in range(15)]
     (workshop.work_dir / "content").write_text("\n".join(lines))
     workshop.write("many", command("echo", *["y" * 90_000] * 8))
@@ -130,7 +130,7 @@ REPLACED = [
 @pytest.mark.parametrize("to", [EXPORT, OUTPUT])
 @pytest.mark.parametrize(("text", "sentence"), REPLACED)
 async def test_replaced_file_names_the_step(workshop: Workshop, to: str, text: str, sentence: str) -> None:
-    """A file that is replaced, removed or huge fails the step, and costs neither time nor memory."""
+    """A replaced, removed or huge file fails the step, and costs neither time nor memory."""
     steps = {"name": "x", "script": text.replace("%s", to)}, {"name": "next", "script": "echo started"}
     shown = await fault(workshop, run_list(*steps))
     assert shown.startswith(f'step "x": {to.replace("_", " ")} of step "x": {sentence}')
@@ -139,7 +139,7 @@ async def test_replaced_file_names_the_step(workshop: Workshop, to: str, text: s
 
 
 async def test_file_of_16_mib_is_read(workshop: Workshop) -> None:
-    """The bound of a file is exactly 16 MiB."""
+    """The size limit of a file is exactly 16 MiB."""
     line = b'{"name": "a", "value": 1, "filling": "'
     workshop.write(
         "x", "{spec: {outputs: {a: {type: number}}}}\n---\nexec: {command: [cp, content, '${{ output_file }}']}\n"
@@ -151,7 +151,7 @@ async def test_file_of_16_mib_is_read(workshop: Workshop) -> None:
 
 
 async def test_large_file_is_read_while_others_go_on(tmp_path: Path) -> None:
-    """Other jobs have their turn before a large file is read to its end."""
+    """Other jobs run while a large file is read."""
     path = tmp_path / "output"
     path.write_bytes(b"x" * (LARGE + 1))
     turn = threading.Event()
@@ -160,7 +160,7 @@ async def test_large_file_is_read_while_others_go_on(tmp_path: Path) -> None:
 
 
 async def test_shown_line_is_short_when_debugging(workshop: Workshop) -> None:
-    """A long line does not make the message long."""
+    """A long line does not lengthen the message."""
     shown = await fault(workshop, writing(workshop, b"x" * 100_000, OUTPUT), debug=True)
     assert shown.endswith(", line: " + "x" * 200)
 
@@ -177,7 +177,7 @@ async def test_shown_line_is_short_when_debugging(workshop: Workshop) -> None:
 async def test_value_that_no_process_can_have_is_named(
     workshop: Workshop, step: dict[str, object], sentence: str
 ) -> None:
-    """The step that would be started with such a value says which one it is."""
+    """The step that would start with such a value names it."""
     workshop.write("words", command("echo", "${{ vars.NUL }}"))
     shown = await fault(workshop, run_list({"name": "x", **step}), variables={"NUL": "a\0b", "NAME": "A=B"})
     assert shown.startswith(f'step "x": {sentence}')
@@ -204,7 +204,7 @@ async def test_removed_scratch_directory_fails_the_next_step(workshop: Workshop,
 
 @pytest.mark.parametrize("name", ["a b", "a$b", "a;b", "a&b"])
 async def test_unquoted_path_is_blamed_for_missing_output(workshop: Workshop, name: str) -> None:
-    """A reader of an output that went elsewhere, because the path was not quoted, is told so."""
+    """If an unquoted path has sent an output elsewhere, the error for its reader says so."""
     scratch = workshop.scratch / name
     scratch.mkdir()
     write = {"name": "x", "script": 'echo \'{"name": "y", "value": 1}\' > ${{ output_file }} || true'}
@@ -217,7 +217,7 @@ async def test_unquoted_path_is_blamed_for_missing_output(workshop: Workshop, na
 
 
 async def test_unquoted_path_is_blamed_for_missing_declared_output(workshop: Workshop) -> None:
-    """A function whose declared output went elsewhere is told why."""
+    """If an unquoted path has sent a declared output elsewhere, the error gives the reason."""
     scratch = workshop.scratch / "a b"
     scratch.mkdir()
     workshop.write("x", shell("echo 1 > ${{ output_file }}", spec={"outputs": {"y": {"type": "number"}}}))
@@ -229,7 +229,7 @@ async def test_unquoted_path_is_blamed_for_missing_declared_output(workshop: Wor
 
 
 async def test_unquoted_path_is_blamed_for_missing_exports(workshop: Workshop) -> None:
-    """A step that names its export file, and writes nothing there, is warned in the log."""
+    """A step that names its export file, but writes nothing there, gets a warning in the log."""
     scratch = workshop.scratch / "a b"
     scratch.mkdir()
     write = {"name": "x", "script": 'echo \'{"name": "E", "value": 1}\' > ${{ export_file }}'}
@@ -241,5 +241,5 @@ async def test_unquoted_path_is_blamed_for_missing_exports(workshop: Workshop) -
 
 
 async def test_missing_output_alone_blames_no_path(workshop: Workshop) -> None:
-    """Where the path needs no quotes, nothing is said of it."""
+    """If the path needs no quotes, the error does not mention them."""
     assert "quoted" not in await workshop.error(script("true", "echo ${{ steps.s1.outputs.y }}"))

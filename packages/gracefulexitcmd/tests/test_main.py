@@ -33,7 +33,7 @@ def _run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def _started(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Start the shell form of a command, and return it when the command is ready."""
+    """Start the shell form of a command, and yield it when the command is ready."""
     with subprocess.Popen(
         [*MODULE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     ) as process:

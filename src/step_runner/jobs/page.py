@@ -93,7 +93,7 @@ def _facts(record: Record) -> Iterator[tuple[str, ...]]:
 
 
 def _stopped(stop: Termination | None) -> str:
-    """Return how the run was stopped, and which processes were killed."""
+    """Return how the run was stopped, and the processes that the stop had to end."""
     if stop is None:
         return ""
     cause = f"Cause: {stop.cause}" + (f", while step {stop.step} ran" if stop.step else ", after the last step")

@@ -28,7 +28,7 @@ class Signal(_Part, frozen=True):
 
 
 class Process(_Part, frozen=True):
-    """A process that had to be killed; `why` says why it had not ended by itself, if that is known."""
+    """A process that the stop had to end; `why` is the reason that it had not ended by itself, if known."""
 
     pid: int
     program: str

@@ -44,7 +44,7 @@ STANDARD = {"stdout": 1, "stderr": 2}
 """The numbers of the standard streams."""
 
 OPEN_ALREADY = re.compile(r"/dev/(?P<name>stdout|stderr)|(/dev|/proc/self)/fd/(?P<number>[0-9]{1,9})")
-"""Directories whose entries are this process's open descriptors."""
+"""Paths that name an open descriptor of this process."""
 
 
 def result_tree(result: StepResult) -> Json:

@@ -187,7 +187,7 @@ class StepsContext(Struct, frozen=True):
     def environment(self) -> dict[str, str]:
         """Return the environment as a process gets it, including sensitive values.
 
-        Exports of steps override the base environment, but not the variables set by enclosing steps.
+        Exports of steps override the base environment, but not the variables in `overrides`.
         """
         return dict(self.job.exports.over(self.job.env, self._revealed()))
 

@@ -35,7 +35,7 @@ class Masks:
         return text
 
     def found_in(self, text: str) -> bool:
-        """Return whether a secret stands in a text."""
+        """Return whether a text contains a secret."""
         return any(secret in text for secret in self._texts)
 
     def _add(self, secrets: Iterable[str]) -> None:

@@ -166,8 +166,8 @@ class AsyncRoundup(AsyncWaitable):
     async def run(self) -> Exit:
         """Send the first signal and wait until no process is left.
 
-        The census of the Exit names the processes that were killed. A cancelled task still waits for the end, and then
-        raises CancelledError.
+        The census of the Exit names the processes that this stop ended. A cancelled task still waits for the end, and
+        then raises CancelledError.
         """
         self.begin()
         return await self.wait()

@@ -173,7 +173,7 @@ class BaseCmd(Stoppable[Out]):
 
     Any thread may call any method. In the main thread the program's own signal handlers are replaced while a command is
     started, served or ended, and restored right after. A handler that raises runs between these moments, or during the
-    wait itself; no signal is lost. A handler must therefore set no handler.
+    wait itself; no signal is lost. A signal handler must therefore set no signal handler.
 
     Raises TypeError or ValueError for arguments that are not valid, LookupError for an unknown encoding.
     """

@@ -1,4 +1,4 @@
-"""A real server process on a real socket, and what tests ask of it."""
+"""A real server process on a real socket, with operations for tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 READY = "step-runner is listening on socket "
 
 LONG = 30.0
-"""Seconds that no call of a test comes near to: it is there to have a test end that hangs."""
+"""Seconds far above the duration of any call in a test: it ends a test that hangs."""
 
 _ids = itertools.count(1)
 
@@ -62,7 +62,7 @@ class Server:
         )
         assert self.process.stderr is not None
         self.first_line = os.fsdecode(self.process.stderr.readline())
-        with contextlib.suppress(StepRunnerError):  # a server whose command gets no input ends at once
+        with contextlib.suppress(StepRunnerError):  # a server whose sidecar command gets no input ends at once
             self.client = Client(self.path)
         self.channel = grpc.insecure_channel(target(self.path))
         self.stub = StepRunnerStub(self.channel)
@@ -71,7 +71,7 @@ class Server:
     def start(
         self, steps: str, *, variables: dict[str, str] | None = None, job_id: str | None = None, **fields: Any
     ) -> str:
-        """Start a job with these steps, a script or the text of two documents; returns its id."""
+        """Start a job with these steps, a script or the text of two documents; return its id."""
         request = RunRequest(
             id=f"{next(_ids)}" if job_id is None else job_id,
             steps=steps if "\n---\n" in steps else script(steps),
@@ -83,7 +83,7 @@ class Server:
         return request.id
 
     def start_ready(self, steps: str, **fields: Any) -> str:
-        """Start a job and wait until it has written `ready`; returns its id."""
+        """Start a job and wait until it has written `ready`; return its id."""
         job_id = self.start(steps, **fields)
         self.wait_for(job_id, b"ready\n")
         return job_id
@@ -98,54 +98,54 @@ class Server:
         raise AssertionError(f"{text!r} is not in {log!r}")
 
     def log(self, job_id: str, offset: int = 0) -> bytes:
-        """The job's log, once it has ended."""
+        """Wait for the end of a job and return its log."""
         return b"".join(self.client.follow(job_id, offset))
 
     def run(self, steps: str, **fields: Any) -> tuple[JobStatus, bytes]:
-        """Run a job to its end; returns its final status and its log without the runner's own first line."""
+        """Run a job to its end; return its final status, and its log without the runner's own first line."""
         job_id = self.start(steps, **fields)
         log = self.log(job_id)
         return self.client.status(job_id), log.partition(b"\n")[2]
 
     def ended(self, job_id: str) -> JobStatus:
-        """The job's status, once it has ended."""
+        """Wait for the end of a job and return its status."""
         self.log(job_id)
         return self.client.status(job_id)
 
     @property
     def worker(self) -> psutil.Process:
-        """The process that serves; the one that was started looks after it."""
+        """The process that serves: the child of the supervisor, which the test has started."""
         (worker,) = psutil.Process(self.process.pid).children()
         return worker
 
     def jobs_processes(self) -> list[psutil.Process]:
-        """Everything that the worker has started and that still runs; who has ended is reaped a moment later."""
+        """Return the running descendants of the worker; zombies are left out, as they are reaped a moment later."""
         return [process for process in self.worker.children(recursive=True) if lives(process)]
 
     def descriptors(self) -> int:
-        """How many descriptors the server holds."""
+        """Return the number of descriptors that the server has open."""
         return self.worker.num_fds()
 
     def wait_for_descriptors(self, most: int) -> None:
-        """Wait until the server holds no more descriptors than that: it hears of a client's leave a moment later."""
+        """Wait until the server has at most that many descriptors open: it notices a client's end a moment later."""
         deadline = time.monotonic() + LONG
         while self.descriptors() > most:
             assert time.monotonic() < deadline, f"{self.descriptors()} descriptors, not {most}"
             time.sleep(0.01)
 
     def wait(self) -> int:
-        """The exit status of the server, once it has ended by itself; `rest` is what it wrote after its first line."""
+        """Wait for the end of the server and return its exit status; `rest` gets its output after the first line."""
         with getattr(self, "client", contextlib.nullcontext()), self.channel:
             _, self.rest = self.process.communicate(timeout=LONG)
         return self.process.returncode
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send the server a signal; returns its exit status."""
+        """Send the server a signal, wait for its end and return its exit status."""
         self.process.send_signal(number)
         return self.wait()
 
     def clean(self) -> None:
-        """Close all jobs; then nothing of them may be left."""
+        """Close all jobs, and check that nothing of them is left."""
         for job in self.client.jobs():
             self.client.close(job.id)
         assert (self.jobs_processes(), os.listdir(self.temporary)) == ([], [])
@@ -153,7 +153,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Server]:
-    """One server for all tests that leave it as it was, because it takes a third of a second to start."""
+    """Yield one server for all tests that leave it unchanged: a start takes a third of a second."""
     directory = tempfile.mkdtemp(prefix="s-")
     server = Server(directory)
     yield server
@@ -164,14 +164,14 @@ def shared_server() -> Iterator[Server]:
 
 @pytest.fixture
 def server(shared_server: Server) -> Iterator[Server]:
-    """A running server; at the end all jobs are closed, and nothing of them is left."""
+    """Yield a running server; at the end close all jobs, and check that nothing of them is left."""
     yield shared_server
     shared_server.clean()
 
 
 @pytest.fixture
 def serve(temporary: str) -> Iterator[Callable[..., Server]]:
-    """Starts a server of the test's own: `serve(*arguments, name="s.sock", env=None, **options_of_Popen)`."""
+    """Yield a function that starts a new server: `serve(*arguments, name="s.sock", env=None, **options_of_Popen)`."""
     servers: list[Server] = []
 
     def start(*arguments: str, **options: Any) -> Server:
@@ -186,7 +186,7 @@ def serve(temporary: str) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def work_dir(temporary: str) -> Path:
-    """An empty directory, the work dir of jobs."""
+    """Return an empty directory, the work dir of jobs."""
     directory = Path(temporary, "work")
     directory.mkdir()
     return directory

@@ -1,4 +1,4 @@
-"""How a job is stopped by Cancel, Close or its timeout: real scripts, a real server, a real client."""
+"""The end of a job by Cancel, Close or its timeout: real scripts, a real server, a real client."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from tests.api.conftest import Server
 
-# A shell that waits for a child in the background would do as well, but what gets SIGTERM between fork and exec has
-# no trap yet and forgets it.
+# A shell that waits for a background child is not used here: a SIGTERM to that child between fork(2) and execve(2)
+# would be lost, because the child has no trap yet.
 TRAP = "trap 'echo trapped >trapped; echo cleaned up; exit {status}' TERM; echo ready; while :; do sleep 0.02; done"
 IGNORES_TERM = "trap '' TERM; sleep 1000 & echo ready; wait"
 WAITS_IN_TRAP = (
@@ -34,20 +34,20 @@ WAITS_IN_TRAP = (
 )
 
 DELAY = 0.3
-"""Seconds of grace where a test waits for the end of the delay."""
+"""Grace period in seconds for tests that wait for its end."""
 
 ENOUGH = 2.0
-"""Seconds of grace where somebody obeys meanwhile, or something is done."""
+"""Grace period in seconds for tests in which a process ends, or acts, before its end."""
 
 PATIENCE = 0.5
-"""Seconds that Close may take beyond the delay."""
+"""Seconds that Close may take beyond the grace period."""
 
 SLACK = 20.0
-"""Seconds that a call may take longer than promised because the machine is busy; less than the delay by default."""
+"""Seconds that a call may take longer than promised on a busy machine; less than the default grace period."""
 
 
 def signals(status: JobStatus) -> dict[str, float]:
-    """When each signal was sent."""
+    """Return the time at which each signal was sent."""
     assert status.termination is not None
     return {sent.name: sent.after for sent in status.termination.ended.signals}
 
@@ -78,13 +78,13 @@ def test_log_says_what_is_sent_to_whom_before_the_step_answers(server: Server) -
     job = server.start_ready(TRAP.format(status=0), graceful_exit_delay=12)
     server.client.cancel(job)
     stopping = rb'Stopping step "s1": SIGTERM to \d process(es)?, 1[0-2](\.\d)? s to finish'
-    # The shell says so of its child, if that was there.
+    # The shell prints "Terminated" if it had a child.
     told = rb"Running step name=s1\nready\n%b\n(Terminated\n)?cleaned up\n" % stopping
     assert re.fullmatch(told, server.log(job))
 
 
 def test_ten_megabytes_written_in_a_trap_arrive_whole(server: Server) -> None:
-    """No byte is lost or changed."""
+    """The log loses and changes no byte."""
     text = "trap 'yes 123456789 | head -c 10000000; exit 0' TERM; echo ready; while :; do sleep 0.02; done"
     job = server.start_ready(text)
     server.client.cancel(job)
@@ -128,7 +128,7 @@ def test_child_that_ignores_sigterm_is_gone_at_the_delay_although_its_parent_obe
 
 
 def test_stopped_script_runs_its_trap(server: Server) -> None:
-    """SIGCONT follows SIGTERM: a process that SIGSTOP has stopped could not act."""
+    """SIGCONT follows SIGTERM: a process stopped by SIGSTOP could not run its trap."""
     job = server.start_ready(
         "trap 'echo trapped; exit 0' TERM; echo ready; kill -STOP $$; while :; do sleep 0.02; done"
     )
@@ -190,7 +190,7 @@ def test_cancel_of_an_unknown_job_is_fine(server: Server) -> None:
 
 
 def test_cancelled_job_still_answers(server: Server, work_dir: Path) -> None:
-    """Status and FollowLogs answer during the grace time, and after the end until Close."""
+    """Status and FollowLogs answer during the grace period, and after the end until Close."""
     gate = work_dir / "gate"
     _make_gate(gate)
     job = server.start_ready(WAITS_IN_TRAP, work_dir=str(work_dir))
@@ -206,7 +206,7 @@ def test_cancelled_job_still_answers(server: Server, work_dir: Path) -> None:
 
 
 def test_two_hundred_cancels_at_the_moment_of_the_normal_end(server: Server) -> None:
-    """Whoever wins, the job ends at once, in one final state, with a log that has an end."""
+    """Whether the cancel or the end comes first, the job ends at once, in one final state, and so does its log."""
     endings = set()
     for _ in range(200):
         job = server.start(command("true"))
@@ -250,7 +250,7 @@ def test_delay_is_that_of_the_environment_unless_an_option_says_another(serve: C
 
 
 def _check_delays(server: Server) -> None:
-    """The log says how much of the delay is left when SIGTERM is sent: nearly all of it."""
+    """Check the rest of the grace period in the log: nearly all of it is left when SIGTERM is sent."""
     trap = TRAP.format(status=0)
     jobs = {
         10: server.start_ready(trap),
@@ -341,7 +341,7 @@ def test_follower_gets_the_end_when_the_job_is_closed(server: Server) -> None:
 
 
 def test_job_is_removed_even_if_who_closed_it_has_gone(server: Server) -> None:
-    """The call that closes it is given up, the closing is not."""
+    """The client gives the call up, but the server still closes the job."""
     job = server.start_ready(IGNORES_TERM, graceful_exit_delay=ENOUGH)
     closing = server.stub.Close.future(pb.CloseRequest(id=job))
     server.wait_for(job, b"Stopping step")
@@ -358,7 +358,7 @@ def _closed_at(server: Server, job: str) -> float:
 
 
 def _make_gate(path: Path) -> None:
-    """A named pipe: who reads from it waits for the test."""
+    """Make a named pipe: a script that reads from it waits for the test."""
     os.mkfifo(path)
 
 

@@ -1,4 +1,4 @@
-"""What goes over the wire comes out as it went in."""
+"""Values stay the same when they become a message and values again."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ CROWD = Exit(
 
 @pytest.mark.parametrize(("number", "census"), [(1, 100), (1000, 8), (5000, 0)])
 def test_status_of_many_jobs_fits_into_4_mib(number: int, census: int) -> None:
-    """The more jobs, the less is told of each; the end of a message, which holds the exit status, always is."""
+    """With more jobs each has less detail; the end of a message, which holds the exit status, always remains."""
     text = f"{'ü' * 20_000} exit status 7"
     job = JobStatus(
         id="123456789",

@@ -1,4 +1,4 @@
-"""What followers of a log get: exactly the bytes that were written, from any offset, live and afterwards."""
+"""Followers of a log get exactly the written bytes, from any offset, live and afterwards."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CONTENTS = {
 
 
 def written(server: Server, content: bytes, work_dir: Path) -> str:
-    """A job that has written this."""
+    """Start a job that writes `content`, and return its id."""
     (work_dir / "content").write_bytes(content)
     return server.start(command("cat", "content"), work_dir=str(work_dir))
 
@@ -112,7 +112,7 @@ def test_message_holds_at_most_one_mebibyte(server: Server, work_dir: Path) -> N
 
 @pytest.mark.parametrize("size", [1, 127, 128, 16_383, 16_384, MIB])
 def test_reply_is_the_message_of_its_bytes(size: int) -> None:
-    """What is sent is what protobuf makes of the same bytes."""
+    """A reply equals the message that protobuf makes of the same bytes."""
     data = os.urandom(size)
     assert log_reply(data) == pb.FollowLogsResponse(data=data).SerializeToString()
 
@@ -124,7 +124,7 @@ def test_partial_lines_arrive_while_the_job_runs(server: Server) -> None:
 
 
 def test_followers_all_get_everything(server: Server, work_dir: Path) -> None:
-    """Some come before the first byte, some in the middle, one after the end."""
+    """Some followers come before the first byte, some in the middle, one after the end."""
     os.mkfifo(work_dir / "gate")
     text = "echo ready; read line <gate; i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i + 1)); done"
     job = server.start(text, work_dir=str(work_dir))
@@ -170,7 +170,7 @@ def test_server_holds_nothing_of_followers_that_have_gone(server: Server) -> Non
 
 
 def test_final_status_is_there_before_the_log_ends(server: Server) -> None:
-    """Clients ask for the status right after the end of the log and report whatever they get."""
+    """Clients ask for the status right after the end of the log, and report it as final."""
     unfinished: list[str] = []
 
     def follow_jobs() -> None:

@@ -1,4 +1,4 @@
-"""Requests that are large, deep, odd or malicious: each is answered soon and clearly, and the server lives on."""
+"""Large, deep, unusual or malicious requests: the server answers each soon and clearly, and keeps running."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 SOON = 2.0
-"""Seconds of the server's processor within which the worst text is refused."""
+"""CPU seconds of the server within which it refuses the worst text."""
 
 
 @pytest.fixture(autouse=True)
 def still_serving(server: Server) -> Iterator[None]:
-    """After each of these requests the server runs a job."""
+    """Check after each of these requests that the server still runs a job."""
     yield
     assert server.run("echo alive")[1] == b"alive\n"
 
 
 def refused(server: Server, steps: str, job_id: str = "x") -> tuple[grpc.StatusCode, str, float]:
-    """The code, the text and the processor's seconds of a refusal."""
+    """Return the code and the text of a refusal, and the CPU seconds that it took."""
     before = server.worker.cpu_times()
     with pytest.raises(grpc.RpcError) as caught:
         server.stub.Run(pb.RunRequest(id=job_id, steps=steps, work_dir=str(server.temporary.parent / "work")))
@@ -74,7 +74,7 @@ def test_text_that_cannot_be_read_is_refused_soon(server: Server, steps: str) ->
 
 
 def test_text_of_almost_four_mebibytes_is_answered(server: Server) -> None:
-    """A large text is no fault by itself: a bad one is refused with its place, a good one runs."""
+    """A large text is not an error: an invalid one is refused with the place of the mistake, a valid one runs."""
     comment = "#" * (3_900_000 - 1) + "\n"
     code, text, _ = refused(server, f"{comment}{{}}")
     assert (code, text.startswith("loading step: steps:2:1: ")) == (grpc.StatusCode.UNKNOWN, True)
@@ -210,7 +210,7 @@ def test_word_that_is_too_long_for_the_system_is_told(server: Server) -> None:
     ids=["bytes", "surrogate", "name", "NUL", "size", "file"],
 )
 def test_bad_export_is_failure_of_its_step(server: Server, write: str, sentence: str) -> None:
-    """A job fails by the step that wrote it, never by a fault of the server."""
+    """The job fails because of the step that wrote the export, never because of an internal error of the server."""
     steps = run_list({"name": "x", "script": f"{write} > ${{{{ export_file }}}}"}, {"name": "y", "script": "true"})
     ended, _ = server.run(steps)
     assert (ended.status, ended.kind) == (Status.FAILURE, ErrorKind.STEP_FAILURE)
@@ -219,7 +219,7 @@ def test_bad_export_is_failure_of_its_step(server: Server, write: str, sentence:
 
 
 def test_message_about_a_huge_word_can_be_sent(server: Server) -> None:
-    """The end is kept, where clients look for the exit status."""
+    """Its end remains, because clients look for the exit status there."""
     ended, _ = server.run(command("x" * 1_000_000))
     assert ended.kind is ErrorKind.STEP_FAILURE
     assert ended.message.startswith('exec: exec: "xxx')
@@ -228,7 +228,7 @@ def test_message_about_a_huge_word_can_be_sent(server: Server) -> None:
 
 
 def test_states_of_many_cancelled_scripts_can_be_sent(server: Server) -> None:
-    """The record of each holds its arguments."""
+    """The record of each ended process holds its arguments."""
     steps = command("sh", "-c", "echo ready; exec sleep 1000", *["${{ vars.LARGE }}"] * 10)
     large = "x" * 100_000
     jobs = [server.start_ready(steps, variables={"LARGE": large}) for _ in range(5)]
@@ -252,11 +252,11 @@ def test_states_of_many_cancelled_scripts_can_be_sent(server: Server) -> None:
     ids=["pipe", "device", "directory", "nothing", "export file", "deep", "invalid UTF-8"],
 )
 def test_output_file_that_is_something_else_fails_the_step(server: Server, text: str) -> None:
-    """Nobody else has to wait for it."""
+    """The step fails at once, and other jobs do not wait."""
     for steps in (script(text), shell(text, spec={"outputs": "delegate"})):
         ended, _ = server.run(steps)
         assert (ended.status, ended.kind) == (Status.FAILURE, ErrorKind.STEP_FAILURE)
-        # A delegated output file that is empty is a mistake of its own, which is found first.
+        # An empty delegated output file is another mistake, which is found first.
         assert "output file" in ended.message or "export file" in ended.message
 
 

@@ -1,4 +1,4 @@
-"""A client that pings while a step is silent, as GitLab Runner's does every 10 s."""
+"""A client that pings while a step is silent, as GitLab Runner does every 10 s."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PINGS = (
 )
 
 SILENCE = 4
-"""Seconds: with gRPC's default options the server ends the connection at the third ping, after 3.1 s."""
+"""Seconds: with gRPC's default options the server closes the connection at the third ping, after 3.1 s."""
 
 
 def test_pings_do_not_end_the_stream_of_a_silent_job(server: Server) -> None:

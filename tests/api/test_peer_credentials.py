@@ -1,4 +1,4 @@
-"""Who may be the server that a client talks to."""
+"""The users whose servers a client trusts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ listener.listen()
 print(flush=True)
 sys.stdin.read()
 """
-"""A server that takes connections and never says a word, until stdin ends."""
+"""A server that accepts connections and sends nothing, until stdin ends."""
 
 only_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
 
@@ -52,7 +52,7 @@ def listening(path: str, prefix: Sequence[str] = ()) -> Iterator[None]:
 
 @pytest.fixture
 def foreign(temporary: str) -> Iterator[str]:
-    """The socket of another user, in a directory for all."""
+    """Yield the socket of another user, in a shared directory."""
     os.chmod(temporary, 0o1777)
     with listening(f"{temporary}/s.sock", AS_NOBODY):
         yield f"{temporary}/s.sock"
@@ -104,7 +104,7 @@ def test_user_that_does_not_exist_is_refused(temporary: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="only Linux opens a socket's file")
 def test_checked_socket_cannot_be_replaced(serve: Callable[..., Server], temporary: str) -> None:
-    """What somebody puts in its place after the check gets nothing."""
+    """A socket that replaces it after the check receives nothing."""
     server = serve()
     with Client(server.path) as checked:
         os.rename(server.path, f"{temporary}/moved")
@@ -131,7 +131,7 @@ def test_mute_listener_is_given_up(temporary: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_full_queue_is_given_up(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stopped server takes no connection from the queue, and connect(2) waits."""
+    """A stopped server accepts no connection, so with a full backlog connect(2) waits."""
     monkeypatch.setattr(peer_credentials, "PATIENCE", 0.1)
     path = f"{temporary}/s.sock"
     with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as waiting:
@@ -155,7 +155,7 @@ def test_without_a_server_the_client_says_how_to_start_one(temporary: str) -> No
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="elsewhere connect(2) alone tells")
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir], ids=["file", "directory"])
 def test_what_is_not_a_socket_is_told_as_such(temporary: str, make: Callable[[Path], None]) -> None:
-    """No server can be started there."""
+    """A server cannot start there either."""
     path = Path(temporary) / "s.sock"
     make(path)
     with pytest.raises(StepRunnerError, match=f"connecting to {path}: it is not a socket: name another --socket"):

@@ -1,4 +1,4 @@
-"""What Run starts, what it refuses, and what Status tells of it."""
+"""The jobs that Run starts, the requests that it refuses, and the answers of Status."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INPUT = {"inputs": {"age": {"type": "number"}}}
 
 
 def refusal(server: Server, **fields: Any) -> str:
-    """The text with which the server refuses a request."""
+    """Return the text with which the server refuses a request."""
     with pytest.raises(grpc.RpcError) as caught:
         server.stub.Run(pb.RunRequest(**{"id": "refused", "steps": script("true"), **fields}))
     assert caught.value.code() is grpc.StatusCode.UNKNOWN
@@ -43,7 +43,7 @@ def variable(key: str, value: str, **fields: Any) -> pb.Job:
 
 
 def test_eight_runs_of_one_id_at_once_start_one_job(server: Server, work_dir: Path) -> None:
-    """All are answered with success; a large text is read in a thread, which lets the calls overlap."""
+    """All calls succeed. The server reads a large text in a thread, so the calls overlap."""
     padding = "#" * 200_000
     with ThreadPoolExecutor(8) as threads:
         text = script("echo x >>started") + padding
@@ -154,7 +154,7 @@ def test_failed_command_tells_why(server: Server, steps: str, message: str) -> N
          "half a character", "half a character in a script", "half a character in the environment"],
 )  # fmt: skip
 def test_what_no_process_can_be_given_is_the_users_fault(server: Server, fields: dict[str, Any]) -> None:
-    """It is refused or fails the job, and is no fault of the step runner."""
+    """The request is refused or fails the job; it never counts as an internal error of the step runner."""
     try:
         ended, _ = server.run(**fields)
     except StepRunnerError as error:
@@ -200,7 +200,7 @@ def test_unknown_function_is_a_failure_of_the_job(server: Server, work_dir: Path
          "NUL", "timeout", "delay"],
 )  # fmt: skip
 def test_request_that_cannot_be_used_is_refused(server: Server, fields: dict[str, Any], message: str) -> None:
-    """Nothing is left of it: no job, no file."""
+    """The request leaves no job and no file."""
     assert refusal(server, **fields).startswith(message)
 
 
@@ -271,7 +271,7 @@ def test_last_variable_of_a_name_wins(server: Server) -> None:
 
 @pytest.mark.parametrize("key", ["KEY", "logs", "steps", "a/b", "../../x", "..", ".", "", "k" * 300, "ä\n\0 *"])
 def test_file_variable_is_a_private_file(server: Server, key: str) -> None:
-    """`vars.KEY` is its path; whatever the name, the file lies in the job's own directory."""
+    """`vars.KEY` is its path; with any name, the file is in the job's own directory."""
     content = "line\n\r\nü\0"
     steps = command("stat", "--format", "%a %n", f"${{{{ vars[{_quoted(key)}] }}}}")
     request = pb.RunRequest(id=f"file {key}", steps=steps)

@@ -1,4 +1,4 @@
-"""Where the secrets of a job cannot be seen: in arguments, messages, statuses and the runner's own lines of the log."""
+"""Secrets of a job do not appear in arguments, messages, statuses or the runner's own lines of the log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKEN = "hunter2-hunter2"
 
 
 def run(server: Server, job_id: str, steps: str, work_dir: str = "") -> None:
-    """Start a job with a masked variable, and half a second to end when it is cancelled."""
+    """Start a job with a masked variable and a grace period of half a second."""
     job = pb.Job(variables=[pb.Variable(key="TOKEN", value=TOKEN, masked=True)])
     delay = Duration(nanos=500_000_000)
     server.stub.Run(pb.RunRequest(id=job_id, steps=steps, job=job, work_dir=work_dir, graceful_exit_delay=delay))
@@ -38,7 +38,7 @@ def test_secret_of_a_script_stands_in_no_argument(server: Server) -> None:
 
 
 def test_exported_secret_in_a_script_stands_in_no_argument(server: Server) -> None:
-    """What was exported is no longer known to be secret by where it came from, but by what it is."""
+    """An exported value no longer comes from a masked variable; its text alone shows that it is secret."""
     export = json.dumps({"name": "COPY", "value": "${{ vars.TOKEN }}"})
     first = {"name": "a", "script": f"echo '{export}' >${{{{ export_file }}}}"}
     last = {"name": "b", "script": "echo ${{ env.COPY }}; tr '\\0' ' ' </proc/$$/cmdline"}
@@ -82,7 +82,7 @@ def test_sensitive_output_is_hidden_in_messages(server: Server, work_dir: Path) 
 
 
 def test_masked_variable_is_hidden_in_the_record_of_a_stop(server: Server, work_dir: Path) -> None:
-    """The record and the log name the processes that had to be ended, with their arguments."""
+    """The record and the log name the killed processes with their arguments."""
     run(server, "stopped", command("sh", "-c", "trap '' TERM; echo ready; sleep 1000", "${{ vars.TOKEN }}"))
     server.wait_for("stopped", b"ready\n")
     server.stub.Cancel(pb.CancelRequest(id="stopped"))

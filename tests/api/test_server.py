@@ -1,4 +1,4 @@
-"""A server's life: its socket, what it says, how it stops, and what it leaves."""
+"""The life of a server: its socket, its output, its end, and the files that remain."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ IGNORES_TERM = "trap '' TERM; sleep 1000 & echo ready; wait"
 
 
 def test_ready_line_names_the_socket(serve: Callable[..., Server]) -> None:
-    """Clients take everything between these words and the end of the line as the path."""
+    """Clients read everything between these words and the end of the line as the path."""
     server = serve()
     assert server.first_line == f"step-runner is listening on socket {server.path}\n"
     assert server.client.jobs() == []
@@ -53,7 +53,7 @@ def test_socket_is_the_owners_alone(serve: Callable[..., Server]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_stopped_server_leaves_nothing(serve: Callable[..., Server], number: signal.Signals) -> None:
-    """Jobs are cancelled gracefully, their followers get the end, and the exit status is 0."""
+    """Jobs are cancelled gracefully, their followers get the end of the log, and the exit status is 0."""
     server = serve("--verbose")
     finished = server.start("true")
     server.log(finished)
@@ -70,7 +70,7 @@ def test_stopped_server_leaves_nothing(serve: Callable[..., Server], number: sig
 
 
 def test_stopping_server_lets_each_job_have_its_own_delay(serve: Callable[..., Server], temporary: str) -> None:
-    """The request's delay is longer than the server's: the follower gets the whole log all the same."""
+    """The request's grace period is longer than the server's, but the follower still gets the whole log."""
     server = serve("--graceful-exit-delay", "0")
     text = (
         "trap 'echo cleaning; read line <gate; echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.02; done"
@@ -118,7 +118,7 @@ def test_sigquit_kills_at_once(serve: Callable[..., Server]) -> None:
 
 
 def test_repeated_signals_leave_jobs_their_grace(serve: Callable[..., Server]) -> None:
-    """SIGTERM, SIGHUP and SIGINT, as often as they come, are one request."""
+    """Any number of SIGTERM, SIGHUP and SIGINT counts as one request."""
     server = serve()
     chunks = server.client.follow(
         server.start_ready("trap 'sleep 1; echo cleaned up; exit' TERM; echo ready; while :; do :; done")
@@ -134,11 +134,11 @@ def test_repeated_signals_leave_jobs_their_grace(serve: Callable[..., Server]) -
 
 
 def test_a_signal_for_both_processes_is_one_request(serve: Callable[..., Server]) -> None:
-    """Who ends a whole control group sends it to each of them: steps have their grace all the same."""
+    """A signal to a whole control group reaches both processes; steps still have their grace period."""
     server = serve()
     chunks = server.client.follow(server.start_ready(TRAP))
     next(chunks)
-    server.worker.suspend()  # so that both are there when it goes on
+    server.worker.suspend()  # so that both signals are pending when it continues
     server.worker.terminate()
     server.process.terminate()
     assert b"cleaned up\n" in b"".join(chunks)
@@ -146,7 +146,7 @@ def test_a_signal_for_both_processes_is_one_request(serve: Callable[..., Server]
 
 
 async def test_the_end_of_the_front_is_heard_once() -> None:
-    """The end of a pipe is readable for ever."""
+    """A pipe stays readable after its end, so the reader must be removed."""
     reader, writer = os.pipe()
     stopping = asyncio.Event()
     _stop_when_gone(reader, stopping)
@@ -182,7 +182,7 @@ def test_server_stops_although_nobody_reads_its_stderr(serve: Callable[..., Serv
 
 
 def test_faults_go_to_stderr_and_the_server_lives_on(serve: Callable[..., Server]) -> None:
-    """Jobs that fail are not told of: stderr is shown to users."""
+    """Failed jobs are not reported there: users see stderr."""
     server = serve()
     server.run("exit 1")
     assert server.stop() == 0
@@ -191,7 +191,7 @@ def test_faults_go_to_stderr_and_the_server_lives_on(serve: Callable[..., Server
 
 @pytest.mark.parametrize("level", ["debug", " Debug", "info", ""])
 def test_server_says_more_at_level_debug_alone(serve: Callable[..., Server], level: str) -> None:
-    """Its stderr is the job's output with GitLab Runner's instance executor."""
+    """With GitLab Runner's instance executor stderr is part of the job's output."""
     server = serve(env={"CI_STEPS_LOG_LEVEL": level})
     assert server.first_line == f"step-runner is listening on socket {server.path}\n"
     server.start_ready(TRAP)
@@ -201,7 +201,7 @@ def test_server_says_more_at_level_debug_alone(serve: Callable[..., Server], lev
 
 @pytest.mark.parametrize("name", ["%41", "a%2Fb", "a?b", "a#b", "a b", "ü", "\udcff", "%", "a;b&c=d"], ids=ascii)
 def test_socket_is_exactly_at_path_asked_for(serve: Callable[..., Server], temporary: str, name: str) -> None:
-    """gRPC takes the path for a part of a URI, and decodes it. So does it with a directory's name."""
+    """gRPC reads the path as a part of a URI and decodes it, also the names of directories."""
     os.mkdir(f"{temporary}/{name}")
     server = serve(name=f"{name}/{name}.sock")
     assert server.first_line == f"step-runner is listening on socket {shown.name(server.path)}\n"
@@ -212,7 +212,7 @@ def test_socket_is_exactly_at_path_asked_for(serve: Callable[..., Server], tempo
 
 
 def test_two_servers_share_a_directory_for_temporary_files(serve: Callable[..., Server]) -> None:
-    """Their jobs of one id do not meet."""
+    """Jobs with the same id on both servers do not conflict."""
     first, second = serve(name="1.sock"), serve(name="2.sock")
     assert first.run("echo first", job_id="1")[1] == b"first\n"
     assert second.run("echo second", job_id="1")[1] == b"second\n"
@@ -261,7 +261,7 @@ def test_socket_of_a_living_server_is_refused(serve: Callable[..., Server]) -> N
 
 
 def test_server_that_stops_leaves_the_socket_of_another_one_alone(serve: Callable[..., Server]) -> None:
-    """Somebody has removed the first one's, and started the second."""
+    """The socket of the first server was removed, and a second server was started there."""
     first = serve()
     os.unlink(first.path)
     second = serve()
@@ -273,7 +273,7 @@ def test_server_that_stops_leaves_the_socket_of_another_one_alone(serve: Callabl
 
 @pytest.fixture
 def ordinary(temporary: str) -> tuple[str, ...]:
-    """What is put before a command so that an ordinary user starts it, who has the directory for temporary files."""
+    """Return a command prefix that starts a command as an ordinary user, the owner of `temporary`."""
     if os.getuid() != 0:
         return ()
     if shutil.which("setpriv") is None:
@@ -339,7 +339,7 @@ def test_path_that_cannot_be_a_servers_is_refused(temporary: str, path: str, mes
 async def test_fault_in_a_handler_is_answered_as_internal(
     temporary: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log has the traceback, the caller the fault, and the next call is answered."""
+    """The log has the traceback, the caller gets the error, and the next call succeeds."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by zero")
@@ -376,7 +376,7 @@ async def test_fault_in_a_handler_is_answered_as_internal(
 
 
 def test_server_is_two_processes_without_a_job(serve: Callable[..., Server]) -> None:
-    """The front one keeps the caller's process number, the worker is its child."""
+    """The supervisor keeps the process id that the caller knows; the worker is its child."""
     server = serve()
     assert psutil.Process(server.process.pid).children(recursive=True) == [server.worker]
     assert server.jobs_processes() == []

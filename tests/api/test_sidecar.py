@@ -1,4 +1,4 @@
-"""`serve ... COMMAND`: a command beside the server, fed from the server's stdin."""
+"""`serve ... COMMAND`: a command next to the server, which reads the server's stdin."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_stdin_is_not_read_without_a_command(serve: Serve) -> None:
 
 
 def test_sigquit_kills_a_command_that_ignores_the_first(serve: Serve) -> None:
-    """It would have five seconds else, and here it would not use them up."""
+    """Without SIGQUIT the command would have five seconds; the test does not wait for their end."""
     server = serve("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     stdin(server).write(b"trap 'echo stopping' TERM; echo ready; while :; do sleep 0.02; done\n")
     stdin(server).flush()

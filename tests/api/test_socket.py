@@ -1,4 +1,4 @@
-"""Where a server's socket is put, whoever else wants the place."""
+"""The path of a server's socket, and conflicts with other servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def bind() -> Iterator[Callable[[str], None]]:
-    """Makes a socket that listens."""
+    """Yield a function that makes a listening socket."""
     with contextlib.ExitStack() as made:
 
         def bind(path: str) -> None:

@@ -1,4 +1,4 @@
-"""What the server tells of many jobs at once."""
+"""The status of many jobs in one reply."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from tests.api.conftest import Server
 
 MANY = 200
-"""Jobs that are not closed: with 16 KiB of message for each, twice, they would not fit into 4 MiB."""
+"""Number of jobs that are not closed: with twice 16 KiB of message for each, they would not fit into 4 MiB."""
 
 
 def test_status_lists_many_jobs_with_long_messages(server: Server) -> None:
-    """All are listed, with a part of each message; that of a single job is longer."""
+    """All jobs are listed with a part of their message; the status of a single job shows more of it."""
     steps = f"{{}}\n---\nexec: {{command: [echo], work_dir: /{'x' * 50_000}}}\n"
     ids = {server.start(steps) for _ in range(MANY)}
     for job_id in ids:

@@ -1,4 +1,4 @@
-"""The streams of a step: one pipe for both, which the server moves into the log while the job runs."""
+"""The streams of a step: one pipe for both, which the server copies to the log while the job runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/dev/stderr ope
 PYTHON = f"{sys.executable} -c"
 
 SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
-"""An interpreter that is there for all users, on most machines."""
+"""An interpreter that all users can run, on most machines."""
 
 WAYS = {
     "echo": "echo way > /dev/{0}",
@@ -40,7 +40,7 @@ WAYS = {
     "python3": SYSTEM_PYTHON + """ -c 'print("way", file=open("/dev/{0}", "w"))'""",
     "curl": 'curl --silent --output /dev/{0} "file://$PWD/way"',
 }
-"""Ways to write into a stream that open it anew, and truncate it where that can be done."""
+"""Ways to open a stream again and write to it, with truncation if possible."""
 
 DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
@@ -48,7 +48,7 @@ AS_NOBODY = "setpriv --reuid=65534 --regid=65534 --clear-groups "
 
 
 def users() -> list[str]:
-    """What makes a command that of another user, where we may do that."""
+    """Return command prefixes: none, and one for another user if this user may switch."""
     return ["", AS_NOBODY] if os.getuid() == 0 and shutil.which("setpriv") is not None else [""]
 
 
@@ -56,7 +56,7 @@ def users() -> list[str]:
 @pytest.mark.parametrize("stream", DESCRIPTORS)
 @pytest.mark.parametrize("way", WAYS)
 def test_stream_opened_again_loses_nothing(server: Server, work_dir: Path, way: str, stream: str, user: str) -> None:
-    """Live and replayed, the log holds every byte, and the writing works, also for another user below a step."""
+    """The live and the stored log hold every byte. A descendant of another user can write too."""
     if (way == "curl" and shutil.which("curl") is None) or (way == "python3" and user and sys.executable in WAYS[way]):
         absent(f"{way} for all users")
     (work_dir / "way").write_text("way\n")
@@ -75,7 +75,7 @@ def test_stream_opened_again_loses_nothing(server: Server, work_dir: Path, way: 
 
 @pytest.mark.skipif(len(users()) == 1, reason="only root can start a process of another user")
 def test_stream_is_closed_to_other_users_beside_the_step(server: Server) -> None:
-    """The pipe lets every user write, but nobody reaches it who has not got it from the step."""
+    """The mode of the pipe lets every user write, but only a process that inherits it can reach it."""
     job = server.start_ready("echo ready; exec sleep 1000")
     (step,) = server.jobs_processes()
     intruder = [
@@ -94,20 +94,20 @@ def test_stream_is_closed_to_other_users_beside_the_step(server: Server) -> None
 
 
 def test_streams_keep_the_order_of_writing(server: Server) -> None:
-    """Ten thousand lines on each stream in turns come in the order in which they were written."""
+    """Ten thousand lines, written to both streams by turns, arrive in their order."""
     program = "import os\nfor i in range(20_000): os.write(1 + i % 2, b'%d\\n' % i)"
     _, log = server.run(f'{PYTHON} "{program}"')
     assert log == b"".join(b"%d\n" % number for number in range(20_000))
 
 
 def test_stream_holds_nothing_internal(server: Server) -> None:
-    """A step has descriptors 0, 1 and 2; the shell's own listing is the fourth."""
+    """A step has descriptors 0, 1 and 2; the fourth in the list is that of ls itself."""
     _, log = server.run("ls -l /proc/self/fd | sed 's/.* \\([0-9]\\) -> \\([^:]*\\).*/\\1 \\2/'")
     assert [line for line in log.splitlines() if b"/proc" not in line][1:] == [b"0 /dev/null", b"1 pipe", b"2 pipe"]
 
 
 def test_stream_of_much_output_costs_no_memory(server: Server) -> None:
-    """Five hundred megabytes go through a step, and the server holds hardly more than before."""
+    """A step prints 500 megabytes, and the server's memory hardly grows."""
     server.ended(server.start("head --bytes=1M /dev/zero"))
     before = _private(server)
     job = server.start("head --bytes=500M /dev/zero")
@@ -116,12 +116,12 @@ def test_stream_of_much_output_costs_no_memory(server: Server) -> None:
 
 
 def _private(server: Server) -> int:
-    """Bytes that the server's processes have for themselves."""
+    """Return the bytes of private memory of the server's processes."""
     return sum(psutil.Process(pid).memory_full_info().uss for pid in (server.process.pid, server.worker.pid))
 
 
 def test_stream_of_a_short_step_arrives_before_the_next_line(server: Server) -> None:
-    """A thousand steps print and exit at once: nothing is lost, and nothing comes after the next step's line."""
+    """A thousand steps print and exit at once: all output arrives, before the line of the next step."""
     count = 1000
     job = server.start(script(*["echo $PPID-out"] * count))
     lines = server.log(job).splitlines()
@@ -131,7 +131,7 @@ def test_stream_of_a_short_step_arrives_before_the_next_line(server: Server) -> 
 
 
 def test_stream_of_a_background_process_stays_open(server: Server, work_dir: Path) -> None:
-    """What it prints during later steps arrives in its time, and it keeps no step from its end."""
+    """Its output during later steps arrives without delay, and it does not keep a step from ending."""
     for name in ("second", "third"):
         os.mkfifo(work_dir / name)
     printer = "(for gate in second third; do read x < $gate; echo printed $gate; echo > $gate; done; sleep 1000) &"
@@ -145,7 +145,7 @@ def test_stream_of_a_background_process_stays_open(server: Server, work_dir: Pat
 
 
 def test_flood_of_a_background_process_delays_no_step(server: Server) -> None:
-    """A process that prints without end does not keep the next step waiting, or the job's end."""
+    """A process that prints without end delays neither the next step nor the end of the job."""
     job = server.start(script("yes &", "echo second", "echo third"))
     log = server.log(job)
     assert b"Running step name=s3\n" in log
@@ -153,14 +153,14 @@ def test_flood_of_a_background_process_delays_no_step(server: Server) -> None:
 
 
 def test_last_words_of_a_background_process_arrive(server: Server, work_dir: Path) -> None:
-    """What it prints when it is stopped at the job's end is in the log."""
+    """Its output after SIGTERM at the end of the job is in the log."""
     os.mkfifo(work_dir / "ready")
     cleans = "(trap 'echo cleaned; exit' TERM; echo > ready; while :; do sleep 0.01; done) & read x < ready"
     assert b"\ncleaned\n" in server.log(server.start(cleans, work_dir=str(work_dir)))
 
 
 def test_pipes_are_closed_when_their_job_has_ended(server: Server) -> None:
-    """The worker holds none, although background processes had them until the end; the front at most a few."""
+    """The worker has none open, although background processes had them until the end; the supervisor at most a few."""
     server.ended(server.start("true"))
     before = (psutil.Process(server.process.pid).num_fds(), server.descriptors())
     for _ in range(20):
@@ -177,7 +177,7 @@ while :; do sleep 0.01; done
 
 
 def test_killed_worker_costs_no_trap_its_life(serve: Callable[..., Server], work_dir: Path) -> None:
-    """A step that prints while it cleans up is read on by the process that supervises the worker."""
+    """The supervisor of the worker goes on reading the output of a step that cleans up."""
     server = serve("--graceful-exit-delay", "20s")
     server.start_ready(TRAP, work_dir=str(work_dir))
     log = open(next(server.temporary.glob("step-runner-output-*/logs")), "rb")  # noqa: SIM115

@@ -1,4 +1,4 @@
-"""The server where there are no unix sockets: who has the token is answered, and nobody else."""
+"""The server on a system without unix sockets: it answers only clients that have the token."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def serving(path: Path) -> AsyncIterator[None]:
-    """A server without jobs whose address stands at this path."""
+    """Run a server without jobs whose address is in the file at this path."""
     jobs, auth = JobManager(1, {}), TokenAuth()
     server = grpc.aio.server(interceptors=(auth,))
     add_StepRunnerServicer_to_server(Service(jobs), server)
@@ -47,7 +47,7 @@ def _jobs(own: grpc.Channel) -> list[str]:
 
 
 def _code(own: grpc.Channel, *, follow: bool = False) -> grpc.StatusCode:
-    """How a call is refused."""
+    """Return the code with which a call is refused."""
     with own, pytest.raises(grpc.RpcError) as refused:
         list(StepRunnerStub(own).FollowLogs(pb.FollowLogsRequest(id="1"))) if follow else _jobs(own)
     code: grpc.StatusCode = refused.value.code()
@@ -106,7 +106,7 @@ def _call_through_admitted(path: str) -> list[str]:
 
 @contextlib.contextmanager
 def _port(connection: socket.socket) -> Iterator[int]:
-    """A port where one client is connected to another connection, by the program that `proxy` is."""
+    """Yield a port that connects one client to another connection, with the code of `proxy`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_relay_one, args=(listener, connection))
         thread.start()
@@ -122,7 +122,7 @@ def _relay_one(listener: socket.socket, connection: socket.socket) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
 async def test_address_of_another_user_is_not_used(tmp_path: Path) -> None:
-    """Who put it there would get the calls, and the token for the server of that user is worth nothing."""
+    """The server of that user would receive the calls, and a token in that user's file protects nothing."""
     async with serving(path := tmp_path / "sock"):
         os.chown(path, 65534, 65534)
         for use in (channel, is_listening, lambda name: admitted(name).__enter__()):
@@ -149,7 +149,7 @@ async def test_address_of_a_dead_server_is_replaced(tmp_path: Path) -> None:
 
 
 async def test_address_whose_port_another_server_has_now_is_replaced(tmp_path: Path) -> None:
-    """As after a restart of the machine."""
+    """This happens, for example, after a restart of the machine."""
     async with serving(tmp_path / "other"):
         address = read_address(str(tmp_path / "other"))
         assert address is not None
@@ -167,7 +167,7 @@ async def test_another_file_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_server_is_awaited(tmp_path: Path) -> None:
-    """A file that names a server which has ended is none, either."""
+    """A file with the address of a server that has ended does not count either."""
     path = tmp_path / "sock"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         path.write_text(f"127.0.0.1:{listener.getsockname()[1]} token\n")
@@ -182,7 +182,7 @@ def _reach(path: str, given_up: threading.Event) -> bool:
 
 
 def test_end_of_source_ends_waiting_for_a_server(tmp_path: Path) -> None:
-    """What was read before changes nothing."""
+    """This holds even if bytes were read before."""
     source, end = os.pipe()
     os.write(end, b"x" * 100)
     os.close(end)
@@ -194,7 +194,7 @@ def test_end_of_source_ends_waiting_for_a_server(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_address_is_not_awaited(tmp_path: Path) -> None:
-    """It stays as it is, so there is nothing to wait for."""
+    """The file would never change, so waiting is useless."""
     (tmp_path / "sock").write_text("precious")
     with pytest.raises(OSError, match="it is not an address"), awaited(str(tmp_path / "sock"), threading.Event()):
         pass

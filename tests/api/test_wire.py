@@ -1,4 +1,4 @@
-"""The numbers of the wire: those below 1000 are what existing clients send, and can never change."""
+"""Field numbers of the messages: existing clients send those below 1000, so these can never change."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_service_has_the_calls_of_the_contract() -> None:
 
 
 def test_run_request_of_an_existing_client_is_understood() -> None:
-    """The bytes are written out by hand: field 1, 2, 5 with 4 inside, and 6, each of them length-delimited."""
+    """The bytes are written by hand: fields 1, 2, 5 (with 4 inside) and 6, each length-delimited."""
     content = b"\x0a\x017" + b"\x12\x02/w" + b"\x2a\x04\x22\x02/b" + b"\x32\x02{}"
 
     request = pb.RunRequest.FromString(content)

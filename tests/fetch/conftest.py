@@ -1,4 +1,4 @@
-"""A git project and a real git server on loopback, with the faults that servers have."""
+"""A git project and a real git server on loopback, which can misbehave as servers do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPENSSL = shutil.which("openssl")
 
 
 class Project:
-    """A git repository with a working tree, written to by the git program."""
+    """A git repository with a working tree, which the git program writes."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -49,7 +49,7 @@ class Project:
         ).stdout.strip()
 
     def commit(self, files: dict[str, str]) -> str:
-        """Write these files, commit everything and return the full hash."""
+        """Write these files, commit everything and return the full hash of the commit."""
         for name, text in files.items():
             path = self.directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ class Project:
 
 
 class FetchCache(Cache):
-    """A cache with what the tests do with it."""
+    """A cache with operations for tests."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -94,7 +94,10 @@ class FetchCache(Cache):
         return Path(fetch_oci(reference, self, proc or Proc(0), environment=lambda: env))
 
     def refusal(self, host: str, config: str = "") -> str:
-        """What is said when the image x:1 cannot be fetched, without its name; no password is shown, nothing kept."""
+        """Return the error of a fetch of the image x:1, without the name of the image.
+
+        Check that the cache stays empty, and that the traceback holds no password.
+        """
         with pytest.raises(FetchError) as caught:
             self.fetch_image(host, "x", "1", DOCKER_AUTH_CONFIG=config)
 
@@ -105,16 +108,16 @@ class FetchCache(Cache):
         return reason
 
     def fetch_step(self, url: str, revision: str) -> str:
-        """The text of the step file at this revision."""
+        """Return the text of the step file at this revision."""
         return (self.fetch(url, revision) / "steps/hello/step.yml").read_text()
 
     def entries(self) -> list[str]:
-        """The names of all that is there, finished and half made."""
+        """Return the names of all entries, complete and incomplete."""
         return sorted(path.name for kind in ("entries", "notes", "partial") for path in (self.root / kind).glob("*"))
 
 
 class GitServer:
-    """`git http-backend` behind Python's HTTP server; `requests` are the paths asked for, with the git command."""
+    """`git http-backend` with Python's HTTP server; `requests` are the requested paths, with the git command."""
 
     def __init__(self, root: Path, certificate: Path | None = None) -> None:
         self.root = root
@@ -140,11 +143,11 @@ class GitServer:
         return f"{self._scheme}://{login}{'@' if login else ''}{host}:{self._server.server_port}/{name}"
 
     def packs(self) -> int:
-        """How many packs were asked for."""
+        """Return the number of requests for packs."""
         return sum(request.endswith("fetch") for request in self.requests)
 
     def stall(self) -> None:
-        """Hang in a handler until the server is closed."""
+        """Block in a handler until the server is closed."""
         self.stalled.set()
         self._stopping.wait()
 
@@ -219,11 +222,11 @@ class GitServer:
             self.after_cut()
 
     def after_cut(self) -> None:
-        """What happens when a pack was sent up to `cut` bytes: the connection is closed."""
+        """Close the connection after `cut` bytes of a pack; tests replace this."""
 
 
 class SilentServer:
-    """Accepts connections and says nothing."""
+    """Accepts connections and sends nothing."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -250,7 +253,7 @@ class SilentServer:
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No proxies and no settings of the person who runs the tests."""
+    """Remove proxies and personal settings from the environment."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -274,7 +277,7 @@ def proc() -> Proc:
 
 @pytest.fixture
 def repositories(tmp_path: Path) -> Path:
-    """The directory that `server` serves."""
+    """Return the directory that `server` serves."""
     if not GIT:
         absent("git")
     return tmp_path / "repositories"
@@ -282,7 +285,7 @@ def repositories(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def project(repositories: Path) -> Project:
-    """A project with one commit, that holds a program and a symbolic link."""
+    """Return a project with one commit, which holds a program and a symbolic link."""
     project = Project(repositories / "project")
     (project.directory / "run.sh").write_text("#!/bin/sh\n")
     (project.directory / "run.sh").chmod(0o755)
@@ -307,7 +310,7 @@ def odd_registry() -> Iterator[OddRegistry]:
 
 @pytest.fixture
 def other_registry() -> Iterator[OddRegistry]:
-    """A registry at another port, which is another host to who sends credentials."""
+    """Yield a registry at another port, which counts as another host for credentials."""
     server = OddRegistry()
     yield server
     server.close()
@@ -315,13 +318,13 @@ def other_registry() -> Iterator[OddRegistry]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts at a request follow each other at once, where the server does not ask for time."""
+    """Retry requests without a pause, unless the server names a time."""
     monkeypatch.setattr(http, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture
 def secure_registry(certificate: Path, tmp_path: Path) -> Iterator[RegistryServer]:
-    """A registry that speaks TLS with a certificate of its own."""
+    """Yield a registry that speaks TLS with a self-signed certificate."""
     server = RegistryServer(tmp_path / "registry", certificate=certificate)
     yield server
     server.close()
@@ -336,7 +339,7 @@ def silent_server() -> Iterator[SilentServer]:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A self-made certificate for 127.0.0.1 with its key, in one file."""
+    """Return a file with a self-signed certificate for 127.0.0.1 and its key."""
     if not OPENSSL:
         absent("openssl")
     path = tmp_path / "certificate.pem"
@@ -357,7 +360,7 @@ def secure_server(repositories: Path, certificate: Path) -> Iterator[GitServer]:
 
 @pytest.fixture(params=["http", "https", "file"])
 def url(request: pytest.FixtureRequest, project: Project, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of the project, by each of the transports."""
+    """Return the URL of the project for each of the transports."""
     if request.param == "http":
         return str(request.getfixturevalue("server").url("project"))
     if request.param == "file":

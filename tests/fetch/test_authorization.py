@@ -1,4 +1,4 @@
-"""What a registry asks for, and what it is answered."""
+"""Challenges of registries, and the answers to them."""
 
 from __future__ import annotations
 

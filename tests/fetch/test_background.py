@@ -1,4 +1,4 @@
-"""A fetch in a thread that a cancel leaves behind."""
+"""A fetch in a thread, which a cancel abandons."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_error_of_the_work_is_raised(proc: Proc) -> None:
 def test_work_that_does_not_end_is_left_behind(
     proc: Proc, monkeypatch: pytest.MonkeyPatch, cause: Cause, reason: str
 ) -> None:
-    """As looking up the name of a host does, which takes half a minute where no server answers."""
+    """A lookup of a host name, for example, takes half a minute if no name server answers."""
     monkeypatch.setattr(background, "MOMENT", 0.0)
     go_on = threading.Event()
 
@@ -53,7 +53,7 @@ def test_work_that_does_not_end_is_left_behind(
 def test_what_a_cancelled_fetch_made_is_removed_after_it(
     proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next fetch of the same directory waits for that."""
+    """The next fetch of the same directory waits until its files are removed."""
     monkeypatch.setattr(background, "MOMENT", 0.0)
     cache, go_on = Cache(tmp_path / "cache"), threading.Event()
 

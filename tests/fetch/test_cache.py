@@ -1,4 +1,4 @@
-"""The function cache: made once, by one, whole or not at all."""
+"""The function cache: one caller makes each directory, once, completely or not at all."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ Cache(sys.argv[1]).get(("kind", "name"), make, Proc(0))
 
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that is making the directory of KEY, until a line is written to it."""
+    """Yield a process that is making the directory of KEY, until a line is written to its stdin."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "cache")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -1,4 +1,4 @@
-"""Where the function cache lies."""
+"""The directory of the function cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 
 @pytest.fixture(autouse=True)
 def no_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing says where the cache could be, but that there is a home."""
+    """Unset all variables for the cache except HOME."""
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -48,7 +48,7 @@ def test_cache_is_below_tmpdir_where_the_home_is_none(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("open_", ["", ".cache", ".cache/step-runner", ".cache/step-runner/functions"])
 def test_cache_is_not_below_what_others_can_write_to(tmp_path: Path, open_: str) -> None:
-    """They could put another directory in its place."""
+    """Other users could replace its directory there."""
     (tmp_path / ".cache/step-runner/functions").mkdir(0o700, parents=True)
     (tmp_path / open_).chmod(0o777)
 
@@ -56,7 +56,7 @@ def test_cache_is_not_below_what_others_can_write_to(tmp_path: Path, open_: str)
 
 
 def test_cache_may_be_below_a_sticky_directory(tmp_path: Path) -> None:
-    """There others can put something beside it, and not in its place."""
+    """Other users can add files to a sticky directory, but cannot replace the cache."""
     (tmp_path / ".cache").mkdir()
     tmp_path.chmod(0o1777)
 
@@ -65,7 +65,7 @@ def test_cache_may_be_below_a_sticky_directory(tmp_path: Path) -> None:
 
 @as_root
 def test_cache_is_not_below_the_home_of_another_user(tmp_path: Path) -> None:
-    """As with sudo, which can keep HOME."""
+    """sudo, for example, can keep HOME."""
     os.chown(tmp_path, 12345, -1)
 
     assert default_root() == fallback()

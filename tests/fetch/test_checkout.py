@@ -1,4 +1,4 @@
-"""Writing the files of a commit to a directory."""
+"""Checkouts: the files of a commit, written to a directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def store_with(directory: Path, *entries: tuple[bytes, int, bytes]) -> tuple[Stored, str]:
-    """A store with one commit of these files: name, mode, content."""
+    """Return a store with one commit of these files (name, mode, content), and the hash of the commit."""
     store, tree, commit = DiskObjectStore.init(f"{directory}.git"), Tree(), Commit()
     for name, mode, content in entries:
         blob = Blob.from_string(content)
@@ -60,7 +60,7 @@ def test_device_is_refused(tmp_path: Path, proc: Proc) -> None:
 
 
 def test_existing_file_is_not_overwritten(tmp_path: Path, proc: Proc) -> None:
-    """On a file system that ignores case, two names of a commit can be one."""
+    """On a file system that ignores case, two names of a commit can mean the same file."""
     store, commit = store_with(tmp_path, (b"file", 0o100644, b"new"))
     (tmp_path / "file").write_text("old")
 
@@ -153,7 +153,7 @@ def test_link_that_stays_in_the_checkout_is_kept(project: Project, cache: FetchC
 def test_file_is_not_written_through_a_link_of_the_same_name(
     project: Project, cache: FetchCache, tmp_path: Path
 ) -> None:
-    """A tree may hold a name twice: as a link to somewhere and as a directory with files."""
+    """A tree may hold a name twice: as a link to another directory, and as a directory with files."""
     inner = project.git("rev-parse", "HEAD:steps")
     project.commit_tree(("120000", "x", str(tmp_path)), ("40000", "x", inner))
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.fetch.conftest import FetchCache, GitServer, Project, SilentServer
 
 SOON = 15.0
-"""Seconds in which a cancel ends a fetch, also where the machine is busy; no answer comes in any time."""
+"""Seconds in which a cancel ends a fetch, even on a busy machine; the server itself never answers."""
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_proxy_is_taken_from_the_environment(
 
 
 def status(url: str, proc: Proc) -> int:
-    """What a server answers, after its redirects."""
+    """Return the HTTP status of a server's answer, after all redirects."""
     with open_client(proc, 5.0) as client:
         response = client.send(Request("GET", Url.parse(url)))
         response.close()
@@ -80,7 +80,7 @@ def redirect(request: BaseHTTPRequestHandler, to: str) -> bool:
 
 @pytest.fixture
 def proxy(other_registry: OddRegistry, monkeypatch: pytest.MonkeyPatch) -> OddRegistry:
-    """What all requests by http go through; it answers them itself."""
+    """Return the proxy of all http requests, which answers them itself."""
     monkeypatch.setenv("http_proxy", f"http://{other_registry.host}")
     return other_registry
 
@@ -127,7 +127,7 @@ def test_redirect_from_this_machine_goes_through_the_proxy(
 
 
 def stopped(url: str, revision: str, cache: FetchCache, ready: threading.Event) -> float:
-    """Start a fetch, cancel it as soon as `ready` is set, and return how many seconds it then took to end."""
+    """Start a fetch, cancel it as soon as `ready` is set, and return the seconds from the cancel to its end."""
     proc = Proc(0)
     errors: list[BaseException] = []
 

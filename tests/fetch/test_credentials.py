@@ -1,4 +1,4 @@
-"""Credentials from DOCKER_AUTH_CONFIG: which entry counts, and what helpers say."""
+"""Credentials from DOCKER_AUTH_CONFIG: the choice of an entry, and the answers of helpers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def find(config: Any, registry: str = "r.example:5000", repository: str = "group
 
 @pytest.fixture
 def helper(tmp_path: Path) -> Path:
-    """The directory of docker-credential-safe, which knows two servers and answers with what PASSWORD says."""
+    """Return the directory of docker-credential-safe, which knows two servers and answers with $PASSWORD."""
     path = tmp_path / "docker-credential-safe"
     path.write_text(
         "#!/bin/sh\n"

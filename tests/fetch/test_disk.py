@@ -1,4 +1,4 @@
-"""What is said when a file cannot be written."""
+"""Messages about files that cannot be written."""
 
 from __future__ import annotations
 

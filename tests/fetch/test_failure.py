@@ -1,4 +1,4 @@
-"""What a person is told when a fetch fails: one sentence, no credentials, and nothing stays in the cache."""
+"""Messages of failed fetches: one sentence, without credentials; nothing stays in the cache."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_unknown_host_is_explained(cache: FetchCache, monkeypatch: pytest.Monkey
     def find_nothing(*arguments: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    # A real look-up would ask a name server of the machine that runs the tests.
+    # A real lookup would ask the name server of this machine.
     monkeypatch.setattr(socket, "getaddrinfo", find_nothing)
     with pytest.raises(FetchError) as caught:
         cache.fetch("https://host.invalid/x", "main")
@@ -288,7 +288,7 @@ def test_redirect_of_a_git_server_from_https_to_http_is_refused(
     certificate: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What came without encryption would be in the cache for ever, under the name with https."""
+    """Files received without encryption would stay in the cache for ever, under the name with https."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
 
     def redirect(request: BaseHTTPRequestHandler) -> None:

@@ -1,4 +1,4 @@
-"""Fetching functions from git repositories, by a real git server on loopback."""
+"""Fetches of functions from git repositories, with a real git server on loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def revise(project: Project) -> dict[str, str]:
-    """Three more commits: under a tag, under an annotated tag, and on a branch; and names for all of them."""
+    """Add three commits: under a tag, under an annotated tag and on a branch. Return a revision of each kind."""
     first = project.git("rev-parse", "HEAD")
     project.commit({"steps/hello/step.yml": "two"})
     project.git("tag", "v1")
@@ -188,7 +188,7 @@ def test_modes_and_links_are_kept(url: str, cache: FetchCache) -> None:
 
 @contextmanager
 def submodule(project: Project, url: str) -> Iterator[Project]:
-    """Another project, in the first one as the submodule `lib` with this URL."""
+    """Yield another project, which the first one has as the submodule `lib` with this URL."""
     other = type(project)(project.directory.parent / "library")
     commit = other.commit({"lib.sh": "library"})
     yield other
@@ -221,7 +221,7 @@ def test_submodule_of_the_same_server_gets_the_credentials(
 def test_submodule_that_cannot_be_fetched_is_left_out(
     server: GitServer, project: Project, cache: FetchCache, kind: str
 ) -> None:
-    """A repository of the network may not read the repositories of this machine."""
+    """A repository from the network must not name repositories of this machine."""
     library = (project.directory.parent / "library").as_uri()
     with submodule(project, "git@example.com:library.git" if kind == "ssh" else library):
         pass

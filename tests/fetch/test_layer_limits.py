@@ -1,4 +1,4 @@
-"""Layers that would take more memory, time or frames of the interpreter than an honest one does."""
+"""Layers that would take more memory, time or interpreter frames than an honest layer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def header(kind: bytes, size: int) -> bytes:
-    """The block that says that so many bytes of an extended header follow."""
+    """Return the block that announces an extended header of `size` bytes."""
     info = tarfile.TarInfo("a")
     info.type, info.size = kind, size
     return info.tobuf(tarfile.GNU_FORMAT)
@@ -73,7 +73,7 @@ def test_files_with_large_headers_may_be_many(root: Path) -> None:
 
 
 def test_header_for_all_files_is_ignored(root: Path) -> None:
-    """Engines for containers do so, and what many of them say would be gathered."""
+    """Container engines ignore it too; the content of many such headers would accumulate in memory."""
     record = b"13 path=evil\n"
     layer = header(tarfile.XGLTYPE, len(record)) + record.ljust(512, b"\0") + archive(member("a", b"1"))
 
@@ -123,7 +123,7 @@ def test_link_that_no_system_can_make_is_refused(root: Path) -> None:
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
 def test_file_of_a_negative_size_is_refused(root: Path, form: Literal[1, 2]) -> None:
-    """All that follows would be read into memory."""
+    """The whole rest of the layer would be read into memory."""
     negative = member("a", b"x" * 100, pax_headers={"size": "-1"})
     if form == tarfile.GNU_FORMAT:
         negative[0].size = -1
@@ -134,7 +134,7 @@ def test_file_of_a_negative_size_is_refused(root: Path, form: Literal[1, 2]) -> 
 def test_names_are_counted_as_they_are_kept_and_not_as_they_are_written(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A path of three letters can lead through a link to one of thousands."""
+    """A path of three letters can lead through a link to a path of thousands."""
     monkeypatch.setattr(limits, "MOST_NAMES", 100_000)
     deep = "/".join(["d" * 200] * 10)
     with pytest.raises(LimitError, match=r"^the names of its files and directories have more than 100000 bytes"):
@@ -142,7 +142,7 @@ def test_names_are_counted_as_they_are_kept_and_not_as_they_are_written(
 
 
 def test_cancel_ends_it_in_a_hole(root: Path) -> None:
-    """A few bytes of an archive can be a file of a terabyte."""
+    """A few bytes of an archive can mean a sparse file of a terabyte."""
     proc = Proc(0)
     hole = member("sparse", pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)})
     layer = hole[0].tobuf(tarfile.PAX_FORMAT) + bytes(1024)

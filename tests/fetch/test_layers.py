@@ -1,4 +1,4 @@
-"""Layers laid over each other in a directory, and nothing outside of it."""
+"""Layers merged in one directory, with nothing written outside."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_long_names_of_both_formats_are_read(root: Path) -> None:
 
 
 def test_sparse_file_has_its_holes(root: Path) -> None:
-    """The archive holds what GNU tar writes for a file of 1 MiB with one word at its end."""
+    """The archive holds the bytes that GNU tar writes for a file of 1 MiB with one word at its end."""
     content = b"end".rjust(512, b".")
     lay(root, sparse(b"%011o\0%011o\0" % (1048576 - 512, 512), 1048576) + content + archive(member("behind", b"x")))
 
@@ -112,7 +112,7 @@ def test_sparse_file_has_its_holes(root: Path) -> None:
 
 
 def test_sparse_file_of_many_chunks_has_its_holes(root: Path) -> None:
-    """Those of GNU tar's older format, of which a block of its own tells, and of its newer one."""
+    """GNU tar's older format lists the chunks in a block of its own; its newer format differs."""
     chunk = b"%011o\0%011o\0" % (1024, 1)
     older = sparse(b"\0" * 96 + b"\1", 1025) + chunk.ljust(512, b"\0") + b"x".ljust(512, b"\0")
     newer = member("newer", b"1\n1024\n1\n".ljust(512, b"\0") + b"x", pax_headers=SPARSE_MAP)
@@ -231,7 +231,7 @@ def test_whiteout_of_no_file_is_refused(root: Path, name: str) -> None:
 
 
 def test_name_of_a_whiteout_is_no_name_of_a_directory(root: Path) -> None:
-    """Until the end of an image its links lead to such names, so that nothing can be written through them."""
+    """Until the end of an image its links lead to such names, so no file can be written through them."""
     link, below = symlink("link", "x"), member(".wh.x/file", b"1")
     for layer in (archive(link, below), archive(symlink("other", ".wh.x"), member("other/file", b"1"))):
         with pytest.raises(LayerError, match=r"^has the name '.wh.x', which is reserved for whiteouts$"):
@@ -317,7 +317,7 @@ def test_symbolic_link_leads_to_where_it_led_in_the_image(root: Path, target: st
 
 @pytest.mark.parametrize("target", ["../..", "/..", "../../root/../..", "../../../../../../../../tmp"])
 def test_nothing_is_written_through_a_link_that_leads_out(root: Path, target: str) -> None:
-    """Neither in the same layer nor in a later one; what was to go there is in the image."""
+    """This holds in the same layer and in later ones; the file is written inside the image."""
     lay(root, archive(symlink("d/out", target), member("d/out/a", b"1")), archive(member("d/out/sub/b", b"2")))
 
     assert outside(root) == ["root"]
@@ -325,7 +325,7 @@ def test_nothing_is_written_through_a_link_that_leads_out(root: Path, target: st
 
 
 def test_chain_of_links_stays_inside(root: Path) -> None:
-    """Each link is harmless by itself: the kernel would follow deep/up physically, to above the root."""
+    """Each link alone is harmless, but the kernel would follow deep/up to a directory above the root."""
     chain = [symlink("deep", "a/b/c"), symlink("up", "deep/../../../.."), symlink("out", "up/x"), member("a/b/c/f")]
     lay(root, archive(*chain), archive(member("out/y", b"1")))
 
@@ -343,7 +343,7 @@ def test_links_in_a_circle_are_left_out_and_not_followed(root: Path) -> None:
 
 
 def test_link_through_name_that_system_refuses_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Windows `nul` is a device, even where the next name leads away from it; `finish` leaves such links out."""
+    """On Windows `nul` is a device, even if the next part of the path is `..`; `finish` leaves such links out."""
     monkeypatch.setattr(rootfs, "is_plain", lambda name: name != "nul")
     tree = RootFs(root, Proc(0), Limits())
     tree.add_link("link", "/nul/..")
@@ -415,12 +415,12 @@ def test_cancel_ends_it_between_two_files(root: Path) -> None:
 
 
 def _skippable(content: bytes = b"size") -> bytes:
-    """A frame that says nothing, as pzstd writes one before each frame: RFC 8878, section 3.1.2."""
+    """Return a skippable frame, as pzstd writes one before each frame: RFC 8878, section 3.1.2."""
     return struct.pack("<II", 0x184D2A50, len(content)) + content
 
 
 def _with_window(content: bytes, log: int) -> bytes:
-    """What `zstd --long=LOG` makes of a stream whose length it does not know."""
+    """Return the output of `zstd --long=LOG` for a stream of unknown length."""
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: log})
     return compressor.compress(content) + compressor.flush()
 

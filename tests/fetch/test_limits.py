@@ -90,7 +90,7 @@ def test_commit_of_too_many_bytes_is_refused(
 def test_commit_of_too_many_entries_is_refused(
     project: Project, cache: FetchCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A few trees that hold each other many times are millions of files."""
+    """A few trees that contain each other many times unfold to millions of files."""
     monkeypatch.setattr(limits, "MOST_ENTRIES", 1000)
     tree = project.git("rev-parse", "HEAD:steps/hello")
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""The documents of images: what they say, and what is refused."""
+"""The documents of images: their content, and the refusal of invalid ones."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_image_that_is_named_generic_comes_before_one_without_platform(platform:
 
 
 def test_index_of_nothing_costs_little_memory() -> None:
-    """An object for each of these would be a hundred million bytes."""
+    """One object for each entry would take a hundred million bytes."""
     content = b'{"manifests":[{}' + b",{}" * 1_000_000 + b"]}"
     tracemalloc.start()
     try:

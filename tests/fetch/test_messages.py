@@ -1,4 +1,4 @@
-"""Words from elsewhere: what of them is shown."""
+"""Texts of servers: the parts that messages show."""
 
 from __future__ import annotations
 

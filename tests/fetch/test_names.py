@@ -1,4 +1,4 @@
-"""What registries are called on the line."""
+"""Names of registries in requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetching functions from a real registry on loopback."""
+"""Fetches of functions from a real registry on loopback."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_index_without_fitting_image_is_explained(registry: RegistryServer, repo
 
 
 def nest(odd_registry: OddRegistry, depth: int, layers: list[bytes]) -> None:
-    """Offer an image of these layers in an index, in an index, and so on; beside it a generic one."""
+    """Offer an image of these layers in `depth` nested indexes, next to a generic image."""
     image, generic = manifest(layers), manifest([files(a="all")])
     odd_registry.offer_blobs("x", [b"{}", *layers, files(a="all")])
     inner = image
@@ -292,7 +292,7 @@ def test_ten_processes_fetch_an_image_once(odd_registry: OddRegistry, cache: Fet
 
 
 def _all_told(processes: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
-    """The processes, all of which have begun."""
+    """Let all processes begin, and return them."""
     for process in processes:
         assert process.stdin
         process.stdin.write("go\n")

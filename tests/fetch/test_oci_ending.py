@@ -1,4 +1,4 @@
-"""Fetches from a registry that says nothing any more: what ends them ends them at once."""
+"""Fetches from a registry that has fallen silent: a cancel or an error ends them at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def test_layer_that_is_refused_is_not_waited_for(odd_registry: OddRegistry, cache: FetchCache) -> None:
-    """However slowly the rest of it would come."""
+    """The error comes at once, however slowly the registry would send the rest."""
     odd_registry.offer("x", "1", {HERE: [b"x" * 4_000_000]})
 
     def stall(request: BaseHTTPRequestHandler) -> bool:
@@ -34,7 +34,7 @@ def test_layer_that_is_refused_is_not_waited_for(odd_registry: OddRegistry, cach
     with pytest.raises(FetchError, match="is not a tar archive, plain or in zstd or gzip"):
         cache.fetch_image(odd_registry.host, "x", "1")
 
-    # Who waits gives up after half a minute, and asks again.
+    # A fetch that waited would time out after half a minute and request the blob again.
     assert len(odd_registry.blob_requests()) == 1
 
 
@@ -63,7 +63,7 @@ def test_cancel_ends_a_fetch_in_the_middle(odd_registry: OddRegistry, cache: Fet
     thread.start()
     assert odd_registry.stalled.wait(10)
     proc.cancel()
-    # It is promised within a second, which a busy machine may need some more for; the server says nothing any more.
+    # The promise is one second, and a busy machine may need more; the server itself sends nothing more.
     thread.join(5)
 
     assert not thread.is_alive()

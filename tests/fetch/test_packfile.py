@@ -1,4 +1,4 @@
-"""Packs as git makes them, and as nobody should."""
+"""Packs of git, and malformed ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read(content: bytes, digits: int = 40, limit: int = 1 << 30) -> Pack:
 
 
 def number(value: int, first: int = 7) -> list[int]:
-    """Groups of bits, the lowest first, of which the first has so many."""
+    """Return groups of seven bits, the lowest first; the first group has `first` bits."""
     groups, value = [value & (1 << first) - 1], value >> first
     while value:
         groups.append(value & 0x7F)
@@ -56,13 +56,13 @@ def blob(content: bytes) -> bytes:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest().encode()
 
 
-ALL = b"\x90\x05"  # five bytes of the base, from its first one on
+ALL = b"\x90\x05"  # copy five bytes of the base from offset 0
 HELLO = entry(3, b"hello")
 
 
 @pytest.mark.parametrize("options", [[], ["--delta-base-offset"], ["--depth=0"]], ids=["by hash", "by offset", "plain"])
 def test_pack_of_git_is_read(project: Project, options: list[str]) -> None:
-    """Of many versions of a file, each a delta to another one, and of one that is large."""
+    """The pack has many versions of a file, each a delta to another one, and a large file."""
     lines = list(map(str, range(50_000)))
     for turn in range(20):
         lines[turn * 7] = "changed"
@@ -167,7 +167,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 def test_large_file_of_a_commit_takes_little_memory(
     server: GitServer, project: Project, cache: FetchCache, place: str
 ) -> None:
-    """A small repository can hold a file of hundreds of megabytes, whichever way it is reached and kept."""
+    """A small repository can hold a file of hundreds of megabytes; this holds for each transport and storage."""
     with (project.directory / "large").open("wb") as file:
         file.truncate(150 << 20)
     commit = project.commit({})

@@ -1,4 +1,4 @@
-"""Names of platforms, and which image fits a machine best."""
+"""Names of platforms, and the choice of the image that fits a machine best."""
 
 from __future__ import annotations
 

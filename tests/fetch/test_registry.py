@@ -1,4 +1,4 @@
-"""The client of a registry: what is put there is found, and what is not there is told."""
+"""The client of a registry: it finds uploaded content, and reports missing content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Git URLs: what is fetched, what is shown, and what a submodule may name."""
+"""Git URLs: the fetched URL, the shown URL, and the URLs that a submodule may name."""
 
 from __future__ import annotations
 

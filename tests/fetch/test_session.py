@@ -1,4 +1,4 @@
-"""Credentials, tokens and redirects: who is sent what."""
+"""Credentials, tokens and redirects: the secrets that each host receives."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_server_of_tokens_that_is_down_is_named(odd_registry: OddRegistry, cache
 
 
 def test_registry_nearby_that_does_not_understand_is_told_as_such(odd_registry: OddRegistry, cache: FetchCache) -> None:
-    """It was asked once more by https, which it does not speak."""
+    """The request was repeated by https, which the registry does not speak."""
     odd_registry.answer = first(1, lambda request: send(request, 400, b'{"errors": [{"message": "bad name"}]}'), "")
 
     assert cache.refusal(odd_registry.host) == (
@@ -307,7 +307,7 @@ def test_redirect_that_is_not_followed_is_explained(
 
 
 def test_host_that_is_named_like_a_password_is_not_told(odd_registry: OddRegistry, cache: FetchCache) -> None:
-    """The registry's own is, which everybody knows."""
+    """Only the registry's own host is shown: it is public."""
     odd_registry.answer = first(99, lambda request: send(request, 302, b"", {"Location": "http://127.0.0.1:1/"}), "")
     config = config_of(odd_registry.host, username="ada", password="127.0.0.1")
 
@@ -333,7 +333,7 @@ def test_registry_at_an_impossible_port_is_explained(cache: FetchCache) -> None:
 
 
 def test_words_of_a_registry_are_told_without_secrets(odd_registry: OddRegistry, cache: FetchCache) -> None:
-    """A registry may send back what it was sent."""
+    """A registry may send secrets back that it received."""
     odd_registry.login = "ada:hunter2"
     odd_registry.tokens = {"x" * 50}
 
@@ -348,7 +348,7 @@ def test_words_of_a_registry_are_told_without_secrets(odd_registry: OddRegistry,
 
 
 def refuse_token(odd_registry: OddRegistry, said: Callable[[BaseHTTPRequestHandler], str]) -> None:
-    """Have the token server refuse every request in these words."""
+    """Make the token server refuse every request with this text."""
     odd_registry.login = "nobody"
 
     def answer(request: BaseHTTPRequestHandler) -> None:

@@ -1,4 +1,4 @@
-"""Registries that misbehave: how often they are asked, and what is told and kept."""
+"""Registries that misbehave: the number of retries, the messages, and the content of the cache."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_fault_that_passes_is_waited_for(
     ],
 )
 def test_server_is_given_the_time_that_it_asks_for(status: int, retry_after: str, pause: float | None) -> None:
-    """A thousand seconds after the beginning of 1970, and half a second where it does not ask."""
+    """The present time is 1000 seconds after the start of 1970; the default pause is half a second."""
     assert pause_after(status, retry_after, 1000.0, 0.5) == pause
 
 

@@ -1,4 +1,4 @@
-"""URLs: read in one way only, or not at all."""
+"""URLs: only a text with one meaning is accepted."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_text_that_programs_read_differently_is_refused(text: str, reason: str) 
 
 @given(st.text("htps:/@\\?#[]%.ab1 \t", max_size=30).map("http://".__add__))
 def test_url_means_the_same_host_to_all_libraries(text: str) -> None:
-    """Whatever is accepted goes to the host that was checked."""
+    """A request for an accepted URL goes to the host that was checked."""
     try:
         url = Url.parse(text)
         sent = parse_url(str(url))

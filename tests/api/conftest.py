@@ -62,7 +62,7 @@ class Server:
         )
         assert self.process.stderr is not None
         self.first_line = os.fsdecode(self.process.stderr.readline())
-        with contextlib.suppress(StepRunnerError):  # a server whose sidecar command gets no input ends at once
+        with contextlib.suppress(StepRunnerError):  # a server with a sidecar command without input ends at once
             self.client = Client(self.path)
         self.channel = grpc.insecure_channel(target(self.path))
         self.stub = StepRunnerStub(self.channel)

@@ -1,4 +1,4 @@
-"""The users whose servers a client trusts."""
+"""Users of servers that a client trusts."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_unknown_function_is_a_failure_of_the_job(server: Server, work_dir: Path
     assert ended.message.startswith('step "a": failed to load: ')
 
 
-# What is refused
+# Refused requests
 
 
 @pytest.mark.parametrize(

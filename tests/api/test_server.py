@@ -237,7 +237,7 @@ def test_commands_get_no_descriptor_of_the_server(server: Server) -> None:
     assert b"socket:" not in log
 
 
-# Where it can listen
+# Paths of the socket
 
 
 def start(path: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

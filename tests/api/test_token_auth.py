@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def serving(path: Path) -> AsyncIterator[None]:
-    """Run a server without jobs whose address is in the file at this path."""
+    """Run a server without jobs, with its address in the file at this path."""
     jobs, auth = JobManager(1, {}), TokenAuth()
     server = grpc.aio.server(interceptors=(auth,))
     add_StepRunnerServicer_to_server(Service(jobs), server)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 NOWHERE = "127.0.0.1:1"
 
 
-# The image that is meant
+# Choice of the image
 
 
 @pytest.mark.parametrize("kind", ["tag", "digest", "digest of the image"])

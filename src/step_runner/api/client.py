@@ -124,7 +124,7 @@ else:
 
     @contextlib.contextmanager
     def _channel(path: str, owner: int | None) -> Iterator[grpc.Channel]:
-        """Yield a channel to a server whose user was checked once. Raise StepRunnerError if it is not trusted."""
+        """Check the user of a server once, and yield a channel to it. Raise StepRunnerError if it is not trusted."""
         from step_runner.api import peer_credentials
         from step_runner.api.socket import check_length, target
 

@@ -141,7 +141,7 @@ def _is_kind(descriptor: int, kind: Callable[[int], bool]) -> bool:
 def _wait(running: Iterable[_Direction], sink: int, most: float | None) -> dict[int, int]:
     """Return the descriptors that are ready, with their events; none after `most` seconds."""
     # poll(2) reports POLLERR and POLLHUP without being asked. That is wanted for the sink only: on another
-    # descriptor that no direction waits for, they would end each poll at once.
+    # descriptor that no direction waits for, they would end each poll at once. So it is not registered.
     events = {sink: 0}
     for direction in running:
         descriptor, event = direction.waits_for

@@ -36,7 +36,7 @@ def check(connection: socket.socket, path: str, owner: int | None = None) -> Non
 
 @contextlib.contextmanager
 def checked(path: str, owner: int | None = None) -> Iterator[str]:
-    """Yield a path to exactly the socket whose server passed `check`. Raise OSError if no server listens.
+    """Check the server of a socket as `check` does, and yield a path to exactly this socket. Raise OSError without one.
 
     On Linux the path is that of an open descriptor, so no process can replace the socket. No other socket can ever
     listen at that file, because bind(2) creates a new one.

@@ -83,13 +83,15 @@ async def serve(
 
     On a system without unix sockets a file at `path` replaces the socket; the owner's clients find the server by it.
 
-    While it serves, it also ends orphans: processes that jobs of a killed step runner have left, found through the
-    directory for temporary files. The server also stops when the descriptor `front_is_gone` becomes readable. To stop,
-    it refuses new calls, cancels all jobs gracefully, sends followers the end of their logs, and removes the socket
-    and all temporary files.
-    Repeats of a signal change nothing. A second Ctrl-C at least one second later, or SIGQUIT, kills the rest at once.
-    stderr gets the ready line and errors; if `verbose`, also what the server does by itself. Raise StepRunnerError if
-    the socket cannot be made.
+    After its start the server also ends orphans: processes that jobs of a killed step runner have left. It finds them
+    through the directory for temporary files.
+
+    The server also stops when the descriptor `front_is_gone` becomes readable. To stop, it refuses new calls, cancels
+    all jobs gracefully, sends followers the end of their logs, and removes the socket and all temporary files. Repeats
+    of a signal change nothing. A second Ctrl-C at least one second later, or SIGQUIT, kills the rest at once.
+
+    stderr gets the ready line and errors; if `verbose`, also the server's own actions. Raise StepRunnerError if the
+    socket cannot be made.
     """
     jobs = JobManager(delay, environment)
     with _listening(path, Service(jobs)) as server:

@@ -25,7 +25,7 @@ def check_length(path: str) -> None:
 
 
 def target(path: str) -> str:
-    """Return gRPC's name of the socket at a path: a URI, whose path gRPC decodes."""
+    """Return gRPC's name of the socket at a path: a URI with an encoded path, which gRPC decodes."""
     return f"unix:{quote(os.fsencode(path))}"
 
 

@@ -1,4 +1,4 @@
-"""Replaces the unix socket on other systems: a port of 127.0.0.1, and a file with its number and a token.
+"""Replaces the unix socket on systems without one: a port of 127.0.0.1, and a file with its number and a token.
 
 Any user of the machine can connect to a port. Only the owner can read the file, and the server answers only calls
 with its token. `proxy` does not parse the calls that pass through it, so it cannot add the token. Instead it asks for
@@ -205,7 +205,7 @@ class WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
 
 
 def channel(path: str) -> grpc.Channel:
-    """Return a channel to the server whose address is in a file. Raise StepRunnerError for a file of another user."""
+    """Return a channel to the server that a file names. Raise StepRunnerError for a file of another user."""
     address = read_address(path)
     if address is None:  # calls then report that no server listens
         return grpc.insecure_channel(f"{HOST}:0")
@@ -232,7 +232,7 @@ def _await(path: str, given_up: threading.Event, admission: contextlib.ExitStack
 
 @contextlib.contextmanager
 def admitted(path: str) -> Iterator[socket.socket]:
-    """Yield a connection whose calls need no token while the block runs. Raise OSError if that fails."""
+    """Yield a connection that needs no token for its calls while the block runs. Raise OSError if that fails."""
     try:
         address = _read(path)
     except ValueError:

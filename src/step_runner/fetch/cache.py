@@ -5,7 +5,7 @@
     <root>/partial/<key>   a directory that is being made, by the process that holds the lock of its key
     <root>/locks/<key>     an empty file, locked while its directory is being made
 
-The kernel releases the locks of a dead process, so a directory under `partial` whose key is not locked is abandoned.
+The kernel releases the locks of a dead process: flock(2). So a directory under `partial` without a lock is abandoned.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Cache:
             return entry if self._is_there() and entry.is_dir() else None
 
     def get(self, key: Key, make: Make, proc: Proc) -> Path:
-        """Return the directory of `key`; make it if it is missing. Of many concurrent callers only one makes it.
+        """Return the directory of `key`; make it if it is missing. Only one of many concurrent callers makes it.
 
         An error of `make` is raised unchanged, and nothing is kept. Raise FetchError if the cache cannot be used, and
         StoppedError after a cancel.

@@ -74,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer whose body was not read yet, and its URL after all redirects."""
+    """An answer with an unread body, and its URL after all redirects."""
 
     http: BaseHTTPResponse
     url: Url

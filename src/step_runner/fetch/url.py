@@ -1,7 +1,7 @@
 """Parses URLs once, for checks and for requests.
 
 Libraries disagree about unusual text: one sees the end of a host where another sees the end of a password. So only
-text that all of them read alike is accepted, and requests use a URL that is written from the parsed parts.
+text with one meaning for all of them is accepted, and requests use a URL that is written from the parsed parts.
 """
 
 from __future__ import annotations

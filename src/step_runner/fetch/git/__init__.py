@@ -1,1 +1,1 @@
-"""Functions from git repositories."""
+"""Fetches functions from git repositories."""

@@ -60,7 +60,7 @@ class Checkout:
     """
 
     def __init__(self, directory: Path, proc: Proc, limits: Limits) -> None:
-        """Write below `directory`. Each write is counted in `limits` first, whose errors are raised unchanged."""
+        """Write below `directory`. Count each write in `limits` first, and raise its errors unchanged."""
         self._root = directory
         self._limits = limits
         self._proc = proc

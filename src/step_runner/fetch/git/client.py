@@ -54,7 +54,7 @@ class Remote(Protocol):
     """A repository that can be read."""
 
     def references(self, prefixes: Sequence[str]) -> dict[str, str]:
-        """Return the hashes of the references whose full name begins with one of `prefixes`.
+        """Return the hashes of all references with a full name that begins with one of `prefixes`.
 
         The name of an annotated tag with `^{}` at its end has the hash of the object to which the tag points.
         """

@@ -111,7 +111,7 @@ class _Fetch:
         return path
 
     def _complete(self, remote: Remote) -> str:
-        """Return the one commit whose hash begins with the revision."""
+        """Return the only commit with a hash that begins with the revision."""
         if not _SHORT_HASH.fullmatch(self.revision):
             raise self._unknown("there is no such tag or branch, and a commit is named by 8 or more digits of its hash")
         with self.cache.scratch(self._revision_key(), self.proc) as scratch:

@@ -64,7 +64,7 @@ class Pack:
         limits: Limits,
         find: Callable[[bytes], int] | None = None,
     ) -> None:
-        """Use a pack whose hashes have `digits` digits; `find` returns the offset of an object or raises KeyError.
+        """Use a pack with hashes of `digits` digits; `find` returns the offset of an object or raises KeyError.
 
         Without `find` the whole pack is read once for its index. Raise PackError, LimitError, StoppedError.
         """

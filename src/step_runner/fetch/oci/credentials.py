@@ -120,7 +120,7 @@ class _Config:
         return self._ask(store, DOCKER_HUB if is_docker_hub(registry) else registry) if store else Credentials()
 
     def _items(self, part: str, name: str) -> list[tuple[str, object]]:
-        """Return the items of a part of the document whose keys mean `name`; the key `name` itself comes first."""
+        """Return the items of a part of the document with keys that mean `name`; the key `name` itself comes first."""
         items = self.document.get(part) or {}
         if not isinstance(items, dict):
             raise _refused(f"{part} in {VARIABLE} is not an object; {_ADVICE}")

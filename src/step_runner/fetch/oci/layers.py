@@ -92,7 +92,7 @@ def _white_out(directory: str, name: str, root: RootFs) -> None:
 
 
 def _decompressed(layer: io.BufferedReader[Any]) -> Any:
-    """Return the decompressed archive in a layer, whose first bytes show the compression."""
+    """Return the decompressed archive in a layer; its first bytes show the compression."""
     head = layer.peek(4)
     if _ZSTD.match(head):
         options: Any = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW}
@@ -146,7 +146,7 @@ class _Forward:
 
 
 class _Header(tarfile.TarInfo):
-    """A header that applies to one file only, and whose size is checked."""
+    """A header that applies to one file only; its size is checked."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:

@@ -135,7 +135,7 @@ class Blob(io.RawIOBase):
             return piece
 
     def _reopened(self) -> Response:
-        """Return a new answer whose next byte is the one at the offset."""
+        """Return a new answer; its next byte is the one at the offset."""
         response = self._open_at(self._digest, self._offset)
         skip = self._offset if response.status == 200 else 0
         while skip:

@@ -49,7 +49,7 @@ class RootFs:
     """
 
     def __init__(self, root: Path, proc: Proc, limits: Limits) -> None:
-        """Begin with an empty directory. Each write is counted in `limits` first, whose errors are raised unchanged."""
+        """Begin with an empty directory. Count each write in `limits` first, and raise its errors unchanged."""
         self.limits = limits
         self._root = str(root)
         self._proc = proc
@@ -238,7 +238,7 @@ class RootFs:
         else:
             os.unlink(self._path(place))
 
-    # What is there.
+    # Existing entries.
 
     def _path(self, place: str) -> str:
         return _below(self._root, place)

@@ -77,9 +77,13 @@ def _compile(program: Path) -> None:
     if not library.is_file():
         sys.exit(f"Error: there is no {library}: use a Python installed from source, or install its development files")
     compiler = os.environ.get("CC", "cc")
-    options = ["-O2", "-Wall", "-rdynamic", f"-I{sysconfig.get_path('include')}", "-o", str(program)]
+    # Debian's libpython3.11.a is not position-independent.
+    options = ["-O2", "-Wall", "-no-pie", "-rdynamic", f"-I{sysconfig.get_path('include')}", "-o", str(program)]
     # The whole library, because extension modules use parts that Python itself does not.
     linked = ["-Wl,--whole-archive", str(library), "-Wl,--no-whole-archive", "-Wl,--strip-all"]
+    # Those of modules in the library, as Debian has them, are linked in: a bare system has only the C library.
+    modules = [option for option in shlex.split(variables["MODLIBS"]) if option != "-lm"]
+    linked += ["-Wl,-Bstatic", *modules, "-Wl,-Bdynamic"]
     system = shlex.split(f"{variables['LIBM']} {variables['SYSLIBS']} -ldl -lpthread -lutil")
     try:
         subprocess.run([compiler, *options, str(HERE / "main.c"), *linked, *system], check=True)

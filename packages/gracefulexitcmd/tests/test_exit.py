@@ -13,7 +13,7 @@ import pytest
 from tests.support.commands import FOREVER, on_every_path
 from tests.support.living import lives
 
-from gracefulexitcmd import DEVNULL, PIPE, AsyncCmd, Cause, Cmd, CommandFailed, EndedProcess, Holder, run
+from gracefulexitcmd import DEVNULL, PIPE, AsyncCmd, Cause, Cmd, CommandFailed, EndedProcess, Holder, cmd, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,3 +186,35 @@ def test_a_process_is_named_on_one_line_that_commands_no_terminal(
     assert ended.command == Holder(7, argv).command
     assert ended.command.isprintable()
     assert command in (None, ended.command)
+
+
+ENDING = "exec >&-; sleep 0.2; exit 3"
+"""Its output ends before it does."""
+
+
+def test_block_is_left_after_the_exit_that_follows_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that has closed its output is not cancelled a moment before it exits."""
+    monkeypatch.setattr(cmd, "LAST_MOMENT", 1000)
+    with Cmd(["sh", "-c", ENDING], stdout=PIPE) as command:
+        assert command.stdout.read() == b""
+    assert command.exit is not None
+    assert (command.exit.cause, command.exit.returncode) == (Cause.EXITED, 3)
+
+
+async def test_async_block_is_left_after_the_exit_that_follows_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cmd, "LAST_MOMENT", 1000)
+    async with AsyncCmd(["sh", "-c", ENDING], stdout=PIPE) as command:
+        assert await command.stdout.read() == b""
+    assert command.exit is not None
+    assert (command.exit.cause, command.exit.returncode) == (Cause.EXITED, 3)
+
+
+async def test_block_ends_a_command_that_lives_on_without_output() -> None:
+    script = ["sh", "-c", "exec >&-; exec sleep 1000"]
+    with Cmd(script, stdout=PIPE) as command:
+        assert command.stdout.read() == b""
+    async with AsyncCmd(script, stdout=PIPE) as other:
+        assert await other.stdout.read() == b""
+    assert command.exit is not None
+    assert other.exit is not None
+    assert (command.exit.cause, other.exit.cause) == (Cause.CANCELLED, Cause.CANCELLED)

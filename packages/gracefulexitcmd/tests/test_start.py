@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from gracefulexitcmd import PIPE, run
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def test_command_gets_descriptors_that_are_passed(tmp_path: Any) -> None:
         assert file.read() == b"x\n"
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
 def test_command_can_run_as_another_user() -> None:
     ended = run(
         ["sh", "-c", "id -u; id -g; id -G; umask"], user=65534, group=65534, extra_groups=[], umask=0o27, text=True

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, overload
 
+from gracefulexitcmd import cmd
 from gracefulexitcmd.aio_streams import AsyncReader, AsyncWriter
 from gracefulexitcmd.cmd import BaseCmd, Stoppable, ended
 from gracefulexitcmd.duration import check_seconds
@@ -147,6 +149,9 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._execution.is_ending:
+            with contextlib.suppress(TimeoutError):
+                await self._until_ended(self._driven(), cmd.LAST_MOMENT)
         self.cancel()
         if self._execution.exit is None:
             await self._until_ended(self._driven(), None)

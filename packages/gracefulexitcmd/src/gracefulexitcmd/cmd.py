@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from gracefulexitcmd.options import Options
     from gracefulexitcmd.system import Poller
 
+LAST_MOMENT = 0.1
+"""Seconds that a command whose output has ended gets to exit by itself when its block is left."""
+
 AT_ONCE = 0.005
 """Seconds that a reader waits for the pipe alone."""
 
@@ -372,6 +375,8 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         if self.pid is None:  # it could not start
             return
         try:
+            if self._execution.is_ending:
+                drive(self._execution, clock.now() + LAST_MOMENT)
             self._cancel_and_wait(grace=None)
         except BaseException:
             self._cancel_and_wait(grace=0)

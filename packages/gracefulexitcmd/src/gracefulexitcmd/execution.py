@@ -199,6 +199,11 @@ class Execution:
             if self._run is not None and self.exit is None:
                 self._run.streams.collect()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether its output was read to the end: the kernel closes files of a process a moment before it has ended."""
+        return self.exit is None and self._run is not None and self._run.streams.ended
+
     def is_readable(self, name: str, within: float) -> bool:
         """Wait for bytes in a pipe for `within` seconds, not past the deadline; return False if none can be read."""
         deadline = self.deadline

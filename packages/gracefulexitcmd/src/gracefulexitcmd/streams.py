@@ -134,6 +134,11 @@ class Streams:
         """Return the number of bytes dropped from the beginning of the output, because there were too many."""
         return sum(pipe.dropped for pipe in self._pipes.values())
 
+    @property
+    def ended(self) -> bool:
+        """Whether there were pipes, and all of them were read to their end."""
+        return bool(self._pipes) and not self._open
+
     def __bool__(self) -> bool:
         """Return whether a pipe is open to read from."""
         return bool(self._open)

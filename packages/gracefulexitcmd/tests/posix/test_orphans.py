@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
+
+import pytest
 
 PRELUDE = """\
 import json, os, subprocess, sys, time
@@ -164,6 +167,7 @@ print(json.dumps(child.wait()))
     assert facts(program) == 0
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount /proc")
 def test_hidden_orphan_is_ended() -> None:
     """With hidepid, /proc hides a process that is not dumpable even from its own user."""
     program = """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
 
 class FramedOutput(ABC):
@@ -24,19 +26,24 @@ class FramedOutput(ABC):
         self,
         descriptor: int,
         framed: Callable[[bytes], bytes],
-        stalled: Callable[[Any, bool], object],
+        stalled: Callable[[Self, bool], object],
         gone: Callable[[], object],
     ) -> None:
         self.descriptor = descriptor
         self.lost: OSError | None = None
         """The error of a write that failed although there is a reader, for example a full disk."""
         self._framed = framed
-        self._stalled = stalled
+        self._stalled: Callable[[bool], object] = partial(stalled, self)
         self._gone = gone
         self._written = asyncio.Event()
         self._written.set()
         self._patient = True
         self._closed = False
+        self._open()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Prepare what writes on this system; called once, when the other fields are set."""
 
     def show(self, content: bytes) -> None:
         """Write output of a step in its frame."""

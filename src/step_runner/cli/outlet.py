@@ -8,12 +8,8 @@ import fcntl
 import os
 import select
 import stat
-from typing import TYPE_CHECKING
 
 from step_runner.cli.framed_output import FramedOutput
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CHUNK = 1 << 16
 """Bytes in one read: the default capacity of a pipe on Linux, pipe(7)."""
@@ -24,28 +20,19 @@ PIECE = 4096
 We must not set O_NONBLOCK: the shell and its other programs share the open file description.
 """
 
-GONE = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
-"""The errors of a pipe, a socket and a terminal that have no reader any more."""
-
 
 class Outlet(FramedOutput):
     """Writes as much as possible without blocking, and the rest when the loop reports room."""
 
-    reader_gone = GONE
+    reader_gone = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
+    """The errors of a pipe, a socket and a terminal that have no reader any more."""
 
-    def __init__(
-        self,
-        descriptor: int,
-        framed: Callable[[bytes], bytes],
-        stalled: Callable[[Outlet, bool], object],
-        gone: Callable[[], object],
-    ) -> None:
-        super().__init__(descriptor, framed, stalled, gone)
+    def _open(self) -> None:
         self._waiting = bytearray()
-        mode = os.fstat(descriptor).st_mode
+        mode = os.fstat(self.descriptor).st_mode
         self._never_waits = stat.S_ISREG(mode)
         self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLOUT)
+        self._poll.register(self.descriptor, select.POLLOUT)
 
     @property
     def idle(self) -> bool:
@@ -102,13 +89,13 @@ class Outlet(FramedOutput):
     def _wait(self) -> None:
         self._written.clear()
         asyncio.get_running_loop().add_writer(self.descriptor, self._write_on)
-        self._stalled(self, True)
+        self._stalled(True)
 
     def _go_on(self) -> None:
         if not self._written.is_set():
             self._written.set()
             asyncio.get_running_loop().remove_writer(self.descriptor)
-            self._stalled(self, False)
+            self._stalled(False)
 
 
 def are_one(*outputs: int) -> bool:

@@ -11,12 +11,8 @@ import os
 import queue
 import threading
 from ctypes import wintypes
-from typing import TYPE_CHECKING
 
 from step_runner.cli.framed_output import FramedOutput
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MOST = 1 << 16
 """Bytes in memory from which on an outlet stalls: the capacity of a step's pipe."""
@@ -24,23 +20,14 @@ MOST = 1 << 16
 PATIENCE = 0.5
 """Seconds without progress after which an abandoned output no longer waits for its reader."""
 
-GONE = (errno.EPIPE, errno.EINVAL)
-"""The errors of a pipe without a reader: Microsoft's C runtime maps ERROR_NO_DATA to EINVAL."""
-
 
 class Outlet(FramedOutput):
     """Writes in a separate thread."""
 
-    reader_gone = GONE
+    reader_gone = (errno.EPIPE, errno.EINVAL)
+    """The errors of a pipe without a reader: Microsoft's C runtime maps ERROR_NO_DATA to EINVAL."""
 
-    def __init__(
-        self,
-        descriptor: int,
-        framed: Callable[[bytes], bytes],
-        stalled: Callable[[Outlet, bool], object],
-        gone: Callable[[], object],
-    ) -> None:
-        super().__init__(descriptor, framed, stalled, gone)
+    def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -109,7 +96,7 @@ class Outlet(FramedOutput):
     def _stall(self, slow: bool) -> None:
         if slow is not self._slow:
             self._slow = slow
-            self._stalled(self, slow)
+            self._stalled(slow)
 
 
 def are_one(first: int, second: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
@@ -70,12 +71,12 @@ class Source(Protocol):
         """Open a blob as a seekable file, at its start. Raise StepRunnerError if there is none."""
 
 
-class Stored:
+class Stored(ABC):
     """Images on this machine, with their manifests and blobs as files."""
 
+    @abstractmethod
     def open(self, digest: str) -> AbstractContextManager[IO[bytes]]:
         """Open the file of the blob or manifest with a digest."""
-        raise NotImplementedError
 
     def manifest(self, digest: str) -> bytes:
         """Return the manifest with a digest."""

@@ -309,8 +309,8 @@ class Teardown:
 
     def _part(self, process: linux.Process) -> To:
         """Return which part of the set a member is."""
-        if self._group is not None and process.group == self._group.pid:
-            return To.LEADER if process.pid == self._group.pid else To.MATES
+        if self._is_grouped(process):
+            return To.LEADER if process.pid == process.group else To.MATES
         return To.DESCENDANTS if self._own is None or process.identity in self._own else To.OTHERS
 
     def _signal(self, number: int, members: Iterable[linux.Process], to: To = To.ALL) -> None:

@@ -92,9 +92,11 @@ async def test_async_contain_never_blocks_the_loop() -> None:
 
 
 async def test_async_contain_holds_many_commands() -> None:
+    """Each shell waits for the exec of its child, which has the shell's arguments until then."""
+    script = "sleep 1000 & until [ \"$(tr '\\0' ' ' </proc/$!/cmdline)\" = 'sleep 1000 ' ]; do :; done"
     async with contain(grace=5) as box, asyncio.TaskGroup() as tasks:
         for _ in range(5):
-            tasks.create_task(AsyncCmd(["sh", "-c", "sleep 1000 & exit 0"], container=box).run(check=True))
+            tasks.create_task(AsyncCmd(["sh", "-c", script], container=box).run(check=True))
     assert [process.program for process in box.exit.census] == ["sleep"] * 5
 
 

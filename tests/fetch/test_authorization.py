@@ -40,7 +40,9 @@ BEARER = {"bearer": {"realm": "https://auth.example/token", "service": "r.exampl
         ('"' * 1000, {}),
     ],
 )
-def test_challenges_are_read(text: str, challenges: Mapping[str, Mapping[str, str]]) -> None:
+def test_challenge_header_parses_into_schemes_and_parameters(
+    text: str, challenges: Mapping[str, Mapping[str, str]]
+) -> None:
     assert parse_challenges(text) == challenges
 
 
@@ -80,7 +82,7 @@ def test_challenges_are_read(text: str, challenges: Mapping[str, Mapping[str, st
     ],
     ids=["basic", "basic without", "registry token", "anonymous", "password", "identity token", "no scope"],
 )
-def test_challenge_is_answered(
+def test_credentials_answer_each_kind_of_challenge(
     challenges: Mapping[str, Mapping[str, str]], credentials: Credentials, expected: TokenRequest | str | None
 ) -> None:
     assert answer(challenges, credentials, "ours") == expected
@@ -105,7 +107,7 @@ def test_challenge_is_answered(
         ({"bearer": {"realm": "ftp://127.0.0.1/"}}, "it wants a password to be sent to 127.0.0.1 without encryption"),
     ],
 )
-def test_challenge_that_is_not_answered(challenges: Mapping[str, Mapping[str, str]], reason: str) -> None:
+def test_unsupported_challenge_gets_no_answer(challenges: Mapping[str, Mapping[str, str]], reason: str) -> None:
     with pytest.raises(AnswerError) as caught:
         answer(challenges, ADA, "ours")
 
@@ -113,7 +115,7 @@ def test_challenge_that_is_not_answered(challenges: Mapping[str, Mapping[str, st
 
 
 @pytest.mark.parametrize("content", [b'{"token": "abc"}', b'{"access_token": "abc"}'])
-def test_token_is_read(content: bytes) -> None:
+def test_token_is_read_from_answer(content: bytes) -> None:
     assert parse_token(content) == "abc"
 
 
@@ -125,7 +127,7 @@ def test_answer_without_token_is_refused(content: bytes) -> None:
         parse_token(content)
 
 
-def test_secrets_are_not_in_the_text_of_a_request_for_a_token() -> None:
+def test_token_request_hides_secrets_in_its_text() -> None:
     request = answer(BEARER, ADA, "ours")
 
     assert "YWRhOmh1bnRlcjI=" not in repr(request)

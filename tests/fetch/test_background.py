@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 
-def test_result_of_the_work_is_returned(proc: Proc) -> None:
+def test_background_work_returns_its_result(proc: Proc) -> None:
     assert in_background(lambda: threading.current_thread().name, proc) == "fetch"
 
 
-def test_error_of_the_work_is_raised(proc: Proc) -> None:
+def test_background_work_raises_its_error(proc: Proc) -> None:
     def work() -> None:
         raise OSError("no route")
 
@@ -34,7 +34,7 @@ def test_error_of_the_work_is_raised(proc: Proc) -> None:
 @pytest.mark.parametrize(
     ("cause", "reason"), [(Cause.CANCELLED, "its job was cancelled"), (Cause.TIMEOUT, "the job's time was over")]
 )
-def test_work_that_does_not_end_is_left_behind(
+def test_cancelled_fetch_leaves_stuck_work_running(
     proc: Proc, monkeypatch: pytest.MonkeyPatch, cause: Cause, reason: str
 ) -> None:
     """A lookup of a host name, for example, takes half a minute if no name server answers."""
@@ -50,7 +50,7 @@ def test_work_that_does_not_end_is_left_behind(
     go_on.set()
 
 
-def test_what_a_cancelled_fetch_made_is_removed_after_it(
+def test_cancelled_fetch_removes_its_files_when_work_ends(
     proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next fetch of the same directory waits until its files are removed."""

@@ -38,7 +38,7 @@ def refuse(directory: Path, scratch: Path) -> None:
     raise AssertionError("made a second time")
 
 
-def test_directory_is_made_once(cache: Cache, proc: Proc) -> None:
+def test_cache_makes_directory_once(cache: Cache, proc: Proc) -> None:
     made = cache.get(KEY, write_hello, proc)
 
     assert (made / "file").read_text() == "hello"
@@ -47,12 +47,12 @@ def test_directory_is_made_once(cache: Cache, proc: Proc) -> None:
     assert cache.find(KEY) == made
 
 
-def test_nothing_is_found_in_a_cache_that_is_not_there(cache: Cache, tmp_path: Path) -> None:
+def test_missing_cache_holds_nothing(cache: Cache, tmp_path: Path) -> None:
     assert cache.find(KEY) is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failure_leaves_nothing(cache: Cache, proc: Proc, tmp_path: Path) -> None:
+def test_failed_fetch_leaves_nothing_in_cache(cache: Cache, proc: Proc, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"^no network$"):
         cache.get(KEY, fail, proc)
 
@@ -61,7 +61,7 @@ def test_failure_leaves_nothing(cache: Cache, proc: Proc, tmp_path: Path) -> Non
     assert (cache.get(KEY, write_hello, proc) / "file").read_text() == "hello"
 
 
-def test_cancel_at_the_end_of_making_leaves_nothing(cache: FetchCache, proc: Proc) -> None:
+def test_cancel_at_end_of_making_leaves_nothing(cache: FetchCache, proc: Proc) -> None:
     def make(directory: Path, scratch: Path) -> None:
         write_hello(directory, scratch)
         proc.cancel()
@@ -73,7 +73,7 @@ def test_cancel_at_the_end_of_making_leaves_nothing(cache: FetchCache, proc: Pro
 
 
 @pytest.mark.parametrize("umask", [0, 0o022], ids=oct)
-def test_cache_is_closed_to_other_users(cache: Cache, proc: Proc, tmp_path: Path, umask: int) -> None:
+def test_cache_excludes_other_users(cache: Cache, proc: Proc, tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         cache.get(KEY, write_hello, proc)
@@ -85,7 +85,7 @@ def test_cache_is_closed_to_other_users(cache: Cache, proc: Proc, tmp_path: Path
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o757, 0o777], ids=oct)
-def test_root_that_others_can_write_to_is_refused(cache: Cache, proc: Proc, tmp_path: Path, mode: int) -> None:
+def test_cache_root_writable_by_others_is_refused(cache: Cache, proc: Proc, tmp_path: Path, mode: int) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
     message = (
@@ -102,7 +102,7 @@ def test_root_that_others_can_write_to_is_refused(cache: Cache, proc: Proc, tmp_
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
-def test_root_of_another_user_is_refused(cache: Cache, proc: Proc, tmp_path: Path) -> None:
+def test_cache_root_of_another_user_is_refused(cache: Cache, proc: Proc, tmp_path: Path) -> None:
     cache.get(KEY, write_hello, proc)
     os.chown(tmp_path / "cache", 12345, -1)
 
@@ -110,7 +110,7 @@ def test_root_of_another_user_is_refused(cache: Cache, proc: Proc, tmp_path: Pat
         cache.find(KEY)
 
 
-def test_root_that_is_a_link_is_refused(cache: Cache, proc: Proc, tmp_path: Path) -> None:
+def test_cache_root_that_is_a_link_is_refused(cache: Cache, proc: Proc, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "cache").symlink_to("elsewhere")
 
@@ -118,7 +118,7 @@ def test_root_that_is_a_link_is_refused(cache: Cache, proc: Proc, tmp_path: Path
         cache.get(KEY, write_hello, proc)
 
 
-def test_root_that_cannot_be_made_is_explained(tmp_path: Path, proc: Proc) -> None:
+def test_uncreatable_cache_root_is_explained(tmp_path: Path, proc: Proc) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(
@@ -127,7 +127,7 @@ def test_root_that_cannot_be_made_is_explained(tmp_path: Path, proc: Proc) -> No
         Cache(tmp_path / "file/cache").get(KEY, write_hello, proc)
 
 
-def test_note_is_kept_and_replaced(cache: Cache, tmp_path: Path) -> None:
+def test_cache_note_is_kept_and_replaced(cache: Cache, tmp_path: Path) -> None:
     assert cache.note(KEY) == ""
     assert not (tmp_path / "cache").exists()
     cache.keep_note(KEY, "one")
@@ -144,7 +144,7 @@ def test_note_is_kept_and_replaced(cache: Cache, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "part", ["..", ".", "", "/etc/passwd", "../../x", "a/b", "A", "a b", "\0", "\udc80", "x" * 5000, "é", "~", "@", "_"]
 )
-def test_key_never_leaves_the_root(part: str) -> None:
+def test_cache_key_never_leaves_root(part: str) -> None:
     name = encoded(("git", part))
 
     assert name.startswith("git@")
@@ -152,7 +152,7 @@ def test_key_never_leaves_the_root(part: str) -> None:
     assert not set(name) - set("abcdefghijklmnopqrstuvwxyz0123456789-._@~")
 
 
-def test_different_keys_have_different_names() -> None:
+def test_different_cache_keys_have_different_names() -> None:
     keys = [
         ("a", "b"),
         ("a@b",),
@@ -217,7 +217,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_waiting_for_another_process_gives_what_it_made(
+def test_waiting_process_gets_directory_made_by_another(
     cache: Cache, proc: Proc, holder: subprocess.Popen[str]
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
@@ -226,7 +226,7 @@ def test_waiting_for_another_process_gives_what_it_made(
         assert (waiting.result(10) / "half").exists()
 
 
-def test_waiting_for_another_process_can_be_cancelled(cache: Cache, proc: Proc, holder: subprocess.Popen[str]) -> None:
+def test_cancel_ends_waiting_for_another_process(cache: Cache, proc: Proc, holder: subprocess.Popen[str]) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(cache.get, KEY, refuse, proc)
         proc.cancel()
@@ -237,7 +237,7 @@ def test_waiting_for_another_process_can_be_cancelled(cache: Cache, proc: Proc, 
 
 
 @pytest.mark.parametrize("key", [KEY, ("other",)], ids=["same key", "other key"])
-def test_half_made_directory_of_a_dead_process_is_removed(
+def test_unfinished_directory_of_dead_process_is_removed(
     cache: Cache, proc: Proc, holder: subprocess.Popen[str], tmp_path: Path, key: tuple[str, ...]
 ) -> None:
     holder.kill()
@@ -248,9 +248,7 @@ def test_half_made_directory_of_a_dead_process_is_removed(
     assert list((tmp_path / "cache/partial").iterdir()) == []
 
 
-def test_half_made_directory_of_a_living_process_is_left_alone(
-    cache: Cache, proc: Proc, holder: subprocess.Popen[str]
-) -> None:
+def test_unfinished_directory_of_live_process_is_kept(cache: Cache, proc: Proc, holder: subprocess.Popen[str]) -> None:
     cache.get(("other",), write_hello, proc)
     holder.communicate("go on\n")
 

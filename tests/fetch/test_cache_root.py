@@ -26,12 +26,12 @@ def fallback() -> Path:
     return Path(tempfile.gettempdir(), f"step-runner-cache-{os.geteuid()}")
 
 
-def test_cache_is_below_the_home_directory(tmp_path: Path) -> None:
+def test_cache_lies_below_home_directory(tmp_path: Path) -> None:
     assert default_root() == tmp_path / ".cache/step-runner/functions"
     assert list(tmp_path.iterdir()) == [], "nothing is made yet"
 
 
-def test_cache_is_below_xdg_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_lies_below_xdg_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "link"))
@@ -40,14 +40,14 @@ def test_cache_is_below_xdg_cache_home(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.parametrize("home", ["/dev/null", "relative"])
-def test_cache_is_below_tmpdir_where_the_home_is_none(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+def test_cache_lies_below_tmpdir_without_a_home(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
     monkeypatch.setenv("HOME", home)
 
     assert default_root() == fallback()
 
 
 @pytest.mark.parametrize("open_", ["", ".cache", ".cache/step-runner", ".cache/step-runner/functions"])
-def test_cache_is_not_below_what_others_can_write_to(tmp_path: Path, open_: str) -> None:
+def test_cache_avoids_parents_writable_by_others(tmp_path: Path, open_: str) -> None:
     """Other users could replace its directory there."""
     (tmp_path / ".cache/step-runner/functions").mkdir(0o700, parents=True)
     (tmp_path / open_).chmod(0o777)
@@ -55,7 +55,7 @@ def test_cache_is_not_below_what_others_can_write_to(tmp_path: Path, open_: str)
     assert default_root() == fallback()
 
 
-def test_cache_may_be_below_a_sticky_directory(tmp_path: Path) -> None:
+def test_cache_may_lie_below_sticky_directory(tmp_path: Path) -> None:
     """Other users can add files to a sticky directory, but cannot replace the cache."""
     (tmp_path / ".cache").mkdir()
     tmp_path.chmod(0o1777)
@@ -64,7 +64,7 @@ def test_cache_may_be_below_a_sticky_directory(tmp_path: Path) -> None:
 
 
 @as_root
-def test_cache_is_not_below_the_home_of_another_user(tmp_path: Path) -> None:
+def test_cache_avoids_home_of_another_user(tmp_path: Path) -> None:
     """sudo, for example, can keep HOME."""
     os.chown(tmp_path, 12345, -1)
 
@@ -84,7 +84,7 @@ print(Cache().get(("kind", "name"), lambda directory, scratch: (directory / "fil
 
 
 @as_root
-def test_two_users_of_one_machine_have_a_cache_each(temporary: str) -> None:
+def test_two_users_of_one_machine_have_separate_caches(temporary: str) -> None:
     os.chmod(temporary, 0o1777)
     command = [sys.executable, "-c", PROGRAM]
     env = {**os.environ, "HOME": "/nonexistent"}

@@ -36,7 +36,7 @@ def store_with(directory: Path, *entries: tuple[bytes, int, bytes]) -> tuple[Sto
     return Stored(store, Proc(0)), commit.id.decode()
 
 
-def test_name_that_is_no_text_is_kept(tmp_path: Path, proc: Proc) -> None:
+def test_non_utf8_name_is_kept(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with(tmp_path, (b"caf\xe9", 0o100644, b"content"))
     Checkout(tmp_path, proc, Limits()).write(store, commit)
 
@@ -44,7 +44,7 @@ def test_name_that_is_no_text_is_kept(tmp_path: Path, proc: Proc) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o104755, 0o102755, 0o100777], ids=oct)
-def test_only_the_executable_bit_of_a_mode_counts(tmp_path: Path, proc: Proc, mode: int) -> None:
+def test_checkout_keeps_only_the_executable_bit(tmp_path: Path, proc: Proc, mode: int) -> None:
     store, commit = store_with(tmp_path, (b"run", mode, b""))
     Checkout(tmp_path, proc, Limits()).write(store, commit)
 
@@ -69,7 +69,7 @@ def test_existing_file_is_not_overwritten(tmp_path: Path, proc: Proc) -> None:
     assert (tmp_path / "file").read_text() == "old"
 
 
-def test_existing_file_is_not_replaced_by_a_link(tmp_path: Path, proc: Proc) -> None:
+def test_existing_file_is_not_replaced_by_link(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with(tmp_path, (b"file", 0o120000, b"elsewhere"))
     (tmp_path / "file").write_text("old")
     checkout = Checkout(tmp_path, proc, Limits())
@@ -79,7 +79,7 @@ def test_existing_file_is_not_replaced_by_a_link(tmp_path: Path, proc: Proc) -> 
         checkout.finish()
 
 
-def test_cancel_ends_the_making_of_links(tmp_path: Path, proc: Proc) -> None:
+def test_cancel_ends_making_of_links(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with(tmp_path, (b"link", 0o120000, b"target"))
     checkout = Checkout(tmp_path, proc, Limits())
     checkout.write(store, commit)
@@ -90,7 +90,7 @@ def test_cancel_ends_the_making_of_links(tmp_path: Path, proc: Proc) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cancel_ends_the_writing(tmp_path: Path, proc: Proc) -> None:
+def test_cancel_ends_writing_of_files(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with(tmp_path, (b"file", 0o100644, b"new"))
     proc.cancel()
 
@@ -116,7 +116,7 @@ def test_cancel_ends_the_writing(tmp_path: Path, proc: Proc) -> None:
         ("120000", ".GIT"),
     ],
 )
-def test_name_that_leaves_the_checkout_is_refused(
+def test_name_outside_the_checkout_is_refused(
     url: str, project: Project, cache: FetchCache, mode: str, name: str
 ) -> None:
     project.commit_tree((mode, name, "0" * 40 if mode == "160000" else "target"))
@@ -128,7 +128,7 @@ def test_name_that_leaves_the_checkout_is_refused(
 
 
 @pytest.mark.parametrize("target", ["..", "/etc/passwd", "../../x", "sub/../../x", "sub/to-root/../x", "none/../../x"])
-def test_link_that_leads_out_of_the_checkout_is_refused(project: Project, cache: FetchCache, target: str) -> None:
+def test_link_out_of_the_checkout_is_refused(project: Project, cache: FetchCache, target: str) -> None:
     (project.directory / "sub").mkdir()
     (project.directory / "sub/to-root").symlink_to("..")
     (project.directory / "out").symlink_to(target)
@@ -140,7 +140,7 @@ def test_link_that_leads_out_of_the_checkout_is_refused(project: Project, cache:
     assert cache.entries() == []
 
 
-def test_link_that_stays_in_the_checkout_is_kept(project: Project, cache: FetchCache) -> None:
+def test_link_within_the_checkout_is_kept(project: Project, cache: FetchCache) -> None:
     links = {"a": "steps/../run.sh", "steps/up": "..", "round": "round", "gone": "missing/file"}
     for name, target in links.items():
         (project.directory / name).symlink_to(target)
@@ -150,9 +150,7 @@ def test_link_that_stays_in_the_checkout_is_kept(project: Project, cache: FetchC
     assert {name: str((directory / name).readlink()) for name in links} == links
 
 
-def test_file_is_not_written_through_a_link_of_the_same_name(
-    project: Project, cache: FetchCache, tmp_path: Path
-) -> None:
+def test_checkout_writes_no_file_through_link_of_same_name(project: Project, cache: FetchCache, tmp_path: Path) -> None:
     """A tree may hold a name twice: as a link to another directory, and as a directory with files."""
     inner = project.git("rev-parse", "HEAD:steps")
     project.commit_tree(("120000", "x", str(tmp_path)), ("40000", "x", inner))

@@ -85,7 +85,7 @@ def proxy(other_registry: OddRegistry, monkeypatch: pytest.MonkeyPatch) -> OddRe
     return other_registry
 
 
-def test_registry_on_this_machine_is_asked_without_the_proxy(
+def test_registry_on_this_machine_bypasses_proxy(
     odd_registry: OddRegistry, proxy: OddRegistry, cache: FetchCache
 ) -> None:
     odd_registry.offer("x", "1", {HERE: [files(a="x")]})
@@ -94,14 +94,14 @@ def test_registry_on_this_machine_is_asked_without_the_proxy(
     assert proxy.asked == []
 
 
-def test_git_server_on_this_machine_is_asked_without_the_proxy(
+def test_git_server_on_this_machine_bypasses_proxy(
     server: GitServer, project: Project, proxy: OddRegistry, cache: FetchCache
 ) -> None:
     assert cache.fetch_step(server.url("project"), "main") == "one"
     assert proxy.asked == []
 
 
-def test_redirect_to_this_machine_leaves_the_proxy(odd_registry: OddRegistry, proxy: OddRegistry, proc: Proc) -> None:
+def test_redirect_to_this_machine_bypasses_proxy(odd_registry: OddRegistry, proxy: OddRegistry, proc: Proc) -> None:
     proxy.answer = lambda request: redirect(request, f"http://{odd_registry.host}/v2/")
     hosts: list[str] = []
 
@@ -117,9 +117,7 @@ def test_redirect_to_this_machine_leaves_the_proxy(odd_registry: OddRegistry, pr
     assert hosts == [odd_registry.host]
 
 
-def test_redirect_from_this_machine_goes_through_the_proxy(
-    odd_registry: OddRegistry, proxy: OddRegistry, proc: Proc
-) -> None:
+def test_redirect_from_this_machine_uses_proxy(odd_registry: OddRegistry, proxy: OddRegistry, proc: Proc) -> None:
     odd_registry.answer = lambda request: redirect(request, "http://r.example/v2/")
 
     assert status(f"http://{odd_registry.host}/v2/", proc) == 404
@@ -148,21 +146,21 @@ def stopped(url: str, revision: str, cache: FetchCache, ready: threading.Event) 
     return duration
 
 
-def test_cancel_ends_a_fetch_from_a_silent_server(silent_server: SilentServer, cache: FetchCache) -> None:
+def test_cancel_ends_fetch_from_silent_server(silent_server: SilentServer, cache: FetchCache) -> None:
     url = f"http://127.0.0.1:{silent_server.port}/x"
 
     assert stopped(url, "main", cache, silent_server.accepted) < SOON
     assert cache.entries() == []
 
 
-def test_cancel_ends_a_tls_handshake_with_a_silent_server(silent_server: SilentServer, cache: FetchCache) -> None:
+def test_cancel_ends_tls_handshake_with_silent_server(silent_server: SilentServer, cache: FetchCache) -> None:
     url = f"https://127.0.0.1:{silent_server.port}/x"
 
     assert stopped(url, "main", cache, silent_server.accepted) < SOON
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_cancel_ends_a_fetch_in_the_middle_of_a_pack(
+def test_cancel_ends_fetch_in_the_middle_of_a_pack(
     request: pytest.FixtureRequest, project: Project, cache: FetchCache, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     if scheme == "https":

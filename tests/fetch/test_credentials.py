@@ -56,7 +56,7 @@ def with_helper(config: Any, helper: Path, registry: str = "r.example:5000") -> 
 
 
 @pytest.mark.parametrize("environment", [{}, {"DOCKER_AUTH_CONFIG": ""}, {"DOCKER_AUTH_CONFIG": " \n"}])
-def test_without_configuration_there_are_none(environment: dict[str, str]) -> None:
+def test_missing_configuration_gives_no_credentials(environment: dict[str, str]) -> None:
     assert not find_credentials(environment, "r.example", "x", Proc(0))
 
 
@@ -95,7 +95,7 @@ def test_without_configuration_there_are_none(environment: dict[str, str]) -> No
         "other repository",
     ],
 )
-def test_entry_is_found(entry: dict[str, Any]) -> None:
+def test_credentials_entry_is_found(entry: dict[str, Any]) -> None:
     assert find({"auths": entry}) == ADA
 
 
@@ -104,11 +104,11 @@ def test_entry_is_found(entry: dict[str, Any]) -> None:
     [{}, {"auths": {}}, {"auths": None}, {"auths": {"other.example": auth("a:b")}}, {"auths": {"r.example:5000": {}}}],
     ids=["nothing", "empty", "null", "other registry", "empty entry"],
 )
-def test_registry_without_entry_has_none(config: dict[str, Any]) -> None:
+def test_registry_without_entry_gets_no_credentials(config: dict[str, Any]) -> None:
     assert find(config) == NOBODY
 
 
-def test_password_may_hold_a_colon() -> None:
+def test_password_may_contain_colon() -> None:
     assert find({"auths": {"r.example:5000": auth("ada:a:b")}}).password == "a:b"
 
 
@@ -120,7 +120,7 @@ def test_password_may_hold_a_colon() -> None:
         ({**auth("ada:"), "identitytoken": "abc"}, Credentials("ada", "", identity_token="abc")),
     ],
 )
-def test_tokens_are_found(entry: dict[str, str], credentials: Credentials) -> None:
+def test_identity_and_registry_tokens_are_found(entry: dict[str, str], credentials: Credentials) -> None:
     assert find({"auths": {"r.example:5000": entry}}) == credentials
 
 
@@ -171,7 +171,9 @@ def test_docker_hub_has_many_names(registry: str, key: str) -> None:
         "entry",
     ],
 )
-def test_helper_is_asked(config: dict[str, Any], registry: str, credentials: Credentials, helper: Path) -> None:
+def test_credential_helper_is_called(
+    config: dict[str, Any], registry: str, credentials: Credentials, helper: Path
+) -> None:
     assert with_helper(config, helper, registry) == credentials
 
 
@@ -194,7 +196,7 @@ def test_helper_is_asked(config: dict[str, Any], registry: str, credentials: Cre
         ({"credsStore": "none"}, "there is no docker-credential-none; install it, or put it into PATH"),
     ],
 )
-def test_what_cannot_be_used_is_explained_without_secrets(config: Any, reason: str | None) -> None:
+def test_unusable_credentials_are_explained_without_secrets(config: Any, reason: str | None) -> None:
     if reason is None:
         assert find(config) == NOBODY
         return
@@ -212,7 +214,7 @@ def test_what_cannot_be_used_is_explained_without_secrets(config: Any, reason: s
         ("garbage.example", "the answer of docker-credential-safe is not JSON; run docker-credential-safe get by hand"),
     ],
 )
-def test_failing_helper_is_explained_without_what_it_says(helper: Path, registry: str, reason: str) -> None:
+def test_failing_helper_is_explained_without_its_output(helper: Path, registry: str, reason: str) -> None:
     with pytest.raises(FetchError) as caught:
         with_helper({"credsStore": "safe"}, helper, registry)
 
@@ -220,7 +222,8 @@ def test_failing_helper_is_explained_without_what_it_says(helper: Path, registry
     assert "hunter2" not in str(caught.value)
 
 
-def test_cancel_ends_a_helper_that_hangs_and_what_holds_its_output(tmp_path: Path) -> None:
+def test_cancel_kills_hanging_helper_and_its_children(tmp_path: Path) -> None:
+    """A cancel also ends a child of the helper that holds its output open."""
     started = tmp_path / "started"
     os.mkfifo(started)
     path = tmp_path / "docker-credential-slow"
@@ -243,12 +246,12 @@ def test_cancel_ends_a_helper_that_hangs_and_what_holds_its_output(tmp_path: Pat
     assert crowd.survivors() == []
 
 
-def test_secrets_are_not_in_the_text_of_credentials() -> None:
+def test_text_of_credentials_hides_secrets() -> None:
     everything = Credentials("ada", "hunter2", "identity", "token")
 
     assert everything.secrets == {"hunter2", "identity", "token", "YWRhOmh1bnRlcjI=", "YWRhOmh1bnRlcjI"}
     assert not any(secret in repr(everything) for secret in everything.secrets)
 
 
-def test_nobody_has_no_secrets() -> None:
+def test_empty_credentials_have_no_secrets() -> None:
     assert Credentials().secrets == set()

@@ -19,11 +19,12 @@ from step_runner.fetch.messages import disk_reason
     ],
     ids=["system", "library", "nobody"],
 )
-def test_reason_is_told_in_the_words_of_who_knows_it(error: OSError, reason: str) -> None:
+def test_disk_error_names_reason_and_remedy(error: OSError, reason: str) -> None:
     assert disk_reason(error) == f"it cannot be written: {reason}; make room, or set {VARIABLE} to another directory"
 
 
-def test_user_of_windows_who_may_make_no_links_is_told_how_to_be_allowed() -> None:
+def test_windows_link_error_names_developer_mode() -> None:
+    """Windows refuses links to this user; the message says how to allow them."""
     error = OSError(errno.EINVAL, "A required privilege is not held by the client")
     error.winerror = 1314  # type: ignore[attr-defined, unused-ignore]
     assert disk_reason(error) == (

@@ -19,15 +19,13 @@ if TYPE_CHECKING:
     from tests.fetch.conftest import FetchCache, GitServer, Project, SilentServer
 
 
-def test_credentials_in_the_url_open_a_closed_repository(
-    server: GitServer, project: Project, cache: FetchCache
-) -> None:
+def test_credentials_in_url_open_closed_repository(server: GitServer, project: Project, cache: FetchCache) -> None:
     server.login = "ada:se@cr/et"
 
     assert cache.fetch_step(server.url("project", "ada:se%40cr%2Fet"), "main") == "one"
 
 
-def test_credentials_are_nowhere_in_the_cache(server: GitServer, project: Project, cache: FetchCache) -> None:
+def test_cache_holds_no_credentials(server: GitServer, project: Project, cache: FetchCache) -> None:
     server.login = "ada:hunter2"
     cache.fetch(server.url("project", "ada:hunter2"), "main")
     found = subprocess.run(["grep", "-r", "hunter2", str(cache.root)], capture_output=True, check=False)
@@ -44,7 +42,7 @@ def test_credentials_are_nowhere_in_the_cache(server: GitServer, project: Projec
     ],
     ids=["none", "wrong"],
 )
-def test_refused_credentials_are_told_but_not_shown(
+def test_refused_credentials_are_reported_without_secrets(
     server: GitServer, project: Project, cache: FetchCache, login: str, reason: str
 ) -> None:
     server.login = "ada:hunter2"
@@ -57,9 +55,7 @@ def test_refused_credentials_are_told_but_not_shown(
     assert cache.entries() == []
 
 
-def test_credentials_do_not_follow_a_redirect_to_another_host(
-    server: GitServer, project: Project, cache: FetchCache
-) -> None:
+def test_redirect_to_another_host_gets_no_credentials(server: GitServer, project: Project, cache: FetchCache) -> None:
     seen: list[str | None] = []
 
     def redirect(request: BaseHTTPRequestHandler) -> None:
@@ -117,7 +113,7 @@ def close_at_once(request: BaseHTTPRequestHandler) -> None:
     ],
     ids=["web page", "git refusal", "server error", "closed at once"],
 )
-def test_answer_of_a_broken_server_is_explained(
+def test_broken_server_answer_is_explained(
     server: GitServer, cache: FetchCache, answer: Callable[[BaseHTTPRequestHandler], None], reason: str
 ) -> None:
     server.answer = answer
@@ -129,7 +125,7 @@ def test_answer_of_a_broken_server_is_explained(
     assert cache.entries() == []
 
 
-def test_words_of_a_git_server_are_told_without_secrets(server: GitServer, cache: FetchCache) -> None:
+def test_git_server_messages_are_shown_without_secrets(server: GitServer, cache: FetchCache) -> None:
     password = "hunter2" * 6
 
     def echo(request: BaseHTTPRequestHandler) -> None:
@@ -146,7 +142,7 @@ def test_words_of_a_git_server_are_told_without_secrets(server: GitServer, cache
     assert f'said "Basic *** {"z" * 170} ***"' in str(caught.value)
 
 
-def test_git_answer_that_makes_no_sense_is_explained(server: GitServer, cache: FetchCache) -> None:
+def test_invalid_git_answer_is_explained(server: GitServer, cache: FetchCache) -> None:
     server.answer = git_garbage
 
     with pytest.raises(
@@ -157,7 +153,7 @@ def test_git_answer_that_makes_no_sense_is_explained(server: GitServer, cache: F
 
 @pytest.mark.parametrize("revision", ["main", "v1", "hash"])
 @pytest.mark.parametrize("cut", [0, 10, 120, -30], ids=str)
-def test_server_that_closes_in_the_middle_of_a_pack_is_explained(
+def test_server_closing_in_the_middle_of_a_pack_is_explained(
     server: GitServer, project: Project, cache: FetchCache, cut: int, revision: str
 ) -> None:
     project.git("tag", "v1")
@@ -172,7 +168,7 @@ def test_server_that_closes_in_the_middle_of_a_pack_is_explained(
     assert cache.fetch_step(server.url("project"), wanted) == "one"
 
 
-def test_silent_server_is_given_up_after_the_timeout(silent_server: SilentServer, cache: FetchCache) -> None:
+def test_silent_server_fails_after_timeout(silent_server: SilentServer, cache: FetchCache) -> None:
     url = f"http://127.0.0.1:{silent_server.port}/x"
 
     with pytest.raises(FetchError, match=r"the server did not answer in time; check the network, or try again later$"):
@@ -194,7 +190,7 @@ def test_unknown_host_is_explained(cache: FetchCache, monkeypatch: pytest.Monkey
     )
 
 
-def test_host_of_a_redirect_that_is_down_is_named(server: GitServer, cache: FetchCache) -> None:
+def test_unreachable_redirect_host_is_named(server: GitServer, cache: FetchCache) -> None:
     def redirect(request: BaseHTTPRequestHandler) -> None:
         request.send_response(302)
         request.send_header("Location", "http://127.0.0.1:1/x")
@@ -212,7 +208,7 @@ def test_host_of_a_redirect_that_is_down_is_named(server: GitServer, cache: Fetc
         ("socks5://127.0.0.1:1", "the proxy is not an HTTP proxy; check the proxy settings"),
     ],
 )
-def test_proxy_that_does_not_serve_is_explained(
+def test_refusing_proxy_is_explained(
     cache: FetchCache, monkeypatch: pytest.MonkeyPatch, proxy: str, reason: str
 ) -> None:
     monkeypatch.setenv("all_proxy", proxy)
@@ -222,7 +218,7 @@ def test_proxy_that_does_not_serve_is_explained(
     assert str(caught.value) == f'cannot fetch "main" of https://host.invalid/x: {reason}'
 
 
-def test_certificate_of_an_unknown_authority_is_explained(
+def test_certificate_of_unknown_authority_is_explained(
     secure_server: GitServer, project: Project, cache: FetchCache
 ) -> None:
     with pytest.raises(
@@ -280,7 +276,7 @@ def test_unknown_hash_is_explained(url: str, cache: FetchCache) -> None:
     assert cache.entries() == []
 
 
-def test_redirect_of_a_git_server_from_https_to_http_is_refused(
+def test_git_redirect_from_https_to_http_is_refused(
     server: GitServer,
     secure_server: GitServer,
     project: Project,

@@ -67,7 +67,7 @@ def test_revision_is_found_by_every_transport(
 
 @pytest.mark.parametrize("protocol", ["version=2", ""], ids=["protocol 2", "protocol 0"])
 @pytest.mark.parametrize("kind", ["a hash in the history", "a short hash in the history", "a tag"])
-def test_whole_history_is_fetched_where_the_server_gives_no_single_commit(
+def test_whole_history_is_fetched_without_single_commits(
     server: GitServer,
     project: Project,
     cache: FetchCache,
@@ -75,6 +75,7 @@ def test_whole_history_is_fetched_where_the_server_gives_no_single_commit(
     protocol: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """A server that sends no single commit by its hash is asked for the whole history."""
     server.shallow = False
     server.protocol = protocol
     revisions = revise(project)
@@ -83,7 +84,7 @@ def test_whole_history_is_fetched_where_the_server_gives_no_single_commit(
     assert caplog.messages == []
 
 
-def test_short_hash_is_found_on_a_server_that_leaves_files_out(
+def test_short_hash_is_found_on_filtering_server(
     server: GitServer, project: Project, cache: FetchCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     project.git("config", "uploadpack.allowFilter", "true")
@@ -120,17 +121,14 @@ def test_branch_is_looked_up_at_each_use(url: str, project: Project, cache: Fetc
     assert ((before / step).read_text(), (after / step).read_text()) == ("one", "newer")
 
 
-def test_branch_that_did_not_move_is_looked_up_but_not_fetched_again(
-    server: GitServer, project: Project, cache: FetchCache
-) -> None:
+def test_unmoved_branch_is_looked_up_but_not_fetched(server: GitServer, project: Project, cache: FetchCache) -> None:
+    """A branch whose commit is in the cache costs a lookup, and no transfer."""
     assert cache.fetch(server.url("project"), "main") == cache.fetch(server.url("project"), "main")
     assert server.packs() == 1
 
 
 @pytest.mark.parametrize("kind", ["a tag", "an annotated tag", "a hash in the history", "a short hash in the history"])
-def test_tag_and_hash_come_from_the_cache_without_network(
-    server: GitServer, project: Project, cache: FetchCache, kind: str
-) -> None:
+def test_cached_tag_and_hash_need_no_network(server: GitServer, project: Project, cache: FetchCache, kind: str) -> None:
     revision = revise(project)[kind]
     first = cache.fetch(server.url("project"), revision)
     server.requests.clear()
@@ -140,9 +138,10 @@ def test_tag_and_hash_come_from_the_cache_without_network(
 
 
 @pytest.mark.parametrize("text", ["", "f" * 39, "\0" * 40], ids=["empty", "short", "zeros"])
-def test_commit_of_a_tag_that_was_spoilt_in_the_cache_is_looked_up_anew(
+def test_damaged_cached_commit_of_tag_is_looked_up_again(
     server: GitServer, project: Project, cache: FetchCache, text: str
 ) -> None:
+    """A tag whose cached commit cannot be read is looked up on the server."""
     project.git("tag", "v1")
     cache.fetch(server.url("project"), "v1")
     (noted,) = cache.root.glob("notes/git-revision@*")
@@ -154,7 +153,7 @@ def test_commit_of_a_tag_that_was_spoilt_in_the_cache_is_looked_up_anew(
     assert server.requests == []
 
 
-def test_cached_branch_is_not_served_without_network(server: GitServer, project: Project, cache: FetchCache) -> None:
+def test_cached_branch_fails_without_network(server: GitServer, project: Project, cache: FetchCache) -> None:
     url = server.url("project")
     cache.fetch(url, "main")
     server.close()
@@ -166,7 +165,7 @@ def test_cached_branch_is_not_served_without_network(server: GitServer, project:
         cache.fetch(url, "main")
 
 
-def test_only_the_wanted_commit_is_transferred(server: GitServer, project: Project, cache: FetchCache) -> None:
+def test_fetch_transfers_only_the_wanted_commit(server: GitServer, project: Project, cache: FetchCache) -> None:
     for number in range(5):
         project.commit({"steps/hello/step.yml": f"{number}"})
     lines: list[str] = []
@@ -207,9 +206,7 @@ def test_submodule_is_checked_out(url: str, project: Project, cache: FetchCache)
     assert (cache.fetch(url, "main") / "lib/lib.sh").read_text() == "library"
 
 
-def test_submodule_of_the_same_server_gets_the_credentials(
-    server: GitServer, project: Project, cache: FetchCache
-) -> None:
+def test_submodule_of_same_server_gets_credentials(server: GitServer, project: Project, cache: FetchCache) -> None:
     server.login = "ada:hunter2"
     with submodule(project, server.url("library")):
         pass
@@ -218,9 +215,7 @@ def test_submodule_of_the_same_server_gets_the_credentials(
 
 
 @pytest.mark.parametrize("kind", ["ssh", "local"])
-def test_submodule_that_cannot_be_fetched_is_left_out(
-    server: GitServer, project: Project, cache: FetchCache, kind: str
-) -> None:
+def test_unfetchable_submodule_is_left_out(server: GitServer, project: Project, cache: FetchCache, kind: str) -> None:
     """A repository from the network must not name repositories of this machine."""
     library = (project.directory.parent / "library").as_uri()
     with submodule(project, "git@example.com:library.git" if kind == "ssh" else library):
@@ -233,7 +228,7 @@ def test_submodule_that_cannot_be_fetched_is_left_out(
     assert f"fetching {server.url('project')}: no https or http URL for submodule lib" in lines
 
 
-def test_failure_of_a_submodule_names_the_submodule(server: GitServer, project: Project, cache: FetchCache) -> None:
+def test_failed_submodule_is_named(server: GitServer, project: Project, cache: FetchCache) -> None:
     with submodule(project, "../nowhere"):
         pass
 

@@ -55,24 +55,24 @@ def header(kind: bytes, size: int) -> bytes:
     ],
     ids=["pax", "gnu", "three of gnu", "chunks of gnu", "chunks of pax"],
 )
-def test_headers_that_would_fill_the_memory_are_refused(root: Path, layer: bytes) -> None:
+def test_headers_filling_the_memory_are_refused(root: Path, layer: bytes) -> None:
     with pytest.raises(LayerError, match=r"^has more than 2 MiB of headers in front of one file$"):
         lay(root, zstd.compress(layer))
 
 
-def test_header_that_would_be_searched_without_end_is_refused(root: Path) -> None:
+def test_header_with_too_many_digits_is_refused(root: Path) -> None:
     with pytest.raises(LayerError, match=r"^has a header with more than 300 digits in a row$"):
         lay(root, header(tarfile.XHDTYPE, 10_240) + b"1" * 10_240 + bytes(10_240))
 
 
-def test_files_with_large_headers_may_be_many(root: Path) -> None:
+def test_many_files_may_have_large_headers(root: Path) -> None:
     attributes = {"SCHILY.xattr.user.x": "x" * 60_000}
     names = [f"{number:0>150}" for number in range(100)]
 
     assert len(lay(root, archive(*(member(name, b"1", pax_headers=attributes) for name in names)))) == 100
 
 
-def test_header_for_all_files_is_ignored(root: Path) -> None:
+def test_global_header_is_ignored(root: Path) -> None:
     """Container engines ignore it too; the content of many such headers would accumulate in memory."""
     record = b"13 path=evil\n"
     layer = header(tarfile.XGLTYPE, len(record)) + record.ljust(512, b"\0") + archive(member("a", b"1"))
@@ -85,7 +85,7 @@ def headers_in_memory() -> int:
     return sum(isinstance(each, tarfile.TarInfo) for each in gc.get_objects())
 
 
-def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
+def test_archive_keeps_no_used_header(root: Path) -> None:
     class Counting(RootFs):
         headers = 0
 
@@ -105,7 +105,7 @@ def test_archive_keeps_no_header_that_it_is_done_with(root: Path) -> None:
     [lambda number: directory(f"d{number}"), member, lambda number: symlink(f"l{number}", "x")],
     ids=["directories", "files", "links"],
 )
-def test_image_of_more_files_than_fit_in_memory_is_refused(
+def test_image_with_too_many_files_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(limits, "MOST_ENTRIES", 100)
@@ -116,13 +116,13 @@ def test_image_of_more_files_than_fit_in_memory_is_refused(
         lay(root.parent, half, archive(*(made(f"x/{number}") for number in range(60))))
 
 
-def test_link_that_no_system_can_make_is_refused(root: Path) -> None:
+def test_link_to_too_long_path_is_refused(root: Path) -> None:
     with pytest.raises(LayerError, match=r"^has the symbolic link 'a' to a path of 5000 characters$"):
         lay(root, archive(symlink("a", "x" * 5000)))
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
-def test_file_of_a_negative_size_is_refused(root: Path, form: Literal[1, 2]) -> None:
+def test_file_of_negative_size_is_refused(root: Path, form: Literal[1, 2]) -> None:
     """The whole rest of the layer would be read into memory."""
     negative = member("a", b"x" * 100, pax_headers={"size": "-1"})
     if form == tarfile.GNU_FORMAT:
@@ -131,9 +131,7 @@ def test_file_of_a_negative_size_is_refused(root: Path, form: Literal[1, 2]) -> 
         lay(root, negative[0].tobuf(form) + b"x" * 10_000)
 
 
-def test_names_are_counted_as_they_are_kept_and_not_as_they_are_written(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_are_counted_by_their_resolved_length(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path of three letters can lead through a link to a path of thousands."""
     monkeypatch.setattr(limits, "MOST_NAMES", 100_000)
     deep = "/".join(["d" * 200] * 10)
@@ -141,7 +139,7 @@ def test_names_are_counted_as_they_are_kept_and_not_as_they_are_written(
         lay(root, archive(directory(deep), symlink("a", deep), *(symlink(f"a/{number}", "x") for number in range(100))))
 
 
-def test_cancel_ends_it_in_a_hole(root: Path) -> None:
+def test_cancel_ends_reading_of_a_hole(root: Path) -> None:
     """A few bytes of an archive can mean a sparse file of a terabyte."""
     proc = Proc(0)
     hole = member("sparse", pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)})
@@ -160,6 +158,7 @@ def test_cancel_ends_it_in_a_hole(root: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [directory, member, partial(symlink, target="x")], ids=["directory", "file", "link"])
-def test_tree_of_more_levels_than_can_be_looked_through_is_refused(root: Path, made: Callable[..., Any]) -> None:
+def test_tree_with_too_many_levels_is_refused(root: Path, made: Callable[..., Any]) -> None:
+    """A tree that is deeper than a search of it can go is refused."""
     with pytest.raises(LayerError, match=r"^has more than 256 directories in one another, 'd' the last$"):
         lay(root, archive(made("/".join(["d"] * 300))))

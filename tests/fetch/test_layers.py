@@ -56,7 +56,7 @@ PLAIN = archive(member("a", b"one" * 10), directory("d"), member("d/b", b"two"))
     ],
     ids=["tar", "gzip", "zstd", "gzip in two parts and zeros", "zstd in two parts"],
 )
-def test_form_of_a_layer_is_told_by_its_content(root: Path, form: Callable[[bytes], bytes]) -> None:
+def test_layer_compression_is_detected_by_content(root: Path, form: Callable[[bytes], bytes]) -> None:
     assert lay(root, form(PLAIN)) == {"a": "one" * 10, "d/b": "two"}
 
 
@@ -80,12 +80,12 @@ def test_empty_layer_changes_nothing(root: Path, layer: bytes) -> None:
     ],
     ids=["text", "false gzip", "false zstd", "cut gzip", "cut zstd", "text in gzip", "bytes"],
 )
-def test_layer_that_is_no_archive_is_refused(root: Path, layer: bytes) -> None:
+def test_layer_without_archive_is_refused(root: Path, layer: bytes) -> None:
     with pytest.raises(LayerError, match=r"^is not a tar archive, plain or in zstd or gzip \(.+\)$"):
         lay(root, layer)
 
 
-def test_archive_that_ends_in_a_file_is_refused(root: Path) -> None:
+def test_truncated_archive_is_refused(root: Path) -> None:
     with pytest.raises(LayerError, match=r"^ends in the middle of 'a'$"):
         lay(root, archive(member("a", b"x" * 2000))[:1000])
 
@@ -102,7 +102,7 @@ def test_long_names_of_both_formats_are_read(root: Path) -> None:
     assert lay(root, *layers) == {f"{tarfile.GNU_FORMAT}/{name}": "x", f"{tarfile.PAX_FORMAT}/{name}": "x"}
 
 
-def test_sparse_file_has_its_holes(root: Path) -> None:
+def test_sparse_file_keeps_its_holes(root: Path) -> None:
     """The archive holds the bytes that GNU tar writes for a file of 1 MiB with one word at its end."""
     content = b"end".rjust(512, b".")
     lay(root, sparse(b"%011o\0%011o\0" % (1048576 - 512, 512), 1048576) + content + archive(member("behind", b"x")))
@@ -111,7 +111,7 @@ def test_sparse_file_has_its_holes(root: Path) -> None:
     assert (root / "behind").read_text() == "x"
 
 
-def test_sparse_file_of_many_chunks_has_its_holes(root: Path) -> None:
+def test_sparse_file_of_many_chunks_keeps_its_holes(root: Path) -> None:
     """GNU tar's older format lists the chunks in a block of its own; its newer format differs."""
     chunk = b"%011o\0%011o\0" % (1024, 1)
     older = sparse(b"\0" * 96 + b"\1", 1025) + chunk.ljust(512, b"\0") + b"x".ljust(512, b"\0")
@@ -215,7 +215,7 @@ def test_later_layer_wins(
         "opaque nothing",
     ],
 )
-def test_whiteout_hides_what_lower_layers_have(
+def test_whiteout_hides_files_of_lower_layers(
     root: Path,
     lower: list[tuple[tarfile.TarInfo, bytes]],
     upper: list[tuple[tarfile.TarInfo, bytes]],
@@ -225,12 +225,12 @@ def test_whiteout_hides_what_lower_layers_have(
 
 
 @pytest.mark.parametrize("name", [".wh.", ".wh..", ".wh...", "d/.wh..."])
-def test_whiteout_of_no_file_is_refused(root: Path, name: str) -> None:
+def test_whiteout_without_a_name_is_refused(root: Path, name: str) -> None:
     with pytest.raises(LayerError, match=r"^has the whiteout \"\.wh\.+\", which names no file$"):
         lay(root, archive(member("d/a", b"1")), archive(member(name)))
 
 
-def test_name_of_a_whiteout_is_no_name_of_a_directory(root: Path) -> None:
+def test_whiteout_name_may_not_name_a_directory(root: Path) -> None:
     """Until the end of an image its links lead to such names, so no file can be written through them."""
     link, below = symlink("link", "x"), member(".wh.x/file", b"1")
     for layer in (archive(link, below), archive(symlink("other", ".wh.x"), member("other/file", b"1"))):
@@ -247,14 +247,14 @@ def test_name_of_a_whiteout_is_no_name_of_a_directory(root: Path) -> None:
     [(0o644, 0o644), (0o755, 0o755), (0o000, 0o400), (0o111, 0o511), (0o4777, 0o755), (0o666, 0o644)],
     ids=oct,
 )
-def test_file_keeps_its_mode_and_can_be_read(root: Path, mode: int, kept: int) -> None:
+def test_file_keeps_its_mode_and_stays_readable(root: Path, mode: int, kept: int) -> None:
     lay(root, archive(member("a", b"x", mode=mode)))
 
     assert stat.S_IMODE((root / "a").stat().st_mode) == kept
 
 
 @pytest.mark.parametrize(("mode", "kept"), [(0o755, 0o755), (0o000, 0o700), (0o555, 0o755), (0o1777, 0o755)], ids=oct)
-def test_directory_can_be_used_whatever_its_mode_is(root: Path, mode: int, kept: int) -> None:
+def test_directory_stays_usable_with_any_mode(root: Path, mode: int, kept: int) -> None:
     assert lay(root, archive(directory("d", mode), member("d/a", b"x"))) == {"d/a": "x"}
     assert stat.S_IMODE((root / "d").stat().st_mode) == kept
 
@@ -281,7 +281,7 @@ def test_devices_and_pipes_are_left_out(root: Path, kind: bytes) -> None:
 @pytest.mark.parametrize(
     "make", [member, directory, lambda name: symlink(name, "a"), lambda name: hard_link(name, "a")]
 )
-def test_path_that_leads_upwards_is_refused(
+def test_path_leading_upwards_is_refused(
     root: Path, name: str, make: Callable[[str], tuple[tarfile.TarInfo, bytes]]
 ) -> None:
     with pytest.raises(LayerError, match=r"^has the path '.*', which leads out of the image$"):
@@ -290,7 +290,7 @@ def test_path_that_leads_upwards_is_refused(
     assert outside(root) == ["root"]
 
 
-def test_absolute_path_is_one_of_the_image(root: Path) -> None:
+def test_absolute_path_means_path_in_image(root: Path) -> None:
     assert lay(root, archive(member("/etc/x", b"1"), member("./y", b"2"))) == {"etc/x": "1", "y": "2"}
 
 
@@ -308,7 +308,7 @@ def test_absolute_path_is_one_of_the_image(root: Path) -> None:
         ("none/deep", "none/deep"),
     ],
 )
-def test_symbolic_link_leads_to_where_it_led_in_the_image(root: Path, target: str, text: str) -> None:
+def test_symbolic_link_keeps_its_target_in_image(root: Path, target: str, text: str) -> None:
     made = lay(root, archive(symlink("d/link", target), member("d/other/x", b"1"), member("etc/y", b"2")))
 
     assert made["d/link"] == f"-> {text}"
@@ -316,7 +316,7 @@ def test_symbolic_link_leads_to_where_it_led_in_the_image(root: Path, target: st
 
 
 @pytest.mark.parametrize("target", ["../..", "/..", "../../root/../..", "../../../../../../../../tmp"])
-def test_nothing_is_written_through_a_link_that_leads_out(root: Path, target: str) -> None:
+def test_layer_writes_nothing_through_link_out_of_image(root: Path, target: str) -> None:
     """This holds in the same layer and in later ones; the file is written inside the image."""
     lay(root, archive(symlink("d/out", target), member("d/out/a", b"1")), archive(member("d/out/sub/b", b"2")))
 
@@ -334,7 +334,7 @@ def test_chain_of_links_stays_inside(root: Path) -> None:
     assert (root / "x/y").read_text() == "1"
 
 
-def test_links_in_a_circle_are_left_out_and_not_followed(root: Path) -> None:
+def test_circular_links_are_left_out_and_not_followed(root: Path) -> None:
     circle = archive(symlink("a", "b"), symlink("b", "a"), symlink("self", "self"), symlink("under", "a/x"))
 
     assert lay(root, circle) == {"a": "-> b", "b": "-> a", "self": "-> self"}
@@ -342,7 +342,7 @@ def test_links_in_a_circle_are_left_out_and_not_followed(root: Path) -> None:
         lay(root, archive(symlink("c", "c"), member("c/a/x", b"1")), archive())
 
 
-def test_link_through_name_that_system_refuses_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_through_name_reserved_by_system_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On Windows `nul` is a device, even if the next part of the path is `..`; `finish` leaves such links out."""
     monkeypatch.setattr(rootfs, "is_plain", lambda name: name != "nul")
     tree = RootFs(root, Proc(0), Limits())
@@ -355,14 +355,15 @@ def test_link_through_name_that_system_refuses_is_refused(root: Path, monkeypatc
 
 
 @pytest.mark.parametrize("target", ["../secret", "/../secret", "none", "d"])
-def test_hard_link_to_anything_but_a_file_of_the_image_is_refused(root: Path, target: str) -> None:
+def test_hard_link_to_no_file_of_the_image_is_refused(root: Path, target: str) -> None:
+    """A hard link to a directory, to a device or out of the image is refused."""
     (root.parent / "secret").write_text("hunter2")
 
     with pytest.raises(LayerError, match=r"^has the (hard link|path) "):
         lay(root, archive(directory("d"), hard_link("a", target)))
 
 
-def test_name_with_a_zero_byte_is_refused(root: Path) -> None:
+def test_name_with_zero_byte_is_refused(root: Path) -> None:
     info, content = member("a", b"x")
     info.pax_headers = {"path": "a\0b"}
 
@@ -371,16 +372,16 @@ def test_name_with_a_zero_byte_is_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "/", "./"])
-def test_root_itself_is_no_file(root: Path, name: str) -> None:
+def test_file_named_like_the_root_is_refused(root: Path, name: str) -> None:
     with pytest.raises(LayerError, match=r"^has a file without a name$"):
         lay(root, archive(member(name, b"x")))
 
 
-def test_root_itself_may_be_a_directory(root: Path) -> None:
+def test_root_may_be_a_directory(root: Path) -> None:
     assert lay(root, archive(directory("./", 0o000), member("a", b"1"))) == {"a": "1"}
 
 
-def test_cancel_ends_it_between_two_links(root: Path) -> None:
+def test_cancel_ends_unpacking_between_two_links(root: Path) -> None:
     proc = Proc(0)
     tree = RootFs(root, proc, Limits())
     unpack(Raw(archive(symlink("a", "b"))), tree, proc)
@@ -391,7 +392,7 @@ def test_cancel_ends_it_between_two_links(root: Path) -> None:
     assert not (root / "a").exists()
 
 
-def test_cancel_ends_it_between_two_files_that_are_hidden(root: Path) -> None:
+def test_cancel_ends_unpacking_between_two_hidden_files(root: Path) -> None:
     proc = Proc(0)
     tree = RootFs(root, proc, Limits())
     unpack(Raw(archive(member("d/a", b"1"), member("d/b", b"2"))), tree, proc)
@@ -403,7 +404,7 @@ def test_cancel_ends_it_between_two_files_that_are_hidden(root: Path) -> None:
     assert shape(root) == {"d/a": "1", "d/b": "2"}
 
 
-def test_cancel_ends_it_between_two_files(root: Path) -> None:
+def test_cancel_ends_unpacking_between_two_files(root: Path) -> None:
     proc = Proc(0)
     proc.cancel()
 
@@ -425,17 +426,17 @@ def _with_window(content: bytes, log: int) -> bytes:
     return compressor.compress(content) + compressor.flush()
 
 
-def test_layer_may_begin_with_a_frame_to_skip(root: Path) -> None:
+def test_layer_may_begin_with_skippable_frame(root: Path) -> None:
     one, two = PLAIN[: len(PLAIN) // 2], PLAIN[len(PLAIN) // 2 :]
     layer = _skippable() + zstd.compress(one) + _skippable() + _skippable(b"") + zstd.compress(two)
 
     assert lay(root, layer) == {"a": "one" * 10, "d/b": "two"}
 
 
-def test_layer_may_have_a_window_of_256_mib(root: Path) -> None:
+def test_layer_may_have_window_of_256_mib(root: Path) -> None:
     assert lay(root, _with_window(PLAIN, 28)) == {"a": "one" * 10, "d/b": "two"}
 
 
-def test_layer_with_a_larger_window_is_refused(root: Path) -> None:
+def test_layer_with_larger_window_is_refused(root: Path) -> None:
     with pytest.raises(LayerError, match=r"^has a zstd window of more than 256 MiB \(zstd --long=28\)$"):
         lay(root, _with_window(PLAIN, 29))

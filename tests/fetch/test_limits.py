@@ -42,7 +42,7 @@ def test_limit_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, te
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "1.5G", "9" * 20])
-def test_limit_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_limit_of_invalid_size_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("STEP_RUNNER_FETCH_LIMIT", text)
 
     with pytest.raises(
@@ -61,14 +61,16 @@ def test_limit_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, text:
     ],
     ids=["one file", "many files", "hole"],
 )
-def test_image_that_unpacks_to_too_much_is_refused(odd_registry: OddRegistry, cache: FetchCache, layer: bytes) -> None:
+def test_image_unpacking_to_too_many_bytes_is_refused(
+    odd_registry: OddRegistry, cache: FetchCache, layer: bytes
+) -> None:
     odd_registry.offer("x", "1", {HERE: [zstd.compress(layer)]})
 
     assert cache.refusal(odd_registry.host) == MANY
 
 
 @pytest.mark.usefixtures("one_mib")
-def test_image_of_too_many_bytes_is_refused_before_they_come(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_image_with_too_many_bytes_is_refused_before_transfer(odd_registry: OddRegistry, cache: FetchCache) -> None:
     odd_registry.offer("x", "1", {HERE: [archive(member("a", bytes(2 << 20)))]})
 
     assert cache.refusal(odd_registry.host) == MANY
@@ -77,7 +79,7 @@ def test_image_of_too_many_bytes_is_refused_before_they_come(odd_registry: OddRe
 
 @pytest.mark.usefixtures("one_mib")
 @pytest.mark.parametrize("content", ["x" * (2 << 20), "\n".join(map(str, range(200_000)))], ids=["blob", "pack"])
-def test_commit_of_too_many_bytes_is_refused(
+def test_commit_with_too_many_bytes_is_refused(
     server: GitServer, project: Project, cache: FetchCache, content: str
 ) -> None:
     project.commit({"large": content})
@@ -87,7 +89,7 @@ def test_commit_of_too_many_bytes_is_refused(
     assert cache.entries() == []
 
 
-def test_commit_of_too_many_entries_is_refused(
+def test_commit_with_too_many_entries_is_refused(
     project: Project, cache: FetchCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few trees that contain each other many times unfold to millions of files."""

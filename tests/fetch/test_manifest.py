@@ -54,19 +54,20 @@ def test_index_has_images_with_platforms() -> None:
     ]
 
 
-def test_artifact_is_left_out_of_an_index() -> None:
+def test_index_leaves_artifact_out() -> None:
     artifacts = [{**ENTRY, "artifactType": "a/b"}, {**ENTRY, "mediaType": INDEX, "artifactType": "a/b"}]
 
     assert parse(manifests=artifacts) == Index(())
 
 
 @pytest.mark.parametrize("kind", [INDEX, DOCKER_INDEX], ids=["oci", "docker"])
-def test_index_in_an_index_is_kept_apart_from_images(kind: str) -> None:
+def test_nested_index_is_kept_apart_from_images(kind: str) -> None:
     assert parse(manifests=[{**ENTRY, "mediaType": kind}]) == Index((), (Descriptor(DIGEST, 3, kind),))
 
 
 @pytest.mark.parametrize("platform", [None, {}, {"os": None, "architecture": ""}], ids=["none", "empty", "no names"])
-def test_image_that_is_named_generic_comes_before_one_without_platform(platform: dict[str, str] | None) -> None:
+def test_generic_image_precedes_image_without_platform(platform: dict[str, str] | None) -> None:
+    """Of two images for any machine, the one whose platform is named `generic` wins."""
     other = f"sha256:{'b' * 64}"
     named = {"os": "generic", "architecture": "generic"}
     found = parse(manifests=[{**ENTRY, "platform": platform}, {**ENTRY, "digest": other, "platform": named}])
@@ -74,7 +75,7 @@ def test_image_that_is_named_generic_comes_before_one_without_platform(platform:
     assert found == Index(((GENERIC, Descriptor(other, 3)), (GENERIC, Descriptor(DIGEST, 3))))
 
 
-def test_index_of_nothing_costs_little_memory() -> None:
+def test_index_of_empty_entries_takes_little_memory() -> None:
     """One object for each entry would take a hundred million bytes."""
     content = b'{"manifests":[{}' + b",{}" * 1_000_000 + b"]}"
     tracemalloc.start()
@@ -106,7 +107,7 @@ def test_index_of_nothing_costs_little_memory() -> None:
         ({"manifests": [{**ENTRY, "platform": "linux"}]}, "its manifest is not understood; check how it was built"),
     ],
 )
-def test_manifest_that_makes_no_sense_is_refused(document: dict[str, Any], reason: str) -> None:
+def test_invalid_manifest_is_refused(document: dict[str, Any], reason: str) -> None:
     with pytest.raises(RefusedError) as caught:
         parse(**document)
 
@@ -121,17 +122,17 @@ def test_manifest_that_makes_no_sense_is_refused(document: dict[str, Any], reaso
         (b'{"os": "linux", "architecture": "generic"}', GENERIC),
     ],
 )
-def test_config_names_a_platform_or_none(config: bytes, platform: Platform) -> None:
+def test_config_may_name_a_platform(config: bytes, platform: Platform) -> None:
     assert parse_platform(config) == platform
 
 
-def test_config_with_a_strange_platform_is_refused() -> None:
+def test_config_with_invalid_platform_is_refused() -> None:
     with pytest.raises(RefusedError, match=r"^its config is not understood; rebuild the image$"):
         parse_platform(b'{"os": ["linux"]}')
 
 
 @pytest.mark.parametrize("config", [b"", b"[]", b"\xff", b"[" * 100_000], ids=["empty", "list", "bytes", "deep"])
-def test_config_that_is_no_object_is_refused(config: bytes) -> None:
+def test_config_without_object_is_refused(config: bytes) -> None:
     with pytest.raises(RefusedError, match=r"^its config is not a JSON object; rebuild the image$"):
         parse_platform(config)
 
@@ -140,10 +141,10 @@ def test_config_that_is_no_object_is_refused(config: bytes) -> None:
     ("text", "is_one"),
     [(DIGEST, True), (DIGEST.upper(), False), (DIGEST[:-1], False), (f"sha512:{'0' * 128}", True), ("latest", False)],
 )
-def test_digest_is_told_from_a_tag(text: str, is_one: bool) -> None:
+def test_digest_is_distinguished_from_tag(text: str, is_one: bool) -> None:
     assert is_digest(text) is is_one
 
 
-def test_content_matches_its_own_digest_only() -> None:
+def test_content_matches_only_its_own_digest() -> None:
     assert matches(b"one", digest_of(b"one"))
     assert not matches(b"two", digest_of(b"one"))

@@ -33,5 +33,5 @@ def test_text_is_shown_on_one_line(text: str, shown: str) -> None:
     ],
     ids=["none", "stars", "one in another", "in a URL", "in a form", "in a host"],
 )
-def test_secrets_are_struck_out(text: str, secrets: set[str], shown: str) -> None:
+def test_secrets_are_masked(text: str, secrets: set[str], shown: str) -> None:
     assert struck_out(text, secrets) == shown

@@ -12,17 +12,17 @@ from step_runner.fetch.url import is_loopback
     "host",
     ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.8.9.10", "::1", "[::1]", "nas.local", "nas.local."],
 )
-def test_host_nearby_is_spoken_to_in_plain_http(host: str) -> None:
+def test_nearby_host_uses_plain_http(host: str) -> None:
     assert is_plain(host)
 
 
-def test_host_in_the_local_network_is_not_this_machine() -> None:
+def test_host_in_local_network_is_not_this_machine() -> None:
     assert is_loopback("localhost")
     assert not is_loopback("nas.local")
 
 
 @pytest.mark.parametrize("host", ["local", "notlocalhost", "10.0.0.1", "192.168.1.1", "r.example", "localhost.example"])
-def test_other_host_is_not(host: str) -> None:
+def test_other_host_uses_https(host: str) -> None:
     assert not is_plain(host)
 
 
@@ -50,5 +50,5 @@ def test_registry_has_a_url(registry: str, url: str) -> None:
         ("r.example", "alpine", "alpine"),
     ],
 )
-def test_docker_hub_leaves_out_library(registry: str, repository: str, name: str) -> None:
+def test_docker_hub_url_omits_library(registry: str, repository: str, name: str) -> None:
     assert repository_on(registry, repository) == name

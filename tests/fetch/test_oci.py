@@ -64,15 +64,15 @@ def test_image_for_this_machine_is_fetched(
     assert (cache.fetch_image(registry.host, repository, tag) / "func.yml").read_text() == "ours"
 
 
-def test_generic_image_is_taken_where_no_other_fits(
-    registry: RegistryServer, repository: str, cache: FetchCache
-) -> None:
+def test_generic_image_is_taken_if_no_other_fits(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
     push(registry, repository, "latest", {ELSEWHERE: [files(a="theirs")], GENERIC: [files(a="all")]})
 
     assert (cache.fetch_image(registry.host, repository) / "a").read_text() == "all"
 
 
-def test_index_without_fitting_image_is_explained(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+def test_index_without_matching_image_is_explained(
+    registry: RegistryServer, repository: str, cache: FetchCache
+) -> None:
     push(registry, repository, "1.0", {ELSEWHERE: [files(a="x")], Platform("plan9", "arm64"): [files(a="y")]})
 
     with pytest.raises(FetchError) as caught:
@@ -99,7 +99,7 @@ def nest(odd_registry: OddRegistry, depth: int, layers: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize(("depth", "found"), [(0, "ours"), (1, "ours"), (2, "ours"), (3, "all")])
-def test_index_in_an_index_is_followed_two_deep(
+def test_nested_indexes_are_followed_two_levels_deep(
     odd_registry: OddRegistry, cache: FetchCache, depth: int, found: str
 ) -> None:
     nest(odd_registry, depth, [files(a="ours")])
@@ -107,7 +107,7 @@ def test_index_in_an_index_is_followed_two_deep(
     assert (cache.fetch_image(odd_registry.host, "x", "1") / "a").read_text() == found
 
 
-def test_index_of_very_many_indexes_is_refused(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_index_with_too_many_indexes_is_refused(odd_registry: OddRegistry, cache: FetchCache) -> None:
     inner = index([])
     odd_registry.offer_manifest("x", inner.digest, inner)
     odd_registry.offer_manifest("x", "1", index([(HERE, inner)] * 101))
@@ -116,7 +116,7 @@ def test_index_of_very_many_indexes_is_refused(odd_registry: OddRegistry, cache:
     assert len(odd_registry.asked) == 1
 
 
-def test_missing_index_of_an_index_is_explained(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_missing_nested_index_is_explained(odd_registry: OddRegistry, cache: FetchCache) -> None:
     inner = index([])
     odd_registry.offer_manifest("x", "1", index([(HERE, inner)]))
 
@@ -127,7 +127,7 @@ def test_missing_index_of_an_index_is_explained(odd_registry: OddRegistry, cache
 @pytest.mark.parametrize(
     "config", [{}, named(HERE), {"os": "linux", "architecture": "generic"}], ids=["none", "this", "generic"]
 )
-def test_image_without_index_is_taken_if_its_platform_fits(
+def test_single_image_is_taken_if_its_platform_fits(
     registry: RegistryServer, repository: str, cache: FetchCache, config: dict[str, str]
 ) -> None:
     layer, content = files(a="single"), json.dumps(config).encode()
@@ -136,7 +136,7 @@ def test_image_without_index_is_taken_if_its_platform_fits(
     assert (cache.fetch_image(registry.host, repository) / "a").read_text() == "single"
 
 
-def test_image_without_index_for_another_platform_is_refused(
+def test_single_image_for_another_platform_is_refused(
     registry: RegistryServer, repository: str, cache: FetchCache
 ) -> None:
     layer, content = files(a="single"), json.dumps(named(ELSEWHERE)).encode()
@@ -148,7 +148,7 @@ def test_image_without_index_for_another_platform_is_refused(
     assert cache.entries() == []
 
 
-def test_image_in_the_format_of_docker_is_taken(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+def test_image_in_docker_format_is_taken(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
     def as_docker(oci: Manifest) -> Manifest:
         text = oci.content.decode().replace(INDEX, DOCKER_INDEX).replace(MANIFEST, DOCKER_MANIFEST)
         media_type = {INDEX: DOCKER_INDEX, MANIFEST: DOCKER_MANIFEST}[oci.media_type]
@@ -161,9 +161,7 @@ def test_image_in_the_format_of_docker_is_taken(registry: RegistryServer, reposi
     assert (cache.fetch_image(registry.host, repository) / "a").read_text() == "docker"
 
 
-def test_layers_of_all_forms_are_laid_over_each_other(
-    registry: RegistryServer, repository: str, cache: FetchCache
-) -> None:
+def test_layers_of_all_compressions_are_merged(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
     layers = [
         archive(member("a", b"1"), member("b", b"1"), member("run", b"#!/bin/sh\n", mode=0o755), directory("d")),
         gzip.compress(archive(member("a", b"2"), symlink("link", "/d/c"))),
@@ -177,7 +175,7 @@ def test_layers_of_all_forms_are_laid_over_each_other(
     assert os.access(root / "run", os.X_OK)
 
 
-def test_registry_of_a_long_form_may_have_a_path(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+def test_registry_in_long_form_may_have_path(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
     push(registry, repository, "latest", {HERE: [files(a="x")]})
     group, _, name = repository.rpartition("/")
 
@@ -209,7 +207,7 @@ def test_tag_is_looked_up_at_each_use(registry: RegistryServer, repository: str,
     assert ((before / "a").read_text(), (after / "a").read_text()) == ("old", "new")
 
 
-def test_cached_tag_is_not_served_without_the_registry(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_cached_tag_fails_without_registry(odd_registry: OddRegistry, cache: FetchCache) -> None:
     host = odd_registry.host
     odd_registry.offer("x", "1", {HERE: [files(a="x")]})
     cache.fetch_image(host, "x", "1")
@@ -219,7 +217,7 @@ def test_cached_tag_is_not_served_without_the_registry(odd_registry: OddRegistry
         cache.fetch_image(host, "x", "1")
 
 
-def test_tag_that_did_not_move_costs_one_request(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_unmoved_tag_costs_one_request(odd_registry: OddRegistry, cache: FetchCache) -> None:
     odd_registry.offer("x", "1", {HERE: [files(a="x")]})
     first = cache.fetch_image(odd_registry.host, "x", "1")
     odd_registry.asked.clear()
@@ -229,7 +227,7 @@ def test_tag_that_did_not_move_costs_one_request(odd_registry: OddRegistry, cach
 
 
 @pytest.mark.parametrize("kind", ["index", "image"])
-def test_cached_digest_needs_no_registry_and_no_credentials(
+def test_cached_digest_needs_neither_registry_nor_credentials(
     registry: RegistryServer, repository: str, cache: FetchCache, kind: str
 ) -> None:
     layers = [files(a="x")]
@@ -245,7 +243,7 @@ def test_cached_digest_needs_no_registry_and_no_credentials(
     [os.unlink, lambda path: path.write_text(""), lambda path: path.write_text("x" * 71)],
     ids=["gone", "empty", "something else"],
 )
-def test_index_that_was_spoilt_in_the_cache_is_looked_up_anew(
+def test_damaged_cached_index_is_looked_up_again(
     odd_registry: OddRegistry, cache: FetchCache, spoil: Callable[[Path], None]
 ) -> None:
     digest = odd_registry.offer("x", "1", {HERE: [files(a="x")]})
@@ -300,7 +298,7 @@ def _all_told(processes: list[subprocess.Popen[str]]) -> list[subprocess.Popen[s
     return processes
 
 
-def test_cached_digest_loads_nothing_heavy(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_cached_digest_loads_no_heavy_modules(odd_registry: OddRegistry, cache: FetchCache) -> None:
     digest = odd_registry.offer("x", "1", {HERE: [files(a="x")]})
     cache.fetch_image(odd_registry.host, "x", digest)
     command = [sys.executable, "-c", PROGRAM, NOWHERE, digest, str(cache.root)]
@@ -321,7 +319,7 @@ def test_cached_digest_loads_nothing_heavy(odd_registry: OddRegistry, cache: Fet
     ],
     ids=["upwards", "hidden upwards", "text"],
 )
-def test_layer_that_is_refused_is_named(
+def test_refused_layer_is_named(
     registry: RegistryServer, repository: str, cache: FetchCache, layer: bytes, reason: str
 ) -> None:
     push(registry, repository, "1", {HERE: [files(a="x"), layer]})
@@ -335,7 +333,7 @@ def test_layer_that_is_refused_is_named(
     assert cache.entries() == []
 
 
-def test_link_that_leads_out_takes_nothing_with_it(
+def test_link_out_of_image_exposes_nothing(
     registry: RegistryServer, repository: str, cache: FetchCache, tmp_path: Path
 ) -> None:
     out = f"{tmp_path}/escaped"
@@ -383,7 +381,7 @@ def test_layer_of_200_megabytes_is_fetched(registry: RegistryServer, repository:
     assert (root / "large").stat().st_size == size
 
 
-def test_progress_is_told_in_megabytes(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
+def test_progress_is_reported_in_megabytes(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
     push(registry, repository, "latest", {HERE: [archive(member("a", bytes(3_000_000)))]})
     lines: list[str] = []
     reference = Oci(registry=registry.host, repository=repository)
@@ -394,7 +392,7 @@ def test_progress_is_told_in_megabytes(registry: RegistryServer, repository: str
     assert lines[-1] == f"fetching {name}: 3.0 of 3.0 MB"
 
 
-def test_file_whose_name_is_too_long_is_told_of(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_file_with_too_long_name_is_reported(odd_registry: OddRegistry, cache: FetchCache) -> None:
     odd_registry.offer("x", "1", {HERE: [archive(member("n" * 300, b"1"))]})
     with pytest.raises(
         FetchError, match=r"x:1: it has a file whose name is too long for this system; rebuild the image"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.odd_registry import OddRegistry
 
 
-def test_layer_that_is_refused_is_not_waited_for(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_refused_layer_ends_fetch_at_once(odd_registry: OddRegistry, cache: FetchCache) -> None:
     """The error comes at once, however slowly the registry would send the rest."""
     odd_registry.offer("x", "1", {HERE: [b"x" * 4_000_000]})
 
@@ -39,7 +39,9 @@ def test_layer_that_is_refused_is_not_waited_for(odd_registry: OddRegistry, cach
 
 
 @pytest.mark.parametrize(("where", "sent"), [("manifest", 100), ("blob", 100), ("blob", 2_500_000)])
-def test_cancel_ends_a_fetch_in_the_middle(odd_registry: OddRegistry, cache: FetchCache, where: str, sent: int) -> None:
+def test_cancel_ends_fetch_in_the_middle_of_a_layer(
+    odd_registry: OddRegistry, cache: FetchCache, where: str, sent: int
+) -> None:
     odd_registry.offer("x", "1", {HERE: [archive(member("a", bytes(5_000_000)))]})
 
     def stall(request: BaseHTTPRequestHandler) -> bool:

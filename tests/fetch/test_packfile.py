@@ -61,7 +61,7 @@ HELLO = entry(3, b"hello")
 
 
 @pytest.mark.parametrize("options", [[], ["--delta-base-offset"], ["--depth=0"]], ids=["by hash", "by offset", "plain"])
-def test_pack_of_git_is_read(project: Project, options: list[str]) -> None:
+def test_pack_made_by_git_is_read(project: Project, options: list[str]) -> None:
     """The pack has many versions of a file, each a delta to another one, and a large file."""
     lines = list(map(str, range(50_000)))
     for turn in range(20):
@@ -88,7 +88,7 @@ def test_pack_of_git_is_read(project: Project, options: list[str]) -> None:
         assert (found[name.encode()].type_name.decode(), found[name.encode()].id.decode()) == (kind, name)
 
 
-def test_delta_may_come_before_its_base() -> None:
+def test_delta_may_precede_its_base() -> None:
     content = pack(entry(7, delta(5, 11, ALL, b"\x01 ", ALL), bytes.fromhex(blob(b"hello").decode())), HELLO)
 
     assert b"".join(read(content).pieces(blob(b"hello hello"))) == b"hello hello"
@@ -116,12 +116,12 @@ def test_delta_may_come_before_its_base() -> None:
         (pack(HELLO, entry(6, b"", bytes([len(HELLO)]))), "it has a number without an end"),
     ],
 )
-def test_pack_that_git_does_not_make_is_refused(content: bytes, reason: str) -> None:
+def test_invalid_pack_is_refused(content: bytes, reason: str) -> None:
     with pytest.raises(PackError, match=f"not as git makes them: {reason}"):
         read(content)
 
 
-def test_very_many_deltas_on_one_another_are_refused() -> None:
+def test_too_long_chain_of_deltas_is_refused() -> None:
     content = [HELLO]
     for _ in range(300):
         step = entry(6, delta(5, 5, ALL[:2]) + b"", bytes([len(content[-1])]))
@@ -136,12 +136,12 @@ def test_very_many_deltas_on_one_another_are_refused() -> None:
     [pack(entry(3, bytes(2_000_000))), pack(HELLO, entry(6, delta(5, 2_000_000, ALL), bytes([len(HELLO)])))],
     ids=["blob", "delta"],
 )
-def test_pack_that_becomes_too_much_is_refused(content: bytes) -> None:
+def test_pack_with_too_much_content_is_refused(content: bytes) -> None:
     with pytest.raises(LimitError, match=r"^it has more than 1000000 bytes: "):
         read(content, limit=1_000_000)
 
 
-def test_cancel_ends_the_reading_of_a_pack() -> None:
+def test_cancel_ends_reading_of_a_pack() -> None:
     proc = Proc(0)
     proc.cancel()
 
@@ -186,7 +186,7 @@ def test_large_file_of_a_commit_takes_little_memory(
     assert int(memory) < 100_000, "KiB"
 
 
-def test_delta_of_a_repository_on_this_machine_is_read(project: Project, cache: FetchCache) -> None:
+def test_delta_of_local_repository_is_read(project: Project, cache: FetchCache) -> None:
     lines = list(map(str, range(50_000)))
     for turn in range(5):
         lines[turn] = "changed"

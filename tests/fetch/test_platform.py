@@ -36,16 +36,16 @@ from step_runner.fetch.oci.platform import GENERIC, Platform, choose, listed, ru
         ("linux/generic", "generic"),
     ],
 )
-def test_names_are_normalised(written: str, shown: str) -> None:
+def test_platform_names_are_normalised(written: str, shown: str) -> None:
     assert str(Platform.parse(written)) == shown
 
 
-def test_variant_v8_of_arm64_is_the_same_as_none() -> None:
+def test_arm64_v8_equals_arm64_without_variant() -> None:
     assert Platform.parse("linux/arm64/v8") == Platform.parse("linux/arm64")
 
 
 @pytest.mark.parametrize("text", ["", "linux", "linux/", "/amd64", "linux/arm64/v8/x"])
-def test_other_text_is_no_platform(text: str) -> None:
+def test_invalid_platform_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r'^invalid platform ".*"; write os/architecture, such as "linux/amd64", or'):
         Platform.parse(text)
 
@@ -94,5 +94,5 @@ def test_first_of_two_equal_ones_wins() -> None:
     ],
     ids=["none", "each once", "what commands a terminal", "many"],
 )
-def test_platforms_are_listed_for_a_person(platforms: list[Platform], names: str) -> None:
+def test_platforms_are_listed_as_readable_text(platforms: list[Platform], names: str) -> None:
     assert listed(platforms) == names

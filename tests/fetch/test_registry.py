@@ -29,7 +29,7 @@ NOBODY = Credentials()
 # A real registry
 
 
-def test_what_is_put_is_found(registry: RegistryServer, repository: str) -> None:
+def test_registry_returns_pushed_content(registry: RegistryServer, repository: str) -> None:
     blob, config = files(a="x"), b"{}"
     image = manifest([blob], config)
     with open_repository(registry.host, repository, NOBODY, Proc(0)) as there:
@@ -46,7 +46,7 @@ def test_what_is_put_is_found(registry: RegistryServer, repository: str) -> None
             assert stream.read() == blob
 
 
-def test_push_to_a_closed_registry_needs_credentials(closed_registry: RegistryServer, repository: str) -> None:
+def test_push_to_closed_registry_needs_credentials(closed_registry: RegistryServer, repository: str) -> None:
     blob = b"x" * 100_000
     with open_repository(closed_registry.host, repository, ADA, Proc(0)) as there:
         there.upload_blob(io.BytesIO(blob), len(blob), digest_of(blob))
@@ -59,7 +59,7 @@ def test_push_to_a_closed_registry_needs_credentials(closed_registry: RegistrySe
         there.upload_blob(io.BytesIO(blob), len(blob), digest_of(blob))
 
 
-def test_upload_of_something_else_is_refused_by_the_registry(registry: RegistryServer, repository: str) -> None:
+def test_registry_refuses_upload_with_another_digest(registry: RegistryServer, repository: str) -> None:
     with (
         open_repository(registry.host, repository, NOBODY, Proc(0)) as there,
         pytest.raises(FetchError, match=r"the registry answered with HTTP status 400, \"provided digest did not match"),
@@ -82,9 +82,9 @@ def test_tags_of_all_pages_are_listed(odd_registry: OddRegistry) -> None:
         assert there.tags() == ["a", "b", "c"]
 
 
-def test_pages_of_tags_at_another_host_are_asked_for_without_credentials(
-    odd_registry: OddRegistry, other_registry: OddRegistry
-) -> None:
+def test_tag_page_at_another_host_gets_no_credentials(odd_registry: OddRegistry, other_registry: OddRegistry) -> None:
+    """The next page of a list of tags may be at another host; the request to it has no credentials."""
+
     def page(request: BaseHTTPRequestHandler) -> bool:
         if "/tags/" not in request.path or not odd_registry._admits(request):
             return False
@@ -98,7 +98,7 @@ def test_pages_of_tags_at_another_host_are_asked_for_without_credentials(
     assert [asked.authorization for asked in other_registry.asked] == [None]
 
 
-def test_page_of_tags_that_leads_back_is_the_last(odd_registry: OddRegistry) -> None:
+def test_tag_page_linking_back_is_the_last(odd_registry: OddRegistry) -> None:
     def page(request: BaseHTTPRequestHandler) -> bool:
         first_one = "last=" not in request.path
         link = {"Link": '</v2/x/tags/list?last=b>; rel="next"'}
@@ -119,7 +119,7 @@ def test_page_of_tags_that_leads_back_is_the_last(odd_registry: OddRegistry) -> 
     ],
     ids=["tags", "pages"],
 )
-def test_tags_without_end_are_refused(
+def test_endless_tags_are_refused(
     odd_registry: OddRegistry, monkeypatch: pytest.MonkeyPatch, size: int, reason: str
 ) -> None:
     def page(request: BaseHTTPRequestHandler) -> bool:
@@ -138,7 +138,7 @@ def test_tags_without_end_are_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"<html>"], ids=repr)
-def test_answer_that_is_no_list_of_tags_is_explained(odd_registry: OddRegistry, content: bytes) -> None:
+def test_invalid_tag_list_is_explained(odd_registry: OddRegistry, content: bytes) -> None:
     odd_registry.answer = first(1, lambda request: send(request, 200, content), "/tags/")
     with (
         open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there,

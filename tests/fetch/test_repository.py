@@ -21,7 +21,7 @@ from step_runner.fetch.git.repository import Repository
         ("file:///srv/a%20b/", "file:///srv/a%20b"),
     ],
 )
-def test_repository_is_shown_without_credentials_and_query(url: str, shown: str) -> None:
+def test_repository_text_hides_credentials_and_query(url: str, shown: str) -> None:
     repository = Repository.parse(url)
 
     assert str(repository) == shown
@@ -53,7 +53,7 @@ def test_credentials_are_decoded() -> None:
     ],
     ids=["scheme", "no host", "file host", "control characters"],
 )
-def test_other_url_is_refused(url: str, message: str) -> None:
+def test_unsupported_url_is_refused(url: str, message: str) -> None:
     with pytest.raises(FetchError) as caught:
         Repository.parse(url)
 
@@ -63,7 +63,8 @@ def test_other_url_is_refused(url: str, message: str) -> None:
 @pytest.mark.parametrize(
     "url", ["https://ada:sec/ret@h/x", "git@h:secret/x", "https://h:secret@h:port/x", "http://[:secret@"]
 )
-def test_url_that_cannot_be_read_is_refused_without_its_credentials(url: str) -> None:
+def test_invalid_url_is_refused_without_its_credentials(url: str) -> None:
+    """The message about a URL that cannot be read shows none of its credentials."""
     with pytest.raises(FetchError, match="write an https, http or file URL") as caught:
         Repository.parse(url)
 
@@ -88,7 +89,7 @@ def test_url_that_cannot_be_read_is_refused_without_its_credentials(url: str) ->
         ("file:///a", "https://h/c", "https://h/c"),
     ],
 )
-def test_submodule_url_is_seen_from_its_parent(parent: str, url: str, expected: str | None) -> None:
+def test_submodule_url_is_relative_to_its_parent(parent: str, url: str, expected: str | None) -> None:
     submodule = Repository.parse(parent).submodule(url)
 
     assert (submodule and str(submodule)) == expected
@@ -121,5 +122,5 @@ def test_credentials_stay_with_scheme_host_and_port(url: str, user: str | None) 
     ],
     ids=["nobody", "password", "token alone"],
 )
-def test_secrets_are_what_is_sent(login: str, secrets: set[str]) -> None:
+def test_secrets_are_the_sent_values(login: str, secrets: set[str]) -> None:
     assert Repository.parse(f"https://{login}h/x").secrets == secrets

@@ -37,9 +37,7 @@ def config_of(host: str, **entry: str) -> str:
 # Real registries that are closed, or speak TLS
 
 
-def test_credentials_open_a_closed_registry(
-    closed_registry: RegistryServer, repository: str, cache: FetchCache
-) -> None:
+def test_credentials_open_closed_registry(closed_registry: RegistryServer, repository: str, cache: FetchCache) -> None:
     push(closed_registry, repository, "latest", {HERE: [files(a="x")]}, ADA)
     config = config_of(closed_registry.host)
 
@@ -63,7 +61,7 @@ def test_credentials_open_a_closed_registry(
     ],
     ids=["none", "wrong"],
 )
-def test_refused_credentials_are_told_but_not_shown(
+def test_refused_credentials_are_reported_without_secrets(
     closed_registry: RegistryServer, repository: str, cache: FetchCache, login: str, reason: str
 ) -> None:
     user, _, password = login.partition(":")
@@ -77,14 +75,12 @@ def test_refused_credentials_are_told_but_not_shown(
     assert cache.entries() == []
 
 
-def test_configuration_that_cannot_be_read_is_explained(
-    registry: RegistryServer, repository: str, cache: FetchCache
-) -> None:
+def test_unreadable_configuration_is_explained(registry: RegistryServer, repository: str, cache: FetchCache) -> None:
     with pytest.raises(FetchError, match=r"^resolving OCI registry authentication: DOCKER_AUTH_CONFIG is not JSON; "):
         cache.fetch_image(registry.host, repository, DOCKER_AUTH_CONFIG="{hunter2")
 
 
-def test_registry_nearby_may_speak_tls(
+def test_nearby_registry_may_speak_tls(
     secure_registry: RegistryServer, certificate: Path, cache: FetchCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -93,7 +89,7 @@ def test_registry_nearby_may_speak_tls(
     assert (cache.fetch_image(secure_registry.host, "x") / "a").read_text() == "x"
 
 
-def test_certificate_of_an_unknown_authority_is_explained(secure_registry: RegistryServer, cache: FetchCache) -> None:
+def test_certificate_of_unknown_authority_is_explained(secure_registry: RegistryServer, cache: FetchCache) -> None:
     with pytest.raises(FetchError) as caught:
         cache.fetch_image(secure_registry.host, "x")
 
@@ -116,7 +112,7 @@ def test_certificate_of_an_unknown_authority_is_explained(secure_registry: Regis
     ],
     ids=["anonymous", "password", "identity token", "registry token"],
 )
-def test_token_is_asked_for_once_and_opens_the_registry(
+def test_token_is_requested_once_and_opens_registry(
     odd_registry: OddRegistry,
     cache: FetchCache,
     caplog: pytest.LogCaptureFixture,
@@ -138,7 +134,7 @@ def test_token_is_asked_for_once_and_opens_the_registry(
     assert not any("hunter2" in record.getMessage() or "token-0" in record.getMessage() for record in caplog.records)
 
 
-def test_token_that_has_expired_is_asked_for_again(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_expired_token_is_requested_again(odd_registry: OddRegistry, cache: FetchCache) -> None:
     odd_registry.login = "ada:hunter2"
     odd_registry.offer("x", "1", {HERE: [files(a="x"), files(b="y")]})
 
@@ -172,9 +168,8 @@ def test_refused_token_is_explained(odd_registry: OddRegistry, cache: FetchCache
     assert cache.refusal(odd_registry.host, text) == reason
 
 
-def test_registry_that_is_never_content_with_its_own_token_is_asked_twice(
-    odd_registry: OddRegistry, cache: FetchCache
-) -> None:
+def test_registry_refusing_its_own_token_is_asked_twice(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    """A registry that refuses each token of its own token server is asked twice, not for ever."""
     odd_registry.login = ""
     challenge = {"WWW-Authenticate": f'Bearer realm="http://{odd_registry.host}/token"'}
     odd_registry.answer = first(99, lambda request: send(request, 401, b"", challenge), "/manifests/")
@@ -192,7 +187,7 @@ def test_registry_that_is_never_content_with_its_own_token_is_asked_twice(
         ('Bearer realm="https://localhost:99999/"', "the registry cannot be used: it names no token server;"),
     ],
 )
-def test_challenge_that_cannot_be_answered_is_explained(
+def test_unsupported_challenge_is_explained(
     odd_registry: OddRegistry, cache: FetchCache, challenge: str, reason: str
 ) -> None:
     odd_registry.answer = first(
@@ -217,7 +212,7 @@ def test_challenge_that_cannot_be_answered_is_explained(
         (403, "the registry refuses the credentials (HTTP 403); check DOCKER_AUTH_CONFIG and what they allow"),
     ],
 )
-def test_status_of_a_server_of_tokens_is_told_as_its_own(
+def test_token_server_status_is_reported_as_its_own(
     odd_registry: OddRegistry, cache: FetchCache, status: int, reason: str
 ) -> None:
     odd_registry.login = "ada:hunter2"
@@ -227,14 +222,14 @@ def test_status_of_a_server_of_tokens_is_told_as_its_own(
     assert told == reason.format(host=odd_registry.host)
 
 
-def test_server_of_tokens_that_is_down_is_named(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_unreachable_token_server_is_named(odd_registry: OddRegistry, cache: FetchCache) -> None:
     challenge = {"WWW-Authenticate": 'Bearer realm="http://127.0.0.1:1/token"'}
     odd_registry.answer = first(99, lambda request: send(request, 401, b"", challenge), "")
 
     assert cache.refusal(odd_registry.host).startswith("no connection to 127.0.0.1:1 (connection refused); check")
 
 
-def test_registry_nearby_that_does_not_understand_is_told_as_such(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_nearby_registry_error_survives_https_retry(odd_registry: OddRegistry, cache: FetchCache) -> None:
     """The request was repeated by https, which the registry does not speak."""
     odd_registry.answer = first(1, lambda request: send(request, 400, b'{"errors": [{"message": "bad name"}]}'), "")
 
@@ -247,7 +242,7 @@ def test_registry_nearby_that_does_not_understand_is_told_as_such(odd_registry: 
 
 
 @pytest.mark.parametrize("basic", [True, False], ids=["basic", "token"])
-def test_credentials_do_not_follow_a_redirect_to_another_host(
+def test_redirect_to_another_host_gets_no_credentials(
     odd_registry: OddRegistry, other_registry: OddRegistry, cache: FetchCache, basic: bool
 ) -> None:
     odd_registry.login = "ada:hunter2"
@@ -271,9 +266,10 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(
     assert [asked.authorization for asked in other_registry.asked] == [None]
 
 
-def test_host_of_a_redirect_gets_no_credentials_by_asking_for_them(
+def test_redirect_host_asking_for_credentials_gets_none(
     odd_registry: OddRegistry, other_registry: OddRegistry, cache: FetchCache
 ) -> None:
+    """Credentials are for the registry alone, even if the host of a redirect sends a challenge."""
     challenge = f'Bearer realm="http://{other_registry.host}/token"'
     other_registry.answer = first(99, lambda request: send(request, 401, b"", {"WWW-Authenticate": challenge}), "")
     odd_registry.answer = first(
@@ -298,7 +294,7 @@ def test_host_of_a_redirect_gets_no_credentials_by_asking_for_them(
     ],
     ids=["circle", "file", "no URL", "no host", "no port", "closed", "closed with IPv6"],
 )
-def test_redirect_that_is_not_followed_is_explained(
+def test_unfollowed_redirect_is_explained(
     odd_registry: OddRegistry, cache: FetchCache, location: str, reason: str
 ) -> None:
     odd_registry.answer = first(99, lambda request: send(request, 302, b"", {"Location": location}), "/manifests/")
@@ -306,7 +302,7 @@ def test_redirect_that_is_not_followed_is_explained(
     assert cache.refusal(odd_registry.host, config_of(odd_registry.host)).startswith(reason)
 
 
-def test_host_that_is_named_like_a_password_is_not_told(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_message_hides_host_named_like_a_password(odd_registry: OddRegistry, cache: FetchCache) -> None:
     """Only the registry's own host is shown: it is public."""
     odd_registry.answer = first(99, lambda request: send(request, 302, b"", {"Location": "http://127.0.0.1:1/"}), "")
     config = config_of(odd_registry.host, username="ada", password="127.0.0.1")
@@ -314,7 +310,7 @@ def test_host_that_is_named_like_a_password_is_not_told(odd_registry: OddRegistr
     assert cache.refusal(odd_registry.host, config).startswith("no connection to ***:1 (connection refused);")
 
 
-def test_upload_to_an_address_that_is_no_url_is_explained(odd_registry: OddRegistry) -> None:
+def test_upload_to_invalid_address_is_explained(odd_registry: OddRegistry) -> None:
     odd_registry.answer = first(99, lambda request: send(request, 202, b"", {"Location": "ftp://127.0.0.1/x"}), "")
     with (
         open_repository(odd_registry.host, "x", ADA, Proc(0)) as there,
@@ -325,14 +321,14 @@ def test_upload_to_an_address_that_is_no_url_is_explained(odd_registry: OddRegis
         there.upload_blob(io.BytesIO(b"x"), 1, digest_of(b"x"))
 
 
-def test_registry_at_an_impossible_port_is_explained(cache: FetchCache) -> None:
+def test_registry_at_impossible_port_is_explained(cache: FetchCache) -> None:
     assert cache.refusal("127.0.0.1:99999") == "the address is not a valid URL; check its host and port"
 
 
 # Words of servers
 
 
-def test_words_of_a_registry_are_told_without_secrets(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_registry_messages_are_shown_without_secrets(odd_registry: OddRegistry, cache: FetchCache) -> None:
     """A registry may send secrets back that it received."""
     odd_registry.login = "ada:hunter2"
     odd_registry.tokens = {"x" * 50}
@@ -357,24 +353,22 @@ def refuse_token(odd_registry: OddRegistry, said: Callable[[BaseHTTPRequestHandl
     odd_registry.answer = first(99, answer, "/token")
 
 
-def test_words_of_a_server_of_tokens_are_told_without_the_login(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_token_server_messages_are_shown_without_login(odd_registry: OddRegistry, cache: FetchCache) -> None:
     refuse_token(odd_registry, lambda request: f"bad header {request.headers['Authorization']}")
 
     assert '"bad header Basic ***"' in cache.refusal(odd_registry.host, config_of(odd_registry.host))
 
 
-def test_words_of_a_server_of_tokens_are_told_without_the_identity_token(
-    odd_registry: OddRegistry, cache: FetchCache
-) -> None:
+def test_token_server_messages_hide_identity_token(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    """A token server may repeat the identity token that it received; the message masks it."""
     refuse_token(odd_registry, lambda request: odd_registry.asked[-1].body.decode())
 
     reason = cache.refusal(odd_registry.host, config_of(odd_registry.host, identitytoken="ab/cd+ef=="))
     assert "refresh_token=***&client_id" in reason
 
 
-def test_secret_at_the_end_of_what_is_shown_is_struck_out_as_a_whole(
-    odd_registry: OddRegistry, cache: FetchCache
-) -> None:
+def test_secret_at_the_end_of_cut_text_is_masked_whole(odd_registry: OddRegistry, cache: FetchCache) -> None:
+    """A text that is cut in the middle of a secret shows no part of that secret."""
     password = "hunter2" * 6
     said = json.dumps({"errors": [{"message": f"{'z' * 170} {password}"}]}).encode()
     odd_registry.answer = first(99, lambda request: send(request, 418, said), "")
@@ -383,7 +377,7 @@ def test_secret_at_the_end_of_what_is_shown_is_struck_out_as_a_whole(
     assert f'"{"z" * 170} ***"' in reason
 
 
-def test_short_password_leaves_the_rest_of_the_sentence_alone(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_short_password_is_masked_only_in_quoted_text(odd_registry: OddRegistry, cache: FetchCache) -> None:
     odd_registry.answer = first(99, lambda request: send(request, 418, b'{"errors": [{"message": "stop"}]}'), "")
 
     reason = cache.refusal(odd_registry.host, config_of(odd_registry.host, username="ada", password="t"))

@@ -46,7 +46,7 @@ LAYER = archive(member("a", bytes(3_000_000)))
     ],
     ids=["500", "503", "429", "429 without a time", "closed"],
 )
-def test_fault_that_passes_is_waited_for(
+def test_transient_fault_is_retried(
     odd_registry: OddRegistry, cache: FetchCache, fault: Callable[[BaseHTTPRequestHandler], None], where: str
 ) -> None:
     odd_registry.offer("x", "1", {HERE: [files(a="x")]})
@@ -71,12 +71,12 @@ def test_fault_that_passes_is_waited_for(
         (503, "Thu, 01 Jan 1970 00:00:00 +99999999999999999999", 0.5),
     ],
 )
-def test_server_is_given_the_time_that_it_asks_for(status: int, retry_after: str, pause: float | None) -> None:
+def test_retry_waits_for_the_time_the_server_asks_for(status: int, retry_after: str, pause: float | None) -> None:
     """The present time is 1000 seconds after the start of 1970; the default pause is half a second."""
     assert pause_after(status, retry_after, 1000.0, 0.5) == pause
 
 
-def test_cancel_ends_the_pause_between_attempts(odd_registry: OddRegistry) -> None:
+def test_cancel_ends_pause_between_attempts(odd_registry: OddRegistry) -> None:
     pausing = threading.Event()
 
     class Told(Proc):
@@ -128,7 +128,7 @@ def test_other_redirect_is_followed(source: str, location: str, url: str) -> Non
 
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["from there", "from the start"])
-def test_blob_that_breaks_off_is_gone_on_with(odd_registry: OddRegistry, cache: FetchCache, ranges: bool) -> None:
+def test_interrupted_blob_is_resumed(odd_registry: OddRegistry, cache: FetchCache, ranges: bool) -> None:
     odd_registry.ranges = ranges
     odd_registry.offer("x", "1", {HERE: [LAYER]})
     odd_registry.answer = first(1, lambda request: send_half(request, LAYER))
@@ -140,7 +140,7 @@ def test_blob_that_breaks_off_is_gone_on_with(odd_registry: OddRegistry, cache: 
     assert 0 < int(continued.range.removeprefix("bytes=").removesuffix("-")) <= len(LAYER) // 2
 
 
-def test_upload_that_failed_is_sent_again_from_its_start(odd_registry: OddRegistry) -> None:
+def test_failed_upload_is_repeated_from_its_start(odd_registry: OddRegistry) -> None:
     failed = False
 
     def take(request: BaseHTTPRequestHandler) -> bool:
@@ -168,7 +168,7 @@ def test_upload_that_failed_is_sent_again_from_its_start(odd_registry: OddRegist
 # Faults that stay
 
 
-def test_upload_that_is_too_large_for_the_registry_is_explained(odd_registry: OddRegistry) -> None:
+def test_upload_too_large_for_the_registry_is_explained(odd_registry: OddRegistry) -> None:
     odd_registry.answer = first(99, lambda request: send(request, 413, b""), "")
     with (
         open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there,
@@ -252,7 +252,7 @@ def test_upload_that_is_too_large_for_the_registry_is_explained(odd_registry: Od
         "too large",
     ],
 )  # fmt: skip
-def test_fault_that_stays_is_explained_after_a_few_attempts(
+def test_permanent_fault_is_explained_after_few_attempts(
     odd_registry: OddRegistry,
     cache: FetchCache,
     fault: Callable[[BaseHTTPRequestHandler], None],
@@ -306,7 +306,7 @@ def test_fault_that_stays_is_explained_after_a_few_attempts(
     ],
     ids=["breaks off", "shorter", "other byte", "longer", "missing", "500", "416"],
 )
-def test_blob_that_is_not_what_was_promised_leaves_nothing(
+def test_blob_with_wrong_content_leaves_nothing(
     odd_registry: OddRegistry,
     cache: FetchCache,
     fault: Callable[[BaseHTTPRequestHandler], None],
@@ -333,7 +333,7 @@ def test_manifest_with_another_digest_is_refused(odd_registry: OddRegistry) -> N
         there.manifest(wanted.digest)
 
 
-def test_index_that_names_a_missing_image_is_explained(odd_registry: OddRegistry, cache: FetchCache) -> None:
+def test_index_naming_a_missing_image_is_explained(odd_registry: OddRegistry, cache: FetchCache) -> None:
     odd_registry.offer("x", "1", {HERE: [files(a="x")]})
     image = manifest([files(a="x")]).digest
     odd_registry.answer = first(99, lambda request: send(request, 404, b""), image)
@@ -343,7 +343,7 @@ def test_index_that_names_a_missing_image_is_explained(odd_registry: OddRegistry
     )
 
 
-def test_silent_registry_is_given_up_after_the_timeout(silent_server: SilentServer) -> None:
+def test_silent_registry_fails_after_timeout(silent_server: SilentServer) -> None:
     with (
         open_repository(f"127.0.0.1:{silent_server.port}", "x", NOBODY, Proc(0), timeout=0.1) as there,
         pytest.raises(FetchError, match=r"/x:1: the server did not answer in time; check the network, or try again"),
@@ -351,7 +351,7 @@ def test_silent_registry_is_given_up_after_the_timeout(silent_server: SilentServ
         there.manifest("1")
 
 
-def test_registry_that_is_not_there_is_asked_once_and_explained(cache: FetchCache) -> None:
+def test_unreachable_registry_is_tried_once_and_explained(cache: FetchCache) -> None:
     with pytest.raises(FetchError) as caught:
         cache.fetch_image("127.0.0.1:1", "x", "1")
 

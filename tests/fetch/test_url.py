@@ -32,7 +32,7 @@ def test_url_has_host_port_and_target(text: str, host: str, port: int | None, ta
     assert (url.host, url.port, url.target) == (host, port, target)
 
 
-def test_url_shows_no_login() -> None:
+def test_url_text_hides_login() -> None:
     url = Url.parse("https://a%40b:hunter2@r.example/x")
 
     assert (url.user, url.password) == ("a@b", "hunter2")
@@ -61,13 +61,13 @@ def test_url_shows_no_login() -> None:
         ("https://a:99999/", "its port is larger than 65535"),
     ],
 )
-def test_text_that_programs_read_differently_is_refused(text: str, reason: str) -> None:
+def test_ambiguous_url_is_refused(text: str, reason: str) -> None:
     with pytest.raises(UrlError, match=f"^{reason}"):
         Url.parse(text)
 
 
 @given(st.text("htps:/@\\?#[]%.ab1 \t", max_size=30).map("http://".__add__))
-def test_url_means_the_same_host_to_all_libraries(text: str) -> None:
+def test_url_means_same_host_to_all_libraries(text: str) -> None:
     """A request for an accepted URL goes to the host that was checked."""
     try:
         url = Url.parse(text)
@@ -82,11 +82,11 @@ def test_url_means_the_same_host_to_all_libraries(text: str) -> None:
 
 
 @pytest.mark.parametrize("reference", ["\\\\evil.example/", "/\\evil.example/", "//a@b@c/", "\thttps://evil.example"])
-def test_reference_that_programs_read_differently_is_refused(reference: str) -> None:
+def test_ambiguous_reference_is_refused(reference: str) -> None:
     with pytest.raises(UrlError):
         Url.parse("https://r.example/a").joined(reference)
 
 
-def test_parameters_are_added_to_those_that_are_there() -> None:
+def test_parameters_are_added_to_existing_ones() -> None:
     assert str(Url.parse("https://r.example/a").asking({"b": "c d"})) == "https://r.example/a?b=c+d"
     assert str(Url.parse("https://r.example/a?x=y#z").asking({"b": "c"})) == "https://r.example/a?x=y&b=c"

@@ -27,7 +27,7 @@ NAMES = (r"..\..\evil", r"C:\evil", "x:stream", "nul", "COM1.txt", "a.", "a ", "
 
 @pytest.mark.parametrize("name", NAMES)
 def test_invalid_name_in_image_is_refused(tmp_path: Path, name: str) -> None:
-    """Proves Windows; Wine makes no symbolic links, so `test_link_through_name_that_system_refuses_is_refused` does."""
+    """Proves Windows; Wine makes no symbolic links, so `test_link_through_name_reserved_by_system_is_refused` does."""
     root = tmp_path / "above" / "root"
     root.mkdir(parents=True)
     tree = RootFs(root, Proc(0), Limits())

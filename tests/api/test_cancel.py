@@ -74,7 +74,7 @@ def test_cancelled_script_runs_its_trap(server: Server, work_dir: Path, status: 
     assert (ended.termination.ended.forced, ended.termination.ended.returncode) == (False, status)
 
 
-def test_log_says_what_is_sent_to_whom_before_the_step_answers(server: Server) -> None:
+def test_log_lists_sent_signals_before_step_answers(server: Server) -> None:
     job = server.start_ready(TRAP.format(status=0), graceful_exit_delay=12)
     server.client.cancel(job)
     stopping = rb'Stopping step "s1": SIGTERM to \d process(es)?, 1[0-2](\.\d)? s to finish'
@@ -83,7 +83,7 @@ def test_log_says_what_is_sent_to_whom_before_the_step_answers(server: Server) -
     assert re.fullmatch(told, server.log(job))
 
 
-def test_ten_megabytes_written_in_a_trap_arrive_whole(server: Server) -> None:
+def test_ten_megabytes_written_in_trap_arrive_whole(server: Server) -> None:
     """The log loses and changes no byte."""
     text = "trap 'yes 123456789 | head -c 10000000; exit 0' TERM; echo ready; while :; do sleep 0.02; done"
     job = server.start_ready(text)
@@ -94,7 +94,7 @@ def test_ten_megabytes_written_in_a_trap_arrive_whole(server: Server) -> None:
     assert content.removeprefix(b"Terminated\n") == b"123456789\n" * 1_000_000
 
 
-def test_script_that_ignores_sigterm_is_killed_at_the_delay(server: Server) -> None:
+def test_script_ignoring_sigterm_is_killed_after_delay(server: Server) -> None:
     job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
 
     began = time.monotonic()
@@ -111,7 +111,8 @@ def test_script_that_ignores_sigterm_is_killed_at_the_delay(server: Server) -> N
     assert b"Ended 2 processes that ignored SIGTERM: " in server.log(job)
 
 
-def test_child_that_ignores_sigterm_is_gone_at_the_delay_although_its_parent_obeyed(server: Server) -> None:
+def test_child_ignoring_sigterm_is_killed_after_delay(server: Server) -> None:
+    """The delay holds for a child although its parent obeyed the signal."""
     child = shlex.join([sys.executable, "-I", "-S", "-c", "print('ready', flush=True); import signal; signal.pause()"])
     job = server.start_ready(f"(trap '' TERM; exec {child}) & wait", graceful_exit_delay=ENOUGH)
 
@@ -147,7 +148,7 @@ def test_later_steps_never_start(server: Server, work_dir: Path) -> None:
     assert b"s2" not in server.log(job)
 
 
-def test_command_that_is_the_job_itself_is_cancelled(server: Server) -> None:
+def test_command_of_job_itself_is_cancelled(server: Server) -> None:
     """It has no step's name."""
     job = server.start_ready(command("sh", "-c", "echo ready; exec sleep 1000"))
     server.client.cancel(job)
@@ -158,7 +159,7 @@ def test_command_that_is_the_job_itself_is_cancelled(server: Server) -> None:
     assert ended.termination.step == ""
 
 
-def test_cancelled_again_it_has_the_same_time(server: Server) -> None:
+def test_repeated_cancel_keeps_time_of_first(server: Server) -> None:
     job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
     for _ in range(3):
         server.client.cancel(job)
@@ -167,7 +168,7 @@ def test_cancelled_again_it_has_the_same_time(server: Server) -> None:
     assert [sent.name for sent in ended.termination.ended.signals] == ["SIGTERM", "SIGCONT", "SIGKILL"]
 
 
-def test_cancelled_at_once_a_job_is_cancelled(server: Server, work_dir: Path) -> None:
+def test_cancel_right_after_run_cancels_job(server: Server, work_dir: Path) -> None:
     for _ in range(20):
         job = server.start(script("sleep 1000", "touch second"), work_dir=str(work_dir))
         server.client.cancel(job)
@@ -175,7 +176,7 @@ def test_cancelled_at_once_a_job_is_cancelled(server: Server, work_dir: Path) ->
     assert list(work_dir.iterdir()) == []
 
 
-def test_cancel_after_the_end_changes_nothing(server: Server) -> None:
+def test_cancel_after_end_changes_nothing(server: Server) -> None:
     job = server.start("exit 3")
     before = server.ended(job)
     server.client.cancel(job)
@@ -183,7 +184,7 @@ def test_cancel_after_the_end_changes_nothing(server: Server) -> None:
     assert before.kind is ErrorKind.STEP_FAILURE
 
 
-def test_cancel_of_an_unknown_job_is_fine(server: Server) -> None:
+def test_cancel_of_unknown_job_succeeds(server: Server) -> None:
     server.client.cancel("unknown")
     with pytest.raises(StepRunnerError, match='no job with id "unknown"'):
         server.client.status("unknown")
@@ -205,7 +206,7 @@ def test_cancelled_job_still_answers(server: Server, work_dir: Path) -> None:
     assert server.log(job) == server.log(job)
 
 
-def test_two_hundred_cancels_at_the_moment_of_the_normal_end(server: Server) -> None:
+def test_two_hundred_cancels_race_with_normal_end(server: Server) -> None:
     """Whether the cancel or the end comes first, the job ends at once, in one final state, and so does its log."""
     endings = set()
     for _ in range(200):
@@ -223,7 +224,7 @@ def test_two_hundred_cancels_at_the_moment_of_the_normal_end(server: Server) -> 
 # The time that a job has
 
 
-def test_timeout_stops_a_job_gracefully(server: Server) -> None:
+def test_timeout_stops_job_gracefully(server: Server) -> None:
     job = server.start(TRAP.format(status=0), timeout=3.0)
     ended = server.ended(job)
     assert (ended.status, ended.kind) == (Status.CANCELLED, ErrorKind.TIMEOUT)
@@ -231,7 +232,7 @@ def test_timeout_stops_a_job_gracefully(server: Server) -> None:
     assert b"cleaned up\n" in server.log(job)
 
 
-def test_job_that_ends_within_its_timeout_succeeds(server: Server) -> None:
+def test_job_within_its_timeout_succeeds(server: Server) -> None:
     ended, _ = server.run("true", timeout=60)
     assert (ended.status, ended.kind) == (Status.SUCCESS, None)
 
@@ -239,12 +240,13 @@ def test_job_that_ends_within_its_timeout_succeeds(server: Server) -> None:
 # The delay
 
 
-def test_delay_is_the_servers_unless_the_request_says_another(serve: Callable[..., Server]) -> None:
+def test_delay_of_request_overrides_that_of_server(serve: Callable[..., Server]) -> None:
     server = serve("--graceful-exit-delay", "10s", env={"STEP_RUNNER_GRACEFUL_EXIT_DELAY": "60"})
     _check_delays(server)
 
 
-def test_delay_is_that_of_the_environment_unless_an_option_says_another(serve: Callable[..., Server]) -> None:
+def test_delay_of_option_overrides_that_of_environment(serve: Callable[..., Server]) -> None:
+    """`serve --graceful-exit-delay` wins over STEP_RUNNER_GRACEFUL_EXIT_DELAY."""
     server = serve(env={"STEP_RUNNER_GRACEFUL_EXIT_DELAY": "10000ms"})
     _check_delays(server)
 
@@ -265,7 +267,7 @@ def _check_delays(server: Server) -> None:
 
 
 @pytest.mark.parametrize("delay", [2.0**40, 2.0**31, 9_000_000_000_000_000_000])
-def test_delay_of_ages_is_taken(server: Server, delay: float) -> None:
+def test_delay_of_centuries_is_accepted(server: Server, delay: float) -> None:
     job = server.start_ready(TRAP.format(status=0), graceful_exit_delay=min(delay, 9_000_000_000), timeout=2.0**33)
     server.client.cancel(job)
     assert is_cancelled(server.ended(job))
@@ -274,7 +276,7 @@ def test_delay_of_ages_is_taken(server: Server, delay: float) -> None:
 # Close
 
 
-def test_close_waits_for_the_trap(server: Server, work_dir: Path) -> None:
+def test_close_waits_for_trap(server: Server, work_dir: Path) -> None:
     gate = work_dir / "gate"
     _make_gate(gate)
     job = server.start_ready(WAITS_IN_TRAP, work_dir=str(work_dir))
@@ -290,7 +292,7 @@ def test_close_waits_for_the_trap(server: Server, work_dir: Path) -> None:
     _assert_unknown(server, job)
 
 
-def test_close_kills_at_the_delay(server: Server) -> None:
+def test_close_kills_after_delay(server: Server) -> None:
     job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
     began = time.monotonic()
     server.client.close(job)
@@ -299,7 +301,7 @@ def test_close_kills_at_the_delay(server: Server) -> None:
     assert server.jobs_processes() == []
 
 
-def test_close_twice_at_once(server: Server) -> None:
+def test_simultaneous_closes_both_succeed(server: Server) -> None:
     job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
     began = time.monotonic()
     with ThreadPoolExecutor() as threads:
@@ -310,7 +312,7 @@ def test_close_twice_at_once(server: Server) -> None:
     _assert_unknown(server, job)
 
 
-def test_close_during_the_grace_time_waits_for_its_end(server: Server) -> None:
+def test_close_during_grace_period_waits_for_its_end(server: Server) -> None:
     job = server.start_ready(IGNORES_TERM, graceful_exit_delay=DELAY)
     server.client.cancel(job)
     server.client.close(job)
@@ -319,11 +321,11 @@ def test_close_during_the_grace_time_waits_for_its_end(server: Server) -> None:
 
 
 @pytest.mark.parametrize("job", ["unknown", ""])
-def test_close_of_an_unknown_job_is_fine(server: Server, job: str) -> None:
+def test_close_of_unknown_job_succeeds(server: Server, job: str) -> None:
     server.client.close(job)
 
 
-def test_close_of_a_finished_job_removes_it(server: Server) -> None:
+def test_close_removes_finished_job(server: Server) -> None:
     job = server.start("echo x")
     server.ended(job)
     server.client.close(job)
@@ -331,7 +333,7 @@ def test_close_of_a_finished_job_removes_it(server: Server) -> None:
     assert list(server.temporary.iterdir()) == []
 
 
-def test_follower_gets_the_end_when_the_job_is_closed(server: Server) -> None:
+def test_follower_gets_end_when_job_is_closed(server: Server) -> None:
     job = server.start_ready(TRAP.format(status=0))
     chunks = server.client.follow(job)
     log = next(chunks)
@@ -340,7 +342,7 @@ def test_follower_gets_the_end_when_the_job_is_closed(server: Server) -> None:
     assert b"cleaned up\n" in b"".join(chunks)
 
 
-def test_job_is_removed_even_if_who_closed_it_has_gone(server: Server) -> None:
+def test_close_continues_after_its_client_has_gone(server: Server) -> None:
     """The client gives the call up, but the server still closes the job."""
     job = server.start_ready(IGNORES_TERM, graceful_exit_delay=ENOUGH)
     closing = server.stub.Close.future(pb.CloseRequest(id=job))

@@ -36,7 +36,7 @@ STATES = {
 
 
 @pytest.mark.parametrize("status", STATES.values(), ids=STATES.keys())
-def test_status(status: JobStatus) -> None:
+def test_status_converts_to_wire(status: JobStatus) -> None:
     message = pb.Status.FromString(convert.status_message(status).SerializeToString())
     assert convert.job_status(message) == status
 
@@ -47,7 +47,7 @@ def test_exit_status_of_zero_is_not_none() -> None:
     assert convert.job_status(convert.status_message(status)) == status
 
 
-def test_text_that_is_no_unicode_is_sent_with_replacements() -> None:
+def test_text_with_invalid_unicode_is_sent_with_replacements() -> None:
     status = JobStatus(
         id="1", message="file \udcff", termination=Termination(step="s", ended=Exit(Cause.EXITED, 0, 0.0))
     )
@@ -101,12 +101,12 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS.keys())
-def test_request(request_: RunRequest) -> None:
+def test_request_converts_from_wire(request_: RunRequest) -> None:
     message = pb.RunRequest.FromString(convert.run_message(request_).SerializeToString())
     assert convert.run_request(message) == request_
 
 
-def test_build_dir_wins() -> None:
+def test_build_dir_overrides_work_dir() -> None:
     assert convert.run_request(pb.RunRequest(work_dir="w", job=pb.Job(build_dir="b"))).work_dir == "b"
 
 

@@ -43,21 +43,22 @@ def written(server: Server, content: bytes, work_dir: Path) -> str:
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS.keys())
-def test_bytes_arrive_as_they_were_written(server: Server, work_dir: Path, content: bytes) -> None:
+def test_bytes_arrive_unchanged(server: Server, work_dir: Path, content: bytes) -> None:
     assert server.log(written(server, content, work_dir)) == b"Running step name=\n" + content
 
 
-def test_both_streams_come_in_the_order_in_which_they_were_written(server: Server) -> None:
+def test_both_streams_arrive_in_order_of_writing(server: Server) -> None:
+    """stdout and stderr of a step arrive in the order in which the step wrote to them."""
     _, log = server.run("for i in 1 2 3; do echo out $i; echo error $i >&2; done")
     assert log == b"out 1\nerror 1\nout 2\nerror 2\nout 3\nerror 3\n"
 
 
-def test_every_command_is_announced_on_a_line_of_its_own(server: Server) -> None:
+def test_log_announces_each_command_on_its_own_line(server: Server) -> None:
     job = server.start(script("printf one", "echo two"))
     assert server.log(job) == b"Running step name=s1\none\nRunning step name=s2\ntwo\n"
 
 
-def test_sequences_are_not_announced(server: Server, work_dir: Path) -> None:
+def test_log_does_not_announce_sequences(server: Server, work_dir: Path) -> None:
     (work_dir / "inner").mkdir()
     (work_dir / "inner/step.yml").write_text(run_list({"name": "b", "script": "true"}))
     job = server.start(run_list({"name": "a", "step": "./inner"}), work_dir=str(work_dir))
@@ -65,7 +66,7 @@ def test_sequences_are_not_announced(server: Server, work_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 1, 19, 20, 25, 26])
-def test_offset_counts_bytes_of_the_stream(server: Server, work_dir: Path, offset: int) -> None:
+def test_offset_counts_bytes_of_stream(server: Server, work_dir: Path, offset: int) -> None:
     job = written(server, b"1234\n\n7", work_dir)
     whole = b"Running step name=\n1234\n\n7"
     assert server.log(job) == whole
@@ -73,13 +74,13 @@ def test_offset_counts_bytes_of_the_stream(server: Server, work_dir: Path, offse
 
 
 @pytest.mark.parametrize("offset", [10_000, 2**31, 2**62, 2**63 - 1])
-def test_offset_past_the_end_gives_nothing_and_ends(server: Server, work_dir: Path, offset: int) -> None:
+def test_offset_past_end_gives_nothing_and_ends(server: Server, work_dir: Path, offset: int) -> None:
     job = written(server, b"text", work_dir)
     server.ended(job)
     assert server.log(job, offset) == b""
 
 
-def test_offset_past_the_end_of_a_live_log_waits_for_it(server: Server, work_dir: Path) -> None:
+def test_offset_past_end_of_live_log_waits_for_it(server: Server, work_dir: Path) -> None:
     os.mkfifo(work_dir / "gate")
     job = server.start_ready("echo ready; read line <gate; printf 0123456789", work_dir=str(work_dir))
     with ThreadPoolExecutor() as threads:
@@ -111,19 +112,19 @@ def test_message_holds_at_most_one_mebibyte(server: Server, work_dir: Path) -> N
 
 
 @pytest.mark.parametrize("size", [1, 127, 128, 16_383, 16_384, MIB])
-def test_reply_is_the_message_of_its_bytes(size: int) -> None:
+def test_reply_equals_message_of_its_bytes(size: int) -> None:
     """A reply equals the message that protobuf makes of the same bytes."""
     data = os.urandom(size)
     assert log_reply(data) == pb.FollowLogsResponse(data=data).SerializeToString()
 
 
-def test_partial_lines_arrive_while_the_job_runs(server: Server) -> None:
+def test_partial_lines_arrive_while_job_runs(server: Server) -> None:
     job = server.start("printf partial; sleep 1000 & wait")
     server.wait_for(job, b"partial")
     assert server.client.status(job).status is Status.RUNNING
 
 
-def test_followers_all_get_everything(server: Server, work_dir: Path) -> None:
+def test_followers_all_get_whole_log(server: Server, work_dir: Path) -> None:
     """Some followers come before the first byte, some in the middle, one after the end."""
     os.mkfifo(work_dir / "gate")
     text = "echo ready; read line <gate; i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i + 1)); done"
@@ -138,7 +139,7 @@ def test_followers_all_get_everything(server: Server, work_dir: Path) -> None:
     assert server.log(job).endswith(b"line 1999\n")
 
 
-def test_job_goes_on_when_its_follower_has_gone(server: Server, work_dir: Path) -> None:
+def test_job_continues_after_its_follower_has_gone(server: Server, work_dir: Path) -> None:
     os.mkfifo(work_dir / "gate")
     job = server.start("echo ready; read line <gate; echo went on", work_dir=str(work_dir))
     call = server.stub.FollowLogs(pb.FollowLogsRequest(id=job))
@@ -151,14 +152,14 @@ def test_job_goes_on_when_its_follower_has_gone(server: Server, work_dir: Path) 
     assert server.client.status(job).status is Status.SUCCESS
 
 
-def test_follower_that_reads_nothing_keeps_nobody_waiting(server: Server) -> None:
+def test_follower_that_reads_nothing_delays_no_other_call(server: Server) -> None:
     job = server.start("head -c 20000000 /dev/zero")
     idle = server.stub.FollowLogs(pb.FollowLogsRequest(id=job))
     assert len(server.log(job)) > 20_000_000
     idle.cancel()
 
 
-def test_server_holds_nothing_of_followers_that_have_gone(server: Server) -> None:
+def test_server_keeps_nothing_of_departed_followers(server: Server) -> None:
     job = server.start_ready("echo ready; sleep 1000 & wait")
     before = server.descriptors()
     for _ in range(10):
@@ -169,7 +170,7 @@ def test_server_holds_nothing_of_followers_that_have_gone(server: Server) -> Non
     server.wait_for_descriptors(before)
 
 
-def test_final_status_is_there_before_the_log_ends(server: Server) -> None:
+def test_final_status_is_available_before_log_ends(server: Server) -> None:
     """Clients ask for the status right after the end of the log, and report it as final."""
     unfinished: list[str] = []
 
@@ -188,7 +189,7 @@ def test_final_status_is_there_before_the_log_ends(server: Server) -> None:
     assert unfinished == []
 
 
-def test_what_a_step_left_behind_does_not_keep_the_log_open(server: Server) -> None:
+def test_background_process_does_not_keep_log_open(server: Server) -> None:
     job = server.start("sleep 1000 & true")
     assert server.ended(job).status is Status.SUCCESS
     assert server.jobs_processes() == []

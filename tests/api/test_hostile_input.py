@@ -66,7 +66,7 @@ def alias_bomb() -> str:
     ids=["alias bomb", "open brackets", "brackets", "braces", "indentation", "dashes", "list in itself",
          "map in itself", "directive", "NUL", "tag", "20,000 problems"],
 )  # fmt: skip
-def test_text_that_cannot_be_read_is_refused_soon(server: Server, steps: str) -> None:
+def test_unreadable_text_is_refused_soon(server: Server, steps: str) -> None:
     code, text, seconds = refused(server, steps)
     assert (code, text.startswith("loading step: steps:")) == (grpc.StatusCode.UNKNOWN, True)
     assert len(text) < 4_000
@@ -81,7 +81,7 @@ def test_text_of_almost_four_mebibytes_is_answered(server: Server) -> None:
     assert server.run(script("echo ran") + comment)[1] == b"ran\n"
 
 
-def test_other_calls_are_answered_while_a_large_text_is_read(server: Server) -> None:
+def test_other_calls_are_answered_while_large_text_is_read(server: Server) -> None:
     items = [{"name": f"s{n}", "script": "true"} for n in range(15_000)]
     call = server.stub.Run.future(pb.RunRequest(id="large", steps=run_list(*items, {"name": "no call"})))
     answered = 0
@@ -99,7 +99,7 @@ def test_request_of_five_mebibytes_is_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize("method", ["Run", "Status", "Cancel", "Close", "FollowLogs"])
-def test_bytes_that_are_no_message_are_refused(server: Server, method: str) -> None:
+def test_invalid_message_is_refused(server: Server, method: str) -> None:
     kind = "unary_stream" if method == "FollowLogs" else "unary_unary"
     call: Any = getattr(server.channel, kind)(f"/proto.StepRunner/{method}")
     with pytest.raises(grpc.RpcError):
@@ -128,7 +128,7 @@ IDS = [
 
 
 @pytest.mark.parametrize("job_id", IDS, ids=[f"{job_id[:12]!r}" for job_id in IDS])
-def test_id_touches_nothing_but_the_jobs_own_directory(server: Server, work_dir: Path, job_id: str) -> None:
+def test_id_reaches_only_directory_of_its_job(server: Server, work_dir: Path, job_id: str) -> None:
     outside = set(os.listdir(server.temporary.parent))
     server.start("echo x", job_id=job_id, work_dir=str(work_dir))
 
@@ -145,7 +145,7 @@ def test_id_touches_nothing_but_the_jobs_own_directory(server: Server, work_dir:
     assert set(os.listdir(server.temporary.parent)) == outside
 
 
-def test_ids_keep_apart(server: Server, work_dir: Path) -> None:
+def test_similar_ids_keep_apart(server: Server, work_dir: Path) -> None:
     for number, job_id in enumerate(IDS):
         server.start(f"echo {number}", job_id=job_id, work_dir=str(work_dir))
     logs = [server.log(job_id) for job_id in IDS]
@@ -153,7 +153,7 @@ def test_ids_keep_apart(server: Server, work_dir: Path) -> None:
     assert len(os.listdir(server.temporary)) == len(IDS)
 
 
-def test_foreign_directory_of_a_jobs_name_is_left_alone(server: Server) -> None:
+def test_foreign_directory_with_name_of_job_is_kept(server: Server) -> None:
     foreign = server.temporary / "step-runner-output-taken"
     foreign.mkdir()
     (foreign / "file").write_text("theirs")
@@ -165,7 +165,7 @@ def test_foreign_directory_of_a_jobs_name_is_left_alone(server: Server) -> None:
 
 
 @pytest.mark.parametrize("job_id", ["i" * 100_000, "ü" * 50_000], ids=["ASCII", "not ASCII"])
-def test_refusal_is_short_enough_for_its_headers(server: Server, job_id: str) -> None:
+def test_refusal_fits_into_its_headers(server: Server, job_id: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         server.stub.Status(pb.StatusRequest(id=job_id))
     assert caught.value.code() is grpc.StatusCode.UNKNOWN
@@ -185,11 +185,11 @@ def test_script_of_any_size_runs(server: Server, size: int) -> None:
     assert server.run(text + "x" * (size - len(text)))[1] == b"ran\n"
 
 
-def test_script_with_large_characters_is_measured_in_bytes(server: Server) -> None:
+def test_script_size_is_measured_in_bytes(server: Server) -> None:
     assert server.run("echo ran #" + "€" * 60_000)[1] == b"ran\n"
 
 
-def test_word_that_is_too_long_for_the_system_is_told(server: Server) -> None:
+def test_word_too_long_for_system_is_reported(server: Server) -> None:
     ended, _ = server.run(command("echo", "x" * 200_000))
     assert ended.message == (
         'exec: exec: "echo": argument list too long: one argument can hold 128 KiB,'
@@ -209,7 +209,7 @@ def test_word_that_is_too_long_for_the_system_is_told(server: Server) -> None:
     ],
     ids=["bytes", "surrogate", "name", "NUL", "size", "file"],
 )
-def test_bad_export_is_failure_of_its_step(server: Server, write: str, sentence: str) -> None:
+def test_bad_export_fails_its_step(server: Server, write: str, sentence: str) -> None:
     """The job fails because of the step that wrote the export, never because of an internal error of the server."""
     steps = run_list({"name": "x", "script": f"{write} > ${{{{ export_file }}}}"}, {"name": "y", "script": "true"})
     ended, _ = server.run(steps)
@@ -218,7 +218,7 @@ def test_bad_export_is_failure_of_its_step(server: Server, write: str, sentence:
     assert sentence in ended.message
 
 
-def test_message_about_a_huge_word_can_be_sent(server: Server) -> None:
+def test_message_about_huge_word_can_be_sent(server: Server) -> None:
     """Its end remains, because clients look for the exit status there."""
     ended, _ = server.run(command("x" * 1_000_000))
     assert ended.kind is ErrorKind.STEP_FAILURE
@@ -227,7 +227,7 @@ def test_message_about_a_huge_word_can_be_sent(server: Server) -> None:
     assert len(ended.message) < 100_000
 
 
-def test_states_of_many_cancelled_scripts_can_be_sent(server: Server) -> None:
+def test_status_of_many_cancelled_scripts_can_be_sent(server: Server) -> None:
     """The record of each ended process holds its arguments."""
     steps = command("sh", "-c", "echo ready; exec sleep 1000", *["${{ vars.LARGE }}"] * 10)
     large = "x" * 100_000
@@ -251,7 +251,7 @@ def test_states_of_many_cancelled_scripts_can_be_sent(server: Server) -> None:
     ],
     ids=["pipe", "device", "directory", "nothing", "export file", "deep", "invalid UTF-8"],
 )
-def test_output_file_that_is_something_else_fails_the_step(server: Server, text: str) -> None:
+def test_replaced_output_file_fails_step(server: Server, text: str) -> None:
     """The step fails at once, and other jobs do not wait."""
     for steps in (script(text), shell(text, spec={"outputs": "delegate"})):
         ended, _ = server.run(steps)
@@ -260,7 +260,7 @@ def test_output_file_that_is_something_else_fails_the_step(server: Server, text:
         assert "output file" in ended.message or "export file" in ended.message
 
 
-def test_function_that_calls_itself_is_refused(server: Server, work_dir: Path) -> None:
+def test_function_calling_itself_is_refused(server: Server, work_dir: Path) -> None:
     (work_dir / "step.yml").write_text(run_list({"name": "again", "step": "./"}))
     ended, _ = server.run(run_list({"name": "first", "step": "./"}), work_dir=str(work_dir))
     assert ended.kind is ErrorKind.STEP_FAILURE

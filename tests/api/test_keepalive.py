@@ -22,7 +22,7 @@ SILENCE = 4
 """Seconds: with gRPC's default options the server closes the connection at the third ping, after 3.1 s."""
 
 
-def test_pings_do_not_end_the_stream_of_a_silent_job(server: Server) -> None:
+def test_pings_keep_stream_of_silent_job_alive(server: Server) -> None:
     job_id = server.start(f"sleep {SILENCE}; echo done")
     with grpc.insecure_channel(f"unix:{server.path}", PINGS) as channel:
         replies = StepRunnerStub(channel).FollowLogs(pb.FollowLogsRequest(id=job_id))

@@ -66,7 +66,7 @@ def test_server_of_another_user_gets_nothing(foreign: str) -> None:
 
 @only_root
 @pytest.mark.parametrize("arguments", [["proxy"], ["jobs"], ["start", "greet.yml"]], ids=" ".join)
-def test_every_client_refuses_the_server_of_another_user(foreign: str, temporary: str, arguments: list[str]) -> None:
+def test_every_client_refuses_server_of_another_user(foreign: str, temporary: str, arguments: list[str]) -> None:
     with open(f"{temporary}/greet.yml", "w") as file:
         file.write("{}\n---\nexec: {command: ['true']}\n")
     command = [sys.executable, "-m", "step_runner", *arguments, "--socket", foreign]
@@ -95,7 +95,7 @@ def test_root_is_trusted_by_every_user(temporary: str) -> None:
     assert ended.stdout == "trusted\n", ended.stderr
 
 
-def test_user_that_does_not_exist_is_refused(temporary: str) -> None:
+def test_unknown_user_is_refused(temporary: str) -> None:
     command = [sys.executable, "-m", "step_runner", "jobs", "--socket-owner", "no-such-user"]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 1
@@ -115,7 +115,7 @@ def test_checked_socket_cannot_be_replaced(serve: Callable[..., Server], tempora
         os.rename(f"{temporary}/moved", server.path)
 
 
-def test_mute_listener_is_given_up(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_to_mute_listener_times_out(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ANSWER", 0.1)
     path = f"{temporary}/s.sock"
     calls: list[Callable[[Client], object]] = [
@@ -130,7 +130,7 @@ def test_mute_listener_is_given_up(temporary: str, monkeypatch: pytest.MonkeyPat
                 call(mute)
 
 
-def test_full_queue_is_given_up(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_to_full_queue_times_out(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stopped server accepts no connection, so with a full backlog connect(2) waits."""
     monkeypatch.setattr(peer_credentials, "PATIENCE", 0.1)
     path = f"{temporary}/s.sock"
@@ -146,7 +146,7 @@ def test_full_queue_is_given_up(temporary: str, monkeypatch: pytest.MonkeyPatch)
             Client(path)
 
 
-def test_without_a_server_the_client_says_how_to_start_one(temporary: str) -> None:
+def test_client_without_server_says_how_to_start_one(temporary: str) -> None:
     path = f"{temporary}/a b.sock"
     with pytest.raises(StepRunnerError, match=f"no server listens on {path}: start one with: .* --socket '{path}'$"):
         Client(path)
@@ -154,7 +154,7 @@ def test_without_a_server_the_client_says_how_to_start_one(temporary: str) -> No
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="elsewhere connect(2) alone tells")
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir], ids=["file", "directory"])
-def test_what_is_not_a_socket_is_told_as_such(temporary: str, make: Callable[[Path], None]) -> None:
+def test_path_without_socket_is_reported(temporary: str, make: Callable[[Path], None]) -> None:
     """A server cannot start there either."""
     path = Path(temporary) / "s.sock"
     make(path)

@@ -78,7 +78,8 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_what_is_written_in_text_form_is_read_as_the_same_function(function: Function) -> None:
+def test_text_form_parses_to_same_function(function: Function) -> None:
+    """A definition in protobuf text form is the function that the same YAML gives."""
     result = StepResult(name="", call=None, inputs={}, function=function, status=Status.SUCCESS, env={})
     message = ParseDict(result_tree(result), pb.StepResult()).specDefinition
     read = read_function(text_format.MessageToString(message), file="f", directory="/x")
@@ -122,13 +123,13 @@ STEP = 'definition {{ steps {{ name: "a" step {{ {} }} }} }}'
         ),
     ],
 )
-def test_mistakes(text: str, message: str) -> None:
+def test_text_form_mistake_is_reported(text: str, message: str) -> None:
     with pytest.raises(FunctionFileError) as caught:
         read_function(text, file="f")
     assert str(caught.value) == message
 
 
-def test_the_older_list_of_path_parts_is_read_too() -> None:
+def test_older_list_of_path_parts_is_read_too() -> None:
     function = read_function(STEP.format('protocol: local path: "." path: "a"'), file="f")
     assert isinstance(function.body, Sequence)
     assert function.body.steps[0].call == Local(path="./a")

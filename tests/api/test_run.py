@@ -42,7 +42,7 @@ def variable(key: str, value: str, **fields: Any) -> pb.Job:
 # One job an id
 
 
-def test_eight_runs_of_one_id_at_once_start_one_job(server: Server, work_dir: Path) -> None:
+def test_eight_runs_of_one_id_start_one_job(server: Server, work_dir: Path) -> None:
     """All calls succeed. The server reads a large text in a thread, so the calls overlap."""
     padding = "#" * 200_000
     with ThreadPoolExecutor(8) as threads:
@@ -53,19 +53,19 @@ def test_eight_runs_of_one_id_at_once_start_one_job(server: Server, work_dir: Pa
     assert [job.id for job in server.client.jobs()] == ["one"]
 
 
-def test_run_of_a_job_that_is_there_changes_nothing(server: Server) -> None:
+def test_run_of_existing_job_changes_nothing(server: Server) -> None:
     _, first = server.run("echo first", job_id="same")
     _, second = server.run("not even read: [", job_id="same")
     assert (first, second) == (b"first\n", b"first\n")
 
 
-def test_id_is_free_again_after_close(server: Server) -> None:
+def test_id_is_free_after_close(server: Server) -> None:
     server.run("echo first", job_id="again")
     server.client.close("again")
     assert server.run("echo second", job_id="again")[1] == b"second\n"
 
 
-def test_refused_id_is_free(server: Server) -> None:
+def test_id_of_refused_run_is_free(server: Server) -> None:
     assert refusal(server, steps="[")
     assert server.run("true", job_id="refused")[0].status is Status.SUCCESS
 
@@ -82,19 +82,19 @@ def test_jobs_run_at_the_same_time(server: Server, work_dir: Path) -> None:
 # Status
 
 
-def test_status_of_all_jobs(server: Server) -> None:
+def test_status_lists_all_jobs(server: Server) -> None:
     assert server.client.jobs() == []
     ids = {server.start("true"), server.start("false")}
     assert {job.id for job in server.client.jobs()} == ids
 
 
-def test_status_of_an_unknown_job_is_refused(server: Server) -> None:
+def test_status_of_unknown_job_is_refused(server: Server) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         server.stub.Status(pb.StatusRequest(id="unknown"))
     assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNKNOWN, 'no job with id "unknown"')
 
 
-def test_status_tells_when_a_job_began_and_ended(server: Server) -> None:
+def test_status_gives_start_and_end_of_job(server: Server) -> None:
     before = time.time()
     job = server.start_ready("echo ready; sleep 1000 & wait")
     running = server.client.status(job)
@@ -107,7 +107,7 @@ def test_status_tells_when_a_job_began_and_ended(server: Server) -> None:
     assert before <= ended.start_time <= ended.end_time <= time.time()
 
 
-def test_succeeded_job_has_no_message_and_no_error(server: Server) -> None:
+def test_successful_job_has_neither_message_nor_error(server: Server) -> None:
     job = server.start("true")
     server.log(job)
     (status,) = server.stub.Status(pb.StatusRequest(id=job)).jobs
@@ -133,7 +133,7 @@ def test_succeeded_job_has_no_message_and_no_error(server: Server) -> None:
     ids=["status", "killed", "terminated", "top level", "missing", "directory", "not executable", "no file", "empty",
          "work dir"],
 )  # fmt: skip
-def test_failed_command_tells_why(server: Server, steps: str, message: str) -> None:
+def test_failed_command_gives_its_reason(server: Server, steps: str, message: str) -> None:
     ended, _ = server.run(steps)
     assert (ended.status, ended.kind, ended.termination) == (Status.FAILURE, ErrorKind.STEP_FAILURE, None)
     assert ended.message == message
@@ -153,7 +153,7 @@ def test_failed_command_tells_why(server: Server, steps: str, message: str) -> N
     ids=["NUL in a word", "NUL in a script", "NUL in the environment", "name with =",
          "half a character", "half a character in a script", "half a character in the environment"],
 )  # fmt: skip
-def test_what_no_process_can_be_given_is_the_users_fault(server: Server, fields: dict[str, Any]) -> None:
+def test_value_invalid_for_processes_is_an_error_of_the_user(server: Server, fields: dict[str, Any]) -> None:
     """The request is refused or fails the job; it never counts as an internal error of the step runner."""
     try:
         ended, _ = server.run(**fields)
@@ -165,7 +165,7 @@ def test_what_no_process_can_be_given_is_the_users_fault(server: Server, fields:
     assert refused == "" or refused.startswith("loading step: ")
 
 
-def test_unknown_function_is_a_failure_of_the_job(server: Server, work_dir: Path) -> None:
+def test_unknown_function_fails_job(server: Server, work_dir: Path) -> None:
     ended, _ = server.run(run_list({"name": "a", "step": "./none"}), work_dir=str(work_dir))
     assert (ended.status, ended.kind) == (Status.FAILURE, ErrorKind.STEP_FAILURE)
     assert ended.message.startswith('step "a": failed to load: ')
@@ -199,7 +199,7 @@ def test_unknown_function_is_a_failure_of_the_job(server: Server, work_dir: Path
     ids=["no text", "one document", "no steps", "reference", "YAML", "missing input", "log level", "work dir",
          "NUL", "timeout", "delay"],
 )  # fmt: skip
-def test_request_that_cannot_be_used_is_refused(server: Server, fields: dict[str, Any], message: str) -> None:
+def test_invalid_request_is_refused(server: Server, fields: dict[str, Any], message: str) -> None:
     """The request leaves no job and no file."""
     assert refusal(server, **fields).startswith(message)
 
@@ -222,7 +222,7 @@ def test_unknown_call_is_unimplemented(server: Server) -> None:
 # Directories
 
 
-def test_build_dir_wins_over_work_dir_and_is_made(server: Server, work_dir: Path) -> None:
+def test_build_dir_overrides_work_dir_and_is_created(server: Server, work_dir: Path) -> None:
     build_dir, unused = work_dir / "a/build", work_dir / "unused"
     request = pb.RunRequest(id="dirs", steps=script("pwd; echo ${{ work_dir }}"), work_dir=str(unused))
     request.job.build_dir = str(build_dir)
@@ -232,15 +232,16 @@ def test_build_dir_wins_over_work_dir_and_is_made(server: Server, work_dir: Path
     assert not unused.exists()
 
 
-def test_work_dir_serves_without_a_build_dir(server: Server, work_dir: Path) -> None:
+def test_work_dir_applies_without_build_dir(server: Server, work_dir: Path) -> None:
     assert server.run("pwd", work_dir=str(work_dir / "x"))[1] == f"{work_dir / 'x'}\n".encode()
 
 
-def test_without_any_the_work_dir_is_the_servers_own(server: Server) -> None:
+def test_work_dir_defaults_to_that_of_server(server: Server) -> None:
     assert server.run("pwd", work_dir="")[1] == f"{server.temporary.parent}\n".encode()
 
 
-def test_temporary_files_are_the_owners_alone_and_go_with_the_job(server: Server) -> None:
+def test_temporary_files_are_private_and_removed_with_job(server: Server) -> None:
+    """Only the owner can read the files of a job; they are removed with it."""
     job = server.start("true", job_id="private", variables={})
     server.ended(job)
     directory = server.temporary / "step-runner-output-private"
@@ -256,7 +257,7 @@ def test_temporary_files_are_the_owners_alone_and_go_with_the_job(server: Server
 # Variables
 
 
-def test_variables_are_no_environment(server: Server) -> None:
+def test_variables_are_not_environment(server: Server) -> None:
     _, log = server.run('echo "${{ vars.KEY }} ${{ job.KEY }} [$KEY]"', variables={"KEY": "$HOME"}, env={"HOME": "/h"})
     assert log == b"/h /h []\n"
 
@@ -320,7 +321,8 @@ def test_masked_variable_reaches_scripts_and_commands(server: Server) -> None:
     assert server.log("masked").endswith(b"\nt0p\n")
 
 
-def test_masked_variable_does_not_go_into_an_input_that_is_not_sensitive(server: Server, work_dir: Path) -> None:
+def test_masked_variable_needs_sensitive_input(server: Server, work_dir: Path) -> None:
+    """A masked variable cannot be the value of an input that is not declared as sensitive."""
     spec = {"inputs": {"token": {"type": "string"}}}
     (work_dir / "step.yml").write_text(shell("true", spec=spec))
     steps = run_list({"name": "a", "step": "./", "inputs": {"token": "${{ vars.TOKEN }}"}})
@@ -336,12 +338,12 @@ def test_masked_variable_does_not_go_into_an_input_that_is_not_sensitive(server:
 # Environment and log level
 
 
-def test_environment_of_the_request_is_above_the_servers(serve: Callable[..., Server]) -> None:
+def test_environment_of_request_overrides_that_of_server(serve: Callable[..., Server]) -> None:
     server = serve(env={"ONE": "server", "TWO": "server"})
     assert server.run('echo "$ONE $TWO"', env={"TWO": "request"})[1] == b"server request\n"
 
 
-def test_server_tells_its_socket_to_steps(server: Server) -> None:
+def test_steps_know_socket_of_server(server: Server) -> None:
     assert server.run("echo $STEP_RUNNER_SOCKET")[1] == f"{server.path}\n".encode()
 
 
@@ -355,18 +357,20 @@ def test_server_tells_its_socket_to_steps(server: Server) -> None:
     ],
     ids=["default", "trimmed", "blank", "environment of the request"],
 )
-def test_log_level(server: Server, variables: dict[str, str], env: dict[str, str], expected: str) -> None:
+def test_log_level_comes_from_request(
+    server: Server, variables: dict[str, str], env: dict[str, str], expected: str
+) -> None:
     _, log = server.run("echo $CI_STEPS_LOG_LEVEL", variables=variables, env=env)
     assert log == f"{expected}\n".encode()
 
 
-def test_log_level_of_the_servers_environment(serve: Callable[..., Server]) -> None:
+def test_log_level_defaults_to_environment_of_server(serve: Callable[..., Server]) -> None:
     server = serve(env={"CI_STEPS_LOG_LEVEL": "Error"})
     assert server.run("echo $CI_STEPS_LOG_LEVEL")[1] == b"error\n"
     assert server.run("echo $CI_STEPS_LOG_LEVEL", variables={"CI_STEPS_LOG_LEVEL": "warn"})[1] == b"warn\n"
 
 
-def test_message_shows_the_line_when_the_server_debugs(serve: Callable[..., Server]) -> None:
+def test_debugging_server_shows_line_in_message(serve: Callable[..., Server]) -> None:
     server = serve(env={"CI_STEPS_DEBUG": "true"})
     assert server.run("echo wrong >${{ output_file }}")[0].message.endswith(", line: wrong")
 

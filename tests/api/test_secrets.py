@@ -28,7 +28,7 @@ def run(server: Server, job_id: str, steps: str, work_dir: str = "") -> None:
     server.stub.Run(pb.RunRequest(id=job_id, steps=steps, job=job, work_dir=work_dir, graceful_exit_delay=delay))
 
 
-def test_secret_of_a_script_stands_in_no_argument(server: Server) -> None:
+def test_secret_of_a_script_is_in_no_argument(server: Server) -> None:
     """ps(1) shows arguments to every user of the machine."""
     run(server, "argv", script("echo ${{ vars.TOKEN }}; tr '\\0' ' ' </proc/$$/cmdline"))
     log = server.log("argv").decode()
@@ -37,7 +37,7 @@ def test_secret_of_a_script_stands_in_no_argument(server: Server) -> None:
     assert f"{server.temporary}/step-runner-output-argv/script-" in log
 
 
-def test_exported_secret_in_a_script_stands_in_no_argument(server: Server) -> None:
+def test_exported_secret_in_a_script_is_in_no_argument(server: Server) -> None:
     """An exported value no longer comes from a masked variable; its text alone shows that it is secret."""
     export = json.dumps({"name": "COPY", "value": "${{ vars.TOKEN }}"})
     first = {"name": "a", "script": f"echo '{export}' >${{{{ export_file }}}}"}
@@ -48,7 +48,7 @@ def test_exported_secret_in_a_script_stands_in_no_argument(server: Server) -> No
     assert log.count(TOKEN) == 1
 
 
-def test_script_without_a_secret_is_an_argument_as_ever(server: Server) -> None:
+def test_script_without_secret_is_an_argument(server: Server) -> None:
     run(server, "plain", script("tr '\\0' ' ' </proc/$$/cmdline"))
     assert b" -c tr " in server.log("plain")
 
@@ -81,7 +81,7 @@ def test_sensitive_output_is_hidden_in_messages(server: Server, work_dir: Path) 
     assert "***" in message
 
 
-def test_masked_variable_is_hidden_in_the_record_of_a_stop(server: Server, work_dir: Path) -> None:
+def test_masked_variable_is_hidden_in_record_of_stop(server: Server, work_dir: Path) -> None:
     """The record and the log name the killed processes with their arguments."""
     run(server, "stopped", command("sh", "-c", "trap '' TERM; echo ready; sleep 1000", "${{ vars.TOKEN }}"))
     server.wait_for("stopped", b"ready\n")

@@ -39,14 +39,14 @@ TRAP = "trap 'echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.02;
 IGNORES_TERM = "trap '' TERM; sleep 1000 & echo ready; wait"
 
 
-def test_ready_line_names_the_socket(serve: Callable[..., Server]) -> None:
+def test_ready_line_names_socket(serve: Callable[..., Server]) -> None:
     """Clients read everything between these words and the end of the line as the path."""
     server = serve()
     assert server.first_line == f"step-runner is listening on socket {server.path}\n"
     assert server.client.jobs() == []
 
 
-def test_socket_is_the_owners_alone(serve: Callable[..., Server]) -> None:
+def test_socket_is_private(serve: Callable[..., Server]) -> None:
     mode = os.stat(serve().path).st_mode
     assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)
 
@@ -69,7 +69,7 @@ def test_stopped_server_leaves_nothing(serve: Callable[..., Server], number: sig
     assert (os.path.exists(server.path), os.listdir(server.temporary)) == (False, [])
 
 
-def test_stopping_server_lets_each_job_have_its_own_delay(serve: Callable[..., Server], temporary: str) -> None:
+def test_stopping_server_gives_each_job_its_own_delay(serve: Callable[..., Server], temporary: str) -> None:
     """The request's grace period is longer than the server's, but the follower still gets the whole log."""
     server = serve("--graceful-exit-delay", "0")
     text = (
@@ -88,7 +88,7 @@ def test_stopping_server_lets_each_job_have_its_own_delay(serve: Callable[..., S
     assert server.wait() == 0
 
 
-def test_server_that_is_stopping_takes_no_calls(serve: Callable[..., Server]) -> None:
+def test_stopping_server_takes_no_calls(serve: Callable[..., Server]) -> None:
     server = serve()
     job = server.start_ready(IGNORES_TERM, graceful_exit_delay=1)
     chunks = server.client.follow(job)
@@ -117,7 +117,7 @@ def test_sigquit_kills_at_once(serve: Callable[..., Server]) -> None:
     assert os.listdir(server.temporary) == []
 
 
-def test_repeated_signals_leave_jobs_their_grace(serve: Callable[..., Server]) -> None:
+def test_repeated_signals_keep_grace_of_jobs(serve: Callable[..., Server]) -> None:
     """Any number of SIGTERM, SIGHUP and SIGINT counts as one request."""
     server = serve()
     chunks = server.client.follow(
@@ -133,7 +133,7 @@ def test_repeated_signals_leave_jobs_their_grace(serve: Callable[..., Server]) -
     assert (server.wait(), server.rest) == (0, b"")
 
 
-def test_a_signal_for_both_processes_is_one_request(serve: Callable[..., Server]) -> None:
+def test_signal_to_both_processes_counts_as_one_request(serve: Callable[..., Server]) -> None:
     """A signal to a whole control group reaches both processes; steps still have their grace period."""
     server = serve()
     chunks = server.client.follow(server.start_ready(TRAP))
@@ -145,7 +145,7 @@ def test_a_signal_for_both_processes_is_one_request(serve: Callable[..., Server]
     assert (server.wait(), server.rest) == (0, b"")
 
 
-async def test_the_end_of_the_front_is_heard_once() -> None:
+async def test_end_of_supervisor_is_noticed_once() -> None:
     """A pipe stays readable after its end, so the reader must be removed."""
     reader, writer = os.pipe()
     stopping = asyncio.Event()
@@ -156,9 +156,8 @@ async def test_the_end_of_the_front_is_heard_once() -> None:
     os.close(reader)
 
 
-def test_what_is_no_ledger_does_not_keep_the_server_from_answering(
-    serve: Callable[..., Server], temporary: str
-) -> None:
+def test_invalid_ledger_does_not_keep_server_from_answering(serve: Callable[..., Server], temporary: str) -> None:
+    """The server starts although a file among its ledgers cannot be read as one."""
     for name, owner in (("own", os.getuid()), ("other", 65534 if os.getuid() == 0 else os.getuid())):
         directory = f"{temporary}/step-runner-output-{name}"
         os.mkdir(directory, 0o755)
@@ -172,7 +171,7 @@ def test_what_is_no_ledger_does_not_keep_the_server_from_answering(
     shutil.rmtree(f"{temporary}/step-runner-output-other")
 
 
-def test_server_stops_although_nobody_reads_its_stderr(serve: Callable[..., Server]) -> None:
+def test_server_stops_without_reader_of_its_stderr(serve: Callable[..., Server]) -> None:
     server = serve()
     assert server.process.stderr is not None
     server.process.stderr.close()
@@ -181,7 +180,7 @@ def test_server_stops_although_nobody_reads_its_stderr(serve: Callable[..., Serv
     assert not os.path.exists(server.path)
 
 
-def test_faults_go_to_stderr_and_the_server_lives_on(serve: Callable[..., Server]) -> None:
+def test_internal_faults_go_to_stderr_and_server_continues(serve: Callable[..., Server]) -> None:
     """Failed jobs are not reported there: users see stderr."""
     server = serve()
     server.run("exit 1")
@@ -200,7 +199,7 @@ def test_server_says_more_at_level_debug_alone(serve: Callable[..., Server], lev
 
 
 @pytest.mark.parametrize("name", ["%41", "a%2Fb", "a?b", "a#b", "a b", "ü", "\udcff", "%", "a;b&c=d"], ids=ascii)
-def test_socket_is_exactly_at_path_asked_for(serve: Callable[..., Server], temporary: str, name: str) -> None:
+def test_socket_is_exactly_at_requested_path(serve: Callable[..., Server], temporary: str, name: str) -> None:
     """gRPC reads the path as a part of a URI and decodes it, also the names of directories."""
     os.mkdir(f"{temporary}/{name}")
     server = serve(name=f"{name}/{name}.sock")
@@ -211,7 +210,7 @@ def test_socket_is_exactly_at_path_asked_for(serve: Callable[..., Server], tempo
     assert os.listdir(f"{temporary}/{name}") == []
 
 
-def test_two_servers_share_a_directory_for_temporary_files(serve: Callable[..., Server]) -> None:
+def test_two_servers_share_a_temporary_directory(serve: Callable[..., Server]) -> None:
     """Jobs with the same id on both servers do not conflict."""
     first, second = serve(name="1.sock"), serve(name="2.sock")
     assert first.run("echo first", job_id="1")[1] == b"first\n"
@@ -221,7 +220,7 @@ def test_two_servers_share_a_directory_for_temporary_files(serve: Callable[..., 
     assert first.log("1").endswith(b"first\n")
 
 
-def test_no_descriptor_is_left_after_many_jobs(server: Server) -> None:
+def test_many_jobs_leave_no_descriptor(server: Server) -> None:
     server.run("true")
     server.clean()
     before = server.descriptors()
@@ -250,7 +249,7 @@ def start(path: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProces
     )
 
 
-def test_socket_of_a_living_server_is_refused(serve: Callable[..., Server]) -> None:
+def test_socket_of_live_server_is_refused(serve: Callable[..., Server]) -> None:
     server = serve()
     second = start(server.path)
     assert (second.returncode, second.stdout) == (1, "")
@@ -260,7 +259,7 @@ def test_socket_of_a_living_server_is_refused(serve: Callable[..., Server]) -> N
     assert server.client.jobs() == []
 
 
-def test_server_that_stops_leaves_the_socket_of_another_one_alone(serve: Callable[..., Server]) -> None:
+def test_stopping_server_keeps_socket_of_another_one(serve: Callable[..., Server]) -> None:
     """The socket of the first server was removed, and a second server was started there."""
     first = serve()
     os.unlink(first.path)
@@ -282,7 +281,7 @@ def ordinary(temporary: str) -> tuple[str, ...]:
     return AS_NOBODY
 
 
-def test_socket_that_may_not_be_connected_to_is_refused(temporary: str, ordinary: tuple[str, ...]) -> None:
+def test_socket_without_permission_to_connect_is_refused(temporary: str, ordinary: tuple[str, ...]) -> None:
     """A server may listen there."""
     with contextlib.closing(servers.Server(temporary, ordinary)) as living:
         os.chmod(living.path, 0)
@@ -295,7 +294,7 @@ def test_socket_that_may_not_be_connected_to_is_refused(temporary: str, ordinary
         assert living.client.jobs() == []
 
 
-def test_directory_in_which_no_socket_may_be_made_is_named(temporary: str, ordinary: tuple[str, ...]) -> None:
+def test_directory_without_permission_for_socket_is_named(temporary: str, ordinary: tuple[str, ...]) -> None:
     directory = f"{temporary}/theirs"
     os.mkdir(directory, 0o555)
     refused = start(f"{directory}/s.sock", ordinary)
@@ -303,7 +302,7 @@ def test_directory_in_which_no_socket_may_be_made_is_named(temporary: str, ordin
     assert refused.stderr == f"Error: opening socket: {directory}: permission denied: choose another --socket\n"
 
 
-def test_socket_of_a_dead_server_is_replaced(serve: Callable[..., Server], temporary: str) -> None:
+def test_socket_of_dead_server_is_replaced(serve: Callable[..., Server], temporary: str) -> None:
     with sockets.socket(sockets.AF_UNIX) as dead:
         dead.bind(f"{temporary}/s.sock")
     assert serve().client.jobs() == []
@@ -325,7 +324,7 @@ def test_socket_of_a_dead_server_is_replaced(serve: Callable[..., Server], tempo
     ],
     ids=["file", "directory", "no directory", "too long"],
 )  # fmt: skip
-def test_path_that_cannot_be_a_servers_is_refused(temporary: str, path: str, message: str) -> None:
+def test_invalid_socket_path_is_refused(temporary: str, path: str, message: str) -> None:
     Path(temporary, "file").write_text("theirs")
     refused = start(path.format(temporary=temporary))
     assert (refused.returncode, refused.stdout) == (1, "")
@@ -336,7 +335,7 @@ def test_path_that_cannot_be_a_servers_is_refused(temporary: str, path: str, mes
 # A fault of ours
 
 
-async def test_fault_in_a_handler_is_answered_as_internal(
+async def test_fault_in_handler_is_answered_as_internal(
     temporary: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log has the traceback, the caller gets the error, and the next call succeeds."""
@@ -375,7 +374,7 @@ async def test_fault_in_a_handler_is_answered_as_internal(
     }
 
 
-def test_server_is_two_processes_without_a_job(serve: Callable[..., Server]) -> None:
+def test_server_without_jobs_is_two_processes(serve: Callable[..., Server]) -> None:
     """The supervisor keeps the process id that the caller knows; the worker is its child."""
     server = serve()
     assert psutil.Process(server.process.pid).children(recursive=True) == [server.worker]

@@ -23,7 +23,7 @@ def stdin(server: Server) -> IO[bytes]:
     return server.process.stdin
 
 
-def test_command_gets_the_complete_stdin_and_its_status_is_the_servers(serve: Serve) -> None:
+def test_sidecar_gets_whole_stdin_and_gives_its_status(serve: Serve) -> None:
     """The server stops when the command ends."""
     server = serve("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.client.jobs() == []
@@ -33,7 +33,8 @@ def test_command_gets_the_complete_stdin_and_its_status_is_the_servers(serve: Se
     assert not os.path.exists(server.path)
 
 
-def test_server_serves_while_it_waits_for_the_first_byte_and_while_the_command_runs(serve: Serve) -> None:
+def test_server_serves_before_and_during_sidecar(serve: Serve) -> None:
+    """The server answers while it waits for the first byte, and while the command runs."""
     server = serve("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.run("echo before")[1] == b"before\n"
     stdin(server).write(b"echo started\n")
@@ -46,7 +47,7 @@ def test_server_serves_while_it_waits_for_the_first_byte_and_while_the_command_r
     assert server.wait() == 0
 
 
-def test_jobs_are_stopped_when_the_command_ends(serve: Serve) -> None:
+def test_end_of_sidecar_stops_jobs(serve: Serve) -> None:
     server = serve("sh", stdin=subprocess.PIPE)
     chunks = server.client.follow(
         server.start_ready("trap 'echo cleaned up; exit' TERM; echo ready; while :; do sleep 0.02; done")
@@ -58,7 +59,7 @@ def test_jobs_are_stopped_when_the_command_ends(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("source", ["pipe", "null device", "empty file"])
-def test_command_is_not_run_without_data(serve: Serve, temporary: str, source: str) -> None:
+def test_sidecar_does_not_run_without_data(serve: Serve, temporary: str, source: str) -> None:
     Path(temporary, "empty").touch()
     marker = Path(temporary, "ran")
     with open("/dev/null" if source == "null device" else f"{temporary}/empty", "rb") as file:
@@ -79,13 +80,14 @@ def test_stdin_may_be_a_file(serve: Serve, temporary: str) -> None:
     assert (out, server.process.returncode) == (b"from a file\n", 4)
 
 
-def test_command_is_not_run_when_the_server_stops_before_there_is_data(serve: Serve, temporary: str) -> None:
+def test_stopped_server_starts_no_sidecar_without_data(serve: Serve, temporary: str) -> None:
+    """A server that stops before its stdin has data never runs the command."""
     server = serve("touch", f"{temporary}/ran", stdin=subprocess.PIPE)
     assert server.stop() == 0
     assert not os.path.exists(f"{temporary}/ran")
 
 
-def test_command_is_stopped_gracefully_with_the_server(serve: Serve) -> None:
+def test_sidecar_is_stopped_gracefully_with_server(serve: Serve) -> None:
     server = serve("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     stdin(server).write(b"trap 'echo cleaned up; exit 0' TERM; echo started; while :; do sleep 0.02; done\n")
     stdin(server).flush()
@@ -98,7 +100,7 @@ def test_command_is_stopped_gracefully_with_the_server(serve: Serve) -> None:
     assert server.process.returncode == 128 + signal.SIGTERM
 
 
-def test_command_runs_in_a_process_group_of_its_own(serve: Serve) -> None:
+def test_sidecar_runs_in_its_own_process_group(serve: Serve) -> None:
     server = serve("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     out, _ = server.process.communicate(b"ps -o pgid= -p $$; echo $$\n", timeout=30)
     server.wait()
@@ -106,13 +108,13 @@ def test_command_runs_in_a_process_group_of_its_own(serve: Serve) -> None:
     assert group == process
 
 
-def test_missing_command_is_told(serve: Serve) -> None:
+def test_missing_sidecar_is_reported(serve: Serve) -> None:
     server = serve("no-such-program", stdin=subprocess.PIPE)
     server.process.communicate(b"x", timeout=30)
     assert (server.process.returncode, os.path.exists(server.path)) == (1, False)
 
 
-def test_stdin_is_not_read_without_a_command(serve: Serve) -> None:
+def test_stdin_is_not_read_without_sidecar(serve: Serve) -> None:
     server = serve(stdin=subprocess.PIPE)
     stdin(server).write(b"unread")
     stdin(server).close()
@@ -121,7 +123,7 @@ def test_stdin_is_not_read_without_a_command(serve: Serve) -> None:
     assert server.stop() == 0
 
 
-def test_sigquit_kills_a_command_that_ignores_the_first(serve: Serve) -> None:
+def test_sigquit_kills_sidecar_that_ignores_first_signal(serve: Serve) -> None:
     """Without SIGQUIT the command would have five seconds; the test does not wait for their end."""
     server = serve("sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     stdin(server).write(b"trap 'echo stopping' TERM; echo ready; while :; do sleep 0.02; done\n")

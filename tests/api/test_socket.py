@@ -30,7 +30,7 @@ def bind() -> Iterator[Callable[[str], None]]:
 
 
 @pytest.mark.parametrize("name", ["s", "x" * 20])
-def test_the_longest_path_is_taken(temporary: str, bind: Callable[[str], None], name: str) -> None:
+def test_longest_socket_path_is_accepted(temporary: str, bind: Callable[[str], None], name: str) -> None:
     directory = f"{temporary}/{'d' * (socket.LONGEST_PATH - len(temporary) - len(name) - 2)}"
     os.mkdir(directory)
     path = f"{directory}/{name}"
@@ -41,7 +41,7 @@ def test_the_longest_path_is_taken(temporary: str, bind: Callable[[str], None], 
     assert os.listdir(directory) == []
 
 
-def test_of_two_servers_that_start_at_once_one_is_refused(temporary: str, bind: Callable[[str], None]) -> None:
+def test_simultaneous_start_refuses_one_of_two_servers(temporary: str, bind: Callable[[str], None]) -> None:
     path = f"{temporary}/s.sock"
 
     def bind_too_late(made: str) -> None:

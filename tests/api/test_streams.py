@@ -55,7 +55,7 @@ def users() -> list[str]:
 @pytest.mark.parametrize("user", users(), ids=lambda user: "nobody" if user else "own")
 @pytest.mark.parametrize("stream", DESCRIPTORS)
 @pytest.mark.parametrize("way", WAYS)
-def test_stream_opened_again_loses_nothing(server: Server, work_dir: Path, way: str, stream: str, user: str) -> None:
+def test_reopened_stream_loses_nothing(server: Server, work_dir: Path, way: str, stream: str, user: str) -> None:
     """The live and the stored log hold every byte. A descendant of another user can write too."""
     if (way == "curl" and shutil.which("curl") is None) or (way == "python3" and user and sys.executable in WAYS[way]):
         absent(f"{way} for all users")
@@ -74,7 +74,7 @@ def test_stream_opened_again_loses_nothing(server: Server, work_dir: Path, way: 
 
 
 @pytest.mark.skipif(len(users()) == 1, reason="only root can start a process of another user")
-def test_stream_is_closed_to_other_users_beside_the_step(server: Server) -> None:
+def test_stream_is_closed_to_other_users(server: Server) -> None:
     """The mode of the pipe lets every user write, but only a process that inherits it can reach it."""
     job = server.start_ready("echo ready; exec sleep 1000")
     (step,) = server.jobs_processes()
@@ -100,13 +100,13 @@ def test_streams_keep_the_order_of_writing(server: Server) -> None:
     assert log == b"".join(b"%d\n" % number for number in range(20_000))
 
 
-def test_stream_holds_nothing_internal(server: Server) -> None:
+def test_step_has_only_its_three_streams(server: Server) -> None:
     """A step has descriptors 0, 1 and 2; the fourth in the list is that of ls itself."""
     _, log = server.run("ls -l /proc/self/fd | sed 's/.* \\([0-9]\\) -> \\([^:]*\\).*/\\1 \\2/'")
     assert [line for line in log.splitlines() if b"/proc" not in line][1:] == [b"0 /dev/null", b"1 pipe", b"2 pipe"]
 
 
-def test_stream_of_much_output_costs_no_memory(server: Server) -> None:
+def test_stream_of_large_output_takes_little_memory(server: Server) -> None:
     """A step prints 500 megabytes, and the server's memory hardly grows."""
     server.ended(server.start("head --bytes=1M /dev/zero"))
     before = _private(server)
@@ -120,7 +120,7 @@ def _private(server: Server) -> int:
     return sum(psutil.Process(pid).memory_full_info().uss for pid in (server.process.pid, server.worker.pid))
 
 
-def test_stream_of_a_short_step_arrives_before_the_next_line(server: Server) -> None:
+def test_stream_of_short_step_arrives_before_next_line(server: Server) -> None:
     """A thousand steps print and exit at once: all output arrives, before the line of the next step."""
     count = 1000
     job = server.start(script(*["echo $PPID-out"] * count))
@@ -130,7 +130,7 @@ def test_stream_of_a_short_step_arrives_before_the_next_line(server: Server) -> 
     assert len(lines) == 2 * count
 
 
-def test_stream_of_a_background_process_stays_open(server: Server, work_dir: Path) -> None:
+def test_stream_of_background_process_stays_open(server: Server, work_dir: Path) -> None:
     """Its output during later steps arrives without delay, and it does not keep a step from ending."""
     for name in ("second", "third"):
         os.mkfifo(work_dir / name)
@@ -144,7 +144,7 @@ def test_stream_of_a_background_process_stays_open(server: Server, work_dir: Pat
     assert server.client.status(job).status is Status.SUCCESS
 
 
-def test_flood_of_a_background_process_delays_no_step(server: Server) -> None:
+def test_flood_of_background_process_delays_no_step(server: Server) -> None:
     """A process that prints without end delays neither the next step nor the end of the job."""
     job = server.start(script("yes &", "echo second", "echo third"))
     log = server.log(job)
@@ -152,7 +152,7 @@ def test_flood_of_a_background_process_delays_no_step(server: Server) -> None:
     assert b"third\n" in log
 
 
-def test_last_words_of_a_background_process_arrive(server: Server, work_dir: Path) -> None:
+def test_last_output_of_background_process_arrives(server: Server, work_dir: Path) -> None:
     """Its output after SIGTERM at the end of the job is in the log."""
     os.mkfifo(work_dir / "ready")
     cleans = "(trap 'echo cleaned; exit' TERM; echo > ready; while :; do sleep 0.01; done) & read x < ready"
@@ -176,7 +176,7 @@ while :; do sleep 0.01; done
 """
 
 
-def test_killed_worker_costs_no_trap_its_life(serve: Callable[..., Server], work_dir: Path) -> None:
+def test_killed_worker_lets_trap_finish(serve: Callable[..., Server], work_dir: Path) -> None:
     """The supervisor of the worker goes on reading the output of a step that cleans up."""
     server = serve("--graceful-exit-delay", "20s")
     server.start_ready(TRAP, work_dir=str(work_dir))

@@ -62,7 +62,7 @@ async def test_owner_is_answered(tmp_path: Path) -> None:
                 await asyncio.to_thread(list, StepRunnerStub(own).FollowLogs(pb.FollowLogsRequest(id="1")))
 
 
-async def test_no_proxy_is_asked_for_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_token_client_uses_no_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -72,7 +72,7 @@ async def test_no_proxy_is_asked_for_the_way(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("follow", [False, True], ids=["call", "stream"])
-async def test_others_are_refused(tmp_path: Path, follow: bool) -> None:
+async def test_other_users_are_refused(tmp_path: Path, follow: bool) -> None:
     async with serving(path := tmp_path / "sock"):
         address = read_address(str(path))
         assert address is not None
@@ -83,7 +83,7 @@ async def test_others_are_refused(tmp_path: Path, follow: bool) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the mode of a file says nothing there")
-async def test_only_the_owner_can_read_the_token(tmp_path: Path) -> None:
+async def test_only_owner_can_read_token(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         async with serving(path := tmp_path / "sock"):
@@ -94,7 +94,8 @@ async def test_only_the_owner_can_read_the_token(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a socket is no descriptor there: the proxy itself is tested")
-async def test_connection_is_admitted_as_long_as_somebody_vouches_for_it(tmp_path: Path) -> None:
+async def test_admitted_connection_needs_no_token_of_its_own(tmp_path: Path) -> None:
+    """A client on a connection that `admitted` has opened with the token sends no token itself."""
     async with serving(path := tmp_path / "sock"):
         assert await asyncio.to_thread(_call_through_admitted, str(path)) == []
 
@@ -130,7 +131,7 @@ async def test_address_of_another_user_is_not_used(tmp_path: Path) -> None:
                 use(str(path))
 
 
-async def test_second_server_is_told_of_the_first(tmp_path: Path) -> None:
+async def test_second_server_learns_of_first(tmp_path: Path) -> None:
     async with serving(path := tmp_path / "sock"):
         assert await asyncio.to_thread(is_listening, str(path))
         with pytest.raises(StepRunnerError, match="address already in use: another server listens there"):
@@ -139,7 +140,7 @@ async def test_second_server_is_told_of_the_first(tmp_path: Path) -> None:
     assert not await asyncio.to_thread(is_listening, str(path))
 
 
-async def test_address_of_a_dead_server_is_replaced(tmp_path: Path) -> None:
+async def test_address_of_dead_server_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -148,7 +149,7 @@ async def test_address_of_a_dead_server_is_replaced(tmp_path: Path) -> None:
         assert await asyncio.to_thread(is_listening, str(path))
 
 
-async def test_address_whose_port_another_server_has_now_is_replaced(tmp_path: Path) -> None:
+async def test_address_with_port_of_another_server_is_replaced(tmp_path: Path) -> None:
     """This happens, for example, after a restart of the machine."""
     async with serving(tmp_path / "other"):
         address = read_address(str(tmp_path / "other"))
@@ -157,7 +158,7 @@ async def test_address_whose_port_another_server_has_now_is_replaced(tmp_path: P
         assert not await asyncio.to_thread(is_listening, str(tmp_path / "sock"))
 
 
-async def test_another_file_is_left_alone(tmp_path: Path) -> None:
+async def test_other_file_is_left_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "sock"
     path.write_text("precious")
     with pytest.raises(StepRunnerError, match="sock exists and is not an address: choose another --socket"):
@@ -166,7 +167,7 @@ async def test_another_file_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "precious"
 
 
-async def test_server_is_awaited(tmp_path: Path) -> None:
+async def test_client_waits_for_server(tmp_path: Path) -> None:
     """A file with the address of a server that has ended does not count either."""
     path = tmp_path / "sock"
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -181,7 +182,7 @@ def _reach(path: str, given_up: threading.Event) -> bool:
         return connection.fileno() >= 0
 
 
-def test_end_of_source_ends_waiting_for_a_server(tmp_path: Path) -> None:
+def test_end_of_source_ends_waiting_for_server(tmp_path: Path) -> None:
     """This holds even if bytes were read before."""
     source, end = os.pipe()
     os.write(end, b"x" * 100)
@@ -193,7 +194,7 @@ def test_end_of_source_ends_waiting_for_a_server(tmp_path: Path) -> None:
     os.close(source)
 
 
-def test_file_that_is_no_address_is_not_awaited(tmp_path: Path) -> None:
+def test_file_without_address_is_not_awaited(tmp_path: Path) -> None:
     """The file would never change, so waiting is useless."""
     (tmp_path / "sock").write_text("precious")
     with pytest.raises(OSError, match="it is not an address"), awaited(str(tmp_path / "sock"), threading.Event()):

@@ -107,20 +107,20 @@ ENUMS: dict[str, tuple[Any, dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("message", FIELDS, ids=lambda message: message.DESCRIPTOR.full_name)
-def test_fields_have_the_numbers_of_the_contract(message: Any) -> None:
+def test_fields_have_numbers_of_contract(message: Any) -> None:
     numbers = {field.name: field.number for field in message.DESCRIPTOR.fields}
 
     assert numbers == FIELDS[message]
 
 
 @pytest.mark.parametrize("name", ENUMS)
-def test_enum_values_have_the_numbers_of_the_contract(name: str) -> None:
+def test_enum_values_have_numbers_of_contract(name: str) -> None:
     enum, numbers = ENUMS[name]
 
     assert dict(enum.items()) == numbers
 
 
-def test_service_has_the_calls_of_the_contract() -> None:
+def test_service_has_calls_of_contract() -> None:
     calls = {
         method.name: (method.input_type.name, method.output_type.name, method.server_streaming)
         for method in pb.DESCRIPTOR.services_by_name["StepRunner"].methods
@@ -136,7 +136,7 @@ def test_service_has_the_calls_of_the_contract() -> None:
     assert pb.DESCRIPTOR.services_by_name["StepRunner"].full_name == "proto.StepRunner"
 
 
-def test_run_request_of_an_existing_client_is_understood() -> None:
+def test_run_request_of_existing_client_is_understood() -> None:
     """The bytes are written by hand: fields 1, 2, 5 (with 4 inside) and 6, each length-delimited."""
     content = b"\x0a\x017" + b"\x12\x02/w" + b"\x2a\x04\x22\x02/b" + b"\x32\x02{}"
 

@@ -18,18 +18,18 @@ TEXT = "def act() -> None: ...\n"
 
 
 @pytest.mark.parametrize("name", ["docker/auth", "docker//auth/", "./docker/auth", "docker/x/../auth", " docker/auth "])
-def test_name_is_cleaned_like_a_path(name: str) -> None:
+def test_builtin_name_is_cleaned_like_path(name: str) -> None:
     offer = find(name)
     assert (offer.name, offer.target) == ("docker/auth", "step_runner.builtin.docker_auth:docker_auth")
 
 
 @pytest.mark.parametrize("name", [".", "..", "../docker/auth", "/docker/auth", "docker", "Docker/auth", "none"])
-def test_what_leaves_the_root_or_is_not_there_is_not_found(name: str) -> None:
+def test_missing_name_or_name_out_of_root_is_not_found(name: str) -> None:
     with pytest.raises(FetchError, match=rf'^fetching builtin function: "{re.escape(name)}" not found; '):
         find(name)
 
 
-def test_unknown_name_is_told_with_those_that_are_known(install: Callable[..., Path]) -> None:
+def test_unknown_name_is_reported_with_known_names(install: Callable[..., Path]) -> None:
     install("demo", TEXT, {"demo/greet": "act"})
     with pytest.raises(FetchError) as raised:
         find("demo/gret")
@@ -40,12 +40,12 @@ def test_unknown_name_is_told_with_those_that_are_known(install: Callable[..., P
     )
 
 
-def test_package_is_told_with_what_it_offers(install: Callable[..., Path]) -> None:
+def test_package_name_is_reported_with_its_functions(install: Callable[..., Path]) -> None:
     install("demo", TEXT, {"act": "act"}, version="3.1")
     assert str(find("act")) == '"act" (demo 3.1, demo:act)'
 
 
-def test_name_that_two_packages_offer_is_refused(install: Callable[..., Path]) -> None:
+def test_name_of_two_packages_is_refused(install: Callable[..., Path]) -> None:
     install("demo", TEXT, {"act": "act"})
     install("other", TEXT, {"act": "act"})
     with pytest.raises(FetchError) as raised:
@@ -56,7 +56,7 @@ def test_name_that_two_packages_offer_is_refused(install: Callable[..., Path]) -
 
 
 @pytest.mark.parametrize("name", ["docker/auth", "script"])
-def test_name_of_an_own_function_cannot_be_taken(install: Callable[..., Path], name: str) -> None:
+def test_package_cannot_take_name_of_own_function(install: Callable[..., Path], name: str) -> None:
     install("demo", TEXT, {name: "act"})
     with pytest.raises(FetchError) as raised:
         find(name)

@@ -52,7 +52,7 @@ def problems(function: str, inputs: dict[str, object], output: str = "text") -> 
     ],
     ids=["right", "expression", "missing", "unknown", "type", "output"],
 )
-def test_inputs_and_outputs_are_those_of_the_signature(
+def test_inputs_and_outputs_follow_signature(
     install: Callable[..., Path], inputs: dict[str, object], output: str, found: list[str]
 ) -> None:
     install("demo", GREET, {"greet": "greet"})
@@ -72,12 +72,13 @@ def test_script_may_have_outputs_of_any_name() -> None:
     ]
 
 
-def test_function_that_is_not_installed_here_is_only_warned_of() -> None:
+def test_missing_package_causes_only_a_warning() -> None:
     (found,) = problems("demo/none", {})
     assert found.startswith('warning: fetching builtin function: "demo/none" not found; ')
 
 
-def test_function_that_is_installed_but_cannot_be_used_is_an_error(install: Callable[..., Path]) -> None:
+def test_unusable_function_of_a_package_is_an_error(install: Callable[..., Path]) -> None:
+    """A function whose package is installed, but cannot be used, is an error."""
     install("demo", "import none_such\n", {"greet": "greet"})
     (found,) = problems("greet", {})
     assert found.startswith('fetching builtin function: "greet" (demo 1.0, demo:greet): it cannot be imported: ')

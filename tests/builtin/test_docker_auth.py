@@ -54,14 +54,14 @@ def write(home: Path, config: dict[str, Any]) -> None:
     ],
     ids=["nothing", "password", "helper", "docker hub", "store", "all"],
 )
-def test_each_way_to_log_in_has_its_place(inputs: dict[str, str], auth: dict[str, Any]) -> None:
+def test_each_kind_of_login_has_its_entry(inputs: dict[str, str], auth: dict[str, Any]) -> None:
     made = docker_auth(**inputs)
     assert made.auth == auth
     assert json.loads(made.DOCKER_AUTH_CONFIG) == auth
 
 
-def test_what_is_known_already_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file first, over it the variable that an earlier step exported, over both what is new."""
+def test_existing_logins_are_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file comes first, then the variable that an earlier step exported, then the new login; the later one wins."""
     write(home, {"auths": {"a": {"auth": "file"}, "b": {"auth": "file"}}, "proxies": {"default": {}}})
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"auths": {"b": {"auth": "env"}, "r.io": {"auth": "env"}}}))
     assert docker_auth(**ADA).auth == {
@@ -90,7 +90,7 @@ HELPER = {"credHelpers": {"r.io": "new"}}
     ids=["login", "helper"],
 )
 @pytest.mark.parametrize("place", ["file", "variable"])
-def test_new_login_takes_the_place_of_all_that_was_known_of_the_registry(
+def test_new_login_replaces_each_older_one_of_its_registry(
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
     place: str,
@@ -98,6 +98,7 @@ def test_new_login_takes_the_place_of_all_that_was_known_of_the_registry(
     inputs: dict[str, str],
     added: dict[str, Any],
 ) -> None:
+    """A new login replaces every entry of its registry, however that entry writes the name."""
     others: dict[str, dict[str, Any]] = {
         "auths": {"r.io/group": ADA_AUTH, "https://s.io": ADA_AUTH},
         "credHelpers": {"s.io:5000": "other"},
@@ -112,8 +113,8 @@ def test_new_login_takes_the_place_of_all_that_was_known_of_the_registry(
     assert made == {name: {**others[name], **added.get(name, {})} for name in others}
 
 
-def test_login_of_the_variable_takes_the_place_of_that_in_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An entry without content, as docker writes it beside a helper, takes the place of nothing."""
+def test_login_of_variable_replaces_login_of_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry without content, as docker writes it if it has a helper, replaces nothing."""
     write(home, {"auths": {"a.io": {"identitytoken": "OLD"}, "b.io": ADA_AUTH}, "credHelpers": {"a.io": "old"}})
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"auths": {"https://a.io/v2/": ADA_AUTH, "b.io": {}}}))
 
@@ -130,11 +131,11 @@ def test_login_of_the_variable_takes_the_place_of_that_in_the_file(home: Path, m
         ("Index.Docker.io", "https://index.docker.io/v1/"),
     ],
 )
-def test_registry_has_one_name_however_it_is_written(registry: str, key: str) -> None:
+def test_registry_name_is_the_same_in_every_spelling(registry: str, key: str) -> None:
     assert docker_auth(registry, "ada", "pw:1").auth == {"auths": {key: ADA_AUTH}}
 
 
-def test_new_login_is_the_one_that_a_fetch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_finds_new_login(monkeypatch: pytest.MonkeyPatch) -> None:
     old = {"auths": {"https://R.Example.com": {"auth": "b2xkOm9sZA==", "identitytoken": "OLD"}}}
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps(old))
     environment = {"DOCKER_AUTH_CONFIG": docker_auth("R.Example.com", "ada", "pw:1").DOCKER_AUTH_CONFIG}
@@ -143,7 +144,7 @@ def test_new_login_is_the_one_that_a_fetch_finds(monkeypatch: pytest.MonkeyPatch
     assert found == Credentials("ada", "pw:1")
 
 
-def test_another_file_can_be_named(home: Path) -> None:
+def test_login_may_go_to_another_file(home: Path) -> None:
     write(home, {"auths": {"a": {"auth": "home"}}})
     (home / "own.json").write_text('{"auths": {"b": {"auth": "own"}}}')
     assert docker_auth(config_file="~/own.json").auth == {"auths": {"b": {"auth": "own"}}}
@@ -196,9 +197,7 @@ def test_another_file_can_be_named(home: Path) -> None:
         "directory",
     ],
 )
-def test_what_cannot_be_used_is_refused_without_showing_a_secret(
-    home: Path, inputs: dict[str, str], message: str
-) -> None:
+def test_unusable_login_is_refused_without_its_secrets(home: Path, inputs: dict[str, str], message: str) -> None:
     (home / "broken").write_text('{"auths": "s3cr3t"')
     (home / "deep").write_text("[" * 100_000)
     (home / "list").write_text('["s3cr3t"]')
@@ -207,7 +206,7 @@ def test_what_cannot_be_used_is_refused_without_showing_a_secret(
     assert str(raised.value) == message.format(home=home)
 
 
-async def test_later_steps_have_the_configuration(workshop: Workshop, home: Path) -> None:
+async def test_later_steps_have_the_login(workshop: Workshop, home: Path) -> None:
     """Two registries after one another, from a masked variable; the output is as secret as what it is made of."""
     steps = run_list(
         {"name": "one", "func": "builtin://docker/auth", "inputs": ADA},

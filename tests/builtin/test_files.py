@@ -37,8 +37,8 @@ def all_members(tree: Path, files: dict[str, str]) -> list[tuple[str, int, str]]
         return [member for layer in layers for member in unpacked(layout.manifest(layer.descriptor["digest"]))]
 
 
-def test_file_has_its_directories_before_it(tree: Path) -> None:
-    """Of its mode only the executable bit is kept: the rest is the umask of whoever checked it out."""
+def test_file_follows_its_directories(tree: Path) -> None:
+    """Only the executable bit of its mode is kept: the rest depends on the umask at the checkout."""
     assert all_members(tree, {"bin/linux/t": "tool", "README": "text"}) == [
         ("bin", 0o755, ""),
         ("bin/linux", 0o755, ""),
@@ -47,7 +47,8 @@ def test_file_has_its_directories_before_it(tree: Path) -> None:
     ]
 
 
-def test_directory_comes_with_all_that_is_in_it_in_the_order_of_names(tree: Path) -> None:
+def test_directory_comes_with_its_content_in_order_of_names(tree: Path) -> None:
+    """A directory adds all its files, directories and links, sorted by name."""
     assert [name for name, _, _ in all_members(tree, {"d": "full", "e": "empty"})] == [
         "d",
         "d/a",
@@ -57,7 +58,7 @@ def test_directory_comes_with_all_that_is_in_it_in_the_order_of_names(tree: Path
     ]
 
 
-def test_directory_can_become_the_root_of_the_image(tree: Path) -> None:
+def test_directory_can_become_root_of_image(tree: Path) -> None:
     assert [name for name, _, _ in all_members(tree, {".": "full"})] == ["a", "b", "b/x"]
 
 
@@ -94,7 +95,7 @@ def test_destination_is_cleaned(tree: Path, destination: str, place: str) -> Non
         "socket",
     ],
 )
-def test_what_cannot_be_in_an_image_is_refused(
+def test_unsupported_file_is_refused(
     tree: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], message: str
 ) -> None:
     (tree / "link").symlink_to("text")
@@ -108,6 +109,6 @@ def test_what_cannot_be_in_an_image_is_refused(
     assert str(raised.value).startswith(message.format(tree=tree))
 
 
-def test_second_name_of_a_file_is_a_file_of_its_own(tree: Path) -> None:
+def test_hard_link_becomes_separate_file(tree: Path) -> None:
     os.link(tree / "full" / "a", tree / "full" / "c")
     assert all_members(tree, {"d": "full"})[-1] == ("d/c", 0o644, "a")

@@ -39,7 +39,9 @@ def call(name: str, /, **inputs: Any) -> dict[str, Any]:
     return {"name": "a", "func": f"builtin://{name}", "inputs": inputs}
 
 
-async def test_inputs_come_in_outputs_and_exports_go_out(workshop: Workshop, install: Callable[..., Path]) -> None:
+async def test_function_reads_inputs_and_returns_outputs_and_exports(
+    workshop: Workshop, install: Callable[..., Path]
+) -> None:
     install("demo", GREET, {"demo/greet": "greet"})
     then = {"name": "b", "script": "echo ${{ steps.a.outputs.text }} - $GREETED"}
     assert await workshop.output(run_list(call("demo/greet", name="Ada"), then)) == [
@@ -48,14 +50,14 @@ async def test_inputs_come_in_outputs_and_exports_go_out(workshop: Workshop, ins
     ]
 
 
-async def test_inputs_are_bound_like_those_of_any_function(workshop: Workshop, install: Callable[..., Path]) -> None:
+async def test_inputs_are_bound_as_in_other_functions(workshop: Workshop, install: Callable[..., Path]) -> None:
     install("demo", GREET, {"greet": "greet"})
     assert 'input "name" required, but not defined' in await workshop.error(run_list(call("greet")))
     error = await workshop.error(run_list(call("greet", name="Ada", nmae="x")))
     assert error.endswith('step does not accept input with name "nmae": it accepts name, times, token')
 
 
-async def test_value_of_another_type_fails_the_step(workshop: Workshop, install: Callable[..., Path]) -> None:
+async def test_input_of_another_type_fails_step(workshop: Workshop, install: Callable[..., Path]) -> None:
     install("demo", GREET, {"greet": "greet"})
     assert await workshop.error(run_list(call("greet", name=5))) == 'step "a": exec: exit status 1'
     assert workshop.log().splitlines()[-1] == (
@@ -64,7 +66,7 @@ async def test_value_of_another_type_fails_the_step(workshop: Workshop, install:
     )
 
 
-async def test_secret_is_seen_by_no_other_process(workshop: Workshop, install: Callable[..., Path]) -> None:
+async def test_secret_is_hidden_from_other_processes(workshop: Workshop, install: Callable[..., Path]) -> None:
     """Neither the arguments nor the environment hold an input; both can be read while the function runs."""
     look = """
 from pathlib import Path
@@ -80,7 +82,7 @@ def look(secret: Sensitive[str]) -> None:
     assert lines == ["cmdline False", "environ False"]
 
 
-async def test_function_has_the_environment_and_directory_of_any_step(
+async def test_function_has_environment_and_directory_of_a_step(
     workshop: Workshop, install: Callable[..., Path]
 ) -> None:
     """Its stdin is empty, and nothing in its environment decides where its modules come from."""
@@ -96,8 +98,8 @@ def look() -> None:
     assert await workshop.output(run_list(step)) == [f"{workshop.work_dir} green '' 1"]
 
 
-async def test_job_variables_are_handed_to_who_asks_for_them(workshop: Workshop, install: Callable[..., Path]) -> None:
-    """They are no input: nobody has to give them, and nobody can."""
+async def test_job_variables_are_passed_by_type(workshop: Workshop, install: Callable[..., Path]) -> None:
+    """They are not an input: no caller has to give them, and no caller can."""
     tell = """
 from step_runner.plugin import JobVariables
 
@@ -116,9 +118,10 @@ def tell(name: str, variables: JobVariables) -> None:
     ("level", "told"),
     [(None, ["i", "w", "e"]), ("debug", ["d", "i", "w", "e"]), ("warn", ["w", "e"]), ("error", ["e"])],
 )
-async def test_what_is_logged_is_in_the_log_from_the_level_on_that_the_job_asks_for(
+async def test_log_holds_messages_from_the_level_of_the_job(
     workshop: Workshop, install: Callable[..., Path], level: str | None, told: list[str]
 ) -> None:
+    """The log has the messages of the level that the job asks for, and of more severe levels."""
     tell = """
 import logging
 
@@ -131,9 +134,8 @@ def tell() -> None:
     assert await workshop.output(run_list(step)) == told
 
 
-async def test_urls_that_urllib3_tells_when_it_debugs_are_not_in_the_log(
-    workshop: Workshop, install: Callable[..., Path]
-) -> None:
+async def test_log_hides_debug_messages_of_urllib3(workshop: Workshop, install: Callable[..., Path]) -> None:
+    """The debug messages of urllib3 hold URLs, which may hold secrets."""
     tell = """
 import logging
 
@@ -146,9 +148,7 @@ def tell() -> None:
     assert await workshop.output(run_list(step)) == ["GET /token?warning"]
 
 
-async def test_exception_fails_the_step_and_the_log_has_its_traceback(
-    workshop: Workshop, install: Callable[..., Path]
-) -> None:
+async def test_exception_fails_step_and_log_has_traceback(workshop: Workshop, install: Callable[..., Path]) -> None:
     module = install("demo", "def fail() -> None:\n    raise ValueError('no name')\n", {"fail": "fail"})
     outcome = await workshop.run(run_list(call("fail")))
     assert outcome.error is not None
@@ -168,7 +168,7 @@ async def test_exception_fails_the_step_and_the_log_has_its_traceback(
     [("SystemExit('no name given')", 1, "no name given"), ("SystemExit(7)", 7, "Running step name=a")],
     ids=["message", "status"],
 )
-async def test_function_that_exits_chooses_message_and_status(
+async def test_exiting_function_chooses_message_and_status(
     workshop: Workshop, install: Callable[..., Path], raised: str, status: int, line: str
 ) -> None:
     install("demo", f"def leave() -> None:\n    raise {raised}\n", {"leave": "leave"})
@@ -176,9 +176,8 @@ async def test_function_that_exits_chooses_message_and_status(
     assert workshop.log().splitlines()[-1] == line
 
 
-async def test_value_that_the_signature_does_not_declare_fails_the_step(
-    workshop: Workshop, install: Callable[..., Path]
-) -> None:
+async def test_undeclared_value_fails_step(workshop: Workshop, install: Callable[..., Path]) -> None:
+    """A value that the signature does not declare fails the step."""
     install("demo", "def give() -> None:\n    return 5\n", {"give": "give"})
     await workshop.error(run_list(call("give")))
     assert '"give" (demo 1.0, demo:give): it returned a value, but its signature declares none' in workshop.log()
@@ -246,9 +245,7 @@ async def wait() -> None:
 
 
 @pytest.mark.parametrize("text", WAITING.values(), ids=WAITING.keys())
-async def test_cancelled_function_cleans_up_in_its_own_way(
-    workshop: Workshop, install: Callable[..., Path], text: str
-) -> None:
+async def test_cancelled_function_cleans_up(workshop: Workshop, install: Callable[..., Path], text: str) -> None:
     """`finally:` and context managers run, a second SIGTERM does not disturb them, and no force is needed."""
     install("demo", text, {"wait": "wait"})
     running = asyncio.create_task(workshop.run(run_list(call("wait"), {"name": "b", "script": "echo never"})))
@@ -265,10 +262,10 @@ async def test_cancelled_function_cleans_up_in_its_own_way(
     assert not workshop.stopped[0][1].forced
 
 
-async def test_program_that_a_cancelled_function_runs_has_time_to_clean_up(
+async def test_program_of_cancelled_function_has_time_to_clean_up(
     workshop: Workshop, install: Callable[..., Path]
 ) -> None:
-    """With `Cmd`, as docs/builtins.md says; `subprocess.run` would kill it as soon as SystemExit is raised."""
+    """With `Cmd`, as docs/builtins.md says; `subprocess.run` would kill it at SystemExit."""
     program = """
 import signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -297,7 +294,7 @@ def act() -> None:
     assert not workshop.stopped[0][1].forced
 
 
-async def test_cancel_ends_an_import_that_never_ends(workshop: Workshop, install: Callable[..., Path]) -> None:
+async def test_cancel_ends_endless_import(workshop: Workshop, install: Callable[..., Path]) -> None:
     text = f"open({str(workshop.work_dir / 'begun')!r}, 'w').close()\nimport time\ntime.sleep(3600)\n"
     install("slow", text, {"slow": "slow"})
     running = asyncio.create_task(workshop.run(run_list(call("slow"))))
@@ -309,7 +306,7 @@ async def test_cancel_ends_an_import_that_never_ends(workshop: Workshop, install
     assert outcome.result.status is Status.CANCELLED
 
 
-async def test_import_that_takes_too_long_is_given_up(
+async def test_slow_import_fails_after_limit(
     workshop: Workshop, install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(function, "PATIENCE", 0.1)
@@ -329,7 +326,7 @@ async def test_import_that_takes_too_long_is_given_up(
     ],
     ids=["missing module", "missing function", "syntax", "no type", "dies", "exits"],
 )
-async def test_function_that_cannot_be_used_is_told_with_its_package(
+async def test_unusable_function_is_named_with_its_package(
     workshop: Workshop, install: Callable[..., Path], text: str, problem: str
 ) -> None:
     module = install("demo", text, {"act": "act"}, version="2.1")
@@ -342,7 +339,7 @@ async def test_function_that_cannot_be_used_is_told_with_its_package(
     assert "demo" not in sys.modules
 
 
-async def test_builtin_script_is_the_script_keyword(workshop: Workshop) -> None:
+async def test_builtin_script_equals_script_keyword(workshop: Workshop) -> None:
     """The same shell, the same environment, and outputs of any name."""
     script = 'echo $COLOUR in $(pwd); echo \'{"name": "x", "value": 5}\' >> ${{ output_file }}'
     steps = run_list(call("script", script=script), {"name": "b", "script": "echo got ${{ steps.a.outputs.x }}"})

@@ -32,7 +32,7 @@ FUNCTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-async def test_cancel_ends_a_function_that_a_registry_keeps_waiting(
+async def test_cancel_ends_function_waiting_for_registry(
     workshop: Workshop, odd_registry: OddRegistry, name: str
 ) -> None:
     odd_registry.offer("x", "1", {HERE: [archive(member("a", bytes(5_000_000)))]})

@@ -96,7 +96,7 @@ def build(**inputs: Any) -> dict[str, Any]:
     return {"name": "build", "func": "builtin://function/oci/build", "inputs": {**INPUTS, **inputs}}
 
 
-async def test_archive_has_an_image_for_each_platform(workshop: Workshop, project: Path) -> None:
+async def test_archive_has_image_for_each_platform(workshop: Workshop, project: Path) -> None:
     show = {"name": "show", "script": "echo ${{ steps.build.outputs.archive }} ${{ steps.build.outputs.digest }}"}
     lines = await workshop.output(run_list(build(), show), env={"SOURCE_DATE_EPOCH": "1700000000"})
     archive = Archive(project / "function-image.tar")
@@ -128,7 +128,7 @@ async def test_archive_has_an_image_for_each_platform(workshop: Workshop, projec
         }
 
 
-async def test_same_files_make_the_same_bytes(workshop: Workshop, project: Path) -> None:
+async def test_same_files_make_same_bytes(workshop: Workshop, project: Path) -> None:
     env = {"SOURCE_DATE_EPOCH": "1700000000"}
     await workshop.output(run_list(build()), env=env)
     first = (project / "function-image.tar").read_bytes()
@@ -138,14 +138,14 @@ async def test_same_files_make_the_same_bytes(workshop: Workshop, project: Path)
     assert (project / "function-image.tar").read_bytes() == first
 
 
-async def test_without_a_given_time_it_is_that_of_the_build(workshop: Workshop, project: Path) -> None:
+async def test_image_time_defaults_to_time_of_build(workshop: Workshop, project: Path) -> None:
     await workshop.output(run_list(build()))
     archive = Archive(project / "function-image.tar")
     (created,) = archive.document(archive.top())["annotations"].values()
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", created)
 
 
-async def test_platform_can_be_described_further(workshop: Workshop, project: Path) -> None:
+async def test_platform_may_have_more_properties(workshop: Workshop, project: Path) -> None:
     described = {"variant": "v7", "features": ["sse4"], "os.version": "10.0", "os.features": ["win32k"]}
     await workshop.output(run_list(build(platforms={"linux/arm": described, "generic": {}, "linux/aarch64": {}})))
     images = Archive(project / "function-image.tar").images()
@@ -178,7 +178,7 @@ async def test_platform_can_be_described_further(workshop: Workshop, project: Pa
     ],
     ids=["version", "no platform", "half a platform", "twice", "unknown key", "no path", "missing file"],
 )
-def test_what_cannot_be_built_is_told_and_leaves_no_archive(
+def test_invalid_build_is_reported_and_leaves_no_archive(
     project: Path, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any], message: str
 ) -> None:
     monkeypatch.chdir(project)
@@ -189,14 +189,14 @@ def test_what_cannot_be_built_is_told_and_leaves_no_archive(
 
 
 @pytest.mark.parametrize("time", ["today", "1" + 30 * "0"])
-def test_time_that_is_none_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, time: str) -> None:
+def test_invalid_time_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, time: str) -> None:
     monkeypatch.chdir(project)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", time)
     with pytest.raises(InputError, match=f'SOURCE_DATE_EPOCH is "{time}"; give a number of seconds since 1970'):
         oci_build(**arguments(oci_build, INPUTS))
 
 
-async def test_archive_that_cannot_be_written_is_told(workshop: Workshop, project: Path) -> None:
+async def test_unwritable_archive_is_reported(workshop: Workshop, project: Path) -> None:
     (project / "function-image.tar").mkdir()
     await workshop.error(run_list(build()))
     assert "function-image.tar: cannot be written: is a directory" in workshop.log()

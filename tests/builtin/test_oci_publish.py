@@ -72,7 +72,7 @@ def digests(server: RegistryServer, repository: str) -> dict[str, str]:
     return {tag: manifest.digest for tag, manifest in manifests(server, repository).items()}
 
 
-async def test_what_was_published_runs(workshop: Workshop, project: Path, registry: RegistryServer) -> None:
+async def test_published_function_runs(workshop: Workshop, project: Path, registry: RegistryServer) -> None:
     """Built, published, then called by the newest of its tags, from a registry that knew nothing of it."""
     target = f"{registry.host}/group/hello"
     show = {"name": "show", "script": "echo '${{ steps.publish.outputs.ref }} ${{ steps.publish.outputs.tags }}'"}
@@ -87,7 +87,7 @@ async def test_what_was_published_runs(workshop: Workshop, project: Path, regist
     assert digests(registry, "group/hello") == dict.fromkeys(["1.2.3", "1.2", "1", "latest"], digest)
 
 
-def test_older_version_leaves_the_tags_of_newer_ones(
+def test_older_version_leaves_tags_of_newer_ones(
     project: Path, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
@@ -103,10 +103,10 @@ def test_older_version_leaves_the_tags_of_newer_ones(
     }
 
 
-def test_version_that_is_there_can_be_published_again_but_not_replaced(
+def test_published_version_may_be_repeated_but_not_replaced(
     project: Path, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that is tried again publishes what it has built before; nobody gets another content for a version."""
+    """A retried job publishes what it has built before; a version never gets another content."""
     monkeypatch.chdir(project)
     target = f"{registry.host}/again"
     first = publish_directly("1.2.3", target)
@@ -119,10 +119,10 @@ def test_version_that_is_there_can_be_published_again_but_not_replaced(
     assert set(digests(registry, "again").values()) == {first.digest}
 
 
-def test_publication_that_broke_off_can_be_repeated_with_another_image(
+def test_interrupted_publication_may_be_repeated_with_changes(
     project: Path, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The version is published when it has its own tag, which is the last that is written."""
+    """A version counts as published when it has its own tag, which is written last."""
     monkeypatch.chdir(project)
     target = f"{registry.host}/broken"
     put_manifest = ImageRepository.put_manifest
@@ -186,7 +186,7 @@ async def test_blob_is_sent_once(workshop: Workshop, project: Path, registry: Re
     assert len(push_archive(project / "function-image.tar", registry, "blobs", "1.0.1")) == 1 + 2
 
 
-async def test_credentials_are_those_that_docker_auth_made(
+async def test_publication_uses_credentials_of_docker_auth(
     workshop: Workshop, project: Path, closed_registry: RegistryServer
 ) -> None:
     """The password comes from a masked variable; without it the registry is closed, and the log says so."""
@@ -215,7 +215,7 @@ async def test_credentials_are_those_that_docker_auth_made(
     ],
     ids=["missing", "no archive", "empty", "without version", "without blobs", "no registry", "upper case", "no path"],
 )
-def test_what_cannot_be_published_is_told(
+def test_invalid_publication_is_reported(
     project: Path, registry: RegistryServer, monkeypatch: pytest.MonkeyPatch, archive: str, to: str, message: str
 ) -> None:
     entry = {"digest": "sha256:" + 64 * "0", "annotations": {"org.opencontainers.image.ref.name": "1.0.0"}}
@@ -247,7 +247,7 @@ async def test_damaged_archive_is_not_published(workshop: Workshop, project: Pat
     assert digests(registry, "bad") == {}
 
 
-async def test_older_build_pushes_at_once_and_older_fetch_brings_it(
+async def test_older_build_pushes_and_older_fetch_brings_its_image(
     workshop: Workshop, project: Path, registry: RegistryServer
 ) -> None:
     """Its map of files is the other way round: from the source to the place."""
@@ -281,7 +281,7 @@ async def test_older_build_pushes_at_once_and_older_fetch_brings_it(
         ({"tag": "../../x"}, "is neither a tag nor a digest"),
     ],
 )
-async def test_older_fetch_asks_a_registry_for_images_only(
+async def test_older_fetch_requests_only_images(
     workshop: Workshop, registry: RegistryServer, wrong: dict[str, str], reason: str
 ) -> None:
     where = {"registry": registry.host, "repository": "x", "tag": "1"}
@@ -290,7 +290,7 @@ async def test_older_fetch_asks_a_registry_for_images_only(
     assert reason in workshop.log()
 
 
-async def test_older_promote_copies_an_image_with_its_digest(
+async def test_older_promote_copies_image_with_its_digest(
     workshop: Workshop, project: Path, registry: RegistryServer
 ) -> None:
     """The source may be an index or a single image, named by its tag or its digest."""
@@ -320,13 +320,13 @@ async def test_older_promote_copies_an_image_with_its_digest(
     ],
     ids=["no tag", "no image", "no version"],
 )
-def test_what_cannot_be_promoted_is_told(registry: RegistryServer, image: str, version: str, message: str) -> None:
+def test_invalid_promotion_is_reported(registry: RegistryServer, image: str, version: str, message: str) -> None:
     with pytest.raises(InputError) as raised:
         oci_older.promote(image.format(host=registry.host), "registry.example.com", "x", version)
     assert str(raised.value).startswith(message.format(host=registry.host))
 
 
-async def test_cancel_ends_a_publication_that_gets_no_answer(workshop: Workshop, project: Path) -> None:
+async def test_cancel_ends_publication_without_answer(workshop: Workshop, project: Path) -> None:
     connected = asyncio.Event()
     writers: list[asyncio.StreamWriter] = []
 

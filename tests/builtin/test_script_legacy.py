@@ -54,33 +54,33 @@ def test_commands_share_one_session_and_are_shown(run: Callable[..., Ended], tmp
     assert (ended.status, ended.output) == (0, shown)
 
 
-def test_command_is_green_unless_posix_escape(run: Callable[..., Ended]) -> None:
+def test_command_is_shown_in_green_without_posix_escape(run: Callable[..., Ended]) -> None:
     assert run("echo a").output == "\033[32;1m$ echo a\033[0;m\na\n"
 
 
 @pytest.mark.parametrize(
     ("failing", "status"), [("false", 1), ("(exit 7)", 7), ("false | true", 1), ("nowhere", 127)], ids=str
 )
-def test_first_command_that_fails_ends_the_job(run: Callable[..., Ended], failing: str, status: int) -> None:
+def test_first_failing_command_ends_job(run: Callable[..., Ended], failing: str, status: int) -> None:
     ended = run("echo a", failing, "echo never", **PLAIN)
     assert (ended.status, ended.output) == (status, f"$ echo a\na\n$ {failing}\n")
     assert ended.errors.endswith(f"exec: exit status {status}\n")
 
 
-def test_checks_work_behind_set_plus_e(run: Callable[..., Ended]) -> None:
+def test_error_checks_work_after_set_plus_e(run: Callable[..., Ended]) -> None:
     script = ("set +e", "(exit 7)", "echo next")
     assert run(*script, check_for_errors=True, **PLAIN)[:2] == (7, "$ set +e\n$ (exit 7)\n")
     assert run(*script, **PLAIN).status == 0
 
 
-def test_trace_shows_what_runs_and_nothing_of_ours(run: Callable[..., Ended]) -> None:
+def test_trace_shows_only_commands_of_the_script(run: Callable[..., Ended]) -> None:
     script = ("X=1", "echo $X\necho b")
     ended = run(*script, debug_trace=True, check_for_errors=True, trace_sections=True, **PLAIN)
     traced = [line for line in ended.errors.splitlines() if line.startswith("+")]
     assert traced == ["+ X=1", "+ echo 1", "+ echo b"]
 
 
-def test_command_of_several_lines_shows_its_first(run: Callable[..., Ended]) -> None:
+def test_command_of_several_lines_shows_first_line(run: Callable[..., Ended]) -> None:
     ended = run("for x in a b; do\n  echo $x\ndone\n", **PLAIN)
     assert ended.output == "$ for x in a b; do # collapsed multi-line command\na\nb\n"
 
@@ -105,11 +105,11 @@ def test_variables_of_earlier_stages_are_set(run: Callable[..., Ended], tmp_path
     assert not (tmp_path / "ran").exists()
 
 
-def test_no_file_of_earlier_stages_is_needed(run: Callable[..., Ended], tmp_path: Path) -> None:
+def test_script_runs_without_files_of_earlier_stages(run: Callable[..., Ended], tmp_path: Path) -> None:
     assert run("echo a", env={"RUNNER_TEMP_PROJECT_DIR": str(tmp_path)}, **PLAIN).output == "$ echo a\na\n"
 
 
-def test_bash_runs_it_or_else_sh(run: Callable[..., Ended]) -> None:
+def test_script_runs_in_bash_or_else_in_sh(run: Callable[..., Ended]) -> None:
     assert run("echo ${BASH_VERSION:+bash}", **PLAIN).output.endswith("\nbash\n")
 
 
@@ -127,7 +127,7 @@ def test_script_longer_than_an_argument_runs(run: Callable[..., Ended], temporar
     ],
     ids=["empty", "NUL"],
 )
-def test_script_that_cannot_run_is_refused(run: Callable[..., Ended], script: list[str], complaint: str) -> None:
+def test_unrunnable_script_is_refused(run: Callable[..., Ended], script: list[str], complaint: str) -> None:
     ended = run(*script)
     assert (ended.status, ended.output) == (1, "")
     assert complaint in ended.errors
@@ -141,8 +141,8 @@ def test_script_is_required(run: Callable[..., Ended], tmp_path: Path) -> None:
     assert '"script"' in ended.stderr
 
 
-def test_signal_reaches_trap_of_the_session(tmp_path: Path) -> None:
-    """The shell is the step's own process: nothing of the step runner stands between."""
+def test_signal_reaches_trap_of_session(tmp_path: Path) -> None:
+    """The shell is the step's own process: no process of the step runner lies between."""
     script = ["trap 'echo cleaned; exit 1' TERM", "echo ready; while :; do sleep 0.02; done"]
     (tmp_path / "func.yml").write_text(job(script, PLAIN))
     command = [sys.executable, "-m", "step_runner", "run", "./func.yml"]

@@ -63,7 +63,7 @@ def parameter(kind: ValueType, default: Any = UNSET, *, sensitive: bool = False)
     return Parameter(type=kind, default=default, sensitive=sensitive)
 
 
-def test_inputs_have_the_types_and_defaults_of_the_parameters() -> None:
+def test_inputs_have_types_and_defaults_of_parameters() -> None:
     assert spec_of(everything) == Spec(
         inputs={
             "text": parameter(ValueType.STRING),
@@ -88,7 +88,8 @@ async def fetch() -> Token:
     return {"token": "t"}
 
 
-def test_outputs_are_the_fields_of_the_return_type_without_those_exported() -> None:
+def test_outputs_are_fields_of_return_type_without_exports() -> None:
+    """The outputs are the fields of the return type, except those that are declared as exported."""
     assert spec_of(build).outputs == {
         "path": parameter(ValueType.STRING),
         "size": parameter(ValueType.NUMBER, None),
@@ -96,14 +97,14 @@ def test_outputs_are_the_fields_of_the_return_type_without_those_exported() -> N
     }
 
 
-def test_what_a_typed_dict_may_leave_out_is_null_by_default() -> None:
+def test_optional_key_of_typed_dict_defaults_to_null() -> None:
     assert spec_of(fetch).outputs == {
         "token": parameter(ValueType.STRING, sensitive=True),
         "lifetime": parameter(ValueType.NUMBER, None),
     }
 
 
-def test_values_become_those_that_the_function_takes() -> None:
+def test_values_are_converted_to_types_of_parameters() -> None:
     given: dict[str, Any] = {"server": {"host": "h"}, "folder": "a/b", "number": 2, "maybe": None, "items": [1, 2]}
     assert arguments(everything, given) == {
         "server": Server("h"),
@@ -139,7 +140,7 @@ def test_returned_fields_become_outputs_and_exports() -> None:
     assert results(build, build()) == Results({"path": "dist/a.whl", "size": 12, "tags": []}, {"BUILD": "b1"})
 
 
-def test_returned_none_is_an_output_that_is_not_written() -> None:
+def test_returned_none_writes_no_output() -> None:
     assert results(build, Built(Path("a"))).outputs == {"path": "a", "tags": []}
 
 
@@ -157,7 +158,7 @@ def test_returned_value_of_another_type_is_refused() -> None:
     )
 
 
-def test_returned_value_that_is_no_json_is_refused() -> None:
+def test_returned_value_outside_json_is_refused() -> None:
     with pytest.raises(InputError) as raised:
         results(build, Built(Path("a"), tags=[object()]))  # type: ignore[list-item]
     assert str(raised.value) == "the returned value is not a JSON value: there is none for object; use other types"
@@ -219,7 +220,7 @@ ADVICE = "use str, int, float, bool, list, dict, Path, Literal, a dataclass or a
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_signature_that_says_too_little_is_refused(function: Callable[..., Any], message: str) -> None:
+def test_incomplete_signature_is_refused(function: Callable[..., Any], message: str) -> None:
     with pytest.raises(InputError) as raised:
         spec_of(function)
     assert str(raised.value) == message

@@ -35,7 +35,8 @@ from step_runner.errors import InputError
         "again",
     ],
 )
-def test_release_gets_the_shorter_tags_for_which_it_is_the_newest(existing: str, new: str, written: str) -> None:
+def test_release_gets_shorter_tags_if_it_is_the_newest(existing: str, new: str, written: str) -> None:
+    """A release gets those shorter tags for which no newer release exists."""
     assert tags_of(Version.parse(new), existing.split()) == tuple(written.split())
 
 
@@ -43,11 +44,11 @@ def test_release_gets_the_shorter_tags_for_which_it_is_the_newest(existing: str,
     "text",
     ["", "1", "1.2", "v1.2.3", "1.2.3.4", "01.2.3", "1.2.3-", "1.2.3+b", "1.2.3 ", "1.2.x", "1.2.3-" + 128 * "a"],
 )
-def test_what_is_no_semantic_version_is_refused(text: str) -> None:
+def test_invalid_semantic_version_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"^version does not conform to semantic versioning major\.minor\.patch\[-rel"):
         Version.parse(text)
 
 
 @pytest.mark.parametrize("text", ["0.0.0", "1.20.300", "1.2.3-rc.1", "1.2.3-a-b"])
-def test_version_is_written_as_it_was_read(text: str) -> None:
+def test_version_text_is_unchanged(text: str) -> None:
     assert str(Version.parse(text)) == text

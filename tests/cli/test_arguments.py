@@ -39,12 +39,12 @@ def with_variable(value: str) -> dict[str, str]:
     ],
     ids=["arguments", "name and arguments", "path and arguments"],
 )
-def test_arguments_come_from_variable_where_there_are_none(command: Command, arguments: list[str]) -> None:
+def test_variable_supplies_missing_arguments(command: Command, arguments: list[str]) -> None:
     ended = command(env=with_variable(encoded(arguments)))
     assert (ended.returncode, ended.stdout) == (0, f"step-runner {__version__}\n")
 
 
-def test_arguments_of_command_line_win_over_variable(command: Command) -> None:
+def test_arguments_of_command_line_override_variable(command: Command) -> None:
     assert command("--version", env=with_variable(encoded(["fly"]))).stdout.startswith("step-runner ")
 
 
@@ -59,14 +59,14 @@ def test_arguments_of_command_line_win_over_variable(command: Command) -> None:
     ],
     ids=["no base64", "no JSON", "no text", "no list", "no strings"],
 )
-def test_variable_of_another_form_is_refused(command: Command, value: str, reason: str) -> None:
+def test_variable_in_another_form_is_refused(command: Command, value: str, reason: str) -> None:
     ended = command(env=with_variable(value))
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(f"Error: {VARIABLE} is not base64 of a JSON list of arguments: {reason}")
 
 
 @pytest.mark.parametrize("value", ["", encoded([])], ids=["empty variable", "empty list"])
-def test_no_arguments_in_variable_print_usage(command: Command, value: str) -> None:
+def test_variable_without_arguments_prints_usage(command: Command, value: str) -> None:
     ended = command(env=with_variable(value))
     assert ended.returncode == 2
     assert ended.stderr.startswith("Usage: step-runner ")

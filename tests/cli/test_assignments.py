@@ -29,19 +29,19 @@ if TYPE_CHECKING:
         pytest.param(['"a=1,b=2'], {'"a': "1,b=2"}, id="quotes that are not closed"),
     ],
 )
-def test_assignments(arguments: list[str], expected: dict[str, str]) -> None:
+def test_assignment_gives_name_and_value(arguments: list[str], expected: dict[str, str]) -> None:
     assert assignments(arguments) == expected
 
 
 @pytest.mark.parametrize("arguments", [["TOKEN"], ["TOKEN=x", "TOKEN"], ["a=1,b=2,TOKEN"]], ids=str)
-def test_name_alone_takes_its_value_from_the_environment(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret has no need to stand on a command line."""
+def test_bare_name_takes_value_from_environment(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret need not be part of a command line."""
     monkeypatch.setenv("TOKEN", "s3cr3t,a=1")
     assert assignments(arguments)["TOKEN"] == "s3cr3t,a=1"
 
 
 @pytest.mark.parametrize("argument", ["NOT_THERE", "a=1,b=2,NOT_THERE"])
-def test_name_that_is_not_in_the_environment_is_refused(argument: str) -> None:
+def test_name_missing_from_environment_is_refused(argument: str) -> None:
     with pytest.raises(
         click.UsageError, match='"NOT_THERE" is not set in the environment: set it, or write NOT_THERE='
     ):
@@ -78,7 +78,7 @@ def test_typed_input_keeps_text_and_yaml_value(text: str, expected: Value) -> No
 
 
 @pytest.mark.parametrize("text", ["[1", "a: b: c", "@x", "{a: 1, a: 2}"])
-def test_typed_input_that_is_not_yaml_says_why(text: str) -> None:
+def test_typed_input_with_invalid_yaml_is_reported_late(text: str) -> None:
     """A string need not be YAML, so the fault is kept until another type is asked for."""
     given = typed([f"a={text}"])["a"]
     assert (given.text, given.value) == (text, UNSET)

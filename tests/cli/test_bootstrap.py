@@ -40,10 +40,10 @@ def frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=["file", "new directory", "directory that is there", "in the current directory"],
 )
-def test_destination_is_a_file_or_a_directory(
+def test_destination_may_be_a_file_or_a_directory(
     frozen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: str, made: str
 ) -> None:
-    """Whatever the umask is, everybody may read and start the copy."""
+    """Whatever the umask is, all users may read and start the copy."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
     umask = os.umask(0o077)
@@ -70,8 +70,8 @@ def test_bootstrap_refuses_an_installed_package(command: Command, tmp_path: Path
     )
 
 
-def test_replaced_file_stays_for_its_readers(frozen: Path, tmp_path: Path) -> None:
-    """What is there is replaced at once, and is not written into."""
+def test_replaced_file_stays_valid_for_its_readers(frozen: Path, tmp_path: Path) -> None:
+    """The file is replaced at once, and never written into."""
     target = tmp_path / "step-runner"
     target.write_text("an old one")
     with target.open() as old:
@@ -82,7 +82,7 @@ def test_replaced_file_stays_for_its_readers(frozen: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("arguments", [[], [""]], ids=["missing", "empty"])
-def test_no_destination_is_refused(command: Command, arguments: list[str]) -> None:
+def test_missing_destination_is_refused(command: Command, arguments: list[str]) -> None:
     ended = command("bootstrap", *arguments)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "Error: destination argument must be provided\n"
@@ -96,7 +96,7 @@ def test_no_destination_is_refused(command: Command, arguments: list[str]) -> No
     ],
     ids=["below a file", "directory in its place"],
 )
-def test_destination_that_cannot_be_used_is_refused(
+def test_unusable_destination_is_refused(
     frozen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: str, complaint: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -107,7 +107,7 @@ def test_destination_that_cannot_be_used_is_refused(
     assert str(caught.value) == complaint
 
 
-def test_certificates_and_git_are_copied_next_to_it(tmp_path: Path, frozen: Path) -> None:
+def test_bootstrap_copies_certificates_and_git_too(tmp_path: Path, frozen: Path) -> None:
     root = tmp_path / "root"
     (root / "git/bin").mkdir(parents=True)
     (root / "git/bin/git").write_text("new")

@@ -32,7 +32,7 @@ def finishes_at(go: Path) -> str:
     return POLITE.format(finish=f"until test -e {go}; do sleep 0.02; done")
 
 
-def test_cancel_returns_at_once_and_the_job_stays_known(
+def test_cancel_returns_at_once_and_keeps_job(
     command: Command, server: Server, step_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     job = server.started(step_file(finishes_at(tmp_path / "go")), *AGES)
@@ -43,7 +43,7 @@ def test_cancel_returns_at_once_and_the_job_stays_known(
     (tmp_path / "go").touch()
 
 
-def test_with_wait_it_tells_how_the_job_ended(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+def test_cancel_with_wait_reports_end_of_job(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     job = server.started(step_file(POLITE.format(finish="echo cleaned")), *AGES)
     ended = command("cancel", job, "--wait", "--socket", server.path)
     assert ended.returncode == 0
@@ -54,7 +54,7 @@ def test_with_wait_it_tells_how_the_job_ended(command: Command, server: Server, 
     assert force == "no process had to be killed"
 
 
-def test_with_wait_it_names_who_had_to_be_killed(
+def test_cancel_with_wait_names_killed_processes(
     command: Command, server: Server, step_file: Callable[..., Path]
 ) -> None:
     job = server.started(step_file(STUBBORN), "1", "--graceful-exit-delay", "200ms")
@@ -64,7 +64,7 @@ def test_with_wait_it_names_who_had_to_be_killed(
     assert any(line.startswith("had to be killed: ") and "sleep 60 (pid " in line for line in lines)
 
 
-def test_on_a_terminal_one_line_shows_the_time(
+def test_cancel_shows_time_in_one_line_on_terminal(
     terminal: Callable[..., Terminal], server: Server, step_file: Callable[..., Path]
 ) -> None:
     job = server.started(step_file(STUBBORN))
@@ -77,7 +77,7 @@ def test_on_a_terminal_one_line_shows_the_time(
     assert told.startswith(' "1" has ended: cancelled\r\n')
 
 
-def test_ctrl_c_only_stops_waiting(
+def test_ctrl_c_only_ends_waiting(
     terminal: Callable[..., Terminal], server: Server, step_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     job = server.started(step_file(finishes_at(tmp_path / "go")), *AGES)
@@ -92,17 +92,17 @@ def test_ctrl_c_only_stops_waiting(
     assert server.client.status(job).status is Status.CANCELLED
 
 
-def test_a_job_that_has_ended_is_left_alone(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+def test_cancel_of_ended_job_changes_nothing(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     job = server.started(step_file("echo ready"))
     list(server.client.follow(job))
     ended = command("cancel", job, "--wait", "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (0, 'job "1" has already ended: there is nothing to stop\n')
 
 
-def test_a_job_can_be_stopped_and_followed_although_its_directory_was_removed(
+def test_job_without_its_directory_can_be_stopped_and_followed(
     command: Command, server: Server, step_file: Callable[..., Path], temporary: str
 ) -> None:
-    """By somebody who has cleaned up the directory for temporary files."""
+    """A cleaner of the directory for temporary files may have removed it."""
     job = server.started(step_file(STUBBORN), "1", "--graceful-exit-delay", "200ms")
     before = server.client.follow(job)
     log = next(before)
@@ -122,7 +122,7 @@ def test_a_job_can_be_stopped_and_followed_although_its_directory_was_removed(
 
 
 @pytest.mark.parametrize("options", [[], ["--wait"]], ids=["at once", "wait"])
-def test_cancel_of_an_unknown_job_is_an_error(command: Command, server: Server, options: list[str]) -> None:
+def test_cancel_of_unknown_job_is_an_error(command: Command, server: Server, options: list[str]) -> None:
     ended = command("cancel", "x", *options, "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == 'Error: no job with id "x": list those there are with: step-runner jobs\n'

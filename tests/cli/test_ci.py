@@ -43,23 +43,23 @@ def ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ci:
     return run
 
 
-def test_outputs_go_from_step_to_step(ci: Ci) -> None:
+def test_outputs_pass_from_step_to_step(ci: Ci) -> None:
     first = 'echo \'{"name":"x","value":"Ada"}\' > ${{ output_file }}'
     ended = ci(script(first, "echo hello ${{ steps.s1.outputs.x }}"))
     assert ended == (0, "hello Ada\n", BANNER + "Running step name=s1\nRunning step name=s2\n")
 
 
-def test_steps_as_yaml(ci: Ci) -> None:
+def test_steps_of_variable_are_yaml(ci: Ci) -> None:
     """Names may be missing here, and `step` is another word for `func`."""
     assert ci("- script: |\n    echo one\n    echo two\n").stdout == "one\ntwo\n"
 
 
-def test_an_empty_list_has_nothing_to_run(ci: Ci) -> None:
+def test_empty_list_runs_nothing(ci: Ci) -> None:
     assert ci("[]") == (0, "", BANNER)
 
 
 @pytest.mark.parametrize("steps", ["", "  \n", None], ids=["empty", "blank", "not set"])
-def test_without_steps_there_is_an_error(ci: Ci, steps: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_steps_are_an_error(ci: Ci, steps: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if steps is None:
         monkeypatch.delenv("STEPS", raising=False)
         ended = step_runner("ci")
@@ -73,7 +73,8 @@ def test_without_steps_there_is_an_error(ci: Ci, steps: str | None, monkeypatch:
     )
 
 
-def test_the_environment_holds_nothing_of_the_job_but_what_is_listed(ci: Ci, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_holds_only_listed_variables_of_job(ci: Ci, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the job's variables a step has only those that are listed."""
     for name in ("CI_TOKEN", "GITLAB_X", "DOCKER_X", "SECRET", "HOME", "PATHX"):
         monkeypatch.setenv(name, "hidden")
     monkeypatch.setenv("TZ", "UTC")
@@ -89,34 +90,35 @@ def test_the_environment_holds_nothing_of_the_job_but_what_is_listed(ci: Ci, mon
 
 
 @pytest.mark.parametrize("name", ["CI_X", "GITLAB_X", "DOCKER_X"])
-def test_variables_of_the_job(ci: Ci, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_job_variables_reach_steps(ci: Ci, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "seen")
     assert ci(script(f"echo ${{{{ vars.{name} }}}} ${{{{ job.{name} }}}}")).stdout == "seen seen\n"
 
 
-def test_other_variables_are_none_of_the_job(ci: Ci, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_variables_are_not_job_variables(ci: Ci, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FF_X", "1")
     ended = ci(script("echo ${{ vars.FF_X }}"))
     assert (ended.status, ended.stdout) == (1, "")
 
 
 @pytest.mark.parametrize(("given", "level"), [(None, "info"), ("DEBUG", "debug")])
-def test_log_level(ci: Ci, monkeypatch: pytest.MonkeyPatch, given: str | None, level: str) -> None:
+def test_log_level_comes_from_variable(ci: Ci, monkeypatch: pytest.MonkeyPatch, given: str | None, level: str) -> None:
     if given is not None:
         monkeypatch.setenv("CI_STEPS_LOG_LEVEL", given)
     assert ci(script("echo $CI_STEPS_LOG_LEVEL")).stdout == f"{level}\n"
 
 
-def test_an_unknown_log_level_is_refused(ci: Ci, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_log_level_is_refused(ci: Ci, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI_STEPS_LOG_LEVEL", "LOUD")
     ended = ci(script("echo ran"))
     assert (ended.status, ended.stdout) == (1, "")
     assert "log level: loud not supported: use one of debug, info, warn, error" in ended.stderr
 
 
-def test_steps_run_in_the_project_and_references_start_at_the_current_directory(
+def test_steps_run_in_project_with_references_from_current_dir(
     ci: Ci, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Relative references start at the current directory, and steps run in the project's."""
     (tmp_path / "project").mkdir()
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "func.yml").write_text("{}\n---\nexec: {command: [pwd]}")
@@ -125,12 +127,12 @@ def test_steps_run_in_the_project_and_references_start_at_the_current_directory(
     assert (ended.status, ended.stdout) == (0, f"{tmp_path}/project\n[]\n")
 
 
-def test_work_dir_without_project_ends_with_no_slash(ci: Ci, tmp_path: Path) -> None:
+def test_work_dir_without_project_ends_without_slash(ci: Ci, tmp_path: Path) -> None:
     ended = ci(script("echo ${{ work_dir }}; pwd; echo $PWD"))
     assert ended.stdout == f"{tmp_path}\n" * 3
 
 
-def test_a_failing_step_gives_its_status_and_ends_the_job(ci: Ci, tmp_path: Path) -> None:
+def test_failing_step_gives_its_status_and_ends_job(ci: Ci, tmp_path: Path) -> None:
     ended = ci(script("exit 7", "echo ran"), "--write-steps-results")
     assert (ended.status, ended.stdout) == (7, "")
     assert ended.stderr.endswith('Error: step "s1": exec: exit status 7\n')
@@ -138,13 +140,13 @@ def test_a_failing_step_gives_its_status_and_ends_the_job(ci: Ci, tmp_path: Path
     assert (tree["status"], len(tree["subStepResults"])) == ("failure", 1)
 
 
-def test_nothing_runs_when_a_step_has_an_error(ci: Ci) -> None:
+def test_step_error_runs_nothing(ci: Ci) -> None:
     ended = ci("- {name: a, script: echo ran}\n- {name: b, scirpt: echo}\n")
     assert (ended.status, ended.stdout) == (1, "")
     assert 'STEPS:2:3: step "b" has neither "func" nor "script"; add one of them\n' in ended.stderr
 
 
-def test_a_function_that_an_earlier_step_makes_is_only_warned_of(ci: Ci) -> None:
+def test_function_made_by_earlier_step_causes_only_a_warning(ci: Ci) -> None:
     make = "mkdir made && printf '{}\\n---\\nexec: {command: [echo, made]}' > made/func.yml"
     ended = ci(json.dumps([{"name": "make", "script": make}, {"name": "use", "func": "./made"}]))
     assert (ended.status, ended.stdout) == (0, "made\n")
@@ -152,9 +154,7 @@ def test_a_function_that_an_earlier_step_makes_is_only_warned_of(ci: Ci) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_step_gracefully(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
-) -> None:
+def test_signal_stops_step_gracefully(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     text = "trap 'echo cleaning; kill -KILL $!; exit 0' TERM; sleep 60 & echo ready; wait"
     monkeypatch.setenv("STEPS", script(text, "echo ran"))
     with started(tmp_path) as process:
@@ -166,7 +166,7 @@ def test_a_signal_stops_the_step_gracefully(
     assert json.loads((tmp_path / "r.json").read_text())["subStepResults"][0]["status"] == "cancelled"
 
 
-def test_the_delay_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_sets_grace_period(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step itself ends at once, but a process that it has started does not."""
     monkeypatch.setenv("STEP_RUNNER_GRACEFUL_EXIT_DELAY", "200ms")
     monkeypatch.setenv("STEPS", script("(trap '' TERM; echo ready; sleep 60) & wait"))
@@ -197,7 +197,7 @@ def test_further_arguments_are_refused(ci: Ci) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_the_step_is_stopped_gracefully_when_nobody_reads_the_output_any_more(
+def test_lost_reader_of_output_stops_step_gracefully(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """A CI engine that was killed sends no signal; those in Go give a job a pipe, those in Node a socket.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_close_stops_a_running_job_gracefully_and_forgets_it(
+def test_close_stops_running_job_gracefully_and_removes_it(
     command: Command, server: Server, step_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     script = f"trap 'touch {tmp_path}/cleaned; exit 0' TERM\necho ready\nwhile :; do sleep 60 & wait $!; done"
@@ -28,13 +28,13 @@ def test_close_stops_a_running_job_gracefully_and_forgets_it(
         server.client.status(job)
 
 
-def test_close_of_an_unknown_job_is_an_error(command: Command, server: Server) -> None:
+def test_close_of_unknown_job_is_an_error(command: Command, server: Server) -> None:
     ended = command("close", "x", "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == 'Error: no job with id "x": list those there are with: step-runner jobs\n'
 
 
-def test_the_socket_can_be_named_by_the_environment(
+def test_environment_may_name_socket(
     command: Command, server: Server, step_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEP_RUNNER_SOCKET", server.path)

@@ -130,8 +130,8 @@ def test_shell_completes_ids_of_jobs(shell: Shell, server: Server, step_file: Ca
     shell.completed(f"STEP_RUNNER_SOCKET={server.path} true; step-runner logs --socket {server.path} dep", "deploy-7 ")
 
 
-def test_fish_completes_all_of_them(server: Server, step_file: Callable[..., Path]) -> None:
-    """Commands, inputs, files and the ids of jobs, with what they are."""
+def test_fish_completes_commands_inputs_files_and_ids(server: Server, step_file: Callable[..., Path]) -> None:
+    """Each word is offered with its description."""
     server.started(step_file("echo ready"), "deploy-7")
     list(server.client.follow("deploy-7"))
     assert [line.partition("\t")[0] for line in fish("step-runner can")] == ["cancel"]
@@ -140,7 +140,7 @@ def test_fish_completes_all_of_them(server: Server, step_file: Callable[..., Pat
     assert fish(f"step-runner logs --socket {server.path} dep") == ["deploy-7\tsuccess"]
 
 
-def test_completion_is_silent_where_nothing_can_be_known(temporary: str) -> None:
+def test_completion_is_silent_without_candidates(temporary: str) -> None:
     """No server, no such function: nothing is offered, and nothing is printed."""
     for words in ("step-runner logs", "step-runner run absent.yml --inputs", "step-runner run a/b --inputs"):
         environment = {**os.environ, "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()))}

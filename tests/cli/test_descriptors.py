@@ -45,8 +45,8 @@ def started(closed: set[int], command: Sequence[str], **options: Any) -> subproc
 
 @pytest.mark.parametrize("closed", CLOSED, ids=lambda closed: f"without {sorted(closed)}")
 @pytest.mark.parametrize("name", ["run", "ci"])
-def test_closed_descriptors_keep_no_step_from_its_own(name: str, closed: set[int], tmp_path: Path) -> None:
-    """Each descriptor that is open gets what belongs there, each that is closed is the null device."""
+def test_closed_descriptors_do_not_affect_steps(name: str, closed: set[int], tmp_path: Path) -> None:
+    """Each open descriptor stays what it is; each closed one becomes the null device."""
     texts = (f"({LISTED}) > listed", "echo out; echo err >&2")
     (tmp_path / "func.yml").write_text(script(*texts))
     steps = json.dumps([{"name": str(number), "script": text} for number, text in enumerate(texts)])
@@ -62,7 +62,7 @@ def test_closed_descriptors_keep_no_step_from_its_own(name: str, closed: set[int
 
 
 @pytest.mark.parametrize("closed", CLOSED, ids=lambda closed: f"without {sorted(closed)}")
-def test_closed_descriptors_keep_no_server_from_its_work(closed: set[int], temporary: str) -> None:
+def test_closed_descriptors_do_not_affect_server(closed: set[int], temporary: str) -> None:
     """A server starts, runs a job whose steps have their three descriptors, and stops."""
     path = os.path.join(temporary, "s.sock")
     command = [sys.executable, "-m", "step_runner", "serve", "--socket", path]
@@ -93,8 +93,8 @@ def _run_when_ready(process: subprocess.Popen[bytes], path: str) -> None:
 
 
 @pytest.mark.parametrize("closed", CLOSED, ids=lambda closed: f"without {sorted(closed)}")
-def test_closed_descriptors_are_null_for_a_command(closed: set[int], tmp_path: Path) -> None:
-    """`python -m gracefulexitcmd` hands them on as the null device."""
+def test_closed_descriptors_are_null_for_command(closed: set[int], tmp_path: Path) -> None:
+    """`python -m gracefulexitcmd` passes them on as the null device."""
     lists = 'listed=$(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); echo "$listed" > listed'
     process = started(closed, [sys.executable, "-m", "gracefulexitcmd", "--", "sh", "-c", lists], cwd=tmp_path)
     process.communicate()

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_jobs_are_listed_in_columns_without_colour(
-    command: Command, server: Server, step_file: Callable[..., Path]
-) -> None:
+def test_jobs_prints_columns_without_colour(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     server.started(step_file("echo ready; exit 3"), "bad")
     list(server.client.follow("bad"))
     server.started(step_file("echo ready; sleep 60", "other.yml"), "a-longer-id")
@@ -36,7 +34,7 @@ def test_jobs_are_listed_in_columns_without_colour(
     assert "\x1b" not in ended.stdout
 
 
-def test_a_path_that_no_socket_can_have_is_told_of(command: Command) -> None:
+def test_invalid_socket_path_is_reported(command: Command) -> None:
     path = f"/{'x' * 200}"
     ended = command("jobs", "--socket", path)
     told = f"Error: opening socket: {path} is longer than 107 bytes: choose a shorter --socket\n"
@@ -44,7 +42,7 @@ def test_a_path_that_no_socket_can_have_is_told_of(command: Command) -> None:
 
 
 @pytest.mark.parametrize(("columns", "shortened"), [(None, False), ("100", True), ("1000", False)])
-def test_table_is_as_wide_as_columns_allow(
+def test_jobs_table_is_as_wide_as_columns_allow(
     command: Command, server: Server, tmp_path: Path, columns: str | None, shortened: bool
 ) -> None:
     """Without COLUMNS a pipe has no width, and programs that read it get messages as a whole."""
@@ -72,7 +70,7 @@ def test_failed_step_is_named(command: Command, server: Server, tmp_path: Path) 
     assert row.split()[:3] == ["1", "failure", "compile"]
 
 
-def test_on_a_terminal_the_list_is_a_table(
+def test_jobs_prints_table_on_terminal(
     terminal: Callable[..., Terminal], server: Server, step_file: Callable[..., Path]
 ) -> None:
     server.started(step_file("echo ready"), "[red]1")
@@ -88,7 +86,7 @@ def _terminal_environment() -> dict[str, str]:
     return {**kept, "TERM": "xterm", "COLUMNS": "120"}
 
 
-def test_json_holds_everything_that_is_known(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+def test_jobs_json_holds_everything(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     server.started(step_file("echo ready; sleep 60"))
     server.client.cancel("1")
     list(server.client.follow("1"))
@@ -99,6 +97,6 @@ def test_json_holds_everything_that_is_known(command: Command, server: Server, s
     assert job["termination"]["ended"]["signals"][0]["name"] == "SIGTERM"
 
 
-def test_no_jobs_are_none(command: Command, server: Server) -> None:
+def test_jobs_prints_no_jobs_for_empty_server(command: Command, server: Server) -> None:
     assert command("jobs", "--socket", server.path).stdout == "no jobs\n"
     assert json.loads(command("jobs", "--format", "json", "--socket", server.path).stdout) == []

@@ -24,7 +24,7 @@ EVERY = [(name,) for name in COMMANDS] + [("steps", name) for name in SERVER]
 
 
 @pytest.mark.parametrize("names", EVERY, ids=" ".join)
-def test_help_of_every_command_has_an_example_that_calls_it(command: Command, names: tuple[str, ...]) -> None:
+def test_help_of_every_command_has_example_of_it(command: Command, names: tuple[str, ...]) -> None:
     ended = command(*names, "--help")
     assert ended.returncode == 0
     assert f"step-runner {names[-1]}" in ended.stdout.partition("Examples:")[2]
@@ -32,7 +32,7 @@ def test_help_of_every_command_has_an_example_that_calls_it(command: Command, na
 
 
 @pytest.mark.parametrize("names", [(), ("steps",)], ids=" ".join)
-def test_no_command_prints_usage_on_stderr_with_status_2(command: Command, names: tuple[str, ...]) -> None:
+def test_missing_command_prints_usage_on_stderr_with_status_2(command: Command, names: tuple[str, ...]) -> None:
     """GitLab Runner takes status 0 for a job that has done its work."""
     ended = command(*names)
     assert (ended.returncode, ended.stdout) == (2, "")
@@ -40,7 +40,7 @@ def test_no_command_prints_usage_on_stderr_with_status_2(command: Command, names
     assert all(name in ended.stderr for name in (SERVER if names else COMMANDS))
 
 
-def test_the_version_is_printed(command: Command) -> None:
+def test_version_is_printed(command: Command) -> None:
     assert command("--version").stdout == f"step-runner {__version__}\n"
 
 
@@ -56,7 +56,7 @@ def test_the_version_is_printed(command: Command) -> None:
     ],
     ids=["command", "command of steps", "option", "argument", "duration", "pair"],
 )
-def test_a_usage_error_is_told_on_stderr_with_status_1(command: Command, arguments: list[str], complaint: str) -> None:
+def test_usage_error_goes_to_stderr_with_status_1(command: Command, arguments: list[str], complaint: str) -> None:
     ended = command(*arguments)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("Error: ")
@@ -68,9 +68,7 @@ def test_a_usage_error_is_told_on_stderr_with_status_1(command: Command, argumen
     [["jobs"], ["logs", "1"], ["logs", "1", "--follow"], ["cancel", "1"], ["close", "1"], ["start", str(CLEANUP)]],
     ids=lambda arguments: arguments[0],
 )
-def test_without_a_server_a_command_says_how_to_start_one(
-    command: Command, arguments: list[str], temporary: str
-) -> None:
+def test_missing_server_error_says_how_to_start_one(command: Command, arguments: list[str], temporary: str) -> None:
     ended = command(*arguments)
     advice = f"start one with: step-runner serve --socket {temporary}/step-runner.sock"
     assert ended.stderr == f"Error: no server listens on {temporary}/step-runner.sock: {advice}\n"
@@ -78,7 +76,7 @@ def test_without_a_server_a_command_says_how_to_start_one(
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["proxy", "--socket", "/nowhere"]], ids=["help", "proxy"])
-def test_what_must_start_fast_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_fast_commands_import_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys; from step_runner.cli.main import run; run(sys.argv[1:]); "
         "print(*{'grpc', 'asyncio', 'yaml', 'ssl', 'msgspec', 'subprocess', 'rich'} & set(sys.modules))"
@@ -88,7 +86,7 @@ def test_what_must_start_fast_imports_nothing_heavy(arguments: list[str]) -> Non
 
 
 @pytest.mark.parametrize("arguments", [["run", "hello.yml"], ["serve"]], ids=" ".join)
-def test_front_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_supervisor_imports_nothing_heavy(arguments: list[str]) -> None:
     """The process that only watches holds no memory for what the worker does."""
     program = (
         "import sys, importlib; from step_runner.cli.main import run; "
@@ -101,7 +99,7 @@ def test_front_imports_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["run"], ["schema"], ["steps", "serve"]], ids=" ".join)
-def test_short_option_shows_the_help(words: list[str]) -> None:
+def test_short_option_shows_help(words: list[str]) -> None:
     """`-h` is `--help`, for every command."""
     assert step_runner(*words, "-h") == step_runner(*words, "--help")
     assert "-h, --help" in step_runner(*words, "-h").stdout

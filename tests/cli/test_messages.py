@@ -127,7 +127,7 @@ IN_FILES = [
 
 
 @pytest.mark.parametrize(("steps", "lines"), IN_FILES)
-def test_a_mistake_in_a_step_file(directory: Path, steps: str, lines: str) -> None:
+def test_mistake_in_step_file_is_shown_alike_by_all_commands(directory: Path, steps: str, lines: str) -> None:
     """`check` prints it as data; `run` prints the same as an error and runs nothing."""
     (directory / "main.yml").write_text(BEGINNING + steps)
     warnings = lines.count(": warning: ")
@@ -233,7 +233,7 @@ def test_a_mistake_in_a_step_file(directory: Path, steps: str, lines: str) -> No
         ),
     ],
 )
-def test_a_mistake_on_the_command_line(arguments: list[str], message: str) -> None:
+def test_mistake_on_command_line_is_explained(arguments: list[str], message: str) -> None:
     assert step_runner("run", *arguments) == (1, "", message)
 
 
@@ -249,7 +249,7 @@ def test_a_mistake_on_the_command_line(arguments: list[str], message: str) -> No
         ("group/project@v1", False),
     ],
 )
-def test_what_could_be_a_directory_that_is_not_there_is_said_to_be_taken_for_an_image(
+def test_missing_directory_taken_for_an_image_is_explained(
     capsys: pytest.CaptureFixture[str], text: str, told: bool
 ) -> None:
     """Nothing is fetched here."""
@@ -281,7 +281,7 @@ def test_what_could_be_a_directory_that_is_not_there_is_said_to_be_taken_for_an_
         ),
     ],
 )
-def test_a_mistake_that_shows_while_running(directory: Path, script: str, status: int, message: str) -> None:
+def test_mistake_at_run_time_is_explained(directory: Path, script: str, status: int, message: str) -> None:
     (directory / "main.yml").write_text(f"{BEGINNING}  - name: a\n    script: {script}\n")
     ended = step_runner("run", "main.yml")
     assert (ended.status, ended.stdout) == (status, "")
@@ -316,6 +316,6 @@ def test_a_mistake_that_shows_while_running(directory: Path, script: str, status
         ),
     ],
 )
-def test_a_mistake_in_steps(monkeypatch: pytest.MonkeyPatch, steps: str, message: str) -> None:
+def test_mistake_in_steps_variable_is_explained(monkeypatch: pytest.MonkeyPatch, steps: str, message: str) -> None:
     monkeypatch.setenv("STEPS", steps)
     assert step_runner("ci") == (1, "", f"{BANNER}{message}Error: nothing was run: 1 error\n")

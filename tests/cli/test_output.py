@@ -52,7 +52,7 @@ class Output:
 
 
 @pytest.mark.parametrize("stdout", [subprocess.PIPE, subprocess.STDOUT], ids=["two", "one"])
-def test_order_of_both_streams_is_kept_where_they_are_one(tmp_path: Path, stdout: int) -> None:
+def test_merged_streams_keep_their_order(tmp_path: Path, stdout: int) -> None:
     """Two streams are each in order; where both are one file, every line is where it was written."""
     (tmp_path / "func.yml").write_text(script(f'{PYTHON} "{ALTERNATES}"'))
     one = stdout == subprocess.STDOUT
@@ -66,8 +66,8 @@ def test_order_of_both_streams_is_kept_where_they_are_one(tmp_path: Path, stdout
         assert (ended.stdout.splitlines(), ended.stderr.splitlines()[1:]) == (lines[::2], lines[1::2])
 
 
-def test_nonblocking_output_of_one_step_is_not_the_next_ones(tmp_path: Path) -> None:
-    """What a step does to its stdout reaches neither the next step nor us, also when our reader is slow."""
+def test_nonblocking_output_of_step_ends_with_step(tmp_path: Path) -> None:
+    """The O_NONBLOCK of a step affects neither the next step nor us, even if our reader is slow."""
     output = Output(tmp_path, SETS_NONBLOCK, "seq 60000")
     output.wait_until_full()
     assert not fcntl.fcntl(output.write_end, fcntl.F_GETFL) & os.O_NONBLOCK
@@ -76,7 +76,7 @@ def test_nonblocking_output_of_one_step_is_not_the_next_ones(tmp_path: Path) -> 
     assert written.partition(b"name=s2\n")[2] == b"".join(b"%d\n" % number for number in range(1, 60_001))
 
 
-def test_nonblocking_output_of_our_own_loses_nothing(tmp_path: Path) -> None:
+def test_nonblocking_output_of_runner_loses_nothing(tmp_path: Path) -> None:
     """Another program that shares our stdout has set O_NONBLOCK, and its reader is slow."""
     output = Output(tmp_path, "seq 60000")
     os.set_blocking(output.write_end, False)
@@ -87,7 +87,7 @@ def test_nonblocking_output_of_our_own_loses_nothing(tmp_path: Path) -> None:
     assert len(written.splitlines()) == 1 + 60_000
 
 
-def test_slow_reader_makes_the_step_wait(tmp_path: Path) -> None:
+def test_slow_reader_makes_step_wait(tmp_path: Path) -> None:
     """A step that prints much is held back by our reader; the output does not pile up in memory."""
     output = Output(tmp_path, "echo > begun; head --bytes=300M /dev/zero; echo > written")
     output.wait_until_full()
@@ -109,8 +109,8 @@ TRAP = f"trap '{CLEANS}' TERM; echo ready; while :; do echo more; sleep 0.01; do
 
 
 @pytest.mark.parametrize("name", ["run", "ci"])
-def test_output_without_a_reader_stops_the_step_gracefully(tmp_path: Path, name: str) -> None:
-    """Where nobody reads any more, the step gets SIGTERM, and can print while it cleans up."""
+def test_output_without_reader_stops_step_gracefully(tmp_path: Path, name: str) -> None:
+    """When the reader of our output has gone, the step gets SIGTERM, and can print while it cleans up."""
     (tmp_path / "func.yml").write_text(script(TRAP))
     steps = json.dumps([{"name": "a", "script": TRAP}])
     command = [sys.executable, "-m", "step_runner", name, *(["."] if name == "run" else [])]
@@ -124,7 +124,7 @@ def test_output_without_a_reader_stops_the_step_gracefully(tmp_path: Path, name:
     assert (tmp_path / "cleaned").exists()
 
 
-def test_full_disk_of_our_output_fails_the_step(tmp_path: Path) -> None:
+def test_full_disk_of_output_fails_step(tmp_path: Path) -> None:
     """The step's error says why its output could not be written."""
     (tmp_path / "func.yml").write_text(script("echo x", "echo unreached > unreached"))
     with open("/dev/full", "wb") as full:
@@ -134,7 +134,7 @@ def test_full_disk_of_our_output_fails_the_step(tmp_path: Path) -> None:
     assert not (tmp_path / "unreached").exists()
 
 
-def test_killed_worker_costs_no_trap_of_run_its_life(tmp_path: Path) -> None:
+def test_killed_worker_lets_trap_of_run_finish(tmp_path: Path) -> None:
     """The process that supervises the worker reads on, and what a trap prints arrives."""
     (tmp_path / "func.yml").write_text(script(TRAP.replace("echo more; ", "")))
     with subprocess.Popen(RUN, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -157,8 +157,8 @@ def stuck(tmp_path: Path) -> Iterator[Output]:
     output.process.wait()
 
 
-def test_reader_that_reads_nothing_delays_no_stop_for_ever(stuck: Output) -> None:
-    """The second Ctrl-C, or SIGQUIT, ends also the waiting for it."""
+def test_blocked_reader_delays_no_second_stop(stuck: Output) -> None:
+    """The second Ctrl-C, or SIGQUIT, ends also the waiting for the reader."""
     stuck.process.terminate()
     stuck.process.send_signal(3)
     assert stuck.process.wait() in (128 + 15, 128 + 3)

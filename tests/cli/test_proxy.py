@@ -76,7 +76,7 @@ def exactly(read: Callable[[int], bytes], count: int) -> bytes:
     return bytes(received)
 
 
-def test_single_bytes_pass_at_once_in_both_directions(connected: Connected) -> None:
+def test_proxy_passes_single_bytes_at_once_both_ways(connected: Connected) -> None:
     proxy, connection = connected
     stdin, stdout = pipes(proxy)
     for number in range(256):
@@ -87,8 +87,8 @@ def test_single_bytes_pass_at_once_in_both_directions(connected: Connected) -> N
         assert os.read(stdout, 2) == byte
 
 
-def test_streams_pass_whole_both_ways_at_once_although_the_readers_are_slow(connected: Connected) -> None:
-    """The readers begin when both senders are blocked: everything between is full then."""
+def test_proxy_streams_both_ways_with_slow_readers(connected: Connected) -> None:
+    """The readers begin when both senders are blocked: each buffer is full then."""
     proxy, connection = connected
     stdin, stdout = pipes(proxy)
     sent = MEBIBYTE * 16
@@ -127,8 +127,8 @@ def until_idle(proxy: subprocess.Popen[bytes]) -> float:
     return used
 
 
-def test_it_does_not_spin_while_one_side_is_blocked_and_the_other_has_hung_up(connected: Connected) -> None:
-    """A connection that the server ended would be told of again and again to who looks at it."""
+def test_proxy_does_not_spin_with_one_side_blocked(connected: Connected) -> None:
+    """A poll would report a connection that the server ended again and again."""
     proxy, connection = connected
     connection.setblocking(False)
     with contextlib.suppress(BlockingIOError):
@@ -139,7 +139,7 @@ def test_it_does_not_spin_while_one_side_is_blocked_and_the_other_has_hung_up(co
     assert proxy.poll() is None
 
 
-def test_the_end_of_stdin_ends_it_when_everything_has_arrived(connected: Connected) -> None:
+def test_proxy_ends_after_end_of_stdin_and_all_output(connected: Connected) -> None:
     proxy, connection = connected
     stdin = proxy.stdin
     assert stdin is not None
@@ -156,7 +156,7 @@ def test_the_end_of_stdin_ends_it_when_everything_has_arrived(connected: Connect
     assert proxy.wait() == 0
 
 
-def test_the_server_can_answer_the_end_of_stdin(connected: Connected) -> None:
+def test_server_may_answer_after_end_of_stdin(connected: Connected) -> None:
     proxy, connection = connected
     assert proxy.stdin is not None
     assert proxy.stdout is not None
@@ -168,7 +168,8 @@ def test_the_server_can_answer_the_end_of_stdin(connected: Connected) -> None:
     assert proxy.wait() == 0
 
 
-def test_the_end_of_the_connection_ends_it_when_everything_has_arrived(connected: Connected) -> None:
+def test_proxy_ends_after_end_of_connection_and_all_output(connected: Connected) -> None:
+    """Every byte that the server sent before it closed the connection reaches stdout."""
     proxy, connection = connected
     assert proxy.stdout is not None
 
@@ -183,7 +184,7 @@ def test_the_end_of_the_connection_ends_it_when_everything_has_arrived(connected
     assert proxy.wait() == 0
 
 
-def test_it_ends_when_nobody_reads_stdout_any_more(connected: Connected) -> None:
+def test_proxy_ends_without_reader_of_stdout(connected: Connected) -> None:
     proxy, connection = connected
     assert proxy.stdout is not None
     assert proxy.stderr is not None
@@ -193,7 +194,7 @@ def test_it_ends_when_nobody_reads_stdout_any_more(connected: Connected) -> None
     assert proxy.stderr.read() == b""
 
 
-def test_the_descriptors_stay_blocking(connected: Connected) -> None:
+def test_proxy_leaves_descriptors_blocking(connected: Connected) -> None:
     """Others may share them, a terminal for one."""
     proxy, connection = connected
     connection.send(b"x")
@@ -243,7 +244,7 @@ def test_end_of_stdin_ends_waiting_with_status_1(waiting: subprocess.Popen[bytes
     assert errors.decode() == f"Error: dialing: {path}: no such file or directory: {advice}\n"
 
 
-def test_every_name_of_the_socket_is_waited_for(command: Command, temporary: str) -> None:
+def test_proxy_waits_for_every_name_of_socket(command: Command, temporary: str) -> None:
     """Its stdin is empty here, so it waits no time."""
     path = os.path.join(temporary, "step-runner.sock")
     for arguments in ([], ["--socket", path], [temporary]):
@@ -260,8 +261,8 @@ def test_proxy_waits_for_no_file_that_is_not_a_socket(command: Command, temporar
     assert ended.stderr.startswith(f"Error: dialing: {path}: it is not a socket: ")
 
 
-def test_end_of_stdin_ends_proxy_of_a_silent_server(connected: Connected) -> None:
-    """The server is told of the end, and need not end the connection."""
+def test_end_of_stdin_ends_proxy_of_silent_server(connected: Connected) -> None:
+    """The proxy shuts down its side of the connection; the server need not close the other one."""
     proxy, connection = connected
     assert proxy.stdin is not None
     proxy.stdin.close()
@@ -269,16 +270,15 @@ def test_end_of_stdin_ends_proxy_of_a_silent_server(connected: Connected) -> Non
     assert proxy.wait() == 0
 
 
-def test_a_socket_and_a_directory_are_one_too_many(command: Command) -> None:
+def test_proxy_refuses_socket_together_with_directory(command: Command) -> None:
     ended = command("proxy", "--socket", "/a", "/b")
     assert ended.returncode == 1
     assert ended.stderr == "Error: --socket /a and the directory /b both name a socket: give one of them\n"
 
 
 @pytest.mark.parametrize("names", [("proxy",), ("steps", "proxy")], ids=" ".join)
-def test_a_client_follows_and_cancels_through_it_at_the_same_time(
-    server: Server, temporary: str, names: tuple[str, ...]
-) -> None:
+def test_client_follows_and_cancels_through_one_proxy(server: Server, temporary: str, names: tuple[str, ...]) -> None:
+    """Both calls use the proxy at the same time."""
     path = os.path.join(temporary, "g.sock")
     gateway = Gateway(path, starting(*PROXY[:-1], *names, "--socket", server.path))
     with Client(path) as client:
@@ -294,7 +294,7 @@ def test_a_client_follows_and_cancels_through_it_at_the_same_time(
     assert set(gateway.close()) == {0}
 
 
-def test_client_that_comes_before_its_server_is_answered(temporary: str) -> None:
+def test_client_ahead_of_its_server_is_answered(temporary: str) -> None:
     """As GitLab Runner 17.11 to 18.5 does: its proxy runs when the server starts."""
     path, socket_path = os.path.join(temporary, "g.sock"), os.path.join(temporary, "s.sock")
     gateway = Gateway(path, starting(*PROXY, "--socket", socket_path))
@@ -311,7 +311,7 @@ def test_client_that_comes_before_its_server_is_answered(temporary: str) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has splice(2)")
-def test_bytes_of_pipes_move_within_the_kernel(connected: Connected) -> None:
+def test_bytes_between_pipes_move_within_kernel(connected: Connected) -> None:
     """What read(2) returns is counted, what splice(2) moves is not."""
     proxy, connection = connected
     stdin, stdout = pipes(proxy)
@@ -328,7 +328,7 @@ def test_bytes_of_pipes_move_within_the_kernel(connected: Connected) -> None:
     assert psutil.Process(proxy.pid).io_counters().read_chars - before < len(MEBIBYTE)
 
 
-def test_a_long_log_arrives_whole_through_it(server: Server, temporary: str) -> None:
+def test_long_log_arrives_whole_through_proxy(server: Server, temporary: str) -> None:
     path = os.path.join(temporary, "g.sock")
     gateway = Gateway(path, starting(*PROXY, "--socket", server.path))
     steps = "{}\n---\nexec: {command: [head, -c, '20000000', /dev/zero]}\n"
@@ -338,7 +338,7 @@ def test_a_long_log_arrives_whole_through_it(server: Server, temporary: str) -> 
     assert set(gateway.close()) == {0}
 
 
-def test_sigterm_ends_it(connected: Connected) -> None:
+def test_sigterm_ends_proxy(connected: Connected) -> None:
     proxy, _ = connected
     proxy.terminate()
     assert proxy.wait() == -signal.SIGTERM

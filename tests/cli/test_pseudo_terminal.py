@@ -44,8 +44,8 @@ def test_terminal_of_a_step_is_its_stdout_and_stderr(shown: Callable[..., Consol
     assert lines(shown(listing)) == [b"1", b"2", b"24 100", b"-opost"]
 
 
-def test_terminal_of_a_step_stops_no_tool_that_sets_modes(shown: Callable[..., Console]) -> None:
-    """It controls no session, so SIGTTOU comes to nobody; no mode reaches the next step, or our own terminal."""
+def test_terminal_of_a_step_allows_tools_to_set_modes(shown: Callable[..., Console]) -> None:
+    """It controls no session, so no process gets SIGTTOU; no mode reaches the next step, or our own terminal."""
     console = shown("stty raw -echo <&1; echo set", "stty -a <&2 | grep -o -e ' icanon' -e ' echo '")
     before = console.modes()
     assert lines(console) == [b"set", b" icanon", b" echo "]
@@ -74,7 +74,7 @@ def test_terminal_of_a_step_takes_much_output(shown: Callable[..., Console]) -> 
     assert lines(shown("seq 20000")) == [b"%d" % number for number in range(1, 20_001)]
 
 
-def test_terminal_of_a_step_that_has_ended_serves_its_background(shown: Callable[..., Console], tmp_path: Path) -> None:
+def test_terminal_of_ended_step_serves_its_background(shown: Callable[..., Console], tmp_path: Path) -> None:
     """What it prints later arrives, and keeps no step from its end."""
     os.mkfifo(tmp_path / "gate")
     console = shown("(read x < gate; echo printed; echo > gate) &", "echo > gate; read x < gate")

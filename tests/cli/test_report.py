@@ -56,7 +56,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "r.json"
 
 
-def test_page_shows_bars_and_signals_in_a_real_browser(stopped: Path, tmp_path: Path) -> None:
+def test_page_shows_bars_and_signals_in_real_browser(stopped: Path, tmp_path: Path) -> None:
     """Each step that ran has a bar at its time, with a pattern of its own; signals and killed processes are named."""
     assert step_runner("report", str(stopped)).stdout == f"{tmp_path}/r.html\n"
     with Browser(tmp_path / "profile") as browser:
@@ -75,7 +75,7 @@ def test_page_shows_bars_and_signals_in_a_real_browser(stopped: Path, tmp_path: 
         assert shown in text
 
 
-def test_page_asks_for_nothing_and_runs_no_script(stopped: Path, tmp_path: Path) -> None:
+def test_page_requests_nothing_and_runs_no_script(stopped: Path, tmp_path: Path) -> None:
     """Its policy forbids both, and the browser has sent no request but the one for the page."""
     step_runner("report", str(stopped))
     page = tmp_path / "r.html"
@@ -107,7 +107,7 @@ def fields(value: object) -> set[str]:
             return set()
 
 
-def test_run_writes_the_page_itself_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_writes_page_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the suffix of the file; it is the page that `report` makes of the JSON."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "job.yml").write_text("{}\n---\nexec: {command: ['true']}\n")
@@ -171,7 +171,7 @@ def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_report_masks_what_is_sensitive(secret: Path) -> None:
+def test_report_masks_sensitive_values(secret: Path) -> None:
     """Defaults, inputs, outputs, variables and arguments, also those that are too short to be searched for."""
     step_runner("run", "job.yml", "--inputs", "key=q!", "--report", "r.json")
     text = (secret / "r.json").read_text()
@@ -185,14 +185,14 @@ def test_report_masks_what_is_sensitive(secret: Path) -> None:
     assert step["specDefinition"]["spec"]["spec"]["inputs"]["token"]["default"] == "***"
 
 
-def test_report_holds_only_variables_that_steps_set(secret: Path) -> None:
+def test_report_holds_only_variables_set_by_steps(secret: Path) -> None:
     step_runner("run", "job.yml", "--inputs", "key=q!", "--report", "r.json", "--env", "OWN=1")
     text = (secret / "r.json").read_text()
     assert "from outside" not in text
     assert json.loads(text)["result"]["subStepResults"][0]["env"].keys() == {"OWN", "PLAIN", "AUTH"}
 
 
-def test_report_tells_start_and_duration_of_each_step(secret: Path) -> None:
+def test_report_gives_start_and_duration_of_each_step(secret: Path) -> None:
     (secret / "two.yml").write_text("{}\n---\nrun: [{name: a, script: sleep 0.1}, {name: b, script: exit 3}]\n")
     step_runner("run", "two.yml", "--report", "r.json")
     (whole,) = json.loads((secret / "r.json").read_text())["result"]["subStepResults"]
@@ -202,7 +202,7 @@ def test_report_tells_start_and_duration_of_each_step(secret: Path) -> None:
     assert whole["duration"] >= a["duration"] >= 0.1
 
 
-def test_page_names_the_step_that_failed_to_start(secret: Path) -> None:
+def test_page_names_step_that_failed_to_start(secret: Path) -> None:
     """It has no result of its own; the steps after it were not run."""
     run = [{"name": "a", "script": "true"}, {"name": "b", "script": "${{ vars.X }}"}, {"name": "c", "script": "true"}]
     (secret / "three.yml").write_text("{}\n---\n" + json.dumps({"run": run}))

@@ -82,34 +82,36 @@ def script(text: str) -> str:
         "  func: ./greet\n  inputs: {name: Bob}\n",
     ],
 )
-def test_a_reference_is_a_path_or_an_item_of_a_run_list(run: Run, reference: str) -> None:
+def test_reference_is_a_path_or_an_item_of_a_run_list(run: Run, reference: str) -> None:
     assert run(reference, "--inputs", "name=Ada").stdout == "Ada 1 \n"
 
 
-def test_an_absolute_path(run: Run, tmp_path: Path) -> None:
+def test_absolute_path_is_a_reference(run: Run, tmp_path: Path) -> None:
     assert run(str(tmp_path / "greet"), "--inputs", "name=Ada").stdout == "Ada 1 \n"
 
 
-def test_inputs_and_env_of_an_item_of_a_run_list_hold_unless_options_say_otherwise(run: Run) -> None:
+def test_options_override_inputs_and_env_of_item(run: Run) -> None:
+    """Inputs and env of an item of a run list hold unless an option gives the same name."""
     item = "func: ./greet\ninputs: {name: Bob, count: 2}\nenv: {V: x}"
     assert run(item, "--inputs", "name=Ada").stdout == "Ada 2 x\n"
     assert run(item, "--env", "V=y").stdout == "Bob 2 y\n"
 
 
-def test_a_definition_in_protobuf_text_form(run: Run, tmp_path: Path) -> None:
+def test_definition_may_be_protobuf_text(run: Run, tmp_path: Path) -> None:
     """Its directory is where its local references start."""
     (tmp_path / "f.txtpb").write_text(TEXT_PROTO)
     ended = run("--text-proto-step-file", "f.txtpb", "--inputs", "who=Ada")
     assert (ended.status, ended.stdout) == (0, "hello Ada\nAda 3 \n")
 
 
-def test_the_text_form_comes_before_a_reference_and_that_before_git(run: Run, tmp_path: Path) -> None:
+def test_text_form_precedes_reference_and_git(run: Run, tmp_path: Path) -> None:
+    """With the text form a reference is not read, and with a reference Git is not asked."""
     (tmp_path / "f.txtpb").write_text(TEXT_PROTO)
     assert run("./absent", "--text-proto-step-file", "f.txtpb", "--inputs", "who=A").stdout == "hello A\nA 3 \n"
     assert run("greet", "--inputs", "name=A", "--git-url", "x").stdout == "A 1 \n"
 
 
-def test_a_function_in_a_git_repository(run: Run, tmp_path: Path) -> None:
+def test_function_of_git_repository_runs(run: Run, tmp_path: Path) -> None:
     """The directory is counted from the root of the repository."""
     for arguments in (["init", "-q", "-b", "main"], ["add", "greet"], ["commit", "-q", "-m", "x"]):
         identity = ("-c", "user.name=x", "-c", "user.email=x@x")
@@ -128,12 +130,12 @@ def test_a_function_in_a_git_repository(run: Run, tmp_path: Path) -> None:
 # Values.
 
 
-def test_inputs_env_and_job_variables(run: Run) -> None:
+def test_inputs_env_and_job_variables_reach_function(run: Run) -> None:
     values = ("--inputs", "name=${{ vars.WHO }},count=2", "--env", "V=1,W=2", "--job", "WHO=Ada", "--inputs", "count=7")
     assert run("greet", *values).stdout == "Ada 7 1\n"
 
 
-def test_leftovers_of_a_job_are_not_in_the_environment(
+def test_environment_drops_variables_of_enclosing_job(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("CI_A", "GITLAB_A", "FF_A", "DOCKER_ENV_A", "GRACEFULEXITCMD_A", "DOCKER_A", "KEPT"):
@@ -142,7 +144,7 @@ def test_leftovers_of_a_job_are_not_in_the_environment(
     assert run("a.yml").stdout == "DOCKER_A=1\nKEPT=1\n"
 
 
-def test_what_watches_over_the_run_is_in_no_record(run: Run, tmp_path: Path) -> None:
+def test_record_hides_variables_of_supervision(run: Run, tmp_path: Path) -> None:
     """Two runs of the same have the same records."""
     (tmp_path / "a.yml").write_text(script("true"))
     run("a.yml", "--report", "r.json")
@@ -154,7 +156,7 @@ def test_what_watches_over_the_run_is_in_no_record(run: Run, tmp_path: Path) -> 
     [((), "info"), (("--job", "CI_STEPS_LOG_LEVEL= WARN"), "warn")],
     ids=["the process's is not seen", "the job variable"],
 )
-def test_log_level(
+def test_log_level_is_an_option(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], level: str
 ) -> None:
     monkeypatch.setenv("CI_STEPS_LOG_LEVEL", "debug")
@@ -162,7 +164,7 @@ def test_log_level(
     assert run("a.yml", *arguments).stdout == f"{level}\n"
 
 
-def test_steps_run_in_the_current_directory(run: Run, tmp_path: Path) -> None:
+def test_steps_run_in_current_directory(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text(script("pwd; echo '${{ work_dir }}'"))
     assert run("a.yml").stdout == f"{tmp_path}\n{tmp_path}\n"
 
@@ -170,7 +172,7 @@ def test_steps_run_in_the_current_directory(run: Run, tmp_path: Path) -> None:
 # Checked before it runs.
 
 
-def test_a_function_that_an_earlier_step_makes_is_only_warned_of(run: Run, tmp_path: Path) -> None:
+def test_function_made_by_earlier_step_causes_only_a_warning(run: Run, tmp_path: Path) -> None:
     steps = [
         {"name": "clone", "script": "cp -R greet cloned"},
         {"name": "use", "func": "./cloned", "inputs": {"name": "A"}},
@@ -181,7 +183,7 @@ def test_a_function_that_an_earlier_step_makes_is_only_warned_of(run: Run, tmp_p
     assert "warning: an earlier step must make this function: cloned: no such directory" in ended.stderr
 
 
-def test_a_function_that_nothing_can_have_made_is_an_error(run: Run, tmp_path: Path) -> None:
+def test_function_made_by_no_step_is_an_error(run: Run, tmp_path: Path) -> None:
     """The first step of the function that the first step calls."""
     (tmp_path / "a.yml").write_text("{}\n---\n" + json.dumps({"run": [{"name": "a", "func": "./inner"}]}))
     (tmp_path / "inner").mkdir()
@@ -192,7 +194,7 @@ def test_a_function_that_nothing_can_have_made_is_an_error(run: Run, tmp_path: P
     assert "inner/func.yml:3:32: inner/absent: no such directory" in ended.stderr
 
 
-def test_nothing_runs_when_a_later_step_has_an_error(run: Run, tmp_path: Path) -> None:
+def test_error_in_later_step_runs_nothing(run: Run, tmp_path: Path) -> None:
     steps = [{"name": "a", "script": "echo ran"}, {"name": "b", "func": "./greet"}]
     (tmp_path / "a.yml").write_text("{}\n---\n" + json.dumps({"run": steps}))
     ended = run("a.yml")
@@ -203,7 +205,7 @@ def test_nothing_runs_when_a_later_step_has_an_error(run: Run, tmp_path: Path) -
 # Records.
 
 
-def test_the_result_tree_has_the_run_at_its_root(run: Run, tmp_path: Path) -> None:
+def test_result_tree_has_run_at_its_root(run: Run, tmp_path: Path) -> None:
     assert run("greet", "--inputs", "name=Ada", "--write-steps-results").status == 0
     path = tmp_path / "step-results.json"
     root = json.loads(path.read_text())
@@ -214,20 +216,20 @@ def test_the_result_tree_has_the_run_at_its_root(run: Run, tmp_path: Path) -> No
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_result_tree_is_written_on_failure_too(run: Run, tmp_path: Path) -> None:
+def test_result_tree_is_written_on_failure_too(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text(script("exit 3"))
     assert run("a.yml", "--step-results-file", "r.json").status == 3
     work = json.loads((tmp_path / "r.json").read_text())["subStepResults"][0]["subStepResults"][0]
     assert (work["status"], work["execResult"]["exitCode"]) == ("failure", 3)
 
 
-def test_prototext(run: Run, tmp_path: Path) -> None:
+def test_result_tree_may_be_prototext(run: Run, tmp_path: Path) -> None:
     run("greet", "--inputs", "name=Ada", "--write-steps-results", "--step-results-format", "prototext")
     assert 'string_value: "Ada"' in (tmp_path / "step-results.txtpb").read_text()
 
 
 @pytest.mark.parametrize("results_format", ["json", "prototext"])
-def test_results_hold_environment_that_is_not_utf_8(
+def test_result_tree_replaces_invalid_utf8(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results_format: str
 ) -> None:
     """A byte that no text can hold becomes a question mark, and nothing fails."""
@@ -237,7 +239,7 @@ def test_results_hold_environment_that_is_not_utf_8(
     assert '"a?"' in (tmp_path / "results").read_text()
 
 
-def test_value_too_deep_for_prototext_is_told(run: Run, tmp_path: Path) -> None:
+def test_result_tree_too_deep_for_prototext_is_reported(run: Run, tmp_path: Path) -> None:
     """Only the file is not written: the run is what it was."""
     value = "[" * 99 + "]" * 99
     (tmp_path / "a.yml").write_text(script(f'echo \'{{"name": "a", "value": {value}}}\' > ${{{{ output_file }}}}'))
@@ -248,7 +250,7 @@ def test_value_too_deep_for_prototext_is_told(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("debug", "written"), [("true", True), ("1", True), ("false", False), ("", False)])
-def test_debugging_turns_the_result_tree_on(
+def test_debug_level_writes_result_tree(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debug: str, written: bool
 ) -> None:
     monkeypatch.setenv("CI_STEPS_DEBUG", debug)
@@ -266,15 +268,13 @@ def test_run_of_script_loads_no_openssl(run: Run, tmp_path: Path) -> None:
     assert "libcrypto" not in ended.stdout
 
 
-def test_no_result_tree_is_written_where_that_is_said(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_option_turns_result_tree_off(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI_STEPS_DEBUG", "true")
     run("greet", "--inputs", "name=Ada", "--no-write-steps-results")
     assert not (tmp_path / "step-results.json").exists()
 
 
-def test_debugging_adds_the_offending_line_of_an_output_file(
+def test_debug_level_shows_invalid_line_of_output_file(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CI_STEPS_DEBUG", "true")
@@ -282,7 +282,7 @@ def test_debugging_adds_the_offending_line_of_an_output_file(
     assert run("a.yml", "--no-write-steps-results").stderr.endswith(", line: old=form\n")
 
 
-def test_the_report_tells_of_the_run_and_is_for_its_owner_only(run: Run, tmp_path: Path) -> None:
+def test_report_describes_run_for_its_owner_only(run: Run, tmp_path: Path) -> None:
     run("greet", "--inputs", "name=Ada", "--report", "r.json")
     path = tmp_path / "r.json"
     report = json.loads(path.read_text())
@@ -292,19 +292,20 @@ def test_the_report_tells_of_the_run_and_is_for_its_owner_only(run: Run, tmp_pat
 
 
 @pytest.mark.parametrize("option", ["--report", "--step-results-file"])
-def test_a_record_that_cannot_be_written_does_not_change_the_status(run: Run, option: str) -> None:
+def test_unwritable_report_leaves_status_unchanged(run: Run, option: str) -> None:
+    """The exit status is that of the run; a warning says that its record is missing."""
     ended = run("greet", "--inputs", "name=Ada", option, "absent/r.json")
     assert ended.status == 0
     assert "to absent/r.json: no such file or directory" in ended.stderr
 
 
 @pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1"])
-def test_report_can_be_written_to_a_pipe_that_is_open(run: Run, path: str) -> None:
+def test_report_goes_to_open_pipe(run: Run, path: str) -> None:
     ended = run("greet", "--inputs", "name=Ada", "--report", path)
     assert json.loads(ended.stdout.partition("\n")[2])["status"] == "success"
 
 
-def test_committed_link_is_replaced_by_the_step_results(run: Run, tmp_path: Path) -> None:
+def test_step_results_replace_committed_link(run: Run, tmp_path: Path) -> None:
     """Its default name lies in the project directory, where a commit can put one."""
     (tmp_path / "precious").write_text("old")
     (tmp_path / "step-results.json").symlink_to("precious")
@@ -320,17 +321,17 @@ def test_committed_link_is_replaced_by_the_step_results(run: Run, tmp_path: Path
     ("text", "status"),
     [("true", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143), ("no-such-command", 127)],
 )
-def test_the_exit_status_is_that_of_the_command_that_failed(run: Run, tmp_path: Path, text: str, status: int) -> None:
+def test_exit_status_is_that_of_failed_command(run: Run, tmp_path: Path, text: str, status: int) -> None:
     (tmp_path / "a.yml").write_text(script(text))
     assert run("a.yml").status == status
 
 
-def test_a_failure_without_a_command_has_status_1(run: Run, tmp_path: Path) -> None:
+def test_failure_without_command_has_status_1(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text("{}\n---\nexec: {command: [no-such-program]}")
     assert run("a.yml").status == 1
 
 
-def test_a_timeout_has_the_status_of_sigterm(run: Run, tmp_path: Path) -> None:
+def test_timeout_has_status_of_sigterm(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text(script("sleep 60"))
     ended = run("a.yml", "--timeout", "1s", "--report", "r.json")
     report = json.loads((tmp_path / "r.json").read_text())
@@ -343,8 +344,8 @@ TRAP = "trap 'echo cleaning; kill -KILL $child; exit 0' TERM; sleep 60 & child=$
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_the_step_gracefully(tmp_path: Path, number: signal.Signals) -> None:
-    """Although the step ends with status 0, it was stopped, and the status says by what."""
+def test_signal_stops_step_gracefully(tmp_path: Path, number: signal.Signals) -> None:
+    """Although the step ends with status 0, it was stopped, and the status names the signal."""
     (tmp_path / "a.yml").write_text(script(TRAP))
     with started(tmp_path, "a.yml", "--report", "r.json") as process:
         assert process.stdout is not None
@@ -355,7 +356,7 @@ def test_a_signal_stops_the_step_gracefully(tmp_path: Path, number: signal.Signa
     assert json.loads((tmp_path / "r.json").read_text())["status"] == "cancelled"
 
 
-def test_sigquit_kills_the_step_at_once_and_is_reported(tmp_path: Path) -> None:
+def test_sigquit_kills_step_at_once_and_is_reported(tmp_path: Path) -> None:
     """In the log and in the record."""
     text = "trap 'echo ignored' TERM; echo ready; while :; do :; done"
     (tmp_path / "a.yml").write_text(script(text))
@@ -373,7 +374,7 @@ def test_sigquit_kills_the_step_at_once_and_is_reported(tmp_path: Path) -> None:
     assert (termination["forced"], termination["hurried"]) == (True, "SIGQUIT")
 
 
-def test_repeated_requests_leave_the_step_its_grace(tmp_path: Path) -> None:
+def test_repeated_requests_keep_grace_period(tmp_path: Path) -> None:
     """Five of them, while its trap runs for two seconds."""
     (tmp_path / "a.yml").write_text(script("trap 'sleep 2; echo cleaned; exit' TERM; echo ready; while :; do :; done"))
     with started(tmp_path, "a.yml", "--report", "r.json") as process:
@@ -388,8 +389,8 @@ def test_repeated_requests_leave_the_step_its_grace(tmp_path: Path) -> None:
     assert not {"forced", "hurried"} & termination.keys()
 
 
-def test_a_step_can_ask_for_a_signal_that_the_shell_has_set_to_be_ignored(tmp_path: Path) -> None:
-    """As it does for what runs in the background of a script; the runner itself goes on ignoring it."""
+def test_step_may_request_signal_ignored_by_shell(tmp_path: Path) -> None:
+    """A shell sets SIGINT to be ignored in its background commands; the runner itself goes on ignoring it."""
     trap = "trap 'echo interrupted; exit' INT; echo ready; while :; do sleep 0.01; done"
     stop = {"signal": "SIGINT"}
     (tmp_path / "a.yml").write_text(steps.command("sh", "-c", trap, stop=stop))
@@ -402,7 +403,7 @@ def test_a_step_can_ask_for_a_signal_that_the_shell_has_set_to_be_ignored(tmp_pa
     assert process.returncode == 128 + signal.SIGTERM
 
 
-def test_the_delay_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_sets_grace_period(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEP_RUNNER_GRACEFUL_EXIT_DELAY", "100ms")
     (tmp_path / "a.yml").write_text(script("trap '' TERM; echo ready; sleep 60"))
     with started(tmp_path, "a.yml", "--report", "r.json") as process:
@@ -415,7 +416,7 @@ def test_the_delay_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytes
     assert [termination["signals"][index]["name"] for index in (0, -1)] == ["SIGTERM", "SIGKILL"]
 
 
-def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+def test_ignored_hangup_stays_ignored(tmp_path: Path) -> None:
     """As nohup(1) has it."""
     (tmp_path / "a.yml").write_text(script("echo ready; read line < fifo; echo $line"))
     os.mkfifo(tmp_path / "fifo")
@@ -428,13 +429,13 @@ def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_no_file_is_left_in_the_directory_for_temporary_files(run: Run, temporary: str) -> None:
+def test_run_leaves_no_file_in_temporary_directory(run: Run, temporary: str) -> None:
     before = set(os.listdir(temporary))
     run("greet", "--inputs", "name=Ada")
     assert set(os.listdir(temporary)) == before
 
 
-def test_a_current_directory_that_was_removed_is_told_of(tmp_path: Path) -> None:
+def test_removed_current_directory_is_reported(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     shell = f"cd {gone} && rmdir {gone} && exec {sys.executable} -m step_runner run x.yml"
@@ -455,7 +456,7 @@ def started(
     )
 
 
-def test_a_run_that_is_over_has_no_children(run: Run) -> None:
+def test_ended_run_has_no_children(run: Run) -> None:
     before = psutil.Process().children()
     run("greet", "--inputs", "name=Ada")
     assert psutil.Process().children() == before

@@ -116,15 +116,14 @@ def console(tmp_path: Path) -> Iterator[Callable[..., Console]]:
 RUNNING = b"Running step name=s1\n"
 
 
-def test_output_reaches_the_terminal_byte_for_byte(console: Callable[..., Console]) -> None:
+def test_output_reaches_terminal_unchanged(console: Callable[..., Console]) -> None:
     shown = console(r"printf 'one\ntwo\001\033[1mbold\n\377\n'; printf 'err\n' >&2; printf 'no line break'")
     assert shown.finish() == 0
     assert shown.output == RUNNING + b"one\ntwo\x01\x1b[1mbold\n\xff\nerr\nno line break"
 
 
-def test_the_line_names_the_step_and_its_seconds_and_is_gone_at_the_end(
-    console: Callable[..., Console], tmp_path: Path
-) -> None:
+def test_line_shows_step_and_seconds_and_is_erased_at_end(console: Callable[..., Console], tmp_path: Path) -> None:
+    """The status line names the running step; it is gone at the end of the run."""
     os.mkfifo(tmp_path / "fifo")
     shown = console("echo ready; read x < fifo; echo done")
     shown.read_until(rb"Running work > s1: 0 s")
@@ -135,9 +134,8 @@ def test_the_line_names_the_step_and_its_seconds_and_is_gone_at_the_end(
     assert shown.written.endswith(b"\r\x1b[K")
 
 
-def test_while_the_output_stands_in_a_line_nothing_is_drawn_into_it(
-    console: Callable[..., Console], tmp_path: Path
-) -> None:
+def test_unfinished_line_of_output_is_not_overwritten(console: Callable[..., Console], tmp_path: Path) -> None:
+    """While the output has an unfinished line, no status line is drawn into it."""
     os.mkfifo(tmp_path / "fifo")
     shown = console("printf 'Name: '; read x < fifo; echo $x")
     shown.read_until(b"Name: ")
@@ -146,9 +144,8 @@ def test_while_the_output_stands_in_a_line_nothing_is_drawn_into_it(
     assert b"Name: Ada\n" in shown.written
 
 
-def test_output_that_is_sent_elsewhere_does_not_touch_the_terminal(
-    console: Callable[..., Console], tmp_path: Path
-) -> None:
+def test_redirected_output_does_not_touch_terminal(console: Callable[..., Console], tmp_path: Path) -> None:
+    """The terminal shows the status line alone when the output goes elsewhere."""
     with open(tmp_path / "out", "wb") as out:
         shown = console("echo out; echo err >&2", stdout=out)
         assert shown.finish() == 0
@@ -156,7 +153,7 @@ def test_output_that_is_sent_elsewhere_does_not_touch_the_terminal(
     assert shown.output == RUNNING + b"err\n"
 
 
-def test_without_a_terminal_for_errors_there_is_no_line(console: Callable[..., Console], tmp_path: Path) -> None:
+def test_stderr_without_terminal_gets_no_line(console: Callable[..., Console], tmp_path: Path) -> None:
     with open(tmp_path / "err", "wb") as err:
         shown = console("echo out; echo err >&2", stderr=err)
         assert shown.finish() == 0
@@ -164,7 +161,7 @@ def test_without_a_terminal_for_errors_there_is_no_line(console: Callable[..., C
     assert shown.written == b"out\n"
 
 
-def test_without_any_terminal_there_is_nothing_but_the_output(console: Callable[..., Console], tmp_path: Path) -> None:
+def test_run_without_terminal_prints_only_output(console: Callable[..., Console], tmp_path: Path) -> None:
     with open(tmp_path / "both", "wb") as both:
         shown = console("echo out; echo err >&2", stdout=both, stderr=both)
         assert shown.finish() == 0
@@ -172,7 +169,7 @@ def test_without_any_terminal_there_is_nothing_but_the_output(console: Callable[
     assert shown.written == b""
 
 
-def test_a_dumb_terminal_gets_no_line(console: Callable[..., Console], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dumb_terminal_gets_no_line(console: Callable[..., Console], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     shown = console("echo out")
     assert shown.finish() == 0
@@ -184,7 +181,7 @@ OBEYS = "trap 'echo cleaning; exit 0' TERM; echo ready; while :; do :; done"
 IGNORES = "trap 'echo ignored' TERM; echo ready; while :; do :; done"
 
 
-def test_ctrl_c_stops_the_step_gracefully(console: Callable[..., Console]) -> None:
+def test_ctrl_c_stops_step_gracefully(console: Callable[..., Console]) -> None:
     shown = console(OBEYS)
     shown.read_until(rb"ready\n")
     shown.type(b"\x03")
@@ -195,9 +192,10 @@ def test_ctrl_c_stops_the_step_gracefully(console: Callable[..., Console]) -> No
     assert shown.output.endswith(b"stopped on request\n")
 
 
-def test_the_seconds_left_are_counted_down_and_a_second_ctrl_c_kills_at_once(
+def test_line_counts_down_and_second_ctrl_c_kills(
     console: Callable[..., Console],
 ) -> None:
+    """After Ctrl-C the line shows the seconds left; a second Ctrl-C kills at once."""
     shown = console(IGNORES)
     shown.read_until(rb"ready\n")
     shown.type(b"\x03")
@@ -210,7 +208,7 @@ def test_the_seconds_left_are_counted_down_and_a_second_ctrl_c_kills_at_once(
     assert re.search(rb"Ended 1 process that handled SIGTERM, but had not finished: \w+ \(pid \d+\)\n", shown.output)
 
 
-def test_ctrl_c_is_heard_while_a_step_writes_without_end(console: Callable[..., Console]) -> None:
+def test_ctrl_c_stops_step_that_writes_without_end(console: Callable[..., Console]) -> None:
     shown = console("echo ready; exec yes")
     shown.read_until(rb"y\ny\n")
     shown.type(b"\x03")
@@ -224,7 +222,7 @@ def test_huge_output_arrives_whole(console: Callable[..., Console]) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 10])
-def test_on_a_narrow_terminal_the_line_is_cut(console: Callable[..., Console], tmp_path: Path, columns: int) -> None:
+def test_narrow_terminal_cuts_line(console: Callable[..., Console], tmp_path: Path, columns: int) -> None:
     """A line that reaches the last column could not be erased as a whole."""
     os.mkfifo(tmp_path / "fifo")
     shown = console("echo ready; read x < fifo", columns=columns)
@@ -236,7 +234,7 @@ def test_on_a_narrow_terminal_the_line_is_cut(console: Callable[..., Console], t
     assert all(len(line) < columns for line in drawn)
 
 
-def test_a_terminal_without_a_size_counts_as_80_columns(console: Callable[..., Console], tmp_path: Path) -> None:
+def test_terminal_without_size_counts_as_80_columns(console: Callable[..., Console], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     shown = console("read x < fifo", columns=0)
     shown.read_until(rb"Running work > s1: 0 s")
@@ -244,9 +242,8 @@ def test_a_terminal_without_a_size_counts_as_80_columns(console: Callable[..., C
     assert shown.finish() == 0
 
 
-def test_a_background_process_that_holds_the_output_does_not_keep_the_run_from_ending(
-    console: Callable[..., Console], tmp_path: Path
-) -> None:
+def test_background_process_holding_output_does_not_delay_end(console: Callable[..., Console], tmp_path: Path) -> None:
+    """A run ends although a background process of a step holds the output open."""
     os.mkfifo(tmp_path / "fifo")
     held_open = os.open(tmp_path / "fifo", os.O_RDWR)
     shown = console("read x < fifo & echo started")
@@ -257,15 +254,15 @@ def test_a_background_process_that_holds_the_output_does_not_keep_the_run_from_e
     assert shown.output.startswith(RUNNING + b"started\n")
 
 
-def test_a_background_process_that_writes_without_end_does_not_keep_the_run_from_ending(
+def test_background_process_writing_endlessly_does_not_delay_end(
     console: Callable[..., Console],
 ) -> None:
-    """It gets SIGPIPE when nobody is left to read."""
+    """It gets SIGPIPE when the runner has closed its reader."""
     shown = console("yes & echo $!")
     assert shown.finish() == 0
 
 
-def test_characters_in_names_cannot_control_the_terminal(console: Callable[..., Console], tmp_path: Path) -> None:
+def test_names_cannot_control_terminal(console: Callable[..., Console], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     item = 'func: ./work.yml\nname: "a\\e[2Jb"'
     (tmp_path / "work.yml").write_text(script("read x < fifo"))
@@ -287,7 +284,7 @@ def silent_registry() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("kind", ["git", "oci"])
-def test_the_line_tells_what_is_fetched_until_ctrl_c_ends_that(tmp_path: Path, silent_registry: str, kind: str) -> None:
+def test_line_shows_fetch_until_ctrl_c_ends_it(tmp_path: Path, silent_registry: str, kind: str) -> None:
     git = f"func: {{git: {{url: 'http://{silent_registry}/group/x', rev: v1}}}}"
     shown = Console(tmp_path, git if kind == "git" else f"{silent_registry}/group/x:1")
     fetched = f"http://{silent_registry}/group/x: looking up v1" if kind == "git" else f"{silent_registry}/group/x:1"
@@ -320,9 +317,10 @@ def slow_registry() -> Iterator[tuple[OddRegistry, threading.Event]]:
     registry.close()
 
 
-def test_the_line_counts_the_bytes_of_an_image_and_then_tells_of_its_step(
+def test_line_counts_bytes_of_image_then_shows_its_step(
     tmp_path: Path, slow_registry: tuple[OddRegistry, threading.Event]
 ) -> None:
+    """While an image is fetched, the line counts its bytes; afterwards it names the step."""
     registry, go_on = slow_registry
     os.mkfifo(tmp_path / "fifo")
     function = script(f"read x < {tmp_path / 'fifo'}")

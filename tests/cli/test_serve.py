@@ -45,7 +45,7 @@ def ready_line(server: subprocess.Popen[str]) -> str:
     ],
     ids=["default", "directory", "socket", "relative socket"],
 )
-def test_the_ready_line_names_a_socket_that_accepts_calls(
+def test_ready_line_names_socket_that_accepts_calls(
     temporary: str, names: tuple[str, ...], arguments: list[str], path: str
 ) -> None:
     Path(temporary, "dir").mkdir()
@@ -63,7 +63,7 @@ def test_the_ready_line_names_a_socket_that_accepts_calls(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_stop_signal_ends_it_with_status_0(temporary: str, number: signal.Signals) -> None:
+def test_stop_signal_ends_server_with_status_0(temporary: str, number: signal.Signals) -> None:
     with serve() as server:
         ready_line(server)
         server.send_signal(number)
@@ -82,7 +82,7 @@ def test_a_stop_signal_ends_it_with_status_0(temporary: str, number: signal.Sign
     ],
     ids=["empty", "missing", "two", "no parent", "long", "duration"],
 )
-def test_a_place_that_cannot_be_served_on(
+def test_unusable_socket_path_is_refused(
     command: Command, temporary: str, arguments: list[str], complaint: str
 ) -> None:
     ended = command("serve", *arguments, cwd=temporary)
@@ -91,14 +91,14 @@ def test_a_place_that_cannot_be_served_on(
     assert complaint in ended.stderr
 
 
-def test_a_socket_that_another_server_uses_is_refused(command: Command, server: Server) -> None:
+def test_socket_of_another_server_is_refused(command: Command, server: Server) -> None:
     ended = command("serve", "--socket", server.path)
     assert ended.returncode == 1
     assert f"{server.path}: address already in use" in ended.stderr
     assert server.client.jobs() == []
 
 
-def test_the_socket_of_a_server_that_was_killed_is_taken_over(temporary: str) -> None:
+def test_socket_of_killed_server_is_reused(temporary: str) -> None:
     """Both of its processes are killed: a server that has lost only one of them stops by itself."""
     with serve() as server:
         ready_line(server)
@@ -113,7 +113,7 @@ def test_the_socket_of_a_server_that_was_killed_is_taken_over(temporary: str) ->
         server.terminate()
 
 
-def test_the_socket_of_a_worker_that_was_killed_is_removed(temporary: str) -> None:
+def test_socket_of_killed_worker_is_removed(temporary: str) -> None:
     with serve() as server:
         ready_line(server)
         (worker,) = psutil.Process(server.pid).children()
@@ -123,7 +123,7 @@ def test_the_socket_of_a_worker_that_was_killed_is_removed(temporary: str) -> No
 
 
 @pytest.mark.parametrize(("script", "status"), [("echo $((1 + 1)); exit 3", 3), ("", 0)], ids=["script", "nothing"])
-def test_a_command_beside_it_gets_stdin_and_gives_the_status(temporary: str, script: str, status: int) -> None:
+def test_sidecar_gets_stdin_and_gives_status(temporary: str, script: str, status: int) -> None:
     with serve(temporary, "sh", stdin=subprocess.PIPE) as server:
         output, _ = server.communicate(script)
     assert (server.returncode, output) == (status, "2\n" if script else "")
@@ -141,14 +141,14 @@ def test_program_named_like_a_directory_is_run(temporary: str, directory: tuple[
     assert errors == f"step-runner is listening on socket {place}/step-runner.sock\n"
 
 
-def test_directory_that_stands_alone_holds_socket(temporary: str) -> None:
+def test_bare_directory_holds_socket(temporary: str) -> None:
     Path(temporary, "sh").mkdir()
     with serve("sh", cwd=temporary) as server:
         assert ready_line(server) == f"step-runner is listening on socket {temporary}/sh/step-runner.sock\n"
         server.terminate()
 
 
-def test_steps_see_the_socket_of_their_server(server: Server, step_file: Callable[..., Path]) -> None:
+def test_steps_know_socket_of_their_server(server: Server, step_file: Callable[..., Path]) -> None:
     server.started(step_file('echo "$STEP_RUNNER_SOCKET"; echo ready'))
     assert f"\n{server.path}\n".encode() in b"".join(server.client.follow("1"))
 
@@ -156,8 +156,8 @@ def test_steps_see_the_socket_of_their_server(server: Server, step_file: Callabl
 @pytest.mark.skipif(
     sys.platform != "linux" or os.getuid() != 0, reason="only root makes PID namespaces, and Linux alone"
 )
-def test_as_the_first_process_of_a_container_it_reaps_and_stops_gracefully(temporary: str) -> None:
-    """Orphans of the program that has become it, and of one that was started beside it, leave no zombie."""
+def test_pid_1_reaps_orphans_and_stops_gracefully(temporary: str) -> None:
+    """Orphans of the program that became the server, and of a sidecar, leave no zombie."""
     earlier, beside = f"{temporary}/earlier", f"{temporary}/beside"
     for fifo in (earlier, beside):
         os.mkfifo(fifo)
@@ -195,7 +195,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(directory)
 
 
-def test_default_socket_lies_in_the_directory_of_the_session(session: str, temporary: str) -> None:
+def test_default_socket_lies_in_session_directory(session: str, temporary: str) -> None:
     assert options.default_sockets() == [f"{session}/step-runner.sock", f"{temporary}/step-runner.sock"]
     with serve() as server:
         assert ready_line(server) == f"step-runner is listening on socket {session}/step-runner.sock\n"
@@ -203,7 +203,7 @@ def test_default_socket_lies_in_the_directory_of_the_session(session: str, tempo
         server.terminate()
 
 
-def test_default_socket_of_a_server_without_a_session_is_found(
+def test_default_socket_without_session_is_found(
     command: Command, session: str, temporary: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as without_session:
@@ -217,9 +217,10 @@ def test_default_socket_of_a_server_without_a_session_is_found(
 
 
 @pytest.mark.parametrize("spoil", ["writable", "absent", "relative"])
-def test_directory_that_is_not_private_is_no_place_for_the_socket(
+def test_directory_open_to_others_is_refused_for_socket(
     session: str, temporary: str, monkeypatch: pytest.MonkeyPatch, spoil: str
 ) -> None:
+    """A directory that others can write to is not a place for the socket."""
     if spoil == "writable":
         os.chmod(session, 0o777)
     elif spoil == "absent":
@@ -242,7 +243,7 @@ def test_idle_server_holds_no_openssl(temporary: str) -> None:
     assert [path for path in libraries if "libssl" in path or "libcrypto" in path] == []
 
 
-def test_ssl_works_although_asyncio_was_imported_without_it() -> None:
+def test_ssl_works_after_asyncio_import_without_it() -> None:
     """Functions are fetched over TLS in the same process."""
     program = (
         "from step_runner.cli.guard import _import_libraries; _import_libraries(); import asyncio, sys; "

@@ -31,7 +31,7 @@ def log(server: Server, job_id: str) -> str:
     return b"".join(server.client.follow(job_id)).decode()
 
 
-def test_it_says_how_to_follow_and_cancel(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+def test_start_says_how_to_follow_and_cancel(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     ended = command("start", str(step_file("echo hello")), "--id", "a b", "--socket", server.path)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.splitlines() == [
@@ -42,7 +42,7 @@ def test_it_says_how_to_follow_and_cancel(command: Command, server: Server, step
     assert log(server, "a b").endswith("\nhello\n")
 
 
-def test_without_an_id_one_is_made(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+def test_start_makes_missing_id(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     file = str(step_file("echo hello"))
     printed = [command("start", file, "--socket", server.path).stdout for _ in range(2)]
     ids = {re.match(r'started job "(\w+)"', text)[1] for text in printed}  # type: ignore[index]
@@ -50,7 +50,7 @@ def test_without_an_id_one_is_made(command: Command, server: Server, step_file: 
     assert len(ids) == 2
 
 
-def test_an_id_that_is_taken_is_refused(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+def test_taken_id_is_refused(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     file = str(step_file("echo ready"))
     server.started(Path(file))
     ended = command("start", file, "--id", "1", "--socket", server.path)
@@ -58,9 +58,8 @@ def test_an_id_that_is_taken_is_refused(command: Command, server: Server, step_f
     assert ended.stderr == 'Error: a job with id "1" exists already: close it with: step-runner close 1\n'
 
 
-def test_references_start_at_the_file_and_steps_run_in_the_current_directory(
-    command: Command, server: Server, tmp_path: Path
-) -> None:
+def test_references_start_at_file_and_steps_at_current_dir(command: Command, server: Server, tmp_path: Path) -> None:
+    """References are relative to the file, and steps run in the current directory."""
     (tmp_path / "outer/inner").mkdir(parents=True)
     (tmp_path / "here").mkdir()
     (tmp_path / "outer/func.yml").write_text("{}\n---\nrun:\n  - name: call\n    func: ./inner\n")
@@ -69,7 +68,7 @@ def test_references_start_at_the_file_and_steps_run_in_the_current_directory(
     assert log(server, "1").endswith(f"\n{tmp_path}/here\n")
 
 
-def test_environment_and_variables_reach_the_steps(
+def test_environment_and_variables_reach_steps(
     command: Command, server: Server, step_file: Callable[..., Path]
 ) -> None:
     file = str(step_file('echo "$STAGE ${{ vars.KIND }} $KIND."'))
@@ -78,7 +77,7 @@ def test_environment_and_variables_reach_the_steps(
     assert log(server, "1").endswith("\na=b x .\n")
 
 
-def test_the_timeout_stops_the_job(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+def test_timeout_stops_job(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     options = ["--timeout", "2s", "--graceful-exit-delay", "50ms", "--follow"]
     ended = command("start", str(step_file("trap '' TERM; sleep 60")), *options, "--socket", server.path)
     assert ended.returncode == 143
@@ -88,9 +87,7 @@ def test_the_timeout_stops_the_job(command: Command, server: Server, step_file: 
     assert job.termination.ended.forced
 
 
-def test_follow_prints_the_log_alone_on_stdout(
-    command: Command, server: Server, step_file: Callable[..., Path]
-) -> None:
+def test_follow_prints_only_log_on_stdout(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     ended = command("start", str(step_file("echo hello")), "--id", "1", "--follow", "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (0, "Running step name=work\nhello\n")
     assert ended.stderr == 'started job "1"\n'
@@ -106,10 +103,10 @@ def test_follow_prints_the_log_alone_on_stdout(
     ],
     ids=["success", "status", "signal", "expression"],
 )
-def test_follow_has_status_of_run(
+def test_follow_has_exit_status_of_run(
     command: Command, server: Server, step_file: Callable[..., Path], script: str, status: int, end: str
 ) -> None:
-    """Whoever follows a job to its end learns what `run` would have told."""
+    """`start --follow` ends with the status that `run` would have."""
     file = str(step_file(script))
     ended = command("start", file, "--id", "1", "--follow", "--socket", server.path)
     assert (ended.returncode, ended.stderr[-len(end) :]) == (status, end)
@@ -117,7 +114,7 @@ def test_follow_has_status_of_run(
 
 
 def test_follow_of_cancelled_job_has_status_of_sigterm(server: Server, step_file: Callable[..., Path]) -> None:
-    """A job that somebody cancels was stopped by SIGTERM."""
+    """A job that another client cancels was stopped by SIGTERM."""
     with following(server, step_file("echo ready; exec sleep 60")) as process:
         server.client.cancel("1")
         _, errors = process.communicate()
@@ -125,7 +122,7 @@ def test_follow_of_cancelled_job_has_status_of_sigterm(server: Server, step_file
     assert 'Error: job "1" cancelled: ' in errors
 
 
-def test_interrupted_follow_says_how_to_cancel_the_job(server: Server, step_file: Callable[..., Path]) -> None:
+def test_interrupted_follow_says_how_to_cancel_job(server: Server, step_file: Callable[..., Path]) -> None:
     """Ctrl-C ends the following alone, and says so."""
     with following(server, step_file("echo ready; exec sleep 60")) as process:
         process.send_signal(signal.SIGINT)
@@ -185,10 +182,10 @@ def test_inputs_hold_expressions(command: Command, server: Server, tmp_path: Pat
         (["text=x", "cuont=1"], 'takes no input "cuont"; did you mean "count"?'),
     ],
 )
-def test_wrong_inputs_are_refused_before_anything_is_sent(
+def test_wrong_inputs_are_refused_before_any_request(
     command: Command, tmp_path: Path, inputs: list[str], sentence: str
 ) -> None:
-    """What is wrong with them is said at once."""
+    """An invalid input is reported at once, without a job."""
     (tmp_path / "job.yml").write_text(TAKES)
     options = [word for one in inputs for word in ("--inputs", one)]
     ended = command("start", "job.yml", *options, "--socket", "/nowhere", cwd=tmp_path)
@@ -196,8 +193,8 @@ def test_wrong_inputs_are_refused_before_anything_is_sent(
     assert ended.stderr.endswith(f"{sentence}\n")
 
 
-def test_options_of_start_are_those_of_run() -> None:
-    """Whatever both commands have has the same name in both, and the same description."""
+def test_options_of_start_equal_those_of_run() -> None:
+    """An option of both commands has the same name and the same description."""
     options = [
         {(name, parameter.help) for parameter in command.params for name in parameter.opts if name.startswith("--")}
         for command in (run.command, start.command)
@@ -217,7 +214,7 @@ def test_options_of_start_are_those_of_run() -> None:
     ],
     ids=["name", "reference", "no YAML", "required input"],
 )
-def test_a_mistake_is_told_before_anything_is_sent(command: Command, tmp_path: Path, text: str, complaint: str) -> None:
+def test_mistake_is_reported_before_any_request(command: Command, tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "job.yml").write_text(text)
     ended = command("start", "job.yml", "--socket", "/nowhere", cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -234,9 +231,7 @@ def test_a_mistake_is_told_before_anything_is_sent(command: Command, tmp_path: P
     ],
     ids=["missing", "ending", "expression"],
 )
-def test_a_file_that_no_reference_can_name_is_refused(
-    command: Command, tmp_path: Path, name: str, complaint: str
-) -> None:
+def test_file_without_valid_reference_is_refused(command: Command, tmp_path: Path, name: str, complaint: str) -> None:
     if name != "gone.yml":
         (tmp_path / name).write_text("{}\n---\nexec: {command: [pwd]}\n")
     ended = command("start", name, cwd=tmp_path)
@@ -244,7 +239,7 @@ def test_a_file_that_no_reference_can_name_is_refused(
     assert complaint in ended.stderr
 
 
-def test_an_empty_id_is_refused(command: Command, step_file: Callable[[str], Path]) -> None:
+def test_empty_id_is_refused(command: Command, step_file: Callable[[str], Path]) -> None:
     ended = command("start", str(step_file("true")), "--id", "", "--socket", "/nowhere")
     told = "Error: the id is empty: name the job after --id, or leave that out for a new name\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", told)
@@ -260,9 +255,10 @@ def test_an_empty_id_is_refused(command: Command, step_file: Callable[[str], Pat
         ('o"d\\d: é.yml', "o_d_d___"),
     ],
 )
-def test_the_step_is_named_after_the_file_and_called_by_its_absolute_path(
+def test_step_has_name_of_file_and_its_absolute_path(
     path: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The step is named after the file, and calls it by its absolute path."""
     monkeypatch.chdir(tmp_path)
     file = Path(path, "func.yml") if path == "deploy" else Path(path)
     file.parent.mkdir(exist_ok=True)
@@ -272,7 +268,7 @@ def test_the_step_is_named_after_the_file_and_called_by_its_absolute_path(
     assert definition == {"run": [{"name": name, "func": str(tmp_path / path)}]}
 
 
-def test_text_that_is_not_utf_8_is_refused(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
+def test_text_outside_utf_8_is_refused(command: Command, server: Server, step_file: Callable[..., Path]) -> None:
     """The wire carries UTF-8 alone, so the client says which text it cannot send."""
     ended = command("start", str(step_file("true")), "--env", "A=x\udcff", "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -314,7 +310,7 @@ def test_wrong_input_of_fetched_function_is_refused(command: Command, repository
     assert ended.stderr.splitlines()[0].endswith('"takes" takes no input "txt"; did you mean "text"?')
 
 
-def test_start_takes_an_item_of_a_run_list(command: Command, server: Server, tmp_path: Path) -> None:
+def test_start_takes_item_of_run_list(command: Command, server: Server, tmp_path: Path) -> None:
     """Inputs and variables that were typed win over those of the item."""
     (tmp_path / "job.yml").write_text(TAKES.replace("inputs.count", "env.A"))
     item = 'func: ./job.yml\ninputs: {text: "a: ${{ vars.N }}"}\nenv: {A: x}'
@@ -335,7 +331,7 @@ def test_start_takes_an_item_of_a_run_list(command: Command, server: Server, tmp
         ("./${{ vars.X }}", "./${{ vars.X }}"),
     ],
 )
-def test_sent_text_means_the_same_reference(reference: str, call: Any) -> None:
+def test_sent_text_means_same_reference(reference: str, call: Any) -> None:
     """A server reads what was named on the command line."""
     what = called(Named(reference=reference))
     _, definition = yaml.safe_load_all(text_of(what))

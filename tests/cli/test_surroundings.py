@@ -39,7 +39,7 @@ def shown(given: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("given", GIVEN, ids=str)
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
-def test_locale_of_steps_is_the_given_one(tmp_path: Path, program: list[str], given: dict[str, str]) -> None:
+def test_steps_keep_given_locale(tmp_path: Path, program: list[str], given: dict[str, str]) -> None:
     """Steps get no LC_CTYPE that Python has set for itself, and keep one that was given."""
     (tmp_path / "main.yml").write_text(FUNCTION)
     command = [sys.executable, "-m", *program]
@@ -48,7 +48,7 @@ def test_locale_of_steps_is_the_given_one(tmp_path: Path, program: list[str], gi
 
 
 @pytest.mark.parametrize("given", GIVEN[:2], ids=str)
-def test_locale_of_served_steps_is_the_given_one(temporary: str, given: dict[str, str]) -> None:
+def test_served_steps_keep_given_locale(temporary: str, given: dict[str, str]) -> None:
     """A server passes on the locale that it was started with, and none of its own."""
     path = f"{temporary}/socket"
     command = [sys.executable, "-m", "step_runner", "serve", "--socket", path]
@@ -64,7 +64,7 @@ def test_locale_of_served_steps_is_the_given_one(temporary: str, given: dict[str
     assert log == f"Running step name=a\n{shown(given)}"
 
 
-def test_bytes_that_are_no_text_stay_text_to_tools(tmp_path: Path) -> None:
+def test_non_utf8_bytes_stay_text_for_tools(tmp_path: Path) -> None:
     """Without a locale grep(1) takes any byte for text, in a step as well."""
     script = r"printf 'caf\351\n' | grep caf"
     (tmp_path / "main.yml").write_text("{}\n---\nrun:\n- name: a\n  script: |\n    " + script + "\n")
@@ -73,7 +73,7 @@ def test_bytes_that_are_no_text_stay_text_to_tools(tmp_path: Path) -> None:
     assert ended.stdout == b"caf\xe9\n"
 
 
-def test_library_leaves_environment_alone() -> None:
+def test_library_leaves_environment_unchanged() -> None:
     """Only the programs undo what Python has done: importing and using the library changes no variable."""
     code = "import os; before = dict(os.environ); import gracefulexitcmd as g; g.Cmd(['true']).run();"
     command = [sys.executable, "-c", code + "assert dict(os.environ) == before; print(os.environ['LC_CTYPE'])"]
@@ -100,7 +100,9 @@ def can_unmount() -> bool:
     ],
     ids=["run", "ci", "serve", "gracefulexitcmd"],
 )
-def test_missing_proc_is_told_in_one_sentence(tmp_path: Path, program: list[str], status: int, beginning: str) -> None:
+def test_missing_proc_is_reported_in_one_sentence(
+    tmp_path: Path, program: list[str], status: int, beginning: str
+) -> None:
     """Where processes cannot be found, nothing is started."""
     if not can_unmount():
         pytest.skip("needs a mount namespace of its own")

@@ -25,7 +25,7 @@ class Confined:
         return True
 
 
-async def test_short_steps_in_a_row_put_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_short_steps_do_not_postpone_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
     """The background processes of the first step may start to hide as well as those of a long one."""
     monkeypatch.setattr(confinement, "CONFINED_AFTER", 0.05)
     container = Confined()
@@ -37,7 +37,7 @@ async def test_short_steps_in_a_row_put_nothing_off(monkeypatch: pytest.MonkeyPa
     await moving.end()
 
 
-async def test_a_job_that_is_over_soon_is_not_moved() -> None:
+async def test_short_job_is_not_confined() -> None:
     container = Confined()
     moving = Confinement(cast("Container", container))
     moving.step_started()

@@ -52,7 +52,7 @@ def test_key_is_made_once_and_is_private(session: Path) -> None:
     assert os.listdir(path.parent) == ["ledger.key"]
 
 
-def test_key_of_a_session_is_not_needed_by_a_service(
+def test_service_recovers_jobs_without_key_of_session(
     session: Path, ordinary: None, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both read the key of the home directory, whichever of them has sealed with it."""
@@ -64,7 +64,7 @@ def test_key_of_a_session_is_not_needed_by_a_service(
 
 
 @pytest.mark.parametrize("spoil", ["mode", "link", "short", "directory", "pipe"])
-def test_key_that_others_may_have_written_is_not_used(session: Path, home: Path, ordinary: None, spoil: str) -> None:
+def test_key_writable_by_others_is_not_used(session: Path, home: Path, ordinary: None, spoil: str) -> None:
     path = session / "step-runner/ledger.key"
     planted = ledger_key.usable()[0]
     match spoil:
@@ -95,7 +95,7 @@ def test_key_of_another_user_is_not_used(session: Path, ordinary: None, given: s
     assert planted not in ledger_key.usable()
 
 
-def test_key_in_the_temporary_directory_is_the_last_resort(home: Path, ordinary: None, temporary: str) -> None:
+def test_key_in_temporary_directory_is_last_resort(home: Path, ordinary: None, temporary: str) -> None:
     """With a better place, a key in this directory is never trusted, even before the first key is made."""
     home.chmod(0o777)
     planted = ledger_key.usable()
@@ -104,7 +104,7 @@ def test_key_in_the_temporary_directory_is_the_last_resort(home: Path, ordinary:
     assert planted[0] not in ledger_key.usable()
 
 
-def test_name_taken_in_the_temporary_directory_stops_no_job(home: Path, ordinary: None, temporary: str) -> None:
+def test_taken_key_name_in_temporary_directory_stops_no_job(home: Path, ordinary: None, temporary: str) -> None:
     """Another user can take the name first. Then the key is not stored, and the other one is not trusted."""
     home.chmod(0o777)
     taken = Path(temporary) / f"step-runner-{os.getuid()}"

@@ -60,7 +60,7 @@ def _lines(told: Iterable[bytes], beginning: str, number: int) -> list[str]:
 
 
 @on_linux
-def test_jobs_whose_processes_ignore_the_signal_keep_no_other_waiting(temporary: str) -> None:
+def test_jobs_ignoring_the_signal_delay_no_other_job(temporary: str) -> None:
     """All grace periods begin at once, not one after the other; SIGQUIT then ends them all."""
     killed = Server(temporary)
     for number in range(STUBBORN):
@@ -80,7 +80,7 @@ def test_jobs_whose_processes_ignore_the_signal_keep_no_other_waiting(temporary:
 
 
 @on_linux
-def test_what_a_job_has_left_has_the_jobs_own_delay(temporary: str) -> None:
+def test_orphaned_processes_have_grace_period_of_their_job(temporary: str) -> None:
     """It does not have the grace period of the server that ends it."""
     killed = Server(temporary)
     killed.start("trap '' TERM; echo ready; sleep 1000", delay=0)
@@ -96,7 +96,7 @@ def test_what_a_job_has_left_has_the_jobs_own_delay(temporary: str) -> None:
 
 
 @on_linux
-def test_the_jobs_of_a_killed_worker_are_left_to_its_front(temporary: str, crowd: Crowd) -> None:
+def test_killed_worker_leaves_its_jobs_to_supervisor(temporary: str, crowd: Crowd) -> None:
     """The live supervisor ends them: in this test once it resumes.
 
     A server that stops meanwhile still scans all places.
@@ -158,7 +158,7 @@ def test_forged_ledger_ends_no_process_and_removes_nothing(temporary: str) -> No
 
 
 @on_linux
-def test_directory_of_another_forges_no_line_of_the_server(temporary: str) -> None:
+def test_foreign_directory_forges_no_line_of_server(temporary: str) -> None:
     """Root in a container that shares TMPDIR can choose any name.
 
     Without a seal the next start removes the directory.
@@ -175,7 +175,7 @@ def test_directory_of_another_forges_no_line_of_the_server(temporary: str) -> No
     assert removed.endswith("step-runner-output-\\x1b[2J\\nforged\n")
 
 
-async def test_what_was_being_removed_by_a_step_runner_that_was_killed_is_removed_by_the_next(temporary: str) -> None:
+async def test_next_start_finishes_interrupted_removal(temporary: str) -> None:
     """Its ledger may be gone already, so only its name shows that it is no longer needed."""
     for finish in (leftovers.Leftovers(print, print).finish, leftovers.remove_own):
         workspace = Workspace("1")

@@ -52,7 +52,7 @@ LARGE = script(*["true"] * 6000)
 """Large enough that a thread parses it."""
 
 
-async def test_cancel_of_a_job_that_is_being_started_is_not_lost(manager: JobManager) -> None:
+async def test_cancel_of_starting_job_takes_effect(manager: JobManager) -> None:
     starting = asyncio.create_task(start(manager, LARGE))
     await asyncio.sleep(0)
     assert "1" in manager._starting
@@ -62,7 +62,7 @@ async def test_cancel_of_a_job_that_is_being_started_is_not_lost(manager: JobMan
     assert manager.status("1").status is Status.CANCELLED
 
 
-async def test_close_of_a_job_that_is_being_started_waits_for_it(manager: JobManager) -> None:
+async def test_close_of_starting_job_waits_for_it(manager: JobManager) -> None:
     starting = asyncio.create_task(start(manager, LARGE))
     await asyncio.sleep(0)
     assert "1" in manager._starting
@@ -74,7 +74,7 @@ async def test_close_of_a_job_that_is_being_started_waits_for_it(manager: JobMan
 # Faults
 
 
-async def test_end_of_a_job_waits_for_what_it_takes(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_end_of_job_waits_for_free_descriptors(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """No descriptor is free for a while: its background processes are ended afterwards."""
     real, failures = AsyncRoundup, [OSError(24, "Too many open files")] * 2
 
@@ -91,9 +91,7 @@ async def test_end_of_a_job_waits_for_what_it_takes(manager: JobManager, monkeyp
     assert manager.status("1").status is Status.SUCCESS
 
 
-async def test_a_job_that_cannot_be_closed_keeps_no_other_from_it(
-    manager: JobManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unclosable_job_keeps_no_other_from_closing(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     await start(manager, script(IGNORES_TERM), "1", delay=0)
     await start(manager, script(IGNORES_TERM), "2", delay=0)
     broken = manager._jobs["1"]
@@ -109,7 +107,7 @@ async def test_a_job_that_cannot_be_closed_keeps_no_other_from_it(
     assert manager.all() == []
 
 
-async def test_what_is_written_after_the_end_of_a_log_is_not_in_it(manager: JobManager, temporary: str) -> None:
+async def test_output_after_end_of_log_is_dropped(manager: JobManager, temporary: str) -> None:
     """A hidden process is spared as long as it may belong to another job, and may write meanwhile."""
     await start(manager, script("echo done"))
     whole = await log(manager)
@@ -120,22 +118,21 @@ async def test_what_is_written_after_the_end_of_a_log_is_not_in_it(manager: JobM
     assert [chunk async for chunk in manager.follow("1", len(whole) + 2)] == [b""]
 
 
-async def test_log_that_a_step_has_replaced_by_a_pipe_is_not_waited_for(manager: JobManager, temporary: str) -> None:
+async def test_log_replaced_by_fifo_blocks_no_call(manager: JobManager, temporary: str) -> None:
     """An open of the FIFO would block until it has a writer, and block all other calls."""
     await start(manager, script(f"cd {temporary}/step-runner-output-1 && rm logs && mkfifo logs"))
     await manager._jobs["1"].finished.wait()
     assert await log(manager) == b""
 
 
-async def test_log_that_a_step_has_replaced_by_a_link_is_not_read(manager: JobManager, temporary: str) -> None:
+async def test_log_replaced_by_link_is_not_read(manager: JobManager, temporary: str) -> None:
     await start(manager, script(f"cd {temporary}/step-runner-output-1 && rm logs && ln -s /etc/passwd logs"))
     await manager._jobs["1"].finished.wait()
     assert await log(manager) == b""
 
 
-async def test_directory_that_cannot_be_removed_yet_is_removed_a_moment_later(
-    manager: JobManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_removal_of_busy_directory_is_retried(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that cannot be removed yet is removed a moment later."""
     await start(manager, script("true"))
     workspace = manager._jobs["1"]._workspace
     remove, failures = workspace.remove, [False, False]
@@ -144,9 +141,7 @@ async def test_directory_that_cannot_be_removed_yet_is_removed_a_moment_later(
     assert failures == []
 
 
-async def test_directory_that_cannot_be_removed_at_all_is_named(
-    manager: JobManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unremovable_directory_is_named(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     await start(manager, script("true"))
     workspace = manager._jobs["1"]._workspace
     monkeypatch.setattr(jobs, "TRY_AGAIN", 0)
@@ -158,7 +153,7 @@ async def test_directory_that_cannot_be_removed_at_all_is_named(
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError("by zero"), RecursionError("too deep"), OSError(28, "disk full")])
-async def test_crash_inside_a_step_ends_the_job_with_a_failure(
+async def test_crash_inside_step_fails_job(
     manager: JobManager, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -172,7 +167,7 @@ async def test_crash_inside_a_step_ends_the_job_with_a_failure(
     assert ended.message == f"the step runner failed: {type(fault).__name__}: {fault}"
 
 
-async def test_job_that_cannot_be_prepared_leaves_nothing(
+async def test_unpreparable_job_leaves_nothing(
     manager: JobManager, monkeypatch: pytest.MonkeyPatch, temporary: str
 ) -> None:
     def fail(*_: object) -> None:
@@ -184,7 +179,7 @@ async def test_job_that_cannot_be_prepared_leaves_nothing(
     assert (manager.all(), os.listdir(temporary)) == ([], [])
 
 
-async def test_stop_reaches_the_command_although_the_disk_is_full(manager: JobManager) -> None:
+async def test_stop_reaches_command_with_full_disk(manager: JobManager) -> None:
     await start(manager, script("echo ready; sleep 1000 & wait"))
     await ready(manager)
 
@@ -196,7 +191,7 @@ async def test_stop_reaches_the_command_although_the_disk_is_full(manager: JobMa
     assert manager.status("1").status is Status.CANCELLED
 
 
-async def test_process_that_was_gone_too_soon_to_be_asked_is_named_all_the_same(
+async def test_process_that_ended_before_inspection_is_named(
     manager: JobManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its arguments are empty then."""
@@ -215,7 +210,7 @@ async def test_process_that_was_gone_too_soon_to_be_asked_is_named_all_the_same(
 # Cancel and Close
 
 
-async def test_cancel_before_the_first_step_starts(manager: JobManager, temporary: str) -> None:
+async def test_cancel_before_first_step_starts_nothing(manager: JobManager, temporary: str) -> None:
     await start(manager, shell(f"touch {temporary}/ran"))
     manager.cancel("1")
     assert await log(manager) == b""
@@ -224,7 +219,7 @@ async def test_cancel_before_the_first_step_starts(manager: JobManager, temporar
     assert (ended.kind, "ran" in os.listdir(temporary)) == (ErrorKind.CANCELLED, False)
 
 
-async def test_close_gives_up_on_what_cannot_be_ended(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_close_gives_up_on_unkillable_process(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job is cancelled and removed after the grace period and half a second, even if a process of it remains."""
     release = asyncio.Event()
 
@@ -243,7 +238,7 @@ async def test_close_gives_up_on_what_cannot_be_ended(manager: JobManager, monke
     assert manager.all() == []
 
 
-async def test_closing_goes_on_when_its_caller_is_cancelled(manager: JobManager) -> None:
+async def test_close_continues_when_its_caller_is_cancelled(manager: JobManager) -> None:
     await start(manager, script(IGNORES_TERM), delay=0.2)
     await ready(manager)
     closing = asyncio.create_task(manager.close("1"))
@@ -257,7 +252,7 @@ async def test_closing_goes_on_when_its_caller_is_cancelled(manager: JobManager)
     assert manager.all() == []
 
 
-async def test_job_that_is_being_removed_has_an_empty_log(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_job_under_removal_has_empty_log(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its files are removed a moment before its id."""
     removed, go_on = asyncio.Event(), asyncio.Event()
 
@@ -292,7 +287,7 @@ async def test_kill_ends_all_jobs_at_once(manager: JobManager) -> None:
     assert {job.status for job in manager.all()} == {Status.CANCELLED}
 
 
-async def test_jobs_that_start_while_the_manager_shuts_down_are_closed_too(manager: JobManager) -> None:
+async def test_jobs_starting_during_shutdown_are_closed(manager: JobManager) -> None:
     """A thread parses a large text meanwhile. Later jobs are refused."""
     starting = asyncio.create_task(start(manager, script("sleep 1000") + "#" * 100_000))
     await asyncio.sleep(0)
@@ -303,7 +298,7 @@ async def test_jobs_that_start_while_the_manager_shuts_down_are_closed_too(manag
         await start(manager, script("true"), "2")
 
 
-async def test_run_after_a_refused_one_of_the_same_id_starts(manager: JobManager) -> None:
+async def test_valid_run_starts_after_refused_run_of_same_id(manager: JobManager) -> None:
     """Both requests come at once, and only the second is valid."""
     bad, good = script("true") + "#" * 100_000, script("true")
     bad = bad.replace('"script"', '"skript"')
@@ -313,7 +308,7 @@ async def test_run_after_a_refused_one_of_the_same_id_starts(manager: JobManager
     assert [job.id for job in manager.all()] == ["1"]
 
 
-async def test_waiters_of_one_end_all_wake(manager: JobManager) -> None:
+async def test_end_of_job_wakes_all_waiters(manager: JobManager) -> None:
     await start(manager, command("true"))
     job = manager._jobs["1"]
     await asyncio.gather(*(job.finished.wait() for _ in range(5)), log(manager))
@@ -331,7 +326,7 @@ def written(own: JobLog, content: bytes) -> None:
     stream.let_go()
 
 
-async def test_lines_of_the_runners_own_begin_on_a_new_line(temporary: str, manager: JobManager) -> None:
+async def test_runner_lines_begin_on_new_line(temporary: str, manager: JobManager) -> None:
     own = JobLog(f"{temporary}/log")
     own.notice("first")
     written(own, b"partial")
@@ -342,9 +337,7 @@ async def test_lines_of_the_runners_own_begin_on_a_new_line(temporary: str, mana
     assert b"".join([chunk async for chunk in own.follow(0)]) == b"first\npartial\nsecond\n"
 
 
-async def test_log_of_a_running_job_is_followed_although_its_file_was_taken_away(
-    temporary: str, manager: JobManager
-) -> None:
+async def test_log_of_running_job_is_followed_without_its_file(temporary: str, manager: JobManager) -> None:
     """A cleaner of the directory for temporary files may have removed it."""
     own = JobLog(f"{temporary}/log")
     own.notice("first")
@@ -359,7 +352,7 @@ async def test_log_of_a_running_job_is_followed_although_its_file_was_taken_away
     assert [chunk async for chunk in following] == []
 
 
-async def test_follower_is_woken_by_each_write_and_by_the_end(temporary: str, manager: JobManager) -> None:
+async def test_each_write_and_the_end_wake_follower(temporary: str, manager: JobManager) -> None:
     own = JobLog(f"{temporary}/log")
     seen: asyncio.Queue[bytes | None] = asyncio.Queue()
 

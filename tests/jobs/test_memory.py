@@ -44,7 +44,7 @@ async def test_closed_job_is_freed_without_collector(manager: JobManager, text: 
         gc.enable()
 
 
-async def test_chunks_of_many_followers_are_smaller(temporary: str) -> None:
+async def test_chunks_shrink_with_many_followers(temporary: str) -> None:
     """A server holds chunks for each follower: for a thousand of them the chunks must be small."""
     own = JobLog(f"{temporary}/log")
     own.write(bytes(4 * LARGEST_CHUNK))

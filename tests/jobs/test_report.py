@@ -97,14 +97,14 @@ def as_read(tree: dict[str, object]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("call", "expected"), REFERENCES)
-def test_references(call: Reference | Script, expected: dict[str, object]) -> None:
+def test_reference_is_reported_in_fields_of_its_kind(call: Reference | Script, expected: dict[str, object]) -> None:
     tree = result_tree(result(name="s", call=call))
     assert tree["step"] == {"name": "s", "step": expected}
     assert as_read(tree) == tree
 
 
 @pytest.mark.parametrize(("call", "expected"), REFERENCES)
-def test_references_of_a_definition(call: Reference | Script, expected: dict[str, object]) -> None:
+def test_reference_in_definition_is_reported_likewise(call: Reference | Script, expected: dict[str, object]) -> None:
     steps = Function(spec=Spec(), body=Sequence(steps=(Step(name="s", call=call, env={"A": "1"}),)))
     tree = result_tree(result(function=steps))
     read = as_read(tree)
@@ -114,7 +114,7 @@ def test_references_of_a_definition(call: Reference | Script, expected: dict[str
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_values_are_kept_whatever_they_are(value: Value) -> None:
+def test_values_are_kept_even_if_empty(value: Value) -> None:
     """An empty value is a value too: `inputs` with false differs from no `inputs`."""
     parameter = Parameter(type=ValueType.STRUCT, default=value)
     spec = Spec(inputs={"a": parameter}, outputs={"a": parameter})
@@ -127,7 +127,7 @@ def test_values_are_kept_whatever_they_are(value: Value) -> None:
 
 
 @pytest.mark.parametrize("declared", list(ValueType))
-def test_declared_types(declared: ValueType) -> None:
+def test_declared_types_are_written(declared: ValueType) -> None:
     spec = Spec(inputs={"a": Parameter(type=declared, sensitive=True)}, outputs="delegate")
     tree = result_tree(result(function=Function(spec=spec, body=Sequence(steps=(), delegate="s"))))
     assert as_read(tree) == tree
@@ -138,7 +138,7 @@ def test_declared_types(declared: ValueType) -> None:
 
 
 @pytest.mark.parametrize("status", list(Status)[1:])
-def test_a_tree_of_results(status: Status) -> None:
+def test_tree_of_results_nests(status: Status) -> None:
     done = ExecResult(command=("echo", "hi"), work_dir="/d", exit_code=3)
     child = result(name="c", status=status, exec_result=done, exports={"E": "1"}, env={"P": "x"}, step_env={"A": "b"})
     tree = result_tree(result(status=status, sub_results=(child, child)))
@@ -150,19 +150,19 @@ def test_a_tree_of_results(status: Status) -> None:
 
 
 @pytest.mark.parametrize(("code", "shown"), [(0, None), (7, 7), (-9, -1)], ids=["success", "failure", "signal"])
-def test_exit_codes(code: int, shown: int | None) -> None:
+def test_exit_codes_are_written(code: int, shown: int | None) -> None:
     done = ExecResult(command=("x",), work_dir="/", exit_code=code)
     tree = result_tree(result(exec_result=done))
     assert tree["execResult"] == {"command": ["x"], "workDir": "/"} | ({} if shown is None else {"exitCode": shown})
 
 
-def test_text_form_holds_the_same() -> None:
+def test_text_form_of_tree_parses_to_same_tree() -> None:
     tree = result_tree(result(name="s", call=Local(path="."), inputs={"a": [1, "ü"]}))
     assert 'name: "s"' in result_text(text(tree))
     assert 'string_value: "ü"' in result_text(text(tree))
 
 
-def test_the_record_of_a_run_that_was_stopped() -> None:
+def test_record_of_stopped_run_names_cause_and_signals() -> None:
     ended = Exit(
         cause=Cause.CANCELLED,
         returncode=-9,
@@ -205,7 +205,7 @@ def test_the_record_of_a_run_that_was_stopped() -> None:
     }
 
 
-def test_the_record_of_a_run_that_succeeded() -> None:
+def test_record_of_successful_run_has_no_error() -> None:
     job = JobStatus(id="run", status=Status.SUCCESS, start_time=1.0, end_time=2.0)
     record = run_record(LocalResult(job, result(), 0))
     assert (record["status"], record["exitStatus"]) == ("success", 0)
@@ -215,7 +215,7 @@ def test_the_record_of_a_run_that_succeeded() -> None:
 # Files.
 
 
-def test_file_is_replaced_as_a_whole_and_is_private(tmp_path: Path) -> None:
+def test_report_is_replaced_as_a_whole_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text("something longer than what comes")
     path.chmod(0o666)
@@ -226,7 +226,7 @@ def test_file_is_replaced_as_a_whole_and_is_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["real.json", "absent", "/dev/null"])
-def test_link_is_replaced_and_not_followed(tmp_path: Path, target: str) -> None:
+def test_report_replaces_link_and_does_not_follow_it(tmp_path: Path, target: str) -> None:
     (tmp_path / "real.json").write_text("old")
     (tmp_path / "link.json").symlink_to(target)
     write(str(tmp_path / "link.json"), "new")
@@ -235,14 +235,14 @@ def test_link_is_replaced_and_not_followed(tmp_path: Path, target: str) -> None:
     assert sorted(os.listdir(tmp_path)) == ["link.json", "real.json"]
 
 
-def test_named_pipe_is_replaced(tmp_path: Path) -> None:
+def test_report_replaces_named_pipe(tmp_path: Path) -> None:
     """Any process may be its reader; without a reader its open would block."""
     os.mkfifo(tmp_path / "r.json")
     write(str(tmp_path / "r.json"), "new")
     assert (tmp_path / "r.json").read_text() == "new"
 
 
-def test_file_is_never_at_a_name_that_can_be_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_is_never_at_guessable_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made under a random name, and only if no file has that name."""
     made: list[str] = []
     opened = os.open
@@ -261,7 +261,7 @@ def test_file_is_never_at_a_name_that_can_be_guessed(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("path", ["/dev/fd/{}", "/proc/self/fd/{}"])
-def test_what_is_open_already_is_written_to(tmp_path: Path, path: str) -> None:
+def test_report_goes_to_open_descriptor(tmp_path: Path, path: str) -> None:
     with open(tmp_path / "out", "wb") as file:
         file.write(b"before ")
         file.flush()
@@ -270,14 +270,14 @@ def test_what_is_open_already_is_written_to(tmp_path: Path, path: str) -> None:
     assert (tmp_path / "out").read_text() == "before new after"
 
 
-def test_device_is_written_to(tmp_path: Path) -> None:
+def test_report_goes_to_device(tmp_path: Path) -> None:
     before = os.stat("/dev/null").st_ino
     write("/dev/null", "new")
     assert os.stat("/dev/null").st_ino == before
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="only Linux has files there")
-def test_file_in_shared_memory_is_private() -> None:
+def test_report_in_shared_memory_is_private() -> None:
     path = f"/dev/shm/step-runner-test-{os.getpid()}"
     try:
         write(path, "new")
@@ -286,14 +286,14 @@ def test_file_in_shared_memory_is_private() -> None:
         os.unlink(path)
 
 
-def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+def test_unwritable_report_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "r.json").mkdir()
     with pytest.raises(OSError, match="Is a directory"):
         write(str(tmp_path / "r.json"), "new")
     assert os.listdir(tmp_path) == ["r.json"]
 
 
-def test_what_is_no_unicode_is_replaced(tmp_path: Path) -> None:
+def test_invalid_unicode_is_replaced(tmp_path: Path) -> None:
     """An environment variable may hold any bytes."""
     write(str(tmp_path / "r.json"), text(result_tree(result(env={"A": "\udcff"}))))
     assert json.loads((tmp_path / "r.json").read_text())["env"] == {"A": "?"}

@@ -74,7 +74,7 @@ def greet_by_git(url: str) -> dict[str, Any]:
     return {"name": "greet", "func": {"git": {"url": url, "rev": "main"}}}
 
 
-async def test_function_of_a_git_repository_is_fetched_and_run(
+async def test_function_of_git_repository_is_fetched_and_run(
     manager: JobManager, git_repository: str, temporary: str
 ) -> None:
     log = await run(manager, greet_by_git(git_repository))
@@ -82,7 +82,7 @@ async def test_function_of_a_git_repository_is_fetched_and_run(
     assert manager.status("1").status is Status.SUCCESS
 
 
-async def test_cached_function_without_its_files_names_the_directory_to_remove(
+async def test_damaged_cache_entry_is_named_for_removal(
     manager: JobManager, git_repository: str, temporary: str
 ) -> None:
     """After that directory is removed, the function is fetched again."""
@@ -98,9 +98,10 @@ async def test_cached_function_without_its_files_names_the_directory_to_remove(
 
 
 @pytest.mark.parametrize("form", ["short", "long"])
-async def test_function_of_a_registry_is_fetched_and_run_without_a_step_of_its_own(
+async def test_function_of_registry_is_fetched_and_run(
     manager: JobManager, registry: RegistryServer, repository: str, temporary: str, form: str
 ) -> None:
+    """A function of a registry runs without a step that fetches it."""
     layers = [archive(member("x/hello.yml", FUNCTION.encode())), archive(member("x/greeting", b"hello from OCI\n"))]
     push(registry, repository, "1.0", {HERE: layers})
     short = f"{registry.host}/{repository}:1.0 x/hello.yml"
@@ -110,7 +111,7 @@ async def test_function_of_a_registry_is_fetched_and_run_without_a_step_of_its_o
 
 
 @pytest.mark.parametrize("where", ["step", "earlier step"])
-async def test_credentials_come_from_the_environment_of_the_step(
+async def test_credentials_come_from_environment_of_step(
     manager: JobManager, closed_registry: RegistryServer, repository: str, temporary: str, where: str
 ) -> None:
     layers = [archive(member("func.yml", FUNCTION.encode()), member("greeting", b"hello Ada\n"))]
@@ -125,9 +126,10 @@ async def test_credentials_come_from_the_environment_of_the_step(
     assert log.endswith(b"Running step name=greet\nhello Ada\n")
 
 
-async def test_function_that_cannot_be_fetched_fails_its_step_without_a_secret(
+async def test_unfetchable_function_fails_step_without_secrets(
     manager: JobManager, closed_registry: RegistryServer, repository: str
 ) -> None:
+    """The message of the failed fetch shows no secret."""
     config = json.dumps({"auths": {closed_registry.host: {"username": "ada", "password": "guess"}}})
     name = f"{closed_registry.host}/{repository}"
     log = await run(manager, {"name": "greet", "func": name, "env": {"DOCKER_AUTH_CONFIG": config}})
@@ -138,9 +140,10 @@ async def test_function_that_cannot_be_fetched_fails_its_step_without_a_secret(
     assert b"guess" not in log
 
 
-async def test_a_fetch_that_takes_the_job_too_long_is_stopped_for_that_reason(
+async def test_timeout_ends_fetch_and_is_its_reason(
     manager: JobManager, silent_server: tuple[str, asyncio.Event], temporary: str
 ) -> None:
+    """A fetch that runs at the job's timeout is stopped, and the timeout is given as the reason."""
     steps = run_list({"name": "greet", "func": f"{silent_server[0]}/group/x:1"})
     await manager.run(RunRequest(id="1", steps=steps, work_dir=temporary, timeout=2))
     assert [chunk async for chunk in manager.follow("1", 0)] == [b""]
@@ -150,7 +153,7 @@ async def test_a_fetch_that_takes_the_job_too_long_is_stopped_for_that_reason(
 
 
 @pytest.mark.parametrize("kind", ["git", "oci"])
-async def test_cancel_ends_a_fetch_that_gets_no_answer(
+async def test_cancel_ends_fetch_without_answer(
     manager: JobManager, silent_server: tuple[str, asyncio.Event], temporary: str, kind: str
 ) -> None:
     address, connected = silent_server

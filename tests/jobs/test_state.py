@@ -38,13 +38,15 @@ TIME_OVER = StoppedError("stopped because the job's time was over", timeout=True
         ),
     ],
 )
-def test_error_decides(error: Exception | None, status: Status, kind: ErrorKind | None, message: str) -> None:
+def test_error_decides_status_of_job(
+    error: Exception | None, status: Status, kind: ErrorKind | None, message: str
+) -> None:
     running = state.started(JobStatus(id="1"), 1.0)
     ended = state.ended(running, error, 2.0)
     assert ended == JobStatus(id="1", status=status, message=message, kind=kind, start_time=1.0, end_time=2.0)
 
 
-def test_only_the_first_end_counts() -> None:
+def test_only_first_end_counts() -> None:
     ended = state.ended(JobStatus(id="1"), STOPPED, 1.0)
     assert state.ended(ended, None, 2.0) is ended
     assert state.started(ended, 2.0) is ended
@@ -56,7 +58,7 @@ def test_second_start_changes_nothing() -> None:
     assert state.started(running, 2.0) is running
 
 
-def test_record_of_a_stop_is_extended_by_what_was_left() -> None:
+def test_record_of_stop_is_extended_by_later_ends() -> None:
     """The later signals count from the start of the step's stop; its cause and status do not change."""
     first = Exit(Cause.CANCELLED, -15, 2.0, signals=(SignalSent("SIGTERM", 0.5, 1),))
     census = (EndedProcess(7, ("server",), "cookie", "SIGKILL"),)

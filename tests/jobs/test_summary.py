@@ -7,7 +7,7 @@ from step_runner.jobs.summary import summary
 from step_runner.model import ErrorKind, JobStatus, Status, Termination
 
 
-def test_summary_gives_times_from_the_first_signal_on() -> None:
+def test_summary_counts_from_first_signal() -> None:
     ended = Exit(
         cause=Cause.CANCELLED,
         returncode=-9,
@@ -38,6 +38,6 @@ def test_summary_gives_times_from_the_first_signal_on() -> None:
     ]
 
 
-def test_summary_without_a_step_is_the_message() -> None:
+def test_summary_without_step_is_the_message() -> None:
     job = JobStatus(id="a", status=Status.CANCELLED, message="stopped on request")
     assert list(summary(job)) == ['job "a" has ended: cancelled', "stopped on request"]

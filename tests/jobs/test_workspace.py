@@ -36,7 +36,8 @@ def test_usual_names_stay_readable(name: str) -> None:
     assert encoded(name) == name
 
 
-def test_workspace_lies_in_the_temporary_directory_and_is_private(temporary: str) -> None:
+def test_workspace_is_private_in_temporary_directory(temporary: str) -> None:
+    """The directory of a job lies in the one for temporary files, and is closed to other users."""
     workspace = Workspace("12")
     assert workspace.directory == f"{temporary}/step-runner-output-12"
     assert stat.S_IMODE(os.stat(workspace.directory).st_mode) == 0o700
@@ -45,14 +46,14 @@ def test_workspace_lies_in_the_temporary_directory_and_is_private(temporary: str
     assert os.listdir(temporary) == []
 
 
-def test_workspaces_of_one_id_keep_apart(temporary: str) -> None:
+def test_workspaces_of_same_id_differ(temporary: str) -> None:
     one, other = Workspace("12"), Workspace("12")
     assert one.directory != other.directory
     one.remove()
     assert os.listdir(temporary) == [os.path.basename(other.directory)]
 
 
-def test_link_of_that_name_is_not_followed(temporary: str) -> None:
+def test_workspace_follows_no_link_of_its_name(temporary: str) -> None:
     """Another user may have put the link there."""
     target = Path(temporary, "target")
     target.mkdir()
@@ -63,7 +64,7 @@ def test_link_of_that_name_is_not_followed(temporary: str) -> None:
     assert list(target.iterdir()) == []
 
 
-def test_file_variables_hold_exactly_the_value() -> None:
+def test_file_variables_hold_exact_values() -> None:
     workspace = Workspace("12")
     values = workspace.variables([
         Variable(key="logs", value="a\r\nü\n", file=True),
@@ -78,13 +79,13 @@ def test_file_variables_hold_exactly_the_value() -> None:
     assert not os.path.exists(workspace.log)
 
 
-def test_directory_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncreatable_directory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("step_runner.temporary.directory", lambda: "/dev/null")
     with pytest.raises(StepRunnerError, match="initializing request: making the job's directory: "):
         Workspace("12")
 
 
-def test_workspace_is_removed_with_what_steps_left_in_it(temporary: str) -> None:
+def test_workspace_is_removed_with_files_of_steps(temporary: str) -> None:
     workspace = Workspace("1")
     directory = Path(workspace.directory, "a", "b")
     directory.mkdir(parents=True)
@@ -93,7 +94,7 @@ def test_workspace_is_removed_with_what_steps_left_in_it(temporary: str) -> None
     assert os.listdir(temporary) == []
 
 
-def test_workspace_that_is_being_removed_is_named_so(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workspace_under_removal_has_a_name_of_its_own(temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace("1")
     with monkeypatch.context() as patch:
         patch.setattr("step_runner.jobs.workspace.remove", lambda directory: not os.path.lexists(directory))

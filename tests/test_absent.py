@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_missing_programs_are_named_with_what_they_cost(tmp_path: Path) -> None:
+def test_missing_programs_are_named_with_skipped_tests(tmp_path: Path) -> None:
     """At the end of a run: each program, and the number of tests that were skipped without it."""
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"PATH": str(tmp_path)}
     ended = subprocess.run(

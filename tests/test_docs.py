@@ -55,7 +55,7 @@ def test_each_table_of_promises_is_read(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_of_a_page_lead_somewhere(page: str) -> None:
+def test_links_of_page_have_targets(page: str) -> None:
     """Each relative link names a file of the repository, and its anchor a heading there."""
     for target in LINKED.findall(_text(page)):
         if re.match(r"\w+:", target):

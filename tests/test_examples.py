@@ -28,7 +28,7 @@ FILES = sorted(path for path in (ROOT / "examples").rglob("*.yml") if path.paren
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
-def test_the_files_have_no_problems_and_say_what_they_show(path: Path) -> None:
+def test_example_files_have_no_problems_and_show_their_feature(path: Path) -> None:
     assert check([path]) == ()
     assert path.read_text().startswith("# ")
 
@@ -60,7 +60,8 @@ def test_hello_greets() -> None:
 
 
 @pytest.mark.skipif(not (ROOT / ".venv/bin/python").exists(), reason="needs what `make` installs")
-def test_release_builds_the_wheel_of_this_repository_and_sums_it_up() -> None:
+def test_release_builds_wheel_of_this_repository() -> None:
+    """The example builds the wheel of this repository, and writes its checksum."""
     ended = run("run", "examples/release")
     assert ended.returncode == 0, ended.stderr
     summary = dict(re.findall(r"^(\w+)  +(.+)$", ended.stdout, re.MULTILINE))
@@ -76,7 +77,7 @@ def test_release_builds_the_wheel_of_this_repository_and_sums_it_up() -> None:
     assert summary["holds"] == f"{len(modules)} modules, {lines} lines"
 
 
-def test_cleanup_puts_its_state_right_when_it_is_cancelled(temporary: str) -> None:
+def test_cleanup_restores_state_on_cancel(temporary: str) -> None:
     """What the README shows: serve, start, cancel, and what the log says then."""
     path = os.path.join(temporary, "s.sock")
     with subprocess.Popen([*COMMAND, "serve", "--socket", path], stderr=subprocess.PIPE, text=True) as server:

@@ -116,7 +116,7 @@ def test_imports_point_down(path: Path) -> None:
     assert wrong == []
 
 
-def test_every_room_has_its_place() -> None:
+def test_every_room_has_a_level() -> None:
     """An import of a room that is not listed would not be seen."""
     assert {path.stem for path in ROOMS} | {"gracefulexitcmd"} == set(BELOW)
 
@@ -129,7 +129,7 @@ def test_every_room_is_on_the_plan() -> None:
     assert [name for name in rooms if not any(fnmatch(name, named) for named in names)] == []
 
 
-def test_runner_knows_nothing_of_functions() -> None:
+def test_runner_does_not_import_functions() -> None:
     """A reference that is known only while running is asked for through a callable that jobs hand in."""
     assert "functions" not in reachable("runner")
 
@@ -153,7 +153,7 @@ def exported(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_program_imports_what_the_library_exports(path: Path) -> None:
+def test_program_imports_exports_of_library(path: Path) -> None:
     """Nothing private of the library is used, so that any program could do what this one does."""
     own = [module for _, module in imports(path) if room(module) == "gracefulexitcmd"]
     known = {*PUBLIC, *(f"{module}.{name}" for module in PUBLIC for name in exported(module))}

@@ -59,7 +59,7 @@ def test_sentence_is_accepted(root: Path, sentence: str) -> None:
     assert found(root / "page.md", sentence) == []
 
 
-def test_strings_and_helps_are_read_and_docstrings_are_not(root: Path) -> None:
+def test_docstrings_of_commands_are_read(root: Path) -> None:
     text = '''
 """Nobody reads this."""
 import click

@@ -28,7 +28,7 @@ def test_plain_character_class_matches_the_same_characters(pattern: str, flags: 
     assert plain.findall(every) == optimized.findall(every)
 
 
-def test_yaml_is_imported_without_tables_of_characters() -> None:
+def test_yaml_is_imported_without_character_tables() -> None:
     """The one of yaml.reader takes longer than the rest of yaml, and the parser in C does not use it."""
     program = (
         "import re._compiler as compiler, sys; seen = []; real = compiler._mk_bitmap; "
@@ -39,7 +39,7 @@ def test_yaml_is_imported_without_tables_of_characters() -> None:
     assert int(ended.stdout) <= 256
 
 
-def test_local_run_imports_nothing_of_fetching() -> None:
+def test_local_run_imports_no_fetching() -> None:
     """Functions on this machine need no URLs, of which the module takes milliseconds."""
     program = (
         "import sys; import step_runner.cli.run, step_runner.jobs.local, step_runner.functions.check; "

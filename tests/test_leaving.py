@@ -19,7 +19,7 @@ LEAVE = "from step_runner.leaving import leave; print('output', end=' '); leave(
     [("", ""), (CALLBACK, "callback"), (THREAD, "thread"), (DAEMON, "")],
     ids=["nothing", "callback", "thread", "daemon thread"],
 )
-def test_leaving_does_what_the_interpreter_does(setup: str, last: str) -> None:
+def test_leaving_equals_exit_of_interpreter(setup: str, last: str) -> None:
     """Output is flushed, callbacks have run, threads have done their work; daemon threads are not waited for."""
     ended = _python(f"{setup}\n{LEAVE}")
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, f"output {last}", "")
@@ -31,7 +31,7 @@ def test_leaving_frees_no_object() -> None:
     assert ended.stdout == "output "
 
 
-def test_leaving_reports_output_that_cannot_be_written() -> None:
+def test_leaving_reports_unwritable_output() -> None:
     """The interpreter itself says so, with the status 120."""
     full = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)"
     ended = _python(f"{full}\n{LEAVE}")

@@ -55,7 +55,7 @@ def shell(text: str, directory: Path) -> str:
     return ended.stdout
 
 
-def test_console_block_and_picture_show_a_real_run(temporary: str) -> None:
+def test_console_block_and_picture_show_real_run(temporary: str) -> None:
     """The picture is that of the block: it is drawn by `python -m tools.terminal`."""
     (block,) = blocks("console")
     run = shown(list(played(session(PAGE), temporary)))

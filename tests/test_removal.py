@@ -27,7 +27,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "made"
 
 
-def test_everything_goes_and_no_link_is_followed(directory: Path) -> None:
+def test_removal_deletes_everything_and_follows_no_link(directory: Path) -> None:
     kept = directory.parent / "kept"
     (kept / "inner").mkdir(parents=True)
     (directory / "a" / "b").mkdir(parents=True)
@@ -41,26 +41,27 @@ def test_everything_goes_and_no_link_is_followed(directory: Path) -> None:
     assert (kept / "inner").is_dir()
 
 
-def test_a_link_to_a_directory_is_left_alone(directory: Path) -> None:
+def test_link_to_directory_keeps_its_target(directory: Path) -> None:
     link = directory.parent / "link"
     link.symlink_to(directory)
     assert not remove(os.fspath(link))
     assert directory.is_dir()
 
 
-def test_one_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_missing_directory_is_not_an_error(tmp_path: Path) -> None:
     assert remove(os.fspath(tmp_path / "gone"))
 
 
-def test_it_may_be_deeper_than_the_interpreter_and_the_system_can_count(directory: Path) -> None:
+def test_removal_reaches_any_depth(directory: Path) -> None:
+    """The depth may exceed what the interpreter and the system can count."""
     deep = f"import os\nfor _ in range({LEVELS}):\n    os.mkdir('d')\n    os.chdir('d')\nopen('file', 'w').close()"
     subprocess.run([sys.executable, "-c", deep], cwd=directory, check=True)
     assert remove(os.fspath(directory))
 
 
 @pytest.mark.parametrize("mode", [0, 0o500, 0o300])
-def test_directories_that_have_lost_their_mode_go(directory: Path, mode: int) -> None:
-    """Also for who is bound by modes, as an ordinary user is."""
+def test_directories_without_permissions_are_removed(directory: Path, mode: int) -> None:
+    """This holds for a user who is bound by modes, too."""
     (directory / "inner").mkdir()
     (directory / "inner" / "file").write_text("x")
     for path in (directory / "inner", directory):
@@ -72,7 +73,7 @@ def test_directories_that_have_lost_their_mode_go(directory: Path, mode: int) ->
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can mount a directory")
-def test_what_is_mounted_in_it_is_kept(directory: Path) -> None:
+def test_mounted_directory_is_kept(directory: Path) -> None:
     kept = directory.parent / "kept"
     kept.mkdir()
     (kept / "file").write_text("x")

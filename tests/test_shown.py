@@ -7,11 +7,11 @@ from step_runner.errors import FunctionFileError, StepError
 from step_runner.model import Place, Problem
 
 
-def test_name_stays_on_one_line_and_commands_no_terminal() -> None:
+def test_name_stays_on_one_line_and_controls_no_terminal() -> None:
     assert shown.name("a\nb\x1b[2Jc\u202ed") == "a\\nb\\x1b[2Jc\\u202ed"
 
 
-def test_message_keeps_only_the_breaks_of_indented_lines() -> None:
+def test_message_keeps_only_breaks_of_indented_lines() -> None:
     assert shown.message("wrong:\n  ${{ a\t}}\n  ^ here\nError: forged") == (
         "wrong:\n  ${{ a\t}}\n  ^ here\\nError: forged"
     )

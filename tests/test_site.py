@@ -59,7 +59,7 @@ def address(site: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_search_finds_a_page_and_all_requests_stay_at_home(address: str, tmp_path: Path) -> None:
+def test_search_finds_page_without_external_requests(address: str, tmp_path: Path) -> None:
     """Fonts, icons and scripts are the site's own: a browser asks no other server for anything."""
     with Browser(tmp_path / "profile") as browser:
         browser.open(f"{address}/functions.html?q=errexit")
@@ -86,7 +86,7 @@ def test_page_of_commands_holds_each_help(site: Path) -> None:
         ("api-plugins.html", ["Sensitive", "Exported", "JobVariables"]),
     ],
 )
-def test_reference_holds_what_is_exported(site: Path, page: str, names: list[str]) -> None:
+def test_reference_holds_exported_names(site: Path, page: str, names: list[str]) -> None:
     text = (site / page).read_text(encoding="utf-8")
     for name in names:
         assert re.search(rf'<h[1-4] id="[\w.]*\.{name}"', text), name
@@ -135,7 +135,7 @@ EXAMPLES = re.findall(
 
 
 @pytest.mark.parametrize(("expression", "result"), EXAMPLES)
-def test_expression_of_the_page_has_the_result_that_it_names(expression: str, result: str) -> None:
+def test_expression_of_page_has_its_result(expression: str, result: str) -> None:
     template = "${{ " + expression.replace(r"\|", "|") + " }}"
     assert expand(template, SCOPE) == json.loads(result)
 

@@ -15,11 +15,11 @@ def test_nearest_is_like_the_word_in_any_case(word: str, proposed: str | None) -
     assert nearest(word, ["func", "script", "work_Dir"]) == proposed
 
 
-def test_nearest_compares_no_more_than_a_bounded_number() -> None:
+def test_nearest_compares_a_bounded_number_of_words() -> None:
     """A file may name as many as it likes."""
     assert nearest("script", [*(f"a{number}" for number in range(500)), "script"]) is None
 
 
-def test_meant_lists_all_where_none_is_near() -> None:
+def test_meant_lists_all_words_without_a_near_one() -> None:
     assert meant("x", ["func", "script", "func", ""]) == "; known: func, script"
     assert meant("x", []) == ""

@@ -23,7 +23,7 @@ def test_page_of_tools_names_tests_that_exist() -> None:
     assert _named_by_page() - _defined() == set()
 
 
-def test_rows_that_are_run_are_on_the_page() -> None:
+def test_tested_rows_are_on_the_page() -> None:
     """Each test of tests/tools is named in docs/tools.md."""
     assert _defined() - _named_by_page() == set()
 

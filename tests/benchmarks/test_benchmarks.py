@@ -114,7 +114,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         pytest.param("ms", (5, "ms"), [], "-", id="no samples"),
     ],
 )
-def test_verdict(
+def test_verdict_compares_with_reference(
     measure: ModuleType, unit: str, bound: tuple[float, str] | None, samples: list[float], verdict: str
 ) -> None:
     """The reference is 10."""
@@ -127,5 +127,5 @@ def test_ratio_has_no_verdict_without_a_reference(measure: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(("unit", "tail"), [pytest.param("ms", 95, id="time"), pytest.param("MB/s", 6, id="rate")])
-def test_tail_is_what_95_percent_keep_to(measure: ModuleType, unit: str, tail: float) -> None:
+def test_tail_is_the_95th_percentile(measure: ModuleType, unit: str, tail: float) -> None:
     assert measure.Figure(measure.Measure("it", unit), range(1, 101)).tail == tail

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("case", ["jobs", "followers", "a log", "processes"])
-def test_soak_prints_what_is_held_before_and_after(case: str) -> None:
+def test_soak_prints_usage_before_and_after(case: str) -> None:
     """Each load ends, with the same number of processes as before."""
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.soak", "--case", case, "--size", "3"],

@@ -64,7 +64,7 @@ NAMES: dict[str, object] = {
         ("[10, 20][1.0]", 20),
     ],
 )
-def test_evaluates(expression: str, expected: object) -> None:
+def test_expression_evaluates_to_its_value(expression: str, expected: object) -> None:
     result = expand(f"${{{{ {expression} }}}}", {})
 
     assert result == expected
@@ -286,7 +286,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize(("template", "message"), MESSAGES.values(), ids=MESSAGES)
-def test_says_where_and_why_there_is_no_value(template: str, message: str) -> None:
+def test_evaluation_error_names_place_and_reason(template: str, message: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         expand(template, NAMES)
 
@@ -294,7 +294,7 @@ def test_says_where_and_why_there_is_no_value(template: str, message: str) -> No
 
 
 @pytest.mark.parametrize("text", ["", " 1", "1 ", "0x1", "1_000", "inf", "nan", "--1", "1e", ".", "٣"])
-def test_num_takes_decimal_numbers_only(text: str) -> None:
+def test_num_accepts_only_decimal_numbers(text: str) -> None:
     with pytest.raises(ExpressionError, match="is not a number"):
         expand("${{ num(t) }}", {"t": text})
 
@@ -324,13 +324,13 @@ def _deep(levels: int) -> object:
         pytest.param("${{ a < a }}", {"a": _twice(60)}, id="comparison of values that double"),
     ],
 )
-def test_refuses_to_make_more_than_a_few_megabytes(template: str, names: dict[str, object]) -> None:
+def test_evaluation_refuses_results_of_many_megabytes(template: str, names: dict[str, object]) -> None:
     with pytest.raises(ExpressionError, match="too much to compute, at most 16 MiB of text and values"):
         expand(template, names)
 
 
 @pytest.mark.parametrize("template", ["${{ a }}", "${{ a == a }}", "${{ str(a) }}", "x${{ a }}", "${{ !a }}"])
-def test_refuses_values_that_are_nested_too_deeply(template: str) -> None:
+def test_evaluation_refuses_deeply_nested_values(template: str) -> None:
     with pytest.raises(ExpressionError, match="the value is nested more than 100 levels deep"):
         expand(template, {"a": _deep(5_000)})
     with pytest.raises(ExpressionError, match="the value is nested more than 100 levels deep"):
@@ -348,7 +348,7 @@ def test_refuses_values_that_are_nested_too_deeply(template: str) -> None:
     ],
     ids=["infinity", "not a number", "a large integer", "bytes", "a key that is no string"],
 )
-def test_refuses_what_no_json_value_can_hold(value: object, message: str) -> None:
+def test_evaluation_refuses_values_outside_json(value: object, message: str) -> None:
     with pytest.raises(ExpressionError, match=message):
         expand("x ${{ a }}", {"a": value})
     with pytest.raises(ExpressionError, match=message):

@@ -10,7 +10,7 @@ from step_runner.expression.lexer import MAX_TOKENS
 from step_runner.expression.nodes import Attribute, Binary, Index, Literal, Logical, Name, Unary
 
 
-def test_operators_bind_in_their_order() -> None:
+def test_operators_bind_in_order_of_precedence() -> None:
     (tree,) = parse("${{ a || b && c == d + e * -f.g[1] }}")
 
     product = Binary("*", Name("e", 0, 0), Unary("-", _place(), 0, 0), 0, 0, 0)
@@ -24,7 +24,7 @@ def _place() -> Index:
     return Index(Attribute(Name("f", 0, 0), "g", 0, 0), Literal(1, 0, 0), 0, 0)
 
 
-def test_nodes_know_their_places() -> None:
+def test_nodes_have_positions() -> None:
     source = "x ${{ (a + b.c) * d }}"
     (_, tree) = parse(source)
 
@@ -36,7 +36,7 @@ def test_nodes_know_their_places() -> None:
     assert source[tree.left.right.start : tree.left.right.end] == ".c"
 
 
-def test_nodes_cannot_be_changed() -> None:
+def test_nodes_are_immutable() -> None:
     with pytest.raises(AttributeError, match="a Literal cannot be changed"):
         Literal(1, 0, 0).value = 2  # type: ignore[misc]
 
@@ -204,7 +204,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize(("template", "message"), MESSAGES.values(), ids=MESSAGES)
-def test_says_where_and_why_a_text_is_no_expression(template: str, message: str) -> None:
+def test_syntax_error_names_place_and_reason(template: str, message: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         parse(template)
 
@@ -212,7 +212,7 @@ def test_says_where_and_why_a_text_is_no_expression(template: str, message: str)
     assert caught.value.source == template
 
 
-def test_error_has_the_place_as_offsets() -> None:
+def test_error_gives_place_as_offsets() -> None:
     with pytest.raises(ExpressionError) as caught:
         parse("ab\n${{ for }}")
 
@@ -241,7 +241,7 @@ TOO_MUCH = {
 
 
 @pytest.mark.parametrize("template", TOO_MUCH.values(), ids=TOO_MUCH)
-def test_refuses_what_is_too_much(template: str) -> None:
+def test_parser_refuses_excessive_texts(template: str) -> None:
     """Work that grows faster than the text would take minutes, and the test's timeout would end it."""
     with pytest.raises(ExpressionError) as caught:
         expand(template, {})
@@ -249,7 +249,7 @@ def test_refuses_what_is_too_much(template: str) -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_reads_large_texts_and_long_chains() -> None:
+def test_parser_reads_large_texts_and_long_chains() -> None:
     assert expand("${{ " + "+".join(["1"] * 10_000) + " }}", {}) == 10_000
     assert expand("${{ " + "&&".join(["1"] * 10_000) + " }}", {}) == 1
     assert expand(f"{'x}}' * 300_000}${{{{ 1 }}}}", {}) == "x}}" * 300_000 + "1"

@@ -173,7 +173,7 @@ MORE: list[tuple[str, object, object]] = [
 
 
 @pytest.mark.parametrize(("template", "expected"), [pytest.param(*row[1:], id=row[0]) for row in VECTORS + MORE])
-def test_expands(template: object, expected: object) -> None:
+def test_template_expands_to_its_value(template: object, expected: object) -> None:
     if expected is ExpressionError:
         with pytest.raises(ExpressionError):
             expand(template, NAMES)  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ def test_expands(template: object, expected: object) -> None:
         (r"\${{ x }} $5", "${{ x }} $5"),
     ],
 )
-def test_expands_to_text_where_text_is_needed(template: str, expected: str) -> None:
+def test_template_expands_to_text_for_a_text(template: str, expected: str) -> None:
     assert expand_text(template, NAMES) == expected
 
 
@@ -202,7 +202,7 @@ def test_expands_to_text_where_text_is_needed(template: str, expected: str) -> N
     ("text", "expected"),
     [("${{ a }}", True), ("x ${{", True), (r"\${{ a }}", False), ("${ { a }}", False), (r"\${{ ${{", True)],
 )
-def test_has_expression_unless_it_is_escaped(text: str, expected: bool) -> None:
+def test_has_expression_ignores_escapes(text: str, expected: bool) -> None:
     assert has_expression(text) is expected
 
 
@@ -211,7 +211,7 @@ def test_escaped_template_expands_to_the_text() -> None:
     assert expand_text(escape_template(r"a ${{ b }} \${{ c"), {}) == r"a ${{ b }} \${{ c"
 
 
-def test_result_shares_nothing_with_the_contexts() -> None:
+def test_result_shares_no_value_with_contexts() -> None:
     names = {"inputs": {"team": ["tron"]}}
 
     result = expand("${{ inputs }}", names)
@@ -221,15 +221,17 @@ def test_result_shares_nothing_with_the_contexts() -> None:
     assert names == {"inputs": {"team": ["tron"]}}
 
 
-def test_short_template_is_read_once() -> None:
+def test_short_template_is_parsed_once() -> None:
     assert Template.read("${{ 1 }} once") is Template.read("${{ 1 }} once")
     assert Template.read("${{ 1 }}" * 1_000) is not Template.read("${{ 1 }}" * 1_000)
 
 
 @pytest.mark.parametrize("function", [expand, expand_text])
-def test_caller_who_left_little_of_the_stack_gets_the_usual_error(
+def test_small_remaining_stack_gives_usual_error(
     function: Callable[[str, dict[str, object]], object],
 ) -> None:
+    """A caller that leaves little of the stack gets an error of the expression, not a RecursionError."""
+
     def descend(levels: int) -> object:
         return descend(levels - 1) if levels else function(f"${{{{ {'-' * 99}1 }}}}", {})
 
@@ -278,7 +280,7 @@ SECRETS: dict[str, object] = {
     ],
     ids=str,
 )
-def test_what_is_made_of_a_secret_is_secret(template: object, expected: object) -> None:
+def test_value_computed_from_secret_is_secret(template: object, expected: object) -> None:
     result = expand(template, SECRETS)  # type: ignore[arg-type]
 
     assert result == Secret(expected)  # type: ignore[arg-type]
@@ -297,7 +299,7 @@ def test_what_is_made_of_a_secret_is_secret(template: object, expected: object) 
         ("${{ {flynn: [1]}[login.user] }}", [1]),
     ],
 )
-def test_what_is_made_of_something_beside_a_secret_is_not_secret(template: str, expected: object) -> None:
+def test_value_near_secret_is_not_secret(template: str, expected: object) -> None:
     assert expand(template, SECRETS) == expected
 
 
@@ -319,7 +321,7 @@ def test_what_is_made_of_something_beside_a_secret_is_not_secret(template: str, 
         "a ${{ 1 / (n - 7) }}",
     ],
 )
-def test_no_error_tells_a_secret(template: str) -> None:
+def test_errors_hide_secrets(template: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         expand(template, SECRETS)
 

@@ -44,22 +44,22 @@ from step_runner.expression.values import text_of
     ],
     ids=repr,
 )
-def test_text_of_a_value(value: object, text: str) -> None:
+def test_value_converts_to_text(value: object, text: str) -> None:
     assert text_of(reveal(value)) == text
 
 
-def test_text_of_something_else_is_refused() -> None:
+def test_object_without_json_form_is_refused() -> None:
     with pytest.raises(ExpressionError, match="a value of the type object cannot be used"):
         reveal(object())
 
 
-def test_secret_shows_nothing() -> None:
+def test_secret_hides_its_value() -> None:
     secret = Secret("hunter2")
 
     assert "hunter2" not in f"{secret} {secret!r} {[secret]}"
 
 
-def test_secret_cannot_be_changed() -> None:
+def test_secret_is_immutable() -> None:
     secret = Secret("hunter2")
 
     with pytest.raises(AttributeError):
@@ -82,7 +82,7 @@ def test_secret_can_be_copied() -> None:
     assert pickle.loads(pickle.dumps(secret)) == secret
 
 
-def test_reveals_secrets_at_any_depth() -> None:
+def test_reveal_finds_secrets_at_any_depth() -> None:
     value = {"a": [Secret({"b": 1}), "c"], "d": Secret(None)}
 
     assert is_secret(value)

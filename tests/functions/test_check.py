@@ -138,7 +138,7 @@ def test_check_reads_every_expression_of_a_script() -> None:
     ],
     ids=["plain", "single quotes", "double quotes", "escape before", "escaped itself", "folded"],
 )
-def test_problem_has_the_place_of_its_word_if_that_is_found(value: str, place: str) -> None:
+def test_problem_has_place_of_its_word_if_found(value: str, place: str) -> None:
     text = f"run:\n  - name: a\n    script: {value}"
 
     assert [problem.split(": ")[0] for problem in problems(text)] == [place]

@@ -60,7 +60,7 @@ def test_reader_ignores_documents_beyond_the_limit() -> None:
     assert len(read_documents("a\n---\nb\n---\n}{", "step.yml").nodes) == 2
 
 
-def test_alias_refers_to_an_anchor_of_an_earlier_document() -> None:
+def test_alias_refers_to_anchor_of_earlier_document() -> None:
     """The definition may refer to a value of the specification."""
     text = "a: &x {p: 1}\n---\nb: *x\nc: {<<: *x, q: 2}\n"
     assert read(text) == [{"a": {"p": 1}}, {"b": {"p": 1}, "c": {"q": 2, "p": 1}}]
@@ -96,7 +96,7 @@ def test_surrogate_pair_in_double_quotes_is_one_character(text: str, value: Valu
         (r'["\ud83d\ude00", "\UFFFFFFFF"]', r'1:19: "\UFFFFFFFF" is not a valid escape: '),
     ],
 )
-def test_reader_refuses_an_escape_of_no_character(text: str, message: str) -> None:
+def test_reader_refuses_escape_outside_unicode(text: str, message: str) -> None:
     """Half a pair is not a character; a number beyond U+10FFFF is not one either."""
     assert refusal(text).startswith(f"step.yml:{message}")
 
@@ -175,7 +175,7 @@ def test_scalars_keep_their_text() -> None:
         ("a: {<<: 1}", '1:9: only a mapping can be merged with "<<"'),
     ],
 )  # fmt: skip
-def test_reader_says_what_to_write_for_invalid_yaml(text: str, message: str) -> None:
+def test_reader_explains_invalid_yaml(text: str, message: str) -> None:
     assert refusal(text) == f"step.yml:{message}"
 
 

@@ -230,7 +230,7 @@ def test_loader_delegates_outputs_to_a_step() -> None:
     assert made.body.delegate == "a"
 
 
-def test_loader_delegates_outputs_of_a_command_to_its_file() -> None:
+def test_loader_delegates_outputs_of_command_to_its_file() -> None:
     assert function("spec: {outputs: delegate}", EXEC).spec.outputs == "delegate"
 
 

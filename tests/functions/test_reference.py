@@ -85,7 +85,7 @@ NAME = "use lower-case letters and digits with . _ - and / between them"
     ],
     ids=lambda text: text[:30],
 )  # fmt: skip
-def test_invalid_reference_says_what_to_write(text: str, message: str) -> None:
+def test_invalid_reference_is_explained(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_reference(text)
 

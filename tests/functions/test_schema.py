@@ -16,7 +16,7 @@ CHECKED_IN = Path(__file__).parents[2] / "schema" / "function.json"
 SCHEMA = json.loads(text())
 
 
-def test_checked_in_file_is_that_of_the_program() -> None:
+def test_schema_file_equals_output_of_program() -> None:
     """The file is what `make schema` writes."""
     assert CHECKED_IN.read_text(encoding="utf-8") == text()
 
@@ -32,7 +32,7 @@ def test_schema_describes_every_key() -> None:
             assert schema.get("description"), f"{name}.{key}"
 
 
-def test_command_prints_the_checked_in_file() -> None:
+def test_command_prints_schema_file() -> None:
     """The program contains the schema and needs no other file."""
     assert step_runner("schema") == (0, CHECKED_IN.read_text(encoding="utf-8"), "")
 
@@ -69,7 +69,7 @@ def test_schema_accepts_every_example(path: Path) -> None:
         ({"spec": {"inputs": {"a": {"type": "string", "options": []}}}}, "spec.inputs.a", "Additional properties "),
     ],
 )
-def test_schema_reports_the_form_that_was_meant(document: object, path: str, message: str) -> None:
+def test_schema_reports_form_closest_to_the_value(document: object, path: str, message: str) -> None:
     """If a value may have several forms, the first complaint is about the form that was meant."""
     where, sentence = complaints(document)[0]
     assert where == path

@@ -308,9 +308,7 @@ def test_end_of_one_job_spares_processes_of_another(
     assert reforking.survivors() == []
 
 
-def test_reforking_process_ends_with_job_beside_many_processes(
-    cell: Cell, server: Server, crowds: Callable[[], Crowd]
-) -> None:
+def test_reforking_process_ends_among_many_processes(cell: Cell, server: Server, crowds: Callable[[], Crowd]) -> None:
     """A scan of many processes takes longer than a re-forking process lives, but still ends it."""
     many, reforking = crowds(), crowds()
     server.start(many.script("many", status=0), "echo background; sleep 1000", job_id="other")

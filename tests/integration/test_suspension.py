@@ -100,7 +100,7 @@ def test_ctrl_z_stops_and_fg_continues_everything(start: Callable[..., None], sh
     assert shell.processes() == []
 
 
-def test_suspension_takes_nothing_from_the_grace(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
+def test_suspension_does_not_shorten_grace_period(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
     """A suspension within the grace period, and longer than it, does not shorten it."""
     start(CLEANS_UP, "--grace", "4")
     shell.type("\x03")
@@ -115,7 +115,7 @@ def test_suspension_takes_nothing_from_the_grace(start: Callable[..., None], she
     assert b"ignored" not in written
 
 
-def test_suspension_takes_nothing_from_the_timeout(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
+def test_suspension_does_not_shorten_timeout(start: Callable[..., None], shell: Shell, tmp_path: Path) -> None:
     start("echo ready; read line < fifo; echo went on", "--timeout", "4")
     shell.suspend()
     time.sleep(4.5)
@@ -153,7 +153,7 @@ def test_signal_while_suspended_stops_gracefully_with_sigcont(
 
 
 @pytest.mark.parametrize("kind", ["run", "gracefulexitcmd"])
-def test_no_order_of_sigtstp_and_sigcont_leaves_it_stopped(kind: str, tmp_path: Path, temporary: str) -> None:
+def test_random_suspensions_never_block_graceful_stop(kind: str, tmp_path: Path, temporary: str) -> None:
     """After any random sequence of both, SIGTERM and SIGCONT stop it gracefully."""
     script = "trap 'echo cleaned; exit' TERM; echo ready; while :; do sleep 0.01; done"
     (tmp_path / "run.yml").write_text(steps.script(script))
@@ -192,7 +192,7 @@ def test_closing_the_terminal_stops_gracefully(start: Callable[..., None], shell
     assert (tmp_path / "cleaned").exists()
 
 
-def test_process_that_was_stopped_before_stays_stopped(start: Callable[..., None], shell: Shell) -> None:
+def test_stopped_process_stays_stopped_after_suspension(start: Callable[..., None], shell: Shell) -> None:
     stops = ["sh", "-c", "kill -STOP $$"]
     start(f"{shlex.join(stops)} & until grep -q '^State:.T' /proc/$!/status; do :; done; echo ready; read line < fifo")
     (own,) = (one for one in shell.suspend() if one.cmdline() == stops)
@@ -207,7 +207,7 @@ def test_process_that_was_stopped_before_stays_stopped(start: Callable[..., None
 
 
 @pytest.mark.parametrize("start", ["run", "ci"], indirect=True)
-def test_nothing_survives_a_front_killed_while_suspended(
+def test_killed_supervisor_in_suspension_leaves_nothing(
     start: Callable[..., None], shell: Shell, tmp_path: Path
 ) -> None:
     start("trap 'echo cleaned > cleaned; exit' TERM; echo ready; while :; do :; done")

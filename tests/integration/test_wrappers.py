@@ -157,7 +157,7 @@ WRAPPERS: dict[str, Callable[[tuple[str, ...], Path], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("kind", ["gracefulexitcmd", "run"], indirect=True)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_grace_is_kept_below(wrapper: str, command: tuple[str, ...], kind: str, tmp_path: Path) -> None:
+def test_wrapper_keeps_grace_period(wrapper: str, command: tuple[str, ...], kind: str, tmp_path: Path) -> None:
     argv = WRAPPERS[wrapper](command, tmp_path)
     if shutil.which(argv[0]) is None:
         absent(argv[0])
@@ -168,7 +168,7 @@ def test_grace_is_kept_below(wrapper: str, command: tuple[str, ...], kind: str, 
 
 
 @pytest.mark.parametrize("kind", ["gracefulexitcmd", "run"], indirect=True)
-def test_sigint_that_uv_repeats_takes_no_grace(command: tuple[str, ...], kind: str, tmp_path: Path) -> None:
+def test_sigint_repeated_by_uv_keeps_grace_period(command: tuple[str, ...], kind: str, tmp_path: Path) -> None:
     """Without a terminal uv forwards SIGINT after 200 ms, although the process group has already got it."""
     argv = _uv(command, tmp_path)
     if shutil.which(argv[0]) is None:
@@ -180,7 +180,7 @@ def test_sigint_that_uv_repeats_takes_no_grace(command: tuple[str, ...], kind: s
 
 
 @pytest.mark.parametrize("kind", ["gracefulexitcmd", "run", "ci"], indirect=True)
-def test_grace_is_kept_when_all_get_three_signals(command: tuple[str, ...], kind: str) -> None:
+def test_three_signals_to_all_keep_grace_period(command: tuple[str, ...], kind: str) -> None:
     """systemd with `SendSIGHUP=yes` sends three signals to all processes of a control group."""
     with _running(command, COPIES[kind]) as copies:
         for copy in copies:
@@ -193,7 +193,7 @@ def test_grace_is_kept_when_all_get_three_signals(command: tuple[str, ...], kind
 
 @needs_cgroup
 @pytest.mark.parametrize("kind", ["gracefulexitcmd", "run", "ci"], indirect=True)
-def test_grace_is_kept_when_control_group_is_stopped(command: tuple[str, ...], kind: str, unit: Cgroup) -> None:
+def test_stopped_control_group_keeps_grace_period(command: tuple[str, ...], kind: str, unit: Cgroup) -> None:
     """systemd with `SendSIGHUP=yes` sends three signals to all processes of a unit, also to those of the step."""
     with _running((*ENTERS, unit.path, *command), COPIES[kind]) as copies:
         _stop_as_systemd(unit)
@@ -201,7 +201,8 @@ def test_grace_is_kept_when_control_group_is_stopped(command: tuple[str, ...], k
 
 
 @needs_cgroup
-def test_jobs_keep_their_grace_when_control_group_of_server_is_stopped(unit: Cgroup, temporary: str) -> None:
+def test_stopped_group_of_server_keeps_grace_of_jobs(unit: Cgroup, temporary: str) -> None:
+    """A stop of the control group that holds the server leaves each job its grace period."""
     server = Server(temporary, (*ENTERS, unit.path))
     try:
         server.start(CLEANS_UP)

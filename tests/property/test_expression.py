@@ -201,7 +201,7 @@ def test_escaped_text_expands_to_itself(text: str) -> None:
 
 @FAST
 @given(VALUES, VALUES, VALUES)
-def test_comparisons_are_a_total_order(a: Value, b: Value, c: Value) -> None:
+def test_comparisons_are_total_order(a: Value, b: Value, c: Value) -> None:
     names = {"a": a, "b": b, "c": c}
 
     def holds(expression: str) -> bool:

@@ -42,12 +42,12 @@ async def test_higher_levels_win(
     assert await workshop.output(steps, env={"V": "job"}) == [winner]
 
 
-async def test_expressions_see_what_the_command_sees(workshop: Workshop) -> None:
+async def test_expressions_see_environment_of_the_command(workshop: Workshop) -> None:
     steps = run_list({"name": "a", "script": export("export")}, {"name": "b", "script": SHOW})
     assert await workshop.output(steps, env={"V": "job"}) == ["export export"]
 
 
-async def test_export_reaches_a_nested_sequence_and_the_steps_after_it(workshop: Workshop) -> None:
+async def test_export_reaches_nested_sequence_and_later_steps(workshop: Workshop) -> None:
     """It can change a variable that had a value at the start of the sequence."""
     workshop.write("inner", script(SHOW, export("inside"), SHOW))
     steps = run_list(
@@ -58,26 +58,26 @@ async def test_export_reaches_a_nested_sequence_and_the_steps_after_it(workshop:
     assert await workshop.output(steps, env={"V": "job"}) == ["before before", "inside inside", "inside inside"]
 
 
-async def test_what_a_step_sets_hides_exports_for_all_that_it_calls(workshop: Workshop) -> None:
+async def test_step_environment_hides_exports_for_its_callees(workshop: Workshop) -> None:
     workshop.write("inner", script(export("inside"), SHOW))
     steps = run_list({"name": "a", "step": "./inner", "env": {"V": "step"}}, {"name": "b", "script": SHOW})
     assert await workshop.output(steps) == ["step step", "inside inside"]
 
 
-async def test_environment_of_a_step_is_not_that_of_later_ones(workshop: Workshop) -> None:
+async def test_step_environment_does_not_reach_later_steps(workshop: Workshop) -> None:
     show = 'echo "[$V]"'
     steps = run_list({"name": "a", "script": show, "env": {"V": "a"}}, {"name": "b", "script": show})
     assert await workshop.output(steps) == ["[a]", "[]"]
 
 
-async def test_environment_of_a_step_is_expanded_where_it_is_called(workshop: Workshop) -> None:
+async def test_step_environment_is_expanded_by_the_caller(workshop: Workshop) -> None:
     """Its own environment and that of the function are not visible there."""
     workshop.write("show", shell('echo "$V $W"', env={"W": "own"}))
     step = {"name": "a", "step": "./show", "env": {"V": "${{ env.W }}", "W": "step"}}
     assert await workshop.output(run_list(step), env={"W": "job"}) == ["job own"]
 
 
-async def test_environment_of_a_function_is_expanded_in_it(workshop: Workshop) -> None:
+async def test_function_environment_is_expanded_in_the_function(workshop: Workshop) -> None:
     workshop.write(
         "show",
         shell('echo "$V"', env={"V": "${{ inputs.x }} ${{ env.W }}"}, spec={"inputs": {"x": {"type": "string"}}}),
@@ -86,7 +86,7 @@ async def test_environment_of_a_function_is_expanded_in_it(workshop: Workshop) -
     assert await workshop.output(run_list(step)) == ["input step"]
 
 
-async def test_command_gets_the_environment_and_nothing_else(workshop: Workshop) -> None:
+async def test_command_gets_only_its_environment(workshop: Workshop) -> None:
     """The one exception is the cookie by which its background processes are found."""
     steps = run_list({"name": "a", "step": "./show"})
     workshop.write("show", "{}\n---\nexec: {command: [env]}\n")
@@ -103,5 +103,5 @@ async def test_command_gets_the_environment_and_nothing_else(workshop: Workshop)
     ],
     ids=["step", "sequence", "command"],
 )
-async def test_expression_that_fails_names_its_variable(workshop: Workshop, text: str, message: str) -> None:
+async def test_failing_expression_names_its_variable(workshop: Workshop, text: str, message: str) -> None:
     assert (await workshop.error(text)).startswith(message)

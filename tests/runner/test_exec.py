@@ -29,16 +29,14 @@ def program(path: Path, text: str = "#!/bin/sh\necho $0 in $(pwd)\n", mode: int 
     path.chmod(mode)
 
 
-async def test_bare_name_is_searched_on_the_runners_path_not_the_steps(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_bare_name_is_searched_on_path_of_runner(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     program(workshop.work_dir / "own/tool", "#!/bin/sh\necho own\n")
     program(workshop.work_dir / "theirs/tool", "#!/bin/sh\necho theirs\n")
     monkeypatch.setenv("PATH", f"{workshop.work_dir}/own", prepend=":")
     assert await workshop.output(command("tool", env={"PATH": f"{workshop.work_dir}/theirs:/bin"})) == ["own"]
 
 
-async def test_name_with_a_slash_is_relative_to_the_steps_work_dir(workshop: Workshop) -> None:
+async def test_name_with_slash_is_relative_to_work_dir_of_step(workshop: Workshop) -> None:
     program(workshop.work_dir / "sub/tool")
     lines = await workshop.output(command("./tool", work_dir=f"{workshop.work_dir}/sub"))
     assert lines == [f"./tool in {workshop.work_dir}/sub"]
@@ -65,19 +63,20 @@ async def test_first_line_with_cr_lf_is_named(workshop: Workshop, text: str, fir
     assert shown.endswith(f': the first line of ./tool, "{first}"{CR_LF}')
 
 
-async def test_status_127_of_sound_script_stays_alone(workshop: Workshop) -> None:
-    """A valid first line is not blamed."""
+async def test_status_127_of_valid_script_is_not_explained(workshop: Workshop) -> None:
+    """A valid first line is not given as the reason."""
     program(workshop.work_dir / "tool", "#!/bin/sh\nexit 127\n")
     assert await workshop.error(command("./tool")) == "exec: exit status 127"
 
 
-async def test_work_dir_of_a_command_is_expanded_and_changes_nothing_else(workshop: Workshop) -> None:
+async def test_work_dir_of_command_is_expanded(workshop: Workshop) -> None:
+    """The work dir of one command changes nothing for the others."""
     (workshop.work_dir / "sub").mkdir()
     text = command("sh", "-c", "echo $(pwd) ${{ work_dir }}", work_dir="${{ work_dir }}/sub")
     assert await workshop.output(text) == [f"{workshop.work_dir}/sub {workshop.work_dir}"]
 
 
-async def test_words_are_expanded_each_for_itself_and_not_split(workshop: Workshop) -> None:
+async def test_each_word_is_expanded_and_not_split(workshop: Workshop) -> None:
     text = command("printf", "<%s>", "${{ vars.A }}", "$HOME *", "")
     lines = await workshop.output(text, variables={"A": "a  b\n"})
     assert "\n".join(lines) == "<a  b\n><$HOME *><>"
@@ -103,7 +102,7 @@ async def test_stdin_is_empty(workshop: Workshop) -> None:
     ],
     ids=["missing", "not executable", "directory", "no format", "missing interpreter"],
 )
-async def test_program_that_cannot_be_started(
+async def test_unstartable_program_is_reported(
     workshop: Workshop, words: tuple[str, ...], mode: int, message: str
 ) -> None:
     program(workshop.work_dir / "tool", mode=mode)
@@ -117,7 +116,7 @@ async def test_program_that_cannot_be_started(
     [(errno.EAGAIN, "processes is reached (ulimit -u)"), (errno.EMFILE, "open files is reached (ulimit -n)")],
     ids=["processes", "files"],
 )
-async def test_limit_that_is_reached_is_named(
+async def test_reached_limit_is_named(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, number: int, limit: str
 ) -> None:
     def refuse(*_arguments: object) -> None:
@@ -129,28 +128,28 @@ async def test_limit_that_is_reached_is_named(
 
 
 @pytest.mark.parametrize("name", ["none", "file"])
-async def test_work_dir_that_is_none(workshop: Workshop, name: str) -> None:
+async def test_invalid_work_dir_is_refused(workshop: Workshop, name: str) -> None:
     (workshop.work_dir / "file").touch()
     path = workshop.work_dir / name
     assert await workshop.error(command("true", work_dir=str(path))) == f'exec: the work dir "{path}" does not exist'
 
 
-async def test_expression_that_fails_is_of_the_command(workshop: Workshop) -> None:
+async def test_failing_expression_is_reported_for_its_command(workshop: Workshop) -> None:
     assert (await workshop.error(command("echo", "${{ vars.none }}"))).startswith("exec: ")
 
 
-async def test_middle_line_of_a_script_that_fails_does_not_end_it(workshop: Workshop) -> None:
+async def test_failing_middle_line_does_not_end_script(workshop: Workshop) -> None:
     assert await workshop.output(script("false\nfalse | true\necho reached")) == ["reached"]
 
 
-async def test_script_without_a_shell(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_script_without_shell_is_reported(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts, "SHELLS", ())
     monkeypatch.setattr("step_runner.runner.script.os.access", lambda *_: False)
     scripts.shell.cache_clear()
     assert "shell not found" in await workshop.error(script("true"))
 
 
-async def test_long_scripts_of_one_job_have_files_of_their_own(workshop: Workshop) -> None:
+async def test_long_scripts_of_one_job_have_separate_files(workshop: Workshop) -> None:
     padding = "#" * 140_000
     steps = run_list(*({"name": f"s{n}", "script": f"echo {n}; stat --format %a $0\n{padding}"} for n in range(2)))
     assert await workshop.output(steps) == ["0", "600", "1", "600"]
@@ -180,14 +179,14 @@ async def stopped(workshop: Workshop, program: str, stop: Any, shell: str = "sh"
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM"])
-async def test_a_command_is_stopped_by_the_signal_that_it_asks_for(workshop: Workshop, name: str) -> None:
+async def test_command_is_stopped_by_its_own_signal(workshop: Workshop, name: str) -> None:
     ended = await stopped(workshop, TRAPS, {"signal": f"SIG{name}"})
     assert f"got {name}\n" in workshop.log()
     assert ended.signals[0].name == f"SIG{name}"
     assert (ended.cause, ended.forced) == (Cause.CANCELLED, False)
 
 
-async def test_a_command_gets_no_more_time_than_it_asks_for(workshop: Workshop) -> None:
+async def test_command_gets_at_most_its_own_grace_period(workshop: Workshop) -> None:
     """The job's grace period is 20 s; the log shows the shorter one."""
     ended = await stopped(workshop, IGNORES, {"signal": "SIGINT", "grace": "100ms"})
     assert re.search(r", 0(\.1)? s to finish\n", workshop.log())
@@ -195,7 +194,7 @@ async def test_a_command_gets_no_more_time_than_it_asks_for(workshop: Workshop) 
     assert kill.after - ended.signals[0].after < workshop.proc.graceful_exit_delay / 2
 
 
-async def test_how_a_command_is_stopped_is_no_business_of_what_earlier_steps_have_left(workshop: Workshop) -> None:
+async def test_stop_settings_of_command_spare_background_processes(workshop: Workshop) -> None:
     """Background processes are stopped at the same time, with the job's signal and grace period."""
     pipe = str(workshop.work_dir / "service")
     os.mkfifo(pipe)
@@ -215,7 +214,7 @@ async def test_how_a_command_is_stopped_is_no_business_of_what_earlier_steps_hav
 OBEYS_TERM = "trap 'echo leader told' INT; trap 'exit 0' TERM; echo > \"$0\"; while :; do sleep 0.01; done"
 
 
-async def test_stop_sequence_goes_through_its_stages(workshop: Workshop) -> None:
+async def test_stop_sequence_runs_through_its_stages(workshop: Workshop) -> None:
     """The log names all remaining stages, then each stage as it comes."""
     stages = [{"signal": "SIGINT", "to": "leader", "wait": "200ms"}, {"signal": "SIGTERM", "wait": "10s"}]
     ended = await stopped(workshop, OBEYS_TERM, stages)
@@ -228,7 +227,7 @@ async def test_stop_sequence_goes_through_its_stages(workshop: Workshop) -> None
     assert (ended.returncode, ended.forced) == (0, False)
 
 
-async def test_stop_sequence_shrinks_to_the_delay_of_the_job(workshop: Workshop) -> None:
+async def test_stop_sequence_shrinks_to_delay_of_job(workshop: Workshop) -> None:
     stages = [{"signal": "SIGINT", "wait": "30s"}, {"signal": "SIGTERM", "to": "group", "wait": "30s"}]
     ended = await stopped(workshop, OBEYS_TERM.replace("'exit 0' TERM", "'exit 0' INT"), stages)
     shrunk = r"(10|9|9\.\d) s"
@@ -236,7 +235,7 @@ async def test_stop_sequence_shrinks_to_the_delay_of_the_job(workshop: Workshop)
     assert not ended.forced
 
 
-async def test_first_leader_tells_the_rest_when_it_has_gone(workshop: Workshop) -> None:
+async def test_leader_stage_signals_the_rest_after_its_end(workshop: Workshop) -> None:
     """Its child lives until then: the signal ends the child, and its end would close the FIFO."""
     own = """mkfifo "$0.child"; sleep 1000 > "$0.child" & exec 3< "$0.child"
         trap 'read -t 0.1 line <&3; echo "child lives: $?"; exit 0' TERM; echo > "$0"; while :; do sleep 0.01; done"""
@@ -251,7 +250,7 @@ async def test_first_leader_tells_the_rest_when_it_has_gone(workshop: Workshop) 
     assert (ended.returncode, ended.forced) == (0, False)
 
 
-async def test_a_command_gets_no_more_time_than_the_job_has(workshop: Workshop) -> None:
+async def test_command_gets_at_most_the_time_of_its_job(workshop: Workshop) -> None:
     workshop.proc.graceful_exit_delay = 0.1
     await stopped(workshop, IGNORES, {"grace": "1h"})
     assert re.search(r", 0(\.1)? s to finish\n", workshop.log())

@@ -18,7 +18,7 @@ VARIABLES = st.dictionaries(NAMES, st.text("xyz", max_size=2), max_size=4)
 
 
 @given(VARIABLES, st.lists(st.tuples(VARIABLES, VARIABLES), max_size=6))
-def test_recorded_environment_stays_as_it_was(
+def test_recorded_environment_never_changes(
     env: dict[str, str], steps: list[tuple[dict[str, str], dict[str, str]]]
 ) -> None:
     """A record keeps the environment of its step, in the same order, whatever later steps export."""
@@ -34,7 +34,9 @@ def test_recorded_environment_stays_as_it_was(
 
 
 @given(VARIABLES, VARIABLES, VARIABLES)
-def test_total_counts_each_variable_once(env: dict[str, str], exported: dict[str, str], added: dict[str, str]) -> None:
+def test_total_size_counts_each_variable_once(
+    env: dict[str, str], exported: dict[str, str], added: dict[str, str]
+) -> None:
     exports = Exports()
     exports.add(dict.fromkeys(exported, "longer"), "first")
     exports.add(exported, "second")
@@ -43,7 +45,7 @@ def test_total_counts_each_variable_once(env: dict[str, str], exported: dict[str
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there each record has all variables")
-def test_memory_of_records_grows_with_the_exports_only() -> None:
+def test_memory_of_records_grows_only_with_exports() -> None:
     """Twice as many exporting steps take about twice the memory, not four times."""
     assert _memory(800) < 3 * _memory(400)
 

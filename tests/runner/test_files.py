@@ -53,23 +53,23 @@ async def result(workshop: Workshop, text: str) -> StepResult:
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG_LINES)
-async def test_wrong_line_of_the_output_file(workshop: Workshop, content: str, message: str) -> None:
+async def test_invalid_line_of_output_file_is_reported(workshop: Workshop, content: str, message: str) -> None:
     assert (await workshop.error(writing(content))).startswith(IN_OUTPUT + message)
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG_LINES)
-async def test_wrong_line_of_the_export_file(workshop: Workshop, content: str, message: str) -> None:
+async def test_invalid_line_of_export_file_is_reported(workshop: Workshop, content: str, message: str) -> None:
     assert (await workshop.error(writing(content, to="export_file"))).startswith(IN_EXPORT + message)
 
 
-async def test_line_is_not_shown_where_an_output_is_sensitive(workshop: Workshop) -> None:
+async def test_line_is_hidden_if_an_output_is_sensitive(workshop: Workshop) -> None:
     """An unreadable line may contain its value."""
     spec = {"outputs": {"k": {"type": "string", "sensitive": True}}}
     text = writing('{"name":"k","value":"hunter2', spec=spec)
     assert "hunter2" not in await workshop.error(text, debug=True)
 
 
-async def test_line_is_shown_when_debugging(workshop: Workshop) -> None:
+async def test_line_is_shown_at_debug_level(workshop: Workshop) -> None:
     text = writing('{"name":"k"}')
     assert await workshop.error(text) == f'{IN_OUTPUT}"value" field is missing'
     assert await workshop.error(text, debug=True) == f'{IN_OUTPUT}"value" field is missing, line: {{"name":"k"}}'
@@ -85,12 +85,12 @@ async def test_line_is_shown_when_debugging(workshop: Workshop) -> None:
     ],
     ids=["undeclared", "number", "boolean", "array"],
 )  # fmt: skip
-async def test_outputs_that_were_not_declared_so(workshop: Workshop, content: str, message: str) -> None:
+async def test_undeclared_outputs_are_refused(workshop: Workshop, content: str, message: str) -> None:
     shown = await workshop.error(writing(content, spec={"outputs": OUTPUTS}))
     assert shown.startswith(IN_OUTPUT + message)
 
 
-async def test_output_that_is_missing_has_no_line(workshop: Workshop) -> None:
+async def test_missing_output_is_reported_without_a_line(workshop: Workshop) -> None:
     shown = await workshop.error(writing(lines(n=1), spec={"outputs": OUTPUTS}))
     assert shown == 'output file: key "v": missing output, add to step outputs or remove from step specification'
 
@@ -107,7 +107,7 @@ async def test_output_that_is_missing_has_no_line(workshop: Workshop) -> None:
     ],
     ids=["default", "last wins", "not expanded", "empty lines and other keys", "no newline", "long line"],
 )
-async def test_outputs(workshop: Workshop, content: str, expected: dict[str, Any]) -> None:
+async def test_outputs_are_read(workshop: Workshop, content: str, expected: dict[str, Any]) -> None:
     assert (await result(workshop, writing(content, spec={"outputs": OUTPUTS}))).outputs == expected
 
 
@@ -142,18 +142,18 @@ async def test_outputs_of_every_type_reach_later_steps(workshop: Workshop, kind:
         (2**53, "9007199254740992"),
     ],
 )
-async def test_exports_become_text(workshop: Workshop, value: Any, expected: str) -> None:
+async def test_exports_are_converted_to_text(workshop: Workshop, value: Any, expected: str) -> None:
     root = await result(workshop, writing(lines(K=value), to="export_file"))
     assert root.exports == {"K": expected}
 
 
 @pytest.mark.parametrize(("value", "kind"), [([1], "array"), ({"a": 1}, "struct")])
-async def test_exports_that_are_no_text(workshop: Workshop, value: Any, kind: str) -> None:
+async def test_exports_without_text_form_are_refused(workshop: Workshop, value: Any, kind: str) -> None:
     message = f'{IN_EXPORT}key "K": cannot convert value type "{kind}" to string'
     assert await workshop.error(writing(lines(K=value), to="export_file")) == message
 
 
-async def test_exports_of_a_step_with_wrong_outputs_do_not_count(workshop: Workshop) -> None:
+async def test_exports_with_invalid_outputs_are_dropped(workshop: Workshop) -> None:
     workshop.write("both", shell("echo wrong >${{ output_file }}; echo wrong >${{ export_file }}"))
     assert (await workshop.error(run_list({"name": "a", "step": "./both"}))).startswith(
         'step "a": output file of step "a", line 1: '
@@ -170,7 +170,7 @@ async def test_exports_of_a_step_with_wrong_outputs_do_not_count(workshop: Works
         '{"step": {}, "status": "success", "outputs": {"any": [1, {"a": "b"}]}}\n',
     ],
 )
-async def test_command_delegates_its_outputs_to_a_step_result(workshop: Workshop, content: str) -> None:
+async def test_command_delegates_outputs_to_step_result(workshop: Workshop, content: str) -> None:
     root = await result(workshop, writing(content, spec={"outputs": "delegate"}))
     assert root.outputs == {"any": [1, {"a": "b"}]}
 
@@ -185,19 +185,19 @@ async def test_delegated_file_must_be_one_step_result(workshop: Workshop, conten
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_what_powershell_has_written_is_read(tmp_path: Path, encoding: str) -> None:
+def test_files_written_by_powershell_are_read(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "output").write_text('{"name": "a", "value": "ü"}\r\n', encoding=encoding, newline="")
     assert read_any_outputs(Source(str(tmp_path / "output"), "output file")) == {"a": "ü"}
 
 
-async def test_script_hands_on_outputs_of_any_name_and_exports(workshop: Workshop) -> None:
+async def test_script_returns_outputs_of_any_name_and_exports(workshop: Workshop) -> None:
     write = """echo '{"name": "any", "value": {"a": [1]}}' >>${{ output_file }}
         echo '{"name": "E", "value": true}' >>${{ export_file }}"""
     steps = script(write, 'echo "${{ steps.s1.outputs.any.a[0] }} $E"')
     assert await workshop.output(steps) == ["1 true"]
 
 
-async def test_every_step_has_files_of_its_own(workshop: Workshop, temporary: str) -> None:
+async def test_every_step_has_its_own_files(workshop: Workshop, temporary: str) -> None:
     """The files are empty and private, and are removed after the step."""
     show = "stat --format '%a %s %n' ${{ output_file }} ${{ export_file }}"
     shown = [line.split(" ") for line in await workshop.output(script(show, show))]

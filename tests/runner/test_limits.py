@@ -65,7 +65,7 @@ def of(pid: int) -> int:
     return resource.prlimit(pid, resource.RLIMIT_NPROC)[0]
 
 
-def test_a_command_and_all_whom_it_has_started_have_the_limit(command: subprocess.Popen[str]) -> None:
+def test_command_and_its_descendants_get_limit(command: subprocess.Popen[str]) -> None:
     give_birth(command)
     limits.reserve(command.pid)
     give_birth(command)
@@ -73,10 +73,8 @@ def test_a_command_and_all_whom_it_has_started_have_the_limit(command: subproces
     assert [of(pid) for pid in everybody] == [MOST] * 3
 
 
-def test_who_is_born_during_the_look_has_it_too(
-    command: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fork bomb forks on during the scan."""
+def test_process_forked_during_scan_gets_limit(command: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork bomb goes on forking during the scan."""
     descendants, births = linux.descendants, iter([True, True])
 
     def slowly(pid: int) -> Iterator[int]:
@@ -90,13 +88,13 @@ def test_who_is_born_during_the_look_has_it_too(
     assert [of(pid) for pid in descendants(command.pid)] == [MOST] * 2
 
 
-def test_a_lower_limit_of_its_own_is_kept(command: subprocess.Popen[str]) -> None:
+def test_lower_limit_of_a_process_is_kept(command: subprocess.Popen[str]) -> None:
     resource.prlimit(command.pid, resource.RLIMIT_NPROC, (MOST - 1, MOST - 1))
     limits.reserve(command.pid)
     assert of(command.pid) == MOST - 1
 
 
-def test_one_that_has_ended_is_no_error() -> None:
+def test_ended_process_is_not_an_error() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
     limits.reserve(process.pid)

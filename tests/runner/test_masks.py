@@ -21,7 +21,7 @@ from step_runner.runner.masks import Masks
     ],
     ids=str,
 )
-def test_secret_is_hidden_wherever_it_stands_in_a_value(values: list[object], hidden: str) -> None:
+def test_secret_is_hidden_anywhere_in_a_value(values: list[object], hidden: str) -> None:
     masks = Masks()
     masks.add(values)  # type: ignore[arg-type]
     assert masks.hidden("a hunter2 b 4711 true") == hidden

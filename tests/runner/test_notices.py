@@ -27,7 +27,7 @@ def test_killed_processes_are_grouped_by_reason() -> None:
     )
 
 
-def test_line_of_a_stage_names_those_that_follow() -> None:
+def test_line_of_a_stage_names_remaining_stages() -> None:
     stages = (
         Stage(signal.SIGINT, 10.0, To.LEADER),
         Stage(signal.SIGTERM, 2.5, To.GROUP),

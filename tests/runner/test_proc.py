@@ -15,7 +15,7 @@ from step_runner.proc import Proc
 ABOUT_FIVE = pytest.approx(5, abs=2)
 
 
-def test_only_the_first_cancel_counts() -> None:
+def test_only_first_cancel_counts() -> None:
     proc = Proc(5)
     graces: list[float] = []
     assert (proc.cancelled, proc.cause) == (False, None)
@@ -27,7 +27,7 @@ def test_only_the_first_cancel_counts() -> None:
     assert graces == [ABOUT_FIVE]
 
 
-def test_kill_tells_that_there_is_no_more_time() -> None:
+def test_kill_ends_the_grace_period() -> None:
     proc = Proc(5)
     graces: list[float] = []
     with proc.listening(graces.append):
@@ -37,7 +37,7 @@ def test_kill_tells_that_there_is_no_more_time() -> None:
     assert proc.cause is Cause.CANCELLED
 
 
-def test_kill_without_a_cancel_before_is_one_too() -> None:
+def test_kill_counts_as_cancel() -> None:
     proc = Proc(5)
     graces: list[float] = []
     with proc.listening(graces.append):
@@ -45,7 +45,7 @@ def test_kill_without_a_cancel_before_is_one_too() -> None:
     assert (proc.cause, graces[-1]) == (Cause.CANCELLED, 0)
 
 
-def test_who_listens_afterwards_is_told_at_once() -> None:
+def test_late_listener_is_called_at_once() -> None:
     proc = Proc(5)
     proc.cancel()
     graces: list[float] = []
@@ -56,7 +56,7 @@ def test_who_listens_afterwards_is_told_at_once() -> None:
         assert graces == [ABOUT_FIVE, 0]
 
 
-def test_who_does_not_listen_any_more_is_not_told() -> None:
+def test_removed_listener_is_not_called() -> None:
     proc = Proc(5)
     graces: list[float] = []
     with proc.listening(graces.append):
@@ -65,7 +65,7 @@ def test_who_does_not_listen_any_more_is_not_told() -> None:
     assert graces == []
 
 
-async def test_any_number_may_wait_for_a_cancel_from_any_thread() -> None:
+async def test_cancel_wakes_waiters_of_every_thread() -> None:
     proc = Proc(5)
     waiting = [asyncio.create_task(proc.wait()) for _ in range(5)]
     await asyncio.sleep(0)
@@ -85,7 +85,7 @@ def test_check_raises_only_after_a_cancel() -> None:
         proc.check()
 
 
-def test_pause_ends_with_a_cancel() -> None:
+def test_cancel_ends_pause() -> None:
     proc = Proc(5)
     pausing = threading.Thread(target=proc.pause, args=(60,))
     pausing.start()

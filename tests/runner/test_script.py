@@ -37,11 +37,11 @@ def _shell(*there: str) -> str:
     ],
     ids=["bash", "second bash", "bash of git", "pwsh", "powershell", "bash beside the system"],
 )
-def test_shell_of_windows(there: list[str], shell: str) -> None:
+def test_windows_shell_is_chosen_in_order(there: list[str], shell: str) -> None:
     assert _shell(*there) == shell
 
 
-def test_no_shell_of_windows() -> None:
+def test_windows_without_shell_is_reported() -> None:
     with pytest.raises(
         CommandError, match=r"^exec: shell not found: script needs bash, pwsh or powershell in the PATH"
     ):
@@ -56,12 +56,13 @@ def test_powershell_is_known_by_its_name(shell: str, expected: bool) -> None:
     assert is_powershell(shell) is expected
 
 
-def test_which_shell_runs_a_script_is_told() -> None:
+def test_log_names_shell_of_a_script() -> None:
     assert told(OF_GIT) == f"the script is run by {OF_GIT}"
     assert told(PWSH) == f"there is no bash: the script is run by {PWSH}"
 
 
-def test_powershell_stops_at_an_error_and_ends_with_the_status_of_the_last_program() -> None:
+def test_powershell_stops_at_error_and_returns_last_status() -> None:
+    """PowerShell stops at an error, and ends with the status of the last program."""
     text = powershell_text("first\nsecond").decode("utf-8-sig")
     assert text == "$ErrorActionPreference = 'Stop'; first\nsecond\nif ($LASTEXITCODE) { exit $LASTEXITCODE }\n"
     assert powershell_command(PWSH, r"C:\script.ps1")[-2:] == ("-File", r"C:\script.ps1")

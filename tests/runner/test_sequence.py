@@ -40,7 +40,7 @@ async def test_steps_run_in_order_in_the_work_dir(workshop: Workshop) -> None:
     assert workshop.started == [("s1",), ("s2",), ("s3",)]
 
 
-async def test_failing_step_ends_the_sequence(workshop: Workshop) -> None:
+async def test_failing_step_ends_sequence(workshop: Workshop) -> None:
     outcome = await workshop.run(script("true", "exit 3", "echo never"))
     assert str(outcome.error) == 'step "s2": exec: exit status 3'
     assert shape(outcome.result) == ("", "failure", ("s1", "success"), ("s2", "failure"))
@@ -49,7 +49,7 @@ async def test_failing_step_ends_the_sequence(workshop: Workshop) -> None:
     assert "never" not in workshop.log()
 
 
-async def test_error_names_every_step_on_the_way(workshop: Workshop) -> None:
+async def test_error_names_every_enclosing_step(workshop: Workshop) -> None:
     workshop.write("outer", run_list({"name": "middle", "step": "../inner"}))
     workshop.write("inner", script("true", "exit 3"))
     outcome = await workshop.run(run_list({"name": "first", "step": "./outer"}))
@@ -61,7 +61,7 @@ async def test_error_names_every_step_on_the_way(workshop: Workshop) -> None:
     )
 
 
-async def test_later_step_of_a_name_replaces_the_earlier(workshop: Workshop) -> None:
+async def test_later_step_replaces_earlier_one_of_same_name(workshop: Workshop) -> None:
     write = """echo '{"name": "o", "value": "%s"}' >>${{ output_file }}"""
     same = [{"name": "same", "script": write % text} for text in ("first", "second")]
     show = {"name": "show", "script": "echo ${{ steps.same.outputs.o }}"}
@@ -74,7 +74,7 @@ async def test_steps_of_a_nested_sequence_are_not_visible(workshop: Workshop) ->
     assert (await workshop.error(steps)).startswith('step "b": expand input "script": ')
 
 
-async def test_relative_references_start_at_the_function_that_has_them(workshop: Workshop) -> None:
+async def test_relative_references_start_at_their_function(workshop: Workshop) -> None:
     workshop.write("a/b", run_list({"name": "up", "step": "../c"}))
     workshop.write("a/c", shell("echo ${{ func_dir }} ${{ step_dir }} ${{ work_dir }}"))
     directory = workshop.work_dir / "a/c"
@@ -85,7 +85,7 @@ async def test_relative_references_start_at_the_function_that_has_them(workshop:
 # Inputs
 
 
-async def test_inputs_are_expanded_where_the_function_is_called(workshop: Workshop) -> None:
+async def test_inputs_are_expanded_by_the_caller(workshop: Workshop) -> None:
     spec = {"inputs": {"x": string(default="d"), "y": {"type": "struct", "default": {"a": ["${{ env.V }}"]}}}}
     workshop.write("show", shell("echo '${{ inputs.x }} ${{ inputs.y.a[0] }}'", spec=spec))
     steps = run_list(
@@ -105,20 +105,20 @@ async def test_inputs_are_expanded_where_the_function_is_called(workshop: Worksh
     ],
     ids=["unknown", "expression", "missing", "sensitive"],
 )
-async def test_inputs_that_cannot_be_used(workshop: Workshop, inputs: dict[str, Any], message: str) -> None:
+async def test_unusable_inputs_are_refused(workshop: Workshop, inputs: dict[str, Any], message: str) -> None:
     workshop.write("take", shell("echo never", spec={"inputs": {"x": string()}}))
     steps = run_list({"name": "a", "step": "./take", "inputs": inputs})
     assert (await workshop.error(steps, variables={"S": Secret("s3cret")})).startswith(message)
     assert workshop.log() == ""
 
 
-async def test_input_of_another_type_is_passed_on(workshop: Workshop) -> None:
+async def test_expanded_input_of_another_type_is_passed(workshop: Workshop) -> None:
     workshop.write("show", shell("echo ${{ inputs.x + 1 }}", spec={"inputs": {"x": string()}}))
     assert await workshop.output(run_list({"name": "a", "step": "./show", "inputs": {"x": 5}})) == ["6"]
 
 
-async def test_sensitive_value_stays_sensitive_from_function_to_function(workshop: Workshop) -> None:
-    """It may go into sensitive inputs and into commands. An output declared as sensitive is sensitive again."""
+async def test_sensitive_value_stays_sensitive_between_functions(workshop: Workshop) -> None:
+    """It may go into sensitive inputs and into commands. An output declared as sensitive is sensitive."""
     spec = {"inputs": {"x": string(sensitive=True)}, "outputs": {"o": string(sensitive=True)}}
     write = """printf '{"name": "o", "value": "%s"}' "$X" >${{ output_file }}"""
     workshop.write("pass", shell(write, spec=spec, env={"X": "${{ inputs.x }}!"}))
@@ -141,7 +141,7 @@ def giving(value: str = "x") -> str:
     return shell(text, spec={"outputs": {"o": string()}})
 
 
-async def test_outputs_of_a_sequence_are_expanded_in_it(workshop: Workshop) -> None:
+async def test_outputs_of_sequence_are_expanded_in_it(workshop: Workshop) -> None:
     outputs = {"list": ["${{ steps.a.outputs.o }}", {"k": "${{ steps.a.outputs.o }}"}], "plain": "p"}
     spec = {"outputs": {"list": {"type": "array"}, "plain": string(), "other": string(default="d")}}
     workshop.write("give", giving())
@@ -162,18 +162,18 @@ async def test_outputs_of_a_sequence_are_expanded_in_it(workshop: Workshop) -> N
     ],
     ids=["expression", "type", "undeclared", "missing"],
 )
-async def test_outputs_of_a_sequence_are_checked(workshop: Workshop, outputs: dict[str, Any], message: str) -> None:
+async def test_outputs_of_sequence_are_checked(workshop: Workshop, outputs: dict[str, Any], message: str) -> None:
     text = run_list({"name": "a", "script": "true"}, spec={"outputs": {"o": string()}}, outputs=outputs)
     assert (await workshop.error(text)).startswith(message)
 
 
-async def test_outputs_are_not_computed_when_a_step_failed(workshop: Workshop) -> None:
+async def test_outputs_are_not_computed_after_failure(workshop: Workshop) -> None:
     spec = {"outputs": {"o": string()}}
     text = run_list({"name": "a", "script": "exit 2"}, spec=spec, outputs={"o": "${{ steps.none }}"})
     assert await workshop.error(text) == 'step "a": exec: exit status 2'
 
 
-async def test_sequence_delegates_its_outputs_to_a_step(workshop: Workshop) -> None:
+async def test_sequence_delegates_outputs_to_a_step(workshop: Workshop) -> None:
     workshop.write("give", giving("delegated"))
     delegating = run_list({"name": "a", "step": "../give"}, spec={"outputs": "delegate"}, delegate="a")
     workshop.write("inner", delegating)
@@ -203,16 +203,14 @@ async def test_dynamic_reference_is_expanded_just_before_the_step(workshop: Work
         ("builtin://none", 'step "a": failed to load: fetching builtin function: "none" not found; '),
     ],
 )
-async def test_function_that_cannot_be_loaded_leaves_no_result(
-    workshop: Workshop, reference: str, message: str
-) -> None:
+async def test_unloadable_function_leaves_no_result(workshop: Workshop, reference: str, message: str) -> None:
     steps = run_list({"name": "a", "step": reference}, {"name": "b", "script": "echo never"})
     outcome = await workshop.run(steps, variables={"loop": "${{ vars.loop }}"})
     assert str(outcome.error).startswith(message)
     assert shape(outcome.result) == ("", "failure")
 
 
-async def test_functions_call_each_other_a_hundred_deep(workshop: Workshop) -> None:
+async def test_functions_may_nest_a_hundred_deep(workshop: Workshop) -> None:
     for level in range(1, 99):
         workshop.write(f"f{level}", run_list({"name": f"n{level}", "step": f"../f{level + 1}"}))
     workshop.write("f99", shell("echo deepest"))
@@ -220,7 +218,7 @@ async def test_functions_call_each_other_a_hundred_deep(workshop: Workshop) -> N
     assert len(workshop.started[0]) == 99
 
 
-async def test_function_that_calls_itself_is_refused(workshop: Workshop) -> None:
+async def test_function_calling_itself_is_refused(workshop: Workshop) -> None:
     workshop.write("self", run_list({"name": "again", "step": "../self"}))
     message = await workshop.error(run_list({"name": "first", "step": "./self"}))
     assert "functions call each other more than 100 deep (first > again > again > again > ... > again)" in message
@@ -230,7 +228,7 @@ async def test_function_that_calls_itself_is_refused(workshop: Workshop) -> None
 # The result tree
 
 
-async def test_result_tells_what_ran_with_everything_expanded(workshop: Workshop) -> None:
+async def test_result_describes_run_with_expanded_values(workshop: Workshop) -> None:
     show = command("sh", "-c", "exit ${{ inputs.n }}", "x", spec={"inputs": {"n": {"type": "number"}}}, env={"F": "f"})
     workshop.write("show", show)
     call = {"name": "a", "step": "./show", "inputs": {"n": "${{ 3 }}"}, "env": {"S": "${{ env.V }}"}}
@@ -272,7 +270,7 @@ async def test_result_holds_environment_before_exports(workshop: Workshop) -> No
     assert (first.exports, second.exports) == ({"E": "1"}, {})
 
 
-async def test_result_names_references_expanded(workshop: Workshop) -> None:
+async def test_result_holds_expanded_references(workshop: Workshop) -> None:
     workshop.write("show", command("true"))
     steps = run_list({"name": "a", "step": "${{ vars.where }}/show"})
     outcome = await workshop.run(steps, variables={"where": str(workshop.work_dir)})
@@ -280,7 +278,7 @@ async def test_result_names_references_expanded(workshop: Workshop) -> None:
     assert outcome.result.sub_results[0].call == Dynamic(template=f"{workshop.work_dir}/show")
 
 
-async def test_result_of_a_script_names_it(workshop: Workshop) -> None:
+async def test_result_of_script_names_it(workshop: Workshop) -> None:
     outcome = await workshop.run(script("echo ${{ env.V }}"), env={"V": "x"})
     assert outcome.result is not None
     (result,) = outcome.result.sub_results
@@ -289,7 +287,7 @@ async def test_result_of_a_script_names_it(workshop: Workshop) -> None:
     assert result.exec_result.command[1:] == ("-c", "echo x")
 
 
-async def test_killed_command_has_the_signals_number_as_exit_code(workshop: Workshop) -> None:
+async def test_killed_command_has_signal_number_as_exit_code(workshop: Workshop) -> None:
     outcome = await workshop.run(script("kill -9 $$"))
     assert outcome.result is not None
     assert outcome.result.sub_results[0].exec_result is not None
@@ -300,7 +298,7 @@ async def test_killed_command_has_the_signals_number_as_exit_code(workshop: Work
 
 
 @pytest.mark.parametrize("cause", [Cause.CANCELLED, Cause.TIMEOUT])
-async def test_nothing_starts_in_a_job_that_was_stopped_before(workshop: Workshop, cause: Cause) -> None:
+async def test_stopped_job_starts_nothing(workshop: Workshop, cause: Cause) -> None:
     workshop.proc.cancel(cause)
     outcome = await workshop.run(script("echo never"))
     why = "the job's time was over" if cause is Cause.TIMEOUT else "the job was cancelled"
@@ -313,7 +311,7 @@ async def test_nothing_starts_in_a_job_that_was_stopped_before(workshop: Worksho
     assert (workshop.log(), workshop.started) == ("", [])
 
 
-async def test_no_step_starts_after_a_cancel_between_two(workshop: Workshop) -> None:
+async def test_cancel_between_two_steps_starts_no_step(workshop: Workshop) -> None:
     """The cancel comes after the first step has ended by itself, which remains a success."""
     workshop.write("second", shell("echo never"))
 
@@ -331,9 +329,7 @@ async def test_no_step_starts_after_a_cancel_between_two(workshop: Workshop) -> 
     assert workshop.log() == "Running step name=a\n"
 
 
-async def test_command_that_is_stopped_ends_with_both_facts(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_stopped_command_raises_both_errors(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error reports the stop and the command's own failure; neither hides the other."""
     monkeypatch.setattr(workshop, "step_started", lambda _: workshop.proc.cancel())
     outcome = await workshop.run(run_list({"name": "a", "script": "exit 0"}, {"name": "b", "script": "echo never"}))
@@ -345,7 +341,7 @@ async def test_command_that_is_stopped_ends_with_both_facts(
     assert (names, ended.cause, ended.returncode) == (("a",), Cause.CANCELLED, None)
 
 
-async def test_top_level_command_that_is_stopped_has_no_name(workshop: Workshop) -> None:
+async def test_stopped_command_at_top_level_has_no_name(workshop: Workshop) -> None:
     """The test waits for the command through a FIFO."""
     os.mkfifo(workshop.work_dir / "gate")
     gate = os.open(workshop.work_dir / "gate", os.O_RDONLY | os.O_NONBLOCK)

@@ -77,14 +77,14 @@ async def fault(workshop: Workshop, text: str, **fields: object) -> str:
 
 
 @pytest.mark.parametrize(("line", "sentence"), [*BOTH, *EXPORTS])
-async def test_bad_export_names_step_and_line(workshop: Workshop, line: bytes, sentence: str) -> None:
+async def test_invalid_export_names_step_and_line(workshop: Workshop, line: bytes, sentence: str) -> None:
     """A line that cannot be a variable fails the step that wrote it."""
     shown = await fault(workshop, writing(workshop, GOOD + line, EXPORT))
     assert shown.startswith(f'step "x": export file of step "x", line 3: {sentence}')
 
 
 @pytest.mark.parametrize(("line", "sentence"), BOTH)
-async def test_bad_output_names_step_and_line(workshop: Workshop, line: bytes, sentence: str) -> None:
+async def test_invalid_output_names_step_and_line(workshop: Workshop, line: bytes, sentence: str) -> None:
     """A line that cannot be an output fails the step that wrote it."""
     shown = await fault(workshop, writing(workshop, GOOD + line, OUTPUT))
     assert shown.startswith(f'step "x": output file of step "x", line 3: {sentence}')
@@ -97,7 +97,7 @@ async def test_longest_variable_reaches_next_step(workshop: Workshop) -> None:
     assert await workshop.output(text) == ["131067"]
 
 
-async def test_exports_that_fill_environment_name_the_largest(workshop: Workshop) -> None:
+async def test_exports_filling_environment_name_the_largest(workshop: Workshop) -> None:
     """Variables that are small enough each, but too large in sum, fail the step that exports the last of them."""
     lines = [json.dumps({"name": f"V{number}", "value": "x" * (100_000 + number)}) for number in range(90)]
     shown = await fault(workshop, writing(workshop, "\n".join(lines).encode(), EXPORT))
@@ -105,7 +105,7 @@ async def test_exports_that_fill_environment_name_the_largest(workshop: Workshop
     assert shown.endswith('; "V89" has 100093 bytes: write it to a file')
 
 
-async def test_command_without_room_names_largest_export(workshop: Workshop) -> None:
+async def test_command_without_space_names_largest_export(workshop: Workshop) -> None:
     """An environment that leaves too little space for a command is named, with the step that filled it."""
     lines = [json.dumps({"name": f"V{number}", "value": "x" * (100_000 + number)}) for number in range(15)]
     (workshop.work_dir / "content").write_text("\n".join(lines))
@@ -150,7 +150,7 @@ async def test_file_of_16_mib_is_read(workshop: Workshop) -> None:
     assert "larger than 16 MiB" in await workshop.error(run_list({"name": "x", "step": "./x"}))
 
 
-async def test_large_file_is_read_while_others_go_on(tmp_path: Path) -> None:
+async def test_large_file_is_read_while_other_jobs_run(tmp_path: Path) -> None:
     """Other jobs run while a large file is read."""
     path = tmp_path / "output"
     path.write_bytes(b"x" * (LARGE + 1))
@@ -159,7 +159,7 @@ async def test_large_file_is_read_while_others_go_on(tmp_path: Path) -> None:
     assert await sequence._beside(Source(str(path), "output file"), lambda _: turn.wait(30))
 
 
-async def test_shown_line_is_short_when_debugging(workshop: Workshop) -> None:
+async def test_shown_line_is_short_at_debug_level(workshop: Workshop) -> None:
     """A long line does not lengthen the message."""
     shown = await fault(workshop, writing(workshop, b"x" * 100_000, OUTPUT), debug=True)
     assert shown.endswith(", line: " + "x" * 200)
@@ -174,7 +174,7 @@ async def test_shown_line_is_short_when_debugging(workshop: Workshop) -> None:
         ({"step": "./words"}, "exec: argument 1 holds a NUL character"),
     ],
 )
-async def test_value_that_no_process_can_have_is_named(
+async def test_value_invalid_for_processes_names_step(
     workshop: Workshop, step: dict[str, object], sentence: str
 ) -> None:
     """The step that would start with such a value names it."""
@@ -183,7 +183,7 @@ async def test_value_that_no_process_can_have_is_named(
     assert shown.startswith(f'step "x": {sentence}')
 
 
-async def test_environment_of_job_that_no_process_can_have(workshop: Workshop) -> None:
+async def test_job_environment_invalid_for_processes_is_named(workshop: Workshop) -> None:
     """A variable of the request is named too."""
     shown = await fault(workshop, run_list({"name": "x", "script": "true"}), env={"A=B": "1"})
     assert shown.startswith('step "x": exec: "A=B" is not a valid name of an environment variable: ')
@@ -203,7 +203,7 @@ async def test_removed_scratch_directory_fails_the_next_step(workshop: Workshop,
 
 
 @pytest.mark.parametrize("name", ["a b", "a$b", "a;b", "a&b"])
-async def test_unquoted_path_is_blamed_for_missing_output(workshop: Workshop, name: str) -> None:
+async def test_unquoted_path_explains_missing_output(workshop: Workshop, name: str) -> None:
     """If an unquoted path has sent an output elsewhere, the error for its reader says so."""
     scratch = workshop.scratch / name
     scratch.mkdir()
@@ -216,7 +216,7 @@ async def test_unquoted_path_is_blamed_for_missing_output(workshop: Workshop, na
     workshop.scratch.mkdir()
 
 
-async def test_unquoted_path_is_blamed_for_missing_declared_output(workshop: Workshop) -> None:
+async def test_unquoted_path_explains_missing_declared_output(workshop: Workshop) -> None:
     """If an unquoted path has sent a declared output elsewhere, the error gives the reason."""
     scratch = workshop.scratch / "a b"
     scratch.mkdir()
@@ -228,7 +228,7 @@ async def test_unquoted_path_is_blamed_for_missing_declared_output(workshop: Wor
     workshop.scratch.mkdir()
 
 
-async def test_unquoted_path_is_blamed_for_missing_exports(workshop: Workshop) -> None:
+async def test_unquoted_path_explains_missing_exports(workshop: Workshop) -> None:
     """A step that names its export file, but writes nothing there, gets a warning in the log."""
     scratch = workshop.scratch / "a b"
     scratch.mkdir()
@@ -240,6 +240,6 @@ async def test_unquoted_path_is_blamed_for_missing_exports(workshop: Workshop) -
     workshop.scratch.mkdir()
 
 
-async def test_missing_output_alone_blames_no_path(workshop: Workshop) -> None:
+async def test_missing_output_with_sound_path_explains_no_path(workshop: Workshop) -> None:
     """If the path needs no quotes, the error does not mention them."""
     assert "quoted" not in await workshop.error(script("true", "echo ${{ steps.s1.outputs.y }}"))

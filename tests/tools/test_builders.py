@@ -78,36 +78,36 @@ def crate(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", [("go", "run", "."), ("go", "test", ".")], ids=" ".join)
-def test_go_is_stopped_without_its_program(command: tuple[str, ...], go: Path, log: Path) -> None:
-    """Told alone, `go run` and `go test` die at once; the program hears nothing and lives on."""
+def test_go_stops_without_its_program(command: tuple[str, ...], go: Path, log: Path) -> None:
+    """Signalled alone, `go run` and `go test` die at once; the program gets no signal and continues."""
     assert built(log, "leader", *command, cwd=go) == (-15, 0, False, True)
 
 
 @pytest.mark.parametrize("command", [("go", "run", "."), ("go", "test", ".")], ids=" ".join)
-def test_program_below_go_is_told_by_the_product(command: tuple[str, ...], go: Path, log: Path) -> None:
-    """The program is told once and has its time; the exit status is that of `go`, -15."""
+def test_program_of_go_is_stopped_by_product(command: tuple[str, ...], go: Path, log: Path) -> None:
+    """The program gets one signal and has its time; the exit status is that of `go`, -15."""
     assert built(log, "product", *command, cwd=go) == (-15, 1, True, False)
 
 
 @pytest.mark.parametrize("how", ["leader", "product"])
-def test_cargo_run_becomes_the_program(how: str, crate: Path, log: Path) -> None:
-    """`cargo run` replaces itself by the program, which is told once; the exit status is its own."""
+def test_cargo_run_becomes_its_program(how: str, crate: Path, log: Path) -> None:
+    """`cargo run` replaces itself by the program, which gets one signal; the exit status is its own."""
     assert built(log, how, "cargo", "run", "--quiet", cwd=crate) == (0, 1, True, False)
 
 
-def test_cargo_test_is_stopped_without_its_program(crate: Path, log: Path) -> None:
-    """Told alone, `cargo test` dies at once; the test lives on."""
+def test_cargo_test_stops_without_its_program(crate: Path, log: Path) -> None:
+    """Signalled alone, `cargo test` dies at once; the test continues."""
     assert built(log, "leader", "cargo", "test", "--quiet", cwd=crate) == (-15, 0, False, True)
 
 
-def test_program_below_cargo_test_is_told_by_the_product(crate: Path, log: Path) -> None:
-    """The test is told once and has its time."""
+def test_program_of_cargo_test_is_stopped_by_product(crate: Path, log: Path) -> None:
+    """The test gets one signal and has its time."""
     assert built(log, "product", "cargo", "test", "--quiet", cwd=crate) == (-15, 1, True, False)
 
 
 @pytest.mark.parametrize("how", ["leader", "group", "product"])
 def test_make_passes_stop_on(how: str, tmp_path: Path, log: Path) -> None:
-    """The recipe is told once or twice, has its time, and make exits 143 or dies of the signal."""
+    """The recipe gets one or two signals, has its time, and make exits 143 or dies of the signal."""
     (tmp_path / "Makefile").write_text(f"all:\n\t{SCRIPT}\n")
     seen = stopped(("make",), how, log, cwd=tmp_path)
     assert (seen.cleaned, seen.lives) == (True, False)
@@ -115,8 +115,8 @@ def test_make_passes_stop_on(how: str, tmp_path: Path, log: Path) -> None:
     assert seen.status in (-15, 2, 143)
 
 
-def test_make_calls_half_a_target_made(tmp_path: Path, log: Path) -> None:
-    """make deletes the target first; a recipe that finishes its file while it stops makes it again, and it counts."""
+def test_make_keeps_target_of_stopped_recipe(tmp_path: Path, log: Path) -> None:
+    """make deletes the target first; a recipe that finishes its file while it stops makes it again."""
     recipe = 'trap "sleep 0.5; echo half >made; exit 1" TERM; echo begun >made; echo ready $$ >>"$PAYLOAD_LOG"\n'
     (tmp_path / "recipe").write_text(recipe + "while :; do sleep 0.1; done\n")
     (tmp_path / "Makefile").write_text("made:\n\tbash recipe\n")
@@ -126,7 +126,7 @@ def test_make_calls_half_a_target_made(tmp_path: Path, log: Path) -> None:
 
 
 @pytest.mark.parametrize(("version", "status"), [("1.11.1", 2), ("1.13.0", 0), ("1.13.2", 130)])
-def test_ninja_exits_by_its_version(version: str, status: int, tmp_path: Path, log: Path) -> None:
+def test_ninja_exit_status_depends_on_version(version: str, status: int, tmp_path: Path, log: Path) -> None:
     """ninja 1.13.0 exits 0 when it is stopped; what it runs has a group of its own, and is told."""
     ninja = (
         debian("ninja-build=1.11.1-2~deb12u1") / "usr/bin/ninja"
@@ -149,13 +149,13 @@ def gradle(log: Path, *arguments: str) -> tuple[str, ...]:
     return within(debian_system(GRADLE), "gradle", *options, *arguments)
 
 
-def test_gradle_task_runs_on_after_its_client(log: Path) -> None:
+def test_gradle_task_continues_after_its_client(log: Path) -> None:
     """Told alone, the client exits 143 at once; the daemon's task is not told, and runs on."""
     seen = stopped(gradle(log, "--daemon", "payload"), "leader", log, cwd=log.parent)
     assert (seen.status, seen.told, seen.lives) == (143, 0, True)
 
 
-def test_gradle_task_below_a_daemon_is_told_by_the_product(log: Path) -> None:
+def test_gradle_task_of_a_daemon_is_stopped_by_product(log: Path) -> None:
     """The default finds the daemon in its session: the task is told once or twice, and has its time."""
     seen = stopped(gradle(log, "--daemon", "payload"), "product", log, cwd=log.parent)
     assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
@@ -163,14 +163,14 @@ def test_gradle_task_below_a_daemon_is_told_by_the_product(log: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["leader", "product"])
-def test_gradle_without_a_daemon_waits_for_its_task(how: str, log: Path) -> None:
+def test_gradle_without_daemon_waits_for_its_task(how: str, log: Path) -> None:
     """With `--no-daemon` the task is told, once or twice, and has its time."""
     seen = stopped(gradle(log, "--no-daemon", "payload"), how, log, cwd=log.parent)
     assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
     assert seen.told in (1, 2)
 
 
-def test_idle_gradle_daemon_ends_with_the_container(log: Path) -> None:
+def test_idle_gradle_daemon_ends_with_container(log: Path) -> None:
     """A build that succeeds leaves a daemon; `gracefulexitcmd` ends it, and its exit status is the build's."""
     product = (sys.executable, "-m", "gracefulexitcmd", "--")
     build = gradle(log, "--daemon", "--quiet", "tasks")
@@ -194,14 +194,14 @@ def stop_terraform(log: Path, how: str, command: str, *wrapper: str) -> tuple[Se
 
 
 @pytest.mark.parametrize("how", ["leader", "product"])
-def test_terraform_kills_what_local_exec_has_become(how: str, log: Path) -> None:
+def test_terraform_kills_program_of_local_exec(how: str, log: Path) -> None:
     """At the first signal terraform sends SIGKILL to the process of a `local-exec`, and writes its state."""
     seen, resources = stop_terraform(log, how, f"exec {SCRIPT}")
     assert (seen.status, seen.cleaned, seen.lives) == (1, False, False)
     assert resources == {"begun": "made", "payload": "tainted"}
 
 
-def test_terraform_orphans_what_dash_runs_in_local_exec(log: Path) -> None:
+def test_terraform_orphans_program_of_dash_in_local_exec(log: Path) -> None:
     """Told alone, terraform kills the shell and exits; the program below it is not told, and lives on."""
     seen, resources = stop_terraform(log, "leader", f"{SCRIPT}; exit $?")
     assert (seen.status, seen.told, seen.lives) == (1, 0, True)
@@ -209,7 +209,7 @@ def test_terraform_orphans_what_dash_runs_in_local_exec(log: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["product", "first leader"])
-def test_program_below_a_shell_in_local_exec_is_told(how: str, log: Path) -> None:
+def test_program_of_shell_in_local_exec_gets_signal(how: str, log: Path) -> None:
     """A shell that stays takes the SIGKILL; the product tells the program, which has its time."""
     seen, resources = stop_terraform(log, how, f"{SCRIPT}; exit $?")
     assert (seen.status, seen.told, seen.cleaned, seen.lives) == (1, 1, True, False)

@@ -172,7 +172,7 @@ def test_compose_kills_after_its_own_ten_seconds(options: tuple[str, ...], clean
 
 
 @pytest.mark.parametrize("how", ["leader", "product"])
-def test_compose_leaves_what_it_is_starting(how: str, docker: Docker) -> None:
+def test_compose_leaves_starting_containers(how: str, docker: Docker) -> None:
     """Stopped while it starts containers, docker-compose says that it stops them, exits 0, and some run on."""
     docker.go()
     seen = stopped(compose(docker, "1", services=8), how, docker.directory / "log", cwd=docker.directory)

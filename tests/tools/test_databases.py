@@ -81,7 +81,7 @@ def stop_postgres(log: Path, how: str) -> tuple[Seen, str]:
 
 
 @pytest.mark.parametrize("how", ["product", "interrupt"])
-def test_postgres_shuts_down_where_its_backends_are_told(how: str, log: Path) -> None:
+def test_postgres_shuts_down_when_backends_get_signal(how: str, log: Path) -> None:
     """The default, and SIGINT, end it cleanly: exit status 0."""
     seen, state = stop_postgres(log, how)
     assert (seen.status, state) == (0, "shut down")

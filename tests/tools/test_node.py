@@ -29,26 +29,26 @@ def started(tool: str, how: str, log: Path, *, shell: str = "/bin/dash") -> Seen
 
 
 @pytest.mark.parametrize("tool", PACKAGES)
-def test_script_below_dash_is_orphaned(tool: str, log: Path) -> None:
+def test_script_of_dash_is_orphaned(tool: str, log: Path) -> None:
     """Told alone, the tool ends with its dash; the program is not told and lives on."""
     seen = started(tool, "leader", log)
     assert (seen.told, seen.lives) == (0, True)
 
 
 @pytest.mark.parametrize("tool", PACKAGES)
-def test_script_below_dash_is_told_by_the_product(tool: str, log: Path) -> None:
+def test_script_of_dash_is_stopped_by_product(tool: str, log: Path) -> None:
     """The program is told once and has its time."""
     seen = started(tool, "product", log)
     assert (seen.told, seen.cleaned, seen.lives) == (1, True, False)
 
 
-def test_script_below_bash_is_told_by_npm(log: Path) -> None:
+def test_script_of_bash_gets_signal_from_npm(log: Path) -> None:
     """bash replaces itself by the program, so what npm passes on reaches it."""
     seen = started("npm", "leader", log, shell="/bin/bash")
     assert (seen.told, seen.cleaned, seen.lives) == (1, True, False)
 
 
-def test_script_below_bash_is_told_twice_by_npm_and_the_group(log: Path) -> None:
+def test_script_of_bash_gets_signal_from_npm_and_group(log: Path) -> None:
     """Below bash the program gets the signal of the group and that of npm; both may arrive as one."""
     seen = started("npm", "product", log, shell="/bin/bash")
     assert (seen.cleaned, seen.lives) == (True, False)

@@ -48,7 +48,7 @@ def test_uv_run_repeats_the_stop(how: str, log: Path) -> None:
     assert seen.told in (1, 2)
 
 
-def test_uv_run_passes_stop_on_once_to_the_leader(log: Path) -> None:
+def test_uv_run_passes_stop_on_once_with_first_leader(log: Path) -> None:
     """With `first: leader` the program is told once."""
     seen = stopped((pypi(UV) / "uv", "run", "--offline", "--no-project", *PAYLOAD), "first leader", log)
     assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
@@ -62,13 +62,13 @@ def stop_pytest(log: Path, how: str, *options: str) -> Seen:
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["alone", "xdist"])
-def test_pytest_cleans_nothing_up_at_sigterm(options: tuple[str, ...], log: Path) -> None:
+def test_pytest_runs_no_teardown_at_sigterm(options: tuple[str, ...], log: Path) -> None:
     """pytest has no handler for SIGTERM: no teardown, no report."""
     seen = stop_pytest(log, "product", *options)
     assert (seen.status, seen.cleaned, seen.lives) == (-15, False, False)
 
 
-def test_pytest_cleans_up_at_sigint(log: Path) -> None:
+def test_pytest_runs_teardown_at_sigint(log: Path) -> None:
     """`stop: {signal: SIGINT}` runs the teardown of fixtures; the exit status is 2."""
     seen = stop_pytest(log, "interrupt")
     assert (seen.status, seen.cleaned, seen.lives) == (2, True, False)
@@ -98,7 +98,7 @@ def test_forkserver_loses_its_workers(version: str, log: Path) -> None:
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-def test_forkserver_does_not_hide_its_workers(version: str, log: Path) -> None:
+def test_product_finds_workers_of_forkserver(version: str, log: Path) -> None:
     """The product tells the worker once and waits for it."""
     seen = stop_forkserver(log, "product", version)
     assert (seen.status, seen.told, seen.cleaned, seen.lives) == (-15, 1, True, False)
@@ -122,14 +122,14 @@ def test_ansible_dies_without_its_task(log: Path) -> None:
     assert (seen.status, seen.told, seen.lives) == (-15, 0, True)
 
 
-def test_ansible_tells_its_task_and_does_not_wait(log: Path) -> None:
+def test_ansible_passes_stop_on_and_does_not_wait(log: Path) -> None:
     """ansible 2.19 passes the signal on and dies at once, while the task cleans up."""
     seen = stop_ansible(log, "leader", "2.19")
     assert (seen.status, seen.told, seen.cleaned) == (-15, 1, False)
 
 
 @pytest.mark.parametrize("version", ANSIBLE)
-def test_task_below_ansible_is_told_by_the_product(version: str, log: Path) -> None:
+def test_task_of_ansible_is_stopped_by_product(version: str, log: Path) -> None:
     """The default tells the task and waits for it."""
     seen = stop_ansible(log, "product", version)
     assert (seen.status, seen.cleaned, seen.lives) == (-15, True, False)

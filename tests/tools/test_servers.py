@@ -122,7 +122,7 @@ def served(log: Path, how: str, program: str, *arguments: str, app: str = ASGI) 
 
 
 @pytest.mark.parametrize("how", ["leader", "product"])
-def test_uvicorn_answers_and_dies_of_the_signal(how: str, log: Path) -> None:
+def test_uvicorn_answers_and_dies_of_signal(how: str, log: Path) -> None:
     """The request in flight is answered; the exit status of this clean stop is -15."""
     seen, answer = served(log, how, "uvicorn", "--port=PORT")
     assert (answer, seen.status) == ("answer", -15)
@@ -135,13 +135,13 @@ def test_gunicorn_answers_and_exits_0(how: str, log: Path) -> None:
     assert (answer, seen.status) == ("answer", 0)
 
 
-def test_hypercorn_cuts_the_request_where_all_are_told(log: Path) -> None:
+def test_hypercorn_cuts_request_when_all_get_signal(log: Path) -> None:
     """Its worker ends at once at the signal that is meant for all."""
     _, answer = served(log, "product", "hypercorn", "--bind=127.0.0.1:PORT")
     assert answer == ""
 
 
-def test_hypercorn_answers_where_the_leader_is_told_first(log: Path) -> None:
+def test_hypercorn_answers_with_first_leader(log: Path) -> None:
     """With `first: leader` the request in flight is answered."""
     _, answer = served(log, "first leader", "hypercorn", "--bind=127.0.0.1:PORT")
     assert answer == "answer"
@@ -160,12 +160,12 @@ def worked(log: Path, how: str) -> Seen:
     return stopped(worker, how, log, cwd=log.parent, C_FORCE_ROOT="1")
 
 
-def test_celery_loses_the_task_where_all_are_told(log: Path) -> None:
+def test_celery_loses_task_when_all_get_signal(log: Path) -> None:
     """The child that works has SIGTERM at its default and dies in the middle of the task."""
     assert not worked(log, "product").cleaned
 
 
-def test_celery_finishes_the_task_where_the_leader_is_told_first(log: Path) -> None:
+def test_celery_finishes_task_with_first_leader(log: Path) -> None:
     """With `first: leader` the task is finished, and the worker exits 0."""
     seen = worked(log, "first leader")
     assert (seen.status, seen.cleaned) == (0, True)

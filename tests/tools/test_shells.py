@@ -39,7 +39,7 @@ def test_trap_waits_for_foreground_child(name: str, log: Path) -> None:
 
 @pytest.mark.parametrize("how", ["group", "product"])
 @pytest.mark.parametrize("name", SHELLS)
-def test_trap_runs_at_once_where_all_are_told(name: str, how: str, log: Path) -> None:
+def test_trap_runs_at_once_when_all_get_signal(name: str, how: str, log: Path) -> None:
     """Where the child gets the signal too, it ends, and the trap runs at once."""
     seen = stopped((*shell(name), "-c", TRAPS_TERM + CHILD), how, log)
     assert log.read_text().splitlines()[1:] == ["SIGTERM", "cleaned up"]
@@ -47,7 +47,7 @@ def test_trap_runs_at_once_where_all_are_told(name: str, how: str, log: Path) ->
 
 
 @pytest.mark.parametrize(("name", "runs"), [("bash", True), ("dash", False), ("ash", False)])
-def test_exit_trap_runs_at_sigterm_in_bash_alone(name: str, runs: bool, log: Path) -> None:
+def test_exit_trap_runs_at_sigterm_only_in_bash(name: str, runs: bool, log: Path) -> None:
     """`trap ... EXIT` without one for TERM is run by bash, not by dash and busybox."""
     script = NOTES + "trap 'note cleaned up' EXIT\nnote ready $$\nsleep 5\nnote after\n"
     seen = stopped((*shell(name), "-c", script), "product", log)
@@ -56,7 +56,7 @@ def test_exit_trap_runs_at_sigterm_in_bash_alone(name: str, runs: bool, log: Pat
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_exit_trap_runs_where_term_exits(name: str, log: Path) -> None:
+def test_exit_trap_runs_after_exit_in_term_trap(name: str, log: Path) -> None:
     """With `trap 'exit 143' TERM` beside it, all of them run it."""
     script = NOTES + "trap 'note cleaned up' EXIT\ntrap 'exit 143' TERM\nnote ready $$\nsleep 5\nnote after\n"
     seen = stopped((*shell(name), "-c", script), "product", log)
@@ -75,7 +75,7 @@ def test_reader_of_a_pipe_dies_first(reader: str, cleans: bool, log: Path, tmp_p
 
 
 @pytest.mark.parametrize(("name", "goes_on"), [("bash", True), ("dash", False), ("ash", False)])
-def test_sigint_that_a_command_handles_ends_dash_not_bash(name: str, goes_on: bool, log: Path) -> None:
+def test_handled_sigint_ends_dash_but_not_bash(name: str, goes_on: bool, log: Path) -> None:
     """bash sees that its command handled SIGINT, and runs the next line; dash and busybox die of it."""
     seen = stopped((*shell(name), "-c", f"{NOTES}{SCRIPT}; note next line"), "interrupt", log)
     assert (seen.told, seen.cleaned) == (1, True)
@@ -91,7 +91,7 @@ def test_background_command_ignores_sigint(name: str, log: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_background_command_with_a_handler_gets_sigint(name: str, log: Path) -> None:
+def test_background_command_with_handler_gets_sigint(name: str, log: Path) -> None:
     """A handler for SIGINT counts also where the shell has it ignored."""
     seen = stopped((*shell(name), "-c", f"{SCRIPT} & wait"), "interrupt", log)
     assert (seen.signals, seen.cleaned) == (("SIGINT",), True)

@@ -42,20 +42,20 @@ def test_wrapper_passes_stop_on(wrapper: str, how: str, log: Path) -> None:
     assert seen.told in ((1, 2) if wrapper.startswith("timeout") else (1,))
 
 
-def test_timeout_below_a_shell_is_missed_by_the_group(log: Path) -> None:
+def test_timeout_in_a_shell_misses_signal_of_group(log: Path) -> None:
     """timeout makes a group of its own: the shell's group does not reach it, and the program lives on."""
     seen = stopped(("sh", "-c", f"timeout 60 {SCRIPT}; exit $?"), "group", log)
     assert (seen.told, seen.lives) == (0, True)
 
 
-def test_timeout_below_a_shell_is_found_by_the_product(log: Path) -> None:
+def test_timeout_in_a_shell_is_found_by_product(log: Path) -> None:
     """The product tells timeout and its program: two signals, and the program has its time."""
     seen = stopped(("sh", "-c", f"timeout 60 {SCRIPT}; exit $?"), "product", log)
     assert (seen.cleaned, seen.lives) == (True, False)
     assert seen.told in (1, 2)
 
 
-def test_first_leader_has_timeout_pass_the_stop_on_once(log: Path) -> None:
+def test_timeout_with_first_leader_passes_one_signal(log: Path) -> None:
     """With the leader told alone, the program gets what `timeout --foreground` passes on: one signal."""
     seen = stopped(("timeout", "--foreground", "60", *PAYLOAD), "first leader", log)
     assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
@@ -75,7 +75,7 @@ def test_setsid_loses_its_program(how: str, log: Path) -> None:
     assert (seen.status, seen.told, seen.lives) == (-15, 0, True)
 
 
-def test_setsid_does_not_hide_from_the_product(log: Path) -> None:
+def test_product_finds_session_of_setsid(log: Path) -> None:
     """What has a session of its own is told as well."""
     seen = stopped(("setsid", "--wait", *PAYLOAD), "product", log)
     assert (seen.told, seen.cleaned, seen.lives) == (1, True, False)
@@ -99,7 +99,7 @@ def test_su_kills_after_two_seconds(become: str, how: str, log: Path) -> None:
 
 
 @pytest.mark.parametrize("become", ["su root --shell=/bin/dash -c", "runuser root --shell=/bin/dash -c"])
-def test_su_tells_dash_alone(become: str, log: Path) -> None:
+def test_su_signals_only_dash(become: str, log: Path) -> None:
     """Below dash the program is not told, and lives on when su has killed the shell."""
     seen = stopped((*become.split(), f"{SCRIPT}; exit $?"), "leader", log)
     assert (seen.told, seen.lives) == (0, True)
@@ -113,7 +113,7 @@ def test_sudo_passes_stop_on(how: str, most: int, log: Path) -> None:
     assert 1 <= seen.told <= most
 
 
-def test_user_cannot_end_what_sudo_has_left(log: Path) -> None:
+def test_user_cannot_kill_program_of_sudo(log: Path) -> None:
     """Another user's SIGKILL ends sudo alone; the product says which program it could not end."""
     place = Path(os.environ["TMPDIR"])
     place.chmod(0o755)
@@ -147,7 +147,7 @@ def test_parallel_kills_within_half_a_second(how: str, log: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["leader", "group", "product"])
-def test_parallel_has_the_time_of_its_termseq(how: str, log: Path) -> None:
+def test_parallel_waits_as_long_as_termseq(how: str, log: Path) -> None:
     """`--termseq TERM,10000,KILL` gives the jobs ten seconds."""
     parallel = debian(PARALLEL) / "usr/bin/parallel"
     seen = stopped(("perl", parallel, "--will-cite", "--termseq", "TERM,10000,KILL", SCRIPT, ":::", "1"), how, log)

@@ -43,7 +43,7 @@ def launched(program: Callable[..., list[str]]) -> Launch:
 
 
 @pytest.mark.usefixtures("path")
-async def test_cancelled_task_stops_the_command_before_it_ends(launched: Launch) -> None:
+async def test_cancelled_task_stops_command_before_it_ends(launched: Launch) -> None:
     command = await launched("trap.sh", "0")
     task = asyncio.create_task(command.wait())
     await asyncio.sleep(0)
@@ -54,7 +54,7 @@ async def test_cancelled_task_stops_the_command_before_it_ends(launched: Launch)
     assert (command.exit.cause, command.exit.returncode, command.exit.forced) == (Cause.CANCELLED, 0, False)
 
 
-async def test_task_that_is_cancelled_again_still_waits_for_the_end(launched: Launch) -> None:
+async def test_task_cancelled_again_still_waits_for_end(launched: Launch) -> None:
     command = await launched("ignore_term.py", grace=0.2)
     task = asyncio.create_task(command.wait())
     await asyncio.sleep(0)
@@ -67,7 +67,7 @@ async def test_task_that_is_cancelled_again_still_waits_for_the_end(launched: La
     assert command.exit.forced
 
 
-async def test_time_limit_of_the_caller_stops_the_command() -> None:
+async def test_timeout_of_caller_stops_command() -> None:
     command = AsyncCmd(FOREVER)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
@@ -76,7 +76,8 @@ async def test_time_limit_of_the_caller_stops_the_command() -> None:
     assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
 
 
-async def test_failure_in_a_group_of_tasks_stops_the_commands_of_the_others(launched: Launch) -> None:
+async def test_failure_in_task_group_stops_other_commands(launched: Launch) -> None:
+    """The commands of the other tasks of the group are stopped."""
     commands = [await launched("trap.sh", "0") for _ in range(3)]
 
     async def fail() -> None:
@@ -92,7 +93,7 @@ async def test_failure_in_a_group_of_tasks_stops_the_commands_of_the_others(laun
     assert [command.exit is not None and command.exit.returncode for command in commands] == [0, 0, 0]
 
 
-async def test_task_that_is_cancelled_before_it_runs_starts_nothing() -> None:
+async def test_task_cancelled_before_it_runs_starts_nothing() -> None:
     command = AsyncCmd(FOREVER)
     task = asyncio.create_task(command.run())
     task.cancel()
@@ -102,7 +103,7 @@ async def test_task_that_is_cancelled_before_it_runs_starts_nothing() -> None:
 
 
 @pytest.mark.usefixtures("path")
-async def test_any_number_of_tasks_wait() -> None:
+async def test_many_tasks_may_wait() -> None:
     command = AsyncCmd(FOREVER)
     await command.start()
     tasks = [asyncio.create_task(command.wait()) for _ in range(50)]
@@ -113,7 +114,7 @@ async def test_any_number_of_tasks_wait() -> None:
     assert ends[0].cause is Cause.CANCELLED
 
 
-async def test_loop_goes_on_while_a_command_runs() -> None:
+async def test_loop_continues_while_a_command_runs() -> None:
     """A command that is read and written at once does not block the loop."""
     turns = 0
 
@@ -149,7 +150,7 @@ async def test_fifty_commands_run_at_once(descriptors: Callable[[], int]) -> Non
     assert descriptors() == before
 
 
-async def test_block_stops_what_still_runs_at_its_end() -> None:
+async def test_async_block_stops_running_command_at_its_end() -> None:
     with pytest.raises(ZeroDivisionError):
         async with AsyncCmd(FOREVER) as command:
             raise ZeroDivisionError
@@ -157,7 +158,7 @@ async def test_block_stops_what_still_runs_at_its_end() -> None:
     assert command.exit.cause is Cause.CANCELLED
 
 
-async def test_loop_is_not_woken_while_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_loop_is_not_woken(monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not poll, although a timeout is set."""
     wakes = 0
     real = Poller.wait
@@ -173,13 +174,13 @@ async def test_loop_is_not_woken_while_nothing_happens(monkeypatch: pytest.Monke
     assert wakes == 1
 
 
-async def test_command_that_a_thread_cancels_ends(launched: Launch) -> None:
+async def test_command_cancelled_by_thread_ends(launched: Launch) -> None:
     command = await launched("ignore_term.py", grace=0.1)
     _, ended = await asyncio.gather(asyncio.to_thread(command.cancel), command.wait())
     assert ended.forced
 
 
-def test_keyboard_interrupt_stops_the_command_gracefully(program: Callable[..., list[str]]) -> None:
+def test_keyboard_interrupt_stops_command_gracefully(program: Callable[..., list[str]]) -> None:
     """asyncio cancels the main task, and raises KeyboardInterrupt after the task's end."""
     reader, writer = os.pipe()
     command = AsyncCmd(program("trap.sh", "0"), stderr=writer)
@@ -199,7 +200,7 @@ def test_keyboard_interrupt_stops_the_command_gracefully(program: Callable[..., 
     assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, 0)
 
 
-def test_command_that_outlives_its_loop_can_be_waited_for_in_another(descriptors: Callable[[], int]) -> None:
+def test_command_of_closed_loop_can_be_awaited_in_another(descriptors: Callable[[], int]) -> None:
     """An abruptly closed loop loses its waiters, but not the command."""
     gc.collect()
     before = descriptors()
@@ -229,7 +230,7 @@ def test_command_that_outlives_its_loop_can_be_waited_for_in_another(descriptors
     assert descriptors() == before
 
 
-async def test_cancel_racing_with_the_end_raises_nothing(path: str) -> None:
+async def test_cancel_racing_with_end_raises_nothing(path: str) -> None:
     """200 rounds: the cause is one of two, and a command that ended by itself got no signal."""
     for turn in range(200 if path == "pidfd" else 50):
         command = AsyncCmd(["true"])
@@ -269,7 +270,8 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there orphans come to a subreaper")
-def test_orphans_are_reaped_without_a_handler_that_many_of_them_could_choke(tmp_path: Path) -> None:
+def test_orphans_are_reaped_without_signal_handler(tmp_path: Path) -> None:
+    """A flood of ended orphans would choke a handler of SIGCHLD."""
     os.mkfifo(tmp_path / "fifo")
     ended = subprocess.run([sys.executable, "-c", ORPHANS], cwd=tmp_path, stdout=PIPE, check=True, timeout=40)
     assert ended.stdout == b"[] True\n"

@@ -39,7 +39,7 @@ def told(form: str, script: str, grace: float = 20) -> list[str]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_contained_command_leaves_nothing_behind(form: str) -> None:
+def test_contained_command_leaves_no_process(form: str) -> None:
     """A process without its parents, group, session and environment ends too; the status is the command's own."""
     assert told(form, "sleep 1000 & (setsid env -i sleep 1001 &) ; echo left; exit 3") == [
         "exited 3 ['left'] ()",
@@ -49,7 +49,7 @@ def test_contained_command_leaves_nothing_behind(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_contained_background_process_is_killed_after_the_grace(form: str) -> None:
+def test_contained_background_process_is_killed_after_grace(form: str) -> None:
     script = "(setsid sh -c 'trap \"\" TERM; echo ready; exec sleep 1000' &) | { read -r line; echo $line; }"
     assert told(form, script, grace=0.2) == [
         "exited 0 ['ready'] ()",
@@ -59,7 +59,7 @@ def test_contained_background_process_is_killed_after_the_grace(form: str) -> No
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_contained_command_that_leaves_nothing_is_sent_nothing(form: str) -> None:
+def test_contained_command_without_orphans_gets_no_signal(form: str) -> None:
     assert told(form, "echo done; exit 3") == ["exited 3 ['done'] ()", "[] []", "no child"]
 
 
@@ -100,12 +100,12 @@ async def test_async_contain_holds_many_commands() -> None:
     assert [process.program for process in box.exit.census] == ["sleep"] * 5
 
 
-async def test_blocking_contain_in_a_loop_says_so() -> None:
+async def test_blocking_contain_in_loop_is_refused() -> None:
     with pytest.warns(RuntimeWarning, match="write async with"), contain():
         pass
 
 
-def test_contain_tells_that_nothing_was_left() -> None:
+def test_contain_reports_no_ended_process() -> None:
     with contain() as box:
         Cmd(["true"], container=box).run()
     assert (box.exit.census, box.exit.forced) == ((), False)
@@ -128,7 +128,7 @@ own.kill()
 @pytest.mark.parametrize(
     ("where", "ended"), [("session", "['cat'] 0"), ("group", "[] None")], ids=["own session", "own group"]
 )
-def test_popen_in_a_session_of_its_own_ends_with_contain(where: str, ended: str) -> None:
+def test_popen_in_its_own_session_ends_with_contain(where: str, ended: str) -> None:
     """It looks like an orphan, so its status is taken; a process in the program's own group is spared."""
     told = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", OWN_CHILD, where], capture_output=True, text=True, timeout=50

@@ -25,7 +25,7 @@ from gracefulexitcmd.duration import seconds
         ("1.5h", 5400.0),
     ],
 )
-def test_duration_in_seconds(text: str, expected: float) -> None:
+def test_duration_is_in_seconds(text: str, expected: float) -> None:
     assert seconds(text) == pytest.approx(expected)
 
 
@@ -33,6 +33,6 @@ def test_duration_in_seconds(text: str, expected: float) -> None:
     "text",
     ["", " ", "s", ".", "-1", "+1", "1 s", "1d", "30 seconds", "1m30", "1s1", "nan", "inf", "1e3", "٣", "9" * 400],
 )
-def test_anything_else_is_refused(text: str) -> None:
+def test_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration: write for example 30s"):
         seconds(text)

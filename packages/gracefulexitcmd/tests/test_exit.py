@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @on_every_path
 @pytest.mark.parametrize("status", [0, 7, 255])
-def test_status_is_the_commands_own(start: Start, wait: Wait, status: int) -> None:
+def test_status_is_that_of_command(start: Start, wait: Wait, status: int) -> None:
     ended = wait(start(["sh", "-c", f"exit {status}"]))
     assert (ended.cause, ended.returncode, ended.ok) == (Cause.EXITED, status, status == 0)
     assert ended.exit_status == status
@@ -31,13 +31,13 @@ def test_status_is_the_commands_own(start: Start, wait: Wait, status: int) -> No
 
 
 @on_every_path
-def test_command_that_a_signal_ended_has_a_negative_status(start: Start, wait: Wait) -> None:
+def test_command_killed_by_signal_has_negative_status(start: Start, wait: Wait) -> None:
     ended = wait(start(["sh", "-c", "kill -USR1 $$"]))
     assert (ended.cause, ended.returncode, ended.exit_status) == (Cause.EXITED, -signal.SIGUSR1, 128 + signal.SIGUSR1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it costs a process to ask for a name")
-def test_who_is_killed_is_named_by_the_program_that_it_is_then(tmp_path: Path) -> None:
+def test_killed_process_is_named_by_its_current_program(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader, writer = os.pipe()
@@ -55,7 +55,7 @@ def test_who_is_killed_is_named_by_the_program_that_it_is_then(tmp_path: Path) -
 
 
 @on_every_path
-def test_who_ended_before_the_kill_is_not_said_to_be_killed(start: Start, wait: Wait, program: Program) -> None:
+def test_process_that_ended_earlier_is_not_reported_as_killed(start: Start, wait: Wait, program: Program) -> None:
     """The leader stays while its child obeys: only the leader got SIGKILL."""
     reader, writer = os.pipe()
     script = "import signal, subprocess, sys; subprocess.Popen(['sleep', '1000']); exec(open(sys.argv[1]).read())"
@@ -78,7 +78,7 @@ def test_who_ended_before_the_kill_is_not_said_to_be_killed(start: Start, wait: 
 
 
 @on_every_path
-def test_status_that_somebody_else_took_is_unknown(start: Start, wait: Wait) -> None:
+def test_status_taken_by_another_waiter_is_unknown(start: Start, wait: Wait) -> None:
     reader, writer = os.pipe()
     command = start(["sh", "-c", "read -r _; exit 3"], stdin=reader)
     assert command.pid is not None
@@ -91,7 +91,7 @@ def test_status_that_somebody_else_took_is_unknown(start: Start, wait: Wait) -> 
 
 
 @on_every_path
-def test_status_is_unknown_where_children_are_reaped_by_the_system() -> None:
+def test_status_is_unknown_if_system_reaps_children() -> None:
     """With SIGCHLD ignored the kernel keeps no status, wait(2)."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
@@ -101,7 +101,7 @@ def test_status_is_unknown_where_children_are_reaped_by_the_system() -> None:
     assert {(ended.cause, ended.returncode, ended.exit_status) for ended in ends} == {(Cause.EXITED, None, 255)}
 
 
-def test_check_raises_with_the_end_of_stderr() -> None:
+def test_check_raises_with_end_of_stderr() -> None:
     script = "seq 20 >&2; echo '\033[2J'broken >&2; exit 3"
     with pytest.raises(CommandFailed, match="exit status 3") as failure:
         run(["sh", "-c", script], check=True)
@@ -113,7 +113,7 @@ def test_check_raises_with_the_end_of_stderr() -> None:
     assert lines[-1] == r"  \x1b[2Jbroken"
 
 
-def test_check_returns_the_exit_of_success() -> None:
+def test_check_returns_exit_of_success() -> None:
     ended = run(["true"])
     assert ended.check() is ended
     with pytest.raises(CommandFailed, match="sleep 1000: timeout after 0"):
@@ -121,7 +121,7 @@ def test_check_returns_the_exit_of_success() -> None:
 
 
 @pytest.mark.parametrize("text", [False, True])
-async def test_async_run_checks(text: bool) -> None:
+async def test_async_run_checks_status(text: bool) -> None:
     ended = await AsyncCmd(["echo", "x"], stdout=PIPE, text=text).run(check=True)
     assert ended.stdout == ("x\n" if text else b"x\n")
     with pytest.raises(CommandFailed, match="false: exit status 1"):
@@ -147,7 +147,7 @@ def test_command_shows_its_state() -> None:
     assert repr(command).startswith("<Cmd sleep 1000: cancelled after 0.")
 
 
-def test_poll_is_true_at_any_moment() -> None:
+def test_poll_answers_at_any_moment() -> None:
     command = Cmd(["sh", "-c", "read -r _; exit 7"], stdin=PIPE)
     with command:
         assert command.poll() is None
@@ -158,7 +158,7 @@ def test_poll_is_true_at_any_moment() -> None:
     assert (ended.cause, ended.returncode) == (Cause.EXITED, 7)
 
 
-def test_what_ended_before_the_first_signal_was_not_cancelled() -> None:
+def test_command_that_ended_before_first_signal_is_not_cancelled() -> None:
     """A server that crashed is not reported as cancelled, and no signal is reported as sent."""
     with Cmd(["sh", "-c", "exit 3"], stdout=DEVNULL) as command:
         assert command.pid is not None
@@ -177,7 +177,7 @@ def test_what_ended_before_the_first_signal_was_not_cancelled() -> None:
     ],
     ids=["usual", "commands to a terminal", "no text", "gone too soon"],
 )
-def test_a_process_is_named_on_one_line_that_commands_no_terminal(
+def test_process_name_is_one_line_and_controls_no_terminal(
     argv: tuple[str, ...], program: str, command: str | None
 ) -> None:
     """A process may choose any name."""
@@ -192,7 +192,7 @@ ENDING = "exec >&-; sleep 0.2; exit 3"
 """Its output ends before it does."""
 
 
-def test_block_is_left_after_the_exit_that_follows_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_waits_for_exit_that_follows_end_of_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that has closed its output is not cancelled a moment before it exits."""
     monkeypatch.setattr(cmd, "LAST_MOMENT", 1000)
     with Cmd(["sh", "-c", ENDING], stdout=PIPE) as command:
@@ -201,7 +201,8 @@ def test_block_is_left_after_the_exit_that_follows_the_output(monkeypatch: pytes
     assert (command.exit.cause, command.exit.returncode) == (Cause.EXITED, 3)
 
 
-async def test_async_block_is_left_after_the_exit_that_follows_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_async_block_waits_for_exit_that_follows_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that has closed its output is not cancelled a moment before it exits."""
     monkeypatch.setattr(cmd, "LAST_MOMENT", 1000)
     async with AsyncCmd(["sh", "-c", ENDING], stdout=PIPE) as command:
         assert await command.stdout.read() == b""
@@ -209,7 +210,7 @@ async def test_async_block_is_left_after_the_exit_that_follows_the_output(monkey
     assert (command.exit.cause, command.exit.returncode) == (Cause.EXITED, 3)
 
 
-async def test_block_ends_a_command_that_lives_on_without_output() -> None:
+async def test_block_ends_command_that_closed_its_output() -> None:
     script = ["sh", "-c", "exec >&-; exec sleep 1000"]
     with Cmd(script, stdout=PIPE) as command:
         assert command.stdout.read() == b""

@@ -38,14 +38,14 @@ def test_second_start_is_refused(start: Start, wait: Wait, result: Callable[[Any
         result(command.start())
 
 
-def test_waiting_before_the_start_is_refused(kind: type[BaseCmd], result: Callable[[Any], Any]) -> None:
+def test_wait_before_start_is_refused(kind: type[BaseCmd], result: Callable[[Any], Any]) -> None:
     command: Any = kind(["true"])
     with pytest.raises(RuntimeError, match="not started yet: call start first"):
         result(command.wait())
 
 
 @pytest.mark.parametrize("grace", [-1, float("inf"), float("nan")])
-def test_cancel_within_no_time_is_refused(start: Start, wait: Wait, grace: float) -> None:
+def test_cancel_with_invalid_time_is_refused(start: Start, wait: Wait, grace: float) -> None:
     command = start(["true"])
     with pytest.raises(ValueError, match=r"grace is .*: it must be a number of seconds"):
         command.cancel(grace=grace)
@@ -54,7 +54,7 @@ def test_cancel_within_no_time_is_refused(start: Start, wait: Wait, grace: float
 
 @on_every_path
 @pytest.mark.parametrize("argv", [["/no/such/program"], ["no-such-program"], ["/"]])
-def test_program_that_cannot_be_run_leaves_nothing(
+def test_unrunnable_program_leaves_nothing(
     kind: type[BaseCmd], result: Callable[[Any], Any], argv: list[str], descriptors: Callable[[], int]
 ) -> None:
     command: Any = kind(argv, stdout=PIPE, stderr=PIPE, input=b"text")
@@ -65,14 +65,14 @@ def test_program_that_cannot_be_run_leaves_nothing(
     assert command.pid is None
 
 
-def test_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
         Cmd(["true"], cwd=tmp_path / "missing").start()
 
 
 @on_every_path
 @pytest.mark.parametrize("successes", [0, 1, 2, 3])
-def test_command_that_cannot_be_looked_after_is_ended(
+def test_command_without_watcher_is_ended(
     monkeypatch: pytest.MonkeyPatch, descriptors: Callable[[], int], successes: int
 ) -> None:
     """There was memory for the process, but not for everything that waits for it."""
@@ -140,7 +140,7 @@ print(json.dumps([exit.cause, exit.returncode, exit.forced, [[p.pid, p.ended_by]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process that it may not signal")
-def test_who_may_not_be_signalled_is_reported_and_not_waited_for() -> None:
+def test_unsignallable_process_is_reported_and_not_awaited() -> None:
     """Root without CAP_KILL may not signal a process of another user."""
     reader, writer = os.pipe()
     argv = ["setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill", sys.executable, "-W", "ignore"]
@@ -185,7 +185,7 @@ os.waitpid(command.pid, 0)
 
 
 @pytest.mark.skipif(not os.access(FREEZER, os.W_OK), reason="the freezer of version 1 is needed, and root")
-def test_who_does_not_die_is_reported_and_not_waited_for() -> None:
+def test_unkillable_process_is_reported_and_not_awaited() -> None:
     """A process in a frozen cgroup of version 1 is in uninterruptible sleep, state D.
 
     So is one that waits for a dead file server.
@@ -211,7 +211,7 @@ def test_two_hundred_commands_leave_nothing(descriptors: Callable[[], int], path
 
 
 @on_every_path
-def test_command_that_nobody_waited_for_leaves_no_descriptors(descriptors: Callable[[], int]) -> None:
+def test_abandoned_command_leaves_no_descriptors(descriptors: Callable[[], int]) -> None:
     gc.collect()  # earlier tests may have left some
     before = descriptors()
     command = Cmd(["cat"], stdout=PIPE, input=b"text")
@@ -227,7 +227,7 @@ def test_command_that_nobody_waited_for_leaves_no_descriptors(descriptors: Calla
     assert descriptors() == before
 
 
-def test_fork_takes_nothing_from_the_command_of_its_parent() -> None:
+def test_fork_keeps_output_of_parent_command() -> None:
     """A discarded fork neither reads the output nor unregisters the parent's descriptors."""
     command = Cmd(["sh", "-c", "printf text; exec sleep 0.2"], stdout=PIPE)
     command.start()

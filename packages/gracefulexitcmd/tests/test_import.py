@@ -26,16 +26,16 @@ def _imported(statement: str) -> list[str]:
 
 
 @pytest.mark.parametrize("statement", ["import gracefulexitcmd", "import gracefulexitcmd.__main__"])
-def test_import_takes_neither_asyncio_nor_ssl(statement: str) -> None:
+def test_import_loads_neither_asyncio_nor_ssl(statement: str) -> None:
     assert not {"asyncio", "ssl", "typing_extensions"}.intersection(_imported(statement))
 
 
 @pytest.mark.parametrize("statement", ["import gracefulexitcmd", "import gracefulexitcmd.__main__"])
-def test_import_takes_neither_dataclasses_nor_shlex(statement: str) -> None:
+def test_import_loads_neither_dataclasses_nor_shlex(statement: str) -> None:
     assert not {"dataclasses", "inspect", "ast", "shlex"}.intersection(_imported(statement))
 
 
-def test_everything_stands_on_the_standard_library_alone() -> None:
+def test_library_works_with_standard_library_alone() -> None:
     modules = _imported("import gracefulexitcmd.__main__, gracefulexitcmd.aio")
     packages = {module.partition(".")[0] for module in modules}
     assert packages - sys.stdlib_module_names == {"gracefulexitcmd"}
@@ -51,7 +51,7 @@ def _imports(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_module_imports_the_standard_library_only(path: Path) -> None:
+def test_module_imports_only_standard_library(path: Path) -> None:
     """This includes imports inside functions, and those for other systems."""
     known = sys.stdlib_module_names | {"gracefulexitcmd", "typing_extensions"}  # type checkers provide the last one
     assert [module for module in _imports(path) if module.split(".")[0] not in known] == []
@@ -64,18 +64,18 @@ def test_module_compiles_no_annotations(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("own", "other"), [("posix", "windows"), ("windows", "posix")], ids=["posix", "windows"])
-def test_the_systems_know_nothing_of_each_other(own: str, other: str) -> None:
+def test_systems_do_not_import_each_other(own: str, other: str) -> None:
     modules = [module for path in (SOURCE / own).glob("*.py") for module in _imports(path)]
     assert any(module.startswith(f"gracefulexitcmd.{own}.") for module in modules)
     assert not any(module.startswith(f"gracefulexitcmd.{other}.") for module in modules)
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     numbers = {"DEVNULL", "PIPE", "STDOUT"}  # the modules of subprocess
     public = [name for name in gracefulexitcmd.__all__ if name not in numbers]
     assert [name for name in public if getattr(gracefulexitcmd, name).__name__ != name] == []
 
 
-def test_unknown_name_is_no_attribute() -> None:
+def test_unknown_name_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'gracefulexitcmd' has no attribute 'Command'"):
         gracefulexitcmd.Command  # noqa: B018

@@ -47,24 +47,24 @@ def _started(*arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]
     [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -USR1 $$", 128 + signal.SIGUSR1)],
     ids=["success", "failure", "killed", "another signal"],
 )
-def test_exit_status_is_the_commands_own(script: str, status: int) -> None:
+def test_exit_status_is_that_of_command(script: str, status: int) -> None:
     ended = _run("--", "sh", "-c", script)
     assert (ended.returncode, ended.stdout, ended.stderr) == (status, "", "")
 
 
-def test_streams_are_the_commands_own() -> None:
+def test_streams_are_those_of_command() -> None:
     ended = _run("--", "sh", "-c", "cat; echo oops >&2", input="text")
     assert (ended.stdout, ended.stderr) == ("text", "oops\n")
 
 
 @pytest.mark.parametrize("arguments", [["--"], []], ids=["behind the dashes", "without dashes"])
-def test_options_of_the_command_are_left_to_it(arguments: list[str]) -> None:
+def test_options_of_command_are_passed_on(arguments: list[str]) -> None:
     ended = _run(*arguments, "echo", "--grace", "5", "--", "-x")
     assert ended.stdout == "--grace 5 -- -x\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signal_stops_the_command_gracefully(program: Callable[..., list[str]], number: signal.Signals) -> None:
+def test_signal_stops_command_gracefully(program: Callable[..., list[str]], number: signal.Signals) -> None:
     """The trap runs, and the exit status is that of a process ended by the signal."""
     with _started("--", *program("trap.sh", "0")) as process:
         process.send_signal(number)
@@ -84,7 +84,7 @@ def test_other_signals_are_passed_on(number: signal.Signals) -> None:
 @pytest.mark.skipif(
     sys.platform != "linux" or os.getuid() != 0, reason="only root makes PID namespaces, and Linux alone"
 )
-def test_first_process_of_a_container_reaps_and_passes_signals_on() -> None:
+def test_pid_1_reaps_orphans_and_passes_signals_on() -> None:
     """An ended orphan leaves no zombie, and signals to the first process reach the command."""
     script = (
         "trap 'echo got; exit 7' USR1; (setsid sh -c 'sleep 1000 & echo $! >&2; exec true' &); "
@@ -131,7 +131,7 @@ def test_sigquit_kills_at_once_and_is_reported(program: Callable[..., list[str]]
     assert re.fullmatch(KILLED.format("SIGQUIT"), errors)
 
 
-def test_who_had_to_be_killed_is_named(program: Callable[..., list[str]]) -> None:
+def test_killed_processes_are_named(program: Callable[..., list[str]]) -> None:
     with _started("--grace", "1h", "--", *program("leader_obeys.sh")) as process:
         (leader,) = psutil.Process(process.pid).children()
         process.terminate()
@@ -143,14 +143,14 @@ def test_who_had_to_be_killed_is_named(program: Callable[..., list[str]]) -> Non
     assert re.search(r"gracefulexitcmd: ended by SIGKILL: .+ \(pid \d+\): it ignored SIGTERM\n", errors)
 
 
-def test_timeout_ends_the_command() -> None:
+def test_timeout_ends_command_and_gives_reason() -> None:
     """The reason is on stderr."""
     ended = _run("--timeout", "0.1", "--", "sleep", "1000")
     assert ended.returncode == 128 + signal.SIGTERM
     assert re.fullmatch(TIMED_OUT, ended.stderr)
 
 
-def test_command_that_ignores_its_timeout_is_killed() -> None:
+def test_command_ignoring_timeout_is_killed() -> None:
     ignoring = ["sh", "-c", 'trap "" TERM; exec sleep 1000']
     argv = [*MODULE, "--timeout", "1s", "--grace", "0", "--", *ignoring]
     ended = subprocess.run(argv, capture_output=True, text=True)
@@ -167,13 +167,13 @@ def test_command_that_ignores_its_timeout_is_killed() -> None:
         (["/"], 126, "/: Permission denied"),
     ],
 )
-def test_command_that_cannot_be_run(argv: list[str], status: int, message: str) -> None:
+def test_unrunnable_command_is_reported(argv: list[str], status: int, message: str) -> None:
     ended = _run("--", *argv)
     assert (ended.returncode, ended.stderr) == (status, f"gracefulexitcmd: cannot run {message}\n")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there orphans come to it, and proc(5) tells of its handlers")
-def test_orphans_are_reaped_without_a_handler_that_many_of_them_could_interrupt() -> None:
+def test_orphans_are_reaped_without_interrupting_handlers() -> None:
     """The command is its child, and waits until an ended orphan is not its child any more."""
     waits = """
         (setsid sh -c 'exit 0' & echo $! >&3) 3>&1 | { read orphan
@@ -187,7 +187,7 @@ def test_orphans_are_reaped_without_a_handler_that_many_of_them_could_interrupt(
     assert not caught & 1 << (signal.SIGCHLD - 1)
 
 
-def test_file_that_is_no_program_cannot_be_run(tmp_path: Path) -> None:
+def test_file_without_program_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\0")
     (tmp_path / "file").chmod(0o755)
     ended = _run("--", str(tmp_path / "file"))
@@ -210,7 +210,7 @@ def test_file_that_is_no_program_cannot_be_run(tmp_path: Path) -> None:
         (["--gra", "5", "--", "true"], "--gra"),
     ],
 )
-def test_wrong_use_is_explained(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_explained(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         main_module.main(arguments)
     assert error.value.code == 2
@@ -219,7 +219,7 @@ def test_wrong_use_is_explained(arguments: list[str], message: str, capsys: pyte
     assert message in errors
 
 
-def test_help_has_an_example_that_works(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_a_working_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         main_module.main(["--help"])
     assert error.value.code == 0
@@ -228,7 +228,7 @@ def test_help_has_an_example_that_works(capsys: pytest.CaptureFixture[str]) -> N
     assert subprocess.run([sys.executable, *shlex.split(example[1]), "true"]).returncode == 0
 
 
-def test_sigterm_is_heard_although_it_was_ignored() -> None:
+def test_sigterm_takes_effect_even_if_ignored_by_parent() -> None:
     """Its parent may ignore it, as `env --ignore-signal=TERM` does."""
     script = 'trap "echo asked; exit 0" TERM; echo ready; while :; do sleep 0.02; done'
     argv = ["sh", "-c", 'trap "" TERM; exec "$@"', "sh", *MODULE, "--", "sh", "-c", script]
@@ -240,7 +240,7 @@ def test_sigterm_is_heard_although_it_was_ignored() -> None:
     assert process.returncode == 128 + signal.SIGTERM
 
 
-def test_what_was_ignored_stays_ignored(program: Callable[..., list[str]]) -> None:
+def test_ignored_signal_stays_ignored(program: Callable[..., list[str]]) -> None:
     """nohup(1) sets SIGHUP to be ignored in the command and its children."""
     argv = ["nohup", *MODULE, "--", *program("trap.sh", "0")]
     with subprocess.Popen(

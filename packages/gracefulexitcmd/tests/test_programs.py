@@ -77,7 +77,7 @@ def told(program: str) -> str:
     return ended.stdout
 
 
-def test_command_of_a_program_that_blocks_sigterm_is_told_to_stop() -> None:
+def test_command_of_program_blocking_sigterm_is_stopped() -> None:
     """A daemon that takes its signals by sigwait(3) blocks them; its own mask stays unchanged."""
     assert told(BLOCKS) == "['told'] 3\nTrue\n"
 

@@ -36,7 +36,7 @@ SAID = (
 
 
 @pytest.mark.parametrize(("program", "said"), list(zip(PROGRAMS, SAID, strict=True)), ids=range(len(SAID)))
-def test_program_of_the_readme_runs(program: str, said: str | tuple[str, str], tmp_path: Path) -> None:
+def test_programs_of_readme_run(program: str, said: str | tuple[str, str], tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=50
     )
@@ -44,7 +44,7 @@ def test_program_of_the_readme_runs(program: str, said: str | tuple[str, str], t
     assert ended.stdout.startswith(said)
 
 
-def test_no_program_of_the_readme_shadows_a_builtin() -> None:
+def test_programs_of_readme_shadow_no_builtin() -> None:
     stored = {
         node.id
         for program in PROGRAMS
@@ -68,7 +68,7 @@ def reap_what_others_left() -> None:
 
 
 @pytest.mark.parametrize("name", ["gracefulexitcmd", "subprocess", "asyncio", "anyio", "psutil"])
-def test_column_of_the_table_is_what_was_tried(name: str) -> None:
+def test_column_of_table_matches_measurement(name: str) -> None:
     """execa is compared by hand: comparison.py prints the whole table."""
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")

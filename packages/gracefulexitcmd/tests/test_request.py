@@ -47,7 +47,7 @@ def test_argv_is_a_list_of_words(kind: type[BaseCmd], argv: Any) -> None:
         ({"stop": [(signal.SIGTERM, 1)], "stop_signal": signal.SIGINT}, "stop and stop_signal cannot both be given"),
     ],
 )
-def test_what_makes_no_sense_is_refused_at_once(kind: type[BaseCmd], options: dict[str, Any], message: str) -> None:
+def test_invalid_request_is_refused_at_once(kind: type[BaseCmd], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind(["true"], **options)
 
@@ -64,12 +64,12 @@ def test_argv_needs_a_program() -> None:
         ({"input": ""}, "input is text, but the streams are bytes"),
     ],
 )
-def test_input_of_the_wrong_kind_is_refused(options: dict[str, Any], message: str) -> None:
+def test_input_of_wrong_type_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         Cmd(["true"], **options)
 
 
-def test_no_time_at_all_is_a_time() -> None:
+def test_zero_seconds_are_a_valid_time() -> None:
     request = Request(["true"], grace=0, timeout=0)
     assert (request.grace, request.timeout) == (0, 0)
 
@@ -82,5 +82,5 @@ def test_stop_signal_may_be_a_number() -> None:
     assert command.exit.signals[0].name == signal.SIGINT.name
 
 
-def test_both_forms_take_the_same_arguments() -> None:
+def test_sync_and_async_take_same_arguments() -> None:
     assert inspect.signature(AsyncCmd) == inspect.signature(Cmd)

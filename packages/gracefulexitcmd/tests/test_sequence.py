@@ -42,7 +42,7 @@ def _sent(ended: Exit) -> list[tuple[str, int]]:
 @on_every_path
 @pytest.mark.parametrize("child", ["TERM", "QUIT", "INT"])
 @pytest.mark.parametrize("leader", ["INT", "TERM", "QUIT", "none"])
-def test_each_process_is_ended_by_the_stage_that_it_obeys(launch: Launch, wait: Wait, leader: str, child: str) -> None:
+def test_process_ends_at_the_stage_that_it_obeys(launch: Launch, wait: Wait, leader: str, child: str) -> None:
     """Only the leader gets SIGINT. A child that obeys only SIGINT ends by SIGKILL."""
     stages = ["INT", "TERM", "QUIT", "KILL"]
     last = max(stages.index(name) if name in stages else 3 for name in (leader, "none" if child == "INT" else child))
@@ -71,14 +71,14 @@ def test_each_process_is_ended_by_the_stage_that_it_obeys(launch: Launch, wait: 
 
 
 @on_every_path
-def test_next_stage_begins_when_those_told_are_gone(launch: Launch, wait: Wait) -> None:
+def test_next_stage_begins_when_processes_are_gone(launch: Launch, wait: Wait) -> None:
     command, _ = launch("obeys.py", "INT", "TERM", stop=[(signal.SIGINT, LONG, "leader"), (signal.SIGTERM, LONG)])
     command.cancel()
     assert _sent(wait(command)) == [("SIGINT", 1), ("SIGTERM", 1)]
 
 
 @on_every_path
-def test_stage_that_reaches_nothing_is_passed_at_once(launch: Launch, wait: Wait) -> None:
+def test_stage_without_processes_is_skipped_at_once(launch: Launch, wait: Wait) -> None:
     """This includes a stage whose receivers have ended, while processes with an earlier signal remain."""
     others = (signal.SIGINT, LONG, "others")
     first, _ = launch("obeys.py", "TERM", "TERM", stop=[others, (signal.SIGTERM, LONG)])
@@ -90,7 +90,7 @@ def test_stage_that_reaches_nothing_is_passed_at_once(launch: Launch, wait: Wait
 
 
 @on_every_path
-def test_group_stage_leaves_the_descendants_outside_alone(launch: Launch, wait: Wait) -> None:
+def test_group_stage_spares_descendants_outside(launch: Launch, wait: Wait) -> None:
     """They get the next signal after the end of the group."""
     stop = [(signal.SIGTERM, LONG, "group"), (signal.SIGINT, LONG)]
     command, _ = launch("obeys.py", "TERM", "INT", "setsid", stop=stop)
@@ -101,7 +101,7 @@ def test_group_stage_leaves_the_descendants_outside_alone(launch: Launch, wait: 
 
 
 @on_every_path
-def test_rest_stage_leaves_the_leader_alone(launch: Launch, wait: Wait) -> None:
+def test_rest_stage_spares_leader(launch: Launch, wait: Wait) -> None:
     stop = [Stage(signal.SIGTERM, 0.1, To.ALL & ~To.LEADER), Stage(signal.SIGQUIT, LONG)]
     command, _ = launch("obeys.py", "QUIT", "TERM", stop=stop)
     command.cancel()
@@ -110,7 +110,7 @@ def test_rest_stage_leaves_the_leader_alone(launch: Launch, wait: Wait) -> None:
     assert ended.returncode == -signal.SIGQUIT
 
 
-def test_longer_waits_shrink_to_the_grace(launch: Launch, wait: Wait) -> None:
+def test_longer_waits_shrink_to_grace_period(launch: Launch, wait: Wait) -> None:
     stop = [(signal.SIGINT, LONG), (signal.SIGTERM, LONG * 3)]
     command, _ = launch("obeys.py", "none", "none", stop=stop, grace=0.4)
     command.cancel()
@@ -119,7 +119,7 @@ def test_longer_waits_shrink_to_the_grace(launch: Launch, wait: Wait) -> None:
     assert 0.4 <= kill < LONG
 
 
-def test_waits_are_the_grace_where_none_is_given(launch: Launch, wait: Wait) -> None:
+def test_waits_default_to_grace_period(launch: Launch, wait: Wait) -> None:
     command, _ = launch("obeys.py", "none", "none", stop=[(signal.SIGINT, 0.1), (signal.SIGTERM, 0.1)])
     command.cancel()
     ended = wait(command)
@@ -136,7 +136,7 @@ def test_second_cancel_without_grace_kills_at_once(launch: Launch, wait: Wait) -
     assert _sent(wait(command)) == [("SIGINT", 2), ("SIGKILL", 2)]
 
 
-def test_own_stage_leaves_the_others_of_the_container(launch: Launch, wait: Wait) -> None:
+def test_own_stage_spares_other_processes_of_container(launch: Launch, wait: Wait) -> None:
     """The others have a stage of their own, and are killed with all remaining processes."""
     with contain() as container:
         other, _ = launch("obeys.py", "TERM", "QUIT", container=container)
@@ -150,7 +150,7 @@ def test_own_stage_leaves_the_others_of_the_container(launch: Launch, wait: Wait
     assert sorted(str(each.ended_by) for each in ended.census) == ["SIGINT", "SIGINT", "SIGQUIT", "SIGTERM"]
 
 
-def test_kill_of_a_part_spares_the_others(launch: Launch, wait: Wait) -> None:
+def test_partial_kill_spares_other_processes(launch: Launch, wait: Wait) -> None:
     with contain() as container:
         other, _ = launch("obeys.py", "TERM", "TERM", container=container)
         stop = [(signal.SIGKILL, LONG, "own"), (signal.SIGTERM, LONG)]
@@ -161,7 +161,7 @@ def test_kill_of_a_part_spares_the_others(launch: Launch, wait: Wait) -> None:
     assert _sent(ended) == [("SIGKILL", 2), ("SIGTERM", 2)]
 
 
-def test_stop_is_told_of_each_stage(launch: Launch, wait: Wait) -> None:
+def test_callback_receives_each_stage(launch: Launch, wait: Wait) -> None:
     told: list[list[str]] = []
     command, _ = launch(
         "obeys.py",

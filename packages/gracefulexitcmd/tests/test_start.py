@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from tests.support.commands import Start, Wait
 
 
-def test_files_are_handed_to_the_command(start: Start, wait: Wait, tmp_path: Path) -> None:
+def test_files_are_passed_to_command(start: Start, wait: Wait, tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as file:
         ended = wait(start(["echo", "text"], stdout=file))
     assert ended.stdout is None
     assert (tmp_path / "out").read_bytes() == b"text\n"
 
 
-def test_environment_and_directory_are_the_commands_own(start: Start, wait: Wait, tmp_path: Path) -> None:
+def test_environment_and_directory_are_those_of_command(start: Start, wait: Wait, tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "COLOUR": "blue"}
     ended = wait(start(["sh", "-c", 'echo "$COLOUR"; pwd; env | wc -l'], env=env, cwd=tmp_path, stdout=PIPE))
     assert ended.stdout is not None
@@ -31,14 +31,14 @@ def test_environment_and_directory_are_the_commands_own(start: Start, wait: Wait
     assert int(count) <= 4, "PATH, COLOUR, and PWD and OLDPWD, which the shell sets"
 
 
-def test_command_leads_a_process_group_of_its_own(start: Start, wait: Wait) -> None:
+def test_command_leads_its_own_process_group(start: Start, wait: Wait) -> None:
     command = start(["sh", "-c", "ps -o pgid= -p $$"], stdout=PIPE)
     ended = wait(command)
     assert ended.stdout is not None
     assert int(ended.stdout) == command.pid != os.getpgrp()
 
 
-def test_command_gets_descriptors_that_are_passed(tmp_path: Any) -> None:
+def test_command_inherits_passed_descriptors(tmp_path: Any) -> None:
     with open(tmp_path / "file", "w+b") as file:
         run(["bash", "-c", f"echo x >&{file.fileno()}"], pass_fds=[file.fileno()], check=True)
         file.seek(0)
@@ -46,7 +46,7 @@ def test_command_gets_descriptors_that_are_passed(tmp_path: Any) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
-def test_command_can_run_as_another_user() -> None:
+def test_command_may_run_as_another_user() -> None:
     ended = run(
         ["sh", "-c", "id -u; id -g; id -G; umask"], user=65534, group=65534, extra_groups=[], umask=0o27, text=True
     )

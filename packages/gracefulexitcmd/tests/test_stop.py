@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @on_every_path
 @pytest.mark.parametrize("status", [0, 7])
-def test_trap_runs_and_its_status_is_told(launch: Launch, wait: Wait, status: int) -> None:
+def test_trap_runs_and_its_status_is_returned(launch: Launch, wait: Wait, status: int) -> None:
     command, _ = launch("trap.sh", str(status), stdout=PIPE)
     command.cancel()
     ended = wait(command)
@@ -39,7 +39,8 @@ def test_trap_runs_and_its_status_is_told(launch: Launch, wait: Wait, status: in
 
 
 @on_every_path
-def test_who_ignores_the_stop_signal_is_killed_when_the_grace_is_over(launch: Launch, wait: Wait) -> None:
+def test_process_ignoring_stop_signal_is_killed_after_grace(launch: Launch, wait: Wait) -> None:
+    """A process that ignores SIGTERM gets SIGKILL at the end of the grace period."""
     command, _ = launch("ignore_term.py", grace=0.15)
     command.cancel()
     ended = wait(command)
@@ -55,7 +56,8 @@ def test_who_ignores_the_stop_signal_is_killed_when_the_grace_is_over(launch: La
 
 
 @on_every_path
-def test_child_that_outlives_the_leader_is_killed_when_the_grace_is_over(launch: Launch, wait: Wait) -> None:
+def test_child_outliving_leader_is_killed_after_grace(launch: Launch, wait: Wait) -> None:
+    """The grace period holds for a child although the leader has ended."""
     command, _ = launch("leader_obeys.sh", grace=1000)
     command.cancel()
     assert command.pid is not None
@@ -70,7 +72,8 @@ def test_child_that_outlives_the_leader_is_killed_when_the_grace_is_over(launch:
     }
 
 
-def test_who_wants_to_know_is_told_just_before_the_first_signal_is_sent(program: Program) -> None:
+def test_stopping_callback_runs_before_first_signal(program: Program) -> None:
+    """The callback runs once, just before the stop signal is sent."""
     told: list[object] = []
 
     def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
@@ -84,7 +87,7 @@ def test_who_wants_to_know_is_told_just_before_the_first_signal_is_sent(program:
     assert told == [("SIGTERM", 1, [100]), True]
 
 
-def test_grace_is_not_shorter_for_the_time_that_it_takes_to_tell(program: Program) -> None:
+def test_slow_stopping_callback_does_not_shorten_grace(program: Program) -> None:
     argv = program("ignore_term.py")
     reader, writer = os.pipe()
     command = Cmd(argv, grace=0.2, stderr=writer, stopping=lambda _sent, _grace: time.sleep(0.3))
@@ -98,7 +101,7 @@ def test_grace_is_not_shorter_for_the_time_that_it_takes_to_tell(program: Progra
     assert kill.after - term.after > 0.1, "else they would have been sent together"
 
 
-def test_other_signals_are_for_the_whole_group() -> None:
+def test_other_signals_reach_whole_group() -> None:
     waiting = "trap '{} exit 7' USR1; echo; while :; do :; done"
     script = f"({waiting.format('echo child;')}) & {waiting.format('wait; echo leader;')}"
     reader, writer = os.pipe()
@@ -111,15 +114,14 @@ def test_other_signals_are_for_the_whole_group() -> None:
         assert not command.send_signal(signal.SIGUSR1)
 
 
-def test_nothing_is_sent_to_a_command_that_was_not_started() -> None:
+def test_unstarted_command_gets_no_signal() -> None:
     assert not Cmd(["true"]).send_signal(signal.SIGUSR1)
 
 
 @on_every_path
 @pytest.mark.parametrize("name", ["fork_at_term.sh", "double_fork.py", "refork.py"])
-def test_whoever_is_in_the_group_is_gone_when_the_command_has_ended(
-    launch: Launch, wait: Wait, name: str, path: str
-) -> None:
+def test_group_is_empty_when_command_has_ended(launch: Launch, wait: Wait, name: str, path: str) -> None:
+    """No process of the group remains, whichever stage it obeys."""
     if (name, path) == ("refork.py", "number and ps"):
         pytest.skip("ps takes longer than each of these processes lives, and may miss them all")
     command, _ = launch(name, grace=0.1)
@@ -130,7 +132,7 @@ def test_whoever_is_in_the_group_is_gone_when_the_command_has_ended(
     assert not [process for process in psutil.process_iter() if _group(process.pid) == command.pid and lives(process)]
 
 
-def test_background_process_of_a_command_that_has_ended_by_itself_lives_on() -> None:
+def test_background_process_of_ended_command_continues() -> None:
     """A container ends such a process."""
     ended = Cmd(["sh", "-c", "sleep 1000 >/dev/null & echo $!"], stdout=PIPE).run()
     assert ended.ok
@@ -147,7 +149,7 @@ def _group(pid: int) -> int | None:
 
 
 @on_every_path
-def test_stopped_process_can_act(launch: Launch, wait: Wait) -> None:
+def test_stopped_process_handles_stop_signal(launch: Launch, wait: Wait) -> None:
     command, _ = launch("stop_itself.sh", stdout=PIPE)
     assert command.pid is not None
     os.waitid(os.P_PID, command.pid, os.WSTOPPED | os.WNOWAIT)
@@ -157,7 +159,7 @@ def test_stopped_process_can_act(launch: Launch, wait: Wait) -> None:
 
 
 @on_every_path
-def test_timeout_takes_the_same_road(start: Start, wait: Wait, program: Program) -> None:
+def test_timeout_stops_like_cancel(start: Start, wait: Wait, program: Program) -> None:
     ended = wait(start(FOREVER, timeout=0.1))
     assert (ended.cause, ended.returncode, ended.forced) == (Cause.TIMEOUT, -signal.SIGTERM, False)
     assert ended.signals[0].after >= 0.1
@@ -165,16 +167,14 @@ def test_timeout_takes_the_same_road(start: Start, wait: Wait, program: Program)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
-def test_stop_signal_can_be_another(start: Start, wait: Wait, number: signal.Signals) -> None:
+def test_stop_signal_may_be_chosen(start: Start, wait: Wait, number: signal.Signals) -> None:
     command = start(FOREVER, stop_signal=number)
     command.cancel()
     ended = wait(command)
     assert (ended.returncode, ended.signals[0].name, ended.exit_status) == (-number, number.name, 128 + number)
 
 
-def test_cancel_before_the_start_keeps_the_command_from_starting(
-    kind: type[BaseCmd], result: Callable[[Any], Any], tmp_path: Path
-) -> None:
+def test_cancel_before_start_prevents_start(kind: type[BaseCmd], result: Callable[[Any], Any], tmp_path: Path) -> None:
     command: Any = kind(["touch", str(tmp_path / "file")])
     command.cancel()
     command.cancel()
@@ -185,7 +185,7 @@ def test_cancel_before_the_start_keeps_the_command_from_starting(
 
 
 @on_every_path
-def test_cancel_after_the_end_does_nothing(start: Start, wait: Wait) -> None:
+def test_cancel_after_end_does_nothing(start: Start, wait: Wait) -> None:
     command = start(["true"])
     ended = wait(command)
     command.cancel()
@@ -212,32 +212,32 @@ def test_second_cancel_never_lengthens_the_delay(launch: Launch, wait: Wait) -> 
 
 
 @pytest.mark.parametrize("timeout", [1e7, 1e300], ids=["months", "for ever"])
-def test_timeout_can_be_longer_than_the_system_waits_at_once(start: Start, wait: Wait, timeout: float) -> None:
+def test_timeout_may_exceed_limit_of_system_call(start: Start, wait: Wait, timeout: float) -> None:
     assert wait(start(["true"], timeout=timeout)).ok
 
 
-def test_block_stops_what_still_runs_at_its_end(program: Program) -> None:
+def test_block_stops_running_command_at_its_end(program: Program) -> None:
     with pytest.raises(ZeroDivisionError), Cmd(FOREVER) as command:
         raise ZeroDivisionError
     assert command.exit is not None
     assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
 
 
-def test_block_leaves_what_has_ended_alone() -> None:
+def test_block_leaves_ended_command_alone() -> None:
     with Cmd(["true"]) as command:
         command.wait()
     assert command.exit is not None
     assert command.exit.ok
 
 
-def test_timeout_holds_while_one_reads() -> None:
+def test_timeout_holds_during_read() -> None:
     with Cmd(["sh", "-c", "echo x; exec sleep 1000"], stdout=PIPE, text=True, timeout=0.1) as command:
         assert list(command.stdout) == ["x\n"]
     assert command.exit is not None
     assert command.exit.cause is Cause.TIMEOUT
 
 
-async def test_async_timeout_holds_while_nobody_waits() -> None:
+async def test_async_timeout_holds_without_waiter() -> None:
     command = AsyncCmd(["sleep", "1000"], stdout=PIPE, timeout=0.05)
     await command.start()
     assert command.pid is not None
@@ -247,7 +247,7 @@ async def test_async_timeout_holds_while_nobody_waits() -> None:
     assert (await command.wait()).cause is Cause.TIMEOUT
 
 
-def test_block_that_is_left_while_output_comes_ends_the_command() -> None:
+def test_block_left_during_output_ends_command() -> None:
     """The end of its process ends the command, long before the end of the grace period."""
     with Cmd(["yes"], stdout=PIPE, grace=1000) as command:
         for _line in command.stdout:
@@ -256,7 +256,9 @@ def test_block_that_is_left_while_output_comes_ends_the_command() -> None:
     assert (command.exit.cause, command.exit.forced) == (Cause.CANCELLED, False)
 
 
-def test_asyncio_block_that_is_left_while_output_comes_ends_the_command() -> None:
+def test_asyncio_block_left_during_output_ends_command() -> None:
+    """The end of its process ends the command, long before the end of the grace period."""
+
     async def leave() -> None:
         async with AsyncCmd(["sh", "-c", "echo line; exec sleep 1000"], stdout=PIPE, grace=1000) as command:
             assert await command.stdout.readline() == b"line\n"
@@ -266,14 +268,15 @@ def test_asyncio_block_that_is_left_while_output_comes_ends_the_command() -> Non
     asyncio.run(leave())
 
 
-def test_wait_gives_up_after_its_timeout_and_the_command_goes_on() -> None:
+def test_wait_times_out_and_command_continues() -> None:
     with Cmd(["sleep", "1000"]) as command:
         with pytest.raises(TimeoutError, match=r"not ended after 0\.05 s"):
             command.wait(timeout=0.05)
         assert command.poll() is None
 
 
-async def test_async_wait_gives_up_after_its_timeout_and_the_command_goes_on() -> None:
+async def test_async_wait_times_out_and_command_continues() -> None:
+    """A wait that gives up does not stop the command."""
     async with AsyncCmd(["sleep", "1000"]) as command:
         with pytest.raises(TimeoutError, match=r"not ended after 0\.05 s"):
             await command.wait(timeout=0.05)

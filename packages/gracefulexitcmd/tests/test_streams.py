@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from gracefulexitcmd.cmd import BaseCmd
 
 
-def test_pipes_are_read_each_for_itself(start: Start, wait: Wait) -> None:
+def test_pipes_are_read_separately(start: Start, wait: Wait) -> None:
     ended = wait(start(["sh", "-c", "printf out; printf err >&2"], stdout=PIPE, stderr=PIPE))
     assert (ended.stdout, ended.stderr) == (b"out", b"err")
 
 
-def test_stderr_can_go_where_stdout_goes(start: Start, wait: Wait) -> None:
+def test_stderr_may_go_to_stdout(start: Start, wait: Wait) -> None:
     ended = wait(start(["sh", "-c", "printf out; printf err >&2"], stdout=PIPE, stderr=STDOUT))
     assert (ended.stdout, ended.stderr) == (b"outerr", None)
 
@@ -38,12 +38,12 @@ def test_input_arrives_whole(start: Start, wait: Wait, size: int) -> None:
 
 
 @pytest.mark.parametrize("script", ["exit 3", "head -c 10; exit 3", "exec <&-; exit 3"])
-def test_input_that_nobody_reads_to_the_end_is_no_error(start: Start, wait: Wait, script: str) -> None:
+def test_unread_input_is_not_an_error(start: Start, wait: Wait, script: str) -> None:
     ended = wait(start(["sh", "-c", script], input=b"x" * 1_000_000, stdout=PIPE))
     assert (ended.cause, ended.returncode) == (Cause.EXITED, 3)
 
 
-def test_command_that_never_reads_its_input_can_be_stopped(launch: Launch, wait: Wait) -> None:
+def test_command_that_never_reads_can_be_stopped(launch: Launch, wait: Wait) -> None:
     command, _ = launch("ignore_term.py", input=b"x" * 1_000_000, grace=0)
     command.cancel()
     assert wait(command).returncode == -signal.SIGKILL
@@ -51,7 +51,7 @@ def test_command_that_never_reads_its_input_can_be_stopped(launch: Launch, wait:
 
 @pytest.mark.parametrize("where", ["in", "out"])
 @on_every_path
-def test_process_that_holds_the_output_is_waited_for_and_named(launch: Launch, wait: Wait, where: str) -> None:
+def test_holder_of_output_is_awaited_and_named(launch: Launch, wait: Wait, where: str) -> None:
     """Its output is read until the grace period after the command's exit, and no earlier byte is lost."""
     command, holder = launch("hold_pipe.py", where, stdout=PIPE, grace=0.2)
     ended = wait(command)
@@ -63,7 +63,7 @@ def test_process_that_holds_the_output_is_waited_for_and_named(launch: Launch, w
     assert ended.holders[0].argv[-1] == where
 
 
-def test_what_a_holder_writes_within_the_grace_is_read(launch: Launch, wait: Wait) -> None:
+def test_output_of_holder_within_grace_period_is_read(launch: Launch, wait: Wait) -> None:
     command, holder = launch("hold_pipe.py", "out", stdout=PIPE, grace=30)
     os.kill(int(holder), signal.SIGUSR1)
     # The pipe is a queue: once the later SIGTERM has ended the holder, "late" was written.
@@ -74,7 +74,8 @@ def test_what_a_holder_writes_within_the_grace_is_read(launch: Launch, wait: Wai
     assert ended.holders == ()
 
 
-def test_cancel_while_the_output_is_held_ends_the_holder_in_the_group(launch: Launch, wait: Wait) -> None:
+def test_cancel_ends_holder_of_output_in_group(launch: Launch, wait: Wait) -> None:
+    """A process of the group that holds the output open is ended with the command."""
     command, holder = launch("hold_pipe.py", "in", stdout=PIPE, grace=30)
     assert command.pid is not None
     os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
@@ -97,12 +98,12 @@ def test_output_of_a_trap_arrives_whole(launch: Launch, wait: Wait) -> None:
 SCRIPT = "printf 'a\\nb\\n'; echo error >&2; printf c"
 
 
-def test_run_returns_what_was_written() -> None:
+def test_run_returns_output() -> None:
     ended = run(["sh", "-c", SCRIPT], text=True)
     assert (ended.stdout, ended.stderr, ended.returncode) == ("a\nb\nc", "error\n", 0)
 
 
-def test_run_leaves_what_is_asked_for_uncaptured(capfd: pytest.CaptureFixture[str]) -> None:
+def test_run_may_leave_streams_uncaptured(capfd: pytest.CaptureFixture[str]) -> None:
     ended = run(["sh", "-c", SCRIPT], stdout=None)
     assert (ended.stdout, ended.stderr) == (None, b"error\n")
     assert run(["echo", "x"], capture_output=False).stdout is None
@@ -136,7 +137,7 @@ async def test_async_lines_are_read_as_they_come() -> None:
     assert said == ["1\n", "got 1!\n", "2\n", "got 2!\n", "3\n", "got 3!\n"]
 
 
-def test_stderr_can_be_read_beside_a_large_stdout() -> None:
+def test_stderr_can_be_read_with_large_stdout() -> None:
     """The other stream is collected meanwhile, so the command never waits for its reader."""
     script = "head -c 1000000 /dev/zero; echo done >&2"
     with Cmd(["sh", "-c", script], stdout=PIPE, stderr=PIPE) as command:
@@ -145,7 +146,7 @@ def test_stderr_can_be_read_beside_a_large_stdout() -> None:
     assert ended.stdout == bytes(1_000_000)
 
 
-def test_rest_can_be_read_after_the_end() -> None:
+def test_rest_can_be_read_after_end() -> None:
     with Cmd(["sh", "-c", "seq 3"], stdout=PIPE) as command:
         assert command.stdout.readline() == b"1\n"
         command.wait()
@@ -173,7 +174,7 @@ async def test_async_reader_reads_pieces_and_the_rest() -> None:
         assert (await command.stdout.read(), await command.stdout.readline()) == ("", "")
 
 
-def test_reading_goes_on_although_the_command_has_ended_and_another_holds_the_pipe() -> None:
+def test_reading_continues_while_another_process_holds_pipe() -> None:
     """It goes on at most for the grace period; then the Exit names the process that holds the pipe."""
     script = "sleep 1000 & echo $!"
     with Cmd(["sh", "-c", script], stdout=PIPE, text=True, grace=0.1) as command:
@@ -195,19 +196,19 @@ def test_one_thread_reads_while_another_waits() -> None:
 
 @pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
 @pytest.mark.parametrize("kind", [Cmd, AsyncCmd])
-def test_what_is_no_pipe_cannot_be_read_or_written(kind: type[BaseCmd], name: str) -> None:
+def test_stream_without_pipe_cannot_be_read_or_written(kind: type[BaseCmd], name: str) -> None:
     command = kind(["true"], stderr=STDOUT, stdout=DEVNULL)
     with pytest.raises(ValueError, match=f"{name} is not a pipe: give {name}=PIPE"):
         getattr(command, name)
 
 
-def test_reading_before_the_start_is_refused() -> None:
+def test_reading_before_start_is_refused() -> None:
     with pytest.raises(RuntimeError, match="not started yet"):
         Cmd(["true"], stdout=PIPE).stdout.read()
 
 
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
-def test_what_is_written_arrives_whole(size: int) -> None:
+def test_written_input_arrives_whole(size: int) -> None:
     """The command may write as much at the same time."""
     with Cmd(["cat"], stdin=PIPE, stdout=PIPE) as command:
         command.stdin.write(b"x" * size)
@@ -217,7 +218,7 @@ def test_what_is_written_arrives_whole(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 1_000_000])
-async def test_async_what_is_written_arrives_whole(size: int) -> None:
+async def test_async_written_input_arrives_whole(size: int) -> None:
     async with AsyncCmd(["cat"], stdin=PIPE, stdout=PIPE) as command:
         for _ in range(10):
             await command.stdin.write(b"x" * (size // 10))
@@ -226,23 +227,23 @@ async def test_async_what_is_written_arrives_whole(size: int) -> None:
     assert ended.stdout == b"x" * size
 
 
-def test_writing_to_what_does_not_read_is_a_broken_pipe() -> None:
+def test_write_to_closed_input_raises_broken_pipe() -> None:
     with Cmd(["sh", "-c", "exec <&-; echo closed; exec sleep 1000"], stdin=PIPE, stdout=PIPE) as command:
         command.stdout.readline()
         with pytest.raises(BrokenPipeError):
             command.stdin.writelines([b"x" * 100_000] * 3)
 
 
-def test_text_has_line_feeds_alone() -> None:
+def test_text_has_only_line_feeds() -> None:
     assert run(["printf", "a\\r\\nb\\rc"], text=True).stdout == "a\nb\nc"
 
 
-def test_input_is_text_where_the_output_is() -> None:
+def test_input_is_text_if_output_is_text() -> None:
     assert run(["cat"], input="ä", encoding="latin-1").stdout == "ä"
     assert run(["od", "-An", "-tx1"], input="ä", encoding="latin-1").stdout == " e4\n"
 
 
-def test_output_that_is_not_the_text_asked_for_is_an_error() -> None:
+def test_undecodable_output_raises_error() -> None:
     """The command has ended all the same, and its Exit holds the output with escapes."""
     command = Cmd(["printf", "a\\377"], stdout=PIPE, encoding="utf-8")
     with pytest.raises(UnicodeDecodeError):
@@ -257,18 +258,18 @@ def test_unknown_encoding_is_refused_at_once() -> None:
         Cmd(["true"], encoding="klingon")
 
 
-def test_end_of_the_output_is_kept_where_there_is_too_much() -> None:
+def test_long_output_keeps_its_end() -> None:
     ended = run(["seq", "100000"], max_output=14, text=True)
     assert (ended.stdout, ended.dropped) == ("99999\n100000\n"[-14:].rjust(14, "\n"), 588_895 - 14)
 
 
-def test_nothing_is_dropped_below_the_bound() -> None:
+def test_short_output_keeps_everything() -> None:
     ended = run(["seq", "3"], max_output=6)
     assert (ended.stdout, ended.dropped) == (b"1\n2\n3\n", 0)
 
 
 @pytest.mark.parametrize("text", [False, True])
-def test_stdout_that_was_closed_cannot_be_read(text: bool) -> None:
+def test_closed_stdout_cannot_be_read(text: bool) -> None:
     with Cmd(["yes"], stdout=PIPE, text=text) as command:
         assert command.stdout.readline() in (b"y\n", "y\n")
         command.stdout.close()

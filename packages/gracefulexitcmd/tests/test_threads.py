@@ -40,14 +40,14 @@ def signalled() -> Any:
     signal.signal(signal.SIGUSR2, before)
 
 
-def test_cancel_comes_from_another_thread(launch: Launch, wait: Wait) -> None:
+def test_cancel_may_come_from_another_thread(launch: Launch, wait: Wait) -> None:
     command, _ = launch("trap.sh", "0")
     with thread_running(command.cancel):
         assert wait(command).cause is Cause.CANCELLED
 
 
 @on_every_path
-def test_cancels_come_from_many_threads_at_once(launch: Launch, wait: Wait) -> None:
+def test_cancels_may_come_from_many_threads_at_once(launch: Launch, wait: Wait) -> None:
     command, _ = launch("ignore_term.py", grace=0.1)
     with contextlib.ExitStack() as threads:
         for _ in range(20):
@@ -56,20 +56,20 @@ def test_cancels_come_from_many_threads_at_once(launch: Launch, wait: Wait) -> N
     assert [sent.name for sent in ended.signals] == ["SIGTERM", "SIGCONT", "SIGKILL"]
 
 
-def test_kill_comes_at_the_delay_that_another_thread_shortened(launch: Launch, wait: Wait) -> None:
+def test_kill_follows_delay_shortened_by_another_thread(launch: Launch, wait: Wait) -> None:
     command, _ = launch("ignore_term.py", grace=1000)
     command.cancel()
     with thread_running(lambda: command.cancel(grace=0)):
         assert wait(command).forced
 
 
-def test_cancel_comes_from_a_signal_handler(launch: Launch, wait: Wait, signalled: Callable[..., None]) -> None:
+def test_cancel_may_come_from_signal_handler(launch: Launch, wait: Wait, signalled: Callable[..., None]) -> None:
     command, _ = launch("trap.sh", "0")
     signalled(lambda: command.cancel())
     assert wait(command).cause is Cause.CANCELLED
 
 
-def test_cancel_from_a_signal_handler_while_the_command_starts(
+def test_cancel_from_signal_handler_during_start_takes_effect(
     kind: type[BaseCmd], result: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch, signalled: Callable[..., None]
 ) -> None:
     """The handler interrupts the thread that holds the command's lock. The stop is served when the lock is released."""
@@ -86,7 +86,7 @@ def test_cancel_from_a_signal_handler_while_the_command_starts(
     assert (ended.cause, ended.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
 
 
-def test_cancel_from_another_thread_while_the_command_starts(
+def test_cancel_from_another_thread_during_start_takes_effect(
     kind: type[BaseCmd], result: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command: Any = kind(FOREVER)
@@ -103,7 +103,7 @@ def test_cancel_from_another_thread_while_the_command_starts(
 
 
 @on_every_path
-def test_any_number_of_threads_wait(program: Program) -> None:
+def test_many_threads_may_wait(program: Program) -> None:
     reader, writer = os.pipe()
     command = Cmd(program("ignore_term.py"), grace=0.1, stderr=writer)
     command.start()
@@ -119,13 +119,8 @@ def test_any_number_of_threads_wait(program: Program) -> None:
     assert len(set(map(id, ends))) == 1
 
 
-def test_thread_that_goes_on_waiting_learns_the_deadline_of_one_that_left(
-    program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only one of two waiters may have noticed the cancel.
-
-    When an exception ends its wait, the other one sends SIGKILL.
-    """
+def test_waiting_thread_learns_deadline_of_departed_one(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one of two waiters may have noticed the cancel."""
     command = Cmd(program("ignore_term.py"), grace=0.2)
     command.start()
     waiting = threading.Semaphore(0)
@@ -148,7 +143,7 @@ def test_thread_that_goes_on_waiting_learns_the_deadline_of_one_that_left(
     assert command.exit is not None
 
 
-def test_waiting_for_a_command_that_ended_meanwhile_is_harmless(descriptors: Callable[[], int]) -> None:
+def test_late_wait_for_ended_command_is_harmless(descriptors: Callable[[], int]) -> None:
     """A thread that comes too late to wait closes no descriptor twice."""
     command = Cmd(["true"])
     command.start()
@@ -159,7 +154,7 @@ def test_waiting_for_a_command_that_ended_meanwhile_is_harmless(descriptors: Cal
     assert descriptors() == before
 
 
-def test_death_is_noticed_without_polling_although_a_timeout_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_death_is_noticed_without_polling_despite_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """A waiting thread wakes once, for the end."""
     wakes: list[float | None] = []
     real = Poller.wait
@@ -176,7 +171,7 @@ def test_death_is_noticed_without_polling_although_a_timeout_is_set(monkeypatch:
     assert wakes[0] > 900
 
 
-def test_grace_is_waited_for_without_polling(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grace_period_is_awaited_without_polling(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the cancel, the leader's death and the end of the grace period wake the waiting thread."""
     wakes: list[float | None] = []
     real = Poller.wait
@@ -197,7 +192,8 @@ def test_grace_is_waited_for_without_polling(program: Program, monkeypatch: pyte
     assert len(wakes) <= 6
 
 
-def test_keyboard_interrupt_stops_the_command_gracefully_and_goes_on(program: Program, tmp_path: Path) -> None:
+def test_keyboard_interrupt_stops_command_and_continues(program: Program, tmp_path: Path) -> None:
+    """KeyboardInterrupt in a waiting thread stops the command, and is raised when the command has ended."""
     reader, writer = os.pipe()
     command = Cmd(program("trap.sh", "0"), stderr=writer)
 
@@ -215,13 +211,10 @@ def test_keyboard_interrupt_stops_the_command_gracefully_and_goes_on(program: Pr
 
 
 @pytest.mark.parametrize("begin", [Cmd.run, Cmd.__enter__])
-def test_handlers_that_raise_while_the_command_starts_leave_nothing(
+def test_raising_handlers_during_start_leave_nothing(
     monkeypatch: pytest.MonkeyPatch, begin: Callable[[Cmd], object]
 ) -> None:
-    """They run when the process exists but its id is not yet known; each runs once.
-
-    No process and no descriptor is left.
-    """
+    """They run when the process exists but its id is not yet known; each runs once."""
     command = Cmd(FOREVER)
     real = subprocess.Popen.__init__
     numbers = (signal.SIGUSR1, signal.SIGUSR2)
@@ -249,7 +242,7 @@ def test_handlers_that_raise_while_the_command_starts_leave_nothing(
     assert (command.exit.cause, command.exit.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
 
 
-def test_keyboard_interrupt_while_the_command_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keyboard_interrupt_during_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It arrives when the process exists but its id is not yet known."""
     command = Cmd(FOREVER)
     real = subprocess.Popen.__init__
@@ -290,7 +283,7 @@ def test_second_keyboard_interrupt_kills(program: Program, monkeypatch: pytest.M
     assert (command.exit.returncode, command.exit.forced) == (-signal.SIGKILL, True)
 
 
-def test_cancel_racing_with_the_end_signals_nobody_else(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_cancel_racing_with_end_signals_no_other_process(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     """200 rounds: nothing is raised, the cause is one of two, and no reused process id gets a signal."""
     real = os.killpg
 

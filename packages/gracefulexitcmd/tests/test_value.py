@@ -13,7 +13,7 @@ from gracefulexitcmd.named_tuple import NamedTuple
 ENDED = Exit(Cause.EXITED, 0, 1.5, stdout=b"out", argv=("true",))
 
 
-def test_exit_is_equal_to_one_with_the_same_values() -> None:
+def test_exits_with_same_values_are_equal() -> None:
     """Values with equal fields are equal, and can be members of sets."""
     same = Exit(cause=Cause.EXITED, returncode=0, duration=1.5, stdout=b"out", argv=("true",))
     assert {ENDED, same} == {ENDED}
@@ -25,7 +25,7 @@ def test_exit_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(ENDED)) == ENDED
 
 
-def test_exit_cannot_be_changed() -> None:
+def test_exit_is_immutable() -> None:
     """`replace` returns a new value."""
     with pytest.raises(AttributeError, match="Exit cannot be changed: take what replace"):
         ENDED.forced = True  # type: ignore[misc]
@@ -39,7 +39,7 @@ def test_exit_cannot_be_changed() -> None:
     [((7,), {}), ((7, (), 8), {}), ((7, ()), {"pid": 8}), ((7, ()), {"name": "x"})],
     ids=["one missing", "one too many", "one twice", "one unknown"],
 )
-def test_value_takes_each_of_its_fields_once(values: tuple[Any, ...], named: dict[str, Any]) -> None:
+def test_value_takes_each_field_once(values: tuple[Any, ...], named: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="Holder takes pid, argv, each once"):
         Holder(*values, **named)
 
@@ -58,7 +58,7 @@ class Point(NamedTuple):
         return self.x + self.y
 
 
-def test_named_tuple_is_that_of_typing() -> None:
+def test_named_tuple_equals_that_of_typing() -> None:
     """Fields, defaults, methods, `_replace` and pickling are the same."""
     point = Point(1)
     assert tuple(point) == (1, 2)

@@ -50,13 +50,13 @@ MOUNTS = """\
         "none",
     ],
 )
-def test_the_directory_of_the_own_group(groups: str, mount: str, directory: str | None) -> None:
+def test_directory_is_that_of_own_group(groups: str, mount: str, directory: str | None) -> None:
     found = cgroup.mounted(groups, MOUNTS.format(mount=mount))
     assert (None if found is None else found.directory) == directory
     assert found is None or found.point == mount.split()[4]
 
 
-def test_without_version_2_there_is_no_directory() -> None:
+def test_directory_is_none_without_version_2() -> None:
     assert cgroup.mounted("0::/\n", "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n") is None
 
 
@@ -71,7 +71,7 @@ def group() -> Iterator[cgroup.Cgroup]:
 
 
 @needs_cgroup
-def test_who_is_born_in_a_group_is_in_it(group: cgroup.Cgroup) -> None:
+def test_process_started_in_group_is_member(group: cgroup.Cgroup) -> None:
     script = "read line; setsid sleep 1000 & echo $!; wait"
     with subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
         seen = [group.pids()]
@@ -91,7 +91,7 @@ def test_who_is_born_in_a_group_is_in_it(group: cgroup.Cgroup) -> None:
 
 
 @needs_cgroup
-def test_the_groups_in_a_group_belong_to_it(group: cgroup.Cgroup) -> None:
+def test_nested_groups_belong_to_group(group: cgroup.Cgroup) -> None:
     inner = cgroup.Cgroup(f"{group.path}/inner/innermost")
     os.makedirs(inner.path)
     with subprocess.Popen(["sleep", "1000"]) as process:
@@ -102,15 +102,15 @@ def test_the_groups_in_a_group_belong_to_it(group: cgroup.Cgroup) -> None:
 
 
 @needs_cgroup
-def test_a_process_that_has_ended_cannot_be_moved(group: cgroup.Cgroup) -> None:
+def test_ended_process_cannot_be_moved(group: cgroup.Cgroup) -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
     assert not group.add(process.pid)
 
 
 @needs_cgroup
-def test_the_empty_groups_of_programs_that_were_killed_are_removed() -> None:
-    """The next program that makes a group removes them. Those of live programs, and those with a process, stay."""
+def test_empty_groups_of_killed_programs_are_removed() -> None:
+    """The next program that makes a group removes them. Those of live programs, and those with a process, remain."""
     program = "import os, signal; from gracefulexitcmd.posix import cgroup; print(cgroup.make('x').path, flush=True); "
     with (
         subprocess.Popen([sys.executable, "-c", f"{program}signal.pause()"], stdout=subprocess.PIPE) as killed,
@@ -136,7 +136,7 @@ def test_the_empty_groups_of_programs_that_were_killed_are_removed() -> None:
 
 
 @needs_cgroup
-def test_a_container_removes_its_group() -> None:
+def test_container_removes_its_group() -> None:
     own = cgroup.own_directory()
     assert own is not None
     container = Container()
@@ -148,7 +148,7 @@ def test_a_container_removes_its_group() -> None:
 
 
 @needs_cgroup
-def test_everybody_is_confined() -> None:
+def test_container_confines_every_process() -> None:
     container = Container()
     reader, writer = os.pipe()
     script = "(sleep 1000 & sleep 1000 & echo; wait) & wait"
@@ -163,7 +163,7 @@ def test_everybody_is_confined() -> None:
     assert all(container.cookie in group for group in groups)
 
 
-def test_a_closed_container_confines_nobody() -> None:
+def test_closed_container_confines_no_process() -> None:
     container = Container()
     container.close()
     assert not container.confine()
@@ -190,7 +190,7 @@ container.close()
 
 @needs_cgroup
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount /proc, and become another user")
-def test_member_that_proc_hides_is_ended_by_the_group() -> None:
+def test_member_hidden_in_proc_is_killed_by_group() -> None:
     """With `hidepid`, only the control group shows a process of another user, as a live member."""
     mount = 'mount -t proc -o hidepid=invisible,gid=65533 proc /proc && setpriv --bounding-set=-sys_ptrace "$@"; exit'
     inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", mount, "sh"]

@@ -82,7 +82,7 @@ FOUND_AT_THE_END = FOUND_AT_CANCEL | {"setsid": "cookie"}
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("scenario", "found"), [("cancel", FOUND_AT_CANCEL), ("end", FOUND_AT_THE_END)])
-def test_with_a_subreaper_every_shape_ends(
+def test_every_shape_ends_with_subreaper(
     report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str, found: dict[str, str], shape: str
 ) -> None:
     census = report("subreaper", scenario, shape)["census"]
@@ -97,7 +97,7 @@ def test_with_a_subreaper_every_shape_ends(
 @needs_cgroup
 @pytest.mark.parametrize("reaper", ["both", "cgroup"])
 @pytest.mark.parametrize("scenario", ["cancel", "end"])
-def test_with_a_cgroup_every_shape_ends_and_is_surely_known(
+def test_every_shape_ends_with_hard_evidence_in_cgroup(
     report: Callable[..., dict[str, Any]], crowd: Crowd, reaper: str, scenario: str
 ) -> None:
     """All members are known by hard evidence, except one that may end before its environment is read."""
@@ -109,7 +109,7 @@ def test_with_a_cgroup_every_shape_ends_and_is_surely_known(
 
 
 @pytest.mark.parametrize("scenario", ["cancel", "end"])
-def test_without_a_subreaper_only_those_that_shed_everything_survive(
+def test_unmarked_processes_survive_without_subreaper(
     report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str
 ) -> None:
     """They have shed parents, group, session and environment. One that re-forks all the time may survive by chance."""
@@ -118,35 +118,33 @@ def test_without_a_subreaper_only_those_that_shed_everything_survive(
     assert survivor.cmdline()[-1] == "hidden"
 
 
-def test_an_orphan_of_a_command_alone_is_known_by_its_cookie(
-    report: Callable[..., dict[str, Any]], crowd: Crowd
-) -> None:
+def test_orphan_of_single_command_is_known_by_cookie(report: Callable[..., dict[str, Any]], crowd: Crowd) -> None:
     """An orphan that keeps its environment needs neither a subreaper nor a container of the caller."""
     assert report("plain", "alone", "closed") == {"census": [["cookie", "SIGTERM"]]}
     assert crowd.survivors() == []
 
 
-def test_of_a_command_alone_only_those_that_shed_everything_survive(
-    report: Callable[..., dict[str, Any]], crowd: Crowd
-) -> None:
+def test_unmarked_processes_survive_single_command(report: Callable[..., dict[str, Any]], crowd: Crowd) -> None:
+    """A command without a container finds no process that shed parents, group, session and environment."""
     report("plain", "alone", *(shape for shape in SHAPES if shape != "reforks"))
     assert [arguments.split()[-1] for arguments in crowd.survivors()] == ["hidden"]
 
 
 @pytest.mark.parametrize("scenario", ["leave", "error"])
-def test_when_the_block_ends_everything_has_ended_and_was_reaped(
+def test_contained_processes_are_ended_and_reaped_after_block(
     report: Callable[..., dict[str, Any]], crowd: Crowd, scenario: str
 ) -> None:
     assert report("subreaper", scenario, *SHAPES) == {"zombie": None}
     assert crowd.survivors() == []
 
 
-def test_other_children_of_the_program_are_neither_ended_nor_reaped(report: Callable[..., dict[str, Any]]) -> None:
+def test_container_spares_other_children_of_program(report: Callable[..., dict[str, Any]]) -> None:
+    """Other children of the program are neither ended nor reaped."""
     assert report("subreaper", "others", "hidden", "closed") == {"status": 7, "lives": True}
 
 
 @pytest.mark.parametrize("reaper", REAPERS)
-def test_ending_one_container_leaves_another_alone(
+def test_end_of_one_container_spares_another(
     contained: Callable[..., subprocess.Popen[str]], crowd: Crowd, reaper: str
 ) -> None:
     first, second = Crowd(f"{crowd.mark}-first"), Crowd(f"{crowd.mark}-second")
@@ -160,9 +158,10 @@ def test_ending_one_container_leaves_another_alone(
     assert second.survivors() == []
 
 
-def test_an_orphan_that_nothing_explains_is_ended_with_the_last_container(
+def test_unexplained_orphan_ends_with_last_container(
     contained: Callable[..., subprocess.Popen[str]], crowd: Crowd
 ) -> None:
+    """An orphan without evidence is ended with the last container."""
     first, second = Crowd(f"{crowd.mark}-first"), Crowd(f"{crowd.mark}-second")
     with contained("subreaper", "two", "hidden") as process:
         assert process.stdout is not None
@@ -172,34 +171,31 @@ def test_an_orphan_that_nothing_explains_is_ended_with_the_last_container(
     assert crowd.survivors() == []
 
 
-def test_an_orphan_that_comes_to_a_container_while_it_is_being_stopped_gets_the_stop_signal_too(
-    report: Callable[..., dict[str, Any]], crowd: Crowd
-) -> None:
+def test_orphan_arriving_during_stop_gets_stop_signal(report: Callable[..., dict[str, Any]], crowd: Crowd) -> None:
     """The other container that it could belong to has ended meanwhile."""
     assert report("subreaper", "late", "hidden")["census"] == [["suspected", "SIGTERM"]]
     assert crowd.survivors() == []
 
 
 @pytest.mark.parametrize("reaper", ["subreaper", pytest.param("both", marks=needs_cgroup)])
-def test_what_an_inner_program_leaves_behind_when_it_is_killed_is_ended_by_the_outer_one(
+def test_outer_container_ends_orphans_of_killed_inner_program(
     contained: Callable[..., subprocess.Popen[str]], crowd: Crowd, reaper: str
 ) -> None:
+    """The orphans of a killed inner program belong to the outer container."""
     with contained(reaper, "nested", *SHAPES) as process:
         process.communicate()
     assert process.returncode == 0
     assert crowd.survivors() == []
 
 
-def test_cookies_of_containers_in_each_other_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_containers_keep_all_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(COOKIE, "outer")
     container = Container()
     assert container.environment({"A": "1"}) == {"A": "1", COOKIE: f"outer:{container.cookie}"}
     container.close()
 
 
-def test_a_command_whose_number_is_not_noted_yet_keeps_its_status(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_command_without_recorded_pid_keeps_its_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Other threads and signal handlers reap orphans even while a command starts."""
     fork = subprocess.Popen
 
@@ -213,7 +209,7 @@ def test_a_command_whose_number_is_not_noted_yet_keeps_its_status(
     assert Cmd(["sh", "-c", "exit 5"]).run().returncode == 5
 
 
-def test_containers_can_be_asked_from_many_threads() -> None:
+def test_containers_answer_many_threads() -> None:
     container = Container()
     asking = threading.Event()
     failures: list[Exception] = []
@@ -238,7 +234,7 @@ def test_containers_can_be_asked_from_many_threads() -> None:
     assert (failures, statuses) == ([], [0] * 30)
 
 
-def test_a_group_whose_number_was_given_away_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_with_reused_number_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scan sees the new leader once. The group stays forgotten after the new leader's end."""
     container = Container()
     now = linux.ticks_since_boot() + 1000

@@ -72,12 +72,12 @@ def crowd() -> Iterator[Crowd]:
 
 
 @pytest.mark.parametrize("status", [0, 7, 255])
-def test_the_exit_status_of_the_work_is_that_of_the_front(guarded: Callable[..., Guarded], status: int) -> None:
+def test_exit_status_of_worker_is_that_of_supervisor(guarded: Callable[..., Guarded], status: int) -> None:
     assert guarded("exits", str(status)).end() == status
 
 
 @pytest.mark.parametrize("number", FORWARDED, ids=lambda number: number.name)
-def test_front_forwards_signals_to_its_worker(guarded: Callable[..., Guarded], number: signal.Signals) -> None:
+def test_supervisor_forwards_signals_to_worker(guarded: Callable[..., Guarded], number: signal.Signals) -> None:
     process = guarded("receives")
     assert process.line() == "ready"
     process.front.send_signal(number)
@@ -85,16 +85,17 @@ def test_front_forwards_signals_to_its_worker(guarded: Callable[..., Guarded], n
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_a_worker_that_does_not_listen_ends_by_what_was_handed_on(
+def test_worker_without_handlers_ends_by_forwarded_signal(
     guarded: Callable[..., Guarded], number: signal.Signals
 ) -> None:
+    """A worker that does not handle a signal ends by the one that the supervisor forwards."""
     process = guarded("starts", "true")
     process.front.send_signal(number)
     assert process.end() == 128 + number
     assert process.line().startswith(f"killed {number} ")
 
 
-def test_a_worker_that_was_stopped_can_act_on_what_is_handed_on(guarded: Callable[..., Guarded]) -> None:
+def test_stopped_worker_handles_forwarded_signal(guarded: Callable[..., Guarded]) -> None:
     process = guarded("receives")
     assert process.line() == "ready"
     process.worker.suspend()
@@ -102,7 +103,7 @@ def test_a_worker_that_was_stopped_can_act_on_what_is_handed_on(guarded: Callabl
     assert process.end() == signal.SIGTERM
 
 
-def test_what_was_ignored_from_the_start_is_not_handed_on(guarded: Callable[..., Guarded]) -> None:
+def test_initially_ignored_signal_is_not_forwarded(guarded: Callable[..., Guarded]) -> None:
     """nohup(1) ignores SIGHUP; SIGTERM is the exception, as CI cancels a job with it."""
     process = guarded("receives", prefix=("sh", "-c", "trap '' HUP TERM; exec \"$@\"", ""))
     assert process.line() == "ready"
@@ -111,16 +112,18 @@ def test_what_was_ignored_from_the_start_is_not_handed_on(guarded: Callable[...,
     assert process.end() == signal.SIGTERM
 
 
-def test_a_front_that_inherits_that_children_are_ignored_learns_how_the_worker_ended(
+def test_supervisor_learns_status_despite_ignored_sigchld(
     guarded: Callable[..., Guarded],
 ) -> None:
+    """A supervisor that inherits SIGCHLD as ignored learns how its worker ended all the same."""
     ignoring = (
         "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     )
     assert guarded("exits", "7", prefix=(sys.executable, "-c", ignoring)).end() == 7
 
 
-def test_a_front_may_have_inherited_more_descriptors_than_select_takes(guarded: Callable[..., Guarded]) -> None:
+def test_supervisor_accepts_descriptors_beyond_select(guarded: Callable[..., Guarded]) -> None:
+    """Its parent may leave more descriptors open than select(2) can take."""
     many = (
         "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 2000))\n"
         "for number in range(3, 1100): os.dup2(2, number)\n"
@@ -129,7 +132,7 @@ def test_a_front_may_have_inherited_more_descriptors_than_select_takes(guarded: 
     assert guarded("exits", "7", prefix=(sys.executable, "-c", many)).end() == 7
 
 
-def test_the_worker_is_in_a_session_of_its_own(guarded: Callable[..., Guarded]) -> None:
+def test_worker_has_its_own_session(guarded: Callable[..., Guarded]) -> None:
     process = guarded("receives")
     assert os.getsid(process.worker.pid) == os.getpgid(process.worker.pid) == process.worker.pid
     process.front.terminate()
@@ -137,7 +140,7 @@ def test_the_worker_is_in_a_session_of_its_own(guarded: Callable[..., Guarded]) 
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["front", "group of the front"])
-def test_the_worker_is_told_when_the_front_is_killed(guarded: Callable[..., Guarded], whole_group: bool) -> None:
+def test_worker_learns_of_killed_supervisor(guarded: Callable[..., Guarded], whole_group: bool) -> None:
     process = guarded("watches")
     assert process.line() == "ready"
     if whole_group:
@@ -148,7 +151,7 @@ def test_the_worker_is_told_when_the_front_is_killed(guarded: Callable[..., Guar
     assert process.end() == -signal.SIGKILL
 
 
-def test_when_the_worker_is_killed_what_it_has_started_can_clean_up(
+def test_processes_of_killed_worker_can_clean_up(
     guarded: Callable[..., Guarded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The status is 128 plus the signal, and the caller gets a report of the ended processes."""
@@ -162,7 +165,7 @@ def test_when_the_worker_is_killed_what_it_has_started_can_clean_up(
     assert cleaned.read_text() == "done\n"
 
 
-def test_sigquit_hurries_what_a_killed_worker_has_left(
+def test_sigquit_hurries_teardown_of_killed_worker(
     guarded: Callable[..., Guarded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does so even just before the worker's end is noticed. Repeats of another signal change nothing."""
@@ -176,7 +179,7 @@ def test_sigquit_hurries_what_a_killed_worker_has_left(
     assert process.line() == f"killed {int(signal.SIGKILL)} ['SIGKILL'] SIGQUIT"
 
 
-def test_when_the_worker_is_killed_nothing_is_left(guarded: Callable[..., Guarded], crowd: Crowd) -> None:
+def test_killed_worker_leaves_no_process(guarded: Callable[..., Guarded], crowd: Crowd) -> None:
     process = guarded("starts", "sh", "-c", crowd.script())
     assert process.line() == "ready"
     assert len(crowd.living()) >= ALL
@@ -185,7 +188,8 @@ def test_when_the_worker_is_killed_nothing_is_left(guarded: Callable[..., Guarde
     assert crowd.survivors() == []
 
 
-def test_a_worker_that_is_killed_without_having_started_anything_is_told_of(guarded: Callable[..., Guarded]) -> None:
+def test_killed_worker_without_processes_is_reported(guarded: Callable[..., Guarded]) -> None:
+    """The caller gets a report even if the worker has started no process."""
     process = guarded("receives")
     assert process.line() == "ready"
     process.worker.kill()
@@ -193,7 +197,7 @@ def test_a_worker_that_is_killed_without_having_started_anything_is_told_of(guar
     assert process.line() == f"killed {int(signal.SIGKILL)} []"
 
 
-def test_without_pidfds_there_is_one_process() -> None:
+def test_supervision_needs_pidfds() -> None:
     """A container engine may forbid pidfds: no process could then watch the worker."""
     program = (
         "import sys\nfrom gracefulexitcmd.posix import supervise as guard, process_table\n"
@@ -217,9 +221,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["worker ends", "worker is killed"])
-def test_what_the_front_has_started_before_it_became_one_is_left_alone(
-    guarded: Callable[..., Guarded], tmp_path: Path, kill: bool
-) -> None:
+def test_supervisor_spares_its_earlier_children(guarded: Callable[..., Guarded], tmp_path: Path, kill: bool) -> None:
     """Their orphans come to the supervisor too; those that have ended are reaped."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -94,12 +94,12 @@ def read(*lines: bytes) -> Found | None:
     return ledger.parse(b"\n".join((*lines, b"")), (KEY,))
 
 
-def test_what_was_written_is_read(path: str, other: subprocess.Popen[bytes]) -> None:
+def test_written_ledger_can_be_read(path: str, other: subprocess.Popen[bytes]) -> None:
     write(path, entry(GONE), other.pid)
     assert found(path) == Found(entry(GONE), (identity(other.pid),), sealed=True)
 
 
-def test_a_container_writes_its_ledger_before_its_first_command(path: str) -> None:
+def test_container_writes_ledger_before_first_command(path: str) -> None:
     container = Container()
     container.keep_ledger(path, "job", 2.5, KEY)
     before = content(path)
@@ -116,7 +116,7 @@ def test_a_container_writes_its_ledger_before_its_first_command(path: str) -> No
 
 
 @pytest.mark.parametrize(("cut", "leaders"), [(0, 2), (1, 1), (4, 1), (60, 1)], ids=str)
-def test_a_line_that_was_not_written_to_its_end_is_left_out(cut: int, leaders: int) -> None:
+def test_unfinished_line_is_ignored(cut: int, leaders: int) -> None:
     text = b"\n".join((*sealed(entry(), (12, 34), (56, 78)), b""))
     found = ledger.parse(text[: len(text) - cut], (KEY,))
     assert found is not None
@@ -128,7 +128,7 @@ def test_a_line_that_was_not_written_to_its_end_is_left_out(cut: int, leaders: i
     [[12], "nonsense", {}, [], ["12", 34], [12, 34, 56], [12, None], b"[" * 200_000, b"\xff", b""],
     ids=range(10),
 )
-def test_a_damaged_line_costs_no_other(line: object) -> None:
+def test_damaged_line_spoils_no_other_line(line: object) -> None:
     first, one, other = sealed(entry(), (12, 34), (56, 78))
     damaged = line if isinstance(line, bytes) else _sealed(first, line)
     found = read(first, one, damaged, other)
@@ -136,7 +136,7 @@ def test_a_damaged_line_costs_no_other(line: object) -> None:
     assert found.leaders == ((12, 34), (56, 78))
 
 
-def test_a_line_that_did_not_fit_costs_no_other(path: str, other: subprocess.Popen[bytes]) -> None:
+def test_line_without_space_spoils_no_other_line(path: str, other: subprocess.Popen[bytes]) -> None:
     """The file cannot grow for a while, as on a full disk."""
     program = (
         "import os, resource, signal, sys\n"
@@ -165,7 +165,7 @@ UNSEALED = json.dumps(entry(GONE)) + "\n"
     ["", "\n", "s [1, 2]\n", "nonsense\n", "s {}\n", 's ["job"', f"s {'[' * 200_000}\n", UNSEALED],
     ids=range(8),
 )
-def test_a_ledger_without_an_entry_says_nothing(text: str) -> None:
+def test_ledger_without_entry_is_empty(text: str) -> None:
     assert ledger.parse(text.encode(), (KEY,)) is None
 
 
@@ -185,16 +185,16 @@ def test_a_ledger_without_an_entry_says_nothing(text: str) -> None:
     ],
     ids=str,
 )
-def test_an_entry_that_was_damaged_is_none(wrong: dict[str, object]) -> None:
+def test_damaged_entry_is_ignored(wrong: dict[str, object]) -> None:
     assert read(*sealed(list((entry()._asdict() | wrong).values()))) is None
 
 
-def test_a_pipe_in_its_place_is_not_waited_for(path: str) -> None:
+def test_pipe_at_path_of_ledger_blocks_no_reader(path: str) -> None:
     os.mkfifo(path)
     assert found(path) is None
 
 
-def test_ledger_larger_than_the_memory_is_read_in_part(path: str) -> None:
+def test_ledger_larger_than_memory_is_read_in_part(path: str) -> None:
     """Root in a container that shares the directory can make the ledger arbitrarily large."""
     write(path, entry(GONE))
     os.truncate(path, 1 << 43)
@@ -203,7 +203,7 @@ def test_ledger_larger_than_the_memory_is_read_in_part(path: str) -> None:
     assert read.entry == entry(GONE)
 
 
-def test_it_is_abandoned_when_all_owners_are_gone(path: str, other: subprocess.Popen[bytes]) -> None:
+def test_ledger_without_live_owner_is_abandoned(path: str, other: subprocess.Popen[bytes]) -> None:
     write(path, entry(GONE, identity(other.pid)))
     assert found(path) is None
     other.kill()
@@ -211,37 +211,40 @@ def test_it_is_abandoned_when_all_owners_are_gone(path: str, other: subprocess.P
     assert found(path) is not None
 
 
-def test_an_owner_whose_number_was_given_to_another_process_is_gone(path: str, other: subprocess.Popen[bytes]) -> None:
+def test_owner_with_reused_number_is_gone(path: str, other: subprocess.Popen[bytes]) -> None:
+    """The number of an owner may belong to another process by now."""
     pid, start_time = identity(other.pid)
     write(path, entry((pid, start_time - 1)))
     assert found(path) is not None
 
 
-def test_what_this_process_watches_it_does_not_find_unless_it_asks(path: str) -> None:
+def test_process_ignores_its_own_ledger_by_default(path: str) -> None:
+    """A process finds its own ledger only on request."""
     write(path, entry(GONE, identity(os.getpid())))
     assert found(path) is None
     assert found(path, watched_here=True) is not None
 
 
-def test_what_others_watch_is_not_watched_here(path: str) -> None:
+def test_foreign_ledger_is_not_watched_here(path: str) -> None:
     write(path, entry(GONE))
     assert found(path, watched_here=True) is None
 
 
-def test_after_a_new_start_of_the_system_it_is_abandoned_and_nobody_is_left(path: str) -> None:
+def test_ledger_of_earlier_boot_is_abandoned_without_processes(path: str) -> None:
+    """All processes of the ledger have ended with that boot."""
     write(path, entry(identity(os.getpid()), place=LONG_AGO), os.getpid())
     with recover(path, (KEY,)) as left:
         assert left is not None
         assert (left.name, left.grace, left.members()) == ("job", 2.5, [])
 
 
-def test_in_another_pid_namespace_nothing_is_known_of_its_owners(path: str) -> None:
+def test_ledger_of_another_pid_namespace_has_unknown_owners(path: str) -> None:
     boot = ledger.place().split()[0]
     write(path, entry(GONE, place=f"{boot} 1"))
     assert found(path) is None
 
 
-def test_only_one_at_a_time_can_have_it(path: str) -> None:
+def test_ledger_has_one_holder_at_a_time(path: str) -> None:
     write(path, entry(GONE))
     with open(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -249,7 +252,7 @@ def test_only_one_at_a_time_can_have_it(path: str) -> None:
     assert found(path) is not None
 
 
-def test_a_link_or_nothing_is_no_ledger(path: str) -> None:
+def test_link_or_missing_file_is_not_a_ledger(path: str) -> None:
     assert found(path) is None
     write(path, entry(GONE))
     os.symlink(path, f"{path}-link")
@@ -257,20 +260,20 @@ def test_a_link_or_nothing_is_no_ledger(path: str) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
-def test_a_ledger_of_another_user_is_left_alone(path: str) -> None:
+def test_ledger_of_another_user_is_ignored(path: str) -> None:
     write(path, entry(GONE))
     os.chown(path, 65534, 65534)
     assert found(path) is None
 
 
-def test_who_has_the_number_of_a_leader_is_left_alone(other: subprocess.Popen[bytes]) -> None:
+def test_process_with_reused_number_of_leader_is_spared(other: subprocess.Popen[bytes]) -> None:
     pid, start_time = identity(other.pid)
     assert Leftovers(entry(GONE), ((pid, start_time - 1),)).members() == []
     left = Leftovers(entry(GONE), ((pid, start_time),))
     assert [left.found_by(process) for process in left.members()] == ["leader"]
 
 
-def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
+def test_group_is_known_only_by_a_known_member(path: str) -> None:
     """Its leader has ended; another program's group may have got its number since."""
     member = shlex.join([sys.executable, "-I", "-S", "-c", "import signal; print(flush=True); signal.pause()"])
     script = f"GRACEFULEXITCMD_COOKIE={MINE} {member} & {member} &"
@@ -287,7 +290,7 @@ def test_a_group_is_known_only_by_a_member_that_is(path: str) -> None:
     assert ways == [[], ["cookie", "group"]]
 
 
-def test_a_process_that_belongs_to_it_leaves_it_alone(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_member_of_a_ledger_does_not_recover_it(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step can start a step runner of its own, which carries the cookie of the enclosing job."""
     write(path, entry(GONE))
     monkeypatch.setenv("GRACEFULEXITCMD_COOKIE", f"outer:{MINE}")
@@ -295,14 +298,14 @@ def test_a_process_that_belongs_to_it_leaves_it_alone(path: str, monkeypatch: py
         assert left is None
 
 
-def test_ledger_without_our_seal_is_not_believed(path: str) -> None:
+def test_ledger_without_our_seal_is_ignored(path: str) -> None:
     """A user that shares the directory may write any content there, even under the same user id."""
     write(path, entry(GONE))
     assert found(path, b"another key") is None
     assert found(path, b"another key", KEY) is not None
 
 
-def test_line_of_another_ledger_is_not_believed() -> None:
+def test_line_of_another_ledger_is_ignored() -> None:
     """The recovery of an orphaned job must not end the processes of a running one."""
     _, foreign = sealed(entry(GONE, cookie="0" * 16), (12, 34))
     own = sealed(entry(GONE), (56, 78))
@@ -327,7 +330,7 @@ def group(pid: int, cookie: str = OURS) -> str:
 
 
 @pytest.mark.parametrize("path", [None, f"{MOUNT}/{group(7)}", f"{MOUNT}/a.slice/b.scope/{group(7)}"], ids=str)
-def test_entry_of_ours_is_plausible(path: str | None) -> None:
+def test_own_entry_is_plausible(path: str | None) -> None:
     written = entry((7, 900), (5, 800), cookie=OURS, since=NOW)._replace(cgroup=path)
     assert ledger.plausible(written, NOW, MOUNT)
 
@@ -360,21 +363,21 @@ def test_entry_of_ours_is_plausible(path: str | None) -> None:
     ],
     ids=str,
 )
-def test_entry_that_cannot_be_ours_is_not_plausible(wrong: dict[str, object]) -> None:
+def test_foreign_entry_is_not_plausible(wrong: dict[str, object]) -> None:
     values = (entry((7, 900), cookie=OURS, since=NOW)._asdict() | wrong).values()
     assert not ledger.plausible(Entry(*values), NOW, MOUNT)
 
 
-def test_without_control_groups_none_is_plausible() -> None:
+def test_no_control_group_is_plausible_without_cgroups() -> None:
     assert not ledger.plausible(entry((7, 900), cookie=OURS)._replace(cgroup=f"{MOUNT}/{group(7)}"), NOW, None)
 
 
-def test_sealed_entry_that_is_not_plausible_is_not_abandoned(path: str) -> None:
+def test_implausible_sealed_entry_is_not_abandoned(path: str) -> None:
     write(path, entry(GONE)._replace(since=linux.ticks_since_boot() + 1_000_000))
     assert found(path) is None
 
 
-def test_ordinary_directory_is_not_taken_for_a_control_group(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+def test_ordinary_directory_is_not_a_control_group(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     """Its list of processes is not read, and nothing is removed."""
     fake = tmp_path / group(GONE[0], MINE)
     (fake / "inner").mkdir(parents=True)
@@ -400,13 +403,13 @@ def test_control_group_is_read_and_removed(other: subprocess.Popen[bytes]) -> No
     assert not os.path.exists(made.path)
 
 
-def test_process_older_than_the_job_is_left_alone(other: subprocess.Popen[bytes]) -> None:
+def test_process_older_than_job_is_spared(other: subprocess.Popen[bytes]) -> None:
     since = identity(other.pid)[1] + 1
     assert Leftovers(entry(GONE, since=since), (identity(other.pid),)).members() == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
-def test_process_of_another_user_is_left_alone() -> None:
+def test_process_of_another_user_is_spared() -> None:
     env = {**os.environ, "GRACEFULEXITCMD_COOKIE": MINE}
     with subprocess.Popen(["sleep", "1000"], env=env, user=65534) as process:
         left = Leftovers(entry(GONE), (identity(process.pid),)).members()

@@ -27,7 +27,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.mark.parametrize("name", ["a) b (c", "(((", ") Z 1 2 3", "two words", "new\nline", "\N{SNOWMAN}"])
-def test_name_of_a_command_confuses_nobody(tmp_path: Path, name: str) -> None:
+def test_command_name_with_any_characters_is_parsed(tmp_path: Path, name: str) -> None:
     program = shutil.copy(shutil.which("cat") or "", tmp_path / name)
     with subprocess.Popen(
         [program, "-u"], process_group=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
@@ -45,14 +45,14 @@ def test_name_of_a_command_confuses_nobody(tmp_path: Path, name: str) -> None:
     assert argv == (os.fspath(program), "-u")
 
 
-def test_process_that_is_gone_is_none() -> None:
+def test_missing_process_is_none() -> None:
     pid = _ended(subprocess.Popen(["true"]))
     assert linux.process(pid) is None
     assert linux.argv(pid) == ()
     assert list(linux.children(pid)) == list(linux.descendants(pid)) == []
 
 
-def test_process_that_vanishes_while_it_is_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_ending_during_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening its file succeeds, and reading it fails with ESRCH."""
     process = subprocess.Popen(["sleep", "1000"])
     real = os.open
@@ -85,7 +85,7 @@ ctypes.CDLL(None).syscall(60, 0)
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of exit(2) is another one")
-def test_process_whose_first_thread_has_ended_is_alive() -> None:
+def test_process_with_ended_first_thread_is_alive() -> None:
     """The kernel shows it as a zombie, although its other threads go on."""
     with subprocess.Popen([sys.executable, "-c", FIRST_THREAD_ENDS], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -97,7 +97,7 @@ def test_process_whose_first_thread_has_ended_is_alive() -> None:
         process.kill()
 
 
-def test_pidfd_is_of_exactly_this_process(descriptors: Callable[[], int]) -> None:
+def test_pidfd_refers_to_exactly_this_process(descriptors: Callable[[], int]) -> None:
     own = linux.process(os.getpid())
     assert own is not None
     before = descriptors()
@@ -110,7 +110,7 @@ def test_pidfd_is_of_exactly_this_process(descriptors: Callable[[], int]) -> Non
     assert descriptors() == before
 
 
-def test_long_line_of_descendants_is_followed_to_its_end() -> None:
+def test_long_chain_of_descendants_is_found_whole() -> None:
     """Each process waits for the next. A recursive walk would reach Python's recursion limit."""
     depth = 150
     script = (
@@ -134,7 +134,7 @@ def test_long_line_of_descendants_is_followed_to_its_end() -> None:
     assert len(found) == depth
 
 
-def test_children_of_all_threads_are_seen() -> None:
+def test_children_of_all_threads_are_found() -> None:
     script = (
         "import subprocess, sys, threading\n"
         "start = lambda: (children.append(subprocess.Popen(['sleep', '1000'])), ready.set(), ended.wait())\n"
@@ -150,7 +150,7 @@ def test_children_of_all_threads_are_seen() -> None:
         process.communicate()
 
 
-def test_holders_are_those_who_have_the_pipe_open() -> None:
+def test_holders_have_the_pipe_open() -> None:
     reader, writer = os.pipe()
     inode = os.fstat(reader).st_ino
     with subprocess.Popen(["sleep", "1000"], pass_fds=(writer,)) as process:

@@ -78,16 +78,18 @@ COMMAND = process(LEADER, RUNNER, LEADER)
         pytest.param([process(300, RUNNER, RUNNER)], {}, {}, id="the runner's own child"),
     ],
 )
-def test_evidence(processes: list[Process], cookies: dict[int, str], expected: dict[int, str]) -> None:
+def test_evidence_gives_reason_of_membership(
+    processes: list[Process], cookies: dict[int, str], expected: dict[int, str]
+) -> None:
     assert found(*processes, cookies=cookies) == expected
 
 
-def test_who_was_seen_to_belong_stays_known_as_it_was_found() -> None:
+def test_known_member_keeps_its_first_evidence() -> None:
     evidence = EVIDENCE._replace(known={(300, 15): "descendant"})
     assert found(process(300, 1, 300, 300, start_time=15), evidence=evidence) == {300: "descendant"}
 
 
-def test_a_number_that_was_given_to_another_process_is_not_known() -> None:
+def test_process_with_reused_number_is_not_known() -> None:
     evidence = EVIDENCE._replace(known={(300, 15): "descendant"})
     assert found(process(300, 1, 300, 300, start_time=16), evidence=evidence) == {}
 
@@ -110,7 +112,7 @@ def test_process_older_than_the_container_never_belongs(
 
 
 @pytest.mark.parametrize("pid", [1, SHELL, RUNNER])
-def test_the_reaper_and_its_ancestors_never_belong(pid: int) -> None:
+def test_reaper_and_its_ancestors_never_belong(pid: int) -> None:
     """This holds even with all evidence against it: a runner in a job, or in a terminal opened later."""
     evidence = Evidence("mine", since=0, groups={1, SHELL, RUNNER}, known={(pid, table()[pid].start_time): "cookie"})
     assert pid not in found(evidence=evidence, cookies={pid: "mine"})
@@ -119,12 +121,12 @@ def test_the_reaper_and_its_ancestors_never_belong(pid: int) -> None:
 @pytest.mark.parametrize(
     "session", [pytest.param(SHELL, id="the reaper's own"), pytest.param(membership.UNKNOWN_SESSION, id="unknown")]
 )
-def test_a_session_that_no_member_can_have_made_proves_nothing(session: int) -> None:
+def test_session_older_than_members_proves_nothing(session: int) -> None:
     member = process(LEADER, RUNNER, LEADER, session)
     assert found(member, process(300, 1, 300, session)) == {LEADER: "leader"}
 
 
-def test_a_session_whose_leader_lives_and_does_not_belong_proves_nothing() -> None:
+def test_session_of_live_foreign_leader_proves_nothing() -> None:
     """It may be the session of the runner's terminal, if the job was requested from another one."""
     user, other = process(300, 1, 300, 300, start_time=5), process(301, 300, 301, 300)
     member = process(LEADER, 1, LEADER, 300)
@@ -132,7 +134,7 @@ def test_a_session_whose_leader_lives_and_does_not_belong_proves_nothing() -> No
     assert found(member, other) == {LEADER: "leader", 301: "session"}, "its leader, who may have belonged, is gone"
 
 
-def test_a_command_of_another_container_is_not_claimed_by_an_inherited_cookie() -> None:
+def test_inherited_cookie_claims_no_command_of_another() -> None:
     """Another container's command may have inherited the environment of a command."""
     evidence = EVIDENCE._replace(foreign={300})
     assert found(process(300, RUNNER, 300), evidence=evidence, cookies={300: "mine"}) == {}
@@ -155,7 +157,7 @@ def test_a_command_of_another_container_is_not_claimed_by_an_inherited_cookie() 
         ),
     ],
 )
-def test_groups_that_still_have_members(processes: list[Process], expected: set[int]) -> None:
+def test_groups_with_members_are_listed(processes: list[Process], expected: set[int]) -> None:
     assert membership.still_left({LEADER}, processes) == expected
 
 
@@ -176,5 +178,5 @@ ORPHAN = process(300, RUNNER, 300, 300, start_time=30)
         pytest.param(10, [31, 20], False, id="one of two others"),
     ],
 )
-def test_an_orphan_belongs_to_the_last_container_that_is_left(since: int, others: list[int], expected: bool) -> None:
+def test_orphan_belongs_to_last_remaining_container(since: int, others: list[int], expected: bool) -> None:
     assert membership.suspected_of(since, others, ORPHAN) is expected

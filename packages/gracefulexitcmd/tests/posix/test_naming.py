@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         (["", "x"], "/bin/sleep", "sleep", "sleep"),
     ],
 )
-def test_title_is_named_by_its_program(argv: list[str], exe: str, comm: str, name: str) -> None:
+def test_title_is_replaced_by_name_of_program(argv: list[str], exe: str, comm: str, name: str) -> None:
     """Its words may be secrets, so none is taken as a name."""
     assert naming.may_be_title(argv)
     assert naming.program(argv, exe, comm) == name
@@ -53,7 +53,7 @@ def test_title_is_named_by_its_program(argv: list[str], exe: str, comm: str, nam
         (["[kworker]"], None),
     ],
 )
-def test_arguments_that_are_no_title_name_their_program(argv: list[str], name: str | None) -> None:
+def test_ordinary_arguments_name_their_program(argv: list[str], name: str | None) -> None:
     assert not naming.may_be_title(argv)
     assert EndedProcess(7, tuple(argv), "group", "SIGKILL").program == (name or argv[0])
 
@@ -62,7 +62,7 @@ def test_arguments_that_are_no_title_name_their_program(argv: list[str], name: s
     ("title", "name"),
     [("sshd: ci@pts/0", "sshd"), ("--type=renderer --token=s3cret", "python"), ("server: x", "server")],
 )
-def test_process_that_overwrites_its_arguments_is_named(launch: Launch, wait: Wait, title: str, name: str) -> None:
+def test_process_with_overwritten_arguments_is_named(launch: Launch, wait: Wait, title: str, name: str) -> None:
     command, _ = launch("titled.py", title, "longer than the title, so that it is followed by zeros", grace=0)
     command.cancel()
     (ended,) = wait(command).census
@@ -71,7 +71,7 @@ def test_process_that_overwrites_its_arguments_is_named(launch: Launch, wait: Wa
     assert "s3cret" not in ended.program
 
 
-def test_process_with_another_first_word_is_named_by_its_program() -> None:
+def test_process_with_another_first_word_has_name_of_program() -> None:
     title = "my title --token=s3cret"
     with Cmd(["bash", "-c", f"exec -a '{title}' sleep 1000"], grace=0) as command:
         while psutil.Process(command.pid).cmdline()[:1] != [title]:

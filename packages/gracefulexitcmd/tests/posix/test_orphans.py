@@ -33,7 +33,7 @@ def facts(program: str, *inside: str) -> Any:
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
 
 
-def test_orphan_is_asked_for_its_environment_once() -> None:
+def test_orphan_environment_is_read_once() -> None:
     """The number of containers and of scans does not matter."""
     program = """
 asked = []
@@ -51,7 +51,7 @@ print(json.dumps([counts, len(asked) - len(set(asked))]))
     assert facts(program) == [[[2] * 4] * 3, 0]
 
 
-def test_orphan_of_another_container_does_not_need_a_search() -> None:
+def test_orphan_of_another_container_requires_no_search() -> None:
     """A container without background processes is known to be empty, even with live orphans of another one."""
     program = """
 first, second = Container(), Container()
@@ -64,7 +64,7 @@ print(json.dumps([*empty, first.surely_empty()]))
     assert facts(program) == [False, True, True]
 
 
-def test_children_are_listed_once_when_all_are_known() -> None:
+def test_known_children_are_listed_once() -> None:
     """A list is slow with many jobs; only an unknown child requires a second one."""
     program = """
 listed = []
@@ -111,7 +111,7 @@ print(json.dumps([recent, shared, complete]))
     assert facts(program) == [[0, 0, 0], 0, [1, 0, 0]]
 
 
-def test_container_that_was_seen_empty_needs_no_list() -> None:
+def test_container_seen_empty_requires_no_list() -> None:
     """It stays empty until a command starts in it."""
     program = """
 listed = []
@@ -130,7 +130,7 @@ print(json.dumps(empty))
     assert facts(program) == [True, 0, False]
 
 
-def test_unexplained_orphan_costs_no_look_at_other_containers() -> None:
+def test_unexplained_orphan_requires_no_scan_of_others() -> None:
     """With many jobs each would search all others. The orphan ends with the last of them."""
     program = """
 asked = []
@@ -154,7 +154,7 @@ print(json.dumps([others, found]))
     assert facts(program) == [0, ["suspected"]]
 
 
-def test_orphans_are_reaped_although_another_child_has_ended() -> None:
+def test_orphans_are_reaped_next_to_another_ended_child() -> None:
     """The kernel reports first the child that this program started and has not waited for. That child stays."""
     program = """
 child = ended_child()
@@ -194,7 +194,7 @@ print(json.dumps([shown, [process.ended_by for process in ended.census]]))
     assert facts(program, *inside) == [False, ["SIGTERM"]]
 
 
-def test_orphan_without_evidence_belongs_to_no_closed_container() -> None:
+def test_unmarked_orphan_belongs_to_no_closed_container() -> None:
     """An orphan that remains after its container is closed is attributed to the containers that are still open."""
     program = """
 first, second = Container(), Container()

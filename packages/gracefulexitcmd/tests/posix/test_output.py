@@ -24,7 +24,7 @@ def pipe() -> Iterator[tuple[int, int]]:
             continue
 
 
-def test_what_is_there_is_taken_and_nothing_is_waited_for(pipe: tuple[int, int]) -> None:
+def test_reading_takes_available_bytes_without_waiting(pipe: tuple[int, int]) -> None:
     reader = Pipe(pipe[0])
     reader.read()
     assert reader.content == b""
@@ -35,7 +35,7 @@ def test_what_is_there_is_taken_and_nothing_is_waited_for(pipe: tuple[int, int])
     assert (reader.content, reader.closed) == (b"one\0\xfftwo", False)
 
 
-def test_end_is_noticed_behind_what_was_written(pipe: tuple[int, int]) -> None:
+def test_end_is_noticed_after_last_bytes(pipe: tuple[int, int]) -> None:
     reader = Pipe(pipe[0])
     os.write(pipe[1], b"last")
     os.close(pipe[1])
@@ -52,14 +52,14 @@ def test_finish_takes_the_rest(pipe: tuple[int, int]) -> None:
         os.fstat(pipe[0])
 
 
-def test_one_read_is_bounded_though_more_keeps_coming(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_read_is_bounded(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Pipe(pipe[0])
     monkeypatch.setattr(os, "read", lambda _descriptor, size: b"x" * size)
     reader.read()
     assert len(reader.content) == BURST * CHUNK
 
 
-def test_feed_goes_on_where_the_pipe_was_full(pipe: tuple[int, int]) -> None:
+def test_feed_continues_after_full_pipe(pipe: tuple[int, int]) -> None:
     content = bytes(range(256)) * 2000
     feed, reader = Feed(pipe[1], content), Pipe(pipe[0])
     assert not feed.write()
@@ -69,19 +69,17 @@ def test_feed_goes_on_where_the_pipe_was_full(pipe: tuple[int, int]) -> None:
     assert reader.content == content
 
 
-def test_one_write_is_bounded_though_the_reader_is_quick(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_single_write_is_bounded(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     feed = Feed(pipe[1], b"x" * (BURST * CHUNK + 1))
     monkeypatch.setattr(os, "write", lambda _descriptor, text: len(text))
     assert not feed.write()
     assert feed.write()
 
 
-def test_nothing_to_feed_is_done_at_once(pipe: tuple[int, int]) -> None:
+def test_empty_feed_ends_at_once(pipe: tuple[int, int]) -> None:
     assert Feed(pipe[1], b"").write()
 
 
-def test_feed_is_done_when_nobody_reads(pipe: tuple[int, int]) -> None:
+def test_feed_ends_without_reader(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
     assert Feed(pipe[1], b"text").write()

@@ -10,7 +10,7 @@ import pytest
 from gracefulexitcmd.posix.poller import Poller
 
 
-def test_one_wake_for_two_who_are_ready_blocks_neither() -> None:
+def test_single_wakeup_for_two_threads_blocks_neither() -> None:
     """Both threads see the wake-up; only one finds something to read."""
     poller = Poller()
     poller.wake()
@@ -21,7 +21,7 @@ def test_one_wake_for_two_who_are_ready_blocks_neither() -> None:
     poller.close()
 
 
-def test_waking_never_blocks_however_often() -> None:
+def test_repeated_wakeups_never_block() -> None:
     poller = Poller()
     for _ in range(100_000):
         poller.wake()
@@ -29,7 +29,8 @@ def test_waking_never_blocks_however_often() -> None:
     poller.close()
 
 
-def test_closing_wakes_every_thread_that_waits_and_the_last_closes() -> None:
+def test_close_wakes_all_threads_and_last_closes() -> None:
+    """The descriptors are closed when the last waiting thread has left."""
     poller = Poller()
     threads = [threading.Thread(target=poller.wait, args=(None,)) for _ in range(10)]
     for thread in threads:
@@ -44,7 +45,7 @@ def test_closing_wakes_every_thread_that_waits_and_the_last_closes() -> None:
         poller.fileno()
 
 
-def test_who_leaves_wakes_the_others() -> None:
+def test_leaving_thread_wakes_the_others() -> None:
     poller = Poller()
     poller.enter()
     poller.enter()
@@ -54,7 +55,7 @@ def test_who_leaves_wakes_the_others() -> None:
     poller.leave()
 
 
-def test_what_was_forgotten_meanwhile_is_not_called() -> None:
+def test_forgotten_descriptor_is_not_called() -> None:
     """A new file may have got the descriptor's number since it was ready."""
     poller = Poller()
     reader, writer = os.pipe()

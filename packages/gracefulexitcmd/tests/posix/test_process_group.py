@@ -19,26 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def test_path_is_the_one_that_was_asked_for(group: process_group.Group, path: str) -> None:
+def test_path_is_the_requested_one(group: process_group.Group, path: str) -> None:
     assert type(group) is (process_group.PidfdGroup if path == "pidfd" else process_group.NumberedGroup)
 
 
-def test_member_is_found_and_told_apart_from_the_rest_of_the_world(
-    group: process_group.Group, container: Container
-) -> None:
+def test_member_is_distinguished_from_other_processes(group: process_group.Group, container: Container) -> None:
+    """A process of the group is found; one outside of it is not."""
     assert [process.pid for process in container.members()] == [group.pid]
     assert [process.pid for process in container.members(quickly=True)] == [group.pid]
     assert process_table.argv(group.pid) == ("cat", "-u")
 
 
-def test_signal_reaches_the_group_and_its_end_is_told(group: process_group.Group, container: Container) -> None:
+def test_signal_reaches_group_and_its_end_is_reported(group: process_group.Group, container: Container) -> None:
     assert group.signal(signal.SIGUSR1)
     select.select([group.exit_descriptor], [], [])
     assert group.collect() == -signal.SIGUSR1
     assert container.members() == []
 
 
-def test_number_is_not_signalled_once_the_leader_was_reaped_by_others(
+def test_reaped_leader_number_is_not_signalled(
     group: process_group.Group, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number may belong to another group by then. A pidfd never does, and reports an empty group."""
@@ -56,7 +55,7 @@ def test_number_is_not_signalled_once_the_leader_was_reaped_by_others(
     assert not group.signal(signal.SIGTERM)
 
 
-def test_zombies_are_no_members(group: process_group.Group, container: Container) -> None:
+def test_zombies_are_not_members(group: process_group.Group, container: Container) -> None:
     os.kill(group.pid, signal.SIGKILL)
     select.select([group.exit_descriptor], [], [])
     assert container.members() == []
@@ -99,7 +98,7 @@ while True:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ps takes longer than such processes live")
-def test_group_that_forks_all_the_time_is_never_thought_to_be_empty() -> None:
+def test_group_that_always_forks_is_never_empty() -> None:
     """Each of its processes lives for a moment only."""
     container = Container()
     process = subprocess.Popen([sys.executable, "-S", "-c", FORKING], stdout=subprocess.PIPE, process_group=0)
@@ -117,7 +116,7 @@ def test_group_that_forks_all_the_time_is_never_thought_to_be_empty() -> None:
     assert all(found)
 
 
-def test_thread_that_cannot_be_started_leaves_no_descriptors(
+def test_unstartable_thread_leaves_no_descriptors(
     monkeypatch: pytest.MonkeyPatch, descriptors: Callable[[], int]
 ) -> None:
     def fail(_: threading.Thread) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("ps", ["false", "no-such-program"])
-def test_ps_that_fails_is_an_error_and_not_an_empty_group(
+def test_failing_ps_is_an_error_and_not_an_empty_group(
     monkeypatch: pytest.MonkeyPatch, ps: str, group: process_group.Group, container: Container
 ) -> None:
     real = subprocess.run
@@ -27,9 +27,11 @@ def test_ps_that_fails_is_an_error_and_not_an_empty_group(
     assert process_table.argv(group.pid) == ()
 
 
-def test_descriptor_that_cannot_be_had_is_an_error_and_not_an_empty_group(
+def test_missing_descriptor_is_an_error_and_not_an_empty_group(
     monkeypatch: pytest.MonkeyPatch, container: Container
 ) -> None:
+    """Without a free descriptor the members are unknown."""
+
     def fail(*_: object) -> None:
         raise OSError(24, "Too many open files")
 

@@ -59,7 +59,7 @@ except LookupError:
 """
 
 
-def test_an_exception_while_the_block_of_contain_ends_kills_who_is_left(crowd: Crowd) -> None:
+def test_exception_at_end_of_contain_kills_remaining_processes(crowd: Crowd) -> None:
     """It arrives after SIGTERM, and propagates when no process is left, although the grace period is long."""
     assert run(crowd, INTERRUPTED) == "raised\n"
     assert crowd.survivors() == []
@@ -76,7 +76,8 @@ container.close()
 """
 
 
-def test_a_stop_before_a_roundup_begins_shortens_its_grace_and_skips_nothing(crowd: Crowd) -> None:
+def test_early_stop_shortens_grace_and_skips_no_signal(crowd: Crowd) -> None:
+    """A stop request before the teardown shortens its grace period; each process still gets the stop signal."""
     assert run(crowd, STOPPED_EARLY) == "True\n"
     assert crowd.survivors() == []
 
@@ -94,7 +95,7 @@ with contain(grace=1000) as outer:
 """
 
 
-def test_a_forked_process_contains_by_itself(crowd: Crowd) -> None:
+def test_forked_process_contains_its_own_commands(crowd: Crowd) -> None:
     """A child of a subreaper is no subreaper, and does not own what its parent has contained."""
     assert run(crowd, FORKED) == "emptied\n1\n"
     assert crowd.survivors() == []
@@ -110,12 +111,12 @@ with contain(grace=1000) as container:
 """
 
 
-def test_a_forked_process_that_leaves_the_block_ends_nobody(crowd: Crowd) -> None:
+def test_forked_process_leaving_block_ends_no_process(crowd: Crowd) -> None:
     assert run(crowd, LEFT_BY_A_FORK) == "1\n"
     assert crowd.survivors() == []
 
 
-def test_a_forked_process_is_no_subreaper(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forked_process_is_not_a_subreaper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subreaper, "active", True)
     reader, writer = os.pipe()
     if (pid := os.fork()) == 0:
@@ -147,7 +148,7 @@ with contain(grace=1000) as container:
 """
 
 
-def test_without_a_free_descriptor_everybody_is_ended_as_soon_as_there_is_one(crowd: Crowd) -> None:
+def test_teardown_resumes_when_a_descriptor_is_free(crowd: Crowd) -> None:
     """Neither the cancel nor the wait fails meanwhile."""
     assert run(crowd, NO_DESCRIPTORS) == "True\n"
     assert crowd.survivors() == []
@@ -178,7 +179,7 @@ except LookupError:
 
 
 @pytest.mark.parametrize("mode", ["command", "container"])
-def test_an_exception_in_the_midst_of_the_last_blow_comes_after_it(crowd: Crowd, mode: str) -> None:
+def test_exception_during_final_kill_is_raised_after_it(crowd: Crowd, mode: str) -> None:
     """A signal handler that raises during the final kill drops no signal."""
     assert run(crowd, KILL_INTERRUPTED.replace("MODE", repr(mode))) == "raised\n"
     assert crowd.survivors() == []

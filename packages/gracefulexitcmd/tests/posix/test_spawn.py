@@ -62,7 +62,7 @@ def _states() -> dict[str, int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the masks")
 @pytest.mark.usefixtures("parent")
-def test_command_starts_with_an_empty_mask_and_heeds_its_stop_signal() -> None:
+def test_command_starts_with_empty_mask_and_stop_signal() -> None:
     """SIGPIPE, which Python ignores, has its default action; another ignored signal, as by nohup(1), stays ignored."""
     with _ignoring(signal.SIGHUP):
         states = _states()
@@ -106,7 +106,7 @@ print("heard" if heard else "deaf")
 """
 
 
-def test_program_that_uses_sigwait_keeps_its_signals() -> None:
+def test_program_using_sigwait_keeps_its_signals() -> None:
     """SIGTERM would end it if one of thousands arrived unblocked during a start."""
     ended = subprocess.run([sys.executable, "-c", SIGWAIT], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "heard\n", "")
@@ -132,7 +132,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("arguments", FAULTS.values(), ids=FAULTS.keys())
-def test_error_is_the_same_with_blocked_signals(
+def test_start_error_is_the_same_with_blocked_signals(
     arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error number, its file name and its type are the same."""
@@ -173,8 +173,8 @@ def _run(directory: Path) -> tuple[int | None, str]:
         os.close(inherited)
 
 
-def test_streams_directory_and_environment_are_the_same_with_blocked_signals(tmp_path: Path) -> None:
-    """No other descriptor is inherited."""
+def test_start_options_are_the_same_with_blocked_signals(tmp_path: Path) -> None:
+    """Streams, directory and environment are the same, and no other descriptor is inherited."""
     expected = _run(tmp_path)
     assert expected[0] == 7
     with _blocking(signal.SIGTERM):
@@ -182,7 +182,7 @@ def test_streams_directory_and_environment_are_the_same_with_blocked_signals(tmp
 
 
 @pytest.mark.parametrize("stdout", [1, 2], ids=["as they are", "exchanged"])
-def test_standard_descriptors_can_be_exchanged(stdout: int) -> None:
+def test_standard_descriptors_may_be_exchanged(stdout: int) -> None:
     program = (
         "import signal, subprocess, sys\nfrom gracefulexitcmd import Cmd\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"

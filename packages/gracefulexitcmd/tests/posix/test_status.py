@@ -64,7 +64,7 @@ def test_status_file_is_read() -> None:
         ([], None),
     ],
 )
-def test_reason_follows_from_the_threads(tasks: list[Task], reason: Reason | None) -> None:
+def test_reason_follows_from_signal_masks_of_threads(tasks: list[Task], reason: Reason | None) -> None:
     """The reason never says "ignored" for a signal that is not, and is empty without evidence."""
     why = status.why(tasks, signal.SIGTERM)
     assert (why and why.reason) == reason
@@ -103,13 +103,13 @@ def _reasons(command: BaseCmd, wait: Wait) -> list[Why | None]:
 
 
 @pytest.mark.parametrize("reason", [Reason.IGNORED, Reason.BLOCKED, Reason.UNFINISHED])
-def test_process_that_goes_on_is_told_apart_by_its_masks(launch: Launch, wait: Wait, reason: Reason) -> None:
+def test_running_process_is_classified_by_its_masks(launch: Launch, wait: Wait, reason: Reason) -> None:
     command, _ = launch("reasons.py", reason)
     command.cancel()
     assert _reasons(command, wait) == [Why(reason, "SIGTERM")]
 
 
-def test_process_that_waits_for_its_blocked_signal_handles_it(launch: Launch, wait: Wait) -> None:
+def test_process_waiting_for_blocked_signal_handles_it(launch: Launch, wait: Wait) -> None:
     """The signal is no longer pending: sigwait(3) has taken it."""
     command, _ = launch("reasons.py", "taken")
     command.cancel()
@@ -117,21 +117,21 @@ def test_process_that_waits_for_its_blocked_signal_handles_it(launch: Launch, wa
     assert _reasons(command, wait) == [Why(Reason.UNFINISHED, "SIGTERM")]
 
 
-def test_process_that_started_after_the_signal_never_received_it(launch: Launch, wait: Wait) -> None:
+def test_process_started_after_signal_never_received_it(launch: Launch, wait: Wait) -> None:
     command, _ = launch("reasons.py", "late")
     command.cancel()
     _until(lambda: bool(_process(command).children()))
     assert _reasons(command, wait) == [Why(Reason.UNFINISHED, "SIGTERM"), Why(Reason.LATE, "SIGTERM")]
 
 
-def test_process_that_stopped_itself_is_stopped(launch: Launch, wait: Wait) -> None:
+def test_self_stopped_process_is_reported_as_stopped(launch: Launch, wait: Wait) -> None:
     command, _ = launch("reasons.py", "stopped")
     command.cancel()
     _until(lambda: _process(command).status() == psutil.STATUS_STOPPED)
     assert _reasons(command, wait) == [Why(Reason.STOPPED, "SIGTERM")]
 
 
-def test_process_that_waits_in_the_kernel_is_told(launch: Launch, wait: Wait) -> None:
+def test_process_waiting_in_kernel_is_reported(launch: Launch, wait: Wait) -> None:
     """A parent in vfork(2) waits there. The reason names the kernel's function if this user may see it."""
     command, _ = launch("reasons.py", "in_kernel")
     _until(lambda: _process(command).status() == psutil.STATUS_DISK_SLEEP)
@@ -142,7 +142,7 @@ def test_process_that_waits_in_the_kernel_is_told(launch: Launch, wait: Wait) ->
     assert leader.detail in ("", "kernel_clone", "do_fork", "_do_fork")
 
 
-def test_reason_is_about_the_last_signal_that_was_sent(launch: Launch, wait: Wait) -> None:
+def test_reason_is_about_last_signal(launch: Launch, wait: Wait) -> None:
     """The process handles SIGTERM, but the last signal was SIGUSR1, which it ignores."""
     stop = [(signal.SIGTERM, 0.0), (signal.SIGUSR1, 0.1)]
     command, _ = launch("reasons.py", "ignored_usr1", stop=stop)
@@ -150,7 +150,7 @@ def test_reason_is_about_the_last_signal_that_was_sent(launch: Launch, wait: Wai
     assert [each.why for each in wait(command).census] == [Why(Reason.IGNORED, "SIGUSR1")]
 
 
-def test_nothing_is_told_without_proc(launch: Launch, wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reason_is_empty_without_proc(launch: Launch, wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
     from gracefulexitcmd.posix import process_table
 
     monkeypatch.setattr(process_table, "portable", True)
@@ -160,9 +160,7 @@ def test_nothing_is_told_without_proc(launch: Launch, wait: Wait, monkeypatch: p
     assert _reasons(command, wait) == [None]
 
 
-def test_reasons_are_read_only_where_something_is_killed(
-    launch: Launch, wait: Wait, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reasons_are_read_only_before_a_kill(launch: Launch, wait: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     monkeypatch.setattr(status, "tasks", read.append)
     command, _ = launch("obeys.py", "TERM", "TERM")

@@ -109,7 +109,7 @@ def test_stop_signal_is_followed_by_a_continue(group: Crowd, teardown: Teardown)
     assert [(sent.name, sent.processes) for sent in teardown.signals] == [("SIGINT", 2), ("SIGCONT", 2)]
 
 
-def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Crowd, teardown: Teardown) -> None:
+def test_process_killed_by_stop_signal_is_in_census(group: Crowd, teardown: Teardown) -> None:
     group.answers = [[CHILD], []]
     teardown.count(quickly=True)
     teardown.terminate(Stage(signal.SIGTERM))
@@ -120,7 +120,7 @@ def test_who_dies_of_the_signal_at_once_is_in_the_census(group: Crowd, teardown:
     )
 
 
-def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Crowd, teardown: Teardown) -> None:
+def test_ended_cleanup_process_is_not_in_census(group: Crowd, teardown: Teardown) -> None:
     """It got no signal, so the teardown did not end it."""
     group.answers = [[LEADER], [HELPER], []]
     teardown.terminate(Stage(signal.SIGTERM))
@@ -134,13 +134,10 @@ def test_who_was_started_to_clean_up_and_ended_is_not_in_the_census(group: Crowd
     [(NOW - 1, 100, True), (NOW, 1, True), (NOW, 100, False), (NOW + 1, 1, False)],
     ids=["before", "at that moment, an orphan", "at that moment, a child", "afterwards"],
 )
-def test_who_was_born_before_the_signal_and_found_after_it_is_told(
+def test_process_forked_before_signal_gets_it_later(
     group: Crowd, teardown: Teardown, start_time: int, parent: int, told: bool
 ) -> None:
-    """A process forked after the signal may be there to clean up.
-
-    So may one forked in the same tick by a live parent.
-    """
+    """A process forked after the signal may be there to clean up."""
     late = linux.Process(102, "S", parent, 102, 100, start_time=start_time)
     group.answers = [[LEADER], [LEADER, late], []]
     teardown.terminate(Stage(signal.SIGTERM))
@@ -149,7 +146,7 @@ def test_who_was_born_before_the_signal_and_found_after_it_is_told(
     assert _ended(teardown) == ({100: "SIGTERM", 102: "SIGTERM"} if told else {100: "SIGTERM"})
 
 
-def test_who_leaves_the_group_before_its_signal_is_told(group: Crowd, teardown: Teardown) -> None:
+def test_process_leaving_group_before_signal_gets_it(group: Crowd, teardown: Teardown) -> None:
     """It was counted in the group. The scan outside the group has to notice that it has left."""
     group.answers = [[LEADER, CHILD], [LEADER, CHILD._replace(group=CHILD.pid)]]
     teardown.count(quickly=False)
@@ -158,7 +155,7 @@ def test_who_leaves_the_group_before_its_signal_is_told(group: Crowd, teardown: 
 
 
 @pytest.mark.parametrize(("parent", "told"), [(1, True), (200, False)], ids=["an orphan", "a child"])
-def test_who_is_born_while_the_signal_goes_round_is_told(
+def test_process_born_during_signalling_gets_signal(
     group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, parent: int, told: bool
 ) -> None:
     """Its parent outside of the group got the signal a moment after the group did."""
@@ -173,7 +170,7 @@ def test_who_is_born_while_the_signal_goes_round_is_told(
 
 
 @pytest.mark.parametrize(("age", "told"), [(1, True), (-1, False)], ids=["older", "younger"])
-def test_late_orphan_gets_the_signal_if_it_is_older(group: Crowd, teardown: Teardown, age: int, told: bool) -> None:
+def test_late_orphan_gets_signal_if_older(group: Crowd, teardown: Teardown, age: int, told: bool) -> None:
     """It became an orphan after the list of children that the first scan used."""
     orphan = linux.Process(200, "S", 1, 200, 200, start_time=NOW - age)
     group.answers = [[LEADER], [LEADER, orphan]]
@@ -183,7 +180,7 @@ def test_late_orphan_gets_the_signal_if_it_is_older(group: Crowd, teardown: Tear
     assert teardown.look_at is None
 
 
-def test_who_obeyed_is_not_counted_among_the_killed(group: Crowd, teardown: Teardown) -> None:
+def test_obedient_process_is_not_counted_as_killed(group: Crowd, teardown: Teardown) -> None:
     group.answers = [[LEADER, CHILD], [LEADER], []]
     teardown.terminate(Stage(signal.SIGTERM))
     teardown.kill()
@@ -192,7 +189,7 @@ def test_who_obeyed_is_not_counted_among_the_killed(group: Crowd, teardown: Tear
     assert (teardown.forced, teardown.signals[-1].processes) == (True, 1)
 
 
-def test_force_was_not_needed_where_nobody_was_left_to_kill(group: Crowd, teardown: Teardown) -> None:
+def test_teardown_without_kill_is_not_forced(group: Crowd, teardown: Teardown) -> None:
     group.answers = [[LEADER], [], []]
     teardown.terminate(Stage(signal.SIGTERM))
     teardown.kill()
@@ -201,7 +198,7 @@ def test_force_was_not_needed_where_nobody_was_left_to_kill(group: Crowd, teardo
     assert _ended(teardown) == {100: "SIGTERM"}
 
 
-def test_who_was_born_since_the_kill_is_killed_too(group: Crowd, teardown: Teardown) -> None:
+def test_process_born_since_kill_is_killed_too(group: Crowd, teardown: Teardown) -> None:
     group.answers = [[LEADER], [LEADER], [HELPER], []]
     teardown.terminate(Stage(signal.SIGTERM))
     teardown.kill()
@@ -211,7 +208,7 @@ def test_who_was_born_since_the_kill_is_killed_too(group: Crowd, teardown: Teard
     assert _ended(teardown) == {100: "SIGKILL", 102: "SIGKILL"}
 
 
-def test_nobody_is_left_when_two_looks_in_a_row_find_nobody(group: Crowd, teardown: Teardown) -> None:
+def test_teardown_ends_after_two_empty_scans(group: Crowd, teardown: Teardown) -> None:
     """A process that forks and exits may be missed between its parent's end and its own start."""
     group.answers = [[LEADER], [], [HELPER], []]
     teardown.terminate(Stage(signal.SIGTERM))
@@ -219,7 +216,7 @@ def test_nobody_is_left_when_two_looks_in_a_row_find_nobody(group: Crowd, teardo
     assert not teardown.watch(kill=False)
 
 
-def test_who_does_not_die_was_ended_by_nothing(group: Crowd, teardown: Teardown) -> None:
+def test_unkillable_process_has_no_ending_signal(group: Crowd, teardown: Teardown) -> None:
     group.answers = [[LEADER], [LEADER], [LEADER]]
     teardown.terminate(Stage(signal.SIGTERM))
     teardown.kill()
@@ -227,7 +224,7 @@ def test_who_does_not_die_was_ended_by_nothing(group: Crowd, teardown: Teardown)
     assert _ended(teardown) == {100: None}
 
 
-def test_signals_are_sent_although_no_process_can_be_listed(group: Crowd, teardown: Teardown) -> None:
+def test_signals_are_sent_without_a_process_list(group: Crowd, teardown: Teardown) -> None:
     group.answers = [OSError(24, "Too many open files")] * 3
     teardown.count(quickly=True)
     teardown.terminate(Stage(signal.SIGTERM))
@@ -239,7 +236,7 @@ def test_signals_are_sent_although_no_process_can_be_listed(group: Crowd, teardo
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["all gone", "no descriptor free"])
-def test_who_cannot_be_watched_is_looked_at_again(
+def test_unwatchable_process_is_scanned_again(
     group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, gone: bool, open_pidfd: Callable[[bool], object]
 ) -> None:
     monkeypatch.setattr(process_table, "portable", False)

@@ -32,7 +32,7 @@ def run(shell: Shell, directory: Path, program: str) -> None:
     shell.type(f"'{sys.executable}' program.py\n")
 
 
-def test_foreground_command_reads_from_the_terminal_and_gives_it_back(shell: Shell, tmp_path: Path) -> None:
+def test_foreground_command_uses_terminal_and_returns_it(shell: Shell, tmp_path: Path) -> None:
     """Its group is the terminal's foreground group until it ends; then this program can read."""
     run(
         shell,
@@ -47,7 +47,7 @@ def test_foreground_command_reads_from_the_terminal_and_gives_it_back(shell: She
     shell.read_until(rb"\nexited True next\r\n")
 
 
-def test_ctrl_c_is_for_the_foreground_command_alone(shell: Shell, tmp_path: Path) -> None:
+def test_ctrl_c_reaches_only_foreground_command(shell: Shell, tmp_path: Path) -> None:
     """The terminal modes that a killed command has changed are restored."""
     run(
         shell,
@@ -63,7 +63,7 @@ def test_ctrl_c_is_for_the_foreground_command_alone(shell: Shell, tmp_path: Path
     shell.read_until(rb"signal SIGINT True\r\n")
 
 
-def test_ctrl_z_stops_the_program_with_its_foreground_command(shell: Shell, tmp_path: Path) -> None:
+def test_ctrl_z_stops_program_and_foreground_command(shell: Shell, tmp_path: Path) -> None:
     """The shell sees a stopped job; `fg` continues both, with the command in the foreground again."""
     run(
         shell,
@@ -80,7 +80,7 @@ def test_ctrl_z_stops_the_program_with_its_foreground_command(shell: Shell, tmp_
     shell.read_until(rb"got word\r\nexit status 0\r\n")
 
 
-def test_command_that_the_terminal_stops_is_told_of(shell: Shell, tmp_path: Path) -> None:
+def test_command_stopped_by_terminal_is_reported(shell: Shell, tmp_path: Path) -> None:
     """It reads from the terminal itself in the background, as ssh(1) and sudo(8) do."""
     run(
         shell,
@@ -97,7 +97,7 @@ def test_command_that_the_terminal_stops_is_told_of(shell: Shell, tmp_path: Path
     shell.read_until(rb"\ncancelled\r\n")
 
 
-def test_foreground_is_nothing_where_there_is_no_terminal(tmp_path: Path) -> None:
+def test_foreground_does_nothing_without_terminal(tmp_path: Path) -> None:
     """Daemons and CI jobs have no controlling terminal."""
     program = "import gracefulexitcmd as g; print(g.Cmd(['true'], foreground=True).run().reason)"
     ended = subprocess.run(

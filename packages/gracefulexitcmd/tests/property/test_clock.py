@@ -88,7 +88,7 @@ def test_every_order_of_requests_and_suspensions_ends_once(
 
 
 @given(SECONDS, st.none() | SECONDS, HAPPENINGS)
-def test_sigkill_comes_after_the_grace_unless_hurried(
+def test_sigkill_follows_grace_period_unless_hurried(
     grace: float, timeout: float | None, happenings: list[tuple[float, Happening]]
 ) -> None:
     """The grace period is counted on the test's own clock, which runs only while the program is not suspended."""
@@ -101,7 +101,7 @@ def test_sigkill_comes_after_the_grace_unless_hurried(
 
 
 @given(st.lists(st.tuples(SECONDS, st.booleans()), max_size=30))
-def test_clock_runs_exactly_while_it_is_not_stopped(happenings: list[tuple[float, bool]]) -> None:
+def test_clock_runs_exactly_while_program_is_not_stopped(happenings: list[tuple[float, bool]]) -> None:
     program = Program(0, None)
     begun = program.clock.now()
     for after, suspend in happenings:

@@ -90,7 +90,7 @@ def test_every_order_ends_in_one_final_state(
 
 
 @given(LADDERS, HAPPENINGS, st.booleans())
-def test_stop_ends_in_time_even_if_nothing_else_happens(
+def test_stop_ends_in_time_without_other_events(
     ladder: Ladder, happenings: list[tuple[float, Happening]], output: bool
 ) -> None:
     history = _played(ladder, happenings, output=output)
@@ -104,7 +104,7 @@ def test_stop_ends_in_time_even_if_nothing_else_happens(
 
 
 @given(LADDERS, HAPPENINGS, st.booleans())
-def test_signals_are_asked_for_in_order_and_in_time(
+def test_signals_are_requested_in_order_and_in_time(
     ladder: Ladder, happenings: list[tuple[float, Happening]], output: bool
 ) -> None:
     """Each stage comes once and in its order; SIGKILL comes once, never first, and not before all waits are over."""
@@ -121,7 +121,7 @@ def test_signals_are_asked_for_in_order_and_in_time(
 
 
 @given(LADDERS, HAPPENINGS, st.booleans())
-def test_stages_never_outlast_the_grace(
+def test_stages_never_outlast_grace_period(
     ladder: Ladder, happenings: list[tuple[float, Happening]], output: bool
 ) -> None:
     """After every event the remaining stages end at the promised time, not later."""
@@ -148,7 +148,7 @@ def test_waits_shrink_in_proportion(sequence: tuple[Stage, ...], grace: float) -
 
 
 @given(LADDERS, HAPPENINGS, st.booleans())
-def test_nothing_is_asked_for_after_the_end(
+def test_ladder_requests_nothing_after_end(
     ladder: Ladder, happenings: list[tuple[float, Happening]], output: bool
 ) -> None:
     history = History(ladder, output=output)
@@ -175,7 +175,7 @@ def test_later_stops_never_lengthen(
 
 
 @given(LADDERS, SECONDS)
-def test_stop_before_the_start_is_final(ladder: Ladder, grace: float) -> None:
+def test_stop_before_start_is_final(ladder: Ladder, grace: float) -> None:
     stopped, actions = ladder.stopped(1, grace)
     assert (stopped.phase, stopped.cause, actions) == (Phase.ENDED, Cause.CANCELLED, ())
     assert stopped.stopped(2, 0) == (stopped, ())

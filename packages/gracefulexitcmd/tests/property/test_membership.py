@@ -81,7 +81,7 @@ def members(world: World, name: str) -> dict[int, str]:
 
 
 @given(LIVES)
-def test_only_what_a_container_has_started_is_claimed_by_it(lives: list[tuple[int, Life]]) -> None:
+def test_container_claims_only_its_own_processes(lives: list[tuple[int, Life]]) -> None:
     """Two containers therefore never have hard evidence for the same process."""
     here = world(lives)
     for name in LEADERS:
@@ -89,7 +89,7 @@ def test_only_what_a_container_has_started_is_claimed_by_it(lives: list[tuple[in
 
 
 @given(LIVES)
-def test_who_keeps_the_cookie_or_its_parents_is_found(lives: list[tuple[int, Life]]) -> None:
+def test_process_keeping_cookie_or_parents_is_found(lives: list[tuple[int, Life]]) -> None:
     here = world(lives)
     for name in LEADERS:
         found = members(here, name)
@@ -110,7 +110,7 @@ EVIDENCES = st.builds(
 
 
 @given(TABLES, EVIDENCES, st.frozensets(PIDS))
-def test_neither_the_old_nor_the_reaper_nor_its_ancestors_are_ever_claimed(
+def test_older_processes_and_ancestors_are_never_claimed(
     processes: list[Process], evidence: Evidence, carriers: frozenset[int]
 ) -> None:
     """This holds even in an inconsistent table, such as one read while it changed."""
@@ -121,9 +121,8 @@ def test_neither_the_old_nor_the_reaper_nor_its_ancestors_are_ever_claimed(
 
 
 @given(st.lists(TIMES, min_size=1, max_size=5), TIMES)
-def test_an_orphan_has_one_container_once_all_others_that_could_be_its_own_are_closed(
-    beginnings: list[int], start_time: int
-) -> None:
+def test_orphan_gets_last_possible_container(beginnings: list[int], start_time: int) -> None:
+    """An orphan has one container once all others that could be its own are closed."""
     orphan = Process(50, "S", RUNNER, 50, 50, start_time)
     possible = [since <= start_time for since in beginnings]
     suspected = [membership.suspected_of(since, beginnings[:at], orphan) for at, since in enumerate(beginnings)]

@@ -33,7 +33,7 @@ def test_request_is_made_once_and_hurried_once(signals: list[tuple[float, signal
 
 
 @given(SIGNALS)
-def test_only_sigquit_and_a_late_sigint_hurry(signals: list[tuple[float, signal.Signals]]) -> None:
+def test_only_sigquit_and_late_sigint_hurry(signals: list[tuple[float, signal.Signals]]) -> None:
     _, answers = _answers(signals)
     for at, number, answer in answers:
         if answer is Answer.HURRY:

@@ -155,15 +155,15 @@ def _milliseconds(call: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-BESIDE_JOBS = f"a short job beside jobs that left {LEFT} processes each"
+BESIDE_JOBS = f"a short job next to jobs that left {LEFT} processes each"
 
 CASES = (
     Case(f"cancel of jobs that left {LEFT} processes each", (5, 20, 40, 100, 200), _cancel_with_background),
     Case("cancel of plain jobs", (100, 500, 1000), _cancel_plain),
     Case(
-        f"a short job beside jobs that left {LEFT} processes each", (1, 20, 60, 200), _short_job_beside_jobs, flat=True
+        f"a short job next to jobs that left {LEFT} processes each", (1, 20, 60, 200), _short_job_beside_jobs, flat=True
     ),
-    Case("a short job beside a job with orphans", (1, 100, 1000, 4000), _short_job_beside_orphans, flat=True),
+    Case("a short job next to a job with orphans", (1, 100, 1000, 4000), _short_job_beside_orphans, flat=True),
     Case("start of the last of running jobs", (100, 500, 1000), _start_last, flat=True),
     Case("a step among steps that export", (500, 1000, 2000), _exporting_steps, flat=True),
 )

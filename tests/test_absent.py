@@ -1,4 +1,4 @@
-"""What people are told where a program is missing that tests need."""
+"""The end of a run of tests names missing programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for the tests themselves."""
+"""Rules for the tests themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILES = sorted(path for room in ROOMS for path in (TESTS / room).glob("*.py"))
 OWN = ("self", "cls")
 
 OF_TUPLES = ("_asdict", "_fields", "_replace")
-"""What a NamedTuple offers to everybody; the underscore keeps it apart from the names of fields."""
+"""Public methods of a NamedTuple; the underscore separates them from the names of fields."""
 
 
 def private_uses(path: Path) -> list[str]:

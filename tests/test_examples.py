@@ -47,7 +47,7 @@ BLOCKS = [
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[f"{page}{number}" for number, (page, _) in enumerate(BLOCKS)])
 def test_step_files_of_docs_have_no_problems(page: str, block: str) -> None:
-    """What the pages show is what `check` advises; only a package that is not installed here is unknown."""
+    """`check` finds nothing to mend in them; only a package that is not installed here is unknown."""
     found = check_text(block, file=page, bare=block.startswith("- name:"))
     assert [problem for problem in found if "others come with packages" not in problem.message] == []
 
@@ -78,7 +78,7 @@ def test_release_builds_wheel_of_this_repository() -> None:
 
 
 def test_cleanup_restores_state_on_cancel(temporary: str) -> None:
-    """What the README shows: serve, start, cancel, and what the log says then."""
+    """The commands of the README: serve, start, cancel, and what the log says then."""
     path = os.path.join(temporary, "s.sock")
     with subprocess.Popen([*COMMAND, "serve", "--socket", path], stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None

@@ -66,7 +66,7 @@ VALUES = {
     "model": {"gracefulexitcmd", "errors", "shown"},
     "errors": {"model", "shown"},
 }
-"""What the shared values and errors are made of."""
+"""The modules of the shared values and errors."""
 
 HEAVY = {"grpc", "asyncio", "yaml", "ssl"}
 
@@ -140,7 +140,7 @@ PUBLIC = ("gracefulexitcmd", *(f"gracefulexitcmd.{name}" for name in MODULES))
 
 
 def exported(module: str) -> set[str]:
-    """What stands in `__all__` of a module, on whatever system."""
+    """Return `__all__` of a module, for every system."""
     (directory,) = gracefulexitcmd.__path__
     path = Path(directory, *module.split(".")[1:])
     text = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")

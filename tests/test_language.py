@@ -1,4 +1,4 @@
-"""The words that `make lint` refuses in pages and in the texts that users see."""
+"""`make lint` refuses banned words in pages, texts, docstrings, comments and names of tests."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found(path: Path, text: str) -> list[str]:
-    """What is found, without the advice."""
+    """Return the forms that are found, without their places and the advice."""
     path.write_text(text)
-    return [finding.rpartition(": ")[0].partition(":")[2].partition(": ")[2] for finding in language.findings(path)]
+    return [finding.split(": ")[1] for finding in language.findings(path)]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,7 @@ def found(path: Path, text: str) -> list[str]:
         "Build the image anew.",
         "Needed are no privileges.",
         "It asks its server of tokens.",
+        "| A cell. | What is left gets SIGKILL |",
     ],
 )
 def test_sentence_is_refused(root: Path, sentence: str) -> None:
@@ -59,15 +60,39 @@ def test_sentence_is_accepted(root: Path, sentence: str) -> None:
     assert found(root / "page.md", sentence) == []
 
 
-def test_docstrings_of_commands_are_read(root: Path) -> None:
+def test_strings_docstrings_and_comments_are_read(root: Path) -> None:
+    """All strings and comments of the code are read; names and quoted code are not."""
     text = '''
 """Nobody reads this."""
-import click
 FAULT = f"{1} is no value"
-@click.command("x")
-def command() -> None:
-    """Nobody knows what this help says."""
-def other() -> None:
-    """Nobody reads this either."""
+def nobody() -> None:
+    """Return `nobody`.
+
+    It is told later.
+    """
+    return None  # who stands there
 '''
-    assert len(found(root / "code.py", text)) == 2
+    assert found(root / "code.py", text) == ["'Nobody'", "'is no'", "'told'", "'stands'"]
+
+
+def test_strings_of_tests_are_not_read(root: Path) -> None:
+    """They hold programs and data; docstrings and comments of tests are read."""
+    (root / "tests").mkdir()
+    text = 'TEXT = "nobody"  # told\n"""Build it anew."""\n'
+    assert found(root / "tests" / "test_x.py", text) == ["'told'", "'anew'"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("test_job_ends_after_cancel", []),
+        ("test_nobody_waits", ["'nobody'"]),
+        ("test_end_is_told", ["'told'"]),
+        (f"test_{'x' * 55}", []),
+        (f"test_{'x' * 56}", [f"'test_{'x' * 56}'"]),
+    ],
+)
+def test_names_of_tests_are_read(root: Path, name: str, wrong: list[str]) -> None:
+    """A name has at most 60 characters, and none of the banned words."""
+    (root / "tests").mkdir()
+    assert found(root / "tests" / "test_x.py", f"def {name}(): pass") == wrong

@@ -1,4 +1,4 @@
-"""Each block of README.md runs as it stands there."""
+"""Each block of README.md runs as written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VARYING = (
     (r"\d+\.\d s", "TIME"),
     (r"[23] processes", "PROCESSES"),
 )
-"""What differs from run to run; between two commands of the script there is one process more or less."""
+"""The parts that differ from run to run: between two commands the script has one process more or less."""
 
 
 def blocks(language: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Directories are removed, whatever somebody has made of them."""
+"""Directories are removed, whatever a job has done to them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def address(site: Path) -> Iterator[str]:
-    """Where the site is served."""
+    """The address of the site."""
     handler = functools.partial(Quiet, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
@@ -92,7 +92,7 @@ def test_reference_holds_exported_names(site: Path, page: str, names: list[str])
         assert re.search(rf'<h[1-4] id="[\w.]*\.{name}"', text), name
 
 
-# What the pages show.
+# The content of the pages.
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What `make size` counts."""
+"""`make size` counts lines of code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def double(number: int) -> int:
 
 
 def test_code_lines_are_counted_without_prose() -> None:
-    """Blank lines, comments and docstrings are no code; a string that has a name is."""
+    """Blank lines, comments and docstrings are not code; a string that has a name is."""
     assert code_lines(MODULE) == 5
 
 

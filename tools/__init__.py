@@ -1,1 +1,1 @@
-"""What makes the documentation, and what checks its language."""
+"""Makes the documentation, and checks its language."""

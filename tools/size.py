@@ -37,7 +37,7 @@ def files(root: Path) -> list[Path]:
 
 
 def room(path: Path) -> str:
-    """Return the package that a module belongs to, two levels deep; what lies beside the rooms belongs to none."""
+    """Return the package that a module belongs to, two levels deep; a module outside the rooms belongs to none."""
     return "/".join(path.parts[:2] if len(path.parts) > 2 else path.parts[:1])
 
 
@@ -51,7 +51,7 @@ def code_lines(text: str) -> int:
 
 
 def docstring_lines(text: str) -> set[int]:
-    """Return the lines of strings that stand alone, such as the description of a constant."""
+    """Return the lines of strings that are statements, such as the description of a constant."""
     return {
         line
         for node in ast.walk(ast.parse(text))

@@ -90,7 +90,7 @@ def _end(server: subprocess.Popen[str]) -> None:
 
 
 def shown(run: Sequence[Command]) -> str:
-    """Return what stands on the terminal."""
+    """Return the text that the terminal shows."""
     return "".join(f"$ {command.text}\n{command.output}" for command in run)
 
 

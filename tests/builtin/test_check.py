@@ -1,4 +1,4 @@
-"""What `check` says of calls of builtin functions, before anything runs."""
+"""`check` reports calls of builtin functions, before anything runs."""
 
 from __future__ import annotations
 

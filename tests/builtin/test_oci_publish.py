@@ -62,7 +62,7 @@ def call(function: str, **inputs: Any) -> dict[str, Any]:
 
 
 def manifests(server: RegistryServer, repository: str) -> dict[str, Manifest]:
-    """What each tag of a repository means."""
+    """Return the digest of each tag of a repository."""
     with open_repository(server.host, repository, Credentials(), Proc(0)) as there:
         found = {tag: there.manifest(tag) for tag in there.tags()}
     return {tag: manifest for tag, manifest in found.items() if manifest}

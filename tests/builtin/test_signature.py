@@ -1,4 +1,4 @@
-"""What the signature of a Python function says of its inputs and outputs."""
+"""The signature of a Python function declares its inputs and outputs."""
 
 from __future__ import annotations
 

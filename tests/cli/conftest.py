@@ -70,7 +70,7 @@ class Terminal:
         os.close(inside)
 
     def read_until(self, text: str) -> str:
-        """What was written, when it holds a text for the first time."""
+        """Return the output so far, as soon as it holds a text."""
         while text not in self.text:
             assert self._read(), f"{text!r} is not in {self.text!r}"
         return self.text

@@ -32,7 +32,7 @@ LONG = "x" * 300
 
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
-    """Checks files beside the function `good`, the warned-of `warned` and the file `bad.yml` with two errors."""
+    """Check files next to the function `good`, `warned` with a warning, and the file `bad.yml` with two errors."""
     for name, text in {"good/func.yml": GOOD, "warned/func.yml": WARNED, "bad.yml": BAD}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)

@@ -103,7 +103,7 @@ def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
 
 
 def fish(line: str) -> list[str]:
-    """What fish offers for a line."""
+    """Return the completions of fish for a line."""
     if shutil.which("fish") is None:
         absent("fish")
     script = 'step-runner completion fish | source; complete --do-complete "$argv[1]"'

@@ -1,4 +1,4 @@
-"""What holds for all commands: help, exit statuses, usage errors."""
+"""Rules for all commands: help, exit statuses, usage errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people are shown for mistakes that they really make with `run`, `check` and `ci`: all of it, in full.
+"""The messages for common mistakes with `run`, `check` and `ci`, in full.
 
 Beside the file that holds the mistake lie the functions `hello`, which requires a string `name` and has an output
 `text`, and `notes`, a directory without a function.

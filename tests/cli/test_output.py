@@ -1,4 +1,4 @@
-"""The output of steps of `run` and `ci` reaches this program's own outputs, whoever reads those, and how."""
+"""The output of steps of `run` and `ci` reaches this program's own outputs, whatever reads them, and how."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Output:
         )
 
     def rest(self) -> bytes:
-        """What is written until the end."""
+        """Return all output, up to its end."""
         os.close(self.write_end)
         with open(self.read_end, "rb") as file:
             return file.read()

@@ -214,14 +214,14 @@ def waiting(temporary: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_proxy_waits_for_server_and_loses_no_byte(waiting: subprocess.Popen[bytes], temporary: str) -> None:
-    """What is written to it meanwhile reaches the server first, also more than it reads ahead."""
+    """Its input meanwhile reaches the server first, even if that is more than it reads ahead."""
     sent = MEBIBYTE[: 200 * 1024]
     sender = threading.Thread(target=exactly_written, args=(pipes(waiting)[0], sent))
     sender.start()
     until_idle(waiting)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.join(temporary, "step-runner.sock"))
-        until_idle(waiting)  # it is refused: nobody listens yet
+        until_idle(waiting)  # it is refused: no server listens yet
         assert waiting.poll() is None
         listener.listen()
         connection, _ = listener.accept()
@@ -312,7 +312,7 @@ def test_client_ahead_of_its_server_is_answered(temporary: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has splice(2)")
 def test_bytes_between_pipes_move_within_kernel(connected: Connected) -> None:
-    """What read(2) returns is counted, what splice(2) moves is not."""
+    """rchar of /proc/PID/io counts the bytes of read(2), but not those of splice(2)."""
     proxy, connection = connected
     stdin, stdout = pipes(proxy)
     until_idle(proxy)

@@ -33,7 +33,7 @@ def shown(tmp_path: Path) -> Iterator[Callable[..., Console]]:
 
 
 def lines(console: Console) -> list[bytes]:
-    """What steps have written, after the command has ended well."""
+    """Return the output of the steps, after the command has ended with status 0."""
     assert console.finish() == 0, console.written
     return [line for line in console.output.splitlines() if not line.startswith(b"Running step")]
 
@@ -75,10 +75,10 @@ def test_terminal_of_a_step_takes_much_output(shown: Callable[..., Console]) -> 
 
 
 def test_terminal_of_ended_step_serves_its_background(shown: Callable[..., Console], tmp_path: Path) -> None:
-    """What it prints later arrives, and keeps no step from its end."""
+    """Its later output arrives, and keeps no step from its end."""
     os.mkfifo(tmp_path / "gate")
     console = shown("(read x < gate; echo printed; echo > gate) &", "echo > gate; read x < gate")
-    first, *_ = lines(console)  # who prints may still be there at the end, and be told so
+    first, *_ = lines(console)  # a process that still prints at the end is named after the lines
     assert first == b"printed"
 
 

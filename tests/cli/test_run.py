@@ -54,7 +54,7 @@ definition {
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs beside the function `greet`, which prints its inputs and the variable V."""
+    """Run next to the function `greet`, which prints its inputs and the variable V."""
     (tmp_path / "greet").mkdir()
     (tmp_path / "greet" / "func.yml").write_text(GREET)
     monkeypatch.chdir(tmp_path)
@@ -66,7 +66,7 @@ def script(text: str) -> str:
     return json.dumps({}) + "\n---\n" + json.dumps({"run": [{"name": "work", "script": text}]})
 
 
-# What to run.
+# The function to run.
 
 
 @pytest.mark.parametrize(

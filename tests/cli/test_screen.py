@@ -1,4 +1,4 @@
-"""What a person sees on a terminal while a function runs; every terminal here is a real one of the kernel."""
+"""A terminal shows a running function; every terminal here is a real one of the kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LINE = re.compile(rb"\r\x1b\[K(?:(?:(?:Running|Stopping) work|Starting:)[^\r\n\x1b^]*)?(?:\^C)?")
-"""The line as it is drawn or erased, with the echo of Ctrl-C that may stand behind it."""
+"""The line as it is drawn or erased, with the echo of Ctrl-C that may follow it."""
 
 TAKE_TERMINAL = """
 import fcntl, os, sys, termios
@@ -58,7 +58,7 @@ class Console:
 
     @property
     def output(self) -> bytes:
-        """What was written, without the line."""
+        """Return the output without the line."""
         return LINE.sub(b"", self.written)
 
     def type(self, keys: bytes) -> None:
@@ -70,7 +70,7 @@ class Console:
         fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def modes(self) -> list[Any]:
-        """What is set for the terminal."""
+        """The environment for the terminal."""
         return termios.tcgetattr(self._descriptor)
 
     def read_until(self, pattern: bytes) -> None:
@@ -79,7 +79,7 @@ class Console:
             assert self._read(), f"{pattern!r} is not in {self.written!r}"
 
     def finish(self) -> int:
-        """Read until nobody has the terminal open any more; returns the exit status."""
+        """Read until the terminal is closed on the other side; return the exit status."""
         while self._read():
             pass
         return self.process.wait()

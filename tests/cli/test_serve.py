@@ -131,7 +131,7 @@ def test_sidecar_gets_stdin_and_gives_status(temporary: str, script: str, status
 
 @pytest.mark.parametrize("directory", [(), (".",), ("./sh",), ("{temporary}/sh",)], ids=str)
 def test_program_named_like_a_directory_is_run(temporary: str, directory: tuple[str, ...]) -> None:
-    """Only a name with a slash, or one that stands alone, is the directory of the socket."""
+    """Only a name with a slash, or a single argument, is the directory of the socket."""
     Path(temporary, "sh").mkdir()
     named = [each.format(temporary=temporary) for each in directory]
     with serve(*named, "sh", "-c", "cat; exit 3", cwd=temporary, stdin=subprocess.PIPE) as server:

@@ -303,7 +303,7 @@ def test_start_calls_function_of_a_repository(command: Command, repository: Path
 
 
 def test_wrong_input_of_fetched_function_is_refused(command: Command, repository: Path) -> None:
-    """What it takes is known before anything is sent."""
+    """Its inputs are known before anything is sent."""
     where = ["--git-url", repository.as_uri(), "--git-rev", "v1", "--git-dir", "takes"]
     ended = command("start", *where, "--inputs", "txt=1", "--socket", "/nowhere")
     assert ended.returncode == 1
@@ -352,7 +352,7 @@ def test_typed_input_of_dynamic_reference_is_refused(command: Command) -> None:
     ("given", "sentence"), [("text=1", "is a number"), ("text=[1]", "is an array"), ("", "an array;")]
 )
 def test_types_are_named_with_their_article(command: Command, tmp_path: Path, given: str, sentence: str) -> None:
-    """What is said of an input reads as English."""
+    """The message about an input is correct English."""
     declared = "struct" if given == "text=[1]" else "array"
     (tmp_path / "job.yml").write_text(TAKES.replace("{type: string}", f"{{type: {declared}}}"))
     ended = command("start", "job.yml", *(["--inputs", given] if given else []), cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""What the programs find when they start: the environment is passed on as it was, and /proc may be missing."""
+"""The environment at the start of the programs: it is passed on unchanged, and /proc may be missing."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def can_unmount() -> bool:
 def test_missing_proc_is_reported_in_one_sentence(
     tmp_path: Path, program: list[str], status: int, beginning: str
 ) -> None:
-    """Where processes cannot be found, nothing is started."""
+    """Nothing is started on a system where processes cannot be found."""
     if not can_unmount():
         pytest.skip("needs a mount namespace of its own")
     (tmp_path / "main.yml").write_text(FUNCTION)

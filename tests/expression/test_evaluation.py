@@ -1,4 +1,4 @@
-"""What operators and functions give, and what is said when they give nothing."""
+"""Operators and functions have values, or errors that name place and reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What texts and values become, row by row of the language's description, and around it."""
+"""Texts and values expand as each row of the language's description says."""
 
 from __future__ import annotations
 

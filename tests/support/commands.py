@@ -1,4 +1,4 @@
-"""What the tests of commands share: fixed arguments, and threads that are joined."""
+"""Helpers of the tests of commands: fixed arguments, and threads that are joined."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ BEGUN = frozenset({Status.UNSPECIFIED, Status.RUNNING})
 
 
 class Expected(NamedTuple):
-    """The possible states of the job with an id; None stands for no such job."""
+    """The possible states of the job with an id; None means that the job does not exist."""
 
     states: frozenset[Status | None] = frozenset({None})
     ends: bool = True

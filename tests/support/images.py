@@ -76,7 +76,7 @@ def sparse(chunks: bytes, size: int) -> bytes:
 
 
 def files(**contents: str) -> bytes:
-    """Return a gzip layer with these files, always the same bytes; a double underscore in a name stands for a dot."""
+    """Return a gzip layer with these files, always the same bytes; a double underscore in a name means a dot."""
     members = (member(name.replace("__", "."), text.encode()) for name, text in contents.items())
     return gzip.compress(archive(*members), 1, mtime=0)
 

@@ -1,4 +1,4 @@
-"""What holds for the rows of docs/tools.md: tools from the registries, and time to fetch them."""
+"""Fixtures for the rows of docs/tools.md: tools from the registries, and time to fetch them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST = 300
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip where this is no Debian and no root, and give each row time."""
+    """Skip unless this is Debian and the user is root; give each row time."""
     here = Path(__file__).parent
     fits = shutil.which("dpkg") is not None and os.getuid() == 0
     for item in items:

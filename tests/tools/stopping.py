@@ -34,11 +34,11 @@ STOPS = {
     "interrupt": ((signal.SIGINT, GRACE, "all"),),
     "hang up": ((signal.SIGHUP, GRACE, "all"),),
 }
-"""What the product does by default, and what a function can ask for by `stop`."""
+"""The product's default, and the ways that a function can choose by `stop`."""
 
 
 class Seen(NamedTuple):
-    """What a stop came to: the exit status (None: it still ran), the payload's signals, and how that ended."""
+    """The result of a stop: the exit status (None: it still ran), the payload's signals, and how that ended."""
 
     status: int | None
     signals: tuple[str, ...]

@@ -127,7 +127,7 @@ def test_make_keeps_target_of_stopped_recipe(tmp_path: Path, log: Path) -> None:
 
 @pytest.mark.parametrize(("version", "status"), [("1.11.1", 2), ("1.13.0", 0), ("1.13.2", 130)])
 def test_ninja_exit_status_depends_on_version(version: str, status: int, tmp_path: Path, log: Path) -> None:
-    """ninja 1.13.0 exits 0 when it is stopped; what it runs has a group of its own, and is told."""
+    """ninja 1.13.0 exits 0 when it is stopped; its commands have groups of their own, and get the signal."""
     ninja = (
         debian("ninja-build=1.11.1-2~deb12u1") / "usr/bin/ninja"
         if version == "1.11.1"
@@ -150,13 +150,13 @@ def gradle(log: Path, *arguments: str) -> tuple[str, ...]:
 
 
 def test_gradle_task_continues_after_its_client(log: Path) -> None:
-    """Told alone, the client exits 143 at once; the daemon's task is not told, and runs on."""
+    """Signalled alone, the client exits 143 at once; the daemon's task gets no signal, and continues."""
     seen = stopped(gradle(log, "--daemon", "payload"), "leader", log, cwd=log.parent)
     assert (seen.status, seen.told, seen.lives) == (143, 0, True)
 
 
 def test_gradle_task_of_a_daemon_is_stopped_by_product(log: Path) -> None:
-    """The default finds the daemon in its session: the task is told once or twice, and has its time."""
+    """The default finds the daemon in its session: the task gets one or two signals, and has its time."""
     seen = stopped(gradle(log, "--daemon", "payload"), "product", log, cwd=log.parent)
     assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
     assert seen.told in (1, 2)
@@ -164,7 +164,7 @@ def test_gradle_task_of_a_daemon_is_stopped_by_product(log: Path) -> None:
 
 @pytest.mark.parametrize("how", ["leader", "product"])
 def test_gradle_without_daemon_waits_for_its_task(how: str, log: Path) -> None:
-    """With `--no-daemon` the task is told, once or twice, and has its time."""
+    """With `--no-daemon` the task gets one or two signals, and has its time."""
     seen = stopped(gradle(log, "--no-daemon", "payload"), how, log, cwd=log.parent)
     assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
     assert seen.told in (1, 2)
@@ -202,7 +202,7 @@ def test_terraform_kills_program_of_local_exec(how: str, log: Path) -> None:
 
 
 def test_terraform_orphans_program_of_dash_in_local_exec(log: Path) -> None:
-    """Told alone, terraform kills the shell and exits; the program below it is not told, and lives on."""
+    """Signalled alone, terraform kills the shell and exits; the shell's program gets no signal, and continues."""
     seen, resources = stop_terraform(log, "leader", f"{SCRIPT}; exit $?")
     assert (seen.status, seen.told, seen.lives) == (1, 0, True)
     assert resources == {"begun": "made", "payload": "tainted"}

@@ -160,7 +160,7 @@ def stop_compose(docker: Docker, how: str, seconds: str, *options: str) -> Seen:
 
 @pytest.mark.parametrize("how", ["leader", "product"])
 def test_compose_up_stops_its_containers_and_exits_0(how: str, docker: Docker) -> None:
-    """The program in the container is told once and has its time; the exit status is 0."""
+    """The program in the container gets one signal and has its time; the exit status is 0."""
     seen = stop_compose(docker, how, "1")
     assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
 
@@ -184,7 +184,7 @@ def test_compose_leaves_starting_containers(how: str, docker: Docker) -> None:
 
 @pytest.mark.parametrize("how", ["leader", "product"])
 def test_docker_run_passes_stop_on(how: str, docker: Docker) -> None:
-    """The program in the container is told once and has its time; the exit status is its own."""
+    """The program in the container gets one signal and has its time; the exit status is its own."""
     seen = stopped(docker.run("1"), how, docker.directory / "log")
     assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
 

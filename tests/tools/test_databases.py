@@ -26,7 +26,7 @@ PARAMETERS = b"user\0me\0database\0postgres\0\0"
 START = struct.pack("!ii", 8 + len(PARAMETERS), 3 << 16) + PARAMETERS
 """The first message of a client of postgres: its length, the version of the protocol, and parameters."""
 IDLE = b"Z\0\0\0\5I"
-"""What postgres sends when it is ready for a query."""
+"""The message of postgres that it is ready for a query."""
 
 
 @contextlib.contextmanager

@@ -30,14 +30,14 @@ def started(tool: str, how: str, log: Path, *, shell: str = "/bin/dash") -> Seen
 
 @pytest.mark.parametrize("tool", PACKAGES)
 def test_script_of_dash_is_orphaned(tool: str, log: Path) -> None:
-    """Told alone, the tool ends with its dash; the program is not told and lives on."""
+    """Signalled alone, the tool ends with its dash; the program gets no signal and continues."""
     seen = started(tool, "leader", log)
     assert (seen.told, seen.lives) == (0, True)
 
 
 @pytest.mark.parametrize("tool", PACKAGES)
 def test_script_of_dash_is_stopped_by_product(tool: str, log: Path) -> None:
-    """The program is told once and has its time."""
+    """The program gets one signal and has its time."""
     seen = started(tool, "product", log)
     assert (seen.told, seen.cleaned, seen.lives) == (1, True, False)
 

@@ -49,7 +49,7 @@ def test_uv_run_repeats_the_stop(how: str, log: Path) -> None:
 
 
 def test_uv_run_passes_stop_on_once_with_first_leader(log: Path) -> None:
-    """With `first: leader` the program is told once."""
+    """With `first: leader` the program gets one signal."""
     seen = stopped((pypi(UV) / "uv", "run", "--offline", "--no-project", *PAYLOAD), "first leader", log)
     assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
 

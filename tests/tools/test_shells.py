@@ -40,7 +40,7 @@ def test_trap_waits_for_foreground_child(name: str, log: Path) -> None:
 @pytest.mark.parametrize("how", ["group", "product"])
 @pytest.mark.parametrize("name", SHELLS)
 def test_trap_runs_at_once_when_all_get_signal(name: str, how: str, log: Path) -> None:
-    """Where the child gets the signal too, it ends, and the trap runs at once."""
+    """The child gets the signal too and ends, so the trap runs at once."""
     seen = stopped((*shell(name), "-c", TRAPS_TERM + CHILD), how, log)
     assert log.read_text().splitlines()[1:] == ["SIGTERM", "cleaned up"]
     assert seen.status == 0
@@ -57,7 +57,7 @@ def test_exit_trap_runs_at_sigterm_only_in_bash(name: str, runs: bool, log: Path
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_exit_trap_runs_after_exit_in_term_trap(name: str, log: Path) -> None:
-    """With `trap 'exit 143' TERM` beside it, all of them run it."""
+    """With `trap 'exit 143' TERM` added, every shell runs it."""
     script = NOTES + "trap 'note cleaned up' EXIT\ntrap 'exit 143' TERM\nnote ready $$\nsleep 5\nnote after\n"
     seen = stopped((*shell(name), "-c", script), "product", log)
     assert (seen.cleaned, seen.status) == (True, 143)
@@ -85,7 +85,7 @@ def test_handled_sigint_ends_dash_but_not_bash(name: str, goes_on: bool, log: Pa
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_background_command_ignores_sigint(name: str, log: Path) -> None:
-    """What a shell starts with `&` runs to its own end."""
+    """A command that a shell starts with `&` runs to its own end."""
     stopped((*shell(name), "-c", f"{CHILD.strip()} & wait"), "interrupt", log)
     assert "child ended" in log.read_text()
 

@@ -36,7 +36,7 @@ PARALLEL = "parallel=20221122+ds-2"
 @pytest.mark.parametrize("how", ["leader", "group", "product"])
 @pytest.mark.parametrize("wrapper", ["timeout 60", "timeout --foreground 60", "nohup", "setpriv --nnp"])
 def test_wrapper_passes_stop_on(wrapper: str, how: str, log: Path) -> None:
-    """The program is told, once or (timeout) twice, and has its time; the exit status is its own."""
+    """The program gets one signal, or (timeout) two, and has its time; the exit status is its own."""
     seen = stopped((*wrapper.split(), *PAYLOAD), how, log)
     assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
     assert seen.told in ((1, 2) if wrapper.startswith("timeout") else (1,))
@@ -56,14 +56,14 @@ def test_timeout_in_a_shell_is_found_by_product(log: Path) -> None:
 
 
 def test_timeout_with_first_leader_passes_one_signal(log: Path) -> None:
-    """With the leader told alone, the program gets what `timeout --foreground` passes on: one signal."""
+    """With the leader signalled alone, the program gets the one signal that `timeout --foreground` passes on."""
     seen = stopped(("timeout", "--foreground", "60", *PAYLOAD), "first leader", log)
     assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
 
 
 @pytest.mark.parametrize("how", ["leader", "group", "product"])
 def test_busybox_timeout_becomes_its_command(how: str, log: Path) -> None:
-    """The process is the program itself, so it is told once, and its exit status counts, never 124."""
+    """The process is the program itself: it gets one signal, and its exit status counts, never 124."""
     seen = stopped((debian(BUSYBOX) / "bin/busybox", "timeout", "60", *PAYLOAD), how, log)
     assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
 
@@ -76,7 +76,7 @@ def test_setsid_loses_its_program(how: str, log: Path) -> None:
 
 
 def test_product_finds_session_of_setsid(log: Path) -> None:
-    """What has a session of its own is told as well."""
+    """A process in a session of its own gets the signal as well."""
     seen = stopped(("setsid", "--wait", *PAYLOAD), "product", log)
     assert (seen.told, seen.cleaned, seen.lives) == (1, True, False)
 
@@ -100,14 +100,14 @@ def test_su_kills_after_two_seconds(become: str, how: str, log: Path) -> None:
 
 @pytest.mark.parametrize("become", ["su root --shell=/bin/dash -c", "runuser root --shell=/bin/dash -c"])
 def test_su_signals_only_dash(become: str, log: Path) -> None:
-    """Below dash the program is not told, and lives on when su has killed the shell."""
+    """With dash the program gets no signal, and continues when su has killed the shell."""
     seen = stopped((*become.split(), f"{SCRIPT}; exit $?"), "leader", log)
     assert (seen.told, seen.lives) == (0, True)
 
 
 @pytest.mark.parametrize(("how", "most"), [("leader", 1), ("group", 2), ("product", 2), ("first leader", 1)])
 def test_sudo_passes_stop_on(how: str, most: int, log: Path) -> None:
-    """sudo passes the signal on and waits; where all are told, the program may be told twice."""
+    """sudo passes the signal on and waits; with the default the program may get two."""
     seen = stopped(within(debian_system(SUDO), "sudo", KEEP, *PAYLOAD), how, log)
     assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
     assert 1 <= seen.told <= most
@@ -156,7 +156,7 @@ def test_parallel_waits_as_long_as_termseq(how: str, log: Path) -> None:
 
 @pytest.mark.parametrize(("how", "most"), [("leader", 1), ("group", 1), ("product", 2), ("first leader", 1)])
 def test_supervisord_waits_and_exits_0(how: str, most: int, log: Path) -> None:
-    """supervisord gives its programs their `stopwaitsecs`; where all are told, they are told twice."""
+    """supervisord gives its programs their `stopwaitsecs`; with the default they get two signals."""
     (log.parent / "supervisord.conf").write_text(SUPERVISED.format(SCRIPT))
     supervisord = pypi(SUPERVISOR) / "supervisord"
     seen = stopped((supervisord, "--configuration", "supervisord.conf"), how, log, cwd=log.parent)

@@ -122,7 +122,7 @@ class Job(Listener, Generic[Log]):
             self.error.__cause__ = fault
         _forget_frames(self.error)
         await self._confinement.end()
-        while not await self._rounded_up():  # noqa: ASYNC110 - nobody tells when a descriptor is free
+        while not await self._rounded_up():  # noqa: ASYNC110 - no event tells when a descriptor is free
             await asyncio.sleep(TRY_AGAIN)
         if sys.platform == "win32":  # only the loop can read the pipes on Windows: ending the log reads nothing
             await self.log.settle()

@@ -34,7 +34,7 @@ else:
     import pwd
 
     RUN = "/run"
-    """Where root's services keep files that need not survive a reboot."""
+    """The directory for files of root's services that need not survive a reboot."""
 
     def usable() -> tuple[bytes, ...]:
         """Return the keys that seal this user's ledgers. The first seals new ledgers, and is made if it is missing.

@@ -1,4 +1,4 @@
-"""Starts processes and is sure to end them.
+"""Starts processes and makes sure that they end.
 
     from gracefulexitcmd import Cmd, contain
 
@@ -9,17 +9,18 @@
         Cmd(["start-service"], container=container).run()
         Cmd(["make", "check"], container=container).run()
 
-A command runs in a process group of its own. When it is cancelled, or its time is over, it gets SIGTERM and SIGCONT,
-and so does everything that it has started; who is left when the grace is over gets SIGKILL, whether the process that
-was started still lives or not. What was started within `contain` has ended when its block has, in whatever way.
-`Cmd` waits, `AsyncCmd` is the same for asyncio. Standard library only.
+A command runs in a process group of its own. When it is cancelled, or its timeout expires, the command and all its
+descendants get SIGTERM and SIGCONT. Processes that are left after the grace period get SIGKILL, whether the command's
+own process still runs or not. At the end of a `contain` block, also by an exception, all processes that were started
+within it have ended. `Cmd` blocks, `AsyncCmd` is the same for asyncio. Standard library only.
 
-For programs that run commands for others there are `supervise`, two processes of which each notices the other's death,
-`recover`, which ends what a killed program has left, and the modules `clock` (the time of all deadlines), `duration`
-(times as people write them), `pipes` (what a killed program's supervisor reads on), `program` (signals, surroundings
-and exit status) and `sequence` (the stop sequence). What stands in `__all__` of these is public, nothing else is.
+Programs that run commands for others find more here: `supervise` splits the program into two processes, each of which
+notices the other's death; `recover` ends the processes that a killed program has left. The modules are `clock` (the
+time of all deadlines), `duration` (times as people write them), `pipes` (output that the supervisor reads for a killed
+program), `program` (signals, environment and exit status) and `sequence` (the stop sequence). Only the names in
+`__all__` of these are public.
 
-On Windows a Job Object takes the place of the group, CTRL_BREAK that of SIGTERM, TerminateJobObject that of SIGKILL.
+On Windows a Job Object replaces the process group, CTRL_BREAK replaces SIGTERM, and TerminateJobObject SIGKILL.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ with contain(grace=1000) as outer:
 
 
 def test_forked_process_contains_its_own_commands(crowd: Crowd) -> None:
-    """A child of a subreaper is no subreaper, and does not own what its parent has contained."""
+    """A child of a subreaper is not a subreaper, and does not own the containers of its parent."""
     assert run(crowd, FORKED) == "emptied\n1\n"
     assert crowd.survivors() == []
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gracefulexitcmd.posix.poller import Poller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_single_wakeup_for_two_threads_blocks_neither() -> None:
@@ -27,6 +31,18 @@ def test_repeated_wakeups_never_block() -> None:
         poller.wake()
     poller.react(poller.wait(None))
     poller.close()
+
+
+def test_second_poller_takes_one_descriptor(descriptors: Callable[[], int]) -> None:
+    """All pollers share the descriptor that wakes their waiters, and the last one closes it."""
+    first = Poller()
+    before = descriptors()
+    second = Poller()
+    second.wake()
+    assert descriptors() == before + 1
+    first.close()
+    assert len(second.wait(0)) == 1
+    second.close()
 
 
 def test_close_wakes_all_threads_and_last_closes() -> None:

@@ -65,7 +65,7 @@ class CommandRun:
         # The caller has not waited for the end; Popen warns about that. Close the descriptors and do nothing else: a
         # forked process has a copy of this object, and must not read or unregister what belongs to its parent.
         if self._running:
-            _close((*self.streams.held, *self.teardown.held, *self.poller.held, self._group.exit_descriptor))
+            _close((*self.streams.held, *self.teardown.held, self._group.exit_descriptor))
 
     def send(self, number: int) -> bool:
         """Send a signal to the process group; return whether any process is left in it."""

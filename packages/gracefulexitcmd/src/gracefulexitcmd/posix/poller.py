@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
+import weakref
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -17,26 +17,28 @@ LONGEST_WAIT = 86_400.0
 """Seconds of one wait; epoll_wait(2) takes its milliseconds as an int, at most 24 days."""
 
 
+class _AlwaysReady:
+    """A descriptor that is always readable: a pipe without a writer is at its end, pipe(7)."""
+
+    def __init__(self) -> None:
+        self.descriptor, writer = os.pipe()
+        os.close(writer)
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+_shared: weakref.ref[_AlwaysReady] | None = None
+"""The one that all pollers share, as long as one of them is open."""
+
+
 class Poller(Attended):
     """Calls a function when a descriptor is ready. The caller serialises all calls except `wait`."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._bell = _always_ready()
         self._selector = selectors.DefaultSelector()
-        self._wake_reader, self._wake_writer = os.pipe()
-        # Several waiters may wake up, but only one of them finds something to read.
-        os.set_blocking(self._wake_reader, False)
-        os.set_blocking(self._wake_writer, False)
-        try:
-            self.watch(self._wake_reader, self._woken)
-        except OSError:
-            self.close()
-            raise
-
-    @property
-    def held(self) -> tuple[int, int]:
-        """The descriptors that stay open until `close`, without the selector's own."""
-        return self._wake_reader, self._wake_writer
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when a watched one is ready."""
@@ -63,16 +65,23 @@ class Poller(Attended):
                 key.data()
 
     def _ring(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # the pipe is full, so it wakes all waiters already
-            os.write(self._wake_writer, b"w")
+        if self._bell.descriptor not in self._selector.get_map():
+            self.watch(self._bell.descriptor, self._woken)
 
     def _woken(self) -> None:
-        # The last wake-up stays in the pipe, so that it reaches every waiter.
+        # The last wake-up stays, so that it reaches every waiter.
         if not self._closing:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._wake_reader, 4096)
+            self.forget(self._bell.descriptor)
 
     def _release(self) -> None:
         self._selector.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        del self._bell
+
+
+def _always_ready() -> _AlwaysReady:
+    global _shared
+    found = None if _shared is None else _shared()
+    if found is None:
+        found = _AlwaysReady()
+        _shared = weakref.ref(found)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.printer import meaning
 
 from step_runner.errors import ExpressionError
 from step_runner.expression import expand, parse
@@ -13,15 +14,15 @@ from step_runner.expression.nodes import Attribute, Binary, Index, Literal, Logi
 def test_operators_bind_in_order_of_precedence() -> None:
     (tree,) = parse("${{ a || b && c == d + e * -f.g[1] }}")
 
-    product = Binary("*", Name("e", 0, 0), Unary("-", _place(), 0, 0), 0, 0, 0)
-    total = Binary("+", Name("d", 0, 0), product, 0, 0, 0)
-    comparison = Binary("==", Name("c", 0, 0), total, 0, 0, 0)
-    both = Logical("&&", Name("b", 0, 0), comparison, 0, 0, 0)
-    assert tree == Logical("||", Name("a", 0, 0), both, 0, 0, 0)
+    product = Binary("*", Name("e"), Unary("-", _place()))
+    total = Binary("+", Name("d"), product)
+    comparison = Binary("==", Name("c"), total)
+    both = Logical("&&", Name("b"), comparison)
+    assert meaning(tree) == meaning(Logical("||", Name("a"), both))
 
 
 def _place() -> Index:
-    return Index(Attribute(Name("f", 0, 0), "g", 0, 0), Literal(1, 0, 0), 0, 0)
+    return Index(Attribute(Name("f"), "g"), Literal(1))
 
 
 def test_nodes_have_positions() -> None:
@@ -37,14 +38,8 @@ def test_nodes_have_positions() -> None:
 
 
 def test_nodes_are_immutable() -> None:
-    with pytest.raises(AttributeError, match="a Literal cannot be changed"):
-        Literal(1, 0, 0).value = 2  # type: ignore[misc]
-
-
-def test_nodes_of_other_types_differ() -> None:
-    assert Literal(1, 0, 0) != Literal(True, 0, 0)
-    assert Literal("a", 0, 0) != Name("a", 0, 0)
-    assert repr(Literal(1, 0, 0)) == "Literal(1)"
+    with pytest.raises(AttributeError):
+        Literal(1).value = 2  # type: ignore[misc]
 
 
 MESSAGES = {

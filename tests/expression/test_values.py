@@ -63,7 +63,7 @@ def test_secret_is_immutable() -> None:
     secret = Secret("hunter2")
 
     with pytest.raises(AttributeError):
-        secret.value = "x"
+        secret.value = "x"  # type: ignore[misc]
     with pytest.raises(AttributeError):
         del secret.value
 
@@ -71,7 +71,7 @@ def test_secret_is_immutable() -> None:
 def test_secrets_are_equal_if_their_values_are() -> None:
     assert Secret(["a"]) == Secret(["a"])
     assert Secret("a") != Secret("b")
-    assert Secret("a") != "a"
+    assert Secret("a") != "a"  # type: ignore[comparison-overlap]
     assert len({Secret("a"), Secret("a")}) == 1
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, assert_never
 
+import msgspec
+
 from step_runner.expression.lexer import WORD
 from step_runner.expression.nodes import (
     CHAINED,
@@ -31,7 +33,18 @@ if TYPE_CHECKING:
     from step_runner.expression.nodes import Node, Operand, Piece
 
 _OPERAND_POWER = 8
+_PLACES = ("start", "end", "operator_start")
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+def meaning(part: object) -> object:
+    """Return a value that is equal for equal trees, at any position of their texts; `1` is not `true`."""
+    if isinstance(part, tuple):
+        return [meaning(item) for item in part]
+    if not isinstance(part, msgspec.Struct):
+        return type(part), part
+    fields = msgspec.structs.asdict(part).items()
+    return type(part), [meaning(value) for name, value in fields if name not in _PLACES]
 
 
 def print_template(pieces: Iterable[Piece]) -> str:

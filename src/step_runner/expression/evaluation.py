@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, assert_never, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from step_runner.expression.failure import EvaluationError
 from step_runner.expression.nodes import (
@@ -13,7 +13,6 @@ from step_runner.expression.nodes import (
     Attribute,
     Binary,
     Call,
-    Chained,
     Index,
     Interpolation,
     Literal,
@@ -41,7 +40,7 @@ from step_runner.expression.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from step_runner.expression.nodes import Node, Operand, Piece
+    from step_runner.expression.nodes import Chained, Node, Piece
     from step_runner.model import Value
 
 _ABSENT = object()
@@ -74,10 +73,10 @@ def evaluate(node: Node, scope: Scope) -> object:
         path.append(node)
         node = node.left
     try:
-        value = _operand(node, scope)
+        value = _OPERANDS[type(node)](node, scope)
         while path:
             node = path.pop()
-            value = _continue(node, value, scope)
+            value = _CONTINUATIONS[type(node)](node, value, scope)
     except EvaluationError as failure:
         raise failure.at(node) from None
     return value
@@ -110,39 +109,8 @@ def _text(node: Node, scope: Scope) -> tuple[str, bool]:
     return text_of(value), secret
 
 
-def _operand(node: Operand, scope: Scope) -> object:
-    match node:
-        case Literal():
-            return node.value
-        case Name():
-            return _name(node.name, scope.names)
-        case Unary():
-            return _unary(node, scope)
-        case Call():
-            return _call(node, scope)
-        case Interpolation():
-            return interpolate(node.pieces, scope)
-        case Array():
-            return [evaluate(item, scope) for item in node.items]
-        case Object():
-            return _object(node, scope)
-    assert_never(node)
-
-
-def _continue(node: Chained, left: object, scope: Scope) -> object:
-    match node:
-        case Attribute():
-            return _attribute(left, node.name)
-        case Binary():
-            return _binary(node, left, scope)
-        case Logical():
-            return _logical(node, left, scope)
-        case Index():
-            return _index(left, evaluate(node.key, scope))
-    assert_never(node)
-
-
-def _name(name: str, names: Mapping[str, object]) -> object:
+def _name(node: Name, scope: Scope) -> object:
+    name, names = node.name, scope.names
     value = names.get(name, _ABSENT)
     if value is not _ABSENT:
         return value
@@ -153,12 +121,12 @@ def _name(name: str, names: Mapping[str, object]) -> object:
     raise EvaluationError(f"unknown name{hint}")
 
 
-def _attribute(container: object, name: str) -> object:
+def _attribute(node: Attribute, container: object, scope: Scope) -> object:
     plain, secret = peel(container)
     if not isinstance(plain, Mapping):
         hint = ", use an index as in [0]" if isinstance(plain, list | tuple) else ""
         raise EvaluationError(f"{article(plain)} has no attributes{hint}")
-    return conceal(_member(plain, name, secret), secret)
+    return conceal(_member(plain, node.name, secret), secret)
 
 
 def _member(container: Mapping[str, object], name: str, secret: bool) -> object:
@@ -178,9 +146,9 @@ def _similar(name: str, container: Mapping[str, object]) -> str:
     return did_you_mean(name, container)
 
 
-def _index(container: object, index: object) -> object:
+def _index(node: Index, container: object, scope: Scope) -> object:
     plain, secret = peel(container)
-    key, secret_key = peel(index)
+    key, secret_key = peel(evaluate(node.key, scope))
     hidden = secret or secret_key
     if isinstance(plain, Mapping):
         if not isinstance(key, str):
@@ -260,31 +228,21 @@ def _add(a: Value, b: Value) -> Value:
 
 def _arithmetic(operator: str, compute: Callable[[float, float], float]) -> Callable[[Value, Value], Value]:
     def operate(a: Value, b: Value) -> Value:
-        if is_number(a) and is_number(b):
-            return number(compute(cast("float", a), cast("float", b)))
-        raise EvaluationError(f'"{operator}" needs two numbers, not {article(a)} and {article(b)}')
+        if not (is_number(a) and is_number(b)):
+            raise EvaluationError(f'"{operator}" needs two numbers, not {article(a)} and {article(b)}')
+        if b == 0 and operator in "/%":
+            raise EvaluationError("division by zero")
+        return number(compute(cast("float", a), cast("float", b)))
 
     return operate
-
-
-def _divide(a: float, b: float) -> float:
-    if b == 0:
-        raise EvaluationError("division by zero")
-    return float(a) / float(b)
-
-
-def _remainder(a: float, b: float) -> float:
-    if b == 0:
-        raise EvaluationError("division by zero")
-    return math.fmod(a, b)
 
 
 _OPERATORS: dict[str, Callable[[Value, Value], Value]] = {
     "+": _add,
     "-": _arithmetic("-", lambda a, b: a - b),
     "*": _arithmetic("*", lambda a, b: a * b),
-    "/": _arithmetic("/", _divide),
-    "%": _arithmetic("%", _remainder),
+    "/": _arithmetic("/", lambda a, b: float(a) / float(b)),
+    "%": _arithmetic("%", math.fmod),
     "==": _equal,
     "!=": lambda a, b: not _equal(a, b),
     "<": lambda a, b: order_key(a) < order_key(b),
@@ -317,3 +275,20 @@ def _number_of(value: Value) -> Value:
 
 
 FUNCTIONS: dict[str, Callable[[Value], Value]] = {"str": text_of, "num": _number_of, "bool": bool}
+
+_OPERANDS: dict[type, Callable[[Any, Scope], object]] = {
+    Literal: lambda node, _: node.value,
+    Name: _name,
+    Unary: _unary,
+    Call: _call,
+    Interpolation: lambda node, scope: interpolate(node.pieces, scope),
+    Array: lambda node, scope: [evaluate(item, scope) for item in node.items],
+    Object: _object,
+}
+
+_CONTINUATIONS: dict[type, Callable[[Any, object, Scope], object]] = {
+    Attribute: _attribute,
+    Binary: _binary,
+    Logical: _logical,
+    Index: _index,
+}

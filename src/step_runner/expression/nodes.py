@@ -6,141 +6,89 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, TypeAlias, dataclass_transform
+from typing import TypeAlias
+
+import msgspec
 
 Scalar: TypeAlias = "bool | int | float | str | None"
 
 
-@dataclass_transform(frozen_default=True)
-class _Record:
-    """A small dataclass: the import of `dataclasses` would take ten milliseconds.
-
-    Two nodes are equal if they are the same tree, at any position of their texts; `1` is not `true`.
-    """
-
-    _fields: tuple[str, ...] = ()
-
-    def __init_subclass__(cls) -> None:
-        cls._fields = tuple(cls.__annotations__)
-
-    def __init__(self, *values: object) -> None:
-        self.__dict__.update(zip(self._fields, values, strict=True))
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"a {type(self).__name__} cannot be changed")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Record) or type(self) is not type(other):
-            return NotImplemented
-        pairs = zip(self._meaning(), other._meaning(), strict=True)
-        return all(type(mine) is type(its) and mine == its for mine, its in pairs)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(repr, self._meaning()))})"
-
-    def _meaning(self) -> list[object]:
-        return [self.__dict__[field] for field in self._fields if field not in _PLACES]
+class _Node(msgspec.Struct, frozen=True, kw_only=True):
+    start: int = 0
+    end: int = 0
 
 
-_PLACES = ("start", "end", "operator_start")
-
-
-class Literal(_Record):
+class Literal(_Node, frozen=True):
     """A number, a string without expressions, `true`, `false` or `null`."""
 
     value: Scalar
-    start: int
-    end: int
 
 
-class Interpolation(_Record):
+class Interpolation(_Node, frozen=True):
     """A double-quoted string with expressions in it: its pieces in order."""
 
     pieces: tuple[str | Node, ...]
-    start: int
-    end: int
 
 
-class Name(_Record):
+class Name(_Node, frozen=True):
     """The name of a context."""
 
     name: str
-    start: int
-    end: int
 
 
-class Array(_Record):
+class Array(_Node, frozen=True):
     """`[a, b]`."""
 
     items: tuple[Node, ...]
-    start: int
-    end: int
 
 
-class Object(_Record):
+class Object(_Node, frozen=True):
     """`{a: b}`; a bare key is a Literal."""
 
     pairs: tuple[tuple[Node, Node], ...]
-    start: int
-    end: int
 
 
-class Call(_Record):
+class Call(_Node, frozen=True):
     """`function(a, b)`."""
 
     function: str
     arguments: tuple[Node, ...]
-    start: int
-    end: int
 
 
-class Unary(_Record):
+class Unary(_Node, frozen=True):
     """`-a`, `+a` or `!a`."""
 
     operator: str
     operand: Node
-    start: int
-    end: int
 
 
-class Binary(_Record):
+class _Infix(_Node, frozen=True):
+    operator: str
+    left: Node
+    right: Node
+    operator_start: int = 0
+
+
+class Binary(_Infix, frozen=True):
     """`a + b` and all operators that need both operands."""
 
-    operator: str
-    left: Node
-    right: Node
-    operator_start: int
-    start: int
-    end: int
 
-
-class Logical(_Record):
+class Logical(_Infix, frozen=True):
     """`a && b` or `a || b`: the right operand is evaluated only when it is needed."""
 
-    operator: str
-    left: Node
-    right: Node
-    operator_start: int
-    start: int
-    end: int
 
-
-class Attribute(_Record):
+class Attribute(_Node, frozen=True):
     """`a.name`."""
 
     left: Node
     name: str
-    start: int
-    end: int
 
 
-class Index(_Record):
+class Index(_Node, frozen=True):
     """`a[key]`."""
 
     left: Node
     key: Node
-    start: int
-    end: int
 
 
 Operand: TypeAlias = Literal | Interpolation | Name | Array | Object | Call | Unary

@@ -122,7 +122,7 @@ class _Parser:
         operator = self._advance()
         right = self.expression(power)
         node = Logical if operator.text in ("&&", "||") else Binary
-        return node(operator.text, left, right, operator.start, start, self._end)
+        return node(operator.text, left, right, operator.start, start=start, end=self._end)
 
     def _attribute(self, left: Node, start: int, power: int) -> Node:
         """ "." ident; here a reserved word is a name."""
@@ -130,20 +130,20 @@ class _Parser:
         if self._token.kind != "name":
             hint = f", write [{self._token.text}] for an item of an array" if self._token.kind == "number" else ""
             self._expected('a name after "."', hint)
-        return Attribute(left, self._advance().text, dot.start, self._end)
+        return Attribute(left, self._advance().text, start=dot.start, end=self._end)
 
     def _index(self, left: Node, start: int, power: int) -> Node:
         """ "[" expr "]" """
         bracket = self._advance()
         index = self.expression()
         self._close("]", bracket)
-        return Index(left, index, bracket.start, self._end)
+        return Index(left, index, start=bracket.start, end=self._end)
 
     def _unary(self) -> Node:
         """unary = ( "+" / "-" / "!" ) unary"""
         operator = self._advance()
         operand = self.expression(UNARY_POWER)
-        return Unary(operator.text, operand, operator.start, self._end)
+        return Unary(operator.text, operand, start=operator.start, end=self._end)
 
     def _group(self) -> Node:
         """ "(" expr ")" """
@@ -161,7 +161,7 @@ class _Parser:
             if not self._comma():
                 break
         self._close("]", bracket, ', ","')
-        return Array(tuple(items), bracket.start, self._end)
+        return Array(tuple(items), start=bracket.start, end=self._end)
 
     def _object(self) -> Node:
         """object = "{" [ pair *( "," pair ) [ "," ] ] "}"; pair = key ":" expr"""
@@ -176,23 +176,23 @@ class _Parser:
             if not self._comma():
                 break
         self._close("}", bracket, ', ","')
-        return Object(tuple(pairs), bracket.start, self._end)
+        return Object(tuple(pairs), start=bracket.start, end=self._end)
 
     def _bare_key(self) -> Node:
         """key = ident / string / "(" expr ")"; a bare name is the key itself."""
         token = self._advance()
-        return Literal(token.text, token.start, token.end)
+        return Literal(token.text, start=token.start, end=token.end)
 
     def _name(self) -> Node:
         """ "true" / "false" / "null" / ident / ident "(" [ expr *( "," expr ) ] ")" """
         token = self._advance()
         if token.text in _CONSTANTS:
-            return Literal(_CONSTANTS[token.text], token.start, token.end)
+            return Literal(_CONSTANTS[token.text], start=token.start, end=token.end)
         if token.text in RESERVED:
             self._refuse(token.start, token.end, f'"{token.text}" is a reserved word and cannot be a name')
         if self._token.kind == "(":
             return self._call(token)
-        return Name(token.text, token.start, token.end)
+        return Name(token.text, start=token.start, end=token.end)
 
     def _call(self, function: Token) -> Node:
         bracket = self._advance()
@@ -202,13 +202,13 @@ class _Parser:
             if not self._comma():
                 break
         self._close(")", bracket, ', ","')
-        return Call(function.text, tuple(arguments), function.start, self._end)
+        return Call(function.text, tuple(arguments), start=function.start, end=self._end)
 
     def _number(self) -> Node:
         """number = integer / decimal, each with an optional exponent"""
         token = self._advance()
         try:
-            return Literal(parse_number(token.text), token.start, token.end)
+            return Literal(parse_number(token.text), start=token.start, end=token.end)
         except EvaluationError as failure:
             message = failure.message
         return self._refuse(token.start, token.end, message)
@@ -219,7 +219,7 @@ class _Parser:
         text = token.text[1:-1]
         if token.text[0] == "'" and "\\" in text:
             text = re.sub(r"\\([\\'])", r"\1", text)
-        return Literal(text, token.start, token.end)
+        return Literal(text, start=token.start, end=token.end)
 
     def _pieces(self) -> Node:
         """string = DQUOTE *( text / escape / "${{" expr "}}" ) DQUOTE"""
@@ -240,9 +240,9 @@ class _Parser:
         self._token = Token("string", "", opening.start, stop.end())
         self._advance()
         if not pieces:
-            return Literal("".join(text), opening.start, stop.end())
+            return Literal("".join(text), start=opening.start, end=stop.end())
         pieces.append("".join(text))
-        return Interpolation(tuple(filter(None, pieces)), opening.start, stop.end())
+        return Interpolation(tuple(filter(None, pieces)), start=opening.start, end=stop.end())
 
     def _string_stop(self, opening: Token, position: int) -> re.Match[str]:
         self._lexer.count(opening.start)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import msgspec
 
 from step_runner.expression.failure import EvaluationError
 from step_runner.expression.lexer import NUMBER
-
-if TYPE_CHECKING:
-    from step_runner.model import Value
+from step_runner.model import Value
 
 MAX_SIZE = 16 * 1024 * 1024
 """The maximum size of one expansion, in characters; a list, a map and each item of one count as 64."""
@@ -25,32 +24,13 @@ _NUMBER_TEXT = re.compile(rf"[+-]?(?:{NUMBER}|\.[0-9]+(?:[eE][+-]?[0-9]+)?)")
 _LONGEST_INTEGER = 15
 
 
-class Secret:
+class Secret(msgspec.Struct, frozen=True):
     """A value that must not be shown; `value` holds it. Neither `repr` nor an error message contains it."""
 
-    __slots__ = ("value",)
     value: Value
-
-    def __init__(self, value: Value) -> None:
-        object.__setattr__(self, "value", value)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("a Secret cannot be changed")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("a Secret cannot be changed")
 
     def __repr__(self) -> str:
         return "Secret(...)"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self.value == other.value
-
-    def __hash__(self) -> int:
-        return hash(Secret)
-
-    def __reduce__(self) -> tuple[type[Secret], tuple[Value]]:
-        return Secret, (self.value,)
 
 
 class Unwritten(dict[str, "Value"]):
@@ -162,25 +142,15 @@ def parse_number(text: str) -> int | float:
     return number(float(text))
 
 
+_ARTICLES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a string"}
+
+
 def article(value: object) -> str:
     """Return the type of a value for a sentence: "a string", "an object"."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list() | tuple():
-            return "an array"
-        case Mapping():
-            return "an object"
-        case Secret():
-            return article(value.value)
-        case _:
-            return f"a {type(value).__name__}"
+    plain, _ = peel(value)
+    if isinstance(plain, Mapping):
+        return "an object"
+    return "an array" if isinstance(plain, list | tuple) else _ARTICLES.get(type(plain), f"a {type(plain).__name__}")
 
 
 def is_number(value: object) -> bool:

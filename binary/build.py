@@ -88,7 +88,7 @@ def _compile(program: Path) -> None:
     try:
         subprocess.run([compiler, *options, str(HERE / "main.c"), *linked, *system], check=True)
     except FileNotFoundError:
-        sys.exit(f"Error: there is no C compiler {compiler}: install one, such as gcc and libc6-dev")
+        sys.exit(f"Error: C compiler {compiler} does not exist: install one, such as gcc and libc6-dev")
     except subprocess.CalledProcessError as error:
         sys.exit(f"Error: the C compiler ended with status {error.returncode}")
 

@@ -99,7 +99,7 @@ def test_unknown_user_is_refused(temporary: str) -> None:
     command = [sys.executable, "-m", "step_runner", "jobs", "--socket-owner", "no-such-user"]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 1
-    assert "there is no user 'no-such-user': give a name or a number" in ended.stderr
+    assert "user 'no-such-user' does not exist: give a name or a number" in ended.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="only Linux opens a socket's file")

@@ -315,7 +315,7 @@ def test_socket_of_dead_server_is_replaced(serve: Callable[..., Server], tempora
         ("{temporary}", "opening socket: {temporary} exists and is not a socket: choose another --socket"),
         (
             "{temporary}/none/s",
-            "opening socket: there is no directory {temporary}/none: make it, or choose another --socket",
+            "opening socket: directory {temporary}/none does not exist: create it, or choose another --socket",
         ),
         (
             "/tmp/" + "x" * 103,

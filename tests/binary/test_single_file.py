@@ -176,5 +176,5 @@ def test_builder_names_missing_compiler(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert ended.stderr == "Error: there is no C compiler /nowhere/cc: install one, such as gcc and libc6-dev\n"
+    assert ended.stderr == "Error: C compiler /nowhere/cc does not exist: install one, such as gcc and libc6-dev\n"
     assert os.listdir(tmp_path) == []

@@ -172,7 +172,7 @@ def test_login_may_go_to_another_file(home: Path) -> None:
         ),
         (
             {"config_file": "~/none"},
-            "{home}/none: there is no such file; correct the input config_file or leave it out",
+            "{home}/none: the file does not exist; correct the input config_file or leave it out",
         ),
         (
             {**ADA, "registry": "https://"},

@@ -206,9 +206,9 @@ async def test_publication_uses_credentials_of_docker_auth(
     [
         ("none.tar", "{host}/x", "none.tar: no such file or directory; build the image first"),
         ("text", "{host}/x", "text: is not an image archive; build it again"),
-        ("empty.tar", "{host}/x", "empty.tar: there is no index.json in it; build it again"),
+        ("empty.tar", "{host}/x", "empty.tar: it has no index.json; build it again"),
         ("other.tar", "{host}/x", "other.tar: must hold one image, with its version; build it with function/oci/build"),
-        ("lost.tar", "{host}/x", "lost.tar: there is no blobs/sha256/" + 64 * "0" + " in it; build it again"),
+        ("lost.tar", "{host}/x", "lost.tar: it has no blobs/sha256/" + 64 * "0" + "; build it again"),
         ("text", "group/x", '"group/x" does not name a registry; write HOST/PATH, such as registry.example.com/name'),
         ("text", "{host}/Group", '"Group" is not a valid repository name; use lower-case letters and digits with'),
         ("text", "{host}", '"" is not a valid repository name; use lower-case letters and digits with'),
@@ -315,7 +315,7 @@ async def test_older_promote_copies_image_with_its_digest(
     ("image", "version", "message"),
     [
         ("{host}/staging", "1.0.0", '"{host}/staging" must specify tag or digest, such as registry.example.com/'),
-        ("{host}/none:1", "1.0.0", "{host}/none:1: there is no such image; check its name and tag"),
+        ("{host}/none:1", "1.0.0", "{host}/none:1: the image does not exist; check its name and tag"),
         ("{host}/none:1", "1.0", 'version does not conform to semantic versioning major.minor.patch[-release]: "1.0"'),
     ],
     ids=["no tag", "no image", "no version"],

@@ -161,7 +161,7 @@ def test_returned_value_of_another_type_is_refused() -> None:
 def test_returned_value_outside_json_is_refused() -> None:
     with pytest.raises(InputError) as raised:
         results(build, Built(Path("a"), tags=[object()]))  # type: ignore[list-item]
-    assert str(raised.value) == "the returned value is not a JSON value: there is none for object; use other types"
+    assert str(raised.value) == "the returned value is not a JSON value: object has no form in JSON; use other types"
 
 
 def untyped(name) -> None: ...  # type: ignore[no-untyped-def]
@@ -208,7 +208,7 @@ ADVICE = "use str, int, float, bool, list, dict, Path, Literal, a dataclass or a
         (either, f'input "value" has the type str | int, which inputs and outputs cannot have; {ADVICE}'),
         (rest, 'input "names" cannot be given by its name; leave out * and /'),
         (wrong_default, 'the default of input "count" is of another type than declared: expected `int`, got `str`'),
-        (no_json, 'the default of input "name" is not a JSON value: there is none for object; use other types'),
+        (no_json, 'the default of input "name" is not a JSON value: object has no form in JSON; use other types'),
         (exporting, 'export "LIST" is not a single value; a variable is a str, an int, a float or a bool'),
         (unknown, "its type hints use Decimal, which is not there; import it at run time, too"),
         (

@@ -28,7 +28,7 @@ AGES = ("1", "--graceful-exit-delay", "1m")
 
 
 def finishes_at(go: Path) -> str:
-    """A script that takes as long to clean up as there is no such file."""
+    """Return a script whose clean-up takes until the file exists."""
     return POLITE.format(finish=f"until test -e {go}; do sleep 0.02; done")
 
 
@@ -96,7 +96,7 @@ def test_cancel_of_ended_job_changes_nothing(command: Command, server: Server, s
     job = server.started(step_file("echo ready"))
     list(server.client.follow(job))
     ended = command("cancel", job, "--wait", "--socket", server.path)
-    assert (ended.returncode, ended.stdout) == (0, 'job "1" has already ended: there is nothing to stop\n')
+    assert (ended.returncode, ended.stdout) == (0, 'job "1" has already ended\n')
 
 
 def test_job_without_its_directory_can_be_stopped_and_followed(

@@ -44,7 +44,7 @@ def test_check_prints_problems_on_stdout_and_count_on_stderr(check: Callable[...
     assert check("bad.yml") == (
         1,
         'bad.yml:6:14: "./good" takes no input "x"; remove it\n'
-        'bad.yml:8:30: there is no input "y"; declare it under inputs in the specification\n',
+        'bad.yml:8:30: input "y" is not declared; declare it under inputs in the specification\n',
         "2 errors\n",
     )
 
@@ -66,7 +66,8 @@ def test_check_counts_problems_of_all_files(check: Callable[..., Ended]) -> None
 def test_missing_file_or_directory_is_a_problem(check: Callable[..., Ended]) -> None:
     assert check("goood", "bda.yml").stdout == (
         'goood:1:1: no such directory; did you mean "good"?\n'
-        "bda.yml:1:1: no such file, but there is bad.yml; a function is a directory with func.yml or step.yml\n"
+        "bda.yml:1:1: no such file, but its directory has bad.yml; "
+        "a function is a directory with func.yml or step.yml\n"
     )
 
 

@@ -83,7 +83,7 @@ IN_FILES = [
     ),
     pytest.param(
         "  - name: a\n    func: ./notes\n",
-        "main.yml:5:11: notes: there is neither func.yml nor step.yml in it, but there is notes.yml; "
+        "main.yml:5:11: notes: it has neither func.yml nor step.yml, but has notes.yml; "
         "a function is a directory with func.yml or step.yml\n",
         id="directory without a function",
     ),
@@ -254,7 +254,7 @@ def test_missing_directory_taken_for_an_image_is_explained(
 ) -> None:
     """Nothing is fetched here."""
     called(Named(reference=text))
-    note = f"note: there is no directory {text} here, so it is taken for an image of registry.gitlab.com\n"
+    note = f"note: directory {text} does not exist here, so it is taken for an image of registry.gitlab.com\n"
     assert capsys.readouterr().err == (note if told else "")
 
 

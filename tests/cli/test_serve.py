@@ -74,9 +74,9 @@ def test_stop_signal_ends_server_with_status_0(temporary: str, number: signal.Si
     ("arguments", "complaint"),
     [
         ([""], "invalid empty socket dir"),
-        (["./nowhere"], "invalid socket dir ./nowhere: there is no such directory"),
+        (["./nowhere"], "invalid socket dir ./nowhere: it does not exist: create it"),
         (["--socket", "/a/b", "."], "--socket /a/b and the directory . both name a socket: give one of them"),
-        (["--socket", "/nowhere/s"], "opening socket: there is no directory /nowhere: make it, or choose another"),
+        (["--socket", "/nowhere/s"], "opening socket: directory /nowhere does not exist: create it, or choose another"),
         (["--socket", f"/tmp/{'x' * 200}"], "is longer than 107 bytes: choose a shorter --socket"),
         (["--graceful-exit-delay", "soon"], '"soon" is not a duration'),
     ],

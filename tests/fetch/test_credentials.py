@@ -193,7 +193,7 @@ def test_credential_helper_is_called(
             {"credsStore": "../safe"},
             '"../safe" is not a valid name of a credential helper; write what follows',
         ),
-        ({"credsStore": "none"}, "there is no docker-credential-none; install it, or put it into PATH"),
+        ({"credsStore": "none"}, "docker-credential-none is not in PATH; install it, or add its directory to PATH"),
     ],
 )
 def test_unusable_credentials_are_explained_without_secrets(config: Any, reason: str | None) -> None:

@@ -231,8 +231,8 @@ def test_certificate_of_unknown_authority_is_explained(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("http", "there is no such repository, or it needs credentials; check the URL"),
-        ("file", "there is no git repository in this directory; check the path"),
+        ("http", "the repository does not exist, or needs credentials; check the URL"),
+        ("file", "the directory is not a git repository; check the path"),
     ],
 )
 def test_missing_repository_is_explained(
@@ -249,8 +249,8 @@ def test_missing_repository_is_explained(
 @pytest.mark.parametrize(
     ("revision", "reason"),
     [
-        ("nope", "there is no such tag or branch, and a commit is named by 8 or more digits of its hash"),
-        ("deadbeef", "there is no such tag, branch or commit"),
+        ("nope", "no tag or branch has this name, and a commit needs 8 or more digits of its hash"),
+        ("deadbeef", "no tag, branch or commit has this name"),
         ("a b", "it is not a valid name of a tag or branch"),
         ("\x1b[31m", "it is not a valid name of a tag or branch"),
         ("../x", "it is not a valid name of a tag or branch"),
@@ -271,7 +271,7 @@ def test_unknown_hash_is_explained(url: str, cache: FetchCache) -> None:
         cache.fetch(url, "0123456789" * 4)
 
     assert str(caught.value) == (
-        f'cannot fetch "{"0123456789" * 4}" of {url}: there is no such commit; check the revision'
+        f'cannot fetch "{"0123456789" * 4}" of {url}: the commit does not exist; check the revision'
     )
     assert cache.entries() == []
 

@@ -100,7 +100,7 @@ def test_empty_repository_has_no_revision(
 ) -> None:
     type(project)(server.root / "empty")
 
-    with pytest.raises(FetchError, match=r"there is no such .*; check the revision$"):
+    with pytest.raises(FetchError, match=r"(the commit does not exist|no tag.* or .*); check the revision$"):
         cache.fetch(server.url("empty"), revision)
 
 
@@ -233,7 +233,7 @@ def test_failed_submodule_is_named(server: GitServer, project: Project, cache: F
         pass
 
     with pytest.raises(
-        FetchError, match=rf"^cannot fetch \"[0-9a-f]{{40}}\" of {server.url('nowhere')}: there is no such repository"
+        FetchError, match=rf"^cannot fetch \"[0-9a-f]{{40}}\" of {server.url('nowhere')}: the repository does not exist"
     ):
         cache.fetch(server.url("project"), "main")
 

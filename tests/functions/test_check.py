@@ -81,16 +81,16 @@ def test_check_accepts_any_input_named_by_an_expression() -> None:
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("inputs.y", '6:17: there is no input "y"; known: x'),
-        ("envs.A", '6:10: there is no "envs" in expressions; did you mean "env"?'),
+        ("inputs.y", '6:17: input "y" is not declared; known: x'),
+        ("envs.A", '6:10: "envs" is not a valid name in expressions; did you mean "env"?'),
         ("steps.on.outputs.text", '6:16: no step "on" runs before; did you mean "one"?'),
         ("steps.two.outputs.x", '6:16: step "two" has not run yet; use its outputs in a later step'),
         ("steps.three.outputs.x", '6:16: step "three" has not run yet; use its outputs in a later step'),
         ("steps.one.outputs.txt", '6:28: step "one" has no output "txt"; did you mean "text"?'),
         ("steps['one'].outputs[\"txt\"]", '6:31: step "one" has no output "txt"; did you mean "text"?'),
         ("steps.one.text", '6:20: a step has no "text"; write steps.one.outputs.NAME'),
-        ('1 + (env || "${{ inputs.y }}")[inputs.x]', '6:34: there is no input "y"; known: x'),
-        ("vars[inputs.y]", '6:22: there is no input "y"; known: x'),
+        ('1 + (env || "${{ inputs.y }}")[inputs.x]', '6:34: input "y" is not declared; known: x'),
+        ("vars[inputs.y]", '6:22: input "y" is not declared; known: x'),
         ("1 +", '6:14: expected a value, found "}"'),
     ],
 )
@@ -119,9 +119,9 @@ def test_check_reads_every_expression_of_a_script() -> None:
     """
 
     assert problems(text) == [
-        '6:23: there is no input "a"; declare it under inputs in the specification',
+        '6:23: input "a" is not declared; declare it under inputs in the specification',
         '7:22: expected a value, found "}"',
-        '7:36: there is no input "a"; declare it under inputs in the specification',
+        '7:36: input "a" is not declared; declare it under inputs in the specification',
         '8:12: "${{" is not closed, add "}}" after the expression',
     ]
 
@@ -198,7 +198,7 @@ def test_check_reports_called_functions_once_at_their_places() -> None:
     found = check_text("{}\n---\n" + text, file="main.yml", directory=str(Path.cwd()))
 
     assert [str(problem) for problem in found] == [
-        'inner/func.yml:3:30: there is no input "x"; declare it under inputs in the specification',
+        'inner/func.yml:3:30: input "x" is not declared; declare it under inputs in the specification',
         'inner/func.yml:3:59: no step "x" runs before',
     ]
 
@@ -221,7 +221,8 @@ def test_check_reports_problems_in_the_order_of_its_paths() -> None:
         'two/step.yml:3:6: "run" of the definition is an empty list; write a list whose items begin with '
         '"- name: NAME"',
         "one.yml:3:23: nothing: no such directory; a function is a directory with func.yml or step.yml",
-        "three.yml:1:1: no such file, but there is one.yml; a function is a directory with func.yml or step.yml",
+        "three.yml:1:1: no such file, but its directory has one.yml; "
+        "a function is a directory with func.yml or step.yml",
     ]
 
 
@@ -272,8 +273,8 @@ def complaint(expression: str, *, key: str = "env") -> list[str]:
     [
         ("str()", "12: str() needs one argument, not 0"),
         ("str(1, 2)", "12: str() needs one argument, not 2"),
-        ("lower(env.A)", '12: there is no function "lower"; known: bool, num, str'),
-        ("nun(env.A)", '12: there is no function "nun"; did you mean "num"?'),
+        ("lower(env.A)", '12: function "lower" does not exist; known: bool, num, str'),
+        ("nun(env.A)", '12: function "nun" does not exist; did you mean "num"?'),
         ("num([1])", "12: num() needs a string or a number, not an array"),
         ('1 + "a"', '14: "+" needs two numbers or two strings, not a number and a string; use str() or num()'),
         ("vars.N + 1", '19: "+" needs two numbers or two strings, not a string and a number; use str() or num()'),

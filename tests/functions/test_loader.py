@@ -355,7 +355,7 @@ def test_loader_names_a_similar_file_for_a_missing_one(tmp_path: Path) -> None:
         read_file(tmp_path / "helo.yml", "helo.yml")
 
     assert str(caught.value) == (
-        "helo.yml: no such file, but there is hello.yml; a function is a directory with func.yml or step.yml"
+        "helo.yml: no such file, but its directory has hello.yml; a function is a directory with func.yml or step.yml"
     )
 
 

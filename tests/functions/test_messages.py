@@ -77,7 +77,7 @@ MISTAKES = [
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n    func: ./hello/other.yml\n    inputs: {name: x}\n",
         [
-            "main.yml:5:11: hello/other.yml: no such file, but there is func.yml; "
+            "main.yml:5:11: hello/other.yml: no such file, but its directory has func.yml; "
             "a function is a directory with func.yml or step.yml"
         ],
         id="missing function file",
@@ -121,7 +121,7 @@ MISTAKES = [
     ),
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n    script: echo ${{ input.x }}\n",
-        ['main.yml:5:22: there is no "input" in expressions; did you mean "inputs"?'],
+        ['main.yml:5:22: "input" is not a valid name in expressions; did you mean "inputs"?'],
         id="misspelt context",
     ),
     pytest.param(
@@ -365,7 +365,7 @@ MISTAKES = [
     ),
     pytest.param(
         "spec: {outputs: delegate}\n---\nrun: [{name: build, script: x}]\ndelegate: biuld\n",
-        ['main.yml:4:11: there is no step "biuld"; did you mean "build"?'],
+        ['main.yml:4:11: step "biuld" does not exist; did you mean "build"?'],
         id="delegate to an unknown step",
     ),
     pytest.param(
@@ -412,7 +412,7 @@ MISTAKES = [
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n    func: .\n",
         [
-            "main.yml:5:11: .: there is neither func.yml nor step.yml in it, but there is main.yml; "
+            "main.yml:5:11: .: it has neither func.yml nor step.yml, but has main.yml; "
             "a function is a directory with func.yml or step.yml"
         ],
         id="directory without a function",

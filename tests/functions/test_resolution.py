@@ -82,11 +82,11 @@ def test_directory_without_function_is_reported_with_its_files() -> None:
     Path("empty").mkdir()
 
     assert refusal(Local(path="./a")) == (
-        "a: there is neither func.yml nor step.yml in it, but there is build.yml; "
+        "a: it has neither func.yml nor step.yml, but has build.yml; "
         "a function is a directory with func.yml or step.yml"
     )
     assert refusal(Local(path="./empty")) == (
-        "empty: there is neither func.yml nor step.yml in it; a function is a directory with func.yml or step.yml"
+        "empty: it has neither func.yml nor step.yml; a function is a directory with func.yml or step.yml"
     )
 
 
@@ -144,6 +144,6 @@ def test_fetched_directory_is_reported_by_its_reference(here: Path) -> None:
         resolve(Git(url="https://h/x", revision="v1"), "", lambda _: str(here))
 
     assert str(caught.value).startswith(
-        "https://h/x@v1: there is neither func.yml nor step.yml in it; "
+        "https://h/x@v1: it has neither func.yml nor step.yml; "
         "a function is a directory with func.yml or step.yml; if it should be there, remove "
     )

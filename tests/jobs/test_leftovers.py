@@ -29,7 +29,7 @@ STUBBORN = leftovers.AT_ONCE + 2
 NEVER = 1000.0
 """Seconds of a grace period that no test waits for."""
 
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no front to kill")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no supervisor to kill")
 
 
 @pytest.fixture

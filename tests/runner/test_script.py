@@ -58,7 +58,7 @@ def test_powershell_is_known_by_its_name(shell: str, expected: bool) -> None:
 
 def test_log_names_shell_of_a_script() -> None:
     assert told(OF_GIT) == f"the script is run by {OF_GIT}"
-    assert told(PWSH) == f"there is no bash: the script is run by {PWSH}"
+    assert told(PWSH) == f"bash was not found: the script is run by {PWSH}"
 
 
 def test_powershell_stops_at_error_and_returns_last_status() -> None:

@@ -100,6 +100,8 @@ def is_listening(path: str) -> bool:
 def _check_directory(path: str) -> None:
     directory = os.path.dirname(path) or "."
     if not os.path.isdir(directory):
-        raise StepRunnerError(f"opening socket: there is no directory {directory}: make it, or choose another --socket")
+        raise StepRunnerError(
+            f"opening socket: directory {directory} does not exist: create it, or choose another --socket"
+        )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StepRunnerError(f"opening socket: {directory}: permission denied: choose another --socket")

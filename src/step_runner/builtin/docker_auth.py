@@ -74,7 +74,9 @@ def _of_file(given: str) -> dict[str, Any]:
         return _read(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         if given:
-            raise InputError(f"{path}: there is no such file; correct the input config_file or leave it out") from None
+            raise InputError(
+                f"{path}: the file does not exist; correct the input config_file or leave it out"
+            ) from None
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}") from None

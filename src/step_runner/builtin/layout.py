@@ -239,7 +239,7 @@ class ImageArchive(Stored):
         member = self._members.get(name)
         file = self._archive.extractfile(member) if member is not None and member.isreg() else None
         if file is None:
-            raise self._error(f"there is no {name} in it; build it again")
+            raise self._error(f"it has no {name}; build it again")
         return file
 
     def _error(self, message: str) -> InputError:

@@ -103,7 +103,7 @@ def promote(from_image: str, to_registry: str, to_repository: str, to_version: s
     with source.open() as there:
         found = there.manifest(reference)
         if found is None:
-            raise InputError(f"{there.named(reference)}: there is no such image; check its name and tag")
+            raise InputError(f"{there.named(reference)}: the image does not exist; check its name and tag")
         publish(RemoteImages(there), found.digest, version, RepositoryName.parse(f"{to_registry}/{to_repository}"))
 
 

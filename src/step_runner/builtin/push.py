@@ -96,7 +96,7 @@ class RemoteImages(NamedTuple):
     def manifest(self, digest: str) -> bytes:
         found = self.repository.manifest(digest)
         if found is None:
-            raise InputError(f"{self.repository.named(digest)}: there is no such image; check its name and tag")
+            raise InputError(f"{self.repository.named(digest)}: the image does not exist; check its name and tag")
         return found.content
 
     @contextmanager

@@ -230,7 +230,7 @@ def _custom(kind: type[Any], value: object) -> object:
 def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"there is none for {type(value).__name__}")
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def _lower(sentence: str) -> str:

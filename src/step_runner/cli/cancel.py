@@ -41,7 +41,7 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
 
     with JobClient(path, owner) as client:
         if client.find(job_id).finished:
-            click.echo(f'job "{job_id}" has already ended: there is nothing to stop')
+            click.echo(f'job "{job_id}" has already ended')
             return
         client.cancel(job_id)
         if wait:

@@ -148,7 +148,7 @@ else:
         try:
             return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
         except KeyError:
-            raise LookupError(f"there is no user {name!r}: give a name or a number") from None
+            raise LookupError(f"user {name!r} does not exist: give a name or a number") from None
 
 
 socket_owner = click.option(

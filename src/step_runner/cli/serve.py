@@ -108,5 +108,5 @@ def _split(arguments: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
     if os.path.isdir(first) and (not rest or "/" in first or first in (os.curdir, os.pardir)):
         return first, tuple(rest)
     if not rest and os.path.dirname(first) and not os.path.exists(first):
-        raise StepRunnerError(f"invalid socket dir {first}: there is no such directory")
+        raise StepRunnerError(f"invalid socket dir {first}: it does not exist: create it")
     return None, arguments

@@ -78,7 +78,7 @@ def note_on(text: str) -> str | None:
     """Return a note if a text is read as an image but may mean a directory, None otherwise."""
     could_be_path = LIKE_A_PATH.fullmatch(text) and "/" in text and "." not in text.partition("/")[0]
     if could_be_path and not os.path.exists(text) and not names_step_file(text):
-        return f"note: there is no directory {text} here, so it is taken for an image of {REGISTRY}"
+        return f"note: directory {text} does not exist here, so it is taken for an image of {REGISTRY}"
     return None
 
 

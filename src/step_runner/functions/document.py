@@ -188,7 +188,7 @@ class _Composer:
     def _alias(self, event: Any) -> None:
         line, column, name = event.start_mark.line + 1, event.start_mark.column + 1, str(event.anchor)
         if name not in self._anchors:
-            advice = f'there is no anchor "&{name}" before it; put the value in quotes if it is a text'
+            advice = f'no anchor "&{name}" precedes it; put the value in quotes if it is a text'
             raise self._refused(line, column, f'"*{name}" refers to another value, but {advice}')
         node = self._anchors[name]
         if node is None:

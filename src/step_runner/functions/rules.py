@@ -61,7 +61,7 @@ def _delegate(values: Values) -> Iterable[tuple[str, str]]:
     if delegate is not None and "run" in values:
         names = [item["name"] for item in values["run"]]
         if delegate not in names:
-            yield "delegate", f'there is no step "{delegate[:60]}"{meant(delegate, names)}'
+            yield "delegate", f'step "{delegate[:60]}" does not exist{meant(delegate, names)}'
 
 
 TEXTS: dict[str, Callable[[str], object]] = {"reference": parse_reference, "duration": _duration}

@@ -43,7 +43,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         """Return the problem of a path, None if no problem is known before evaluation."""
         (context, start), *following = path
         if context not in CONTEXTS:
-            return start, f'there is no "{context}" in expressions{meant(context, CONTEXTS)}'
+            return start, f'"{context}" is not a valid name in expressions{meant(context, CONTEXTS)}'
         if not following:
             return None
         if context == "inputs":
@@ -70,7 +70,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         if self.inputs is None or name in self.inputs:
             return None
         advice = meant(name, self.inputs) or "; declare it under inputs in the specification"
-        return start, f'there is no input "{name}"{advice}'
+        return start, f'input "{name}" is not declared{advice}'
 
     def _step_complaint(self, following: list[tuple[str, int]]) -> Complaint | None:
         (name, start), *following = following

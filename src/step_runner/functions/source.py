@@ -99,9 +99,9 @@ def _missing(directory: str, file: str | None, shown_as: str | None = None) -> s
 
 def _instead(directory: str, file: str | None) -> str:
     files = _names(directory, directories=False)
-    fact = "no such file" if file else f"there is neither {FILES[0]} nor {FILES[1]} in it"
+    fact = "no such file, but its directory has" if file else f"it has neither {FILES[0]} nor {FILES[1]}, but has"
     near = nearest(file or FILES[0], files) or ", ".join(files[:5])
-    return f"{fact}, but there is {near}" if near else fact
+    return f"{fact} {near}" if near else fact.partition(", but")[0]
 
 
 def _names(directory: str, *, directories: bool) -> list[str]:

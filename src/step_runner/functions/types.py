@@ -144,7 +144,7 @@ class _Inference:
     def _call(self, node: Call) -> Kind | None:
         kinds = [self.kind(argument) for argument in node.arguments]
         if node.function not in FUNCTIONS:
-            self._find(node.start, f'there is no function "{node.function}"{meant(node.function, FUNCTIONS)}')
+            self._find(node.start, f'function "{node.function}" does not exist{meant(node.function, FUNCTIONS)}')
             return None
         if len(kinds) != 1:
             self._find(node.start, f"{node.function}() needs one argument, not {len(kinds)}")

@@ -65,7 +65,7 @@ def is_powershell(shell: str) -> bool:
 
 def told(shell: str) -> str:
     """Return a sentence that names the shell of a script."""
-    return f"{'there is no bash: ' if is_powershell(shell) else ''}the script is run by {shell}"
+    return f"{'bash was not found: ' if is_powershell(shell) else ''}the script is run by {shell}"
 
 
 def _stored(script: bytes, scratch: str, ending: str = "") -> str:

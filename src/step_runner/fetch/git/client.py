@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 _GIT_CONTENT = "application/x-git-"
-_NO_COMMIT = "there is no such commit; check the revision"
+_NO_COMMIT = "the commit does not exist; check the revision"
 _EVERYTHING = ("refs/heads/", "refs/tags/")
 
 
@@ -275,7 +275,7 @@ def _reason(repository: Repository, error: Exception) -> str:
         case RefusalError():
             return f'the git server said "{_shown(repository, str(error))}"; check the URL and the revision'
         case NotGitRepository():
-            return "there is no git repository in this directory; check the path"
+            return "the directory is not a git repository; check the path"
         case HangupException():
             return CLOSED
         case _:
@@ -291,7 +291,7 @@ def _status_reason(status: int, repository: Repository) -> str:
         case 401 | 403:
             return f"the server does not accept the credentials (HTTP {status}); check the token and what it may read"
         case 404:
-            return "there is no such repository, or it needs credentials; check the URL"
+            return "the repository does not exist, or needs credentials; check the URL"
         case 407:
             return PROXY_LOGIN
         case _:

@@ -113,11 +113,11 @@ class _Fetch:
     def _complete(self, remote: Remote) -> str:
         """Return the only commit with a hash that begins with the revision."""
         if not _SHORT_HASH.fullmatch(self.revision):
-            raise self._unknown("there is no such tag or branch, and a commit is named by 8 or more digits of its hash")
+            raise self._unknown("no tag or branch has this name, and a commit needs 8 or more digits of its hash")
         with self.cache.scratch(self._revision_key(), self.proc) as scratch:
             found = remote.history(scratch).commits(self.revision)
         if not found:
-            raise self._unknown("there is no such tag, branch or commit")
+            raise self._unknown("no tag, branch or commit has this name")
         if len(found) > 1:
             raise self._unknown(f"{len(found)} commits begin with it, write more digits")
         return found[0]

@@ -142,7 +142,7 @@ class _Config:
         program = f"docker-credential-{helper}"
         path = shutil.which(program, path=self.environment.get("PATH"))
         if path is None:
-            raise _refused(f"there is no {program}; install it, or put it into PATH")
+            raise _refused(f"{program} is not in PATH; install it, or add its directory to PATH")
         command = Cmd(
             [path, "get"],
             input=f"{server}\n".encode(),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shutil
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,19 +25,21 @@ READY = "ready\n"
 
 
 class Server:
-    """`step-runner serve` in a process of its own, and a client of it."""
+    """`step-runner serve` in a process of its own, whose jobs have two seconds to clean up, and a client of it."""
 
-    def __init__(self, path: str, *arguments: str) -> None:
-        self.path = path
+    def __init__(self, temporary: str) -> None:
+        self.temporary = temporary
+        self.path = os.path.join(temporary, "s.sock")
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--socket", path, *arguments],
+            [*COMMAND, "serve", "--socket", self.path, "--graceful-exit-delay", "2s"],
+            env={**os.environ, "TMPDIR": temporary, "XDG_CACHE_HOME": temporary, "XDG_RUNTIME_DIR": ""},
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
         assert self.process.stderr is not None
         self.first_line = self.process.stderr.readline()
-        self.client = Client(path)
+        self.client = Client(self.path)
 
     def started(self, file: Path, job_id: str = "1", *arguments: str) -> str:
         """Start a job and wait until it has written `ready`; returns its id."""
@@ -50,6 +54,12 @@ class Server:
         with contextlib.closing(self.client.follow(job_id)) as chunks:  # type: ignore[type-var]
             while text.encode() not in read:
                 read += next(chunks)
+
+    def close_jobs(self) -> None:
+        """Close all jobs, and check that the server has kept nothing of them."""
+        for job in self.client.jobs():
+            self.client.close(job.id)
+        assert [name for name in os.listdir(self.temporary) if name.startswith("step-runner-")] == []
 
     def close(self) -> None:
         self.client.__exit__(None, None, None)
@@ -107,12 +117,21 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture
-def server(temporary: str) -> Iterator[Server]:
-    """A server whose jobs have two seconds to clean up."""
-    server = Server(os.path.join(temporary, "s.sock"), "--graceful-exit-delay", "2s")
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    """Yield one server for all tests."""
+    directory = tempfile.mkdtemp(prefix="s-")
+    server = Server(directory)
     yield server
     server.close()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """Yield a running server without jobs."""
+    yield shared_server
+    shared_server.close_jobs()
 
 
 @pytest.fixture

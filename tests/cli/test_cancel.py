@@ -100,13 +100,13 @@ def test_cancel_of_ended_job_changes_nothing(command: Command, server: Server, s
 
 
 def test_job_without_its_directory_can_be_stopped_and_followed(
-    command: Command, server: Server, step_file: Callable[..., Path], temporary: str
+    command: Command, server: Server, step_file: Callable[..., Path]
 ) -> None:
     """A cleaner of the directory for temporary files may have removed it."""
     job = server.started(step_file(STUBBORN), "1", "--graceful-exit-delay", "200ms")
     before = server.client.follow(job)
     log = next(before)
-    (directory,) = Path(temporary).glob("step-runner-*")
+    (directory,) = Path(server.temporary).glob("step-runner-*")
     shutil.rmtree(directory)
     afterwards = server.client.follow(job)
     assert next(afterwards) == log

@@ -100,8 +100,8 @@ def _takes(program: Sequence[str], directory: str, short: bool) -> list[Take]:
         file.write(HELLO)
     env = _compiled(os.environ, os.path.join(directory, "bytecode"))
     bare = _run(env, sys.executable, "-c", "pass")
-    few, many = (5, 30) if short else (20, 500)
-    size = 10**8 if short else 10**9
+    few, many = (2, 10) if short else (20, 500)
+    size = 10**7 if short else 10**9
     captured = _timed(lambda: subprocess.run([true], capture_output=True))
     hundred = _timed(lambda: asyncio.run(_hundred_of_asyncio(true)))
     return [

@@ -13,6 +13,7 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/**/*.md", "packages/*/*.md", "*/README.md")
     for path in ROOT.glob(pattern)
 )
+RUNNERS = ("Makefile", ".ci/windows", ".github/workflows/windows-macos.yml")
 PROMISES = ("docs/guarantees.md", "docs/security.md")
 
 NAMED = re.compile(r"(?P<path>(?:packages/[\w-]+/)?tests/[\w/]+\.py)(?:::(?P<name>\w+))?")
@@ -29,7 +30,7 @@ def _text(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *RUNNERS])
 def test_page_names_tests_that_exist(page: str) -> None:
     """Each id of a test and each file of tests is there."""
     for path, name in NAMED.findall(_text(page)):

@@ -24,7 +24,7 @@ STARTS = frozenset({"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty
 DYING = 20.0
 """Seconds that even a busy system may need to remove a process after SIGKILL."""
 
-# Otherwise each of some thousand programs would compile its modules anew, which takes longer than all else it does.
+# Otherwise each of some thousand programs compiles its modules again, which takes longer than the rest of its work.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

@@ -32,7 +32,7 @@ PLACES = {source: page for page, source in ELSEWHERE.items()}
 
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
-MARKER = "The site shows here what each `--help` prints.\n\n<!-- commands -->"
+MARKER = "The site shows the output of each `--help` here.\n\n<!-- commands -->"
 
 WIDTH = 100
 """Columns of a help."""

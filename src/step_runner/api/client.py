@@ -32,6 +32,10 @@ CLOSED = 86_400.0
 """Seconds to wait for the end of a job: more than any grace period."""
 
 
+BEHIND_EVERYTHING = 1 << 62
+"""A byte offset that no log reaches: a follower from there receives only the end."""
+
+
 class Client:
     """The calls of a server on a unix socket; each raises StepRunnerError if the server refuses it.
 
@@ -85,6 +89,32 @@ class Client:
         """Stop a job, wait for its end and remove all its data."""
         with self._explained():
             self._stub.Close(pb.CloseRequest(id=job_id), timeout=CLOSED)
+
+    def find(self, job_id: str) -> JobStatus:
+        """Return the state of one job. Raise InputError if no job has this id."""
+        for job in self.jobs():
+            if job.id == job_id:
+                return job
+        raise InputError(f'no job with id "{job_id}": list those there are with: step-runner jobs')
+
+    def stored(self, job_id: str, offset: int = 0) -> Iterator[bytes]:
+        """Yield the job's log from a byte offset to its present end."""
+        request = pb.FollowLogsRequest(id=job_id, offset=offset, no_wait=True)
+        with self._explained():
+            for reply in self._stub.FollowLogs(request):
+                yield reply.data
+
+    def until_end(self, job_id: str, tick: float) -> Iterator[None]:
+        """Yield every `tick` seconds until the job has ended; its final status is known then."""
+        with self._explained():
+            call = self._stub.FollowLogs(pb.FollowLogsRequest(id=job_id, offset=BEHIND_EVERYTHING))
+            while True:
+                try:
+                    call.result(timeout=tick)
+                except grpc.FutureTimeoutError:
+                    yield
+                else:
+                    return
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

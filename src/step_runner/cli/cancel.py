@@ -13,7 +13,7 @@ from step_runner import shown
 from step_runner.cli import completers, options
 
 if TYPE_CHECKING:
-    from step_runner.api.job_client import JobClient
+    from step_runner.api.client import Client
     from step_runner.model import JobStatus
 
 EPILOG = """\b
@@ -36,10 +36,10 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
 
     The job stays known, with its log, until it is closed.
     """
-    from step_runner.api.job_client import JobClient
+    from step_runner.api.client import Client
     from step_runner.jobs.summary import summary
 
-    with JobClient(path, owner) as client:
+    with Client(path, owner) as client:
         if client.find(job_id).finished:
             click.echo(f'job "{job_id}" has already ended')
             return
@@ -52,7 +52,7 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
             click.echo(f'asked job "{job_id}" to stop; see it end: step-runner logs {shlex.quote(job_id)} --follow')
 
 
-def _show_stopping(client: JobClient, job_id: str) -> None:
+def _show_stopping(client: Client, job_id: str) -> None:
     """Show the time that is left until the job's end: in a line on a terminal, in one sentence elsewhere."""
     if not sys.stdout.isatty():
         click.echo(_stopping(client.find(job_id)))

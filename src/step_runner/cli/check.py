@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from step_runner.cli import completers
+from step_runner.cli import completers, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,15 +25,8 @@ Examples:
 
 @click.command("check", epilog=EPILOG)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=completers.files)
-@click.option(
-    "--format",
-    "as_format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Lines for people and editors, or a list of objects.",
-)
-def command(files: tuple[str, ...], as_format: str) -> int:
+@options.output_format("Lines for people and editors, or a list of objects.")
+def command(files: tuple[str, ...], form: str) -> int:
     """Find what is wrong in step files and in the local functions that they call.
 
     FILE is a step file or the directory of a function. Nothing is run or fetched, but a package that offers a function
@@ -45,7 +38,7 @@ def command(files: tuple[str, ...], as_format: str) -> int:
 
     current_directory()
     problems = check([path for file in files for path in _expanded(file)])
-    click.echo(_as_json(problems) if as_format == "json" else _as_lines(problems), nl=False)
+    click.echo(_as_json(problems) if form == "json" else _as_lines(problems), nl=False)
     _print_count(problems)
     return int(any(not problem.warning for problem in problems))
 

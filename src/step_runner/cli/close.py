@@ -17,9 +17,9 @@ Examples:
 @options.client_socket
 def command(job_id: str, path: str, owner: int | None) -> None:
     """Stop a job gracefully if it runs, wait for its end, and remove its log and its files."""
-    from step_runner.api.job_client import JobClient
+    from step_runner.api.client import Client
 
-    with JobClient(path, owner) as client:
+    with Client(path, owner) as client:
         client.find(job_id)
         client.close(job_id)
     click.echo(f'closed job "{job_id}"')

@@ -35,14 +35,7 @@ FAILED_STEP = re.compile(r'step "((?:[^"\\]|\\.)*)": ')
 
 @click.command("jobs", epilog=EPILOG)
 @options.client_socket
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="A table, or all fields.",
-)
+@options.output_format("A table, or all fields.")
 def command(path: str, owner: int | None, form: str) -> None:
     """List the jobs of a server, running and finished, that have not been closed.
 
@@ -105,7 +98,8 @@ def _shortened(message: str, most: int) -> str:
 def _print_json(jobs: Sequence[JobStatus]) -> None:
     import msgspec
 
-    text = msgspec.json.format(msgspec.json.encode([_record(job) for job in jobs], enc_hook=_fields), indent=2)
+    # gracefulexitcmd has records that msgspec does not know.
+    text = msgspec.json.format(msgspec.json.encode([_record(job) for job in jobs], enc_hook=vars), indent=2)
     click.echo(text.decode())
 
 
@@ -115,8 +109,3 @@ def _record(job: JobStatus) -> dict[str, Any]:
     record: dict[str, Any] = msgspec.structs.asdict(job)
     kind = job.kind.name.lower() if job.kind is not None else None
     return {**record, "status": job.status.name.lower(), "kind": kind}
-
-
-def _fields(value: object) -> dict[str, Any]:
-    """Return a record of gracefulexitcmd as a mapping: msgspec does not know its type."""
-    return {name: getattr(value, name) for name in type(value).__annotations__}

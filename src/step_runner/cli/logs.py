@@ -28,9 +28,9 @@ STDOUT = 1
 @options.client_socket
 def command(job_id: str, follow: bool, offset: int, path: str, owner: int | None) -> None:
     """Print the log of a job, byte for byte: what there is now or, with --follow, all of it until the job ends."""
-    from step_runner.api.job_client import JobClient
+    from step_runner.api.client import Client
 
-    with JobClient(path, owner) as client:
+    with Client(path, owner) as client:
         client.find(job_id)
         write_bytes(client.follow(job_id, offset) if follow else client.stored(job_id, offset))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,33 +17,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Entry(NamedTuple):
-    """A command: the module in this package that defines it as `command`, and a short description."""
-
-    module: str
-    about: str
-
-
 SERVER = {
-    "serve": Entry("serve", "Serve the API on a unix socket"),
-    "proxy": Entry("proxy", "Pass bytes between stdin, stdout and a server's socket"),
-    "bootstrap": Entry("bootstrap", "Copy this program to another place"),
+    "serve": "Serve the API on a unix socket",
+    "proxy": "Pass bytes between stdin, stdout and a server's socket",
+    "bootstrap": "Copy this program to another place",
 }
 
 COMMANDS = {
-    "run": Entry("run", "Run a function on this machine"),
-    "report": Entry("report", "Make an HTML page from a report"),
-    "check": Entry("check", "Find what is wrong in step files"),
-    "completion": Entry("completion", "Print the completion script of a shell"),
-    "schema": Entry("schema", "Print the JSON Schema of step files"),
-    "ci": Entry("ci", "Run the steps of a CI job's variable STEPS"),
+    "run": "Run a function on this machine",
+    "report": "Make an HTML page from a report",
+    "check": "Find what is wrong in step files",
+    "completion": "Print the completion script of a shell",
+    "schema": "Print the JSON Schema of step files",
+    "ci": "Run the steps of a CI job's variable STEPS",
     **SERVER,
-    "start": Entry("start", "Start a job on a server"),
-    "jobs": Entry("jobs", "List the jobs of a server"),
-    "logs": Entry("logs", "Print the log of a job"),
-    "cancel": Entry("cancel", "Ask a job to stop gracefully"),
-    "close": Entry("close", "Stop a job and remove everything of it"),
+    "start": "Start a job on a server",
+    "jobs": "List the jobs of a server",
+    "logs": "Print the log of a job",
+    "cancel": "Ask a job to stop gracefully",
+    "close": "Stop a job and remove everything of it",
 }
+"""The commands with a short description; each is `command` in the module of its name in this package."""
 
 NO_COMMAND = 2
 """The exit status if no command is given."""
@@ -59,7 +53,7 @@ Examples:
 class Commands(click.Group):
     """A group that imports a command when it is chosen."""
 
-    def __init__(self, entries: dict[str, Entry], **attributes: Any) -> None:
+    def __init__(self, entries: dict[str, str], **attributes: Any) -> None:
         super().__init__(**attributes)
         self._entries = entries
 
@@ -69,12 +63,12 @@ class Commands(click.Group):
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in self._entries:
             return super().get_command(_context, name)
-        command: click.Command = importlib.import_module(f"step_runner.cli.{self._entries[name].module}").command
+        command: click.Command = importlib.import_module(f"step_runner.cli.{name}").command
         return command
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.about) for name, entry in self._entries.items()])
+            formatter.write_dl(list(self._entries.items()))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import click
 
@@ -22,29 +23,39 @@ DEFAULT_PLACE = f"{SOCKET_NAME} in XDG_RUNTIME_DIR, else in the temporary direct
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
+Parameters: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
+"""A decorator that gives a command parameters."""
+
 DEFAULT_GRACE = 30.0
 """The default time between the stop signal and SIGKILL, in seconds."""
 
 
-class Duration(click.ParamType[float]):
-    """A duration with units, such as 30s or 1m30s; the value is in seconds."""
+class Parsed(click.ParamType[Any]):
+    """A value that a function reads from a text; the message of its ValueError is that of the option."""
 
-    name = "time"
+    def __init__(self, name: str, read: Callable[[str], object]) -> None:
+        self.name = name
+        self._read = read
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        from gracefulexitcmd.duration import seconds
-
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
         try:
-            return seconds(str(value))
+            return self._read(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
+def _duration(text: str) -> float:
+    from gracefulexitcmd.duration import seconds
+
+    return seconds(text)
+
+
+DURATION = Parsed("time", _duration)
+"""A duration with units, such as 30s or 1m30s; the value is in seconds."""
+
 graceful_exit_delay = click.option(
     "--graceful-exit-delay",
-    type=Duration(),
+    type=DURATION,
     envvar=GRACE_VARIABLE,
     default=DEFAULT_GRACE,
     show_envvar=True,
@@ -77,31 +88,19 @@ job_variables = click.option(
 )
 
 
-class Timeout(Duration):
-    """A duration that is not zero."""
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        converted = super().convert(value, param, ctx)
-        if converted == 0:
-            self.fail("the job would end before it starts: leave the option out for no limit", param, ctx)
-        return converted
+def _timeout(text: str) -> float:
+    if (converted := _duration(text)) == 0:
+        raise ValueError("the job would end before it starts: leave the option out for no limit")
+    return converted
 
 
-timeout = click.option("--timeout", type=Timeout(), metavar="TIME", help="Stop the job after this time.")
+timeout = click.option("--timeout", type=Parsed("time", _timeout), metavar="TIME", help="Stop the job after this time.")
 
 
-class Size(click.ParamType[int]):
-    """A number of bytes with a unit, such as 20G."""
+def _size(text: str) -> int:
+    from step_runner.fetch.limits import size
 
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from step_runner.fetch.limits import size
-
-        try:
-            return size(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    return size(text)
 
 
 def _limit_fetches(_context: click.Context, _option: click.Parameter, size: int | None) -> None:
@@ -112,7 +111,7 @@ def _limit_fetches(_context: click.Context, _option: click.Parameter, size: int 
 
 fetch_limit = click.option(
     "--fetch-limit",
-    type=Size(),
+    type=Parsed("size", _size),
     envvar=LIMIT_VARIABLE,
     show_envvar=True,
     expose_value=False,
@@ -122,39 +121,27 @@ fetch_limit = click.option(
 )
 
 
-class User(click.ParamType[int]):
-    """A user by name or number; the value is the number."""
-
-    name = "user"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return _user_id(str(value))
-        except LookupError as error:
-            self.fail(str(error), param, ctx)
-
-
 if sys.platform == "win32":
 
     def _user_id(_name: str) -> int:
-        raise LookupError("on Windows no other user can open the file that replaces a socket")
+        raise ValueError("on Windows no other user can open the file that replaces a socket")
 
 else:
 
     def _user_id(name: str) -> int:
-        """Return the number of a user. Raise LookupError if there is no user with this name."""
+        """Return the number of a user. Raise ValueError if there is no user with this name."""
         import pwd
 
         try:
             return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
         except KeyError:
-            raise LookupError(f"user {name!r} does not exist: give a name or a number") from None
+            raise ValueError(f"user {name!r} does not exist: give a name or a number") from None
 
 
 socket_owner = click.option(
     "--socket-owner",
     "owner",
-    type=User(),
+    type=Parsed("user", _user_id),
     envvar=OWNER_VARIABLE,
     show_envvar=True,
     metavar="USER",
@@ -189,6 +176,29 @@ def socket_paths(path: str | None, directory: str | None) -> list[str]:
     if directory is not None:
         return [os.path.join(directory, SOCKET_NAME)]
     return [path] if path else default_sockets()
+
+
+def output_format(about: str) -> Callable[[AnyCommand], AnyCommand]:
+    """Return the option that chooses between text and JSON, with this description."""
+    choice = click.Choice(["text", "json"])
+    return click.option("--format", "form", type=choice, default="text", show_default=True, help=about)
+
+
+def together(name: str, kind: type[Any], parameters: Sequence[Parameters]) -> Parameters:
+    """Return a decorator that gives a command these parameters as one argument: a named tuple of this kind."""
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(command)
+        def grouped(**arguments: Any) -> int:
+            given = {field: arguments.pop(field) for field in kind._fields if field in arguments}
+            return command(**{name: kind(**given)}, **arguments)
+
+        made: Callable[..., int] = grouped
+        for add in reversed(parameters):
+            made = add(made)
+        return made
+
+    return decorate
 
 
 _client_socket = click.option(

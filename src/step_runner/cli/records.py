@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from step_runner.cli import completers
+from step_runner.cli.options import together
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,11 +26,21 @@ PAGES = (".html", ".htm")
 
 
 class Records(NamedTuple):
-    """The files to write; None means no file."""
+    """The files to write, as the options name them."""
 
-    results: str | None = None
-    results_format: str = "json"
+    write_results: bool | None
+    results_file: str | None
+    results_format: str
     report: str | None = None
+
+    @property
+    def results(self) -> str | None:
+        """Return the step result file, None for no such file."""
+        from step_runner.jobs.level import is_debugging
+
+        chosen = self.write_results
+        wanted = bool(self.results_file) or is_debugging(os.environ) if chosen is None else chosen
+        return self.results_file or FORMATS[self.results_format] if wanted else None
 
 
 PARAMETERS = (
@@ -58,27 +68,7 @@ PARAMETERS = (
 )
 
 
-def options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options that name the step result file, together with `report` as `records`."""
-
-    @functools.wraps(command)
-    def with_records(
-        write_results: bool | None,
-        results_file: str | None,
-        results_format: str,
-        report: str | None = None,
-        **others: Any,
-    ) -> int:
-        from step_runner.jobs.level import is_debugging
-
-        wanted = write_results if write_results is not None else bool(results_file) or is_debugging(os.environ)
-        results = results_file or FORMATS[results_format]
-        records = Records(results if wanted else None, results_format, report)
-        return command(records=records, **others)
-
-    for add in reversed(PARAMETERS):
-        with_records = add(with_records)
-    return with_records
+options = together("records", Records, PARAMETERS)
 
 
 def write(records: Records, result: LocalResult) -> None:

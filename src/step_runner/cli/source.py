@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from step_runner.cli import completers
+from step_runner.cli import completers, options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from step_runner.functions.call import Called
     from step_runner.model import Reference, Spec
 
@@ -47,17 +44,7 @@ PARAMETERS = (
 )
 
 
-def names_function(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the argument and the options that name a function, together as `named`."""
-
-    @functools.wraps(command)
-    def with_named(**arguments: Any) -> int:
-        given = {name: arguments.pop(name) for name in Named._fields if name in arguments}
-        return command(named=Named(**given), **arguments)
-
-    for add in reversed(PARAMETERS):
-        with_named = add(with_named)
-    return with_named
+names_function = options.together("named", Named, PARAMETERS)
 
 
 def called(named: Named) -> Called:

@@ -16,7 +16,7 @@ from step_runner.cli.source import names_function
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
-    from step_runner.api.job_client import JobClient
+    from step_runner.api.client import Client
     from step_runner.cli.source import Named
 
 EPILOG = """\b
@@ -37,7 +37,7 @@ Examples:
 @click.option(
     "--graceful-exit-delay",
     "grace",
-    type=options.Duration(),
+    type=options.DURATION,
     metavar="TIME",
     help="Time between SIGTERM and SIGKILL when the job is stopped (default: the server's own).",
 )
@@ -62,7 +62,7 @@ def command(
     was started, else 1. With --follow it is 0 for success, the status of the command that failed, 143 after a stop, and
     1 for any other error. Ctrl-C only stops following.
     """
-    from step_runner.api.job_client import JobClient
+    from step_runner.api.client import Client
     from step_runner.cli.assignments import assignments, typed
     from step_runner.cli.request import text_of
     from step_runner.cli.source import called
@@ -78,7 +78,7 @@ def command(
         graceful_exit_delay=grace,
         timeout=timeout,
     )
-    with JobClient(path, owner) as client:
+    with Client(path, owner) as client:
         _check_free(client, request.id)
         client.run(request)
         click.echo(f'started job "{request.id}"', err=follow)
@@ -88,13 +88,13 @@ def command(
     return 0
 
 
-def _check_free(client: JobClient, job_id: str) -> None:
+def _check_free(client: Client, job_id: str) -> None:
     if any(job.id == job_id for job in client.jobs()):
         advice = f"close it with: step-runner close {shlex.quote(job_id)}"
         raise InputError(f'a job with id "{job_id}" exists already: {advice}')
 
 
-def _follow(client: JobClient, job_id: str, path: str) -> int:
+def _follow(client: Client, job_id: str, path: str) -> int:
     """Print the log until the job ends. Return the exit status of this program."""
     from step_runner.cli.logs import write_bytes
     from step_runner.jobs.summary import exit_status

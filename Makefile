@@ -2,7 +2,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+
+# Tests wait for half of their time, so there are more workers than processors.
+WORKERS ?= 4
+PARALLEL := -n $(WORKERS) --dist worksteal
 
 # What Windows does not import.
 POSIX := gracefulexitcmd/posix/.*
@@ -18,7 +21,7 @@ run: .venv/installed  ## Set up and run the example that builds this project's w
 	$(BIN)/step-runner run examples/release
 
 test: programs lint types  ## Set up and check everything that CI checks
-	$(BIN)/pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
 
 programs: .venv/installed  ## Install the programs that tests need, where that is possible: on Debian and Ubuntu, as root
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -45,13 +48,13 @@ test-oldest test-newest: test-%: .venv/installed  ## Test with the oldest or the
 	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) \
 		--requirements pyproject.toml --group dev
 	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --no-deps --no-build-isolation --editable .
-	.venv-$*/bin/python -m pytest -n $(WORKERS) $(EDGES) $(PYTEST_ARGS)
+	.venv-$*/bin/python -m pytest $(PARALLEL) $(EDGES) $(PYTEST_ARGS)
 
 test-windows: .venv/installed  ## Run the tests of the Windows code under Wine, which is installed if need be
 	.ci/windows $(PYTEST_ARGS)
 
 test-tools: .venv/installed  ## Run the rows of docs/tools.md, with tools from the package registries (Debian, root)
-	$(BIN)/pytest tests/tools -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/pytest tests/tools -n 2 $(PYTEST_ARGS)
 
 findings:  ## Run all of findings/, with packages from the registries (Debian, some as root)
 	@for script in findings/*.sh; do echo "== $$script"; $$script || failed="$$failed $$script"; done; \

@@ -37,6 +37,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("live_seconds", [pytest.param(seconds, marks=mark, id=f"{seconds:g} s")])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the test of the live server first: it is the longest, and the last worker would be left alone with it."""
+    items.sort(key=lambda item: "live_seconds" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture
 def live_seed(pytestconfig: pytest.Config) -> int | None:
     """Return the seed to use; None for a random one."""

@@ -205,7 +205,7 @@ def test_stopped_group_of_server_keeps_grace_of_jobs(unit: Cgroup, temporary: st
     """A stop of the control group that holds the server leaves each job its grace period."""
     server = Server(temporary, (*ENTERS, unit.path))
     try:
-        server.start(CLEANS_UP)
+        server.start(CLEANS_UP, delay=30)
         chunks = server.client.follow("1")
         assert b"ready\n" in next(chunk for chunk in chunks if b"ready" in chunk)
         _stop_as_systemd(unit)

@@ -16,7 +16,7 @@ from step_runner.model import RunRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DELAY = 1.0
+DELAY = 0.3
 """The grace period in seconds: the time between SIGTERM and SIGKILL."""
 
 TIMEOUTS = (1.0, 4.0, 16.0)

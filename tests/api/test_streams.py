@@ -144,6 +144,44 @@ def test_stream_of_background_process_stays_open(server: Server, work_dir: Path)
     assert server.client.status(job).status is Status.SUCCESS
 
 
+SHOWN = (
+    f"{PYTHON} 'import fcntl, os; status = os.fstat(1); "
+    "print(status.st_ino, oct(status.st_mode), fcntl.fcntl(1, fcntl.F_GETPIPE_SZ), os.get_blocking(1))'"
+)
+"""Prints the inode, mode, size and flags of a step's pipe."""
+
+CHANGES = {
+    "flags": "import os; os.set_blocking(1, False)",
+    "mode": "import os; os.fchmod(1, 0)",
+    "size": "import fcntl; fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 4096)",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_stream_shows_no_change_by_earlier_step(server: Server, change: str) -> None:
+    """A pipe that no process holds any more serves the next step too, but nothing shows that."""
+    log = server.log(server.start(script(SHOWN, f'{PYTHON} "{CHANGES[change]}"', SHOWN)))
+    first, last = (line.split()[1:] for line in log.splitlines() if not line.startswith(b"Running"))
+    assert first == last
+
+
+def test_stream_of_background_process_serves_no_later_step(server: Server) -> None:
+    """A later step gets another pipe, as long as a process can write to the one before."""
+    log = server.log(server.start(script(SHOWN, SHOWN, "sleep 1000 &", SHOWN)))
+    first, second, last = (line.split()[0] for line in log.splitlines() if line[:1].isdigit())
+    assert first == second != last
+
+
+def test_job_that_goes_on_holds_four_descriptors(server: Server) -> None:
+    """They are those of its log, of its pipe, of its process and of the waiting for both."""
+    first = server.start_ready("echo ready; exec sleep 1000")  # the server holds some for all jobs together
+    before = server.descriptors()
+    jobs = [server.start_ready("echo ready; exec sleep 1000") for _ in range(5)]
+    server.wait_for_descriptors(before + 4 * len(jobs))
+    for job in (first, *jobs):
+        server.client.cancel(job)
+
+
 def test_flood_of_background_process_delays_no_step(server: Server) -> None:
     """A process that prints without end delays neither the next step nor the end of the job."""
     job = server.start(script("yes &", "echo second", "echo third"))
@@ -188,3 +226,13 @@ def test_killed_worker_lets_trap_finish(serve: Callable[..., Server], work_dir: 
         written = log.read()
     assert b"\ncleaning up 0\n" in written
     assert written.endswith(b"cleaning up 4999\n")
+
+
+def test_killed_worker_lets_trap_of_later_step_finish(serve: Callable[..., Server], work_dir: Path) -> None:
+    """The supervisor reads on for a step that got the pipe of an earlier one."""
+    server = serve("--graceful-exit-delay", "20s")
+    job = server.start(script("echo first", TRAP), work_dir=str(work_dir))
+    server.wait_for(job, b"ready\n")
+    server.worker.send_signal(signal.SIGKILL)
+    assert server.wait() == 128 + signal.SIGKILL
+    assert (work_dir / "cleaned").exists()

@@ -24,6 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory.mkdir()
     monkeypatch.setattr(pwd, "getpwuid", lambda _uid: SimpleNamespace(pw_dir=str(directory)))
     monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr(ledger_key, "_last", None)
     return directory
 
 
@@ -50,6 +51,20 @@ def test_key_is_made_once_and_is_private(session: Path) -> None:
     assert len(first) == 32
     assert [stat.S_IMODE(one.stat().st_mode) for one in (path, path.parent)] == [0o600, 0o700]
     assert os.listdir(path.parent) == ["ledger.key"]
+
+
+def test_sealing_key_follows_its_file(session: Path) -> None:
+    """The key is remembered, but a file that was replaced is read again, and a file that was removed is made again."""
+    first = ledger_key.sealing()
+    assert first == ledger_key.sealing() == ledger_key.usable()[0]
+    path = session / "step-runner/ledger.key"
+    new = path.with_name("new")
+    new.write_bytes(bytes(32))
+    new.chmod(0o600)
+    new.rename(path)
+    assert ledger_key.sealing() == bytes(32)
+    path.unlink()
+    assert ledger_key.sealing() == path.read_bytes() != bytes(32)
 
 
 def test_service_recovers_jobs_without_key_of_session(

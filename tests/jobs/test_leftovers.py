@@ -130,7 +130,6 @@ def _forged(temporary: str, leader: psutil.Process) -> str:
     entry = Entry("forged", ledger.place(), "0123456789abcdef", 1, 0.0, None, (gone,))
     written = Ledger(f"{directory}/ledger", entry, b"another key")
     written.started(leader.pid)
-    written.close()
     return directory
 
 
@@ -166,7 +165,7 @@ def test_foreign_directory_forges_no_line_of_server(temporary: str) -> None:
     directory = f"{temporary}/step-runner-output-\x1b[2J\nforged"
     os.mkdir(directory, 0o700)
     entry = Entry("old", "a boot of the past 4026531836", "0123456789abcdef", 1, 0.0, None, ((4_194_300, 1),))
-    Ledger(f"{directory}/ledger", entry, b"another key").close()
+    Ledger(f"{directory}/ledger", entry, b"another key")
     serve = ("serve", "--verbose", "--socket", f"{temporary}/t.sock")
     with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:
         assert server.stderr is not None

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import stat
 import sys
 import termios
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +28,9 @@ MOST_LARGE = 16
 
 Past /proc/sys/fs/pipe-user-pages-soft each new pipe of that user, in any program, has only two pages.
 """
+
+LONG = 1.0
+"""Seconds after which a step counts as long."""
 
 FOR_ALL_TO_WRITE = 0o622
 """Mode of a pipe. A step that runs as root may have a child of another user, which opens /dev/stderr.
@@ -61,6 +65,8 @@ class Pipe:
         """Number of bytes moved out of the pipe."""
         self._read_end = read_end
         self._large = False
+        self._step_has_end = False
+        self._spare = False
         self._loop = asyncio.get_running_loop()
         os.set_blocking(read_end, False)
         self._offer = share(read_end, outlet.descriptor)
@@ -76,12 +82,40 @@ class Pipe:
 
     def started(self, send: Callable[[int], object]) -> None:
         """Note that the step has its end. Keep ours open: closing it would wake the loop just before the step ends."""
+        self._step_has_end = True
+
+    def long_running(self) -> None:
+        """Close our copy of the end of a step that takes long: only a certain number of descriptors can be open."""
+        if self._step_has_end:
+            self.let_go()
 
     def settled(self) -> None:
-        """Move the ended step's output and close our copy of its end. Close the pipe if that was the last writer."""
+        """Move the ended step's output and close our copy of its end.
+
+        If that was the last writer, `reopen` can give the pipe to the next step until the loop closes it.
+        """
         if self.write_end is not None:
             self.let_go()
-            self._move()
+            self._spare = self._moved_all()
+
+    def reopen(self) -> bool:
+        """Make this the pipe of the next step; return False if it still has a writer, or if a step has changed it.
+
+        A new pipe would take seven more system calls, and the supervisor would have to receive it. The write end is a
+        new open file description: no flag that the last step has set, such as O_NONBLOCK, remains.
+        """
+        spare, self._spare = self._spare and not self.closed, False
+        if not spare or sys.platform != "linux":
+            return False
+        try:
+            self.write_end = os.open(f"/proc/self/fd/{self._read_end}", os.O_WRONLY)
+        except OSError:  # there is no /proc, or no descriptor is free
+            return False
+        self.moved = 0
+        self._step_has_end = False
+        if not _is_as_new(self.write_end):
+            self.let_go()
+        return self.write_end is not None
 
     def let_go(self) -> None:
         """Close our copy of the step's end."""
@@ -102,13 +136,18 @@ class Pipe:
         self._close()
 
     def _move(self) -> None:
-        moved = 0
-        with contextlib.suppress(BlockingIOError):
+        if self._moved_all():
+            self._close()
+
+    def _moved_all(self) -> bool:
+        """Move output; return whether the pipe is empty and has no writer."""
+        try:
             moved = self._take(AT_ONCE)
-            if moved == 0:
-                self._close()
+        except BlockingIOError:
+            return False
         if moved == USUAL_SIZE:
             self._enlarge()
+        return moved == 0
 
     def _take(self, most: int) -> int:
         moved = self.outlet.take(self._read_end, most)
@@ -149,13 +188,19 @@ class Pipes:
 
     def __init__(self) -> None:
         self._open: set[Pipe] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def __iter__(self) -> Iterator[Pipe]:
         self._open = {pipe for pipe in self._open if not pipe.closed}
         return iter(tuple(self._open))
 
     def open(self, outlet: Outlet) -> Pipe:
-        """Return a new pipe. Raises OSError when no descriptor is free."""
+        """Return a pipe without a writer. Raises OSError when no descriptor is free."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LONG, self._steps_run_long)
+        spare = next((pipe for pipe in self._open if pipe.outlet is outlet and pipe.reopen()), None)
+        if spare is not None:
+            return spare
         read_end, write_end = os.pipe()
         os.fchmod(write_end, FOR_ALL_TO_WRITE)
         return self.add(Pipe(read_end, write_end, outlet))
@@ -178,7 +223,21 @@ class Pipes:
 
     def close(self) -> None:
         """Move all output that was written before the call, and close all pipes."""
+        if self._timer is not None:
+            self._timer.cancel()
         for pipe in self:
             pipe.close()
         self._open.clear()
         flush()  # otherwise the supervisor would keep the disk space of removed files, and block writers
+
+    def _steps_run_long(self) -> None:
+        self._timer = None
+        for pipe in self:
+            pipe.long_running()
+
+
+def _is_as_new(write_end: int) -> bool:
+    """Return whether a step has left the mode, the owner and the size of its pipe as they were."""
+    status = os.fstat(write_end)
+    size = fcntl.fcntl(write_end, fcntl.F_GETPIPE_SZ) if sys.platform == "linux" else USUAL_SIZE
+    return stat.S_IMODE(status.st_mode) == FOR_ALL_TO_WRITE and status.st_uid == os.geteuid() and size >= USUAL_SIZE

@@ -45,6 +45,10 @@ class PseudoTerminal(Pipe):
         self._send = None
         super().settled()
 
+    def reopen(self) -> bool:
+        """Return False: each step has a pseudo-terminal of its own, as its modes outlive a step."""
+        return False
+
     def resize(self) -> None:
         """Set our current size, and send SIGWINCH: the kernel signals only the session that a terminal controls."""
         self._copy_size()

@@ -59,7 +59,7 @@ class Workspace:
         """
         path = os.path.join(self.directory, LEDGER)
         try:
-            container.keep_ledger(path, job_id, grace, ledger_key.usable()[0])
+            container.keep_ledger(path, job_id, grace, ledger_key.sealing())
         except OSError as error:
             raise StepRunnerError(
                 f"initializing request: writing {error.filename or path}: {error.strerror}"

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import resource
 
-from gracefulexitcmd.program import descendants
+from gracefulexitcmd.program import descendants, has_children
 
 RESERVED = 32
 """Reserved processes and threads; at most a quarter of the user's limit."""
@@ -30,6 +30,9 @@ def reserve(pid: int) -> None:
         quiet = 0
         with contextlib.suppress(OSError):  # no descriptor is free
             while quiet < QUIET_LOOKS:
+                if not has_children(pid):  # nearly always, and cheaper than a scan
+                    quiet += 1
+                    continue
                 lowered = [_lower(born, most) for born in descendants(pid)]
                 quiet = 0 if any(lowered) else quiet + 1
 

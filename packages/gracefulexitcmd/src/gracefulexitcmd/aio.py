@@ -200,7 +200,9 @@ class OrphanReaper:
             self._due.cancel()
 
     def _container_opened(self) -> None:
-        self._loop.call_soon_threadsafe(self._look_later)
+        # A scan that is due finds it: `_look` resets `_due` before it asks for open containers.
+        if self._due is None:
+            self._loop.call_soon_threadsafe(self._look_later)
 
     def _look_later(self) -> None:
         if sys.platform != "win32" and self._due is None:

@@ -13,7 +13,7 @@ from gracefulexitcmd.surroundings import complaint, undo_locale_coercion
 if sys.platform == "win32":
     from gracefulexitcmd.windows.program import find
 else:
-    from gracefulexitcmd.posix.linux import descendants
+    from gracefulexitcmd.posix.linux import descendants, has_children
     from gracefulexitcmd.posix.suspension import suspend_all
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "exit_code",
     "fill_closed",
     "find",
+    "has_children",
     "ignore",
     "printable",
     "suspend_all",

@@ -66,7 +66,6 @@ def write(path: str, entry: Entry, *leaders: int, key: bytes = KEY) -> None:
     written = Ledger(path, entry, key)
     for leader in leaders:
         written.started(leader)
-    written.close()
 
 
 def found(path: str, *keys: bytes, watched_here: bool = False) -> Found | None:
@@ -148,7 +147,6 @@ def test_line_without_space_spoils_no_other_line(path: str, other: subprocess.Po
         "    limit = size + more if more > 0 else resource.RLIM_INFINITY\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
         "    ledger.started(os.getppid())\n"
-        "ledger.close()\n"
     )
     subprocess.run([sys.executable, "-c", program, path, KEY.decode()], check=True)
     read = content(path)

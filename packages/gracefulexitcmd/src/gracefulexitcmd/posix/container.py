@@ -207,9 +207,7 @@ class Container(ProcessSet):
         with _lock:
             _containers.discard(self)
             _orphans.closed(self, self._running | self._left, self._known)
-        if self._ledger is not None:
-            self._ledger.close()
-            self._ledger = None
+        self._ledger = None
         with self._confining:
             self._closed = True
             if self._cgroup is not None:

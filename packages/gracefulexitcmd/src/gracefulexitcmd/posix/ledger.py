@@ -71,39 +71,33 @@ class Found(NamedTuple):
 
 
 class Ledger:
-    """A ledger that can be written to until `close`."""
+    """A ledger that can be written to. It holds no descriptor: a server may have thousands of them."""
 
     def __init__(self, path: str, entry: Entry, key: bytes) -> None:
         """Make the file, which must not exist. Raise OSError if that is not possible."""
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o600)
+        self._path = path
         self._key = key
-        self._first = b""
         self._torn = False
-        try:
-            self._first = self._write(entry)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+        self._first = self._write(entry, b"", os.O_CREAT | os.O_EXCL)
 
     def started(self, leader: int) -> None:
         """Note the leader of a command. If that fails, for example on a full disk, the other evidence must suffice."""
         with contextlib.suppress(OSError):
             if (process := linux.process(leader)) is not None:
-                self._write(process.identity)
+                self._write(process.identity, self._first)
 
-    def close(self) -> None:
-        """Close the file without removing it."""
-        os.close(self._descriptor)
-
-    def _write(self, line: Entry | Identity) -> bytes:
+    def _write(self, line: Entry | Identity, first: bytes, flags: int = 0) -> bytes:
         """Write a sealed line and return it. Raise OSError if not all is written; the next call starts a new line."""
         content = json.dumps(line).encode()
-        sealed = _seal(self._key, self._first, content) + b" " + content
+        sealed = _seal(self._key, first, content) + b" " + content
         text = (b"\n" if self._torn else b"") + sealed + b"\n"
-        self._torn = True
-        if os.write(self._descriptor, text) < len(text):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        descriptor = os.open(self._path, flags | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        try:
+            self._torn = True
+            if os.write(descriptor, text) < len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
         self._torn = False
         return sealed
 

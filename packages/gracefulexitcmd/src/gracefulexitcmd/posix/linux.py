@@ -149,6 +149,18 @@ def children_text(pid: int, task: int | str) -> bytes:
         return b""
 
 
+def has_children(pid: int) -> bool:
+    """Return whether a process may have children: False is certain, if the kernel has CONFIG_PROC_CHILDREN.
+
+    The directory of its threads has one link for each and two more (proc_task_getattr in fs/proc/base.c). Raise OSError
+    if no descriptor is free.
+    """
+    try:
+        return os.stat(f"/proc/{pid}/task").st_nlink > 3 or children_text(pid, pid) != b""
+    except GONE:
+        return False
+
+
 def descendants(pid: int) -> Iterator[int]:
     """Yield the pids of a process's children, their children and so on."""
     return (found.pid for found in trees([pid]) if found.pid != pid)

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from step_runner.errors import FetchError, FunctionFileError
 from step_runner.expression import has_expression
-from step_runner.functions.expressions import paths_in, read_expressions
+from step_runner.functions.expressions import read_expressions
 from step_runner.functions.loader import Reading, read_file, read_function, read_run_list
 from step_runner.functions.nodes import (
     Listing,
@@ -323,9 +323,6 @@ class _FunctionCheck:
             nodes, errors = read_expressions(scalar.text)
             for error in errors:
                 self._error(scalar, _sentence(error), error.span[0])
-            for path in paths_in(nodes):
-                if (complaint := scope.complaint(path)) is not None:
-                    self._error(scalar, complaint[1], complaint[0])
             for finding in (finding for node in nodes for finding in findings(node, scope)):
                 self._error(scalar, finding.message, finding.offset, warning=finding.warning)
 

@@ -1,32 +1,17 @@
-"""The expressions of a template, and which names they use."""
+"""The expressions of a template, and the paths in them: `steps.build.outputs.image`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from step_runner.errors import ExpressionError
-from step_runner.expression.nodes import (
-    Array,
-    Attribute,
-    Binary,
-    Call,
-    Index,
-    Interpolation,
-    Literal,
-    Logical,
-    Name,
-    Node,
-    Object,
-    Unary,
-)
+from step_runner.expression.nodes import Attribute, Index, Literal, Name, Node
 from step_runner.expression.parser import parse
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+Part: TypeAlias = tuple[str, int]
+"""A name in a path, and its offset in the template."""
 
-Path: TypeAlias = tuple[tuple[str, int], ...]
-"""The parts of `steps.build.outputs.image`, each with its offset in the template."""
-
+Path: TypeAlias = tuple[Part, ...]
 
 MOST_ERRORS = 20
 LONGEST_READ_AGAIN = 100_000
@@ -57,49 +42,25 @@ def _without(template: str, offset: int) -> str:
     return template[:start] + " " * (end - start) + template[end:]
 
 
-def paths_in(nodes: list[Node]) -> list[Path]:
-    """Return the paths that expressions use, each as far as it is known before evaluation."""
-    waiting = list(nodes)
-    paths = []
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Name | Attribute | Index):
-            path = path_of(node, waiting)
-            paths.extend([path] if path else [])
-        else:
-            waiting.extend(parts(node))
-    return paths
+def part_of(node: Node) -> Part | None:
+    """Return the name that a node adds to a path, None if it is not known before evaluation."""
+    match node:
+        case Name():
+            return node.name, node.start
+        case Attribute():
+            return node.name, node.end - len(node.name)
+        case Index(key=Literal(value=str() as name) as key):
+            return name, key.start
+    return None
 
 
-def path_of(node: Node, waiting: list[Node]) -> Path:
-    """Return the path that ends in a node. Append the nodes that must be evaluated for it to `waiting`."""
-    parts: list[tuple[str, int]] = []
+def path_of(member: Attribute | Index) -> Path:
+    """Return the path of a member as far as it is known before evaluation; empty unless it begins with a name."""
+    parts: list[Part] = []
+    node: Node = member
     while isinstance(node, Attribute | Index):
-        if isinstance(node, Attribute):
-            parts.append((node.name, node.end - len(node.name)))
-        elif isinstance(node.key, Literal) and isinstance(node.key.value, str):
-            parts.append((node.key.value, node.key.start))
-        else:
-            parts.clear()
-            waiting.append(node.key)
+        part = part_of(node)
+        parts = [*parts, part] if part else []
         node = node.left
-    if isinstance(node, Name):
-        return ((node.name, node.start), *reversed(parts))
-    waiting.append(node)
-    return ()
-
-
-def parts(node: Node) -> Iterator[Node]:
-    """Yield the direct parts of a node; none for a literal and for a path."""
-    if isinstance(node, Interpolation):
-        yield from (piece for piece in node.pieces if not isinstance(piece, str))
-    elif isinstance(node, Array):
-        yield from node.items
-    elif isinstance(node, Object):
-        yield from (part for pair in node.pairs for part in pair)
-    elif isinstance(node, Call):
-        yield from node.arguments
-    elif isinstance(node, Unary):
-        yield node.operand
-    elif isinstance(node, Binary | Logical):
-        yield from (node.left, node.right)
+    root = part_of(node)
+    return (root, *reversed(parts)) if root else ()

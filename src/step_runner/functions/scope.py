@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from step_runner.functions.types import STRING, STRUCT, Kind
+from step_runner.functions.types import STRING, STRUCT, Finding, Kind
 from step_runner.spelling import meant
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ CONTEXTS = (
 )
 Names: TypeAlias = "Mapping[str, ValueType] | None"
 """Names that are known to exist, with the declared types; None if they cannot be known."""
-Complaint: TypeAlias = tuple[int, str]
-"""An offset in a template, and what is wrong there."""
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,16 +37,16 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     steps: Mapping[str, Names] = {}
     all_steps: frozenset[str] = frozenset()
 
-    def complaint(self, path: Path) -> Complaint | None:
+    def finding(self, path: Path) -> Finding | None:
         """Return the problem of a path, None if no problem is known before evaluation."""
         (context, start), *following = path
         if context not in CONTEXTS:
-            return start, f'"{context}" is not a valid name in expressions{meant(context, CONTEXTS)}'
+            return Finding(start, f'"{context}" is not a valid name in expressions{meant(context, CONTEXTS)}')
         if not following:
             return None
         if context == "inputs":
-            return self._input_complaint(*following[0])
-        return self._step_complaint(following) if context == "steps" else None
+            return self._unknown_input(*following[0])
+        return self._unknown_output(following) if context == "steps" else None
 
     def kind(self, path: Path) -> Kind | None:
         """Return the type of a path's value, None if it is not known."""
@@ -66,22 +64,22 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
                 return STRING
         return None
 
-    def _input_complaint(self, name: str, start: int) -> Complaint | None:
+    def _unknown_input(self, name: str, start: int) -> Finding | None:
         if self.inputs is None or name in self.inputs:
             return None
         advice = meant(name, self.inputs) or "; declare it under inputs in the specification"
-        return start, f'input "{name}" is not declared{advice}'
+        return Finding(start, f'input "{name}" is not declared{advice}')
 
-    def _step_complaint(self, following: list[tuple[str, int]]) -> Complaint | None:
+    def _unknown_output(self, following: list[tuple[str, int]]) -> Finding | None:
         (name, start), *following = following
         if name not in self.steps:
             if name in self.all_steps:
-                return start, f'step "{name}" has not run yet; use its outputs in a later step'
-            return start, f'no step "{name}" runs before{meant(name, self.steps)}'
+                return Finding(start, f'step "{name}" has not run yet; use its outputs in a later step')
+            return Finding(start, f'no step "{name}" runs before{meant(name, self.steps)}')
         if following and following[0][0] != "outputs":
-            return following[0][1], f'a step has no "{following[0][0]}"; write steps.{name}.outputs.NAME'
+            return Finding(following[0][1], f'a step has no "{following[0][0]}"; write steps.{name}.outputs.NAME')
         outputs = self.steps[name]
         if len(following) < 2 or outputs is None or following[1][0] in outputs:
             return None
         output, start = following[1]
-        return start, f'step "{name}" has no output "{output}"{meant(output, outputs)}'
+        return Finding(start, f'step "{name}" has no output "{output}"{meant(output, outputs)}')

@@ -1,4 +1,4 @@
-"""Infers the type of an expression's value before evaluation, and finds operations that must fail."""
+"""Infers the type of an expression's value before evaluation, and finds names and operations that must fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from step_runner.expression.nodes import (
     Operand,
     Unary,
 )
-from step_runner.functions.expressions import parts, path_of
+from step_runner.functions.expressions import part_of, path_of
 from step_runner.model import ValueType, type_of
 from step_runner.spelling import meant
 
@@ -68,7 +68,7 @@ ARRAY, STRUCT = Kind(ValueType.ARRAY), Kind(ValueType.STRUCT)
 
 
 def findings(node: Node, scope: Scope) -> list[Finding]:
-    """Return the operations that must fail when the expression is evaluated; one finding for each mistake."""
+    """Return the names and operations that must fail when the expression is evaluated; one finding for each mistake."""
     inference = _Inference(scope)
     inference.kind(node)
     return inference.findings
@@ -90,9 +90,17 @@ class _Inference:
         path: Path = ((node.name, node.start),) if isinstance(node, Name) else ()
         kind = self._scope.kind(path) if path else self._operand(node)
         for link in reversed(chain):
-            path = _continued(path, link)
+            known, path = path, _continued(path, link)
+            if known and not path:
+                self._check_path(known)
             kind = self._continue(link, kind, path)
+        if path:
+            self._check_path(path)
         return kind
+
+    def _check_path(self, path: Path) -> None:
+        if (finding := self._scope.finding(path)) is not None:
+            self.findings.append(finding)
 
     def _operand(self, node: Operand) -> Kind | None:
         match node:
@@ -208,27 +216,28 @@ class _Inference:
 
 def _continued(path: Path, node: Chained) -> Path:
     """Return the path extended by a node; empty if that is not a path or longer than any known path."""
-    if not path or len(path) > LONGEST_PATH:
-        return ()
-    if isinstance(node, Attribute):
-        return (*path, (node.name, node.end - len(node.name)))
-    if isinstance(node, Index) and isinstance(node.key, Literal) and isinstance(node.key.value, str):
-        return (*path, (node.key.value, node.key.start))
-    return ()
+    part = part_of(node) if path and len(path) <= LONGEST_PATH else None
+    return (*path, part) if part else ()
 
 
 def sources(node: Node) -> Iterator[Path]:
     """Yield the paths whose text becomes part of an expression's value; skip those that only decide on it."""
-    waiting = [node]
+    waiting: list[Node | str] = [node]
     while waiting:
         match waiting.pop():
             case (Attribute() | Index()) as member:
-                yield path_of(member, [])
-            case Logical(operator="&&") as node:
-                waiting.append(node.right)
-            case (
-                Binary(operator="+") | Logical() | Call(function="str") | Interpolation() | Array() | Object()
-            ) as node:
-                waiting += parts(node)
+                yield path_of(member)
+            case Logical(operator="&&") as both:
+                waiting.append(both.right)
+            case (Binary(operator="+") | Logical()) as both:
+                waiting += (both.left, both.right)
+            case Call(function="str") as call:
+                waiting += call.arguments
+            case Interpolation() as text:
+                waiting += text.pieces
+            case Array() as array:
+                waiting += array.items
+            case Object() as made:
+                waiting += (part for pair in made.pairs for part in pair)
             case _:
                 pass

@@ -63,7 +63,7 @@ Decode: TypeAlias = Callable[[Node, str, Report], Any]
 def decode(definition: str, node: Node, label: str, report: Report) -> Any:
     """Return the value of a node that follows a definition of the schema, None if there is an error in it.
 
-    Texts are as written. A key without a value has the value of `x-null`. Problems go to the report.
+    Texts are as written. A key without a value has the value of `x-null`, or is left out. Problems go to the report.
     """
     before = len(report.errors)
     value = _definition(definition)(node, label, report)
@@ -275,8 +275,8 @@ class _Struct:
                 report.error(entry.key, f'"{key}" means nothing in {label}; {self._foreign[key]}')
             elif decode is None:
                 self._unknown(key, entry.key, label, report)
-            else:
-                values[key] = decode(entry.node, f'"{key}" of {label}', report)
+            elif (value := decode(entry.node, f'"{key}" of {label}', report)) is not None:
+                values[key] = value
         return values
 
     def _is_foreign(self, key: str, node: Mapping) -> bool:
@@ -291,7 +291,7 @@ class _Struct:
 
     def _check_missing(self, node: Mapping, label: str, report: Report, values: dict[str, Any]) -> None:
         for key, schema in self._required.items():
-            if key in values:
+            if key in node.entries:
                 continue
             if "x-name" in schema and not report.names:
                 values[key] = ""

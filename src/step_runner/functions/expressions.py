@@ -51,7 +51,8 @@ def part_of(node: Node) -> Part | None:
             return node.name, node.end - len(node.name)
         case Index(key=Literal(value=str() as name) as key):
             return name, key.start
-    return None
+        case _:
+            return None
 
 
 def path_of(member: Attribute | Index) -> Path:

@@ -7,8 +7,6 @@ import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 from gracefulexitcmd.duration import seconds
 from step_runner.errors import FunctionFileError
 from step_runner.functions.decoder import Report, decode
@@ -41,13 +39,12 @@ DEFINES = frozenset({"exec", "run"})
 
 
 class Reading(Struct, frozen=True):
-    """A step file as read: the function if it can be used, all problems, and the nodes of its documents."""
+    """A step file as read: the function if it can be used, all problems, and the node of its definition."""
 
     function: Function | None
     problems: tuple[Problem, ...]
     text: str
     definition: Node
-    specification: Node | None = None
 
     def result(self) -> tuple[Function, tuple[Problem, ...]]:
         """Return the function and its warnings. Raise FunctionFileError with all problems if it cannot be used."""
@@ -97,12 +94,15 @@ def read_function(text: str, *, file: str, directory: str = "") -> Reading:
     report.errors.extend(documents.problems)
     specification = None if is_null(first) else decode("Specification", first, "the specification", report)
     definition = decode("Definition", second, "the definition", report)
-    if definition is None or report.errors:
-        return Reading(function=None, problems=report.problems(), text=text, specification=first, definition=second)
-    spec = _spec(specification or {})
-    _check_outputs(spec, definition, second, report)
-    function = None if report.errors else _function(spec, definition, second, file, directory)
-    return Reading(function=function, problems=report.problems(), text=text, specification=first, definition=second)
+    function = None
+    if not report.errors:
+        spec = _spec(specification or {})
+        _check_outputs(spec, definition, second, report)
+        body, env = _body(definition, spec, second, file), definition.get("env", {})
+        function = Function(spec=spec, body=body, env=env, directory=directory, file=file)
+    return Reading(
+        function=None if report.errors else function, problems=report.problems(), text=text, definition=second
+    )
 
 
 def read_run_list(text: str, *, file: str, directory: str = "") -> Reading:
@@ -112,11 +112,16 @@ def read_run_list(text: str, *, file: str, directory: str = "") -> Reading:
     report = Report(file, names=False)
     report.errors.extend(documents.problems)
     items = decode("Run", root, "the run list", report)
-    if items is None or report.errors:
-        return Reading(function=None, problems=report.problems(), text=text, definition=root)
-    body = Sequence(steps=_steps(items, root, file))
-    function = Function(spec=Spec(), body=body, directory=directory, file=file)
-    return Reading(function=function, problems=report.problems(), text=text, definition=root)
+    function = None
+    if not report.errors:
+        body = Sequence(steps=_steps(items, root, file))
+        function = Function(spec=Spec(), body=body, directory=directory, file=file)
+    return _reading(function, report, text, root)
+
+
+def _reading(function: Function | None, report: Report, text: str, definition: Node) -> Reading:
+    function = None if report.errors else function
+    return Reading(function=function, problems=report.problems(), text=text, definition=definition)
 
 
 def _check_documents(nodes: tuple[Node, ...], file: str, problems: tuple[Problem, ...]) -> None:
@@ -170,55 +175,39 @@ def _check_outputs(spec: Spec, definition: Values, node: Node, report: Report) -
         report.warning(find(node, "outputs"), f'"outputs" has no effect, because {reason}; remove it')
 
 
-def _function(spec: Spec, definition: Values, node: Node, file: str, directory: str) -> Function:
-    body, env = _body(definition, spec, node, file), definition.get("env") or {}
-    return Function(spec=spec, body=body, env=env, directory=directory, file=file)
-
-
 def _spec(specification: Values) -> Spec:
-    written = specification.get("spec") or {}
-    outputs = written.get("outputs")
+    written = specification.get("spec", {})
+    outputs = written.get("outputs", {})
     return Spec(
-        inputs=_parameters(written.get("inputs")),
+        inputs=_parameters(written.get("inputs", {})),
         outputs="delegate" if isinstance(outputs, str) else _parameters(outputs),
     )
 
 
-def _parameters(written: Values | None) -> dict[str, Parameter]:
-    return {
-        name: Parameter(
-            type=ValueType(one["type"]),
-            default=UNSET if one.get("default") is None else one["default"],
-            sensitive=bool(one.get("sensitive")),
-            description=one.get("description") or "",
-        )
-        for name, one in (written or {}).items()
-    }
+def _parameters(written: Values) -> dict[str, Parameter]:
+    return {name: Parameter(**{**one, "type": ValueType(one["type"])}) for name, one in written.items()}
 
 
 def _body(definition: Values, spec: Spec, node: Node, file: str) -> Exec | Sequence:
     if (written := definition.get("exec")) is not None:
-        stop = _stop(written.get("stop"))
+        stop = _stop(written.get("stop", {}))
         return Exec(command=tuple(written["command"]), work_dir=written.get("work_dir"), stop=stop)
     return Sequence(
         steps=_steps(definition["run"], find(node, "run"), file),
-        outputs=definition.get("outputs") or {},
+        outputs=definition.get("outputs", {}),
         delegate=definition.get("delegate") if spec.outputs == "delegate" else None,
     )
 
 
-def _stop(written: list[Values] | Values | None) -> Stop:
+def _stop(written: list[Values] | Values) -> Stop:
     if isinstance(written, list):
-        return tuple(
-            StopStage(signal=one["signal"], wait=seconds(one["wait"]), to=one.get("to") or "all") for one in written
-        )
-    given = {key: value for key, value in (written or {}).items() if value is not None}
-    return _short_stop(given) if given else ()
+        return tuple(StopStage(**{**one, "wait": seconds(one["wait"])}) for one in written)
+    return _short_stop(written) if written else ()
 
 
-def _short_stop(given: Values) -> Stop:
-    signal, grace = given.get("signal", "SIGTERM"), seconds(given["grace"]) if "grace" in given else None
-    if "first" not in given:
+def _short_stop(written: Values) -> Stop:
+    signal, grace = written.get("signal", "SIGTERM"), seconds(written["grace"]) if "grace" in written else None
+    if "first" not in written:
         return (StopStage(signal=signal, wait=grace),)
     half = None if grace is None else grace / 2
     return (StopStage(signal=signal, wait=half, to="leader"), StopStage(signal=signal, wait=half, to="rest"))
@@ -230,8 +219,8 @@ def _steps(items: list[Values], node: Node, file: str) -> tuple[Step, ...]:
 
 
 def _step(item: Values, place: Place) -> Step:
-    inputs, env = item.get("inputs") or {}, item.get("env") or {}
-    return Step(name=item["name"], call=_call(item), inputs=inputs, env=env, place=place)
+    given = {key: item[key] for key in ("name", "inputs", "env") if key in item}
+    return Step(call=_call(item), place=place, **given)
 
 
 def _call(item: Values) -> Reference | Script:

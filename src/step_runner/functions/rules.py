@@ -20,13 +20,13 @@ Values = dict[str, Any]
 
 def git_of(values: Values) -> Git:
     """Return the git reference that the keys mean. Raise InputError if a value is not valid."""
-    return git_reference(values["url"], values["rev"], values.get("dir") or "", values.get("file"))
+    return git_reference(values["url"], values["rev"], values.get("dir", ""), values.get("file"))
 
 
 def oci_of(values: Values) -> Oci:
     """Return the OCI reference that the keys mean. Raise InputError if a value is not valid."""
     place = (values["registry"], values["repository"], values["tag"])
-    return oci_reference(*place, values.get("dir") or "", values.get("file"))
+    return oci_reference(*place, values.get("dir", ""), values.get("file"))
 
 
 def _duration(text: str) -> None:

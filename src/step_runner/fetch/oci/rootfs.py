@@ -7,20 +7,19 @@ such links. It does not support whiteouts. Up to Python 3.11.12, 3.12.10 and 3.1
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import posixpath
 import stat
-import sys
-from collections import deque
+from collections import defaultdict, deque
 from typing import IO, TYPE_CHECKING
-from urllib.parse import quote, unquote
 
 from step_runner.fetch.messages import RefusedError
 from step_runner.paths import is_plain
 from step_runner.removal import remove
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from step_runner.fetch.limits import Limits
@@ -31,9 +30,7 @@ WHITEOUT = ".wh."
 _MOST_LINKS = 40  # that one path may follow, as on Linux: path_resolution(7)
 _LONGEST_LINK = 4096  # characters: more than a symbolic link can have on Linux, symlink(2)
 _DEEPEST = 256  # nested directories: a walk needs an interpreter frame for each
-_MOST_MADE = 1000
 _PIECE = 1 << 20  # bytes
-_NO_LINK = (errno.EINVAL, errno.ENOENT, errno.ENOTDIR)  # readlink(2)
 
 
 class LayerError(RefusedError):
@@ -44,8 +41,8 @@ class RootFs:
     """A directory to which no other process writes; programs in the image would see it as `/`.
 
     A place is a path below the root without symbolic links, `.` and `..`; "" is the root. All path arguments are paths
-    of the image; their links are followed inside the root. Until `finish`, each link on the disk leads to a name that
-    only a whiteout can have, so no file can be written through it.
+    of the image; their links are followed inside the root. Until `finish` there are no symbolic links on the disk, so
+    no file can be written through one.
     """
 
     def __init__(self, root: Path, proc: Proc, limits: Limits) -> None:
@@ -55,13 +52,12 @@ class RootFs:
         self._proc = proc
         # The places that this layer has written, and their parent directories.
         self._fresh: set[str] = set()
-        # Places of the directories of this layer's files, by the path in the layer: most files share a directory.
-        self._made: dict[str, str] = {}
+        # The targets of symbolic links, by the place of their directory and their name.
+        self._links: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def begin_layer(self) -> None:
         """Begin a layer, which may hide files of the layers below."""
         self._fresh.clear()
-        self._made.clear()
 
     def add_directory(self, path: str, mode: int) -> None:
         """Make a directory that its owner can use whatever its mode is; keep an existing one."""
@@ -91,12 +87,11 @@ class RootFs:
         os.chmod(self._path(place), (mode & 0o755) | 0o400)
 
     def add_link(self, path: str, target: str) -> None:
-        """Store a symbolic link until `finish`. Raise LayerError if no system can make it."""
-        held = WHITEOUT + quote(target, safe="", errors="surrogateescape")
-        if len(held) >= _LONGEST_LINK:
+        """Keep a symbolic link until `finish`. Raise LayerError if no system can make it."""
+        if len(target) >= _LONGEST_LINK:
             raise LayerError(f"has the symbolic link {_shown(path)} to a path of {len(target)} characters")
-        os.symlink(held, self._path(self._vacant(path)))
-        self._made.clear()
+        directory, _, name = self._vacant(path, text=target).rpartition("/")
+        self._links[directory][name] = target
 
     def add_hard_link(self, path: str, target: str) -> None:
         """Make another name of a file or a symbolic link. Raise LayerError if it is not in the image."""
@@ -121,31 +116,27 @@ class RootFs:
 
     def clear(self, path: str) -> None:
         """Remove the content of this directory from lower layers. Raise StoppedError after a cancel."""
-        place = self._resolve("/".join(_parts(path)))
+        place = self._resolve(_parts(path))
         if self._is_directory(place):
             self._hide_content(place)
 
     def finish(self) -> None:
-        """Point each symbolic link to its target in the image, inside the root. Raise StoppedError after a cancel.
+        """Make the symbolic links, each to its target in the image, inside the root. Raise StoppedError after a cancel.
 
         Leave out links in a circle, and links to a name that this system does not allow.
         """
-        for directory, names, files in os.walk(self._root):
-            place = os.path.relpath(directory, self._root).replace(os.sep, "/").removeprefix(".")
-            for name in (*names, *files):
-                target = self._link(_below(place, name))
-                if target is not None:
-                    self._proc.check()
-                    os.unlink(os.path.join(directory, name))
-                    leading = self._relative(place, target)
-                    if leading is not None:
-                        os.symlink(leading, os.path.join(directory, name))
+        for directory, links in self._links.items():
+            for name, target in links.items():
+                self._proc.check()
+                leading = self._relative(directory, target)
+                if leading is not None:
+                    os.symlink(leading, self._path(_below(directory, name)))
 
     def _relative(self, directory: str, target: str) -> str | None:
         """Return a relative link to the target: first up through real directories, then only down."""
-        parents, _, name = target.rpartition("/")
+        *parents, name = target.split("/")
         if name in ("", ".", ".."):
-            parents, name = target, ""
+            parents, name = [*parents, name], ""
         try:
             place = self._resolve(parents, "" if target.startswith("/") else directory)
             return posixpath.relpath(f"/{_below(place, _plain(name))}", f"/{directory}")
@@ -156,53 +147,47 @@ class RootFs:
 
     def _place(self, path: str) -> str:
         """Return the place of a path; do not follow its last part."""
-        directory, _, name = "/".join(_parts(path)).rpartition("/")
-        return _below(self._resolve(directory), name) if name else ""
+        *directory, name = _parts(path) or [""]
+        return _below(self._resolve(directory), name)
 
-    def _resolve(self, path: str, start: str = "") -> str:
-        """Return the place of a path from `start` on; follow all links as after chroot(2)."""
-        pending, place, followed = deque(path.split("/")), start.split("/") if start else [], 0
+    def _resolve(self, path: Iterable[str], start: str = "") -> str:
+        """Return the place of the parts of a path from `start` on; follow all links as after chroot(2)."""
+        pending, place, followed = deque(path), start, 0
         while pending:
             part = pending.popleft()
             if part == "..":
-                del place[-1:]
+                place = place.rpartition("/")[0]
             if part in ("", ".", ".."):
                 continue
-            target = self._link("/".join((*place, _plain(part))))
-            if target is not None:
-                followed += 1
-                if followed > _MOST_LINKS:
-                    raise LayerError(f"has a path through more than {_MOST_LINKS} symbolic links, {_shown(part)} in it")
-                place = [] if target.startswith("/") else place
-                pending.extendleft(reversed(target.split("/")))
+            target = self._links.get(place, {}).get(_plain(part))
+            if target is None:
+                place = _below(place, part)
+                if place.count("/") >= _DEEPEST:
+                    raise LayerError(f"has more than {_DEEPEST} directories in one another, {_shown(part)} the last")
                 continue
-            place.append(part)
-            if len(place) > _DEEPEST:
-                raise LayerError(f"has more than {_DEEPEST} directories in one another, {_shown(part)} the last")
-        return "/".join(place)
-
-    def _vacant(self, path: str, spare: str | None = None) -> str:
-        """Return the place of a path; remove an entry there unless it is `spare`, and make its directory."""
-        directory, _, name = "/".join(_parts(path)).rpartition("/")
-        if not name:
-            raise LayerError("has a file without a name")
-        place = _below(self._parent(directory), name)
-        if place != spare and os.path.lexists(self._path(place)):
-            self._remove(place)
-        self.limits.take_entry(place)
-        self._fresh.add(place)
+            followed += 1
+            if followed > _MOST_LINKS:
+                raise LayerError(f"has a path through more than {_MOST_LINKS} symbolic links, {_shown(part)} in it")
+            place = "" if target.startswith("/") else place
+            pending.extendleft(reversed(target.split("/")))
         return place
 
-    def _parent(self, directory: str) -> str:
-        """Return the place of the directory for a file; make it if it is missing."""
-        place = self._made.get(directory)
-        if place is None:
-            place = self._resolve(directory)
-            self._make_directory(place)
-            self._keep(place)
-            if len(self._made) == _MOST_MADE:
-                self._made.clear()
-            self._made[directory] = place
+    def _vacant(self, path: str, spare: str | None = None, text: str = "") -> str:
+        """Return the place of a path; remove an entry there unless it is `spare`, and make its directory.
+
+        `text` is what is kept in memory for the new entry, besides its place.
+        """
+        *parents, name = _parts(path) or [""]
+        if not name:
+            raise LayerError("has a file without a name")
+        directory = self._resolve(parents)
+        self._make_directory(directory)
+        self._keep(directory)
+        place = _below(directory, name)
+        if place != spare:
+            self._remove(place)
+        self.limits.take_entry(place + text)
+        self._fresh.add(place)
         return place
 
     def _make_directory(self, place: str) -> None:
@@ -210,8 +195,7 @@ class RootFs:
         if self._is_directory(place):
             return
         self._make_directory(posixpath.dirname(place))
-        if os.path.lexists(self._path(place)):
-            self._remove(place)
+        self._remove(place)
         self.limits.take_entry(place)
         os.mkdir(self._path(place), 0o755)
 
@@ -221,22 +205,27 @@ class RootFs:
             place = posixpath.dirname(place)
 
     def _hide(self, place: str) -> None:
-        if self._is_directory(place) and place in self._fresh:
-            self._hide_content(place)
-        elif place not in self._fresh and os.path.lexists(self._path(place)):
+        if place not in self._fresh:
             self._remove(place)
+        elif self._is_directory(place):
+            self._hide_content(place)
 
     def _hide_content(self, directory: str) -> None:
-        for name in os.listdir(self._path(directory)):
+        for name in (*os.listdir(self._path(directory)), *self._links.get(directory, ())):
             self._hide(_below(directory, name))
 
     def _remove(self, place: str) -> None:
+        """Remove the entry at a place, if there is one."""
         self._proc.check()
-        self._made.clear()
-        if self._is_directory(place):
-            remove(self._path(place))
-        else:
-            os.unlink(self._path(place))
+        directory, _, name = place.rpartition("/")
+        self._links.get(directory, {}).pop(name, None)
+        if not self._is_directory(place):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(self._path(place))
+            return
+        for below in [one for one in self._links if f"{one}/".startswith(f"{place}/")]:
+            del self._links[below]
+        remove(self._path(place))
 
     # Existing entries.
 
@@ -245,15 +234,8 @@ class RootFs:
 
     def _link(self, place: str) -> str | None:
         """Return the target of a link in the image, or None if the place is not a link."""
-        try:
-            text = os.readlink(self._path(place))
-        except OSError as error:
-            if error.errno in _NO_LINK:
-                return None
-            raise
-        if text.startswith(WHITEOUT):
-            return unquote(text.removeprefix(WHITEOUT), errors="surrogateescape")
-        return text.replace("\\", "/") if sys.platform == "win32" else text  # `finish` has made this link
+        directory, _, name = place.rpartition("/")
+        return self._links.get(directory, {}).get(name)
 
     def _is_directory(self, place: str) -> bool:
         return os.path.isdir(self._path(place))

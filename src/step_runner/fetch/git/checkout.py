@@ -7,7 +7,7 @@ import stat
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dulwich.config import ConfigFile, parse_submodules
 from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
@@ -17,8 +17,9 @@ from step_runner.fetch.messages import RefusedError
 from step_runner.paths import is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
+    from step_runner.fetch.git.client import Objects
     from step_runner.fetch.limits import Limits
     from step_runner.proc import Proc
 
@@ -28,22 +29,6 @@ _MOST_TAGS = 10  # tags of tags
 
 ROOT = PurePosixPath()
 """The path of the repository itself."""
-
-
-class Objects(Protocol):
-    """The objects of a repository, by their hashes. An unknown hash raises KeyError."""
-
-    def __contains__(self, hash_: bytes) -> bool:
-        """Return whether the repository has an object with this hash."""
-
-    def __getitem__(self, hash_: bytes) -> ShaFile:
-        """Return a small object, read whole into memory."""
-
-    def pieces(self, hash_: bytes) -> Iterable[bytes]:
-        """Yield the content of an object, of any size."""
-
-    def commits(self, prefix: str) -> list[str]:
-        """Return the hashes of the commits that begin with `prefix`."""
 
 
 class TreeError(RefusedError):
@@ -139,20 +124,11 @@ def submodule_urls(store: Objects, commit: str, below: PurePosixPath = ROOT) -> 
 
 def _checked(name: bytes, directory: PurePosixPath) -> str:
     """Return `name`. Raise TreeError if a file system reads it as `..`, `.git` or a path, or if this one forbids it."""
-    fine = name and b"/" not in name and validate_path_element_ntfs(name)
-    if fine and _is_utf8(name):
-        fine = validate_path_element_hfs(name)
+    utf8 = name.decode("utf-8", "replace").encode()  # the check for HFS+ refuses other encodings
+    fine = name and b"/" not in name and validate_path_element_ntfs(name) and validate_path_element_hfs(utf8)
     if not fine or not is_plain(os.fsdecode(name)):
         raise TreeError(f"{_shown(os.fsdecode(name))} in {_shown(directory)} is a forbidden name")
     return os.fsdecode(name)
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import io
 import os
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from dulwich.client import AbstractHttpGitClient
 from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from dulwich.object_store import BaseObjectStore
     from dulwich.pack import Pack as DulwichPack
 
-    from step_runner.fetch.git.checkout import Objects
     from step_runner.fetch.git.repository import Repository
     from step_runner.fetch.http import Client, Response
     from step_runner.fetch.url import Url
@@ -48,22 +47,6 @@ _EVERYTHING = ("refs/heads/", "refs/tags/")
 
 class RefusalError(GitProtocolError):
     """The refusal of the git server, in its own words."""
-
-
-class Remote(Protocol):
-    """A repository that can be read."""
-
-    def references(self, prefixes: Sequence[str]) -> dict[str, str]:
-        """Return the hashes of all references with a full name that begins with one of `prefixes`.
-
-        The name of an annotated tag with `^{}` at its end has the hash of the object to which the tag points.
-        """
-
-    def history(self, scratch: Path) -> Objects:
-        """Return at least every commit of every branch and tag; `scratch` is a directory for them."""
-
-    def objects(self, commit: str, scratch: Path) -> Objects:
-        """Return at least the commit with this full hash and its files. Raise RefusedError if it does not exist."""
 
 
 @contextmanager
@@ -83,31 +66,6 @@ def open_remote(
             tell = lambda text: progress(f"fetching {repository}: {text}")  # noqa: E731
             with closing(_HttpRemote(repository, client, proc, tell)) as remote:
                 yield remote
-
-
-class _LocalRemote:
-    """A repository on this machine, read in place."""
-
-    def __init__(self, repo: Repo, proc: Proc) -> None:
-        self._repo = repo
-        self._stored = Stored(repo.object_store, proc)
-
-    def references(self, prefixes: Sequence[str]) -> dict[str, str]:
-        found = {}
-        for name, hash_ in self._repo.get_refs().items():
-            text = name.decode("utf-8", "replace")
-            if text.startswith(tuple(prefixes)):
-                found[text] = hash_.decode()
-                found[f"{text}^{{}}"] = self._repo.get_peeled(name).decode()
-        return found
-
-    def history(self, scratch: Path) -> Objects:
-        return self._stored
-
-    def objects(self, commit: str, scratch: Path) -> Objects:
-        if commit.encode() not in self._stored:
-            raise RefusedError(_NO_COMMIT)
-        return self._stored
 
 
 class Stored:
@@ -150,6 +108,31 @@ def _with_alternates(store: BaseObjectStore) -> Iterator[DiskObjectStore]:
             yield from _with_alternates(other)
 
 
+class _LocalRemote(Stored):
+    """A repository on this machine, read in place."""
+
+    def __init__(self, repo: Repo, proc: Proc) -> None:
+        super().__init__(repo.object_store, proc)
+        self._repo = repo
+
+    def references(self, prefixes: Sequence[str]) -> dict[str, str]:
+        found = {}
+        for name, hash_ in self._repo.get_refs().items():
+            text = name.decode("utf-8", "replace")
+            if text.startswith(tuple(prefixes)):
+                found[text] = hash_.decode()
+                found[f"{text}^{{}}"] = self._repo.get_peeled(name).decode()
+        return found
+
+    def history(self, _scratch: Path) -> Objects:
+        return self
+
+    def objects(self, commit: str, _scratch: Path) -> Objects:
+        if commit.encode() not in self:
+            raise RefusedError(_NO_COMMIT)
+        return self
+
+
 class _HttpRemote(AbstractHttpGitClient):
     """A repository on a git server with HTTP. dulwich speaks git; this class decides what each host receives."""
 
@@ -167,14 +150,20 @@ class _HttpRemote(AbstractHttpGitClient):
             file.close()
 
     def references(self, prefixes: Sequence[str]) -> dict[str, str]:
+        """Return the hashes of all references with a full name that begins with one of `prefixes`.
+
+        The name of an annotated tag with `^{}` at its end has the hash of the object to which the tag points.
+        """
         refs = self.get_refs(b"", ref_prefix=[prefix.encode() for prefix in prefixes]).refs
         return {name.decode("utf-8", "replace"): hash_.decode() for name, hash_ in refs.items() if hash_}
 
     def history(self, scratch: Path) -> Objects:
+        """Return at least every commit of every branch and tag; `scratch` is a directory for them."""
         # A server that supports filters leaves the files out and sends a few hundred bytes for each commit.
         return self._fetch_all(scratch / "history", filter_spec=b"tree:0")
 
     def objects(self, commit: str, scratch: Path) -> Objects:
+        """Return at least the commit with this full hash and its files. Raise RefusedError if it does not exist."""
         try:
             store = self._fetch([commit.encode()], scratch / "commit", depth=1)
         except HangupException:
@@ -241,6 +230,13 @@ class _HttpRemote(AbstractHttpGitClient):
         """Print no warning: a server that cannot leave the files out only sends more than is needed."""
 
 
+Objects: TypeAlias = Pack | Stored
+"""The objects of a repository, by their hashes. An unknown hash raises KeyError."""
+
+Remote: TypeAlias = _LocalRemote | _HttpRemote
+"""A repository that can be read."""
+
+
 class _Answer(NamedTuple):
     """An HTTP answer in the form that dulwich expects."""
 
@@ -261,6 +257,7 @@ def _checked(response: Response, asked: Url) -> _Answer:
 
 def _read(response: Response, size: int) -> bytes:
     received = response.read_some(size)
+    # A connection that is closed too early raises its error only at the next read.
     while len(received) < size and (more := response.read_some(size - len(received))):
         received += more
     if received.startswith(b"ERR "):  # gitprotocol-pack(5): error-line

@@ -125,7 +125,8 @@ class Pack:
         bottoms = list(self._scan())
         for offset, hash_, entry in bottoms:
             if deltas := self._above(offset, hash_):
-                self._descend(self._spooled(self._inflated(entry)), entry.kind, deltas)
+                with self._spooled(self._inflated(entry)) as content:
+                    self._descend(content, entry.kind, deltas)
         if self._deltas:
             raise PackError("it has a delta to an object that is not there")
 
@@ -196,25 +197,15 @@ class Pack:
             raise PackError("it has an object of another size than it says")
         self._end = self._file.tell() - len(inflater.unused_data)
 
-    def _descend(self, content: IO[bytes], kind: int, deltas: list[int]) -> None:
+    def _descend(self, content: IO[bytes], kind: int, deltas: list[int], depth: int = 1) -> None:
         """Index the deltas to a content, and recursively the deltas to each result; one file is open at each level."""
-        levels = [(content, iter(deltas))]
-        try:
-            while levels:
-                content, left = levels[-1]
-                delta = next(left, None)
-                if delta is None:
-                    levels.pop()[0].close()
-                    continue
-                if len(levels) > _DEEPEST:
-                    raise PackError(_TOO_DEEP)
-                result = self._patched(content, self._entry(delta), self._limits)
+        if depth > _DEEPEST:
+            raise PackError(_TOO_DEEP)
+        for delta in deltas:
+            with self._patched(content, self._entry(delta), self._limits) as result:
                 hash_ = self._hash_of(result, kind)
                 self._offsets.setdefault(hash_, delta)
-                levels.append((result, iter(self._above(delta, hash_))))
-        finally:
-            for content, _ in levels:
-                content.close()
+                self._descend(result, kind, self._above(delta, hash_), depth + 1)
 
     def _above(self, offset: int, hash_: bytes) -> list[int]:
         """Remove and return the offsets of the deltas to an object."""

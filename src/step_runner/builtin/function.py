@@ -10,8 +10,6 @@ from pkgutil import resolve_name
 from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET
-
 from gracefulexitcmd import Cause, Cmd
 from step_runner.builtin.catalog import PACKAGE, SCRIPT, Offer, find
 from step_runner.builtin.signature import spec_of
@@ -97,10 +95,7 @@ def _described(offer: Offer, proc: Proc) -> Spec:
 
 
 def _parameters(described: Mapping[str, Any]) -> dict[str, Parameter]:
-    return {
-        name: Parameter(type=ValueType(one["type"]), default=one.get("default", UNSET), sensitive=one["sensitive"])
-        for name, one in described.items()
-    }
+    return {name: Parameter(**{**one, "type": ValueType(one["type"])}) for name, one in described.items()}
 
 
 def _unusable(offer: Offer, problem: str) -> FetchError:

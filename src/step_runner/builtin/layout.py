@@ -16,11 +16,12 @@ import tarfile
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
-from step_runner.builtin.push import LARGEST_DOCUMENT, Stored
+from step_runner.builtin.push import LARGEST_DOCUMENT, Source
 from step_runner.errors import InputError
-from step_runner.fetch.oci.manifest import CONFIG, INDEX, LAYER, MANIFEST, digest_of, is_digest
+from step_runner.fetch.oci.manifest import CONFIG, INDEX, LAYER, MANIFEST, Descriptor, digest_of, is_digest
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -29,7 +30,6 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 Json: TypeAlias = dict[str, Any]
 
@@ -54,7 +54,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Layout(Stored):
+class Layout(Source):
     """The blobs of images, in files of `directory`; `created` is a time as RFC 3339 writes it."""
 
     directory: Path
@@ -81,14 +81,14 @@ class Layout(Stored):
         """Make the index of these images. Return its descriptor."""
         return self._add_manifest(INDEX, {"manifests": images})
 
-    def digests(self) -> list[str]:
-        """Return the digests of all blobs, sorted."""
-        return sorted(f"sha256:{path.name}" for path in self.directory.iterdir())
+    def blobs(self) -> list[Path]:
+        """Return the files of all blobs, sorted by their digests."""
+        return sorted(self.directory.iterdir())
 
     @contextmanager
-    def open(self, digest: str) -> Iterator[IO[bytes]]:
-        """Open the bytes of what has a digest."""
-        with self._path(digest).open("rb") as file:
+    def open(self, descriptor: Descriptor) -> Iterator[IO[bytes]]:
+        """Open a blob at its start."""
+        with self._path(descriptor.digest).open("rb") as file:
             yield file
 
     def _add_manifest(self, media_type: str, parts: Json) -> Json:
@@ -182,21 +182,16 @@ class Contents(NamedTuple):
 def write_archive(path: Path, layout: Layout, top: Json, version: str) -> None:
     """Write all blobs of a layout to an archive. Make it appear whole or not at all. Raise OSError."""
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [{**top, "annotations": {REFERENCE: version}}]}
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        try:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-                _add_file("oci-layout", io.BytesIO(as_json(LAYOUT)), archive)
-                _add_file("index.json", io.BytesIO(as_json(index)), archive)
-                for digest in layout.digests():
-                    with layout.open(digest) as blob:
-                        _add_file(_blob_name(digest), blob, archive)
-            file.close()  # Windows cannot replace an open file
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            file.close()
-            os.unlink(file.name)
-            raise
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as directory:
+        made = Path(directory, path.name)
+        with tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as archive:
+            _add_file("oci-layout", io.BytesIO(as_json(LAYOUT)), archive)
+            _add_file("index.json", io.BytesIO(as_json(index)), archive)
+            for blob in layout.blobs():
+                with blob.open("rb") as file:
+                    _add_file(_blob_name(f"sha256:{blob.name}"), file, archive)
+        made.chmod(0o644)
+        made.replace(path)
 
 
 @contextmanager
@@ -211,7 +206,7 @@ def open_archive(path: Path) -> Iterator[ImageArchive]:
         raise InputError(f"{path}: is not an image archive; build it again") from None
 
 
-class ImageArchive(Stored):
+class ImageArchive(Source):
     """An open archive. Its methods raise InputError if it is not an archive of an image."""
 
     def __init__(self, name: str, archive: tarfile.TarFile) -> None:
@@ -225,14 +220,16 @@ class ImageArchive(Stored):
             content = file.read(LARGEST_DOCUMENT)
         try:
             (entry,) = json.loads(content)["manifests"]
-            return Contents(_checked_digest(entry), entry["annotations"][REFERENCE])
+            if is_digest(entry["digest"]):
+                return Contents(entry["digest"], entry["annotations"][REFERENCE])
         except (ValueError, LookupError, TypeError):
-            raise self._error("must hold one image, with its version; build it with function/oci/build") from None
+            """It is not the index of an archive with one image."""
+        raise self._error("must hold one image, with its version; build it with function/oci/build")
 
     @contextmanager
-    def open(self, digest: str) -> Iterator[IO[bytes]]:
-        """Open the bytes of what has a digest."""
-        with self._open(_blob_name(digest)) as file:
+    def open(self, descriptor: Descriptor) -> Iterator[IO[bytes]]:
+        """Open a blob at its start."""
+        with self._open(_blob_name(descriptor.digest)) as file:
             yield file
 
     def _open(self, name: str) -> IO[bytes]:
@@ -244,13 +241,6 @@ class ImageArchive(Stored):
 
     def _error(self, message: str) -> InputError:
         return InputError(f"{self._name}: {message}")
-
-
-def _checked_digest(entry: dict[str, Any]) -> str:
-    digest = entry["digest"]
-    if not (isinstance(digest, str) and is_digest(digest)):
-        raise ValueError(digest)
-    return digest
 
 
 def _blob_name(digest: str) -> str:

@@ -6,7 +6,6 @@ import logging
 import os
 import posixpath
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
@@ -77,7 +76,6 @@ def build(
 
 def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetched:
     """Fetch an image into the function cache. Raise InputError, FetchError."""
-    from step_runner.fetch.background import in_background
     from step_runner.fetch.cache import Cache
     from step_runner.fetch.oci.fetch import fetch_oci
     from step_runner.model import Oci
@@ -86,8 +84,7 @@ def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetc
     _warn_deprecated("step/oci/fetch", f'"{registry}/{repository}:{tag}" as the function')
     image = RepositoryName.parse(f"{registry}/{repository}")
     reference = Oci(registry=image.registry, repository=image.path, tag=checked_tag(tag or "latest"))
-    proc = Proc(0)
-    directory = in_background(partial(fetch_oci, reference, Cache(), proc, environment=lambda: os.environ), proc)
+    directory = fetch_oci(reference, Cache(), Proc(0), environment=lambda: os.environ)
     separator = "@" if ":" in reference.tag else ":"
     path = posixpath.normpath(posixpath.join(directory, step_path.strip("/")))
     return Fetched(path, f"{registry}/{repository}{separator}{reference.tag}")

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from step_runner.errors import InputError
 from step_runner.fetch.messages import RefusedError
@@ -61,48 +61,37 @@ class RepositoryName(NamedTuple):
             yield repository
 
 
-class Source(Protocol):
-    """A source of images."""
-
-    def manifest(self, digest: str) -> bytes:
-        """Return the manifest with a digest. Raise StepRunnerError if there is none."""
-
-    def blob(self, descriptor: Descriptor) -> AbstractContextManager[IO[bytes]]:
-        """Open a blob as a seekable file, at its start. Raise StepRunnerError if there is none."""
-
-
-class Stored(ABC):
-    """Images on this machine, with their manifests and blobs as files."""
+class Source(ABC):
+    """A source of images; its methods raise StepRunnerError for a part that it lacks."""
 
     @abstractmethod
-    def open(self, digest: str) -> AbstractContextManager[IO[bytes]]:
-        """Open the file of the blob or manifest with a digest."""
+    def open(self, descriptor: Descriptor) -> AbstractContextManager[IO[bytes]]:
+        """Open a blob or manifest as a seekable file, at its start."""
 
     def manifest(self, digest: str) -> bytes:
         """Return the manifest with a digest."""
-        with self.open(digest) as file:
+        with self.open(Descriptor(digest, LARGEST_DOCUMENT)) as file:
             return file.read(LARGEST_DOCUMENT)
 
-    def blob(self, descriptor: Descriptor) -> AbstractContextManager[IO[bytes]]:
-        """Open a blob at its start."""
-        return self.open(descriptor.digest)
 
-
-class RemoteImages(NamedTuple):
+class RemoteImages(Source):
     """The images of a repository; a blob is in a temporary file during its block."""
 
-    repository: ImageRepository
+    def __init__(self, repository: ImageRepository) -> None:
+        self._repository = repository
 
     def manifest(self, digest: str) -> bytes:
-        found = self.repository.manifest(digest)
+        """Return the manifest with a digest."""
+        found = self._repository.manifest(digest)
         if found is None:
-            raise InputError(f"{self.repository.named(digest)}: the image does not exist; check its name and tag")
+            raise InputError(f"{self._repository.named(digest)}: the image does not exist; check its name and tag")
         return found.content
 
     @contextmanager
-    def blob(self, descriptor: Descriptor) -> Iterator[IO[bytes]]:
+    def open(self, descriptor: Descriptor) -> Iterator[IO[bytes]]:
+        """Open a blob at its start."""
         with tempfile.TemporaryFile() as file:
-            with self.repository.blob(descriptor) as blob:
+            with self._repository.blob(descriptor) as blob:
                 shutil.copyfileobj(blob, file, PIECE)
                 blob.check()
             file.seek(0)
@@ -134,6 +123,6 @@ def _push_parts(source: Source, digest: str, target: ImageRepository) -> Manifes
         target.put_manifest(image.digest, _push_parts(source, image.digest, target))
     for blob in dict.fromkeys(parts.blobs):
         if not target.has_blob(blob.digest):
-            with source.blob(blob) as file:
+            with source.open(blob) as file:
                 target.upload_blob(file, blob.size, blob.digest)
     return Manifest(content, parts.media_type)

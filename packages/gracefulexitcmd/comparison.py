@@ -1,4 +1,4 @@
-"""Tries, with this library and with others, what the table in README.md says; prints the table.
+"""Tries each row of the table in README.md with this library and with others; prints the table.
 
     python comparison.py
 
@@ -43,7 +43,7 @@ ENDS = "(setsid sh -c 'echo $$ >left; exec sleep 100' &); until test -s left; do
 
 
 class Row(NamedTuple):
-    """One line of the table: what is looked for after a script was run."""
+    """One line of the table, with a script and the check of its result."""
 
     text: str
     script: str
@@ -51,21 +51,21 @@ class Row(NamedTuple):
 
 
 def gone(name: str) -> Callable[[Path, int | None], bool]:
-    """Whether the process has ended that has written its number into a file."""
+    """Return a check that the process whose number a file holds has ended."""
     return lambda directory, _: not lives(int((directory / name).read_text()))
 
 
 ROWS = (
     Row("A timeout lets the command clean up", LASTS, lambda directory, _: (directory / "cleaned").exists()),
-    Row("A timeout ends what the command has started", LASTS, gone("child")),
-    Row("... also what has left its session and its parent", LASTS, gone("detached")),
-    Row("The status is known although a background process holds the output", ENDS, lambda _, status: status == 3),
+    Row("A timeout ends child processes", LASTS, gone("child")),
+    Row("... and a process that has left its session and its parent", LASTS, gone("detached")),
+    Row("The status is known even if a background process holds the output", ENDS, lambda _, status: status == 3),
     Row("Background processes end with the command", ENDS, gone("left")),
 )
 
 
 def lives(pid: int) -> bool:
-    """Whether a process is there and is not a zombie."""
+    """Return whether a process exists and is not a zombie."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
@@ -207,7 +207,7 @@ def tried(name: str) -> list[bool]:
 
 
 def table(names: Sequence[str]) -> str:
-    """The table, in Markdown."""
+    """Return the table, in Markdown."""
     results = [tried(name) for name in names]
     lines = ["| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for row, held in zip(ROWS, zip(*results, strict=True), strict=True):

@@ -79,7 +79,7 @@ TOOLS: dict[str, tuple[str, ...]] = {
 }
 
 GONE = ("killed", "ended", "all processes end")
-LASTS = ("lives on", "lives on; `supervise` ends all")
+LASTS = ("survives", "survives; `supervise` ends all")
 
 PATIENCE = 0.7
 """Seconds after which a live process counts as a survivor: no tool here waits longer."""

@@ -26,7 +26,7 @@ SAID = (
     "a\nb\n\nsh -c 'echo no such host >&2; exit 2': exit status 2\n  no such host\n",
     "one\ntwo\n",
     "select 1;\n\n",
-    "it goes on\n",
+    "it is still running\n",
     # Between fork(2) and execve(2) a process has the arguments of its parent.
     ("3 ['sleep 1000']\n(EndedProcess(", "3 [\"sh -c 'sleep 1000 & exit 3'\"]\n(EndedProcess("),
     "one\ntwo\n",

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import subprocess
 import sys
+import types
+import unittest.mock
+from typing import TYPE_CHECKING
 
 import pytest
 
-from step_runner.imports import plain_character_classes
+from step_runner.imports import SELDOM_USED, cleandoc, is_coroutine_function, plain_character_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 CLASSES = (
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]",
@@ -47,3 +56,98 @@ def test_local_run_imports_no_fetching() -> None:
     )
     ended = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout == "\n"
+
+
+class Calls:
+    """Calls of all kinds that inspect tells apart."""
+
+    def method(self) -> None:
+        """Nothing."""
+
+    async def coroutine(self) -> None:
+        """Nothing."""
+
+    @types.coroutine
+    def generator(self) -> Iterator[None]:
+        yield
+
+    def __call__(self) -> None:
+        """Nothing."""
+
+
+CALLS = (
+    Calls().method,
+    Calls.coroutine,
+    Calls().coroutine,
+    Calls().generator,
+    Calls(),
+    Calls,
+    print,
+    functools.partial(Calls.coroutine),
+    functools.partial(Calls.method),
+    functools.wraps(Calls.coroutine)(lambda: None),
+    unittest.mock.AsyncMock(),
+)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=range(len(CALLS)))
+def test_coroutine_functions_are_those_of_inspect(call: object) -> None:
+    assert is_coroutine_function(call) == inspect.iscoroutinefunction(call)
+
+
+TEXTS = ("", " a ", "a\n  b\n    c\n", "\n\n  a\n\n  b\n\n", "a\n\tb\n        c", "  \n  a\n ", "\b\n    a\n  b")
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts_of_help_are_cleaned_as_by_inspect(text: str) -> None:
+    assert cleandoc(text) == inspect.cleandoc(text)
+
+
+def test_delayed_module_is_complete_when_used() -> None:
+    """Each attribute is that of the module itself, however it is imported."""
+    ended = _python(
+        "import step_runner.imports as imports; imports.delay_seldom_used();"
+        "import inspect, traceback, platform, gettext, shutil, urllib.parse; from textwrap import indent;"
+        "import asyncio; from asyncio import sslproto; from traceback import format_stack;"
+        "assert sslproto.SSLProtocol.__module__ == 'asyncio.sslproto';"
+        "assert urllib.parse.urlsplit('http://[::1]/').hostname == '::1';"
+        "assert inspect.signature(shutil.copy).parameters and indent('a', ' ') == ' a' and format_stack();"
+        "assert traceback.extract_stack()[-1].lineno == 1 and platform.system() == platform.uname().system;"
+        "import importlib; assert importlib.import_module('inspect').signature is inspect.signature;"
+        "import collections.abc; assert inspect.isawaitable(1) is False"
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_delayed_module_is_imported_once_by_many_threads() -> None:
+    ended = _python(
+        "import step_runner.imports as imports, threading; imports.delay('textwrap'); import textwrap;"
+        "start, found = threading.Barrier(16), [];"
+        "use = lambda: (start.wait(), found.append(textwrap.TextWrapper));"
+        "threads = [threading.Thread(target=use) for _ in range(16)];"
+        "[thread.start() for thread in threads]; [thread.join() for thread in threads];"
+        "assert len(found) == 16 and len(set(found)) == 1, found"
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_known_attribute_imports_nothing() -> None:
+    ended = _python(
+        "import step_runner.imports as imports, sys; imports.delay_seldom_used(); import inspect;"
+        "print(inspect.cleandoc(' a'), 'ast' in sys.modules, 'dis' in sys.modules)"
+    )
+    assert ended.stdout == "a False False\n"
+
+
+def test_local_run_uses_nothing_seldom_used(tmp_path: Path) -> None:
+    """Else the start waits for modules that were delayed in vain."""
+    (tmp_path / "hello.yml").write_text("{}\n---\nexec: {command: [echo, hello]}\n")
+    command = [sys.executable, "-X", "importtime", "-m", "step_runner", "run", "hello.yml"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    imported = set(re.findall(r"^import time:.*\| +(\S+)$", ended.stderr, re.MULTILINE))
+    assert "asyncio" in imported
+    assert imported & {*SELDOM_USED, "gettext", "inspect", "traceback", "platform"} == set()
+
+
+def _python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

@@ -16,6 +16,9 @@ def main() -> None:
         from gracefulexitcmd.program import fill_closed
 
         fill_closed()
+    from step_runner.imports import delay_seldom_used
+
+    delay_seldom_used()
     try:
         from step_runner.cli.main import run
 

@@ -2,14 +2,108 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
-import re
+import os
 import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import ModuleType
+
+CO_COROUTINE = 0x80
+"""The flag of the code of an `async def`, inspect.CO_COROUTINE."""
+
+SELDOM_USED = (
+    "asyncio.sslproto",
+    "asyncio.staggered",
+    "base64",
+    "bz2",
+    "google.protobuf.internal.python_message",
+    "google.protobuf.text_format",
+    "ipaddress",
+    "lzma",
+    "msgspec.inspect",
+    "msgspec.msgpack",
+    "msgspec.toml",
+    "msgspec.yaml",
+    "pkgutil",
+    "textwrap",
+    "tokenize",
+    "zlib",
+)
+"""Modules that libraries import for functions which most runs never call."""
+
+_LOCK = _thread.allocate_lock()
+
+
+class _Later(ModuleType):
+    """Stands for a module that is not a package until one of its attributes is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__path__":  # a `from` import asks for it, and only packages have it
+            raise AttributeError(name)
+        return getattr(_imported(self.__name__), name)
+
+
+def _imported(name: str) -> ModuleType:
+    with _LOCK:  # two threads may use the module at once: the second one waits for the import of the first
+        if isinstance(sys.modules.get(name), _Later):
+            del sys.modules[name]
+    return import_module(name)
+
+
+def delay(name: str, **known: object) -> None:
+    """Have a module imported when an attribute that is not `known` is first used.
+
+    A module of a package must be imported by `from package import module`.
+    """
+    if name not in sys.modules:
+        sys.modules[name] = later = _Later(name)
+        vars(later).update(known)
+
+
+def delay_seldom_used() -> None:
+    """Delay modules that libraries import at their start, but use seldom: they take a quarter of the start of `run`."""
+    for name in SELDOM_USED:
+        delay(name)
+    delay("gettext", gettext=str, ngettext=_plural)  # without a text domain it translates nothing
+    delay("inspect", cleandoc=cleandoc, iscoroutinefunction=is_coroutine_function)
+    delay("traceback", extract_stack=_extract_stack)
+    if sys.platform != "win32":
+        delay("platform", system=_system)
+
+
+def cleandoc(text: str) -> str:
+    """Return a text without the indentation of its lines, as inspect.cleandoc does."""
+    first, *rest = text.expandtabs().split("\n")
+    margin = min((len(line) - len(line.lstrip()) for line in rest if line.strip()), default=0)
+    return "\n".join([first.lstrip(), *(line[margin:] for line in rest)]).strip("\n")
+
+
+def is_coroutine_function(call: object) -> bool:
+    """Return what inspect.iscoroutinefunction returns; for plain functions without its import."""
+    code = getattr(call, "__code__", None)
+    if code is not None and not code.co_flags & CO_COROUTINE and not vars(call):
+        return False
+    asked: bool = _imported("inspect").iscoroutinefunction(call)
+    return asked
+
+
+def _extract_stack(f: object = None, limit: int | None = None) -> object:  # the names of its parameters there
+    return _imported("traceback").extract_stack(f or sys._getframe(1), limit)
+
+
+def _plural(singular: str, plural: str, number: int) -> str:
+    return singular if number == 1 else plural
+
+
+if sys.platform != "win32":
+
+    def _system() -> str:
+        return os.uname().sysname
 
 
 @contextlib.contextmanager
@@ -35,6 +129,8 @@ def plain_character_classes() -> Iterator[None]:
     Otherwise re builds a table of 65,536 characters for each class with a character above U+00FF, which takes
     milliseconds. The patterns match the same texts.
     """
+    import re
+
     compiler: Any = getattr(re, "_compiler", None)  # private, but the same from 3.11 to 3.13
     optimized = getattr(compiler, "_optimize_charset", None)
     if optimized is None:

@@ -32,7 +32,8 @@ def execute(run: LocalRun, wanted: Records, *, tty: bool = True, shows_outputs: 
     SIGTERM and SIGHUP stop the function gracefully. Raise StepRunnerError if it cannot be started.
     """
     with asyncio.Runner(loop_factory=None if sys.platform == "win32" else _Loop) as runner:
-        result = runner.run(_run(run, tty=tty, shows_outputs=shows_outputs))
+        # Runner.run would set a handler of SIGINT, which signal.signal turns into a long text when ours replaces it.
+        result = runner.get_loop().run_until_complete(_run(run, tty=tty, shows_outputs=shows_outputs))
     records.write(wanted, result)
     return result.exit_status
 

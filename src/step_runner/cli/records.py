@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from step_runner.jobs.local import LocalResult
-    from step_runner.jobs.report import Json
 
 FORMATS = {"json": "step-results.json", "prototext": "step-results.txtpb"}
 """The formats of the step result file, each with its default name."""
@@ -73,19 +72,20 @@ options = together("records", Records, PARAMETERS)
 
 def write(records: Records, result: LocalResult) -> None:
     """Write the files. Print an error on stderr for a file that cannot be written, and go on."""
-    from step_runner.jobs import report
-
     if (path := records.report) is not None:
-        _write("report", path, lambda: _report(report.run_record(result), path))
+        _write("report", path, lambda: _report(result, path))
     if records.results is not None and (steps := result.result) is not None:
+        from step_runner.jobs import report
+
         tree = report.text(report.result_tree(steps))
         _write("step results", records.results, lambda: _formatted(tree, records.results_format))
 
 
-def _report(content: Json, path: str) -> str:
+def _report(result: LocalResult, path: str) -> str:
     """Return the report as an HTML page if the suffix of the file says so, else as JSON."""
     from step_runner.jobs import report
 
+    content = report.run_record(result)
     if not path.lower().endswith(PAGES):
         return report.text(content)
     from step_runner.jobs import page, record

@@ -80,7 +80,9 @@ def _serve(path: str | None, delay: float, verbose: bool, words: tuple[str, ...]
     # With this variable a step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SUPERVISION_PREFIX)}
-    return asyncio.run(serve(path, delay, environment, _sidecar(argv), supervisor_gone, verbose=verbose))
+    with asyncio.Runner() as runner:  # without Runner.run and its handler of SIGINT, as in `execute`
+        serving = serve(path, delay, environment, _sidecar(argv), supervisor_gone, verbose=verbose)
+        return runner.get_loop().run_until_complete(serving)
 
 
 def _sidecar(command: tuple[str, ...]) -> Sidecar | None:

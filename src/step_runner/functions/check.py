@@ -6,7 +6,6 @@ A package that offers a called function is imported, in a process of its own.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
@@ -49,6 +48,7 @@ from step_runner.spelling import meant
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from collections.abc import Mapping as MappingOf
+    from pathlib import Path
 
     from step_runner.errors import ExpressionError
     from step_runner.model import Parameter
@@ -356,6 +356,8 @@ def _types(parameters: MappingOf[str, Parameter]) -> dict[str, ValueType]:
 
 def _step_file(path: str | os.PathLike[str]) -> Path:
     """Return the path itself, or for a directory the path of its step file."""
+    from pathlib import Path  # its import takes milliseconds
+
     return next((Path(path, name) for name in FILES if os.path.isfile(os.path.join(path, name))), Path(path))
 
 

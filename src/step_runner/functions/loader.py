@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.duration import seconds
@@ -75,6 +74,8 @@ def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Read
 
     Raise FetchError if there is no such file, FunctionFileError with every problem of a file that is not valid YAML.
     """
+    from pathlib import Path  # its import takes milliseconds, and most runs do not call this
+
     name = os.fspath(path)
     shown = shown_as or name
     is_directory = os.path.isdir(name) or not (names_step_file(name) or os.path.lexists(name))

@@ -6,7 +6,6 @@ import functools
 import os
 import posixpath
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from step_runner.errors import FetchError
@@ -49,12 +48,12 @@ def resolve_local(reference: Local, base: str) -> Function:
 
 def local_directory(reference: Local, base: str) -> str:
     """Return the absolute directory that a local reference means, with `/` between its parts."""
-    return os.path.normpath(os.path.join(Path.cwd(), base, reference.path)).replace(os.sep, "/")
+    return os.path.normpath(os.path.join(os.getcwd(), base, reference.path)).replace(os.sep, "/")
 
 
 def shown_path(path: str) -> str:
     """Return a path for messages: relative to the current directory if it is below that."""
-    here = Path.cwd().as_posix()
+    here = os.getcwd().replace(os.sep, "/")
     return "." if path == here else path.removeprefix(here + "/")
 
 
@@ -62,7 +61,7 @@ def _load(directory: str, file: str | None, shown_as: str) -> Function:
     path = find_file(directory, file, shown_as)
     shown = posixpath.join(shown_as, posixpath.basename(path))
     try:
-        status = Path(path).stat()
+        status = os.stat(path)
     except OSError as error:
         raise FetchError(f"{shown}: cannot be read, {(error.strerror or str(error)).lower()}") from None
     return _load_unchanged(path, shown, status.st_ino, status.st_size, status.st_mtime_ns)

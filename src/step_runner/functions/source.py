@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from pathlib import Path
 
 from step_runner.errors import FetchError, FunctionFileError
 from step_runner.functions.reference import names_step_file
@@ -35,7 +34,7 @@ def read_text(path: str, shown_as: str) -> str:
     """
     try:
         _check_regular(path, shown_as)
-        with Path(path).open("rb") as source:
+        with open(path, "rb") as source:
             content = source.read(MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         directory, name = posixpath.split(path)
@@ -62,7 +61,7 @@ def decode_text(content: bytes, shown_as: str) -> str:
 
 
 def _check_regular(path: str, shown_as: str) -> None:
-    mode = Path(path).stat().st_mode
+    mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         advice = f"; name the file in it, such as {shown_as.rstrip('/')}/{FILES[0]}"
         raise FetchError(f"{shown_as}: is a directory, not a step file{advice}")

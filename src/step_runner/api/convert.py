@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
 
 LARGEST_REPLY = 4 * 1024 * 1024 - 64 * 1024
@@ -50,19 +51,23 @@ def run_request(message: pb.RunRequest) -> RunRequest:
             Variable(key=variable.key, value=variable.value, file=variable.file, masked=variable.masked)
             for variable in message.job.variables
         ),
-        graceful_exit_delay=_seconds(message, "graceful_exit_delay"),
-        timeout=_seconds(message, "timeout"),
+        graceful_exit_delay=_delay(message, "graceful_exit_delay"),
+        timeout=_delay(message, "timeout"),
     )
 
 
 def run_message(request: RunRequest) -> pb.RunRequest:
     """Return the message that asks for a job."""
-    message = pb.RunRequest(id=request.id, work_dir=request.work_dir, env=request.env, steps=request.steps)
+    message = pb.RunRequest(
+        id=request.id,
+        work_dir=request.work_dir,
+        env=request.env,
+        steps=request.steps,
+        graceful_exit_delay=_moment(request.graceful_exit_delay),
+        timeout=_moment(request.timeout),
+    )
     for variable in request.variables:
         message.job.variables.add(key=variable.key, value=variable.value, file=variable.file, masked=variable.masked)
-    for name in ("graceful_exit_delay", "timeout"):
-        if (seconds := getattr(request, name)) is not None:
-            _set_seconds(getattr(message, name), seconds)
     return message
 
 
@@ -89,20 +94,18 @@ def _response(jobs: Sequence[JobStatus], detail: Detail) -> pb.StatusResponse | 
 def status_message(job: JobStatus, detail: Detail = FULL) -> pb.Status:
     """Return the message with the state of a job."""
     text = _shortened(job.message, detail.message)
-    step = _shortened(job.step, detail.word)
-    message = pb.Status(id=job.id, message=text, status=pb.StepResult.Status.Name(int(job.status)), step=step)
-    if job.start_time is not None:
-        _set_time(message.start_time, job.start_time)
-    if job.end_time is not None:
-        _set_time(message.end_time, job.end_time)
-    if job.kind is not None:
-        error = pb.StatusError(kind=pb.StatusError.Kind.Name(int(job.kind)), message=text)
-        message.error.CopyFrom(error)
-    if job.kill_time is not None:
-        _set_time(message.kill_time, job.kill_time)
-    if job.termination is not None:
-        _set_termination(message.termination, job.termination, detail)
-    return message
+    kind, ended = job.kind, job.termination
+    return pb.Status(
+        id=job.id,
+        message=text,
+        status=pb.StepResult.Status.Name(int(job.status)),
+        step=_shortened(job.step, detail.word),
+        start_time=_moment(job.start_time),
+        end_time=_moment(job.end_time),
+        kill_time=_moment(job.kill_time),
+        error=None if kind is None else pb.StatusError(kind=pb.StatusError.Kind.Name(int(kind)), message=text),
+        termination=None if ended is None else _termination_message(ended, detail),
+    )
 
 
 def job_status(message: pb.Status) -> JobStatus:
@@ -112,31 +115,41 @@ def job_status(message: pb.Status) -> JobStatus:
         status=Status(message.status),
         message=message.message,
         kind=ErrorKind(message.error.kind) if message.HasField("error") else None,
-        start_time=_time(message, "start_time"),
-        end_time=_time(message, "end_time"),
+        start_time=_seconds(message, "start_time"),
+        end_time=_seconds(message, "end_time"),
         termination=_termination(message.termination) if message.HasField("termination") else None,
         step=message.step,
-        kill_time=_time(message, "kill_time"),
+        kill_time=_seconds(message, "kill_time"),
     )
 
 
-def _set_termination(message: pb.Termination, termination: Termination, detail: Detail) -> None:
+def _termination_message(termination: Termination, detail: Detail) -> pb.Termination:
     ended = termination.ended
-    message.cause = ended.cause
-    message.step = _shortened(termination.step, detail.word)
-    message.forced = ended.forced
-    message.hurried = ended.hurried or ""
-    if ended.returncode is not None:
-        message.exit_status = exit_code(ended.returncode)
-    for sent in ended.signals:
-        _set_seconds(message.signals.add(name=sent.name, processes=sent.processes).after, sent.after)
-    for process in ended.census[: detail.processes]:
-        argv = [_shortened(word, detail.word) for word in process.argv[: detail.words]]
-        named = message.census.add(pid=process.pid, argv=argv, found=process.found, ended_by=process.ended_by or "")
-        named.name = _shortened(process.name, detail.word)
-        if process.why is not None:
-            named.reason, named.detail = process.why
-    _set_seconds(message.duration, ended.duration)
+    return pb.Termination(
+        cause=ended.cause,
+        step=_shortened(termination.step, detail.word),
+        exit_status=None if ended.returncode is None else exit_code(ended.returncode),
+        forced=ended.forced,
+        signals=[
+            pb.SignalSent(name=sent.name, after=_moment(sent.after), processes=sent.processes) for sent in ended.signals
+        ],
+        census=[_process_message(process, detail) for process in ended.census[: detail.processes]],
+        duration=_moment(ended.duration),
+        hurried=ended.hurried or "",
+    )
+
+
+def _process_message(process: EndedProcess, detail: Detail) -> pb.EndedProcess:
+    reason, about = process.why or ("", "")
+    return pb.EndedProcess(
+        pid=process.pid,
+        argv=[_shortened(word, detail.word) for word in process.argv[: detail.words]],
+        found=process.found,
+        ended_by=process.ended_by or "",
+        name=_shortened(process.name, detail.word),
+        reason=reason,
+        detail=about,
+    )
 
 
 def _termination(message: pb.Termination) -> Termination:
@@ -181,29 +194,25 @@ def _shortened(text: str, longest: int) -> str:
     return f"{first.decode(errors='ignore')} ... {last.decode(errors='ignore')}"
 
 
-def _seconds(message: pb.RunRequest, name: str) -> float | None:
-    if not message.HasField(name):
-        return None
-    seconds = _total_seconds(getattr(message, name))
-    if seconds < 0:
+def _delay(message: pb.RunRequest, name: str) -> float | None:
+    seconds = _seconds(message, name)
+    if seconds is not None and seconds < 0:
         raise InputError(f"{name} is {seconds:g} s: it cannot be negative")
     return seconds
 
 
-def _total_seconds(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
+def _seconds(message: Message, name: str) -> float | None:
+    """Return a field that is a duration or a time since the epoch, None if it is absent."""
+    return _total_seconds(getattr(message, name)) if message.HasField(name) else None
 
 
-def _set_seconds(duration: Duration, seconds: float) -> None:
-    duration.FromNanoseconds(round(seconds * 1e9))
+def _total_seconds(moment: Duration | Timestamp) -> float:
+    return moment.seconds + moment.nanos / 1e9
 
 
-def _time(message: pb.Status, name: str) -> float | None:
-    if not message.HasField(name):
+def _moment(seconds: float | None) -> dict[str, int] | None:
+    """Return the fields of a Duration or Timestamp."""
+    if seconds is None:
         return None
-    time: Timestamp = getattr(message, name)
-    return time.seconds + time.nanos / 1e9
-
-
-def _set_time(timestamp: Timestamp, seconds: float) -> None:
-    timestamp.FromNanoseconds(round(seconds * 1e9))
+    whole, nanos = divmod(round(seconds * 1e9), 10**9)
+    return {"seconds": whole, "nanos": nanos}

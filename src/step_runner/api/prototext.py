@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format, text_format
 from google.protobuf.message import DecodeError
@@ -20,7 +20,6 @@ from step_runner.model import (
     Parameter,
     Place,
     Problem,
-    Reference,
     Script,
     Sequence,
     Spec,
@@ -31,12 +30,7 @@ from step_runner.model import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from google.protobuf.struct_pb2 import Value as ValueMessage
-
-    from step_runner.model import Value
-
-EXACT = 2**53
-"""The largest number up to which a double holds every integer."""
+    from step_runner.model import Reference
 
 
 def read_function(text: str, *, file: str, directory: str = "") -> Function:
@@ -47,11 +41,12 @@ def read_function(text: str, *, file: str, directory: str = "") -> Function:
     message = pb.SpecDefinition()
     try:
         text_format.Parse(text, message)
-        return _function(message, file, directory)
+        document = json_format.MessageToDict(message, preserving_proto_field_name=True)
+        return _function(document, file, directory)
     except text_format.ParseError as error:
         place = Place(file=file, line=error.GetLine() or 1, column=error.GetColumn() or 1)
         raise FunctionFileError([Problem(place=place, message=_sentence(error))]) from error
-    except InputError as error:
+    except (InputError, ValueError, json_format.Error) as error:
         # Messages do not keep the number of their line.
         place = Place(file=file, line=1, column=1)
         raise FunctionFileError([Problem(place=place, message=str(error))]) from error
@@ -74,98 +69,75 @@ def _sentence(error: text_format.ParseError) -> str:
     return f"not a SpecDefinition in protobuf's text form: {sentence.strip().rstrip('.')}"
 
 
-def _function(message: pb.SpecDefinition, file: str, directory: str) -> Function:
-    definition = message.definition
+def _function(document: Mapping[str, Any], file: str, directory: str) -> Function:
+    spec, definition = document.get("spec", {}).get("spec", {}), document.get("definition", {})
+    delegates = spec.get("output_method") == "delegate"
     return Function(
-        spec=_spec(message.spec.spec),
+        spec=Spec(
+            inputs=_parameters(spec.get("inputs", {})),
+            outputs="delegate" if delegates else _parameters(spec.get("outputs", {})),
+        ),
         body=_body(definition),
-        env=dict(definition.env),
+        env=definition.get("env", {}),
         directory=directory,
         file=file,
     )
 
 
-def _spec(content: pb.Spec.Content) -> Spec:
-    delegates = content.output_method == pb.OutputMethod.delegate
-    return Spec(inputs=_parameters(content.inputs), outputs="delegate" if delegates else _parameters(content.outputs))
+def _parameters(declared: Mapping[str, Any]) -> dict[str, Parameter]:
+    return {name: _parameter(name, one) for name, one in declared.items()}
 
 
-def _parameters(
-    messages: Mapping[str, pb.Spec.Content.Input] | Mapping[str, pb.Spec.Content.Output],
-) -> dict[str, Parameter]:
-    return {name: _parameter(name, messages[name]) for name in messages}
-
-
-def _parameter(name: str, message: pb.Spec.Content.Input | pb.Spec.Content.Output) -> Parameter:
-    if not message.type:
+def _parameter(name: str, declared: Mapping[str, Any]) -> Parameter:
+    if "type" not in declared:
         raise InputError(f'"{name}" has no type; write type: string, number, boolean, array or struct')
-    default = _value(message.default) if message.HasField("default") else UNSET
+    default = declared.get("default")
     return Parameter(
-        type=ValueType(pb.ValueType.Name(message.type)),
+        type=ValueType(declared["type"]),
         default=UNSET if default is None else default,
-        sensitive=message.sensitive,
+        sensitive=declared.get("sensitive", False),
     )
 
 
-def _body(definition: pb.Definition) -> Exec | Sequence:
-    if definition.HasField("exec") == bool(definition.steps):
+def _body(definition: Mapping[str, Any]) -> Exec | Sequence:
+    if ("exec" in definition) == ("steps" in definition):
         raise InputError("the definition must have either exec or steps; keep one of them")
-    if definition.HasField("exec"):
-        if not definition.exec.command:
+    if (command := definition.get("exec")) is not None:
+        if "command" not in command:
             raise InputError('exec has no command; add one, such as command: "echo"')
-        return Exec(command=tuple(definition.exec.command), work_dir=definition.exec.work_dir or None)
+        return Exec(command=tuple(command["command"]), work_dir=command.get("work_dir"))
     return Sequence(
-        steps=tuple(_step(step) for step in definition.steps),
-        outputs=_values(definition.outputs),
-        delegate=definition.delegate or None,
+        steps=tuple(map(_step, definition["steps"])),
+        outputs=definition.get("outputs", {}),
+        delegate=definition.get("delegate"),
     )
 
 
-def _step(message: pb.Step) -> Step:
-    inputs = _values(message.inputs)
+def _step(item: Mapping[str, Any]) -> Step:
+    name, inputs, env = item.get("name", ""), item.get("inputs", {}), item.get("env", {})
     try:
-        call = _call(message.step)
+        call = _call(item.get("step", {}))
     except InputError as error:
-        raise InputError(f'step "{message.name}": {error}') from error
+        raise InputError(f'step "{name}": {error}') from error
     if call == Builtin(name="script") and isinstance(text := inputs.get("script"), str):
-        return Step(name=message.name, call=Script(text=text), env=dict(message.env))
-    return Step(name=message.name, call=call, inputs=inputs, env=dict(message.env))
+        return Step(name=name, call=Script(text=text), env=env)
+    return Step(name=name, call=call, inputs=inputs, env=env)
 
 
-def _call(message: pb.Step.Reference) -> Reference:
-    path = "/".join(message.paths.parts or message.path)
-    protocol = pb.StepReferenceProtocol.Name(message.protocol)
-    match protocol:
+def _call(called: Mapping[str, Any]) -> Reference:
+    path = "/".join(called.get("paths", {}).get("parts") or called.get("path", ()))
+    url, file = called.get("url", ""), called.get("filename")
+    match called.get("protocol", "unspecified"):
         case "local":
-            return Local(path=path or ".", file=message.filename or None)
+            return Local(path=path or ".", file=file)
         case "git":
-            return git_reference(message.url, message.version, path, message.filename or None)
+            return git_reference(url, called.get("version", ""), path, file)
         case "oci":
-            return oci_reference(message.registry, message.repository, message.tag, path, message.filename or None)
+            registry, repository, tag = (called.get(name, "") for name in ("registry", "repository", "tag"))
+            return oci_reference(registry, repository, tag, path, file)
         case "dist":
             return Builtin(name=path)
         case "dynamic":
-            return Dynamic(template=message.path_exp or message.url)
-        case _:
+            return Dynamic(template=called.get("path_exp") or url)
+        case protocol:
             raise InputError(f"references of the protocol {protocol} are not supported; use local, git, oci or dist")
-
-
-def _values(messages: Mapping[str, ValueMessage]) -> dict[str, Value]:
-    return {name: _value(messages[name]) for name in messages}
-
-
-def _value(message: ValueMessage) -> Value:
-    match message.WhichOneof("kind"):
-        case "bool_value":
-            return message.bool_value
-        case "number_value":
-            number = message.number_value
-            return int(number) if number.is_integer() and abs(number) <= EXACT else number
-        case "string_value":
-            return message.string_value
-        case "list_value":
-            return [_value(item) for item in message.list_value.values]
-        case "struct_value":
-            return _values(message.struct_value.fields)
-        case _:
-            return None

@@ -94,7 +94,7 @@ async def serve(
     socket cannot be made.
     """
     jobs = JobManager(delay, environment)
-    with _listening(path, Service(jobs)) as server:
+    with _listening(path, jobs) as server:
         await server.start()
         return await _serve(server, jobs, path, sidecar, front_is_gone, _say if verbose else _keep_quiet)
 
@@ -142,22 +142,22 @@ def _import_the_rest() -> None:
 if sys.platform == "win32":
 
     @contextlib.contextmanager
-    def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
+    def _listening(path: str, jobs: JobManager) -> Iterator[grpc.aio.Server]:
         """Yield a server that listens but is not yet started."""
         auth = TokenAuth()
-        server = grpc.aio.server(interceptors=(auth,), options=OPTIONS)
-        add_service(service, server)
+        server = grpc.aio.server(options=OPTIONS)
+        add_service(Service(jobs, auth.check), server)
         with auth.opened(server, path):
             yield server
 
 else:
 
     @contextlib.contextmanager
-    def _listening(path: str, service: Service) -> Iterator[grpc.aio.Server]:
+    def _listening(path: str, jobs: JobManager) -> Iterator[grpc.aio.Server]:
         """Yield a server that listens but is not yet started."""
         check_limits()
         server = grpc.aio.server(options=OPTIONS)
-        add_service(service, server)
+        add_service(Service(jobs), server)
         with socket.placed(path, partial(_bind, server)):
             yield server
 

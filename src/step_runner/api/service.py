@@ -33,6 +33,7 @@ def unary(
 
     @functools.wraps(call)
     async def answer(service: Any, request: Request, context: Context) -> Reply:
+        await service.check(context)
         try:
             return await call(service, request, context)
         except Exception as error:
@@ -57,11 +58,16 @@ def _details(text: str) -> str:
     return f"{whole[:LONGEST_DETAILS].decode(errors='ignore')} ... ({len(whole):,} bytes in all)"
 
 
+async def _accept(context: Context) -> None:
+    """Accept each call: only the owner can connect to a unix socket."""
+
+
 class Service(StepRunnerServicer):
     """The service `proto.StepRunner` for the jobs of one manager."""
 
-    def __init__(self, jobs: JobManager) -> None:
+    def __init__(self, jobs: JobManager, check: Callable[[Context], Awaitable[None]] = _accept) -> None:
         self._jobs = jobs
+        self.check = check
 
     @unary
     async def Run(self, request: pb.RunRequest, context: Context) -> pb.RunResponse:  # noqa: N802
@@ -69,6 +75,7 @@ class Service(StepRunnerServicer):
         return pb.RunResponse()
 
     async def FollowLogs(self, request: pb.FollowLogsRequest, context: Context) -> AsyncIterator[bytes]:  # noqa: N802
+        await self.check(context)
         try:
             async for chunk in self._jobs.follow(request.id, request.offset):
                 if chunk:

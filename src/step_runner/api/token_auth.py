@@ -23,11 +23,12 @@ from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 HOST = "127.0.0.1"
 KEY = "authorization"
-ADMIT = "/step_runner.TokenAuth/Admit"
+SERVICE, ADMIT = "step_runner.TokenAuth", "Admit"
+ADMISSION = f"/{SERVICE}/{ADMIT}"
 
 DIRECTLY = (("grpc.enable_http_proxy", 0),)
 """Options of channels: a proxy from the environment cannot reach a port of this machine, nor may it see the token."""
@@ -92,7 +93,7 @@ def is_listening(path: str) -> bool:
         return False
     with grpc.insecure_channel(f"{HOST}:{address.port}", DIRECTLY) as own:
         try:
-            next(own.unary_stream(ADMIT)(b"0", metadata=address.metadata, timeout=TRY))
+            next(own.unary_stream(ADMISSION)(b"0", metadata=address.metadata, timeout=TRY))
         except grpc.RpcError as error:
             return error.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # the server is busy
     return True
@@ -115,7 +116,7 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class TokenAuth:
     """Accepts calls that have the token, and calls of connections that were admitted with it."""
 
     def __init__(self) -> None:
@@ -126,6 +127,8 @@ class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def opened(self, server: grpc.aio.Server, path: str) -> Iterator[None]:
         """Listen on any free port, and keep the address at `path` while the block runs. Raise StepRunnerError."""
         make_free(path)
+        calls = {ADMIT: grpc.unary_stream_rpc_method_handler(self._admit)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, calls),))
         try:
             port = server.add_insecure_port(f"{HOST}:0")
             private_file.create(path, f"{HOST}:{port} {self._token}\n".encode())
@@ -136,41 +139,8 @@ class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         finally:
             _remove(path)
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        """Return a handler of a call that checks the token first."""
-        if details.method == ADMIT:
-            return grpc.unary_stream_rpc_method_handler(self._checked_stream(self._admit))
-        handler = await continuation(details)
-        if handler is None:
-            return None
-        if handler.response_streaming:
-            stream = self._checked_stream(handler.unary_stream)
-            return grpc.unary_stream_rpc_method_handler(
-                stream, handler.request_deserializer, handler.response_serializer
-            )
-        call = self._checked_call(handler.unary_unary)
-        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
-
-    def _checked_call(self, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            await self._check(context)
-            return await inner(request, context)
-
-        return call
-
-    def _checked_stream(self, inner: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-        async def stream(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-            await self._check(context)
-            async for reply in inner(request, context):
-                yield reply
-
-        return stream
-
-    async def _check(self, context: grpc.aio.ServicerContext) -> None:
+    async def check(self, context: grpc.aio.ServicerContext) -> None:
+        """Refuse a call without the token, unless its connection was admitted."""
         given = dict(context.invocation_metadata() or ()).get(KEY, "")
         known = hmac.compare_digest(str(given).encode(), f"Bearer {self._token}".encode())
         if not known and context.peer() not in self._admitted:
@@ -179,6 +149,7 @@ class TokenAuth(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def _admit(self, request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         """Admit the connection from a port for as long as this call lasts."""
+        await self.check(context)
         peer = f"ipv4:{HOST}:{int(request)}"
         self._admitted.add(peer)
         try:
@@ -239,7 +210,7 @@ def admitted(path: str) -> Iterator[socket.socket]:
         raise OSError(errno.EINVAL, "it is not an address", path) from None
     with connect(address) as connection, grpc.insecure_channel(f"{HOST}:{address.port}", DIRECTLY) as own:
         port = connection.getsockname()[1]
-        admission = own.unary_stream(ADMIT)(b"%d" % port, metadata=address.metadata)
+        admission = own.unary_stream(ADMISSION)(b"%d" % port, metadata=address.metadata)
         try:
             next(admission)
         except grpc.RpcError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd.posix import linux
+from gracefulexitcmd.posix import process_table
 from step_runner.runner import limits
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def command() -> Iterator[subprocess.Popen[str]]:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         yield process
-        for pid in (*linux.descendants(process.pid), process.pid):
+        for pid in (*process_table.descendants(process.pid), process.pid):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -69,14 +69,14 @@ def test_command_and_its_descendants_get_limit(command: subprocess.Popen[str]) -
     give_birth(command)
     limits.reserve(command.pid)
     give_birth(command)
-    everybody = [command.pid, *linux.descendants(command.pid)]
+    everybody = [command.pid, *process_table.descendants(command.pid)]
     assert [of(pid) for pid in everybody] == [MOST] * 3
 
 
 def test_process_forked_during_scan_gets_limit(command: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork bomb goes on forking during the scan."""
     give_birth(command)
-    descendants, births = linux.descendants, iter([True, True])
+    descendants, births = process_table.descendants, iter([True, True])
 
     def slowly(pid: int) -> Iterator[int]:
         found = list(descendants(pid))

@@ -14,7 +14,7 @@ import pytest
 from tests.support.isolation import base, no_process_left, temporary
 
 from gracefulexitcmd import AsyncCmd, Cmd, Exit
-from gracefulexitcmd.posix import linux, process_table, subreaper
+from gracefulexitcmd.posix import process_group, process_table, subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     """Yield each way to wait and to signal: Linux 6.9, Linux 5.3, older Linux, other systems."""
     name: str = request.param
     if name == "number and pidfd":
-        monkeypatch.setattr(linux, "can_signal_group", lambda _pidfd: False)
+        monkeypatch.setattr(process_group, "pidfd_signals_group", lambda _pidfd: False)
     monkeypatch.setattr(process_table, "portable", name in ("number", "number and ps"))
     monkeypatch.setattr(process_table, "has_proc", name != "number and ps")
     return name

@@ -245,10 +245,10 @@ async def test_cancel_racing_with_end_raises_nothing(path: str) -> None:
 ORPHANS = """
 import asyncio, os, signal
 from gracefulexitcmd import AsyncCmd, Container, OrphanReaper
-from gracefulexitcmd.posix import linux, subreaper
+from gracefulexitcmd.posix import process_table, subreaper
 
 def zombies():
-    found = [linux.process(pid) for pid in linux.children(os.getpid())]
+    found = [process_table.process(pid) for pid in process_table.children(os.getpid())]
     return [process.pid for process in found if process is not None and not process.alive]
 
 async def main():
@@ -260,7 +260,7 @@ async def main():
         orphan = int((await command.run()).stdout.split()[0])
         with open("fifo", "w") as fifo:
             fifo.write("end")
-        while orphan in linux.children(os.getpid()):
+        while orphan in process_table.children(os.getpid()):
             await asyncio.sleep(0.01)
         container.close()
         print(zombies(), signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL)

@@ -74,13 +74,13 @@ def test_cancel_from_signal_handler_during_start_takes_effect(
 ) -> None:
     """The handler interrupts the thread that holds the command's lock. The stop is served when the lock is released."""
     command: Any = kind(FOREVER)
-    real = process_group.open_group
+    real = process_group.Group
 
     def interrupted(process: subprocess.Popen[bytes]) -> process_group.Group:
         signalled(command.cancel)
         return real(process)
 
-    monkeypatch.setattr(process_group, "open_group", interrupted)
+    monkeypatch.setattr(process_group, "Group", interrupted)
     result(command.start())
     ended: Exit = result(command.wait())
     assert (ended.cause, ended.returncode) == (Cause.CANCELLED, -signal.SIGTERM)
@@ -90,13 +90,13 @@ def test_cancel_from_another_thread_during_start_takes_effect(
     kind: type[BaseCmd], result: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command: Any = kind(FOREVER)
-    real = process_group.open_group
+    real = process_group.Group
 
     def cancelled_meanwhile(process: subprocess.Popen[bytes]) -> process_group.Group:
         with thread_running(command.cancel):
             return real(process)
 
-    monkeypatch.setattr(process_group, "open_group", cancelled_meanwhile)
+    monkeypatch.setattr(process_group, "Group", cancelled_meanwhile)
     result(command.start())
     ended: Exit = result(command.wait())
     assert ended.cause is Cause.CANCELLED

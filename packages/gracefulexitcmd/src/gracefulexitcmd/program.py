@@ -13,7 +13,7 @@ from gracefulexitcmd.surroundings import complaint, undo_locale_coercion
 if sys.platform == "win32":
     from gracefulexitcmd.windows.program import find
 else:
-    from gracefulexitcmd.posix.linux import descendants, has_children
+    from gracefulexitcmd.posix.process_table import descendants, has_children
     from gracefulexitcmd.posix.suspension import suspend_all
 
 __all__ = [

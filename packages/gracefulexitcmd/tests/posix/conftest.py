@@ -26,14 +26,23 @@ def joined() -> Iterator[None]:
 
 
 @pytest.fixture
-def group(joined: None, path: str) -> Iterator[process_group.Group]:
+def container() -> Iterator[Container]:
+    """Return the container of the group."""
+    made = Container()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def group(joined: None, path: str, container: Container) -> Iterator[process_group.Group]:
     """Yield the group of a process that waits for input."""
     process = subprocess.Popen(["cat", "-u"], process_group=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(b"ready")
     process.stdout.read(5)
-    opened = process_group.open_group(process)
+    opened = process_group.Group(process)
+    container.started(opened.pid)
     yield opened
     if process.returncode is None:
         process.kill()
@@ -42,13 +51,3 @@ def group(joined: None, path: str) -> Iterator[process_group.Group]:
     opened.close()
     process.stdin.close()
     process.stdout.close()
-
-
-@pytest.fixture
-def container(group: process_group.Group) -> Iterator[Container]:
-    """Return the container of the group."""
-    made = Container()
-    made._since = 0  # the group started before
-    made.started(group.pid)
-    yield made
-    made.close()

@@ -17,7 +17,7 @@ from tests.support.cgroups import needs_cgroup
 from tests.support.crowd import MANY, SHAPES, Crowd
 
 from gracefulexitcmd import Cmd, Container
-from gracefulexitcmd.posix import linux
+from gracefulexitcmd.posix import process_table
 from gracefulexitcmd.posix.container import reap_orphans
 from gracefulexitcmd.posix.orphans import COOKIE
 
@@ -237,9 +237,9 @@ def test_containers_answer_many_threads() -> None:
 def test_group_with_reused_number_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scan sees the new leader once. The group stays forgotten after the new leader's end."""
     container = Container()
-    now = linux.ticks_since_boot() + 1000
-    leader = linux.Process(4_000_001, "S", 1, 4_000_001, 4_000_001, now)
-    member = linux.Process(4_000_002, "S", 1, 4_000_001, 4_000_001, now)
+    now = process_table.ticks_since_boot() + 1000
+    leader = process_table.Process(4_000_001, "S", 1, 4_000_001, 4_000_001, now)
+    member = process_table.Process(4_000_002, "S", 1, 4_000_001, 4_000_001, now)
     container.started(leader.pid)
     container.ended(leader.pid, group_empty=False)
     seen = []

@@ -16,7 +16,7 @@ import pytest
 from tests.support.cgroups import needs_cgroup
 
 from gracefulexitcmd import Cmd, Container
-from gracefulexitcmd.posix import cgroup, ledger, linux
+from gracefulexitcmd.posix import cgroup, ledger, process_table
 from gracefulexitcmd.posix.ledger import Entry, Found, Ledger, abandoned
 from gracefulexitcmd.posix.recovery import Leftovers, recover
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gracefulexitcmd.posix.linux import Identity
+    from gracefulexitcmd.posix.process_table import Identity
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a ledger needs /proc")
 
@@ -40,7 +40,7 @@ LONG_AGO = "a boot of the past 4026531836"
 
 
 def identity(pid: int) -> Identity:
-    process = linux.process(pid)
+    process = process_table.process(pid)
     assert process is not None
     return process.pid, process.start_time
 
@@ -275,7 +275,7 @@ def test_group_is_known_only_by_a_known_member(path: str) -> None:
     """Its leader has ended; another program's group may have got its number since."""
     member = shlex.join([sys.executable, "-I", "-S", "-c", "import signal; print(flush=True); signal.pause()"])
     script = f"GRACEFULEXITCMD_COOKIE={MINE} {member} & {member} &"
-    since = linux.ticks_since_boot()
+    since = process_table.ticks_since_boot()
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, process_group=0) as leader:
         assert leader.stdout is not None
         leader_identity = identity(leader.pid)
@@ -371,7 +371,7 @@ def test_no_control_group_is_plausible_without_cgroups() -> None:
 
 
 def test_implausible_sealed_entry_is_not_abandoned(path: str) -> None:
-    write(path, entry(GONE)._replace(since=linux.ticks_since_boot() + 1_000_000))
+    write(path, entry(GONE)._replace(since=process_table.ticks_since_boot() + 1_000_000))
     assert found(path) is None
 
 

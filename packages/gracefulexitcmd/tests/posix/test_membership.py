@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd.posix import membership
-from gracefulexitcmd.posix.linux import Process
+from gracefulexitcmd.posix import membership, process_table
 from gracefulexitcmd.posix.membership import Evidence, Reaper
+from gracefulexitcmd.posix.process_table import Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +119,7 @@ def test_reaper_and_its_ancestors_never_belong(pid: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "session", [pytest.param(SHELL, id="the reaper's own"), pytest.param(membership.UNKNOWN_SESSION, id="unknown")]
+    "session", [pytest.param(SHELL, id="the reaper's own"), pytest.param(process_table.UNKNOWN_SESSION, id="unknown")]
 )
 def test_session_older_than_members_proves_nothing(session: int) -> None:
     member = process(LEADER, RUNNER, LEADER, session)

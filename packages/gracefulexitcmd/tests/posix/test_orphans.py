@@ -13,7 +13,7 @@ import pytest
 PRELUDE = """\
 import json, os, subprocess, sys, time
 from gracefulexitcmd import Cmd, Container, Roundup
-from gracefulexitcmd.posix import linux, orphans, subreaper
+from gracefulexitcmd.posix import orphans, process_table, subreaper
 from gracefulexitcmd.posix.container import reap_orphans
 subreaper.become()
 
@@ -37,8 +37,8 @@ def test_orphan_environment_is_read_once() -> None:
     """The number of containers and of scans does not matter."""
     program = """
 asked = []
-read = linux.environ
-orphans.linux.environ = lambda pid: asked.append(pid) or read(pid)
+read = process_table.environ
+orphans.process_table.environ = lambda pid: asked.append(pid) or read(pid)
 containers = [Container() for _ in range(4)]
 for container in containers:
     leave(container, "setsid sleep 1000 & setsid sleep 1000 &")
@@ -68,8 +68,8 @@ def test_known_children_are_listed_once() -> None:
     """A list is slow with many jobs; only an unknown child requires a second one."""
     program = """
 listed = []
-read = linux.children_text
-orphans.linux.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
+read = process_table.children_text
+orphans.process_table.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
 container, other = Container(), Container()
 leave(other, "setsid sleep 1000 &")
 assert len(other.members()) == 1
@@ -94,8 +94,8 @@ def test_recent_list_of_children_serves_all_containers() -> None:
     """A stop reads no list of its own. A stop that needs a complete list reads one, and then misses no orphan."""
     program = """
 listed = []
-read = linux.children_text
-orphans.linux.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
+read = process_table.children_text
+orphans.process_table.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
 orphans.clock.now = lambda: 1000.0  # no time passes
 containers = [Container() for _ in range(3)]
 for container in containers:
@@ -115,8 +115,8 @@ def test_container_seen_empty_requires_no_list() -> None:
     """It stays empty until a command starts in it."""
     program = """
 listed = []
-read = linux.children_text
-orphans.linux.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
+read = process_table.children_text
+orphans.process_table.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
 container = Container()
 leave(container, "true")
 assert container.members() == []
@@ -138,7 +138,7 @@ evidence = Container._evidence
 Container._evidence = lambda self, *facts: asked.append(self) or evidence(self, *facts)
 containers = [Container() for _ in range(3)]
 leave(containers[0], "env -i setsid sleep 1000 >/dev/null &")
-while linux.comm(int(linux.children_text(os.getpid(), os.getpid()))) != "sleep":
+while process_table.comm(int(process_table.children_text(os.getpid(), os.getpid()))) != "sleep":
     time.sleep(0.001)
 others = 0
 for container in containers:
@@ -160,7 +160,7 @@ def test_orphans_are_reaped_next_to_another_ended_child() -> None:
 child = ended_child()
 container = Container()
 leave(container, "setsid sh -c 'sleep 0.1' &")
-while linux.children_text(os.getpid(), os.getpid()).split() != [b"%d" % child.pid]:
+while process_table.children_text(os.getpid(), os.getpid()).split() != [b"%d" % child.pid]:
     reap_orphans()
 print(json.dumps(child.wait()))
 """
@@ -184,7 +184,7 @@ if child == 0:
     os._exit(0)
 os.waitpid(child, 0)
 os.read(reader, 5)
-(pid,) = map(int, linux.children_text(os.getpid(), os.getpid()).split())
+(pid,) = map(int, process_table.children_text(os.getpid(), os.getpid()).split())
 shown = os.path.exists("/proc/%d" % pid)
 ended = Roundup(container, 10).run()
 print(json.dumps([shown, [process.ended_by for process in ended.census]]))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd.posix.output import BURST, CHUNK, Feed, Pipe
+from gracefulexitcmd.posix.output import BURST, CHUNK, Feed, Pipe, holders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,3 +85,16 @@ def test_empty_feed_ends_at_once(pipe: tuple[int, int]) -> None:
 def test_feed_ends_without_reader(pipe: tuple[int, int]) -> None:
     os.close(pipe[0])
     assert Feed(pipe[1], b"text").write()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows open files in /proc")
+def test_holders_have_the_pipe_open() -> None:
+    reader, writer = os.pipe()
+    inode = os.fstat(reader).st_ino
+    with subprocess.Popen(["sleep", "1000"], pass_fds=(writer,)) as process:
+        assert list(holders([inode])) == [process.pid]
+        assert list(holders([])) == []
+        process.kill()
+    assert list(holders([inode])) == []
+    os.close(reader)
+    os.close(writer)

@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gracefulexitcmd import Container
-from gracefulexitcmd.posix import linux, process_group, process_table
+from gracefulexitcmd.posix import process_group, process_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def test_path_is_the_requested_one(group: process_group.Group, path: str) -> None:
-    assert type(group) is (process_group.PidfdGroup if path == "pidfd" else process_group.NumberedGroup)
+    """Only a pidfd identifies the group after its leader was reaped; otherwise the leader stays a zombie."""
+    os.kill(group.pid, signal.SIGKILL)
+    select.select([group.exit_descriptor], [], [])
+    group.collect()
+    assert (process_table.can_signal(group.pid) is None) == (path == "pidfd")
 
 
 def test_member_is_distinguished_from_other_processes(group: process_group.Group, container: Container) -> None:
@@ -65,7 +69,7 @@ def test_group_outlives_its_leader(joined: None, path: str, program: Callable[..
     """Its members are found and ended, and no other process is."""
     container = Container()
     process = subprocess.Popen(program("hold_pipe.py", "in"), stderr=subprocess.PIPE, stdout=-3, process_group=0)
-    group = process_group.open_group(process)
+    group = process_group.Group(process)
     container.started(group.pid)
     assert process.stderr is not None
     holder = int(process.stderr.readline())
@@ -73,9 +77,9 @@ def test_group_outlives_its_leader(joined: None, path: str, program: Callable[..
     select.select([group.exit_descriptor], [], [])
     assert group.collect() == 0
     assert [member.pid for member in container.members()] == [holder]
-    member = linux.process(holder)
+    member = process_table.process(holder)
     assert member is not None
-    pidfd = linux.open_pidfd(member)
+    pidfd = process_table.open_pidfd(member)
     assert pidfd is not None
     assert group.signal(signal.SIGKILL)
     with select.epoll() as poll:
@@ -102,7 +106,7 @@ def test_group_that_always_forks_is_never_empty() -> None:
     """Each of its processes lives for a moment only."""
     container = Container()
     process = subprocess.Popen([sys.executable, "-S", "-c", FORKING], stdout=subprocess.PIPE, process_group=0)
-    group = process_group.open_group(process)
+    group = process_group.Group(process)
     container.started(group.pid)
     assert process.stdout is not None
     process.stdout.readline()
@@ -122,8 +126,11 @@ def test_unstartable_thread_leaves_no_descriptors(
     def fail(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    child = subprocess.Popen(["true"], process_group=0)
     before = descriptors()
+    monkeypatch.setattr(process_table, "portable", True)
     monkeypatch.setattr(threading.Thread, "start", fail)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        process_group._exit_pipe(os.getpid())
+        process_group.Group(child)
     assert descriptors() == before
+    child.wait()

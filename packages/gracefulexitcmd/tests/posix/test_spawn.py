@@ -194,7 +194,7 @@ def test_standard_descriptors_may_be_exchanged(stdout: int) -> None:
 
 def test_descriptors_are_closed_without_closefrom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """musl lacks closefrom, and so does glibc before 2.34."""
-    libc = spawn._libc()
+    libc = spawn.libc()
 
     class Older:
         def __getattr__(self, name: str) -> object:
@@ -203,6 +203,6 @@ def test_descriptors_are_closed_without_closefrom(tmp_path: Path, monkeypatch: p
             return getattr(libc, name)
 
     _, expected = _run(tmp_path)
-    monkeypatch.setattr(spawn, "_libc", Older)
+    monkeypatch.setattr(spawn, "libc", Older)
     with _blocking(signal.SIGTERM):
         assert _run(tmp_path)[1] == expected

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from gracefulexitcmd.exit import EndedProcess
-from gracefulexitcmd.posix import linux, process_table, status, subreaper
+from gracefulexitcmd.posix import process_table, status, subreaper
 from gracefulexitcmd.posix.poller import Poller
 from gracefulexitcmd.posix.process_set import ProcessSet
 from gracefulexitcmd.posix.teardown import Teardown
@@ -17,14 +17,16 @@ from gracefulexitcmd.sequence import Stage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gracefulexitcmd.posix.process_group import Group
 
-LEADER = linux.Process(100, "S", 1, 100, 100, start_time=5)
-CHILD = linux.Process(101, "S", 100, 100, 100, start_time=6)
+
+LEADER = process_table.Process(100, "S", 1, 100, 100, start_time=5)
+CHILD = process_table.Process(101, "S", 100, 100, 100, start_time=6)
 
 NOW = 7
 """The time of the stop signal, on the clock of start times."""
 
-HELPER = linux.Process(102, "S", 100, 100, 100, start_time=NOW + 1)
+HELPER = process_table.Process(102, "S", 100, 100, 100, start_time=NOW + 1)
 
 
 class Crowd(ProcessSet):
@@ -38,11 +40,11 @@ class Crowd(ProcessSet):
 
     def __init__(self) -> None:
         super().__init__(since=0)
-        self.answers: list[list[linux.Process] | OSError] = []
+        self.answers: list[list[process_table.Process] | OSError] = []
         self.sent: list[int] = []
         self.sent_singly: list[tuple[int, int]] = []
 
-    def members(self, *, quickly: bool = False) -> list[linux.Process]:
+    def members(self, *, quickly: bool = False) -> list[process_table.Process]:
         if quickly:
             return [LEADER]
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -50,10 +52,10 @@ class Crowd(ProcessSet):
             raise answer
         return answer
 
-    def found_by(self, process: linux.Process) -> str:
+    def found_by(self, process: process_table.Process) -> str:
         return "leader" if process is LEADER else "group"
 
-    def can_end(self, _process: linux.Process) -> bool:
+    def can_end(self, _process: process_table.Process) -> bool:
         return True
 
     def signal(self, number: int) -> bool:
@@ -63,7 +65,7 @@ class Crowd(ProcessSet):
     def signal_leader(self, number: int) -> None:
         raise AssertionError(f"signal {number} was for the whole group")
 
-    def signal_process(self, process: linux.Process, number: int) -> None:
+    def signal_process(self, process: process_table.Process, number: int) -> None:
         self.sent_singly.append((process.pid, number))
 
     def collect(self) -> int | None:
@@ -94,7 +96,7 @@ def poller() -> Iterator[Poller]:
 
 @pytest.fixture
 def teardown(group: Crowd, poller: Poller) -> Teardown:
-    return Teardown(group, poller, lambda _event: None, group)
+    return Teardown(group, poller, lambda _event: None, cast("Group", group))
 
 
 def _ended(teardown: Teardown) -> dict[int, str | None]:
@@ -138,7 +140,7 @@ def test_process_forked_before_signal_gets_it_later(
     group: Crowd, teardown: Teardown, start_time: int, parent: int, told: bool
 ) -> None:
     """A process forked after the signal may be there to clean up."""
-    late = linux.Process(102, "S", parent, 102, 100, start_time=start_time)
+    late = process_table.Process(102, "S", parent, 102, 100, start_time=start_time)
     group.answers = [[LEADER], [LEADER, late], []]
     teardown.terminate(Stage(signal.SIGTERM))
     assert teardown.watch(kill=False)
@@ -161,8 +163,8 @@ def test_process_born_during_signalling_gets_signal(
     """Its parent outside of the group got the signal a moment after the group did."""
     clock = iter([NOW, NOW + 1])
     monkeypatch.setattr(process_table, "now", lambda: next(clock))
-    outside = linux.Process(200, "S", 1, 200, 200, start_time=NOW - 1)
-    born = linux.Process(201, "S", parent, 200, 200, start_time=NOW + 1)
+    outside = process_table.Process(200, "S", 1, 200, 200, start_time=NOW - 1)
+    born = process_table.Process(201, "S", parent, 200, 200, start_time=NOW + 1)
     group.answers = [[LEADER, outside], [outside, born], []]
     teardown.terminate(Stage(signal.SIGTERM))
     assert teardown.watch(kill=False)
@@ -172,7 +174,7 @@ def test_process_born_during_signalling_gets_signal(
 @pytest.mark.parametrize(("age", "told"), [(1, True), (-1, False)], ids=["older", "younger"])
 def test_late_orphan_gets_signal_if_older(group: Crowd, teardown: Teardown, age: int, told: bool) -> None:
     """It became an orphan after the list of children that the first scan used."""
-    orphan = linux.Process(200, "S", 1, 200, 200, start_time=NOW - age)
+    orphan = process_table.Process(200, "S", 1, 200, 200, start_time=NOW - age)
     group.answers = [[LEADER], [LEADER, orphan]]
     teardown.terminate(Stage(signal.SIGTERM))
     teardown.terminate_late()
@@ -240,7 +242,7 @@ def test_unwatchable_process_is_scanned_again(
     group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, gone: bool, open_pidfd: Callable[[bool], object]
 ) -> None:
     monkeypatch.setattr(process_table, "portable", False)
-    monkeypatch.setattr(linux, "open_pidfd", lambda _process: open_pidfd(gone))
+    monkeypatch.setattr(process_table, "open_pidfd", lambda _process: open_pidfd(gone))
     group.answers = [[CHILD], []]
     assert teardown.watch(kill=False) is not gone
     assert (teardown.look_at is None) is gone

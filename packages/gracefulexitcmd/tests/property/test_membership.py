@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gracefulexitcmd.posix import membership
-from gracefulexitcmd.posix.linux import Process
 from gracefulexitcmd.posix.membership import Evidence, Reaper
+from gracefulexitcmd.posix.process_table import Process
 
 RUNNER, SHELL = 3, 2
 REAPER = Reaper(RUNNER, group=RUNNER, session=SHELL)

@@ -12,7 +12,6 @@ import os
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.named_tuple import NamedTuple
-from gracefulexitcmd.posix import linux
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,9 +82,20 @@ def existing(path: str) -> Cgroup | None:
     except OSError:
         return None
     try:
-        return Cgroup(path) if linux.file_system(descriptor) == CGROUP2_SUPER_MAGIC else None
+        return Cgroup(path) if _file_system(descriptor) == CGROUP2_SUPER_MAGIC else None
     finally:
         os.close(descriptor)
+
+
+def _file_system(descriptor: int) -> int:
+    """Return the magic number of the file system that holds a file, statfs(2). Raise OSError if the call fails."""
+    import ctypes
+
+    status = (ctypes.c_uint32 * 128)()  # larger than struct statfs on every machine; f_type comes first
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.fstatfs(descriptor, status) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(status[0])
 
 
 def group_name(maker: int, name: str) -> str:

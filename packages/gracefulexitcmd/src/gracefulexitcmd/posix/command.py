@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd.exit import Holder, printable
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.posix import linux, process_group, subreaper
+from gracefulexitcmd.posix import process_group, process_table, subreaper
 from gracefulexitcmd.posix.container import Container
-from gracefulexitcmd.posix.output import Feed, Pipe
+from gracefulexitcmd.posix.output import Feed, Pipe, holders
 from gracefulexitcmd.posix.poller import Poller
 from gracefulexitcmd.posix.teardown import Teardown
 from gracefulexitcmd.sequence import To
@@ -49,7 +49,7 @@ class CommandRun:
             undo.callback(_kill, process)
             self.poller = Poller()
             undo.callback(self.poller.close)
-            self._group = process_group.open_group(process)
+            self._group = process_group.Group(process)
             undo.callback(self._group.close)
             self.pid = process.pid
             shared = not self._owns_container and any(stage.to != To.ALL for stage in request.stop)
@@ -77,7 +77,7 @@ class CommandRun:
         if not inodes or sys.platform != "linux":
             return ()
         with contextlib.suppress(OSError):
-            return tuple(Holder(pid, linux.argv(pid)) for pid in linux.holders(inodes))
+            return tuple(Holder(pid, process_table.argv(pid)) for pid in holders(inodes))
         return ()
 
     def let_go(self, _cause: Cause) -> None:

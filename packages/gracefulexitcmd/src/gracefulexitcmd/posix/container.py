@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import NOTHING_TO_END
-from gracefulexitcmd.posix import cgroup, linux, membership, process_table, subreaper
+from gracefulexitcmd.posix import cgroup, membership, process_table, subreaper
 from gracefulexitcmd.posix.orphans import COOKIE, RECENT, Orphan, Orphans, cookies
 from gracefulexitcmd.posix.process_set import ProcessSet
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from gracefulexitcmd.posix.ledger import Ledger
+    from gracefulexitcmd.posix.process_table import Identity, Process
 
 # The lock is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
 _lock = threading.RLock()
@@ -155,7 +156,7 @@ class Container(ProcessSet):
         except OSError:  # no descriptor is free
             return False
 
-    def members(self, *, quickly: bool = False) -> list[linux.Process]:
+    def members(self, *, quickly: bool = False) -> list[Process]:
         """Return the living processes that belong to it.
 
         With `quickly` some orphans may be missing: those of the last RECENT seconds, or all of them without a
@@ -176,13 +177,13 @@ class Container(ProcessSet):
             self._seen_empty = starts
         return found
 
-    def _look(self, candidates: Iterable[linux.Process]) -> tuple[list[linux.Process], membership.HasCookie]:
+    def _look(self, candidates: Iterable[Process]) -> tuple[list[Process], membership.HasCookie]:
         """Return the candidates and a test for their cookies; with a subreaper cookies are read only on demand."""
         return (list(candidates), carries) if subreaper.active else look(candidates, self._since)
 
     def _found_in(
-        self, processes: Iterable[linux.Process], has_cookie: membership.HasCookie, inside: frozenset[int]
-    ) -> list[linux.Process]:
+        self, processes: Iterable[Process], has_cookie: membership.HasCookie, inside: frozenset[int]
+    ) -> list[Process]:
         table = living(processes)
         evidence = self._evidence(table, inside)
         reaper = subreaper.reaper()
@@ -213,7 +214,7 @@ class Container(ProcessSet):
             if self._cgroup is not None:
                 self._cgroup.remove()
 
-    def _fleeting(self, *, again: bool = True) -> Iterator[linux.Process]:
+    def _fleeting(self, *, again: bool = True) -> Iterator[Process]:
         """Yield processes that fork and exit all the time, and so would be gone before a whole scan ends.
 
         Each is yielded as soon as it is seen, the youngest orphan first. With `again` the orphans are listed once
@@ -221,18 +222,18 @@ class Container(ProcessSet):
         exits: it would hold one of its ancestors. Raise OSError if no descriptor is free.
         """
         new = _orphans.unlisted(self) if again and subreaper.active else iter(())
-        for process in chain(filter(None, map(linux.process, self._inside())), new):
+        for process in chain(filter(None, map(process_table.process, self._inside())), new):
             if process.alive:
                 self._known[process.identity] = "cookie"
                 yield process
 
-    def _evidence(self, table: Mapping[int, linux.Process], inside: frozenset[int]) -> membership.Evidence:
+    def _evidence(self, table: Mapping[int, Process], inside: frozenset[int]) -> membership.Evidence:
         left = membership.still_left(frozenset(self._left), table.values())
         # Go through the table, not through the leaders: with many jobs there are many leaders outside it.
         foreign = {pid for pid in table if pid in _orphans.leaders and pid not in self._running}
         return membership.Evidence(self.cookie, self._since, self._running | left, self._known, foreign, inside)
 
-    def _candidates(self, inside: frozenset[int], since: float | None) -> Iterable[linux.Process]:
+    def _candidates(self, inside: frozenset[int], since: float | None) -> Iterable[Process]:
         """Return the processes that can be members: with a subreaper only the trees of this process, else all."""
         if not subreaper.active:
             return process_table.processes()
@@ -252,8 +253,8 @@ class Container(ProcessSet):
         return self.suspicious and started >= self._since and orphan.process.session != self.spared_session
 
     def _suspects(
-        self, table: Mapping[int, linux.Process], found: Collection[int], reaper: membership.Reaper
-    ) -> dict[linux.Identity, str]:
+        self, table: Mapping[int, Process], found: Collection[int], reaper: membership.Reaper
+    ) -> dict[Identity, str]:
         """Return the unexplained orphans that must end with this container."""
         possible = [
             one.process for one in _orphans.unexplained() if one.process.pid not in found and self._may_own(one)
@@ -306,26 +307,26 @@ def _pid(orphan: Orphan) -> int:
     return orphan.process.pid
 
 
-def _move(process: linux.Process, to: cgroup.Cgroup) -> None:
+def _move(process: Process, to: cgroup.Cgroup) -> None:
     """Move exactly this process; if a new process has its pid by now, move that one back."""
     to.add(process.pid)
-    now = linux.process(process.pid)
+    now = process_table.process(process.pid)
     if now is not None and now.identity != process.identity and (home := cgroup.own()) is not None:
         home.add(process.pid)
 
 
-def living(processes: Iterable[linux.Process]) -> dict[int, linux.Process]:
+def living(processes: Iterable[Process]) -> dict[int, Process]:
     """Return the living processes by pid."""
     return {process.pid: process for process in processes if process.alive}
 
 
-def look(processes: Iterable[linux.Process], since: int) -> tuple[list[linux.Process], membership.HasCookie]:
+def look(processes: Iterable[Process], since: int) -> tuple[list[Process], membership.HasCookie]:
     """Return all of them, and a test for the cookies of those born since, which are read as soon as each is seen.
 
     Some processes fork and exit within a moment. Read later, their cookies would be gone, and their children would
     never be attributed.
     """
-    seen: list[linux.Process] = []
+    seen: list[Process] = []
     carried: dict[int, list[str]] = {}
     for process in processes:
         seen.append(process)

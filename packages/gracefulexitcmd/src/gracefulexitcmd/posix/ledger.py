@@ -20,7 +20,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.named_tuple import NamedTuple
-from gracefulexitcmd.posix import cgroup, linux
+from gracefulexitcmd.posix import cgroup, process_table
 
 try:
     from _blake2 import blake2b  # hashlib loads OpenSSL, which costs each supervised program milliseconds and megabytes
@@ -30,7 +30,7 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gracefulexitcmd.posix.linux import Identity
+    from gracefulexitcmd.posix.process_table import Identity
 
 SEAL_BYTES = 32
 """Length of the keyed hash before each line, before its hexadecimal encoding."""
@@ -83,7 +83,7 @@ class Ledger:
     def started(self, leader: int) -> None:
         """Note the leader of a command. If that fails, for example on a full disk, the other evidence must suffice."""
         with contextlib.suppress(OSError):
-            if (process := linux.process(leader)) is not None:
+            if (process := process_table.process(leader)) is not None:
                 self._write(process.identity, self._first)
 
     def _write(self, line: Entry | Identity, first: bytes, flags: int = 0) -> bytes:
@@ -115,7 +115,7 @@ def owners() -> tuple[Identity, ...]:
 @functools.cache
 def _own() -> Identity:
     """Return this process. The kernel sums the times of all threads for its `stat`, too slow to read for each job."""
-    own = linux.process(os.getpid())
+    own = process_table.process(os.getpid())
     assert own is not None
     return own.identity
 
@@ -225,9 +225,9 @@ def _is_abandoned(found: Found, *, watched_here: bool) -> bool:
     entry = found.entry
     if not same_boot(entry):
         return not watched_here
-    if not found.sealed or not plausible(entry, linux.ticks_since_boot(), cgroup.mount_point()):
+    if not found.sealed or not plausible(entry, process_table.ticks_since_boot(), cgroup.mount_point()):
         return False
-    living = {owner.pid for owner in map(linux.again, entry.owners) if owner is not None and owner.alive}
+    living = {owner.pid for owner in map(process_table.again, entry.owners) if owner is not None and owner.alive}
     return entry.place == place() and living == ({os.getpid()} if watched_here else set())
 
 

@@ -18,14 +18,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from gracefulexitcmd.named_tuple import NamedTuple
+from gracefulexitcmd.posix.process_table import UNKNOWN_SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from gracefulexitcmd.posix.linux import Identity, Process
-
-UNKNOWN_SESSION = 0
-"""The session of a process if the system does not report it."""
+    from gracefulexitcmd.posix.process_table import Identity, Process
 
 HasCookie: TypeAlias = Callable[[int, str], bool]
 """Whether the process with a pid was started with a cookie in its environment."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.named_tuple import NamedTuple
-from gracefulexitcmd.posix import linux, subreaper
+from gracefulexitcmd.posix import process_table, subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Protocol
 
-    from gracefulexitcmd.posix.linux import Identity, Process
+    from gracefulexitcmd.posix.process_table import Identity, Process
 
     class Owner(Protocol):
         """An object that an orphan can belong to, such as a container."""
@@ -147,7 +147,7 @@ class Orphans:
         with self._lock:
             self._reap_owned(owner)
             self.adopt(since)
-            for _ in range(linux.MOST_LOOKS):
+            for _ in range(process_table.MOST_SCANS):
                 if not self._reap_owned(owner):
                     break
                 self.adopt()  # the children of those that were reaped have become orphans
@@ -170,7 +170,7 @@ class Orphans:
                 return
             for pid in [pid for pid in self._unexplained if not self._orphans[pid].settled]:
                 self._forget(pid)
-            for _ in range(linux.MOST_LOOKS):  # some fork and exit faster than they can be reaped
+            for _ in range(process_table.MOST_SCANS):  # some fork and exit faster than they can be reaped
                 self._maybe_commands.clear()
                 began = clock.now()
                 new, starting = self._new()
@@ -203,10 +203,10 @@ class Orphans:
         Some fork and exit all the time, and would be gone before a whole scan ends. Raise OSError if no descriptor is
         free.
         """
-        for pid in self._unnoted(linux.children_text(os.getpid(), os.getpid()).split()):
+        for pid in self._unnoted(process_table.children_text(os.getpid(), os.getpid()).split()):
             if owner.cookie not in (cookies(pid) or ()):
                 continue
-            if (found := linux.process(pid)) is not None and found.alive:
+            if (found := process_table.process(pid)) is not None and found.alive:
                 yield found
 
     def _new(self) -> tuple[list[int], bool]:
@@ -214,7 +214,7 @@ class Orphans:
 
         Forget the children that are gone.
         """
-        text = linux.children_text(os.getpid(), os.getpid())
+        text = process_table.children_text(os.getpid(), os.getpid())
         # Read this after the list and before the leaders: a command that was noted meanwhile is a leader then.
         starting = bool(self._starting)
         if text == self._listed:
@@ -236,7 +236,7 @@ class Orphans:
     def _adopt(self, pid: int, *, starting: bool) -> bool:
         """Note a new child, or reap it; return whether it was reaped."""
         carried = cookies(pid)  # first: it may end at any moment
-        found = linux.process(pid)
+        found = process_table.process(pid)
         if found is None or found.group == os.getpgrp() or starting or not found.alive:
             self._changed()  # read the list again the next time
         if found is None or found.group == os.getpgrp() or pid in self._leaders:
@@ -256,7 +256,7 @@ class Orphans:
         if found.group in self._leaders:
             return self._leaders[found.group], "group"
         # If a process has the number of a group, it is another group: the number was free and was reused.
-        if found.group in self._left and linux.process(found.group) is None:
+        if found.group in self._left and process_table.process(found.group) is None:
             return self._left[found.group], "group"
         return next((self._cookies[one] for one in carried if one in self._cookies), None), "cookie"
 
@@ -288,7 +288,7 @@ class Orphans:
         if pid in self._orphans:
             self._forget(pid)
             return subreaper.reap(pid)
-        found = linux.process(pid)
+        found = process_table.process(pid)
         is_orphan = found is not None and found.group != os.getpgrp()
         # Check the leaders last: a command that was noted meanwhile is not taken for an orphan.
         return is_orphan and not self._starting and pid not in self._leaders and subreaper.reap(pid)
@@ -306,14 +306,14 @@ class Orphans:
 
     def _reap_each(self, orphans: Iterable[Orphan]) -> bool:
         """Reap those that have ended; return whether any was reaped."""
-        now = ((orphan.process.pid, linux.again(orphan.process.identity)) for orphan in orphans)
+        now = ((orphan.process.pid, process_table.again(orphan.process.identity)) for orphan in orphans)
         ended = [pid for pid, process in now if process is None or not process.alive]
         return sum([self._reap_child(pid) for pid in ended]) > 0
 
 
 def cookies(pid: int) -> list[str] | None:
     """Return the cookies in the environment that a process was started with; None if that cannot be read."""
-    environ = linux.environ(pid)
+    environ = process_table.environ(pid)
     if not environ:
         return None
     start = f"{COOKIE}=".encode()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import sys
+from typing import TYPE_CHECKING
 
 from gracefulexitcmd.chunks import Chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 CHUNK = 1 << 16
 """Bytes of one read: the default capacity of a pipe on Linux, pipe(7)."""
@@ -113,6 +118,21 @@ class Feed:
     def close(self) -> None:
         """Close this end, so that the command reads the end of its input."""
         os.close(self.ready)
+
+
+def holders(inodes: Iterable[int]) -> Iterator[int]:
+    """Yield the pids of the other processes that hold a pipe with one of these inodes open, as `/proc` shows them."""
+    wanted = {f"pipe:[{inode}]" for inode in inodes}
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and int(name) != os.getpid() and wanted.intersection(_open_files(name)):
+            yield int(name)
+
+
+def _open_files(pid: str) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                yield os.readlink(f"/proc/{pid}/fd/{descriptor}")
 
 
 def move(source: int, destination: int, most: int) -> int:

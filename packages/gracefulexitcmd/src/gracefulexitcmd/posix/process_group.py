@@ -7,89 +7,39 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from gracefulexitcmd.posix import linux, process_table
+from gracefulexitcmd.posix import process_table
 
 if TYPE_CHECKING:
     from gracefulexitcmd.posix.spawn import Child
 
+PIDFD_SIGNAL_PROCESS_GROUP = 4
+"""Flag of pidfd_send_signal(2), Linux 6.9: the signal goes to the group that the pidfd's process leads."""
 
-class Group(Protocol):
-    """The process group of a started command; it keeps descriptors open until `close`."""
 
-    pid: int
-    exit_descriptor: int
-    """Readable once the leader has exited."""
+class Group:
+    """The process group of a command that was started with `process_group=0`; it must be closed.
+
+    From Linux 6.9 the leader's pidfd identifies the group, even after the leader was reaped. Elsewhere only the number
+    does. The kernel may give it to another group once the leader is reaped, so the leader stays a zombie until `close`.
+    """
+
+    def __init__(self, process: Child) -> None:
+        """Open it. Raise OSError if no descriptor is free, and RuntimeError if no thread can be started."""
+        self.pid = process.pid
+        self._process = process
+        self._exited = False
+        pidfd = _open_pidfd(process.pid)
+        self._by_pidfd = pidfd is not None and pidfd_signals_group(pidfd)
+        self.exit_descriptor = _exit_pipe(process.pid) if pidfd is None else pidfd
+        """Readable once the leader has exited."""
 
     def collect(self) -> int | None:
         """Return the leader's status once it has exited, as in `subprocess`; None if another thread reaped it."""
-
-    def signal(self, number: int) -> bool:
-        """Send a signal to every member; return whether any member is left."""
-
-    def signal_leader(self, number: int) -> None:
-        """Send a signal to the leader alone, if it has not been reaped."""
-
-    def close(self) -> bool:
-        """Close the descriptors and return whether the group is empty; it must not be signalled afterwards."""
-
-
-def open_group(process: Child) -> Group:
-    """Return the group of a command that was started with `process_group=0`."""
-    if process_table.portable:
-        return NumberedGroup(process, _exit_pipe(process.pid))
-    try:
-        pidfd = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        # It was reaped already, for example because SIGCHLD is ignored: there is no exit to wait for.
-        return NumberedGroup(process, _exit_pipe(process.pid))
-    if linux.can_signal_group(pidfd):
-        return PidfdGroup(process, pidfd)
-    return NumberedGroup(process, pidfd)
-
-
-class PidfdGroup:
-    """A group that is signalled through its leader's pidfd, which stays valid after the leader was reaped."""
-
-    def __init__(self, process: Child, pidfd: int) -> None:
-        self.pid = process.pid
-        self.exit_descriptor = pidfd
-        self._process = process
-
-    def collect(self) -> int | None:
-        return _reap(self._process)
-
-    def signal(self, number: int) -> bool:
-        try:
-            return linux.signal_group(self.exit_descriptor, number)
-        except PermissionError:  # kill(2): this user may not signal any member
-            return True
-
-    def signal_leader(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            signal.pidfd_send_signal(self.exit_descriptor, number)
-
-    def close(self) -> bool:
-        empty = not self.signal(0)
-        os.close(self.exit_descriptor)
-        return empty
-
-
-class NumberedGroup:
-    """A group that is signalled by its number, which is safe only while the leader is not reaped.
-
-    So the leader's status is read without reaping it, and the leader stays a zombie until `close`.
-    """
-
-    def __init__(self, process: Child, exit_descriptor: int) -> None:
-        self.pid = process.pid
-        self.exit_descriptor = exit_descriptor
-        self._process = process
-        self._exited = False
-
-    def collect(self) -> int | None:
         self._exited = True
+        if self._by_pidfd:
+            return self._reap()
         try:
             result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         except ChildProcessError:
@@ -98,35 +48,76 @@ class NumberedGroup:
         return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 
     def signal(self, number: int) -> bool:
-        if self._process.returncode is not None or self._reaped_by_others():
-            return False
+        """Send a signal to every member; return whether any member is left."""
         try:
-            os.killpg(self.pid, number)
+            if self._by_pidfd:
+                signal.pidfd_send_signal(self.exit_descriptor, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
+            elif self._is_reaped():
+                return False
+            else:
+                os.killpg(self.pid, number)
         except ProcessLookupError:
             return False
         except PermissionError:
-            # Linux: some member belongs to another user. macOS: only zombies are left.
+            # Linux: some member belongs to another user, kill(2). macOS: only zombies are left.
             return sys.platform == "linux"
         return True
 
     def signal_leader(self, number: int) -> None:
-        if self._process.returncode is None and not self._reaped_by_others():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+        """Send a signal to the leader alone, if it has not been reaped."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._by_pidfd:
+                signal.pidfd_send_signal(self.exit_descriptor, number)
+            elif not self._is_reaped():
                 os.kill(self.pid, number)
 
     def close(self) -> bool:
-        if self._exited:
-            _reap(self._process)
-        os.close(self.exit_descriptor)
-        # Signal 0 only tests the number, kill(2): another group may have it by now.
-        return not _exists(self.pid)
+        """Reap the leader if it has exited, close the descriptor, and return whether the group is empty."""
+        if self._exited and self._process.returncode is None:
+            self._reap()
+        try:
+            # By the number signal 0 only tests, kill(2): another group may have it by now.
+            return not self.signal(0) if self._by_pidfd else not _exists(self.pid)
+        finally:
+            os.close(self.exit_descriptor)
 
-    def _reaped_by_others(self) -> bool:
+    def _reap(self) -> int | None:
+        """Reap the leader and return its status; unlike `Popen.wait` return None if another thread reaped it."""
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            self._process.returncode = 0
+            return None
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        return self._process.returncode
+
+    def _is_reaped(self) -> bool:
+        """Return whether the leader was reaped, here or by another thread."""
+        if self._process.returncode is not None:
+            return True
         try:
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
         except ChildProcessError:
             return True
         return False
+
+
+def pidfd_signals_group(pidfd: int) -> bool:
+    """Return whether the kernel has PIDFD_SIGNAL_PROCESS_GROUP."""
+    try:
+        signal.pidfd_send_signal(pidfd, 0, None, PIDFD_SIGNAL_PROCESS_GROUP)
+    except PermissionError:  # the leader runs as another user already
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """Return a pidfd of a child; None if the system has none, or if the child was reaped as SIGCHLD is ignored."""
+    with contextlib.suppress(ProcessLookupError):
+        return None if process_table.portable else os.pidfd_open(pid)
+    return None
 
 
 def _exists(group: int) -> bool:
@@ -137,17 +128,6 @@ def _exists(group: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _reap(process: Child) -> int | None:
-    """Reap a child that has exited and return its status; unlike `Popen.wait` return None if another thread did."""
-    try:
-        _, status = os.waitpid(process.pid, 0)
-    except ChildProcessError:
-        process.returncode = 0
-        return None
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode
 
 
 def _exit_pipe(pid: int) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd.posix import linux, process_table
+from gracefulexitcmd.posix import process_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gracefulexitcmd.posix.cgroup import Cgroup
-    from gracefulexitcmd.posix.linux import Identity, Process
+    from gracefulexitcmd.posix.process_table import Identity, Process
 
 
 class ProcessSet(ABC):
@@ -37,7 +37,7 @@ class ProcessSet(ABC):
 
     def can_end(self, process: Process) -> bool:
         """Return whether a member can be ended: by a signal, or with the control group, which is killed as a whole."""
-        return process_table.may_signal(process) or process.pid in self._inside()
+        return process_table.can_signal(process.pid) is not False or process.pid in self._inside()
 
     def kill(self) -> None:
         """Send SIGKILL to the whole control group, if there is one; the caller signals the other members."""
@@ -54,9 +54,9 @@ class ProcessSet(ABC):
         parent and the start time of the set. A control group does not list zombies, so they are alive.
         """
         hidden = [
-            linux.Process(pid, "S", 0, 0, 0, self._since)
+            process_table.Process(pid, "S", 0, 0, 0, self._since)
             for pid in set(inside).difference(process.pid for process in found)
-            if linux.process(pid) is None and linux.exists(pid)
+            if process_table.process(pid) is None and process_table.can_signal(pid) is not None
         ]
         self._known.update((process.identity, "cgroup") for process in hidden)
         return found + hidden

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd.posix import cgroup, ledger, linux, membership, process_table, subreaper
+from gracefulexitcmd.posix import cgroup, ledger, membership, process_table, subreaper
 from gracefulexitcmd.posix.container import living, look
 from gracefulexitcmd.posix.orphans import COOKIE
 from gracefulexitcmd.posix.process_set import ProcessSet
@@ -14,7 +14,7 @@ from gracefulexitcmd.posix.process_set import ProcessSet
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gracefulexitcmd.posix.linux import Identity
+    from gracefulexitcmd.posix.process_table import Identity, Process
 
 
 class Leftovers(ProcessSet):
@@ -34,7 +34,7 @@ class Leftovers(ProcessSet):
         self._gone = not ledger.same_boot(entry)
         self._cgroup = cgroup.existing(entry.cgroup) if entry.cgroup and not self._gone else None
 
-    def members(self, *, quickly: bool = False) -> list[linux.Process]:
+    def members(self, *, quickly: bool = False) -> list[Process]:
         """Return the living processes that belong to it; `quickly` changes nothing, because there is no quick scan."""
         if self._gone:
             return []
@@ -51,7 +51,7 @@ class Leftovers(ProcessSet):
             self._cgroup.remove()
 
     def _found_in(
-        self, table: Mapping[int, linux.Process], has_cookie: membership.HasCookie, inside: frozenset[int]
+        self, table: Mapping[int, Process], has_cookie: membership.HasCookie, inside: frozenset[int]
     ) -> dict[int, str]:
         known = {identity: "leader" for identity in self._leaders if identity not in self._known} | self._known
         evidence = membership.Evidence(self._entry.cookie, self._since, known=known, inside=inside)
@@ -62,11 +62,11 @@ class Leftovers(ProcessSet):
 
     def _touchable(self, found: Mapping[int, str], inside: frozenset[int]) -> dict[int, str]:
         """Return those of this user and those in the control group, where no file of another user can put a process."""
-        return {pid: how for pid, how in found.items() if pid in inside or linux.owner(pid) == os.getuid()}
+        return {pid: how for pid, how in found.items() if pid in inside or process_table.owner(pid) == os.getuid()}
 
-    def _left_inside(self) -> list[linux.Process]:
+    def _left_inside(self) -> list[Process]:
         """Return the processes in the control group that were started after the scan."""
-        inside = filter(None, map(linux.process, self._inside()))
+        inside = filter(None, map(process_table.process, self._inside()))
         return [process for process in inside if process.alive and process.start_time >= self._since]
 
 

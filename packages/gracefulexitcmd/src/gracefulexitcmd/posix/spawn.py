@@ -70,7 +70,7 @@ def can_spawn(cwd: StrPath | None) -> bool:
     """Return whether `spawn` works here; another directory needs glibc 2.29, musl 1.1.24 or macOS 10.15."""
     if sys.platform not in ("linux", "darwin"):  # FreeBSD has other numbers for the flags
         return False
-    return cwd is None or hasattr(_libc(), "posix_spawn_file_actions_addchdir_np")
+    return cwd is None or hasattr(libc(), "posix_spawn_file_actions_addchdir_np")
 
 
 def spawn(
@@ -95,7 +95,7 @@ def spawn(
         reason = 0
         for path in _candidates(argv[0], env):
             pid = ctypes.c_int()
-            failure = _libc().posix_spawn(ctypes.byref(pid), os.fsencode(path), actions, attributes, words, variables)
+            failure = libc().posix_spawn(ctypes.byref(pid), os.fsencode(path), actions, attributes, words, variables)
             if failure == 0:
                 return Spawned(pid.value)
             if reason in (0, errno.ENOENT, errno.ENOTDIR):  # as execvp(3): another error says more
@@ -167,52 +167,52 @@ def _descriptor(stream: Stream, undo: contextlib.ExitStack) -> int | None:
 @contextlib.contextmanager
 def _attributes(defaults: Iterable[int]) -> Iterator[ctypes.Array[ctypes.c_char]]:
     attributes = ctypes.create_string_buffer(ROOM)
-    libc = _libc()
-    _check(libc.posix_spawnattr_init(attributes))
+    c = libc()
+    _check(c.posix_spawnattr_init(attributes))
     try:
-        libc.posix_spawnattr_setflags(attributes, ctypes.c_short(SETPGROUP | SETSIGDEF | SETSIGMASK))
-        libc.posix_spawnattr_setpgroup(attributes, 0)
-        libc.posix_spawnattr_setsigmask(attributes, _signal_set(()))
-        libc.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults))
+        c.posix_spawnattr_setflags(attributes, ctypes.c_short(SETPGROUP | SETSIGDEF | SETSIGMASK))
+        c.posix_spawnattr_setpgroup(attributes, 0)
+        c.posix_spawnattr_setsigmask(attributes, _signal_set(()))
+        c.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults))
         yield attributes
     finally:
-        libc.posix_spawnattr_destroy(attributes)
+        c.posix_spawnattr_destroy(attributes)
 
 
 @contextlib.contextmanager
 def _file_actions(streams: Sequence[int | None], cwd: StrPath | None) -> Iterator[ctypes.Array[ctypes.c_char]]:
     actions = ctypes.create_string_buffer(ROOM)
-    libc = _libc()
-    _check(libc.posix_spawn_file_actions_init(actions))
+    c = libc()
+    _check(c.posix_spawn_file_actions_init(actions))
     try:
         for number, stream in enumerate(streams):
             if stream is not None:
-                _check(libc.posix_spawn_file_actions_adddup2(actions, stream, number))
+                _check(c.posix_spawn_file_actions_adddup2(actions, stream, number))
         _close_others(actions)
         if cwd is not None:
-            _check(libc.posix_spawn_file_actions_addchdir_np(actions, os.fsencode(cwd)))
+            _check(c.posix_spawn_file_actions_addchdir_np(actions, os.fsencode(cwd)))
         yield actions
     finally:
-        libc.posix_spawn_file_actions_destroy(actions)
+        c.posix_spawn_file_actions_destroy(actions)
 
 
 def _close_others(actions: ctypes.Array[ctypes.c_char]) -> None:
     """Close all descriptors above the standard ones in the child; those that Python opened have FD_CLOEXEC."""
-    libc = _libc()
-    if hasattr(libc, "posix_spawn_file_actions_addclosefrom_np"):  # glibc 2.34
-        _check(libc.posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FREE))
+    c = libc()
+    if hasattr(c, "posix_spawn_file_actions_addclosefrom_np"):  # glibc 2.34
+        _check(c.posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FREE))
         return
     for number in map(int, os.listdir("/dev/fd")):
         with contextlib.suppress(OSError):  # the descriptor of the listing is closed already
             if number >= FIRST_FREE and os.get_inheritable(number):
-                _check(libc.posix_spawn_file_actions_addclose(actions, number))
+                _check(c.posix_spawn_file_actions_addclose(actions, number))
 
 
 def _signal_set(numbers: Iterable[int]) -> ctypes.Array[ctypes.c_char]:
     signals = ctypes.create_string_buffer(ROOM)
-    _libc().sigemptyset(signals)
+    libc().sigemptyset(signals)
     for number in numbers:
-        _libc().sigaddset(signals, int(number))
+        libc().sigaddset(signals, int(number))
     return signals
 
 
@@ -222,5 +222,5 @@ def _check(failure: int) -> None:
 
 
 @functools.cache
-def _libc() -> ctypes.CDLL:
+def libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from gracefulexitcmd.posix import linux
 from gracefulexitcmd.posix.membership import Reaper
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -48,11 +47,6 @@ os.register_at_fork(after_in_child=_forget)
 def reaper() -> Reaper:
     """Return this process as the one that holds the containers."""
     return Reaper(os.getpid(), os.getpgrp(), os.getsid(0))
-
-
-def children() -> list[int]:
-    """Return the pids of the children, including zombies."""
-    return list(linux.children(os.getpid()))
 
 
 def reap(pid: int) -> bool:

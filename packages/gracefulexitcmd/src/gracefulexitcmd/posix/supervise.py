@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from gracefulexitcmd.handlers import ignore
-from gracefulexitcmd.posix import linux, process_table, subreaper, suspension, takeover
+from gracefulexitcmd.posix import process_table, subreaper, suspension, takeover
 from gracefulexitcmd.posix.container import Container
 from gracefulexitcmd.posix.orphans import COOKIE
 from gracefulexitcmd.posix.suspension import Suspension
@@ -100,7 +100,7 @@ def _note_front(pid: int) -> None:
     """Note the supervisor as an owner in later ledgers: none of them is abandoned while it lives."""
     from gracefulexitcmd.posix import ledger
 
-    process = linux.process(pid)
+    process = process_table.process(pid)
     ledger.front = None if process is None else process.identity
 
 
@@ -176,7 +176,7 @@ class _Front:
         while self._ended and not self._reaping:
             self._ended, self._reaping = False, True
             with contextlib.suppress(OSError):  # no descriptor is free: reap them when the next child ends
-                for child in subreaper.children():
+                for child in process_table.children(os.getpid()):
                     if child != self._worker:
                         subreaper.reap(child)
             self._reaping = False

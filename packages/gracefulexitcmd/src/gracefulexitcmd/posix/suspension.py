@@ -18,7 +18,7 @@ from gracefulexitcmd.posix.container import open_containers
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from gracefulexitcmd.posix.linux import Identity, Process
+    from gracefulexitcmd.posix.process_table import Identity, Process
 
 PATIENCE = 0.1
 """Seconds that SIGTSTP, which a program may handle, has to stop a process before SIGSTOP, which none can handle."""

@@ -12,7 +12,7 @@ from gracefulexitcmd import clock
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.named_tuple import NamedTuple
-from gracefulexitcmd.posix import linux, process_table, status, subreaper
+from gracefulexitcmd.posix import process_table, status, subreaper
 from gracefulexitcmd.posix.orphans import RECENT
 from gracefulexitcmd.reason import Reason, Why  # a late import could fail for lack of descriptors
 from gracefulexitcmd.sequence import To
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.poller import Poller
     from gracefulexitcmd.posix.process_group import Group
     from gracefulexitcmd.posix.process_set import ProcessSet
+    from gracefulexitcmd.posix.process_table import Identity, Process
     from gracefulexitcmd.sequence import Stage
 
 LOOK_AGAIN = 0.01
@@ -37,7 +38,7 @@ MOST_EXPLAINED = 200
 
 
 class _Found(NamedTuple):
-    process: linux.Process
+    process: Process
     argv: tuple[str, ...]
     name: str
     how: str
@@ -65,7 +66,7 @@ class Teardown:
         self.started_at = clock.now()
         self._processes = processes
         self._group = group
-        self._own: set[linux.Identity] | None = set() if shared else None
+        self._own: set[Identity] | None = set() if shared else None
         self._poller = poller
         self._tell = tell
         self._found: dict[int, _Found] = {}
@@ -205,7 +206,7 @@ class Teardown:
         if len(uncounted) > len(grouped) and stage.signal is not signal.SIGKILL:
             self._told_until = process_table.now()
 
-    def _is_counted(self, process: linux.Process) -> bool:
+    def _is_counted(self, process: Process) -> bool:
         """Return whether it was counted, as the same part of the set that it is now."""
         counted = self._found.get(process.pid)
         return counted is not None and self._part(counted.process) == self._part(process)
@@ -216,7 +217,7 @@ class Teardown:
         if self._terminate_late(self._look() or ()):
             self._told_until = process_table.now()
 
-    def _terminate_late(self, members: Sequence[linux.Process]) -> bool:
+    def _terminate_late(self, members: Sequence[Process]) -> bool:
         """Send the stop signal to the members that should have had it but were found only now; return if any were.
 
         Some were spared for the sake of another container that has ended since. Others were born while the signal was
@@ -231,16 +232,16 @@ class Teardown:
         self._last_signal.update({one.pid: self._stage.signal.name for one in late})
         return bool(late)
 
-    def _is_late(self, found: linux.Process, stage: Stage, living: Collection[int]) -> bool:
+    def _is_late(self, found: Process, stage: Stage, living: Collection[int]) -> bool:
         if stage.signal is signal.SIGKILL:
             return self._last_signal.get(found.pid) != signal.SIGKILL.name
         return found.pid not in self._last_signal and self._missed(found, living)
 
-    def _missed(self, found: linux.Process, living: Collection[int]) -> bool:
+    def _missed(self, found: Process, living: Collection[int]) -> bool:
         """Return whether it should have had the stop signal; a process born later is there to clean up."""
         return self._processes.found_by(found) == "suspected" or self._was_there(found, living)
 
-    def _was_there(self, found: linux.Process, living: Collection[int]) -> bool:
+    def _was_there(self, found: Process, living: Collection[int]) -> bool:
         """Return whether it is older than the stop signal, as far as the clock of start times can show.
 
         A process born while the signal was being sent counts as older only if it is an orphan. A process that starts
@@ -249,7 +250,7 @@ class Teardown:
         meanwhile = self._told_at <= found.start_time <= self._told_until and found.parent not in living
         return found.start_time < self._told_at or meanwhile
 
-    def _look(self) -> list[linux.Process] | None:
+    def _look(self) -> list[Process] | None:
         """Scan for the members and return those that are left; None if no descriptor is free.
 
         The list is empty only after two empty scans in a row: proc(5) warns that a list of children may miss some if
@@ -265,7 +266,7 @@ class Teardown:
         self._alive = {member.pid for member in members}
         return members
 
-    def _count(self, processes: Iterable[linux.Process]) -> None:
+    def _count(self, processes: Iterable[Process]) -> None:
         for process in processes:
             if (found := self._found.get(process.pid)) is not None:
                 self._found[process.pid] = found._replace(process=process)
@@ -273,7 +274,7 @@ class Teardown:
                 self._found[process.pid] = _Found(process, *_named(process.pid), self._processes.found_by(process))
                 self._alive.add(process.pid)
 
-    def _explain(self, members: Sequence[linux.Process]) -> None:
+    def _explain(self, members: Sequence[Process]) -> None:
         """Note why each member is killed now, and its arguments again: it may have been counted before its exec."""
         if not process_table.has_proc:
             return
@@ -288,13 +289,13 @@ class Teardown:
             if argv:
                 self._found[member.pid] = self._found[member.pid]._replace(argv=argv, name=name)
 
-    def _members(self, *, quickly: bool = False) -> list[linux.Process]:
+    def _members(self, *, quickly: bool = False) -> list[Process]:
         found = self._processes.members(quickly=quickly)
         if self._own is not None:
             self._note_own(found, self._own)
         return found
 
-    def _note_own(self, found: Iterable[linux.Process], own: set[linux.Identity]) -> None:
+    def _note_own(self, found: Iterable[Process], own: set[Identity]) -> None:
         """Note which members are in the group, or descend from it through living parents."""
         left = {process.pid: process for process in found}
         pids: set[int] = set()
@@ -304,16 +305,16 @@ class Teardown:
             pids.update(left.pop(process.pid).pid for process in new)
             own.update(process.identity for process in new)
 
-    def _is_grouped(self, process: linux.Process) -> bool:
+    def _is_grouped(self, process: Process) -> bool:
         return self._group is not None and process.group == self._group.pid
 
-    def _part(self, process: linux.Process) -> To:
+    def _part(self, process: Process) -> To:
         """Return which part of the set a member is."""
         if self._is_grouped(process):
             return To.LEADER if process.pid == process.group else To.MATES
         return To.DESCENDANTS if self._own is None or process.identity in self._own else To.OTHERS
 
-    def _signal(self, number: int, members: Iterable[linux.Process], to: To = To.ALL) -> None:
+    def _signal(self, number: int, members: Iterable[Process], to: To = To.ALL) -> None:
         """Send a signal to the group as a whole if `to` includes all of it, and to each of the other `members`."""
         if self._group is not None:
             if To.GROUP in to:
@@ -322,14 +323,14 @@ class Teardown:
                 self._group.signal_leader(number)
         self._signal_each(number, members, to)
 
-    def _signal_each(self, number: int, members: Iterable[linux.Process], to: To) -> None:
+    def _signal_each(self, number: int, members: Iterable[Process], to: To) -> None:
         """Send a signal to each of `members` in `to` that no signal to the group or its leader reaches."""
         single = to & ~(To.GROUP if To.GROUP in to else To.LEADER)
         for process in members:
             if self._part(process) in single:
                 process_table.signal_process(process, number)
 
-    def _kill(self, members: Iterable[linux.Process]) -> None:
+    def _kill(self, members: Iterable[Process]) -> None:
         self._signal(signal.SIGKILL, members)
         self._processes.kill()
 
@@ -339,7 +340,7 @@ class Teardown:
             return set(self._alive)
         return {pid for pid in self._alive if self._part(self._found[pid].process) & to}
 
-    def _note_late(self, members: Iterable[linux.Process]) -> None:
+    def _note_late(self, members: Iterable[Process]) -> None:
         """Note the processes that are killed without an earlier signal, because they started after it."""
         for one in members if process_table.has_proc and self._asked is not None else ():
             if one.pid not in self._last_signal and one.start_time >= self._told_at:
@@ -350,14 +351,14 @@ class Teardown:
             self._last_signal.update(dict.fromkeys(told, number.name))
         self.signals.append(SignalSent(number.name, at - self.started_at, len(told)))
 
-    def _wait_for(self, members: list[linux.Process] | None) -> bool:
+    def _wait_for(self, members: list[Process] | None) -> bool:
         if members is None or process_table.portable:
             self.look_at = clock.now() + LOOK_AGAIN
             return True
         told = set() if self._stage is None else self._told(self._stage.to)
         try:
             for member in [one for one in members if one.pid in told] or members:
-                if (pidfd := linux.open_pidfd(member)) is not None:
+                if (pidfd := process_table.open_pidfd(member)) is not None:
                     self._pidfds.add(pidfd)
                     self._poller.watch(pidfd, partial(self._ended, pidfd))
         except OSError:  # too few descriptors are free to watch each process

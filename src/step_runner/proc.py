@@ -92,7 +92,7 @@ class Proc:
     def check(self) -> None:
         """Raise StoppedError, with the message of a fetch, if the job was cancelled."""
         if self._cause is Cause.TIMEOUT:
-            raise StoppedError("the fetch was stopped because the job's time was over", timeout=True)
+            raise StoppedError("the fetch was stopped because the job's timeout was reached", timeout=True)
         if self._cause is not None:
             raise StoppedError("the fetch was stopped because its job was cancelled")
 

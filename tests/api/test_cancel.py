@@ -228,7 +228,7 @@ def test_timeout_stops_job_gracefully(server: Server) -> None:
     job = server.start(TRAP.format(status=0), timeout=3.0)
     ended = server.ended(job)
     assert (ended.status, ended.kind) == (Status.CANCELLED, ErrorKind.TIMEOUT)
-    assert ended.message == f'job "{job}" cancelled: step "s1": stopped because the job\'s time was over'
+    assert ended.message == f'job "{job}" cancelled: step "s1": stopped because the job\'s timeout was reached'
     assert b"cleaned up\n" in server.log(job)
 
 

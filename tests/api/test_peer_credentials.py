@@ -60,7 +60,7 @@ def foreign(temporary: str) -> Iterator[str]:
 
 @only_root
 def test_server_of_another_user_gets_nothing(foreign: str) -> None:
-    with pytest.raises(StepRunnerError, match="belongs to the user nobody, and gets nothing from you"):
+    with pytest.raises(StepRunnerError, match="belongs to the user nobody, so nothing was sent to it"):
         Client(foreign)
 
 

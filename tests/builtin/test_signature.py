@@ -210,7 +210,7 @@ ADVICE = "use str, int, float, bool, list, dict, Path, Literal, a dataclass or a
         (wrong_default, 'the default of input "count" is of another type than declared: expected `int`, got `str`'),
         (no_json, 'the default of input "name" is not a JSON value: object has no form in JSON; use other types'),
         (exporting, 'export "LIST" is not a single value; a variable is a str, an int, a float or a bool'),
-        (unknown, "its type hints use Decimal, which is not there; import it at run time, too"),
+        (unknown, "its type hints use Decimal, which is not defined at run time; import it outside of TYPE_CHECKING"),
         (
             nameless,
             "its return type dict[str, str] does not name outputs; return a dataclass or a TypedDict with a field for"

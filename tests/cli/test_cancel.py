@@ -38,7 +38,7 @@ def test_cancel_returns_at_once_and_keeps_job(
     job = server.started(step_file(finishes_at(tmp_path / "go")), *AGES)
     ended = command("cancel", job, "--socket", server.path)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith('asked job "1" to stop; see it end: step-runner logs 1 --follow')
+    assert ended.stdout.startswith('asked job "1" to stop; follow it: step-runner logs 1 --follow')
     assert server.client.status(job).status is Status.RUNNING
     (tmp_path / "go").touch()
 
@@ -125,4 +125,4 @@ def test_job_without_its_directory_can_be_stopped_and_followed(
 def test_cancel_of_unknown_job_is_an_error(command: Command, server: Server, options: list[str]) -> None:
     ended = command("cancel", "x", *options, "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == 'Error: no job with id "x": list those there are with: step-runner jobs\n'
+    assert ended.stderr == 'Error: no job with id "x": list the jobs with: step-runner jobs\n'

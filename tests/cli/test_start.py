@@ -81,7 +81,7 @@ def test_timeout_stops_job(command: Command, server: Server, step_file: Callable
     options = ["--timeout", "2s", "--graceful-exit-delay", "50ms", "--follow"]
     ended = command("start", str(step_file("trap '' TERM; sleep 60")), *options, "--socket", server.path)
     assert ended.returncode == 143
-    assert "stopped because the job's time was over" in ended.stderr
+    assert "stopped because the job's timeout was reached" in ended.stderr
     (job,) = server.client.jobs()
     assert job.termination is not None
     assert job.termination.ended.forced
@@ -129,7 +129,7 @@ def test_interrupted_follow_says_how_to_cancel_job(server: Server, step_file: Ca
         _, errors = process.communicate()
     assert process.returncode == 130
     advice = f"step-runner cancel 1 --wait --socket {server.path}"
-    assert errors == f'started job "1"\njob "1" goes on; cancel it: {advice}\n'
+    assert errors == f'started job "1"\njob "1" is still running; cancel it: {advice}\n'
     assert server.client.jobs()[0].status is Status.RUNNING
 
 
@@ -241,7 +241,7 @@ def test_file_without_valid_reference_is_refused(command: Command, tmp_path: Pat
 
 def test_empty_id_is_refused(command: Command, step_file: Callable[[str], Path]) -> None:
     ended = command("start", str(step_file("true")), "--id", "", "--socket", "/nowhere")
-    told = "Error: the id is empty: name the job after --id, or leave that out for a new name\n"
+    told = "Error: the id is empty: write a name after --id, or leave --id out\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", told)
 
 
@@ -273,7 +273,7 @@ def test_text_outside_utf_8_is_refused(command: Command, server: Server, step_fi
     ended = command("start", str(step_file("true")), "--env", "A=x\udcff", "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "x\\udcff" in ended.stderr
-    assert ended.stderr.endswith(" is not valid UTF-8: a server takes no other text\n")
+    assert ended.stderr.endswith(" is not valid UTF-8: a server accepts only UTF-8\n")
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_background_work_raises_its_error(proc: Proc) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cause", "reason"), [(Cause.CANCELLED, "its job was cancelled"), (Cause.TIMEOUT, "the job's time was over")]
+    ("cause", "reason"), [(Cause.CANCELLED, "its job was cancelled"), (Cause.TIMEOUT, "the job's timeout was reached")]
 )
 def test_cancelled_fetch_leaves_stuck_work_running(
     proc: Proc, monkeypatch: pytest.MonkeyPatch, cause: Cause, reason: str

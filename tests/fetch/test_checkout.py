@@ -64,7 +64,7 @@ def test_existing_file_is_not_overwritten(tmp_path: Path, proc: Proc) -> None:
     store, commit = store_with(tmp_path, (b"file", 0o100644, b"new"))
     (tmp_path / "file").write_text("old")
 
-    with pytest.raises(TreeError, match="'file' is there twice, perhaps with other capital letters"):
+    with pytest.raises(TreeError, match="'file' occurs twice, perhaps with other capital letters"):
         Checkout(tmp_path, proc, Limits()).write(store, commit)
     assert (tmp_path / "file").read_text() == "old"
 
@@ -75,7 +75,7 @@ def test_existing_file_is_not_replaced_by_link(tmp_path: Path, proc: Proc) -> No
     checkout = Checkout(tmp_path, proc, Limits())
     checkout.write(store, commit)
 
-    with pytest.raises(TreeError, match="'file' is there twice"):
+    with pytest.raises(TreeError, match="'file' occurs twice"):
         checkout.finish()
 
 

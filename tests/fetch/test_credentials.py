@@ -180,13 +180,13 @@ def test_credential_helper_is_called(
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ("{", "DOCKER_AUTH_CONFIG is not JSON; write what docker login writes to config.json"),
-        ("[]", "DOCKER_AUTH_CONFIG is not a JSON object; write what docker login writes to config.json"),
-        ("[" * 100_000, "DOCKER_AUTH_CONFIG is not JSON; write what docker login writes to config.json"),
+        ("{", "DOCKER_AUTH_CONFIG is not JSON; give it the content that docker login writes to config.json"),
+        ("[]", "DOCKER_AUTH_CONFIG is not a JSON object; give it the content that docker login writes to config.json"),
+        ("[" * 100_000, "DOCKER_AUTH_CONFIG is not JSON; give it the content that docker login writes to config.json"),
         ({"auths": []}, None),
-        ({"auths": ["hunter2"]}, "auths in DOCKER_AUTH_CONFIG is not an object; write what docker login writes to"),
+        ({"auths": ["hunter2"]}, "auths in DOCKER_AUTH_CONFIG is not an object; give it the content that"),
         ({"auths": {"r.example:5000": "hunter2"}}, 'the entry "r.example:5000" is not an object; write {"auth": "..."'),
-        ({"auths": {"r.example:5000": {"auth": 1}}}, 'auth of "r.example:5000" is not a string; write what docker'),
+        ({"auths": {"r.example:5000": {"auth": 1}}}, 'auth of "r.example:5000" is not a string; give it the content'),
         ({"auths": {"r.example:5000": {"auth": "hunter2"}}}, 'auth of "r.example:5000" is not base64 of user:password'),
         ({"auths": {"r.example:5000": auth("hunter2")}}, 'auth of "r.example:5000" is not base64 of user:password;'),
         (

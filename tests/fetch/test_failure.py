@@ -38,7 +38,7 @@ def test_cache_holds_no_credentials(server: GitServer, project: Project, cache: 
     ("login", "reason"),
     [
         ("", "the server asks for credentials; write user:token@ in front of the host"),
-        ("ada:guess", "the server does not accept the credentials (HTTP 401); check the token and what it may read"),
+        ("ada:guess", "the server does not accept the credentials (HTTP 401); check the token and its rights"),
     ],
     ids=["none", "wrong"],
 )
@@ -204,7 +204,7 @@ def test_unreachable_redirect_host_is_named(server: GitServer, cache: FetchCache
 @pytest.mark.parametrize(
     ("proxy", "reason"),
     [
-        ("http://127.0.0.1:1", "the proxy cannot be reached or refused; check the proxy settings"),
+        ("http://127.0.0.1:1", "the proxy is unreachable or refused the connection; check the proxy settings"),
         ("socks5://127.0.0.1:1", "the proxy is not an HTTP proxy; check the proxy settings"),
     ],
 )

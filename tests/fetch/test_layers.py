@@ -226,7 +226,7 @@ def test_whiteout_hides_files_of_lower_layers(
 
 @pytest.mark.parametrize("name", [".wh.", ".wh..", ".wh...", "d/.wh..."])
 def test_whiteout_without_a_name_is_refused(root: Path, name: str) -> None:
-    with pytest.raises(LayerError, match=r"^has the whiteout \"\.wh\.+\", which names no file$"):
+    with pytest.raises(LayerError, match=r"^has the whiteout \"\.wh\.+\", which does not name a file$"):
         lay(root, archive(member("d/a", b"1")), archive(member(name)))
 
 

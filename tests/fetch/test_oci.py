@@ -189,8 +189,7 @@ def test_unknown_image_is_explained(registry: RegistryServer, repository: str, c
 
     separator = "@" if ":" in tag else ":"
     assert str(caught.value) == (
-        f"{registry.host}/{repository}{separator}{tag}: the registry has no such image,"
-        " or shows it with credentials only; check its name"
+        f"{registry.host}/{repository}{separator}{tag}: the image does not exist, or needs credentials; check its name"
     )
     assert cache.entries() == []
 

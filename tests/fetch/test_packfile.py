@@ -117,7 +117,7 @@ def test_delta_may_precede_its_base() -> None:
     ],
 )
 def test_invalid_pack_is_refused(content: bytes, reason: str) -> None:
-    with pytest.raises(PackError, match=f"not as git makes them: {reason}"):
+    with pytest.raises(PackError, match=f"sent an invalid pack: {reason}"):
         read(content)
 
 

@@ -56,7 +56,7 @@ def test_credentials_open_closed_registry(closed_registry: RegistryServer, repos
         ),
         (
             "ada:guess",
-            "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and what they allow",
+            "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and the user's rights",
         ),
     ],
     ids=["none", "wrong"],
@@ -157,7 +157,10 @@ def test_expired_token_is_requested_again(odd_registry: OddRegistry, cache: Fetc
             "the registry asks for credentials (HTTP 401);"
             " set DOCKER_AUTH_CONFIG in the step's environment, with an entry for this registry",
         ),
-        ("guess", "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and what they allow"),
+        (
+            "guess",
+            "the registry refuses the credentials (HTTP 401); check DOCKER_AUTH_CONFIG and the user's rights",
+        ),
     ],
     ids=["none", "wrong"],
 )
@@ -209,7 +212,7 @@ def test_unsupported_challenge_is_explained(
             501,
             'the registry cannot be used: its token server {host} answered with HTTP status 501, "no"; try again later',
         ),
-        (403, "the registry refuses the credentials (HTTP 403); check DOCKER_AUTH_CONFIG and what they allow"),
+        (403, "the registry refuses the credentials (HTTP 403); check DOCKER_AUTH_CONFIG and the user's rights"),
     ],
 )
 def test_token_server_status_is_reported_as_its_own(

@@ -172,7 +172,7 @@ def test_upload_too_large_for_the_registry_is_explained(odd_registry: OddRegistr
     odd_registry.answer = first(99, lambda request: send(request, 413, b""), "")
     with (
         open_repository(odd_registry.host, "x", NOBODY, Proc(0)) as there,
-        pytest.raises(FetchError, match=r"takes nothing so large \(HTTP 413\); make the image smaller, or have the"),
+        pytest.raises(FetchError, match=r"is too large for the registry \(HTTP 413\); make it smaller, or raise the"),
     ):
         there.upload_blob(io.BytesIO(b"x"), 1, digest_of(b"x"))
 
@@ -218,7 +218,7 @@ def test_upload_too_large_for_the_registry_is_explained(odd_registry: OddRegistr
         ),
         (
             lambda request: send(request, 200, b"{}"),
-            "it is neither an image nor an index of images; check what was pushed there",
+            "it is neither an image nor an index of images; check the artifact",
             1,
         ),
         (
@@ -290,7 +290,7 @@ def test_permanent_fault_is_explained_after_few_attempts(
         ),
         (
             lambda request: send(request, 404, b""),
-            "the registry has no such blob or repository (HTTP 404); push the image again",
+            "the blob or the repository does not exist (HTTP 404); push the image again",
             1,
         ),
         (

@@ -162,7 +162,7 @@ MISTAKES = [
         [
             'main.yml:3:1: warning: unknown key "name" in the definition has no effect; '
             "known: delegate, env, exec, outputs, run",
-            'main.yml:4:1: "script" means nothing in the definition; write "run:" and below it "- name: NAME" with the'
+            'main.yml:4:1: "script" is not valid in the definition; write "run:" and below it "- name: NAME" with the'
             " script",
         ],
         id="script instead of run",
@@ -193,19 +193,19 @@ MISTAKES = [
     pytest.param(
         "{}\n---\nsteps:\n  - name: a\n",
         [
-            'main.yml:3:1: "steps" means nothing in the definition; write "run"',
+            'main.yml:3:1: "steps" is not valid in the definition; write "run"',
         ],
         id="steps instead of run",
     ),
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n    run: make\n",
-        ['main.yml:5:5: "run" means nothing in step "a"; write "script"'],
+        ['main.yml:5:5: "run" is not valid in step "a"; write "script"'],
         id="run instead of script",
     ),
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n    uses: actions/checkout@v4\n",
         [
-            'main.yml:5:5: "uses" means nothing in step "a"; write "func" with a reference such as "URL@REVISION";'
+            'main.yml:5:5: "uses" is not valid in step "a"; write "func" with a reference such as "URL@REVISION";'
             " GitHub actions are not supported",
         ],
         id="uses instead of func",
@@ -213,7 +213,7 @@ MISTAKES = [
     pytest.param(
         "{}\n---\nrun:\n  - name: a\n    commands: [make]\n",
         [
-            'main.yml:5:5: "commands" means nothing in step "a"; write "script: |" and the commands on the lines'
+            'main.yml:5:5: "commands" is not valid in step "a"; write "script: |" and the commands on the lines'
             " below it"
         ],
         id="commands instead of script",
@@ -243,7 +243,7 @@ MISTAKES = [
         "{}\n---\nexec:\n  command: [a]\n  stop: {signal: SIGKILL, grace: 10 sec}\n",
         [
             'main.yml:5:18: "signal" of "stop" cannot be "SIGKILL"; '
-            "it always follows when the time is over, so leave it out",
+            "it always follows at the end, so leave it out",
             'main.yml:5:34: "10 sec" is not a duration: '
             "write for example 30s, 1m30s, 500ms or a number of seconds",
         ],

@@ -135,7 +135,7 @@ async def test_unfetchable_function_fails_step_without_secrets(
     log = await run(manager, {"name": "greet", "func": name, "env": {"DOCKER_AUTH_CONFIG": config}})
     assert manager.status("1").message == (
         f'step "greet": failed to load: {name}:latest: the registry refuses the credentials (HTTP 401);'
-        " check DOCKER_AUTH_CONFIG and what they allow"
+        " check DOCKER_AUTH_CONFIG and the user's rights"
     )
     assert b"guess" not in log
 
@@ -149,7 +149,7 @@ async def test_timeout_ends_fetch_and_is_its_reason(
     assert [chunk async for chunk in manager.follow("1", 0)] == [b""]
     job = manager.status("1")
     assert (job.status, job.kind) == (Status.CANCELLED, ErrorKind.TIMEOUT)
-    assert "the fetch was stopped because the job's time was over" in job.message
+    assert "the fetch was stopped because the job's timeout was reached" in job.message
 
 
 @pytest.mark.parametrize("kind", ["git", "oci"])

@@ -11,7 +11,7 @@ from step_runner.model import ErrorKind, JobStatus, Status, Termination
 
 FAILED = CommandError("exec: exit status 3", 3)
 STOPPED = StoppedError("stopped on request")
-TIME_OVER = StoppedError("stopped because the job's time was over", timeout=True)
+TIME_OVER = StoppedError("stopped because the job's timeout was reached", timeout=True)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ TIME_OVER = StoppedError("stopped because the job's time was over", timeout=True
             StepError("s", ExceptionGroup("stopped", [TIME_OVER])),
             Status.CANCELLED,
             ErrorKind.TIMEOUT,
-            'job "1" cancelled: step "s": stopped because the job\'s time was over',
+            'job "1" cancelled: step "s": stopped because the job\'s timeout was reached',
         ),
     ],
 )

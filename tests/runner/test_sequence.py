@@ -301,7 +301,7 @@ async def test_killed_command_has_signal_number_as_exit_code(workshop: Workshop)
 async def test_stopped_job_starts_nothing(workshop: Workshop, cause: Cause) -> None:
     workshop.proc.cancel(cause)
     outcome = await workshop.run(script("echo never"))
-    why = "the job's time was over" if cause is Cause.TIMEOUT else "the job was cancelled"
+    why = "the job's timeout was reached" if cause is Cause.TIMEOUT else "the job was cancelled"
     assert str(outcome.error) == f'step "s1": not started because {why}'
     assert [error.timeout for error in causes(outcome.error or ValueError()) if isinstance(error, StoppedError)] == [
         cause is Cause.TIMEOUT

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-TIMED_OUT = r"gracefulexitcmd: the command was stopped: its --timeout was over \(timeout after \d+\.\d s\)\n"
+TIMED_OUT = r"gracefulexitcmd: the command was stopped by its --timeout \(timeout after \d+\.\d s\)\n"
 
 MODULE = [sys.executable, "-W", "error", "-m", "gracefulexitcmd"]
 
@@ -200,8 +200,8 @@ def test_file_without_program_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no command: put it behind --"),
-        (["--"], "no command: put it behind --"),
+        ([], "no command: put it after --"),
+        (["--"], "no command: put it after --"),
         (["--grace", "soon", "--", "true"], '"soon" is not a duration: write for example 30s'),
         (["--grace", "-1", "--", "true"], '"-1" is not a duration'),
         (["--timeout=-1", "--", "true"], '"-1" is not a duration'),

@@ -35,7 +35,7 @@ def test_argv_is_a_list_of_words(kind: type[BaseCmd], argv: Any) -> None:
         ({"input": b"", "stdin": subprocess.DEVNULL}, "input and stdin cannot both be given"),
         ({"input": b"", "stdin": subprocess.PIPE}, "input and stdin cannot both be given"),
         ({"max_output": -1}, "max_output is -1"),
-        ({"capture_output": True, "stderr": subprocess.STDOUT}, "capture_output is for stdout and stderr"),
+        ({"capture_output": True, "stderr": subprocess.STDOUT}, "capture_output sets stdout and stderr"),
         ({"stdout": subprocess.STDOUT}, "stdout cannot be STDOUT"),
         ({"stop_signal": 12345}, "12345 is not a valid Signals"),
         ({"stop": []}, "stop is empty: it needs at least one signal"),

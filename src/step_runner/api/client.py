@@ -95,7 +95,7 @@ class Client:
         for job in self.jobs():
             if job.id == job_id:
                 return job
-        raise InputError(f'no job with id "{job_id}": list those there are with: step-runner jobs')
+        raise InputError(f'no job with id "{job_id}": list the jobs with: step-runner jobs')
 
     def stored(self, job_id: str, offset: int = 0) -> Iterator[bytes]:
         """Yield the job's log from a byte offset to its present end."""
@@ -124,7 +124,7 @@ class Client:
             raise StepRunnerError(self._reason(error)) from error
         except UnicodeEncodeError as error:
             text = str(error.object)[max(0, error.start - AROUND) : error.end + AROUND]
-            raise InputError(f"{text!a} is not valid UTF-8: a server takes no other text") from None
+            raise InputError(f"{text!a} is not valid UTF-8: a server accepts only UTF-8") from None
         self._was_there = True
 
     def _reason(self, error: grpc.RpcError) -> str:

@@ -29,7 +29,7 @@ def check(connection: socket.socket, path: str, owner: int | None = None) -> Non
     user = _user(connection)
     if user not in (os.getuid(), ROOT, owner):
         raise StepRunnerError(
-            f"the server on {path} belongs to {_named(user)}, and gets nothing from you: name another --socket,"
+            f"the server on {path} belongs to {_named(user)}, so nothing was sent to it: name another --socket,"
             f" or trust this user with --socket-owner {user}"
         )
 

@@ -70,7 +70,7 @@ def _read(path: str) -> Address:
     """Return the address in a file. Raise ValueError if it holds another text, OSError, and as `read_address`."""
     with open(path, encoding="ascii") as file:
         if not private_file.is_trusted(file.fileno()):
-            raise StepRunnerError(f"{path} belongs to another user, and gets nothing from you: name another --socket")
+            raise StepRunnerError(f"{path} belongs to another user, so nothing was sent to it: name another --socket")
         host, port, token = file.read(LONGEST_FILE).replace(":", " ").split()
     if host != HOST:
         raise ValueError(f"{host} is not this machine")
@@ -145,7 +145,7 @@ class TokenAuth:
         known = hmac.compare_digest(str(given).encode(), f"Bearer {self._token}".encode())
         if not known and context.peer() not in self._admitted:
             advice = "send the token from the --socket file"
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"this server answers its owner only: {advice}")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"unauthenticated: {advice}")
 
     async def _admit(self, request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         """Admit the connection from a port for as long as this call lasts."""

@@ -100,7 +100,9 @@ def _evaluated(annotated: object) -> dict[str, Any]:
     try:
         return typing.get_type_hints(annotated, include_extras=True)
     except NameError as error:
-        raise InputError(f"its type hints use {error.name}, which is not there; import it at run time, too") from error
+        raise InputError(
+            f"its type hints use {error.name}, which is not defined at run time; import it outside of TYPE_CHECKING"
+        ) from error
     except (TypeError, SyntaxError) as error:
         raise InputError(f"its type hints cannot be evaluated: {error}; {ADVICE}") from error
 

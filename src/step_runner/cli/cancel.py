@@ -49,7 +49,7 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
             for line in summary(client.find(job_id)):
                 click.echo(line)
         else:
-            click.echo(f'asked job "{job_id}" to stop; see it end: step-runner logs {shlex.quote(job_id)} --follow')
+            click.echo(f'asked job "{job_id}" to stop; follow it: step-runner logs {shlex.quote(job_id)} --follow')
 
 
 def _show_stopping(client: Client, job_id: str) -> None:

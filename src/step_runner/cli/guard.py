@@ -102,7 +102,7 @@ def _report(number: int, left: Exit | None) -> None:
         # The worker handles these signals from before the first step until after the last.
         click.echo(f"Error: stopped by {name}: no step was running", err=True)
         return
-    click.echo(f"Error: {name} killed the process that ran the jobs: all of them have ended", err=True)
+    click.echo(f"Error: {name} killed the process that ran the jobs: all jobs have ended", err=True)
     if left is not None and left.hurried is not None:
         click.echo(f"Killed at once: {left.hurried}", err=True)
     for process in left.census if left is not None else ():

@@ -90,7 +90,7 @@ def _sidecar(command: tuple[str, ...]) -> Sidecar | None:
     if not command:
         return None
     if sys.platform == "win32":
-        raise StepRunnerError(f"{command[0]}: a server cannot run a command on Windows: start it by itself")
+        raise StepRunnerError(f"{command[0]}: a server cannot run a command on Windows: start the command separately")
     from step_runner.api.sidecar import Sidecar
 
     return Sidecar(command)

@@ -69,7 +69,7 @@ def command(
     from step_runner.model import RunRequest, Variable
 
     if job_id == "":
-        raise InputError("the id is empty: name the job after --id, or leave that out for a new name")
+        raise InputError("the id is empty: write a name after --id, or leave --id out")
     request = RunRequest(
         id=secrets.token_hex(4) if job_id is None else job_id,
         variables=tuple(Variable(key=key, value=value) for key, value in assignments(job).items()),
@@ -114,7 +114,7 @@ def _follow(client: Client, job_id: str, path: str) -> int:
 
 
 def _print_still_running(job_id: str, path: str) -> None:
-    click.echo(f'job "{job_id}" goes on; cancel it: {_command("cancel", job_id, "--wait", path)}', err=True)
+    click.echo(f'job "{job_id}" is still running; cancel it: {_command("cancel", job_id, "--wait", path)}', err=True)
 
 
 def _advise(job_id: str, path: str) -> None:

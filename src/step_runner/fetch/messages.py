@@ -111,7 +111,7 @@ def _connection_reason(error: HTTPError, own: str, shown: Callable[[str], str]) 
         case exceptions.LocationValueError():
             return "the address is not a valid URL; check its host and port"
         case exceptions.ProxyError():
-            return "the proxy cannot be reached or refused; check the proxy settings"
+            return "the proxy is unreachable or refused the connection; check the proxy settings"
         case exceptions.NewConnectionError():
             cause = error.__cause__ or error.__context__
             system = (cause.strerror if isinstance(cause, OSError) and cause.strerror else "refused").lower()

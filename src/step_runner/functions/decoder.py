@@ -272,7 +272,7 @@ class _Struct:
         for key, entry in node.entries.items():
             decode = self._fields.get(key)
             if decode is None and self._is_foreign(key, node):
-                report.error(entry.key, f'"{key}" means nothing in {label}; {self._foreign[key]}')
+                report.error(entry.key, f'"{key}" is not valid in {label}; {self._foreign[key]}')
             elif decode is None:
                 self._unknown(key, entry.key, label, report)
             elif (value := decode(entry.node, f'"{key}" of {label}', report)) is not None:

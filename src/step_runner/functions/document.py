@@ -263,7 +263,7 @@ class _Composer:
             self.problems.append(Problem(place=place, message=message))
 
     def _unknown_tag(self, tag: str | None, node: Node) -> FunctionFileError:
-        message = f'the tag "{_short(tag or "")}" means nothing here; remove it, or put the value in quotes'
+        message = f'the tag "{_short(tag or "")}" is not valid here; remove it, or put the value in quotes'
         return self._refused(node.line, node.column, message)
 
     def _too_deep(self, node: Node) -> FunctionFileError:

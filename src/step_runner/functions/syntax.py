@@ -29,7 +29,7 @@ FIXED = (
     ("comment or line break", 'only a comment may follow "|" or ">"; put the text on the next lines and indent it'),
     ("directive", 'a line that begins with "%" is a YAML directive; put it in quotes or indent it'),
     ("tag", 'a value that begins with "!" must be in quotes'),
-    ("document start", "this belongs to nothing above; check the indentation, or end the document with ---"),
+    ("document start", "this line belongs to no key above; check the indentation, or end the document with ---"),
 )
 
 
@@ -141,7 +141,7 @@ def _misplaced_colon(before: str, previous: str) -> str:
 
 def _misplaced_line(character: str, before: str, start: yaml.Mark) -> str:
     if character and character in "]}":
-        return f'"{character}" closes nothing; remove it'
+        return f'"{character}" has no opening bracket; remove it'
     if "'" in before or '"' in before:
         return "text follows the closing quotes; put quotes around the whole value"
     advice = f"line it up with line {start.line + 1}, column {start.column + 1}, or indent it as a value"

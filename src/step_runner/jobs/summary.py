@@ -70,7 +70,7 @@ def _command_status(message: str) -> int:
 def _signals(ended: Exit) -> str:
     """Return each signal, its receiver and its time, counted from the first one, and the time of the last end."""
     if not ended.signals:
-        return "no process was left to be stopped"
+        return "no process was left to stop"
     first = ended.signals[0].after
     sent = ", ".join(
         f"{one.name} to {count(one.processes)} after {one.after - first:.1f} s"

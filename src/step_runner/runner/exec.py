@@ -169,7 +169,7 @@ def _error(ended: Exit, command: Command, job: GlobalContext) -> Exception | Non
         return own
     timeout = job.proc.cause is Cause.TIMEOUT
     stopped = StoppedError(
-        "stopped because the job's time was over" if timeout else "stopped on request", timeout=timeout
+        "stopped because the job's timeout was reached" if timeout else "stopped on request", timeout=timeout
     )
     return ExceptionGroup("stopped", [stopped] if own is None else [stopped, own])
 

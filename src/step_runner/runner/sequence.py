@@ -105,7 +105,7 @@ async def _run_step(step: Step, caller: StepsContext) -> Outcome:
 def _refuse_when_cancelled(job: GlobalContext) -> None:
     if job.proc.cancelled:
         timeout = job.proc.cause is Cause.TIMEOUT
-        why = "the job's time was over" if timeout else "the job was cancelled"
+        why = "the job's timeout was reached" if timeout else "the job was cancelled"
         raise StoppedError(f"not started because {why}", timeout=timeout)
 
 

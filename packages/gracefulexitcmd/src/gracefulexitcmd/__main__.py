@@ -38,15 +38,15 @@ EPILOG = """\
 example:
   python -m gracefulexitcmd --grace 5 --timeout 1m -- make deploy
 
-SIGINT, SIGTERM and SIGHUP stop the command, which gets SIGTERM; they are one request, however often they come.
-A second Ctrl-C, at least one second after the request, kills it at once, and so does SIGQUIT. SIGUSR1, SIGUSR2,
-SIGALRM and SIGWINCH are passed on to it; Ctrl-Z stops it with all that it started, and SIGCONT continues them: that
-takes nothing from the grace or the timeout. When the command has ended,
-what it left in the background is stopped in the same way; on Linux nothing can hide from that, and zombies are
-reaped, so it can be the first process of a container. On a terminal the command's stdin is empty, because it does
-not run in the terminal's foreground. On Windows Ctrl-C and Ctrl-Break stop the command, which gets CTRL_BREAK.
+SIGINT, SIGTERM and SIGHUP stop the command: it gets SIGTERM, and repeats change nothing. A second Ctrl-C, at
+least one second after the first signal, or SIGQUIT kills it at once. SIGUSR1, SIGUSR2, SIGALRM and SIGWINCH are
+passed on to it. Ctrl-Z suspends it and its child processes, and SIGCONT continues them; that time does not count for
+the grace period or the timeout. When the command has ended, its background processes are stopped in the same way. On
+Linux none can escape, and orphans are reaped, so this program can be the first process of a container. On a terminal
+the command's stdin is empty, because the command does not run in the foreground. On Windows Ctrl-C and Ctrl-Break
+stop the command: it gets CTRL_BREAK.
 
-exit status: the command's own; 128 plus the signal when it was ended; 126 and 127 when it cannot be run.
+exit status: the command's own; 128 plus the signal if a signal ended it; 126 or 127 if it cannot be run.
 """
 
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     argv = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not argv:
-        _parser().error("no command: put it behind --")
+        _parser().error("no command: put it after --")
     if sys.platform != "win32":
         undo_locale_coercion()
         if (missing := complaint()) is not None:
@@ -120,7 +120,7 @@ class _Session:
 
 def _report(ended: Exit) -> None:
     if ended.cause is Cause.TIMEOUT:
-        print(f"gracefulexitcmd: the command was stopped: its --timeout was over ({ended.reason})", file=sys.stderr)
+        print(f"gracefulexitcmd: the command was stopped by its --timeout ({ended.reason})", file=sys.stderr)
     if ended.hurried is not None:
         print(f"gracefulexitcmd: killed at once: {ended.hurried}", file=sys.stderr)
     for process in ended.census:
@@ -134,7 +134,7 @@ def _report(ended: Exit) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gracefulexitcmd",
-        description="Run a command and leave nothing behind: what it started gets SIGTERM, time to clean up, SIGKILL.",
+        description="Run a command, and end all its processes: they get SIGTERM, time to clean up, and SIGKILL.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

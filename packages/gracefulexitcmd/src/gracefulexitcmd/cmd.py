@@ -217,7 +217,9 @@ class BaseCmd(Stoppable[Out]):
             grace = GRACE if any(stage.wait is None for stage in sequence) else total(sequence)
         if capture_output:
             if stdout is not None or stderr is not None:
-                raise ValueError("capture_output is for stdout and stderr: leave these out, or make one a PIPE alone")
+                raise ValueError(
+                    "capture_output sets stdout and stderr: leave these out, or give PIPE for one of them instead"
+                )
             stdout = stderr = subprocess.PIPE
         self._request = Request(
             argv=argv,

@@ -85,7 +85,7 @@ class Execution:
             if self.exit is not None and self._run is None:
                 return
             if self._run is not None:
-                raise RuntimeError("this command was started before: make a new one")
+                raise RuntimeError("this command was already started: make a new one")
             run = self._begin(self._tell)
             self._ladder = self._ladder.started(clock.now(), output=bool(run.streams))
             self._run = run

@@ -136,7 +136,7 @@ def _once(path: PurePosixPath) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
-        raise TreeError(f"{_shown(path)} is there twice, perhaps with other capital letters") from None
+        raise TreeError(f"{_shown(path)} occurs twice, perhaps with other capital letters") from None
 
 
 def _commit(store: Objects, hash_: str) -> Commit:

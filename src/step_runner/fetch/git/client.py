@@ -286,7 +286,7 @@ def _status_reason(status: int, repository: Repository) -> str:
         case 401 if repository.url.user is None:
             return "the server asks for credentials; write user:token@ in front of the host"
         case 401 | 403:
-            return f"the server does not accept the credentials (HTTP {status}); check the token and what it may read"
+            return f"the server does not accept the credentials (HTTP {status}); check the token and its rights"
         case 404:
             return "the repository does not exist, or needs credentials; check the URL"
         case 407:

@@ -38,10 +38,10 @@ _Base: TypeAlias = "int | bytes"
 
 
 class PackError(RefusedError):
-    """The reason why a pack is not as git makes them."""
+    """The reason why a pack is invalid."""
 
     def __str__(self) -> str:
-        return f"the server sent a pack that is not as git makes them: {super().__str__()}; try again later"
+        return f"the server sent an invalid pack: {super().__str__()}; try again later"
 
 
 class _Entry(NamedTuple):

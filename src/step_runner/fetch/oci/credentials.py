@@ -35,7 +35,7 @@ HELPER_GRACE = 0.5
 
 _TOKEN_USER = "<token>"  # docker-credential-helpers: the secret of this user is an identity token
 _NOT_FOUND = "credentials not found in native keychain"
-_ADVICE = "write what docker login writes to config.json"
+_ADVICE = "give it the content that docker login writes to config.json"
 _Json: TypeAlias = dict[str, Any]
 
 

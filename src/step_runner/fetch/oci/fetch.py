@@ -97,7 +97,7 @@ class _Fetch:
             self.progress(f"fetching {self.name}: looking it up")
             manifest = repository.manifest(self.tag)
             if manifest is None:
-                raise RefusedError("the registry has no such image, or shows it with credentials only; check its name")
+                raise RefusedError("the image does not exist, or needs credentials; check its name")
             found = parse_manifest(manifest.content)
             if isinstance(found, Image):
                 make = partial(self._make_single, repository, found)

@@ -87,7 +87,7 @@ def _white_out(directory: str, name: str, root: RootFs) -> None:
     elif not name.startswith(WHITEOUT * 2):
         hidden = name.removeprefix(WHITEOUT)
         if hidden in ("", ".", ".."):
-            raise LayerError(f'has the whiteout "{name}", which names no file')
+            raise LayerError(f'has the whiteout "{name}", which does not name a file')
         root.remove(f"{directory}/{hidden}")
 
 

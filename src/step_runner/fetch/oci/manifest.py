@@ -94,7 +94,7 @@ def parse_manifest(content: bytes) -> Index | Image:
         return _index(document.manifests)
     if document.layers is not None:
         return _image(document.config, document.layers)
-    raise RefusedError("it is neither an image nor an index of images; check what was pushed there")
+    raise RefusedError("it is neither an image nor an index of images; check the artifact")
 
 
 def parse_parts(content: bytes) -> Parts:

@@ -322,13 +322,15 @@ def _status_reason(status: int, said: str, credentials: Credentials) -> str:
             advice = "set DOCKER_AUTH_CONFIG in the step's environment, with an entry for this registry"
             return f"the registry asks for credentials (HTTP {status}); {advice}"
         case 401 | 403:
-            return f"the registry refuses the credentials (HTTP {status}); check DOCKER_AUTH_CONFIG and what they allow"
+            return (
+                f"the registry refuses the credentials (HTTP {status}); check DOCKER_AUTH_CONFIG and the user's rights"
+            )
         case 404:
-            return f"the registry has no such blob or repository (HTTP 404{quoted}); push the image again"
+            return f"the blob or the repository does not exist (HTTP 404{quoted}); push the image again"
         case 407:
             return PROXY_LOGIN
         case 413:
-            return "the registry takes nothing so large (HTTP 413); make the image smaller, or have the limit raised"
+            return "the image is too large for the registry (HTTP 413); make it smaller, or raise the registry's limit"
         case 416:
             return "the registry has less of a blob than was promised (HTTP 416); push the image again"
         case 429:

@@ -196,17 +196,20 @@ def test_nested_containers_keep_all_cookies(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_command_without_recorded_pid_keeps_its_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Other threads and signal handlers reap orphans even while a command starts."""
+    """Another thread that reaps orphans waits until the command that is being started is known."""
     fork = subprocess.Popen
+    reaping = threading.Thread(target=reap_orphans)
 
     def slow(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
         process = fork(*arguments, **options)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        reap_orphans()
+        reaping.start()
+        reaping.join(0.2)
         return process
 
     monkeypatch.setattr(subprocess, "Popen", slow)
     assert Cmd(["sh", "-c", "exit 5"]).run().returncode == 5
+    reaping.join()
 
 
 def test_containers_answer_many_threads() -> None:

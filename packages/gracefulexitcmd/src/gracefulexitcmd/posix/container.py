@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.ledger import Ledger
     from gracefulexitcmd.posix.process_table import Identity, Process
 
-# The lock is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
-_lock = threading.RLock()
-_containers: set[Container] = set()
 _orphans = Orphans()
 
 REAP_WITHIN = 0.1
@@ -36,10 +33,8 @@ when_opened: set[Callable[[], object]] = set()
 
 def _forget() -> None:
     """Reset the state in a forked process: it has no command, and no thread there would release the lock."""
-    global _lock, _orphans
-    _lock = threading.RLock()
+    global _orphans
     _orphans = Orphans()
-    _containers.clear()
     when_opened.clear()
 
 
@@ -71,9 +66,7 @@ class Container(ProcessSet):
         self._starts = 0
         self._seen_empty = -1
         self._ledger: Ledger | None = None
-        with _lock:
-            _containers.add(self)
-            _orphans.opened(self)
+        _orphans.opened(self)
         for listener in tuple(when_opened):
             listener()
 
@@ -108,8 +101,8 @@ class Container(ProcessSet):
             return {**variables, COOKIE.encode(): self.cookies.encode()}
         return {**env, COOKIE: self.cookies}
 
-    def starting(self) -> AbstractContextManager[None]:
-        """Do not reap new children until `started`: a child that is not noted yet may be a command."""
+    def starting(self) -> AbstractContextManager[object]:
+        """Have no other thread reap new children until `started`: one that is not noted yet may be a command."""
         self.ending = False
         self._starts += 1
         return _orphans.starting()
@@ -205,9 +198,7 @@ class Container(ProcessSet):
 
     def close(self) -> None:
         """Forget its members, and remove its control group if no process is in it."""
-        with _lock:
-            _containers.discard(self)
-            _orphans.closed(self, self._running | self._left, self._known)
+        _orphans.closed(self, self._running | self._left, self._known)
         self._ledger = None
         with self._confining:
             self._closed = True
@@ -294,13 +285,12 @@ def reap_forever() -> None:
 
 def any_open() -> bool:
     """Return whether any container is open, so that orphans can come from it."""
-    return bool(_containers)
+    return bool(_orphans.owners())
 
 
 def open_containers() -> list[Container]:
     """Return all containers of this process that are not closed."""
-    with _lock:
-        return list(_containers)
+    return _orphans.owners()
 
 
 def _pid(orphan: Orphan) -> int:

@@ -7,7 +7,6 @@ kernel/exit.c). That is the main thread, so its list of children holds all of th
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -18,14 +17,10 @@ from gracefulexitcmd.posix import process_table, subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Protocol
+    from contextlib import AbstractContextManager
 
+    from gracefulexitcmd.posix.container import Container
     from gracefulexitcmd.posix.process_table import Identity, Process
-
-    class Owner(Protocol):
-        """An object that an orphan can belong to, such as a container."""
-
-        cookie: str
 
 
 COOKIE = "GRACEFULEXITCMD_COOKIE"
@@ -46,7 +41,7 @@ class Orphan(NamedTuple):
     """A living child that this process did not start; `owner` is None if no mark shows where it belongs."""
 
     process: Process
-    owner: Owner | None
+    owner: Container | None
     found: str
     settled: bool = True
     """Whether its environment could be read: it is empty while it executes a new program, and for other users."""
@@ -58,15 +53,13 @@ class Orphans:
     def __init__(self) -> None:
         # The lock is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
         self._lock = threading.RLock()
-        self._leaders: dict[int, Owner] = {}
-        self._left: dict[int, Owner] = {}
-        self._cookies: dict[str, Owner] = {}
-        self._known: dict[Identity, tuple[Owner, str]] = {}
+        self._leaders: dict[int, Container] = {}
+        self._left: dict[int, Container] = {}
+        self._cookies: dict[str, Container] = {}
+        self._known: dict[Identity, tuple[Container, str]] = {}
         self._orphans: dict[int, Orphan] = {}
-        self._owned: dict[Owner, set[int]] = {}
+        self._owned: dict[Container, set[int]] = {}
         self._unexplained: set[int] = set()
-        self._maybe_commands: list[Orphan] = []
-        self._starting: set[object] = set()
         self._blocked = 0
         self._noted: set[bytes] = set()
         self._listed = b""
@@ -79,17 +72,21 @@ class Orphans:
         return self._all_noted
 
     @property
-    def leaders(self) -> Mapping[int, Owner]:
+    def leaders(self) -> Mapping[int, Container]:
         """The leaders of the running commands, and the owner of each."""
         return self._leaders
 
-    def opened(self, owner: Owner) -> None:
+    def owners(self) -> list[Container]:
+        """Return the owners that are open."""
+        return list(self._owned)
+
+    def opened(self, owner: Container) -> None:
         """Note an owner, to which orphans can belong from now on."""
         with self._lock:
             self._cookies[owner.cookie] = owner
             self._owned[owner] = set()
 
-    def closed(self, owner: Owner, groups: Iterable[int], known: Iterable[Identity]) -> None:
+    def closed(self, owner: Container, groups: Iterable[int], known: Iterable[Identity]) -> None:
         """Forget an owner, the process groups of its commands and its members; its orphans lose their attribution."""
         with self._lock:
             self._cookies.pop(owner.cookie, None)
@@ -101,25 +98,22 @@ class Orphans:
             for pid in self._owned.pop(owner, ()):
                 self._forget(pid)
 
-    @contextlib.contextmanager
-    def starting(self) -> Iterator[None]:
-        """Treat new children as possible commands while the block runs; call `command_started` in it."""
-        token = object()
-        self._starting.add(token)
-        try:
-            yield
-        finally:
-            self._starting.discard(token)
+    def starting(self) -> AbstractContextManager[object]:
+        """Have no other thread adopt or reap a child while the block runs; call `command_started` in it.
 
-    def command_started(self, leader: int, owner: Owner) -> None:
+        Until then a command looks like an orphan. Other threads lose nothing: one that forks holds the lock of the
+        interpreter until the child has executed its program, vfork(2).
+        """
+        return self._lock
+
+    def command_started(self, leader: int, owner: Container) -> None:
         """Note the leader of a command, which is a child but not an orphan."""
         with self._lock:
             self._forget(leader)
             self._leaders[leader] = owner
             self._noted.add(_word(leader))
-            self._maybe_commands = [each for each in self._maybe_commands if each.process.pid != leader]
 
-    def command_ended(self, leader: int, owner: Owner, *, left: bool) -> None:
+    def command_ended(self, leader: int, owner: Container, *, left: bool) -> None:
         """Note that a leader was reaped; with `left` its group has members."""
         with self._lock:
             self._forget_leader(leader)
@@ -132,7 +126,7 @@ class Orphans:
             for group in groups:
                 self._left.pop(group, None)
 
-    def remember(self, processes: Iterable[tuple[Identity, str]], owner: Owner) -> None:
+    def remember(self, processes: Iterable[tuple[Identity, str]], owner: Container) -> None:
         """Note members of an owner, which stay members when they become orphans."""
         with self._lock:
             for identity, found in processes:
@@ -142,7 +136,7 @@ class Orphans:
                     self._forget(identity[0])
                     self._note(orphan._replace(owner=owner, found=found))
 
-    def of(self, owner: Owner, since: float | None = None) -> list[Orphan]:
+    def of(self, owner: Container, since: float | None = None) -> list[Orphan]:
         """Return the owner's living orphans, adopted until `since` as in `adopt`; reap those that have ended."""
         with self._lock:
             self._reap_owned(owner)
@@ -151,8 +145,7 @@ class Orphans:
                 if not self._reap_owned(owner):
                     break
                 self.adopt()  # the children of those that were reaped have become orphans
-            maybe = [each for each in self._maybe_commands if each.owner is owner]
-            return [*maybe, *(self._orphans[pid] for pid in self._owned.get(owner, ()))]
+            return [self._orphans[pid] for pid in self._owned.get(owner, ())]
 
     def unexplained(self) -> list[Orphan]:
         """Return the orphans without any mark of an owner."""
@@ -162,8 +155,7 @@ class Orphans:
     def adopt(self, since: float | None = None) -> None:
         """Find the orphans adopted until `since`, by default until now, and reap those that have ended already.
 
-        `since` is in seconds of the monotonic clock. While a command is being started, a new child may be that
-        command: it is not reaped, and it is not noted as unexplained. Raise OSError if no descriptor is free.
+        `since` is in seconds of the monotonic clock. Raise OSError if no descriptor is free.
         """
         with self._lock:
             if since is not None and self._listed_at >= since:
@@ -171,11 +163,10 @@ class Orphans:
             for pid in [pid for pid in self._unexplained if not self._orphans[pid].settled]:
                 self._forget(pid)
             for _ in range(process_table.MOST_SCANS):  # some fork and exit faster than they can be reaped
-                self._maybe_commands.clear()
                 began = clock.now()
-                new, starting = self._new()
+                new = self._new()
                 self._all_noted = not new
-                if not sum([self._adopt(pid, starting=starting) for pid in new]):
+                if not sum(map(self._adopt, new)):
                     self._listed_at = began
                     return
 
@@ -197,7 +188,7 @@ class Orphans:
             self.adopt()
             return bool(self._orphans)
 
-    def unlisted(self, owner: Owner) -> Iterator[Process]:
+    def unlisted(self, owner: Container) -> Iterator[Process]:
         """Yield new orphans with the owner's cookie, each as soon as it is seen, the youngest first.
 
         Some fork and exit all the time, and would be gone before a whole scan ends. Raise OSError if no descriptor is
@@ -209,21 +200,16 @@ class Orphans:
             if (found := process_table.process(pid)) is not None and found.alive:
                 yield found
 
-    def _new(self) -> tuple[list[int], bool]:
-        """Return the children that are new and not leaders, and whether one may be a command.
-
-        Forget the children that are gone.
-        """
+    def _new(self) -> list[int]:
+        """Return the children that are new and not leaders; forget the children that are gone."""
         text = process_table.children_text(os.getpid(), os.getpid())
-        # Read this after the list and before the leaders: a command that was noted meanwhile is a leader then.
-        starting = bool(self._starting)
         if text == self._listed:
-            return [], starting
+            return []
         listed = text.split()
         for gone in self._noted.difference(listed):
             self._forget(int(gone))
         self._listed = text
-        return self._unnoted(listed), starting
+        return self._unnoted(listed)
 
     def _unnoted(self, listed: Sequence[bytes]) -> list[int]:
         """Return the children that are neither orphans nor leaders, the youngest first: some live only for a moment.
@@ -233,24 +219,20 @@ class Orphans:
         new = set(listed).difference(self._noted)
         return [int(word) for word in reversed(listed) if word in new] if new else []
 
-    def _adopt(self, pid: int, *, starting: bool) -> bool:
+    def _adopt(self, pid: int) -> bool:
         """Note a new child, or reap it; return whether it was reaped."""
         carried = cookies(pid)  # first: it may end at any moment
         found = process_table.process(pid)
-        if found is None or found.group == os.getpgrp() or starting or not found.alive:
+        if found is None or found.group == os.getpgrp() or not found.alive:
             self._changed()  # read the list again the next time
-        if found is None or found.group == os.getpgrp() or pid in self._leaders:
+        if found is None or found.group == os.getpgrp():
             return False
         if not found.alive:
-            return not starting and subreaper.reap(pid)
-        orphan = Orphan(found, *self._attributed(found, carried or ()), settled=carried is not None)
-        if starting:
-            self._maybe_commands.append(orphan)
-        else:
-            self._note(orphan)
+            return subreaper.reap(pid)
+        self._note(Orphan(found, *self._attributed(found, carried or ()), settled=carried is not None))
         return False
 
-    def _attributed(self, found: Process, carried: Iterable[str]) -> tuple[Owner | None, str]:
+    def _attributed(self, found: Process, carried: Iterable[str]) -> tuple[Container | None, str]:
         if found.identity in self._known:
             return self._known[found.identity]
         if found.group in self._leaders:
@@ -289,9 +271,8 @@ class Orphans:
             self._forget(pid)
             return subreaper.reap(pid)
         found = process_table.process(pid)
-        is_orphan = found is not None and found.group != os.getpgrp()
-        # Check the leaders last: a command that was noted meanwhile is not taken for an orphan.
-        return is_orphan and not self._starting and pid not in self._leaders and subreaper.reap(pid)
+        is_orphan = found is not None and found.group != os.getpgrp() and pid not in self._leaders
+        return is_orphan and subreaper.reap(pid)
 
     def _reap_behind(self) -> None:
         """Check each orphan after MOST_BLOCKED attempts that met a zombie command, which may stay unreaped for long."""
@@ -301,7 +282,7 @@ class Orphans:
         self.adopt()
         self._reap_each(tuple(self._orphans.values()))
 
-    def _reap_owned(self, owner: Owner) -> bool:
+    def _reap_owned(self, owner: Container) -> bool:
         return self._reap_each(self._orphans[pid] for pid in tuple(self._owned.get(owner, ())) if pid in self._orphans)
 
     def _reap_each(self, orphans: Iterable[Orphan]) -> bool:

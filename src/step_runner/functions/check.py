@@ -47,11 +47,9 @@ from step_runner.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from collections.abc import Mapping as MappingOf
     from pathlib import Path
 
     from step_runner.errors import ExpressionError
-    from step_runner.model import Parameter
 
 DEEPEST_CALLS = 100
 MOST_PROBLEMS = 1000
@@ -197,7 +195,7 @@ class _FunctionCheck:
         self._node = reading.definition
         self._text = reading.text
         self._lines: list[str] | None = None
-        self._inputs = _types(function.spec.inputs)
+        self._inputs = function.spec.inputs
 
     def run(self) -> Names:
         """Check every part in the order of running. Return the names of the outputs."""
@@ -211,7 +209,7 @@ class _FunctionCheck:
 
     def _declared(self) -> Names:
         outputs = self._function.spec.outputs
-        return None if isinstance(outputs, str) else _types(outputs)
+        return None if isinstance(outputs, str) else outputs
 
     def _sequence(self, body: Sequence) -> Names:
         ran: dict[str, Names] = {}
@@ -222,20 +220,16 @@ class _FunctionCheck:
             if step.name in ran:
                 hidden = f'there is a step "{step.name}" above, whose outputs this one hides; give it another name'
                 self._error(child(item, "name") or item, hidden, warning=True)
-            ran[step.name] = self._step(step, item, scope)
+            ran[step.name] = self._outputs_of(step, item, scope)
+            self._checker.something_ran = True
         self._expressions(child(self._node, "outputs"), scope)
         if body.delegate is not None:
             return ran.get(body.delegate)
         self._sequence_outputs(self._function.spec)
         return self._declared()
 
-    def _step(self, step: Step, item: Node, scope: Scope) -> Names:
-        """Check one step. Return the names of its outputs."""
-        outputs = self._outputs_of(step, item, scope)
-        self._checker.something_ran = True
-        return outputs
-
     def _outputs_of(self, step: Step, item: Node, scope: Scope) -> Names:
+        """Check one step. Return the names of its outputs."""
         for key in ("func", "step", "script", "inputs", "env"):
             self._expressions(child(item, key), scope)
         for script in _scripts(step, item):
@@ -267,7 +261,7 @@ class _FunctionCheck:
             self._error(called, str(error), warning=isinstance(error, UnknownFunctionError))
             return None
         self._call(step, item, called, spec)
-        return None if cleaned_name(reference.name) == SCRIPT or isinstance(spec.outputs, str) else _types(spec.outputs)
+        return None if cleaned_name(reference.name) == SCRIPT or isinstance(spec.outputs, str) else spec.outputs
 
     def _missing(self, called: Node, message: str) -> None:
         if self._checker.missing_functions_may_come and self._checker.something_ran:
@@ -348,10 +342,6 @@ class _FunctionCheck:
         if self._lines is None:
             self._lines = self._text.removeprefix("\ufeff").splitlines()
         return place_within(node, offset, self._lines, self._function.file)
-
-
-def _types(parameters: MappingOf[str, Parameter]) -> dict[str, ValueType]:
-    return {name: parameter.type for name, parameter in parameters.items()}
 
 
 def _step_file(path: str | os.PathLike[str]) -> Path:

@@ -37,7 +37,6 @@ Branch: TypeAlias = Listing | Mapping
 
 MOST_LEVELS = 100
 MOST_WEIGHT = 250_000
-CHARACTERS_PER_WEIGHT = 64
 TAGS = "tag:yaml.org,2002:"
 STRING_TAGS = frozenset({"!", TAGS + "str", TAGS + "timestamp"})
 SCALAR_TAGS: dict[str, tuple[type, ...]] = {
@@ -64,13 +63,6 @@ def read_documents(text: str, file: str, most: int = 2) -> Documents:
     """
     composer = _Composer(text.removeprefix("\ufeff"), file)
     return Documents(nodes=composer.documents(most), problems=tuple(composer.problems))
-
-
-def weight_of(node: Node) -> int:
-    """Return how much a node counts towards the bound of a text."""
-    if isinstance(node, Scalar):
-        return 1 + len(node.text) // CHARACTERS_PER_WEIGHT
-    return node.weight
 
 
 class _Open:
@@ -101,8 +93,11 @@ class _Composer:
         self._root: Node | None = None
 
     def documents(self, most: int) -> tuple[Node, ...]:
+        nodes: list[Node] = []
         try:
-            return self._documents(self._loader(self._text).get_event, most)
+            next_event = self._loader(self._text).get_event
+            while len(nodes) < most and (node := self._document(next_event)) is not None:
+                nodes.append(node)
         except yaml.MarkedYAMLError as error:
             raise self._refused(*explain_syntax(error, self._text)) from None
         except (yaml.reader.ReaderError, UnicodeEncodeError):
@@ -110,10 +105,6 @@ class _Composer:
         except (ValueError, OverflowError):  # from chr(), which the Python parser calls for an escape
             raise self._refused(*explain_escape(self._text)) from None
 
-    def _documents(self, next_event: Callable[[], Any], most: int) -> tuple[Node, ...]:
-        nodes: list[Node] = []
-        while len(nodes) < most and (node := self._document(next_event)) is not None:
-            nodes.append(node)
         return tuple(nodes)
 
     def _document(self, next_event: Callable[[], Any]) -> Node | None:
@@ -248,7 +239,7 @@ class _Composer:
                 branch.entries.setdefault(text, entry)
 
     def _weigh(self, branch: Branch, node: Node) -> None:
-        branch.weight += weight_of(node)
+        branch.weight += node.weight
         if branch.weight > MOST_WEIGHT:
             message = f"the text holds more than {MOST_WEIGHT} values with all aliases expanded; split it"
             raise self._refused(node.line, node.column, message)

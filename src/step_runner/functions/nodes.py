@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from step_runner.functions.scalar import scalar_value
-from step_runner.model import Place
+from step_runner.model import Place, type_of
 
 if TYPE_CHECKING:
     from step_runner.model import Value
+
+
+CHARACTERS_PER_WEIGHT = 64
 
 
 class Scalar(msgspec.Struct, gc=False):
@@ -24,6 +27,11 @@ class Scalar(msgspec.Struct, gc=False):
     line: int
     column: int
     last_line: int
+
+    @property
+    def weight(self) -> int:
+        """Return how much the value counts towards the bound of a text."""
+        return 1 + len(self.text) // CHARACTERS_PER_WEIGHT
 
     @property
     def value(self) -> str | int | float | bool | None:
@@ -69,7 +77,7 @@ Node: TypeAlias = Scalar | Listing | Mapping
 def value_of(node: Node) -> Value:
     """Return the JSON value that a node means; keys are the text as written."""
     if isinstance(node, Scalar):
-        return scalar_value(node.text) if node.plain else node.text
+        return node.value
     if isinstance(node, Listing):
         return [value_of(item) for item in node.items]
     return {key: value_of(entry.node) for key, entry in node.entries.items()}
@@ -81,25 +89,13 @@ def is_null(node: Node) -> bool:
 
 
 def kind_of(node: Node) -> str:
-    """Return the type of a node in the words of a message: `a string`, `a list`."""
+    """Return the type of a node in the words of a message: `a string`, `a list`; null is `empty`."""
     if isinstance(node, Listing):
         return "a list"
     if isinstance(node, Mapping):
         return "a mapping"
-    return kind_of_value(node.value)
-
-
-def kind_of_value(value: Value) -> str:
-    """Return the type of a value in the words of a message; null is `empty`."""
-    if value is None:
-        return "empty"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "a string"
-    return "a list" if isinstance(value, list) else "a mapping"
+    kind = type_of(node.value)
+    return "empty" if kind is None else kind.article
 
 
 def find(node: Node, *path: str | int) -> Node:

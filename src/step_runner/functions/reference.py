@@ -153,7 +153,7 @@ def _url(text: str) -> str:
     url = text.strip()
     if OVER_SSH.match(url) and not has_expression(url):
         raise InputError('git over ssh is not supported; write "https://HOST/PATH"')
-    return url if SCHEME.match(url) or has_expression(url[:3]) or url.startswith("${{") else f"https://{url}"
+    return url if SCHEME.match(url) or url.startswith("${{") else f"https://{url}"
 
 
 def _scheme(url: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from step_runner.errors import FetchError
 from step_runner.functions.loader import load_function
-from step_runner.functions.source import find_file, read_text
+from step_runner.functions.source import find_file, read_text, unreadable
 from step_runner.model import Function, Git, Local, Oci
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _load(directory: str, file: str | None, shown_as: str) -> Function:
     try:
         status = os.stat(path)
     except OSError as error:
-        raise FetchError(f"{shown}: cannot be read, {(error.strerror or str(error)).lower()}") from None
+        raise unreadable(shown, error) from None
     return _load_unchanged(path, shown, status.st_ino, status.st_size, status.st_mtime_ns)
 
 

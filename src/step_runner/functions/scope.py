@@ -12,7 +12,7 @@ from step_runner.spelling import meant
 
 if TYPE_CHECKING:
     from step_runner.functions.expressions import Path
-    from step_runner.model import ValueType
+    from step_runner.model import Parameter
 
 CONTEXTS = (
     "env",
@@ -26,8 +26,8 @@ CONTEXTS = (
     "vars",
     "work_dir",
 )
-Names: TypeAlias = "Mapping[str, ValueType] | None"
-"""Names that are known to exist, with the declared types; None if they cannot be known."""
+Names: TypeAlias = "Mapping[str, Parameter] | None"
+"""Inputs or outputs that are known to exist, as they are declared; None if they cannot be known."""
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,9 +57,9 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
             case ["env" | "vars" | "job", _]:
                 return STRING
             case ["inputs", name] if self.inputs is not None and name in self.inputs:
-                return Kind(self.inputs[name], declared=True)
+                return Kind(self.inputs[name].type, declared=True)
             case ["steps", step, "outputs", name] if (outputs := self.steps.get(step)) is not None and name in outputs:
-                return Kind(outputs[name])
+                return Kind(outputs[name].type)
             case [context] if context in CONTEXTS:
                 return STRING
         return None

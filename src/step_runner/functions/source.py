@@ -20,11 +20,17 @@ def find_file(directory: str, file: str | None, shown_as: str | None = None) -> 
 
     `shown_as` is the directory's name in messages. Raise FetchError, with similar names, if there is no such file.
     """
+    shown = directory if shown_as is None else shown_as
     for name in (file,) if file else FILES:
         path = posixpath.join(directory, name)
-        if os.path.lexists(path):
-            return path
-    raise FetchError(_unreadable(directory, file or FILES[0], shown_as) or _missing(directory, file, shown_as))
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            raise unreadable(shown, error) from None
+        return path
+    raise FetchError(_missing(directory, file, shown))
 
 
 def read_text(path: str, shown_as: str) -> str:
@@ -40,8 +46,7 @@ def read_text(path: str, shown_as: str) -> str:
         directory, name = posixpath.split(path)
         raise FetchError(_missing(directory, name, posixpath.dirname(shown_as))) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise FetchError(f"{shown_as}: cannot be read, {reason.lower()}") from None
+        raise unreadable(shown_as, error) from None
     if len(content) > MOST_BYTES:
         raise FetchError(f"{shown_as}: is larger than 4 MiB; a step file must be smaller")
     return decode_text(content, shown_as)
@@ -69,21 +74,14 @@ def _check_regular(path: str, shown_as: str) -> None:
         raise FetchError(f"{shown_as}: not a regular file: a step file must be one")
 
 
-def _unreadable(directory: str, file: str, shown_as: str | None) -> str:
-    """Return the message for a file that exists but cannot be read, "" if it does not exist."""
-    try:
-        os.stat(posixpath.join(directory, file))
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return f"{directory if shown_as is None else shown_as}: cannot be read, {reason.lower()}"
-    return ""
+def unreadable(shown_as: str, error: Exception) -> FetchError:
+    """Return the error for a file or directory that exists but cannot be read."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return FetchError(f"{shown_as}: cannot be read, {reason.lower()}")
 
 
-def _missing(directory: str, file: str | None, shown_as: str | None = None) -> str:
+def _missing(directory: str, file: str | None, shown: str) -> str:
     """Return the message for a missing file or directory, with a similar name."""
-    shown = directory if shown_as is None else shown_as
     path = posixpath.join(shown, file) if file else shown
     rule = "a function is a directory with func.yml or step.yml"
     if os.path.isdir(directory or "."):

@@ -62,13 +62,8 @@ def explain_character(text: str) -> Explained:
     found = re.search(UNREADABLE, text)
     if found is None:
         return 1, 1, "the text holds a character that YAML does not allow; remove it"
-    line = text.count("\n", 0, found.start()) + 1
-    column = found.start() - text.rfind("\n", 0, found.start())
-    return (
-        line,
-        column,
-        f'the character U+{ord(found.group()):04X} is not allowed; remove it or write "\\u" and its number',
-    )
+    message = f'the character U+{ord(found.group()):04X} is not allowed; remove it or write "\\u" and its number'
+    return *_position(text, found.start()), message
 
 
 def explain_escape(text: str) -> Explained:
@@ -76,8 +71,11 @@ def explain_escape(text: str) -> Explained:
     found = WRONG_ESCAPE.search(text)
     start = 0 if found is None else found.start()
     escape = text[start : start + len("\\U00000000")]
-    line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
-    return line, column, f'"{escape}" is not a valid escape: no character has this number'
+    return *_position(text, start), f'"{escape}" is not a valid escape: no character has this number'
+
+
+def _position(text: str, offset: int) -> tuple[int, int]:
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 def _within(text: str, mark: yaml.Mark) -> tuple[int, int]:

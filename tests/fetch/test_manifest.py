@@ -96,12 +96,10 @@ def test_index_of_empty_entries_takes_little_memory() -> None:
         ({"layers": [{"digest": DIGEST, "size": "1"}], "config": ENTRY}, "its manifest is not understood; check how"),
         ({"layers": [{"digest": DIGEST, "size": 1 << 60}], "config": ENTRY}, "its manifest is not understood; check"),
         ({"layers": [ENTRY]}, "its manifest names no config; rebuild the image"),
-        ({"manifests": [ENTRY] * 100_001}, "it has more than 100000 images; build it with fewer"),
         (
             {"layers": [{**ENTRY, "digest": f"\x1b[31m\n{'x' * 100}"}], "config": ENTRY},
             f'the digest "[31m {"x" * 75}" is not understood; push the image again with sha256 digests',
         ),
-        ({"layers": [ENTRY] * 100_001, "config": ENTRY}, "it has more than 100000 layers; build it with fewer"),
         ({"manifests": 1}, "its manifest is not understood; check how it was built"),
         ({"manifests": ["x"]}, "its manifest is not understood; check how it was built"),
         ({"manifests": [{**ENTRY, "platform": "linux"}]}, "its manifest is not understood; check how it was built"),

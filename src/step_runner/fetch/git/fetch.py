@@ -149,14 +149,11 @@ class _Fetch:
             submodule = self.repository.submodule(urls.get(path, ""))
             if submodule:
                 fetch = replace(self, repository=submodule, revision=submodule_commit)
-                fetch._write_submodule(checkout, scratch, path, depth + 1)
+                with fetch._remote() as other:
+                    own_scratch = Path(tempfile.mkdtemp(dir=scratch))
+                    fetch._write(checkout, other, submodule_commit, own_scratch, path, depth + 1)
             else:
                 self.progress(f"fetching {self.repository}: no https or http URL for submodule {path}")
-
-    def _write_submodule(self, checkout: Checkout, scratch: Path, path: PurePosixPath, depth: int) -> None:
-        own_scratch = Path(tempfile.mkdtemp(dir=scratch))
-        with self._remote() as remote:
-            self._write(checkout, remote, self.revision, own_scratch, path, depth)
 
     def _commit_key(self, commit: str) -> Key:
         return ("git-commit", str(self.repository), commit)

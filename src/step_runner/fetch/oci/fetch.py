@@ -64,7 +64,7 @@ def fetch_oci(
     repository = f"{path}/{reference.repository}" if path else reference.repository
     platform = running_platform()
     fetch = _Fetch(host.lower(), repository, reference.tag, cache, proc, environment, progress, platform)
-    return str(fetch.run())
+    return str(fetch.remembered() or fetch.look_up())
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,15 @@ class _Fetch:
     def name(self) -> str:
         return f"{self.registry}/{self.repository}{'@' if is_digest(self.tag) else ':'}{self.tag}"
 
-    def run(self) -> Path:
-        return self._remembered() or self._look_up()
-
-    def _remembered(self) -> Path | None:
+    def remembered(self) -> Path | None:
         """Return the directory that the cache has for a digest, or None."""
         if not is_digest(self.tag):
             return None
         chosen = self.cache.note(self._key("oci-index", self.tag))
         return self.cache.find(self._key("oci-image", chosen if is_digest(chosen) else self.tag))
 
-    def _look_up(self) -> Path:
+    def look_up(self) -> Path:
+        """Return the directory of the image that the registry has now."""
         with self._repository() as repository:
             self.progress(f"fetching {self.name}: looking it up")
             manifest = repository.manifest(self.tag)
@@ -137,19 +135,15 @@ class _Fetch:
         return found
 
     def _choose(self, images: Sequence[tuple[Platform, Descriptor]]) -> Descriptor:
-        position = choose([platform for platform, _ in images], self.platform)
+        offered = [platform for platform, _ in images]
+        position = choose(offered, self.platform)
         if position is None:
-            raise RefusedError(self._unfit(*(platform for platform, _ in images)))
+            missing = f"didn't find an image matching platform {self.platform} or generic"
+            raise RefusedError(f"{missing}; build one, there is {listed(offered)}")
         return images[position][1]
 
-    def _unfit(self, *offered: Platform) -> str:
-        there = listed(offered)
-        return f"didn't find an image matching platform {self.platform} or generic; build one, there is {there}"
-
     def _make_single(self, repository: ImageRepository, image: Image, directory: Path, scratch: Path) -> None:
-        offered = parse_platform(_content(repository, image.config))
-        if choose([offered], self.platform) is None:
-            raise RefusedError(self._unfit(offered))
+        self._choose([(parse_platform(_content(repository, image.config)), image.config)])
         self._unpack(repository, image, directory)
 
     def _make_chosen(self, repository: ImageRepository, chosen: Descriptor, directory: Path, scratch: Path) -> None:
@@ -194,9 +188,7 @@ def _content(repository: ImageRepository, config: Descriptor) -> bytes:
     if config.size > _LARGEST_CONFIG:
         raise RefusedError(f"its config is larger than {_LARGEST_CONFIG >> 20} MiB; rebuild the image")
     with repository.blob(config) as blob:
-        content = blob.read()
-        blob.check()
-        return content
+        return blob.read()
 
 
 def _reason(error: Exception) -> str:

@@ -24,7 +24,6 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _NO_MANIFEST = "the registry's answer is not a manifest; check that there is a registry at this address"
-_MOST = 100_000  # layers of an image, or images of an index
 _MOST_BYTES = 1 << 50
 
 _Document = TypeVar("_Document", bound=msgspec.Struct)
@@ -145,8 +144,6 @@ def _decoded(content: bytes, kind: type[_Document], no_object: str, otherwise: s
 
 
 def _index(entries: list[_Entry]) -> Index:
-    if len(entries) > _MOST:
-        raise RefusedError(f"it has more than {_MOST} images; build it with fewer")
     images = list(filter(_is_image, entries))
     # An entry without a platform may not be an image of a file system, so entries named generic come before it.
     images.sort(key=lambda entry: not _names_platform(entry))
@@ -159,8 +156,6 @@ def _index(entries: list[_Entry]) -> Index:
 def _image(config: _Entry | None, layers: list[_Entry]) -> Image:
     if config is None:
         raise RefusedError("its manifest names no config; rebuild the image")
-    if len(layers) > _MOST:
-        raise RefusedError(f"it has more than {_MOST} layers; build it with fewer")
     return Image(_descriptor(config), tuple(map(_descriptor, layers)))
 
 

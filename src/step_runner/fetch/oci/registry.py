@@ -47,6 +47,16 @@ _MOST_BREAKS = 3
 _MANIFESTS = ", ".join((INDEX, MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST))
 _MOST_PAGES = 1000
 _MOST_TAGS = 100_000
+_REFUSED = "the registry refuses the credentials (HTTP {status}); check DOCKER_AUTH_CONFIG and the user's rights"
+_REASONS = {
+    401: _REFUSED,
+    403: _REFUSED,
+    404: "the blob or the repository does not exist (HTTP 404{quoted}); push the image again",
+    407: PROXY_LOGIN,
+    413: "the image is too large for the registry (HTTP 413); make it smaller, or raise the registry's limit",
+    416: "the registry has less of a blob than was promised (HTTP 416); push the image again",
+    429: "the registry has had too many requests (HTTP 429); try again later, or with credentials",
+}
 _OF_THE_ASKER = (401, 403, 407, 429)  # about the client: the message is the same for each server
 
 
@@ -91,18 +101,16 @@ class Blob(io.RawIOBase):
         self._offset += len(piece)
         if piece:
             self._received(len(piece))
-            if self._offset == self._size:
-                self.check()
+        if self._offset == self._size:
+            self._check()
         return len(piece)
 
     def drain(self) -> None:
         """Read the rest, so that the whole blob is checked."""
         while self.read(PIECE):
             pass
-        self.check()
 
-    def check(self) -> None:
-        """Compare the bytes read so far with the digest. Raise AnswerError if they differ."""
+    def _check(self) -> None:
         algorithm, _, promised = self._digest.partition(":")
         if self._hash.hexdigest() != promised:
             raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
@@ -317,23 +325,8 @@ def _token_reason(status: int, said: str, host: str) -> str:
 
 def _status_reason(status: int, said: str, credentials: Credentials) -> str:
     quoted = f', "{said}"' if said else ""
-    match status:
-        case 401 | 403 if not credentials:
-            advice = "set DOCKER_AUTH_CONFIG in the step's environment, with an entry for this registry"
-            return f"the registry asks for credentials (HTTP {status}); {advice}"
-        case 401 | 403:
-            return (
-                f"the registry refuses the credentials (HTTP {status}); check DOCKER_AUTH_CONFIG and the user's rights"
-            )
-        case 404:
-            return f"the blob or the repository does not exist (HTTP 404{quoted}); push the image again"
-        case 407:
-            return PROXY_LOGIN
-        case 413:
-            return "the image is too large for the registry (HTTP 413); make it smaller, or raise the registry's limit"
-        case 416:
-            return "the registry has less of a blob than was promised (HTTP 416); push the image again"
-        case 429:
-            return "the registry has had too many requests (HTTP 429); try again later, or with credentials"
-        case _:
-            return f"the registry answered with HTTP status {status}{quoted}; try again later"
+    if status in (401, 403) and not credentials:
+        advice = "set DOCKER_AUTH_CONFIG in the step's environment, with an entry for this registry"
+        return f"the registry asks for credentials (HTTP {status}); {advice}"
+    otherwise = "the registry answered with HTTP status {status}{quoted}; try again later"
+    return _REASONS.get(status, otherwise).format(status=status, quoted=quoted)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 import sys
-from typing import NamedTuple
 
 if sys.platform == "win32":
 
@@ -18,6 +17,9 @@ if sys.platform == "win32":
         return not os.path.lexists(directory)
 
 else:
+    LEVELS = 50
+    """Levels that are open at once. The directories below are moved to the top and removed from there."""
+
     DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
     def remove(directory: str) -> bool:
@@ -28,64 +30,34 @@ else:
         a tree can be deeper than either limit. It also enters directories whose mode forbids that.
         """
         with contextlib.suppress(OSError):
-            walk = _Walk(_opened(directory))
+            top = _opened(directory)
             try:
-                walk.remove_everything()
+                while _clear(top, LEVELS, top, _mount(top)):
+                    pass
             finally:
-                walk.close()
+                os.close(top)
         with contextlib.suppress(OSError):
             os.rmdir(directory)
         return not os.path.lexists(directory)
 
-    class _Above(NamedTuple):
-        """A directory above the current one: the child that the walk has entered, and those yet to be entered."""
-
-        identity: tuple[int, int]
-        taken: str
-        left: list[str]
-
-    class _Walk:
-        """Walks through the tree; only the current directory is open, and the ones above are known by identity."""
-
-        def __init__(self, top: int) -> None:
-            self._here = top
-            self._mount = _mount(top)
-            self._left = _without_files(top)
-            self._above: list[_Above] = []
-
-        def close(self) -> None:
-            os.close(self._here)
-
-        def remove_everything(self) -> None:
-            """Remove the content of the top directory. Raise OSError if a directory is moved away meanwhile."""
-            while self._left or self._above:
-                if self._left:
-                    self._descend(self._left.pop())
-                else:
-                    self._ascend()
-
-        def _descend(self, name: str) -> None:
+    def _clear(directory: int, levels: int, top: int, mount: str) -> bool:
+        """Remove the content of a directory of this mount. Return whether a directory below `levels` went to `top`."""
+        moved = False
+        for name in _without_files(directory):
             with contextlib.suppress(OSError):
-                below = _opened(name, self._here)
-                if _mount(below) != self._mount:
+                below = _opened(name, directory)
+                try:
+                    if _mount(below) != mount:
+                        continue
+                    if levels:
+                        moved |= _clear(below, levels - 1, top, mount)
+                    else:
+                        os.rename(name, os.urandom(8).hex(), src_dir_fd=directory, dst_dir_fd=top)
+                        moved = True
+                finally:
                     os.close(below)
-                    return
-                self._above.append(_Above(_identity(self._here), name, self._left))
-                self._left = []
-                self._move(below)
-                self._left = _without_files(below)
-
-        def _ascend(self) -> None:
-            identity, taken, self._left = self._above.pop()
-            self._move(os.open("..", DIRECTORY, dir_fd=self._here))
-            if _identity(self._here) != identity:
-                raise OSError("the directory was moved")
-            with contextlib.suppress(OSError):
-                os.rmdir(taken, dir_fd=self._here)
-
-        def _move(self, to: int) -> None:
-            os.close(self._here)
-            self._here = to
+                os.rmdir(name, dir_fd=directory)
+        return moved
 
     def _opened(name: str, directory: int | None = None) -> int:
         """Open a directory and give its owner all permissions; return the descriptor. Raise OSError."""
@@ -127,7 +99,3 @@ else:
         with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{directory}") as lines:
             return next((line for line in lines if line.startswith("mnt_id:")), "")
         return str(os.fstat(directory).st_dev)
-
-    def _identity(directory: int) -> tuple[int, int]:
-        status = os.fstat(directory)
-        return status.st_dev, status.st_ino

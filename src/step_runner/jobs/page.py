@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import shlex
 import signal
 from html import escape
@@ -15,31 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from step_runner.jobs.record import Call, Record, Termination
-
-STYLE = """\
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --soft: #767676; --line: #c8c8c8; --good: #2f7d4f; \
---bad: #b3261e; --stop: #8a5a00; }
-@media (prefers-color-scheme: dark) { :root { --ink: #eee; --paper: #16181c; --soft: #a0a0a0; --line: #444; \
---good: #67c08b; --bad: #ff8a80; --stop: #e5b567; } }
-@media print { :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #444; --line: #999; --good: #2f7d4f; \
---bad: #b3261e; --stop: #8a5a00; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } \
-tr, svg, section > h2 { break-inside: avoid; } }
-body { margin: 2rem auto; max-width: 66rem; padding: 0 1rem; background: var(--paper); color: var(--ink); \
-font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; vertical-align: top; \
-padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
-th, .steps td:nth-child(n+2):not(:last-child) { white-space: nowrap; overflow-wrap: normal; }
-code, pre { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
-svg { width: 100%; height: auto; border: 1px solid var(--line); } svg text { font: 13px system-ui, sans-serif; \
-fill: var(--ink); } svg .note { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; } \
-svg .tick { fill: var(--soft); text-anchor: middle; font-size: 11px; }
-svg .grid { stroke: var(--line); } svg .paper { fill: var(--paper); } svg .ink { fill: var(--ink); } \
-svg .bar { stroke: var(--ink); fill: var(--paper); } svg .success { fill: var(--good); } \
-svg .failure { fill: url(#failure); stroke: var(--bad); stroke-width: 2; } \
-svg .cancelled { fill: url(#cancelled); stroke: var(--stop); stroke-width: 2; } \
-svg .signal { stroke: var(--stop); stroke-dasharray: 4 3; } svg .mark { fill: var(--stop); stroke: var(--ink); }
-"""
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The Content-Security-Policy of the page: the browser refuses every request."""
@@ -59,7 +35,7 @@ def page(record: Record) -> str:
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <title>{escape(title)}: {escape(record.status)}</title>
 <style>
-{STYLE}</style>
+{_style()}</style>
 </head>
 <body>
 <h1>{escape(title)}: {escape(record.status)}</h1>
@@ -73,6 +49,10 @@ def page(record: Record) -> str:
 </body>
 </html>
 """
+
+
+def _style() -> str:
+    return (pkgutil.get_data(__package__, "page.css") or b"").decode()
 
 
 def _title(record: Record) -> str:

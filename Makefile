@@ -7,11 +7,11 @@ BIN := .venv/bin
 WORKERS ?= 4
 PARALLEL := -n $(WORKERS) --dist worksteal
 
-# What Windows does not import.
+# Modules that Windows does not import.
 POSIX := gracefulexitcmd/posix/.*
 POSIX := $(POSIX)|step_runner/(api/(connection|copy_bytes|limits|peer_credentials|sidecar|socket)|jobs/(hangup|leftovers|pipes|pseudo_terminal)|cli/(outlet|terminal)|runner/limits)
 
-# The tests of what rests on other people's packages.
+# The tests that use packages of other projects.
 EDGES := tests/cli/test_main.py tests/cli/test_run.py tests/cli/test_check.py tests/cli/test_start.py \
 	tests/expression tests/fetch tests/functions tests/builtin tests/runner
 
@@ -78,10 +78,10 @@ bench: .venv/installed  ## Print all figures
 	$(BIN)/python -m benchmarks.check
 	$(BIN)/python -m benchmarks.registry
 
-bench-growth: .venv/installed  ## Print how costs grow with what else there is, each with its exponent or ratio
+bench-growth: .venv/installed  ## Print how costs grow with other jobs, orphans and steps, as exponents or ratios
 	$(BIN)/python -m benchmarks.growth
 
-soak: .venv/installed  ## Print what grows under a large load: an hour, tens of GB of disk
+soak: .venv/installed  ## Print the growth under a large load: an hour, tens of GB of disk
 	$(BIN)/python -m benchmarks.soak
 
 schema: .venv/installed  ## Copy the schema of step files for editors
@@ -100,5 +100,5 @@ lock: .venv/installed  ## Take the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header \
 		--group dev --group docs pyproject.toml --output-file requirements.lock
 
-clean:  ## Remove what was installed and built
+clean:  ## Remove installed and built files
 	rm -rf .venv .venv-oldest .venv-newest dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

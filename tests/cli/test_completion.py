@@ -39,7 +39,7 @@ SETUP = {
 }
 
 HELLO = """\
-spec: {inputs: {name: {type: string, description: Who is greeted}, number: {type: number}}}
+spec: {inputs: {name: {type: string, description: The name to greet}, number: {type: number}}}
 ---
 exec: {command: ["true"]}
 """
@@ -135,7 +135,7 @@ def test_fish_completes_commands_inputs_files_and_ids(server: Server, step_file:
     server.started(step_file("echo ready"), "deploy-7")
     list(server.client.follow("deploy-7"))
     assert [line.partition("\t")[0] for line in fish("step-runner can")] == ["cancel"]
-    assert fish("step-runner run hello.yml --inputs na") == ["name=\tWho is greeted"]
+    assert fish("step-runner run hello.yml --inputs na") == ["name=\tThe name to greet"]
     assert [line.partition("\t")[0] for line in fish("step-runner check hel")] == ["hello.yml"]
     assert fish(f"step-runner logs --socket {server.path} dep") == ["deploy-7\tsuccess"]
 

@@ -27,7 +27,7 @@ Examples:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=completers.files)
 @options.output_format("Lines for people and editors, or a list of objects.")
 def command(files: tuple[str, ...], form: str) -> int:
-    """Find what is wrong in step files and in the local functions that they call.
+    """Find mistakes in step files and in the local functions that they call.
 
     FILE is a step file or the directory of a function. Nothing is run or fetched, but a package that offers a function
     is imported. Each problem is a line FILE:LINE:COLUMN: MESSAGE. The exit status is 1 if there is any error; warnings

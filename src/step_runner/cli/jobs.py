@@ -39,8 +39,8 @@ FAILED_STEP = re.compile(r'step "((?:[^"\\]|\\.)*)": ')
 def command(path: str, owner: int | None, form: str) -> None:
     """List the jobs of a server, running and finished, that have not been closed.
 
-    STEP is the one that runs, that failed, or that ran when the job was stopped. The table is as wide as the terminal
-    or COLUMNS; in a pipe or a file messages are whole. The JSON holds all fields of each job; times are in seconds
+    STEP is the running step, the failed one, or the one that a stop ended. The table is as wide as the terminal
+    or COLUMNS; in a pipe or a file messages are complete. The JSON holds all fields of each job; times are in seconds
     since 1970.
     """
     from step_runner.api.client import Client

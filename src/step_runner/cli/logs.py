@@ -27,7 +27,7 @@ STDOUT = 1
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Skip this number of bytes.")
 @options.client_socket
 def command(job_id: str, follow: bool, offset: int, path: str, owner: int | None) -> None:
-    """Print the log of a job, byte for byte: what there is now or, with --follow, all of it until the job ends."""
+    """Print the log of a job, byte for byte: the output so far or, with --follow, all of it until the job ends."""
     from step_runner.api.client import Client
 
     with Client(path, owner) as client:

@@ -26,7 +26,7 @@ SERVER = {
 COMMANDS = {
     "run": "Run a function on this machine",
     "report": "Make an HTML page from a report",
-    "check": "Find what is wrong in step files",
+    "check": "Find mistakes in step files",
     "completion": "Print the completion script of a shell",
     "schema": "Print the JSON Schema of step files",
     "ci": "Run the steps of a CI job's variable STEPS",
@@ -35,7 +35,7 @@ COMMANDS = {
     "jobs": "List the jobs of a server",
     "logs": "Print the log of a job",
     "cancel": "Ask a job to stop gracefully",
-    "close": "Stop a job and remove everything of it",
+    "close": "Stop a job, and remove its log and files",
 }
 """The commands with a short description; each is `command` in the module of its name in this package."""
 

@@ -117,7 +117,7 @@ fetch_limit = click.option(
     expose_value=False,
     callback=_limit_fetches,
     metavar="SIZE",
-    help="The most that one fetch may bring, such as 20G (default: 8G).",
+    help="The largest size of one fetch, such as 20G (default: 8G).",
 )
 
 

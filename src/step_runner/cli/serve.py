@@ -36,7 +36,7 @@ Examples:
 )
 @options.graceful_exit_delay
 @options.fetch_limit
-@click.option("--verbose", is_flag=True, help="Log to stderr what the server does, not only errors.")
+@click.option("--verbose", is_flag=True, help="Log the actions of the server to stderr, not only errors.")
 @click.argument(
     "arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=click.UNPROCESSED, shell_complete=completers.files
 )
@@ -46,11 +46,11 @@ def command(path: str | None, graceful_exit_delay: float, verbose: bool, argumen
     Repeats of a signal change nothing. A second Ctrl-C, at least one second after the first signal, or SIGQUIT kills
     all jobs at once.
 
-    DIR is the directory for the socket, by default XDG_RUNTIME_DIR, else the one for temporary files; before a COMMAND
-    it is written with a slash. With a COMMAND the server also runs the command, as soon as stdin has data for it,
-    and ends with it and with its exit status.
+    DIR is the directory for the socket (default: XDG_RUNTIME_DIR, else the directory for temporary files). Before a
+    COMMAND, DIR needs a slash. With a COMMAND the server also runs that command, as soon as stdin has data for it.
+    The server stops when the command ends, and exits with its status.
 
-    stderr gets the line that names the socket, and errors; more with --verbose or CI_STEPS_LOG_LEVEL=debug.
+    stderr gets the line that names the socket, and errors; --verbose or CI_STEPS_LOG_LEVEL=debug adds messages.
     """
     verbose = verbose or os.environ.get("CI_STEPS_LOG_LEVEL", "").strip().lower() == "debug"
     work = partial(_serve, path, graceful_exit_delay, verbose, arguments)

@@ -57,7 +57,7 @@ def command(
     """Start a job on a server.
 
     REFERENCE is a step file, a directory, or any other reference, as `run` takes it. Local step files are checked
-    before anything is sent. The server fetches functions from elsewhere. With --inputs they are also fetched
+    before anything is sent. The server fetches other functions. With --inputs they are also fetched
     here first, because they declare the types. Steps run in the current directory. The exit status is 0 when the job
     was started, else 1. With --follow it is 0 for success, the status of the command that failed, 143 after a stop, and
     1 for any other error. Ctrl-C only stops following.

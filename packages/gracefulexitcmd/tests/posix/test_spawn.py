@@ -93,12 +93,14 @@ def listen():
     while signal.sigwait([signal.SIGTERM, signal.SIGUSR1]) == signal.SIGTERM:
         heard += 1
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-thread = threading.Thread(target=listen)
+thread = threading.Thread(target=listen, daemon=True)
 thread.start()
 sender = subprocess.Popen(["sh", "-c", 'while kill -TERM "$1" 2>/dev/null; do :; done', "sender", str(os.getpid())])
-for _ in range(200):
-    assert Cmd(["true"]).run().ok
-sender.kill(), sender.wait()
+try:
+    for _ in range(200):
+        assert Cmd(["true"]).run().ok
+finally:
+    sender.kill(), sender.wait()
 assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 os.kill(os.getpid(), signal.SIGUSR1)
 thread.join()

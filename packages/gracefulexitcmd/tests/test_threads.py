@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -15,10 +14,11 @@ import pytest
 from tests.support.commands import FOREVER, on_every_path, thread_running
 
 from gracefulexitcmd import Cause, Cmd, Exit
-from gracefulexitcmd.posix import process_group
+from gracefulexitcmd.posix import process_group, spawn
 from gracefulexitcmd.posix.poller import Poller
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -216,7 +216,7 @@ def test_raising_handlers_during_start_leave_nothing(
 ) -> None:
     """They run when the process exists but its id is not yet known; each runs once."""
     command = Cmd(FOREVER)
-    real = subprocess.Popen.__init__
+    real = spawn.spawn
     numbers = (signal.SIGUSR1, signal.SIGUSR2)
     heard: list[int] = []
 
@@ -224,12 +224,13 @@ def test_raising_handlers_during_start_leave_nothing(
         heard.append(number)
         sys.exit(7)
 
-    def interrupted(*arguments: Any, **options: Any) -> None:
-        real(*arguments, **options)
+    def interrupted(*arguments: Any) -> spawn.Spawned:
+        process = real(*arguments)
         for number in numbers:
             signal.raise_signal(number)
+        return process
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", interrupted)
+    monkeypatch.setattr(spawn, "spawn", interrupted)
     before = [signal.signal(number, stop) for number in numbers]
     opened = os.listdir("/dev/fd")
     with pytest.raises(SystemExit):
@@ -245,13 +246,14 @@ def test_raising_handlers_during_start_leave_nothing(
 def test_keyboard_interrupt_during_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It arrives when the process exists but its id is not yet known."""
     command = Cmd(FOREVER)
-    real = subprocess.Popen.__init__
+    real = spawn.spawn
 
-    def interrupted(*arguments: Any, **options: Any) -> None:
-        real(*arguments, **options)
+    def interrupted(*arguments: Any) -> spawn.Spawned:
+        process = real(*arguments)
         signal.raise_signal(signal.SIGINT)
+        return process
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", interrupted)
+    monkeypatch.setattr(spawn, "spawn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         command.run()
     assert command.exit is not None

@@ -17,7 +17,7 @@ from tests.support.cgroups import needs_cgroup
 from tests.support.crowd import MANY, SHAPES, Crowd
 
 from gracefulexitcmd import Cmd, Container
-from gracefulexitcmd.posix import process_table
+from gracefulexitcmd.posix import process_table, spawn
 from gracefulexitcmd.posix.container import reap_orphans
 from gracefulexitcmd.posix.orphans import COOKIE
 
@@ -197,17 +197,17 @@ def test_nested_containers_keep_all_cookies(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_command_without_recorded_pid_keeps_its_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another thread that reaps orphans waits until the command that is being started is known."""
-    fork = subprocess.Popen
+    real = spawn.spawn
     reaping = threading.Thread(target=reap_orphans)
 
-    def slow(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
-        process = fork(*arguments, **options)
+    def slow(*arguments: Any) -> spawn.Spawned:
+        process = real(*arguments)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         reaping.start()
         reaping.join(0.2)
         return process
 
-    monkeypatch.setattr(subprocess, "Popen", slow)
+    monkeypatch.setattr(spawn, "spawn", slow)
     assert Cmd(["sh", "-c", "exit 5"]).run().returncode == 5
     reaping.join()
 

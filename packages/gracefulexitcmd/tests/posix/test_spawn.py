@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gracefulexitcmd import Cmd
+from gracefulexitcmd import Cmd, run
 from gracefulexitcmd.posix import spawn
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("arguments", FAULTS.values(), ids=FAULTS.keys())
-def test_start_error_is_the_same_with_blocked_signals(
+def test_start_error_is_that_of_subprocess(
     arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error number, its file name and its type are the same."""
@@ -144,43 +145,41 @@ def test_start_error_is_the_same_with_blocked_signals(
     (tmp_path / "empty").write_text("")
     (tmp_path / "empty").chmod(0o755)
 
-    def failure() -> tuple[object, ...]:
+    def failure(start: Callable[[], object]) -> tuple[object, ...]:
         with pytest.raises((OSError, ValueError)) as caught:
-            Cmd(**arguments).start()
+            start()
         error = caught.value
         return type(error), getattr(error, "errno", str(error)), getattr(error, "filename", None)
 
-    expected = failure()
-    with _blocking(signal.SIGTERM):
-        assert failure() == expected
+    assert failure(Cmd(**arguments).start) == failure(lambda: subprocess.Popen(arguments.pop("argv"), **arguments))
 
 
-def _run(directory: Path) -> tuple[int | None, str]:
+def _run(directory: Path, runs: Callable[..., Any] = run) -> tuple[int | None, str]:
     inherited = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(inherited, True)
     script = "cat; echo $A; pwd; echo error >&2; echo /proc/self/fd/*; ps -o pgid= -p $$ | grep -c $$; exit 7"
     try:
         with open(directory / "out", "w+b") as out:
-            ended = Cmd(
+            ended = runs(
                 ["sh", "-c", script],
                 input=b"given\n",
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd="/usr",
                 env={**os.environ, "A": "value"},
-            ).run()
+            )
             out.seek(0)
             return ended.returncode, out.read().decode()
     finally:
         os.close(inherited)
 
 
-def test_start_options_are_the_same_with_blocked_signals(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("parent")
+def test_start_options_are_those_of_subprocess(tmp_path: Path) -> None:
     """Streams, directory and environment are the same, and no other descriptor is inherited."""
-    expected = _run(tmp_path)
+    expected = _run(tmp_path, partial(subprocess.run, process_group=0))
     assert expected[0] == 7
-    with _blocking(signal.SIGTERM):
-        assert _run(tmp_path) == expected
+    assert _run(tmp_path) == expected
 
 
 @pytest.mark.parametrize("stdout", [1, 2], ids=["as they are", "exchanged"])
@@ -206,5 +205,4 @@ def test_descriptors_are_closed_without_closefrom(tmp_path: Path, monkeypatch: p
 
     _, expected = _run(tmp_path)
     monkeypatch.setattr(spawn, "libc", Older)
-    with _blocking(signal.SIGTERM):
-        assert _run(tmp_path)[1] == expected
+    assert _run(tmp_path)[1] == expected

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-# The functions of `signal` turn numbers into enums and back, which costs a hundredth of a start each time.
-import _signal  # type: ignore[import-not-found]
 import contextlib
 import os
 import signal
@@ -131,8 +129,8 @@ def _start(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes], str
     argv = [os.fspath(word) for word in request.argv]
     heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
     stdin, stdout, stderr = (streams[name] for name in ("stdin", "stdout", "stderr"))
-    if _would_be_deaf(heard) and not _asks_for_more(request):
-        from gracefulexitcmd.posix import spawn  # few programs need it, and ctypes costs milliseconds
+    if not _asks_for_more(request):
+        from gracefulexitcmd.posix import spawn  # ctypes costs a millisecond, which the import should not
 
         if spawn.can_spawn(request.cwd):
             return spawn.spawn(argv, env, request.cwd, (stdin, stdout, stderr), heard)
@@ -176,13 +174,6 @@ def _stdin(request: Request) -> Stream:
     """Return the command's stdin: never a terminal for a background command, which would stop at a read, termios(3)."""
     inherits = request.stdin is None and not request.foreground
     return subprocess.DEVNULL if inherits and os.isatty(0) else request.stdin
-
-
-def _would_be_deaf(heard: Iterable[signal.Signals]) -> bool:
-    """Return whether a child of this thread would inherit a blocked signal, or an ignored one of `heard`."""
-    if _signal.pthread_sigmask(_signal.SIG_BLOCK, ()):
-        return True
-    return any(_signal.getsignal(number) == _signal.SIG_IGN for number in heard)
 
 
 def _close(descriptors: Iterable[int]) -> None:

@@ -1,7 +1,9 @@
 """Starts a process that can receive its signals, even if its parent blocks or ignores them.
 
 A process inherits the signal mask and the ignored signals, execve(2). `subprocess` cannot change them. If this process
-unblocked a signal during a fork, the wrong thread could handle it. posix_spawn(3) sets both in the child alone.
+unblocked a signal during a fork, the wrong thread could handle it. posix_spawn(3) sets both in the child alone. It also
+takes the whole environment at once, which `subprocess` encodes variable by variable. `os.posix_spawn` cannot change the
+directory, and cannot close unknown descriptors before Python 3.13.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ import fcntl
 import functools
 import os
 import signal
+import struct
 import subprocess
 import sys
 import warnings
+from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gracefulexitcmd.request import Stream, StrPath
 
@@ -34,6 +38,8 @@ ROOM = 1024
 
 FIRST_FREE = 3
 """The first descriptor after the standard ones."""
+
+_Room = ctypes.c_char * ROOM
 
 
 class Child(Protocol):
@@ -86,20 +92,24 @@ def spawn(
     child has no descriptors above them. Raise OSError with the file that caused it, and ValueError for arguments or
     variables that cannot be passed.
     """
-    words = _strings(argv)
-    variables = _strings([_checked(os.fsencode(name)) + b"=" + os.fsencode(value) for name, value in env.items()])
-    defaults = [getattr(signal, name) for name in DEFAULT_FOR_CHILDREN if hasattr(signal, name)]
-    with contextlib.ExitStack() as undo:
-        attributes = undo.enter_context(_attributes({*defaults, *heard}))
-        actions = undo.enter_context(_file_actions([_descriptor(one, undo) for one in _resolved(streams)], cwd))
-        reason = 0
+    words, variables = _Strings(list(map(os.fsencode, argv))), _Strings(_variables(env))
+    attributes, actions, copies = _attributes(frozenset(heard)), _Room(), list[int]()
+    _check(libc().posix_spawn_file_actions_init(actions))
+    try:
+        _fill(actions, [_descriptor(one, copies) for one in _resolved(streams)], cwd)
+        sys.audit("os.posix_spawn", argv[0], argv, env)
+        pid, reason = ctypes.c_int(), 0
         for path in _candidates(argv[0], env):
-            pid = ctypes.c_int()
-            failure = libc().posix_spawn(ctypes.byref(pid), os.fsencode(path), actions, attributes, words, variables)
+            arguments = (os.fsencode(path), actions, attributes, words.addresses, variables.addresses)
+            failure = libc().posix_spawn(ctypes.byref(pid), *arguments)
             if failure == 0:
                 return Spawned(pid.value)
             if reason in (0, errno.ENOENT, errno.ENOTDIR):  # as execvp(3): another error says more
                 reason = failure
+    finally:
+        libc().posix_spawn_file_actions_destroy(actions)
+        for copy in copies:
+            os.close(copy)
     raise _failed(reason, argv[0], cwd)
 
 
@@ -130,17 +140,33 @@ def _may_be_there(path: str) -> bool:
         return True
 
 
+def _variables(env: Mapping[str, str] | Mapping[bytes, bytes]) -> list[bytes]:
+    """Return the variables as the kernel takes them. Raise ValueError if a name has a `=` in it."""
+    try:
+        return list(map(b"=".join, env.items()))  # type: ignore[arg-type]  # at once: those of os.environb are valid
+    except TypeError:
+        return [_checked(os.fsencode(name)) + b"=" + os.fsencode(value) for name, value in env.items()]
+
+
 def _checked(name: bytes) -> bytes:
     if b"=" in name:
         raise ValueError("illegal environment variable name")
     return name
 
 
-def _strings(texts: Sequence[str] | Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
-    encoded = [os.fsencode(text) for text in texts]
-    if any(b"\0" in one for one in encoded):
-        raise ValueError("embedded null byte")
-    return (ctypes.c_char_p * (len(encoded) + 1))(*encoded, None)
+class _Strings:
+    """Texts as execve(2) takes them; an array of c_char_p would take longer to make than all else here.
+
+    Raise ValueError if one cannot be passed.
+    """
+
+    def __init__(self, texts: Sequence[bytes]) -> None:
+        joined = b"\0".join(texts)
+        if joined.count(b"\0") != len(texts) - 1:
+            raise ValueError("embedded null byte")
+        self._block = ctypes.create_string_buffer(joined)
+        *starts, _ = accumulate([ctypes.addressof(self._block), *[len(text) + 1 for text in texts]])
+        self.addresses = struct.pack(f"{len(starts) + 1}P", *starts, 0)
 
 
 def _resolved(streams: Sequence[Stream]) -> list[Stream]:
@@ -150,50 +176,44 @@ def _resolved(streams: Sequence[Stream]) -> list[Stream]:
     return [stdin, stdout, same if stderr == subprocess.STDOUT else stderr]
 
 
-def _descriptor(stream: Stream, undo: contextlib.ExitStack) -> int | None:
-    """Return a copy above the standard descriptors, so that they can be set one by one; None to inherit."""
+def _descriptor(stream: Stream, copies: list[int]) -> int | None:
+    """Return a descriptor above the standard ones, so that these can be set one by one; None to inherit.
+
+    It is appended to `copies` if it must be closed after the start.
+    """
     if stream is None:
         return None
     if stream == subprocess.DEVNULL:
-        opened = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        undo.callback(os.close, opened)
-        stream = opened
+        copies.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+        stream = copies[-1]
     number = stream if isinstance(stream, int) else stream.fileno()
-    copy = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE)
-    undo.callback(os.close, copy)
-    return copy
+    if number >= FIRST_FREE:
+        return number
+    copies.append(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE))
+    return copies[-1]
 
 
-@contextlib.contextmanager
-def _attributes(defaults: Iterable[int]) -> Iterator[ctypes.Array[ctypes.c_char]]:
-    attributes = ctypes.create_string_buffer(ROOM)
-    c = libc()
+@functools.cache
+def _attributes(heard: frozenset[int]) -> ctypes.Array[ctypes.c_char]:
+    """Return the attributes of a child, which are never destroyed: there are as many as there are stop sequences."""
+    defaults = {getattr(signal, name) for name in DEFAULT_FOR_CHILDREN if hasattr(signal, name)}
+    attributes, c = _Room(), libc()
     _check(c.posix_spawnattr_init(attributes))
-    try:
-        c.posix_spawnattr_setflags(attributes, ctypes.c_short(SETPGROUP | SETSIGDEF | SETSIGMASK))
-        c.posix_spawnattr_setpgroup(attributes, 0)
-        c.posix_spawnattr_setsigmask(attributes, _signal_set(()))
-        c.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults))
-        yield attributes
-    finally:
-        c.posix_spawnattr_destroy(attributes)
+    c.posix_spawnattr_setflags(attributes, ctypes.c_short(SETPGROUP | SETSIGDEF | SETSIGMASK))
+    c.posix_spawnattr_setpgroup(attributes, 0)
+    c.posix_spawnattr_setsigmask(attributes, _signal_set(()))
+    c.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults | heard))
+    return attributes
 
 
-@contextlib.contextmanager
-def _file_actions(streams: Sequence[int | None], cwd: StrPath | None) -> Iterator[ctypes.Array[ctypes.c_char]]:
-    actions = ctypes.create_string_buffer(ROOM)
-    c = libc()
-    _check(c.posix_spawn_file_actions_init(actions))
-    try:
-        for number, stream in enumerate(streams):
-            if stream is not None:
-                _check(c.posix_spawn_file_actions_adddup2(actions, stream, number))
-        _close_others(actions)
-        if cwd is not None:
-            _check(c.posix_spawn_file_actions_addchdir_np(actions, os.fsencode(cwd)))
-        yield actions
-    finally:
-        c.posix_spawn_file_actions_destroy(actions)
+def _fill(actions: ctypes.Array[ctypes.c_char], streams: Sequence[int | None], cwd: StrPath | None) -> None:
+    """Add what the child does before its exec. Raise OSError if there is no memory for it."""
+    for number, stream in enumerate(streams):
+        if stream is not None:
+            _check(libc().posix_spawn_file_actions_adddup2(actions, stream, number))
+    _close_others(actions)
+    if cwd is not None:
+        _check(libc().posix_spawn_file_actions_addchdir_np(actions, os.fsencode(cwd)))
 
 
 def _close_others(actions: ctypes.Array[ctypes.c_char]) -> None:
@@ -209,7 +229,7 @@ def _close_others(actions: ctypes.Array[ctypes.c_char]) -> None:
 
 
 def _signal_set(numbers: Iterable[int]) -> ctypes.Array[ctypes.c_char]:
-    signals = ctypes.create_string_buffer(ROOM)
+    signals = _Room()
     libc().sigemptyset(signals)
     for number in numbers:
         libc().sigaddset(signals, int(number))

@@ -16,8 +16,8 @@ DEFAULT_LIMIT = 8 << 30
 MOST_ENTRIES = 1_000_000
 """Files, links and directories: each takes time and an inode, however small it is."""
 
-MOST_NAMES = 256 << 20
-"""Bytes of all their names, which are kept in memory."""
+LONGEST_NAME = 256
+"""Characters of a path, which is kept in memory, that count as one entry."""
 
 _UNITS = "KMGT"
 _LIMIT = re.compile(rf"(\d{{1,15}})([{_UNITS}]?)(?:i?B)?", re.IGNORECASE)
@@ -37,7 +37,6 @@ class Limits:
         """Begin with a limit in bytes; default: that of the environment. Raise LimitError if that one is not valid."""
         self._limit = self._bytes = _limit(os.environ.get(VARIABLE, "")) if limit is None else limit
         self._entries = MOST_ENTRIES
-        self._names = MOST_NAMES
 
     def take_bytes(self, count: int) -> None:
         """Count bytes before they are written. Raise LimitError if they exceed the limit."""
@@ -49,10 +48,7 @@ class Limits:
 
     def take_entry(self, path: object) -> None:
         """Count a file, link or directory before it is made. Raise LimitError if it exceeds the limit."""
-        self._entries -= 1
-        self._names -= len(str(path))
-        if self._names < 0:
-            raise LimitError(f"the names of its files and directories have more than {_shown(MOST_NAMES)}: split it")
+        self._entries -= 1 + len(str(path)) // LONGEST_NAME
         if self._entries < 0:
             raise LimitError(f"it has more than {MOST_ENTRIES} files and directories: split it")
 

@@ -116,6 +116,8 @@ class _Forward:
         self._position = 0
 
     def read(self, size: int = -1) -> bytes:
+        if size < 0:  # the whole rest of the layer would be read
+            raise LayerError(f"has a file of {size} bytes")
         if self.headers_left is None:
             return self._next(size)
         self.headers_left -= size
@@ -146,20 +148,13 @@ class _Forward:
 
 
 class _Header(tarfile.TarInfo):
-    """A header that applies to one file only; its size is checked."""
+    """A header that applies to one file only."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
         # tarfile applies a global header to all later files; container engines ignore it.
         archive.pax_headers.clear()  # type: ignore[attr-defined]
         return super().fromtarfile(archive)
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        header = super().frombuf(buf, encoding, errors)
-        if header.size < 0:
-            raise LayerError(f"has a header of {header.size} bytes")
-        return header
 
 
 @contextmanager

@@ -71,8 +71,6 @@ class RootFs:
 
         Raise LayerError if `content` has fewer bytes, and StoppedError after a cancel.
         """
-        if size < 0:
-            raise LayerError(f"has a file of {size} bytes, {_shown(path)}")
         self.limits.take_bytes(size)
         place = self._vacant(path)
         # O_EXCL does not follow a symbolic link: open(2).

@@ -76,7 +76,20 @@ def _definition(name: str) -> Decode:
 
 
 def _decoder(schema: Schema) -> Decode:
-    schema = schemas.resolved(schema)
+    """Return a decoder that adds the InputError of a node to the report."""
+    decode = _form(schemas.resolved(schema))
+
+    def reporting(node: Node, label: str, report: Report) -> Any:
+        try:
+            return decode(node, label, report)
+        except InputError as error:
+            report.error(node, str(error))
+            return None
+
+    return reporting
+
+
+def _form(schema: Schema) -> Decode:
     if "x-refused" in schema:
         return _refused(schema["x-refused"])
     if "type" not in schema:
@@ -89,7 +102,7 @@ def _decoder(schema: Schema) -> Decode:
         elif kind == "object":
             choices[Mapping] = _Struct(form).decode if "properties" in form else _dict(form), "a mapping"
         elif kind != "null":
-            choices.setdefault(Scalar, (_scalar(form), "a string"))
+            choices.setdefault(Scalar, (_boolean if kind == "boolean" else _string(form), "a string"))
     return _choice(choices, schema, nullable="null" in forms)
 
 
@@ -97,8 +110,6 @@ def _choice(choices: dict[type[Node], tuple[Decode, str]], schema: Schema, *, nu
     """Return a decoder that chooses by the type of the node."""
     expected = " or ".join(words for _, words in choices.values())
     single = next(iter(choices.values()))[0] if len(choices) == 1 else None
-    if single is not None and not nullable:
-        return single
     null, advice = schema.get("x-null"), _advice(schema)
 
     def decode(node: Node, label: str, report: Report) -> Any:
@@ -108,8 +119,7 @@ def _choice(choices: dict[type[Node], tuple[Decode, str]], schema: Schema, *, nu
             return single(node, label, report)
         if (chosen := choices.get(type(node))) is not None:
             return chosen[0](node, label, report)
-        report.error(node, _is_not(expected, node, label, advice))
-        return None
+        raise _not(expected, node, label, advice)
 
     return decode
 
@@ -119,38 +129,34 @@ def _advice(schema: Schema) -> str:
 
 
 def _refused(reason: str) -> Decode:
-    def decode(node: Node, _label: str, report: Report) -> None:
-        report.error(node, reason)
+    def decode(_node: Node, _label: str, _report: Report) -> None:
+        raise InputError(reason)
 
     return decode
-
-
-def _scalar(schema: Schema) -> Decode:
-    if "enum" in schema:
-        return _word(schema)
-    return _boolean if "string" not in schema["type"] else _string(schema)
 
 
 def _string(schema: Schema) -> Decode:
     pattern = re.compile(schema["pattern"]) if "pattern" in schema else None
     least, advice, is_name = schema.get("minLength", 0), _advice(schema), "x-name" in schema
-    takes_text, read = "number" in schema["type"], TEXTS.get(schema.get("format", ""))
+    takes_text, read = "number" in schema["type"], TEXTS.get(schema.get("format", ""), str)
+    words, never = list(filter(None, schema.get("enum", ()))), schema.get("x-never", {})
+    expected = "a word" if words else "a string"
 
-    def decode(node: Node, label: str, report: Report) -> str | None:
+    def decode(node: Node, label: str, report: Report) -> str:
         if not isinstance(node, Scalar):
-            report.error(node, _is_not("a string", node, label, advice))
-            return None
+            raise _not(expected, node, label, advice)
         text = node.text
         if node.plain and not isinstance(value := node.value, str) and (value is None or not takes_text):
-            report.error(node, _is_not("a string", node, label, advice or _quotes(value)))
-            return None
+            raise _not(expected, node, label, advice or _quotes(value))
+        if words and text not in words:
+            why = f"; {never[text]}" if text in never else meant(text, words)
+            raise InputError(f'{label} cannot be "{text[:60]}"{why}')
         if len(text) < least:
-            report.error(node, f"{label} is empty{advice or '; write a text'}")
-            return None
+            raise InputError(f"{label} is empty{advice or '; write a text'}")
         if pattern is not None and (report.names or not is_name) and not pattern.fullmatch(text):
-            report.error(node, f'{label} cannot be "{text[:60]}"{advice}')
-            return None
-        return text if read is None else _read(read, text, node, report)
+            raise InputError(f'{label} cannot be "{text[:60]}"{advice}')
+        read(text)
+        return text
 
     return decode
 
@@ -159,50 +165,22 @@ def _quotes(value: object) -> str:
     return "" if value is None else "; put it in quotes"
 
 
-def _read(read: Callable[[str], object], text: str, node: Node, report: Report) -> str | None:
-    try:
-        read(text)
-    except InputError as error:
-        report.error(node, str(error))
-        return None
-    return text
-
-
-def _boolean(node: Node, label: str, report: Report) -> bool | None:
+def _boolean(node: Node, label: str, _report: Report) -> bool:
     value = node.value if isinstance(node, Scalar) else None
-    if isinstance(value, bool):
-        return value
-    report.error(node, _is_not("a boolean", node, label, "; write true or false"))
-    return None
-
-
-def _word(schema: Schema) -> Decode:
-    words, never, advice = [one for one in schema["enum"] if one], schema.get("x-never", {}), _advice(schema)
-
-    def decode(node: Node, label: str, report: Report) -> str | None:
-        if not isinstance(node, Scalar) or not isinstance(node.value, str):
-            report.error(node, _is_not("a word", node, label, advice))
-            return None
-        if node.text in words:
-            return node.text
-        why = f"; {never[node.text]}" if node.text in never else meant(node.text, words)
-        report.error(node, f'{label} cannot be "{node.text[:60]}"{why}')
-        return None
-
-    return decode
+    if not isinstance(value, bool):
+        raise _not("a boolean", node, label, "; write true or false")
+    return value
 
 
 def _list(schema: Schema) -> Decode:
     decode_item, least, advice = _decoder(schema["items"]), schema.get("minItems", 0), _advice(schema)
     each = schema["x-each"]
 
-    def decode(node: Node, label: str, report: Report) -> list[Any] | None:
+    def decode(node: Node, label: str, report: Report) -> list[Any]:
         if not isinstance(node, Listing):
-            report.error(node, _is_not("a list", node, label, advice))
-            return None
+            raise _not("a list", node, label, advice)
         if len(node.items) < least and report.names:
-            report.error(node, f"{label} is an empty list{advice}")
-            return None
+            raise InputError(f"{label} is an empty list{advice}")
         return [decode_item(item, _item_label(item, each, index), report) for index, item in enumerate(node.items, 1)]
 
     return decode
@@ -217,10 +195,9 @@ def _dict(schema: Schema) -> Decode:
     decode_key, decode_value = _decoder(schema["propertyNames"]), _decoder(schema["additionalProperties"])
     each, advice = schema["x-each"], _advice(schema)
 
-    def decode(node: Node, label: str, report: Report) -> dict[str, Any] | None:
+    def decode(node: Node, label: str, report: Report) -> dict[str, Any]:
         if not isinstance(node, Mapping):
-            report.error(node, _is_not("a mapping", node, label, advice))
-            return None
+            raise _not("a mapping", node, label, advice)
         values = {}
         for key, entry in node.entries.items():
             decode_key(_quoted(entry.key), f"the name of the {each}", report)
@@ -250,12 +227,11 @@ class _Struct:
         self._apart = [pair for pair in schemas.apart(schema) if not set(pair) <= set(self._exactly_one)]
         self._complaints = MAPPINGS.get(schema.get("format", ""))
 
-    def decode(self, node: Node, label: str, report: Report) -> dict[str, Any] | None:
+    def decode(self, node: Node, label: str, report: Report) -> dict[str, Any]:
         if is_null(node) and self._required:
             node = Mapping(entries={}, line=node.line, column=node.column)
         if not isinstance(node, Mapping):
-            report.error(node, _is_not("a mapping", node, label, self._advice))
-            return None
+            raise _not("a mapping", node, label, self._advice)
         label = label.split(" of ", 1)[0] if label[0] == '"' else label
         before = len(report.errors)
         values = self._values(node, label, report)
@@ -312,7 +288,8 @@ class _Struct:
                 report.error(place, f'{label} has "{other}", which cannot be used with "{first}"; remove one of them')
 
 
-def _is_not(expected: str, node: Node, label: str, advice: str) -> str:
+def _not(expected: str, node: Node, label: str, advice: str) -> InputError:
+    """Return the error for a node of another type."""
     if is_null(node):
-        return f"{label} is empty{advice or f'; write {expected}'}"
-    return f"{label} is {kind_of(node)}, not {expected}{advice}"
+        return InputError(f"{label} is empty{advice or f'; write {expected}'}")
+    return InputError(f"{label} is {kind_of(node)}, not {expected}{advice}")

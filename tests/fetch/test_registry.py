@@ -86,7 +86,7 @@ def test_tag_page_at_another_host_gets_no_credentials(odd_registry: OddRegistry,
     """The next page of a list of tags may be at another host; the request to it has no credentials."""
 
     def page(request: BaseHTTPRequestHandler) -> bool:
-        if "/tags/" not in request.path or not odd_registry._admits(request):
+        if "/tags/" not in request.path or not odd_registry.admits(request):
             return False
         link = {"Link": f'<http://{other_registry.host}/v2/x/tags/list?last=a>; rel="next"'}
         send(request, 200, b'{"tags": ["a"]}', link)

@@ -258,7 +258,7 @@ def test_redirect_to_another_host_gets_no_credentials(
         elif "/blobs/" in request.path:
             send(request, 307, b"", {"Location": f"http://{other_registry.host}{request.path}"})
         elif basic:
-            odd_registry._send_content(request)
+            odd_registry.send_content(request)
         else:
             return False
         return True

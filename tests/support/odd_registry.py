@@ -102,22 +102,22 @@ class OddRegistry:
             return
         if urlsplit(request.path).path == "/token":
             self._give_token(request, body)
-        elif self.login is not None and not self._admits(request):
+        elif self.login is not None and not self.admits(request):
             realm = f"http://{self.host}/token?via=x"
             challenge = f'Bearer realm="{realm}",service="{self.host}",scope="repository:x:pull"'
             send(request, 401, b"", {"WWW-Authenticate": challenge})
         elif request.path in self._content:
-            self._send_content(request)
+            self.send_content(request)
         else:
             send(request, 404, b'{"errors": [{"code": "NAME_UNKNOWN", "message": "not known"}]}')
 
-    def _send_content(self, request: BaseHTTPRequestHandler) -> None:
+    def send_content(self, request: BaseHTTPRequestHandler) -> None:
         media_type, content = self._content[request.path]
         wanted = re.fullmatch(r"bytes=(\d+)-", request.headers["Range"] or "")
         start = int(wanted[1]) if wanted and self.ranges else 0
         send(request, 206 if start else 200, content[start:], {"Content-Type": media_type})
 
-    def _admits(self, request: BaseHTTPRequestHandler) -> bool:
+    def admits(self, request: BaseHTTPRequestHandler) -> bool:
         return (request.headers["Authorization"] or "").removeprefix("Bearer ") in self.tokens
 
     def _give_token(self, request: BaseHTTPRequestHandler, body: bytes) -> None:

@@ -15,7 +15,7 @@ from step_runner.builtin.oci import publish
 from step_runner.builtin.push import RepositoryName
 from step_runner.builtin.version import Version
 from step_runner.errors import InputError
-from step_runner.fetch.oci.names import checked_tag
+from step_runner.fetch.oci.names import checked_tag, image_name, split_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,9 +85,8 @@ def fetch(registry: str, repository: str, tag: str, step_path: str = "") -> Fetc
     image = RepositoryName.parse(f"{registry}/{repository}")
     reference = Oci(registry=image.registry, repository=image.path, tag=checked_tag(tag or "latest"))
     directory = fetch_oci(reference, Cache(), Proc(0), environment=lambda: os.environ)
-    separator = "@" if ":" in reference.tag else ":"
     path = posixpath.normpath(posixpath.join(directory, step_path.strip("/")))
-    return Fetched(path, f"{registry}/{repository}{separator}{reference.tag}")
+    return Fetched(path, image_name(f"{registry}/{repository}", reference.tag))
 
 
 def promote(from_image: str, to_registry: str, to_repository: str, to_version: str) -> None:
@@ -118,10 +117,7 @@ def _inverted(files: Mapping[str, str]) -> dict[str, str]:
 
 def _split(image: str) -> tuple[RepositoryName, str]:
     """Return the repository of an image, and its digest or else its tag. Raise InputError if it has neither."""
-    location, _, digest = image.strip().partition("@")
-    name, colon, tag = location.rpartition(":")
-    if not colon or "/" in tag:
-        name, tag = location, ""
-    if not (digest or tag):
+    name, reference = split_image(image.strip())
+    if not reference:
         raise InputError(f'"{image[:80]}" must specify tag or digest, such as registry.example.com/group/name:1.0.0')
-    return RepositoryName.parse(name), digest or tag
+    return RepositoryName.parse(name), reference

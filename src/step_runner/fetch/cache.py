@@ -129,17 +129,17 @@ class Cache:
     def _check_root(self) -> None:
         """Refuse a cache to which another user can write: its functions would run as this user."""
         status = self._root.lstat()
-        advice = f"remove it, or {_ADVICE}"
         if not stat.S_ISDIR(status.st_mode):
-            raise FetchError(f"the function cache {self._root} is not a directory; {advice}")
-        if sys.platform == "win32":  # only this user can write to LOCALAPPDATA: docs/windows.md
+            fault = "is not a directory"
+        elif sys.platform == "win32":  # only this user can write to LOCALAPPDATA: docs/windows.md
             return
-        if status.st_uid != os.geteuid():
-            raise FetchError(
-                f"the function cache {self._root} belongs to user {status.st_uid}, not to {os.geteuid()}; {advice}"
-            )
-        if status.st_mode & 0o022:
-            raise FetchError(f"the function cache {self._root} can be written by other users; {advice}")
+        elif status.st_uid != os.geteuid():
+            fault = f"belongs to user {status.st_uid}, not to {os.geteuid()}"
+        elif status.st_mode & 0o022:
+            fault = "can be written by other users"
+        else:
+            return
+        raise FetchError(f"the function cache {self._root} {fault}; remove it, or {_ADVICE}")
 
     @contextmanager
     def _locked(self, name: str, proc: Proc) -> Iterator[None]:

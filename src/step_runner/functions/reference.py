@@ -8,7 +8,7 @@ import sys
 
 from step_runner.errors import InputError
 from step_runner.expression import has_expression
-from step_runner.fetch.oci.names import HOST, checked_repository, checked_tag
+from step_runner.fetch.oci.names import HOST, checked_repository, checked_tag, split_image
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Reference
 from step_runner.paths import with_slashes
 
@@ -108,7 +108,7 @@ def _oci(text: str) -> Oci:
     image, *rest = text.split(maxsplit=1)
     if scheme := _scheme(image):
         raise InputError(_scheme_advice(image, scheme))
-    location, tag = _splitchecked_tag(image)
+    location, tag = split_image(image)
     first, _, remaining = location.partition("/")
     registry, repository = (first, remaining) if remaining and HOST.fullmatch(first) else (REGISTRY, location)
     if names_step_file(repository) or (registry == REGISTRY and "/" not in repository):
@@ -117,7 +117,7 @@ def _oci(text: str) -> Oci:
     return Oci(
         registry=registry,
         repository=checked_repository(repository),
-        tag=checked_tag(tag),
+        tag=checked_tag(tag or "latest"),
         directory=_directory(directory),
         file=file,
     )
@@ -134,14 +134,6 @@ def _scheme_advice(text: str, scheme: str) -> str:
 
 def _local_advice(text: str) -> str:
     return f'for a function on this machine write "./{text}"' if re.fullmatch(r"[\w./-]+", text) else FORMS
-
-
-def _splitchecked_tag(image: str) -> tuple[str, str]:
-    location, digest, tag = image.partition("@")
-    if digest:
-        return re.sub(r":[^/:]*$", "", location), tag
-    location, colon, tag = image.rpartition(":")
-    return (location, tag) if colon and "/" not in tag else (image, "latest")
 
 
 def _split_file(path: str) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 
 from step_runner.errors import FetchError
+from step_runner.fetch.oci.names import image_name
 from step_runner.functions.loader import load_function
 from step_runner.functions.source import find_file, read_text, unreadable
 from step_runner.model import Function, Git, Local, Oci
@@ -79,6 +80,5 @@ def _shown_reference(reference: Fetched) -> str:
     if isinstance(reference, Git):
         url = re.sub(r"//[^/@]*@", "//", reference.url)
         return posixpath.join(f"{url}@{reference.revision}", reference.directory).rstrip("/")
-    separator = "@" if ":" in reference.tag else ":"
-    image = f"{reference.registry}/{reference.repository}{separator}{reference.tag}"
+    image = image_name(f"{reference.registry}/{reference.repository}", reference.tag)
     return posixpath.join(image, reference.directory).rstrip("/")

@@ -29,6 +29,7 @@ from step_runner.fetch.oci.manifest import (
     parse_manifest,
     parse_platform,
 )
+from step_runner.fetch.oci.names import image_name
 from step_runner.fetch.oci.platform import Platform, choose, listed, running_platform
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class _Fetch:
 
     @property
     def name(self) -> str:
-        return f"{self.registry}/{self.repository}{'@' if is_digest(self.tag) else ':'}{self.tag}"
+        return image_name(f"{self.registry}/{self.repository}", self.tag)
 
     def remembered(self) -> Path | None:
         """Return the directory that the cache has for a digest, or None."""

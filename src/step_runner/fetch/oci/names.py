@@ -31,6 +31,20 @@ def checked_tag(tag: str) -> str:
     return tag
 
 
+def split_image(text: str) -> tuple[str, str]:
+    """Return the name of an image without its tag and its digest, and its digest, else its tag, else an empty text."""
+    location, _, digest = text.partition("@")
+    name, colon, tag = location.rpartition(":")
+    if not colon or "/" in tag:
+        name, tag = location, ""
+    return name, digest or tag
+
+
+def image_name(repository: str, reference: str) -> str:
+    """Return the full name of the image with a tag or a digest."""
+    return f"{repository}{'@' if ':' in reference else ':'}{reference}"
+
+
 def is_docker_hub(registry: str) -> bool:
     """Return whether this host is a name of Docker Hub."""
     return registry in DOCKER_HUB_NAMES

@@ -24,7 +24,7 @@ from step_runner.errors import FetchError
 from step_runner.fetch.http import StatusError, joined, open_client
 from step_runner.fetch.messages import PROXY_LOGIN, AnswerError, explained, reason_of
 from step_runner.fetch.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
-from step_runner.fetch.oci.names import registry_url, repository_on
+from step_runner.fetch.oci.names import image_name, registry_url, repository_on
 from step_runner.fetch.oci.session import Session, document, location
 from step_runner.fetch.url import Url, UrlError
 
@@ -204,7 +204,7 @@ class ImageRepository:
 
     def named(self, reference: str) -> str:
         """Return the full name of the image with a tag or a digest."""
-        return f"{self.name}{'@' if ':' in reference else ':'}{reference}"
+        return image_name(self.name, reference)
 
     def tags(self) -> list[str]:
         """Return all tags; none if the registry does not know the repository."""

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 def test_second_start_is_refused(start: Start, wait: Wait, result: Callable[[Any], Any]) -> None:
     command: Any = start(["true"])
-    with pytest.raises(RuntimeError, match="started before: make a new one"):
+    with pytest.raises(RuntimeError, match="this command was already started: make a new one"):
         result(command.start())
     wait(command)
-    with pytest.raises(RuntimeError, match="started before: make a new one"):
+    with pytest.raises(RuntimeError, match="this command was already started: make a new one"):
         result(command.start())
 
 

@@ -78,7 +78,7 @@ def test_release_builds_wheel_of_this_repository() -> None:
 
 
 def test_cleanup_restores_state_on_cancel(temporary: str) -> None:
-    """The commands of the README: serve, start, cancel, and what the log says then."""
+    """The commands of the README: serve, start, cancel, and the log after that."""
     path = os.path.join(temporary, "s.sock")
     with subprocess.Popen([*COMMAND, "serve", "--socket", path], stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None

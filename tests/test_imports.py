@@ -43,7 +43,7 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "imports": set(),
 }
-"""The rooms that each room may import directly; it may import what these may, too."""
+"""The rooms that each room may import directly; it may also import their rooms."""
 
 ROOMS = [path for path in (SOURCE / "step_runner").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))]
 

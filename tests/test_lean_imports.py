@@ -1,4 +1,4 @@
-"""Libraries that are imported without a part do what they do with it."""
+"""Libraries that are imported without a part behave as they do with it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_leaving_equals_exit_of_interpreter(setup: str, last: str) -> None:
 
 
 def test_leaving_frees_no_object() -> None:
-    """That is what takes the interpreter its time: an object that a module holds is never finalized."""
+    """Freeing takes most of the interpreter's time: an object that a module holds is never finalized."""
     ended = _python(f"class Slow:\n  def __del__(self): print('finalized')\nkept = Slow()\n{LEAVE}")
     assert ended.stdout == "output "
 

@@ -30,7 +30,7 @@ def blocks(language: str) -> list[str]:
 
 
 def same(text: str) -> str:
-    """The text without what differs from run to run."""
+    """Return the text without the parts that differ from run to run."""
     for pattern, name in VARYING:
         text = re.sub(pattern, name, text)
     return text

@@ -61,7 +61,7 @@ def test_removal_reaches_any_depth(directory: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0, 0o500, 0o300])
 def test_directories_without_permissions_are_removed(directory: Path, mode: int) -> None:
-    """This holds for a user who is bound by modes, too."""
+    """This holds for a user that is bound by modes, too."""
     (directory / "inner").mkdir()
     (directory / "inner" / "file").write_text("x")
     for path in (directory / "inner", directory):

@@ -1,4 +1,4 @@
-"""The site of the documentation: `make docs` builds it, a real browser reads it, and what it shows runs."""
+"""The site of the documentation: `make docs` builds it, a real browser reads it, and its examples run."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ BANNED = {
     r"(?i)\b(?:nobody|somebody|everybody|anybody|whoever)\b": 'name it: "no process", "another user", "each client"',
     r"(?<!there )(?<!There )\b(?:is|are) no (?!longer\b|more\b|other\b|less\b)": '"X is not a valid Y: do Z"',
     START + r"(?:What|Who|Of those|Where) [^?]*$": "begin with the subject",
-    r"\b(?:told|looked after|blow|anew|handed on|hands? on|stands?(?!-in)|beside|round(?:s|ed)? up)\b": (
+    r"(?i)\b(?:told|looked after|blow|anew|handed on|hands? on|stands?(?!-in)|beside|round(?:s|ed)? up)\b": (
         "use the words of the man pages: report, reap, kill, again, pass, be, next to, end"
     ),
     r"\bNeeded (?:is|are)\b": "begin with the subject",

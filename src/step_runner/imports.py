@@ -40,7 +40,7 @@ _LOCK = _thread.allocate_lock()
 
 
 class _Later(ModuleType):
-    """Stands for a module that is not a package until one of its attributes is used."""
+    """Represents a module that is not a package until one of its attributes is used."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "__path__":  # a `from` import asks for it, and only packages have it

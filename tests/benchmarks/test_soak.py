@@ -1,4 +1,4 @@
-"""The soak runs to its end at a small size and prints what the server holds; how much that is is not looked at."""
+"""The soak runs to its end at a small size and prints the resources of the server; their amount is not checked."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def test_soak_prints_usage_before_and_after(case: str) -> None:
     lines = [line.strip() for line in run.stdout.splitlines()]
     assert run.returncode == 0, run.stderr
     held = [line for line in lines if line.startswith(("before:", "after:"))]
-    # Two processes: the server and its front.
+    # Two processes: the server and its supervisor.
     assert [line.rpartition(" processes")[0].rpartition(" ")[2] for line in held] == ["2", "2"]

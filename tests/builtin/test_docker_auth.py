@@ -207,7 +207,7 @@ def test_unusable_login_is_refused_without_its_secrets(home: Path, inputs: dict[
 
 
 async def test_later_steps_have_the_login(workshop: Workshop, home: Path) -> None:
-    """Two registries after one another, from a masked variable; the output is as secret as what it is made of."""
+    """Two registries after one another, from a masked variable; the output is as secret as its parts."""
     steps = run_list(
         {"name": "one", "func": "builtin://docker/auth", "inputs": ADA},
         {"name": "two", "func": "builtin://docker/auth", "inputs": {"registry": "s.io", "helper_name": "ecr"}},

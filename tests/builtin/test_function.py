@@ -1,4 +1,4 @@
-"""Functions of packages, as steps: what they get, what they give, and how they end."""
+"""Functions of packages, as steps: their inputs, their outputs, and their end."""
 
 from __future__ import annotations
 

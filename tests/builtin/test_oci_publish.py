@@ -1,4 +1,4 @@
-"""Publishing to a real registry, and running what was published."""
+"""Publishing to a real registry, and running the published function."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ PLAIN = {"posix_escape": True}
 
 
 class Ended(NamedTuple):
-    """The exit status, what the commands wrote to stdout, and what was written to stderr."""
+    """The exit status, the output of the commands, and the text on stderr."""
 
     status: int
     output: str

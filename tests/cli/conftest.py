@@ -69,7 +69,7 @@ class Server:
 
 
 class Terminal:
-    """A command whose stdin, stdout and stderr are a terminal, and what it writes to it."""
+    """A command whose stdin, stdout and stderr are a terminal, and its output there."""
 
     def __init__(self, *arguments: str, **options: Any) -> None:
         self.text = ""

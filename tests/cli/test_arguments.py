@@ -73,7 +73,7 @@ def test_variable_without_arguments_prints_usage(command: Command, value: str) -
 
 
 def test_entry_point_that_drops_arguments_still_serves(temporary: str) -> None:
-    """Of what follows `sh -c` the shell runs the first word alone; steps do not see the variable."""
+    """The shell of `sh -c` runs only the first word after it; steps do not see the variable."""
     path = os.path.join(temporary, "step-runner.sock")
     lost = ["sh", "-c", f"exec {sys.executable} -m step_runner", "steps", "serve"]
     with subprocess.Popen(lost, env=with_variable(encoded(["steps", "serve"])), stderr=subprocess.PIPE) as server:

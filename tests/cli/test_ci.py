@@ -1,4 +1,4 @@
-"""`step-runner ci`: the steps of the variable STEPS, with what they may see of the job."""
+"""`step-runner ci`: the steps of the variable STEPS, with the variables of the job that they may see."""
 
 from __future__ import annotations
 

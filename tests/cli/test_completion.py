@@ -76,7 +76,7 @@ class Shell:
         self._read_until(PROMPT)
 
     def completed(self, line: str, until: str) -> str:
-        """Type a line and Tab; return what the line has become when it holds `until`."""
+        """Type a line and Tab; return the line as soon as it holds `until`."""
         self._write(f"{line}\t")
         return self._read_until(until)
 

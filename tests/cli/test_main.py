@@ -87,7 +87,7 @@ def test_fast_commands_import_nothing_heavy(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [["run", "hello.yml"], ["serve"]], ids=" ".join)
 def test_supervisor_imports_nothing_heavy(arguments: list[str]) -> None:
-    """The process that only watches holds no memory for what the worker does."""
+    """The supervisor needs no memory for the work of the worker."""
     program = (
         "import sys, importlib; from step_runner.cli.main import run; "
         "command = importlib.import_module(f'step_runner.cli.{sys.argv[1]}'); "

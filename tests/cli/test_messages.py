@@ -1,7 +1,7 @@
 """The messages for common mistakes with `run`, `check` and `ci`, in full.
 
-Beside the file that holds the mistake lie the functions `hello`, which requires a string `name` and has an output
-`text`, and `notes`, a directory without a function.
+The directory of the file with the mistake also has two functions: `hello`, which requires a string `name` and has an
+output `text`, and `notes`, a directory without a function.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def test_full_disk_of_output_fails_step(tmp_path: Path) -> None:
 
 
 def test_killed_worker_lets_trap_of_run_finish(tmp_path: Path) -> None:
-    """The process that supervises the worker reads on, and what a trap prints arrives."""
+    """The supervisor of the worker goes on reading, and the output of a trap arrives."""
     (tmp_path / "func.yml").write_text(script(TRAP.replace("echo more; ", "")))
     with subprocess.Popen(RUN, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None

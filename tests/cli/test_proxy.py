@@ -118,7 +118,7 @@ def exactly_written(descriptor: int, content: bytes) -> None:
 
 
 def until_idle(proxy: subprocess.Popen[bytes]) -> float:
-    """Wait until the proxy sleeps in a system call and has used no time for a while; returns what it has used."""
+    """Wait until the proxy sleeps in a system call and has used no time for a while; return that time."""
     process = psutil.Process(proxy.pid)
     used = -1.0
     while used != (now := sum(process.cpu_times()[:2])) or process.status() != psutil.STATUS_SLEEPING:

@@ -90,7 +90,7 @@ def test_no_tty_gives_steps_pipes_and_draws_nothing(shown: Callable[..., Console
 
 
 def test_no_color_reaches_the_step(shown: Callable[..., Console], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tools see it, and what we draw ourselves has no colours."""
+    """Tools see it, and our own lines have no colours."""
     monkeypatch.setenv("NO_COLOR", "1")
     console = shown('echo "NO_COLOR=$NO_COLOR"')
     assert lines(console) == [b"NO_COLOR=1"]

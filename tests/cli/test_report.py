@@ -96,7 +96,7 @@ def test_page_of_commands_names_each_field(stopped: Path) -> None:
 
 
 def fields(value: object) -> set[str]:
-    """The names of a report's fields, without what users name, and without what only programs read."""
+    """Return the names of a report's fields, without names chosen by users and fields only for programs."""
     match value:
         case dict():
             inner = [fields(one) for name, one in value.items() if name not in ("step", "specDefinition", "env")]

@@ -240,7 +240,7 @@ def test_result_tree_replaces_invalid_utf8(
 
 
 def test_result_tree_too_deep_for_prototext_is_reported(run: Run, tmp_path: Path) -> None:
-    """Only the file is not written: the run is what it was."""
+    """Only the file is not written: the run itself is unchanged."""
     value = "[" * 99 + "]" * 99
     (tmp_path / "a.yml").write_text(script(f'echo \'{{"name": "a", "value": {value}}}\' > ${{{{ output_file }}}}'))
     ended = run("a.yml", "--write-steps-results", "--step-results-format", "prototext")

@@ -66,7 +66,7 @@ class Console:
         os.write(self._descriptor, keys)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Change the size, of which the kernel tells those in the foreground."""
+        """Change the size, and the kernel signals the foreground processes."""
         fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def modes(self) -> list[Any]:

@@ -179,10 +179,10 @@ def test_pid_1_reaps_orphans_and_stops_gracefully(temporary: str) -> None:
         log = next(following)
         first.terminate()
         assert b"cleaned up\n" in log + b"".join(following)
-        assert server.runner.front.wait() == 0
+        assert server.runner.supervisor.wait() == 0
         assert not os.path.exists(server.path)
     finally:
-        server.runner.front.kill()
+        server.runner.supervisor.kill()
         server.close()
 
 
@@ -236,8 +236,8 @@ def test_idle_server_holds_no_openssl(temporary: str) -> None:
     server = serve("--socket", f"{temporary}/s.sock")
     with server:
         ready_line(server)
-        front = psutil.Process(server.pid)
-        libraries = {each.path for process in (front, *front.children()) for each in process.memory_maps()}
+        supervisor = psutil.Process(server.pid)
+        libraries = {each.path for process in (supervisor, *supervisor.children()) for each in process.memory_maps()}
         server.terminate()
     assert any("cygrpc" in path for path in libraries)
     assert [path for path in libraries if "libssl" in path or "libcrypto" in path] == []

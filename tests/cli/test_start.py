@@ -332,7 +332,7 @@ def test_start_takes_item_of_run_list(command: Command, server: Server, tmp_path
     ],
 )
 def test_sent_text_means_same_reference(reference: str, call: Any) -> None:
-    """A server reads what was named on the command line."""
+    """A server reads the reference of the command line."""
     what = called(Named(reference=reference))
     _, definition = yaml.safe_load_all(text_of(what))
     assert definition["run"][0]["func"] == call

@@ -29,7 +29,7 @@ PROGRAMS = {
 
 
 def environment(given: dict[str, str]) -> dict[str, str]:
-    """An environment without a locale but for what is given."""
+    """Return an environment with only the given variables of the locale."""
     return {"PATH": os.environ["PATH"], "TMPDIR": os.environ["TMPDIR"], "STEPS": STEPS, **given}
 
 
@@ -74,7 +74,7 @@ def test_non_utf8_bytes_stay_text_for_tools(tmp_path: Path) -> None:
 
 
 def test_library_leaves_environment_unchanged() -> None:
-    """Only the programs undo what Python has done: importing and using the library changes no variable."""
+    """Only the programs undo the changes of Python: importing and using the library changes no variable."""
     code = "import os; before = dict(os.environ); import gracefulexitcmd as g; g.Cmd(['true']).run();"
     command = [sys.executable, "-c", code + "assert dict(os.environ) == before; print(os.environ['LC_CTYPE'])"]
     ended = subprocess.run(command, env=environment({}), capture_output=True, text=True, check=True)

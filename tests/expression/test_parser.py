@@ -1,4 +1,4 @@
-"""How expressions are read, and what is said about those that cannot be."""
+"""Expressions are parsed, and errors explain those that cannot be."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ MESSAGES = {
   ${{ {a 1} }}
          ^""",
     ),
-    "a call of what is no name": (
+    "a call of a value without a name": (
         "${{ (str)(1) }}",
         """\
 1:10: expected an operator or "}}", found "("

@@ -17,7 +17,7 @@ from step_runner.fetch.messages import disk_reason
         (OSError("a library's\nwords"), "a library's words"),
         (PermissionError(), "permissionerror"),
     ],
-    ids=["system", "library", "nobody"],
+    ids=["system", "library", "none"],
 )
 def test_disk_error_names_reason_and_remedy(error: OSError, reason: str) -> None:
     assert disk_reason(error) == f"it cannot be written: {reason}; make room, or set {VARIABLE} to another directory"

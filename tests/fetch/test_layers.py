@@ -204,7 +204,7 @@ def test_later_layer_wins(
         "through a link",
         "nothing",
         "not its own",
-        "then anew",
+        "then again",
         "opaque",
         "opaque first",
         "opaque last",

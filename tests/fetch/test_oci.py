@@ -281,14 +281,14 @@ def test_ten_processes_fetch_an_image_once(odd_registry: OddRegistry, cache: Fet
         for process in processes:
             assert process.stdout
             assert process.stdout.readline() == "ready\n"
-        outputs = {process.communicate("go\n")[0].splitlines()[0] for process in _all_told(processes)}
+        outputs = {process.communicate("go\n")[0].splitlines()[0] for process in _all_started(processes)}
 
     assert len(outputs) == 1
     assert len(odd_registry.blob_requests()) == 2
     assert len(cache.entries()) == 2
 
 
-def _all_told(processes: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
+def _all_started(processes: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
     """Let all processes begin, and return them."""
     for process in processes:
         assert process.stdin

@@ -92,7 +92,7 @@ def test_first_of_two_equal_ones_wins() -> None:
             "os/0, os/1, os/10, os/11, os/2, os/3, os/4, os/5, os/6, os/7 and 2 more",
         ),
     ],
-    ids=["none", "each once", "what commands a terminal", "many"],
+    ids=["none", "each once", "control characters", "many"],
 )
 def test_platforms_are_listed_as_readable_text(platforms: list[Platform], names: str) -> None:
     assert listed(platforms) == names

@@ -120,7 +120,7 @@ def test_credentials_stay_with_scheme_host_and_port(url: str, user: str | None) 
         ("ada:s%2Ft@", {"s/t", "YWRhOnMvdA==", "YWRhOnMvdA"}),
         ("token@", {"token", "dG9rZW46"}),
     ],
-    ids=["nobody", "password", "token alone"],
+    ids=["no login", "password", "token alone"],
 )
 def test_secrets_are_the_sent_values(login: str, secrets: set[str]) -> None:
     assert Repository.parse(f"https://{login}h/x").secrets == secrets

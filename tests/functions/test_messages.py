@@ -232,7 +232,7 @@ MISTAKES = [
             'main.yml:6:5: warning: unknown key "run" in step "a" has no effect; known: action, env, func, inputs,'
             " name, script, step"
         ],
-        id="run beside script",
+        id="run next to script",
     ),
     pytest.param(
         "{}\n---\nexec:\n  command: echo hello\n",

@@ -17,7 +17,7 @@ SCHEMA = json.loads(text())
 
 
 def test_schema_file_equals_output_of_program() -> None:
-    """The file is what `make schema` writes."""
+    """The file equals the output of `make schema`."""
     assert CHECKED_IN.read_text(encoding="utf-8") == text()
 
 

@@ -109,7 +109,7 @@ def alive(number: Path) -> bool:
 
 
 def check(cell: str, *numbers: Path) -> None:
-    """Wait for the end of the processes where the cell names one; else they live on for PATIENCE seconds."""
+    """Wait for the end of the processes if the cell names one; else they run for PATIENCE seconds more."""
     if cell in GONE:
         while any(map(alive, numbers)):
             time.sleep(0.02)

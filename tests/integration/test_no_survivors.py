@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import psutil
 
 PATIENCE = DELAY + 25
-"""Seconds after which no process may be left: many times what the end takes, because the machine may be busy."""
+"""Seconds after which no process may be left: many times the usual time, because the machine may be busy."""
 
 
 @pytest.fixture
@@ -121,38 +121,38 @@ def test_nothing_survives_when_job_times_out(server: Server, crowd: Crowd) -> No
 
 
 def _terminate(runner: Runner) -> None:
-    runner.front.terminate()
+    runner.supervisor.terminate()
 
 
 def _kill_worker(runner: Runner) -> None:
     runner.worker.kill()
 
 
-def _kill_front(runner: Runner) -> None:
-    runner.front.kill()
+def _kill_supervisor(runner: Runner) -> None:
+    runner.supervisor.kill()
 
 
 def _kill_group(runner: Runner) -> None:
-    os.killpg(runner.front.pid, signal.SIGKILL)
+    os.killpg(runner.supervisor.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("end", [_terminate, _kill_worker, _kill_front, _kill_group])
+@pytest.mark.parametrize("end", [_terminate, _kill_worker, _kill_supervisor, _kill_group])
 def test_nothing_survives_when_server_ends(server: Server, crowd: Crowd, end: Callable[[Runner], None]) -> None:
     server.start(crowd.script())
     server.wait_for("ready")
     assert len(crowd.living()) >= ALL
     since = time.monotonic()
     end(server.runner)
-    server.runner.front.wait(PATIENCE)
+    server.runner.supervisor.wait(PATIENCE)
     gone(server.runner.worker)
     assert_none_survives(crowd, since)
 
 
 def _kill_both(runner: Runner) -> None:
     runner.worker.suspend()  # so that it cannot act on the death of the other
-    runner.front.kill()
+    runner.supervisor.kill()
     runner.worker.kill()
-    runner.front.wait(PATIENCE)
+    runner.supervisor.wait(PATIENCE)
     gone(runner.worker)
 
 
@@ -240,7 +240,7 @@ def test_unsignallable_orphan_ends_with_control_group(
 
 
 def _interrupt(runner: Runner) -> None:
-    runner.front.send_signal(signal.SIGINT)
+    runner.supervisor.send_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize(
@@ -250,10 +250,10 @@ def _interrupt(runner: Runner) -> None:
         ("run", _kill_worker),
         ("run", _kill_group),
         ("ci", _terminate),
-        ("ci", _kill_front),
+        ("ci", _kill_supervisor),
         ("ci", None),
     ],
-    ids=["run, SIGINT", "run, worker", "run, group", "ci, SIGTERM", "ci, front", "ci, closed output"],
+    ids=["run, SIGINT", "run, worker", "run, group", "ci, SIGTERM", "ci, supervisor", "ci, closed output"],
 )
 def test_nothing_survives_when_local_run_ends(
     cell: Cell,
@@ -266,16 +266,18 @@ def test_nothing_survives_when_local_run_ends(
     (tmp_path / "job.yml").write_text(script(crowd.script()))
     monkeypatch.setenv("STEPS", json.dumps([{"name": "work", "script": crowd.script()}]))
     reader, writer = os.pipe()
-    with started(cell.prefix, name, *([str(tmp_path / "job.yml")] if name == "run" else []), stdout=writer) as front:
+    with started(
+        cell.prefix, name, *([str(tmp_path / "job.yml")] if name == "run" else []), stdout=writer
+    ) as supervisor:
         os.close(writer)
         with open(reader, "rb") as output:
             assert output.readline() == b"ready\n"
             assert len(crowd.living()) >= ALL
-            runner = with_worker(front)
+            runner = with_worker(supervisor)
             since = time.monotonic()
             if end is not None:
                 end(runner)
-        front.wait(PATIENCE)
+        supervisor.wait(PATIENCE)
         gone(runner.worker)
         assert_none_survives(crowd, since)
 

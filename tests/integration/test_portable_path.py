@@ -99,7 +99,7 @@ def crowds() -> Iterator[Crowds]:
 @pytest.fixture
 def server(temporary: str) -> Iterator[Server]:
     server = Server(temporary, program=PROGRAM)
-    assert server.runner.worker.pid == server.runner.front.pid
+    assert server.runner.worker.pid == server.runner.supervisor.pid
     yield server
     server.close()
 
@@ -156,15 +156,15 @@ def test_survivors_are_as_documented_when_job_times_out(server: Server, crowds: 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_survivors_are_as_documented_when_server_ends(server: Server, crowds: Crowds, number: signal.Signals) -> None:
     start(server, crowds)
-    server.runner.front.send_signal(number)
-    server.runner.front.wait(PATIENCE)
+    server.runner.supervisor.send_signal(number)
+    server.runner.supervisor.wait(PATIENCE)
     judge(f"server, {number.name}", crowds)
 
 
 def test_next_server_ends_processes_of_killed_server(server: Server, crowds: Crowds, temporary: str) -> None:
     start(server, crowds)
-    server.runner.front.kill()
-    server.runner.front.wait(PATIENCE)
+    server.runner.supervisor.kill()
+    server.runner.supervisor.wait(PATIENCE)
     following = Server(temporary, program=PROGRAM)
     removed = 0
     while removed < len(JOBS):
@@ -175,8 +175,8 @@ def test_next_server_ends_processes_of_killed_server(server: Server, crowds: Cro
     judge("server, SIGKILL, the next server", crowds)
 
 
-def _interrupt(front: subprocess.Popen[bytes]) -> None:
-    front.send_signal(signal.SIGINT)
+def _interrupt(supervisor: subprocess.Popen[bytes]) -> None:
+    supervisor.send_signal(signal.SIGINT)
 
 
 ENDS: dict[str, Callable[[subprocess.Popen[bytes]], None] | None] = {
@@ -197,12 +197,12 @@ def test_survivors_are_as_documented_when_local_run_ends(
     monkeypatch.setenv("STEPS", json.dumps([{"name": "work", "script": text}]))
     reader, writer = os.pipe()
     arguments = [str(tmp_path / "job.yml")] if name == "run" else []
-    with started((), name, *arguments, program=PROGRAM, stdout=writer) as front:
+    with started((), name, *arguments, program=PROGRAM, stdout=writer) as supervisor:
         os.close(writer)
         with open(reader, "rb") as output:
             while (line := output.readline()) != b"all ready\n":
                 assert line
             if end is not None:
-                end(front)
-        front.wait(PATIENCE)
+                end(supervisor)
+        supervisor.wait(PATIENCE)
     judge(ending, crowds)

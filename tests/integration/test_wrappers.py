@@ -210,7 +210,7 @@ def test_stopped_group_of_server_keeps_grace_of_jobs(unit: Cgroup, temporary: st
         assert b"ready\n" in next(chunk for chunk in chunks if b"ready" in chunk)
         _stop_as_systemd(unit)
         assert b"cleaned\n" in b"".join(chunks)
-        assert server.runner.front.wait() == 0
+        assert server.runner.supervisor.wait() == 0
     finally:
         server.close()
 

@@ -42,7 +42,7 @@ def crowd() -> Iterator[Crowd]:
 def _kill(server: Server) -> None:
     """Kill both processes of a server, so that neither can act on the death of the other."""
     server.runner.worker.suspend()
-    for process in (server.runner.front, server.runner.worker):
+    for process in (server.runner.supervisor, server.runner.worker):
         process.kill()
         process.wait()
     server.client.__exit__(None, None, None)
@@ -105,8 +105,8 @@ def test_killed_worker_leaves_its_jobs_to_supervisor(temporary: str, crowd: Crow
     killed.start(crowd.script("in_group", "setsid", "hidden", "closed"))
     killed.wait_for("ready")
     before = set(crowd.living())
-    front = psutil.Process(killed.runner.front.pid)
-    front.suspend()
+    supervisor = psutil.Process(killed.runner.supervisor.pid)
+    supervisor.suspend()
     killed.runner.worker.kill()
     serve = ("serve", "--verbose", "--socket", f"{temporary}/t.sock")
     with started((), *serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as beside:
@@ -115,8 +115,8 @@ def test_killed_worker_leaves_its_jobs_to_supervisor(temporary: str, crowd: Crow
         beside.terminate()
         assert beside.stderr.readlines() == [b"received SIGTERM: stopping all jobs\n"]
     assert set(crowd.living()) == before
-    front.resume()
-    assert killed.runner.front.wait() == 128 + signal.SIGKILL
+    supervisor.resume()
+    assert killed.runner.supervisor.wait() == 128 + signal.SIGKILL
     killed.close()
     assert crowd.survivors() == []
     assert os.listdir(temporary) == []

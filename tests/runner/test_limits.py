@@ -53,7 +53,7 @@ def command() -> Iterator[subprocess.Popen[str]]:
             os.kill(pid, signal.SIGKILL)
 
 
-def give_birth(process: subprocess.Popen[str]) -> None:
+def fork_child(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write("\n")
@@ -66,22 +66,22 @@ def of(pid: int) -> int:
 
 
 def test_command_and_its_descendants_get_limit(command: subprocess.Popen[str]) -> None:
-    give_birth(command)
+    fork_child(command)
     limits.reserve(command.pid)
-    give_birth(command)
-    everybody = [command.pid, *process_table.descendants(command.pid)]
-    assert [of(pid) for pid in everybody] == [MOST] * 3
+    fork_child(command)
+    family = [command.pid, *process_table.descendants(command.pid)]
+    assert [of(pid) for pid in family] == [MOST] * 3
 
 
 def test_process_forked_during_scan_gets_limit(command: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork bomb goes on forking during the scan."""
-    give_birth(command)
+    fork_child(command)
     descendants, births = process_table.descendants, iter([True, True])
 
     def slowly(pid: int) -> Iterator[int]:
         found = list(descendants(pid))
         if next(births, False):
-            give_birth(command)
+            fork_child(command)
         yield from found
 
     monkeypatch.setattr(limits, "descendants", slowly)

@@ -35,7 +35,7 @@ def _shell(*there: str) -> str:
         ([OF_THE_STORE, POWERSHELL], POWERSHELL),
         ([BESIDE_THE_SYSTEM], BESIDE_THE_SYSTEM),
     ],
-    ids=["bash", "second bash", "bash of git", "pwsh", "powershell", "bash beside the system"],
+    ids=["bash", "second bash", "bash of git", "pwsh", "powershell", "bash next to the system"],
 )
 def test_windows_shell_is_chosen_in_order(there: list[str], shell: str) -> None:
     assert _shell(*there) == shell

@@ -158,9 +158,9 @@ class Live:
         self._list()
         assert self._processes_of_jobs.survivors() == []
         settled(self._server, self._directory, self._before)
-        self._server.runner.front.terminate()
+        self._server.runner.supervisor.terminate()
         self._read_to_end()
-        assert self._server.runner.front.wait(PATIENCE) == 0
+        assert self._server.runner.supervisor.wait(PATIENCE) == 0
         self._server.close()
         assert os.listdir(self._directory) == []
 
@@ -176,11 +176,11 @@ class Live:
                 yield f"{process.pid} {process.status()} {process.cmdline()[-3:]}"
 
     def abandon(self) -> str:
-        """Kill all processes after a failure; return what the server has written to stderr."""
+        """Kill all processes after a failure; return the server's text on stderr."""
         for process in self._processes:
             process.kill()
             process.communicate()
-        self._server.runner.front.terminate()
+        self._server.runner.supervisor.terminate()
         self._processes_of_jobs.kill()
         errors = self._server.stderr.read().decode(errors="replace")
         self._server.close()
@@ -263,9 +263,9 @@ class Live:
             return
         following.join(PATIENCE)
         assert not following.is_alive(), "the log does not end"
-        self._nobody_is_left(job_id)
+        self._check_no_process_is_left(job_id)
 
-    def _nobody_is_left(self, job_id: str) -> None:
+    def _check_no_process_is_left(self, job_id: str) -> None:
         job = self._jobs.get(job_id)
         if job is not None:
             assert [left for left in job.crowd.survivors() if not left.endswith(" hidden")] == [], "outlived the job"
@@ -289,7 +289,7 @@ class Live:
         """Kill the worker; check that all processes are gone, and start a new server with the same socket."""
         self._server.runner.worker.kill()
         self._read_to_end()
-        assert self._server.runner.front.wait(PATIENCE) == 128 + 9
+        assert self._server.runner.supervisor.wait(PATIENCE) == 128 + 9
         assert self._processes_of_jobs.survivors() == []
         self._kill_processes(len(self._processes))
         self._wait_for_threads()
@@ -326,7 +326,7 @@ class Live:
         assert closer.error is None, closer.error
         self._expect(closer.job_id, expected.close_ended(self._expected[closer.job_id], closer.runs))
         if self._expected[closer.job_id].unknown:
-            self._nobody_is_left(closer.job_id)
+            self._check_no_process_is_left(closer.job_id)
 
     def _followed(self, following: Follower, instance: Instance, surely: bool) -> None:
         """Check that the log was whole, and that the status was final at its end, unless the job was closed."""

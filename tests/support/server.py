@@ -28,12 +28,12 @@ STEP_RUNNER = ("-m", "step_runner")
 
 
 class Runner(NamedTuple):
-    """A command of the step runner, which leads a process group: the supervisor (`front`) and its child, the worker.
+    """A command of the step runner, which leads a process group: the supervisor and its child, the worker.
 
     On a system without subreapers they are one process.
     """
 
-    front: subprocess.Popen[bytes]
+    supervisor: subprocess.Popen[bytes]
     worker: psutil.Process
 
 
@@ -48,11 +48,11 @@ def started(
     )
 
 
-def with_worker(front: subprocess.Popen[bytes]) -> Runner:
+def with_worker(supervisor: subprocess.Popen[bytes]) -> Runner:
     """Return a started program with its worker."""
-    process = psutil.Process(front.pid)
+    process = psutil.Process(supervisor.pid)
     (worker,) = process.children() or [process]
-    return Runner(front, worker)
+    return Runner(supervisor, worker)
 
 
 def _user(process: psutil.Process) -> int | None:
@@ -66,11 +66,11 @@ class Server:
     def __init__(self, directory: str, prefix: Sequence[str] = (), program: Sequence[str] = STEP_RUNNER) -> None:
         self.path = path = os.path.join(directory, "s.sock")
         serve = ("serve", "--verbose", "--socket", path)
-        front = started(prefix, *serve, program=program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        assert front.stderr is not None
-        self.stderr = front.stderr
+        supervisor = started(prefix, *serve, program=program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert supervisor.stderr is not None
+        self.stderr = supervisor.stderr
         assert b"listening" in self.stderr.readline()
-        self.runner = with_worker(front)
+        self.runner = with_worker(supervisor)
         self.client = Client(path, _user(self.runner.worker))
 
     def start(self, *scripts: str, job_id: str = "1", timeout: float | None = None, delay: float | None = None) -> None:
@@ -111,5 +111,5 @@ class Server:
     def close(self) -> None:
         """Stop the server and wait for its end."""
         self.client.__exit__(None, None, None)
-        with self.runner.front:
-            self.runner.front.terminate()
+        with self.runner.supervisor:
+            self.runner.supervisor.terminate()

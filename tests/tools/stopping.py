@@ -1,4 +1,4 @@
-"""Stop a command that has the payload below it, in one of the ways that runners have, and look at what happened."""
+"""Stop a command that has the payload below it, in one of the ways that runners have, and observe the result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
     seconds: float
 
     @property
-    def told(self) -> int:
+    def received(self) -> int:
         """How many signals the payload received."""
         return len(self.signals)
 
@@ -70,7 +70,7 @@ def stopped(command: Sequence[str | Path], how: str, log: Path, *, cwd: Path | N
 
 
 def end_all() -> None:
-    """Kill what the test has left; a tool that orphans its program is what the rows are about."""
+    """Kill all processes that the test has left: some rows are about tools that orphan their program."""
     for process in processes_of(os.environ["TMPDIR"]):
         with contextlib.suppress(psutil.Error):
             process.kill()

@@ -52,7 +52,7 @@ def built(log: Path, how: str, *command: str, cwd: Path) -> tuple[int | None, in
     """Stop a command that builds a program which becomes the payload; return status, signals, cleaned up, lives."""
     caches = {"GOCACHE": str(CACHE / "go"), "CARGO_TARGET_DIR": str(CACHE / "cargo"), "GOFLAGS": "-mod=mod"}
     seen = stopped(command, how, log, cwd=cwd, PAYLOAD_PYTHON=PAYLOAD[0], PAYLOAD=PAYLOAD[1], **caches)
-    return seen.status, seen.told, seen.cleaned, seen.lives
+    return seen.status, seen.received, seen.cleaned, seen.lives
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_make_passes_stop_on(how: str, tmp_path: Path, log: Path) -> None:
     (tmp_path / "Makefile").write_text(f"all:\n\t{SCRIPT}\n")
     seen = stopped(("make",), how, log, cwd=tmp_path)
     assert (seen.cleaned, seen.lives) == (True, False)
-    assert seen.told in (1, 2)
+    assert seen.received in (1, 2)
     assert seen.status in (-15, 2, 143)
 
 
@@ -152,14 +152,14 @@ def gradle(log: Path, *arguments: str) -> tuple[str, ...]:
 def test_gradle_task_continues_after_its_client(log: Path) -> None:
     """Signalled alone, the client exits 143 at once; the daemon's task gets no signal, and continues."""
     seen = stopped(gradle(log, "--daemon", "payload"), "leader", log, cwd=log.parent)
-    assert (seen.status, seen.told, seen.lives) == (143, 0, True)
+    assert (seen.status, seen.received, seen.lives) == (143, 0, True)
 
 
 def test_gradle_task_of_a_daemon_is_stopped_by_product(log: Path) -> None:
     """The default finds the daemon in its session: the task gets one or two signals, and has its time."""
     seen = stopped(gradle(log, "--daemon", "payload"), "product", log, cwd=log.parent)
     assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
-    assert seen.told in (1, 2)
+    assert seen.received in (1, 2)
 
 
 @pytest.mark.parametrize("how", ["leader", "product"])
@@ -167,7 +167,7 @@ def test_gradle_without_daemon_waits_for_its_task(how: str, log: Path) -> None:
     """With `--no-daemon` the task gets one or two signals, and has its time."""
     seen = stopped(gradle(log, "--no-daemon", "payload"), how, log, cwd=log.parent)
     assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
-    assert seen.told in (1, 2)
+    assert seen.received in (1, 2)
 
 
 def test_idle_gradle_daemon_ends_with_container(log: Path) -> None:
@@ -204,13 +204,13 @@ def test_terraform_kills_program_of_local_exec(how: str, log: Path) -> None:
 def test_terraform_orphans_program_of_dash_in_local_exec(log: Path) -> None:
     """Signalled alone, terraform kills the shell and exits; the shell's program gets no signal, and continues."""
     seen, resources = stop_terraform(log, "leader", f"{SCRIPT}; exit $?")
-    assert (seen.status, seen.told, seen.lives) == (1, 0, True)
+    assert (seen.status, seen.received, seen.lives) == (1, 0, True)
     assert resources == {"begun": "made", "payload": "tainted"}
 
 
 @pytest.mark.parametrize("how", ["product", "first leader"])
 def test_program_of_shell_in_local_exec_gets_signal(how: str, log: Path) -> None:
-    """A shell that stays takes the SIGKILL; the product tells the program, which has its time."""
+    """A shell that stays takes the SIGKILL; the product signals the program, which has its time."""
     seen, resources = stop_terraform(log, how, f"{SCRIPT}; exit $?")
-    assert (seen.status, seen.told, seen.cleaned, seen.lives) == (1, 1, True, False)
+    assert (seen.status, seen.received, seen.cleaned, seen.lives) == (1, 1, True, False)
     assert resources == {"begun": "made", "payload": "tainted"}

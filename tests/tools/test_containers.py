@@ -162,7 +162,7 @@ def stop_compose(docker: Docker, how: str, seconds: str, *options: str) -> Seen:
 def test_compose_up_stops_its_containers_and_exits_0(how: str, docker: Docker) -> None:
     """The program in the container gets one signal and has its time; the exit status is 0."""
     seen = stop_compose(docker, how, "1")
-    assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
+    assert (seen.status, seen.received, seen.cleaned) == (0, 1, True)
 
 
 @pytest.mark.parametrize(("options", "cleans"), [((), False), (("--timeout=30",), True)], ids=["default", "longer"])
@@ -186,7 +186,7 @@ def test_compose_leaves_starting_containers(how: str, docker: Docker) -> None:
 def test_docker_run_passes_stop_on(how: str, docker: Docker) -> None:
     """The program in the container gets one signal and has its time; the exit status is its own."""
     seen = stopped(docker.run("1"), how, docker.directory / "log")
-    assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
+    assert (seen.status, seen.received, seen.cleaned) == (0, 1, True)
 
 
 def test_container_outlives_its_killed_client(docker: Docker) -> None:

@@ -65,7 +65,7 @@ def _received(client: socket.socket, until: bytes) -> bool:
 
 
 def stop_postgres(log: Path, how: str) -> tuple[Seen, str]:
-    """Stop postgres with an idle client; return what was seen, and the state that its files are in."""
+    """Stop postgres with an idle client; return the observation, and the state of its files."""
     root, data = debian_system(POSTGRES), log.parent / "data"
 
     def postgres(program: str, *arguments: str | Path) -> tuple[str, ...]:

@@ -32,27 +32,27 @@ def started(tool: str, how: str, log: Path, *, shell: str = "/bin/dash") -> Seen
 def test_script_of_dash_is_orphaned(tool: str, log: Path) -> None:
     """Signalled alone, the tool ends with its dash; the program gets no signal and continues."""
     seen = started(tool, "leader", log)
-    assert (seen.told, seen.lives) == (0, True)
+    assert (seen.received, seen.lives) == (0, True)
 
 
 @pytest.mark.parametrize("tool", PACKAGES)
 def test_script_of_dash_is_stopped_by_product(tool: str, log: Path) -> None:
     """The program gets one signal and has its time."""
     seen = started(tool, "product", log)
-    assert (seen.told, seen.cleaned, seen.lives) == (1, True, False)
+    assert (seen.received, seen.cleaned, seen.lives) == (1, True, False)
 
 
 def test_script_of_bash_gets_signal_from_npm(log: Path) -> None:
     """bash replaces itself by the program, so what npm passes on reaches it."""
     seen = started("npm", "leader", log, shell="/bin/bash")
-    assert (seen.told, seen.cleaned, seen.lives) == (1, True, False)
+    assert (seen.received, seen.cleaned, seen.lives) == (1, True, False)
 
 
 def test_script_of_bash_gets_signal_from_npm_and_group(log: Path) -> None:
     """Below bash the program gets the signal of the group and that of npm; both may arrive as one."""
     seen = started("npm", "product", log, shell="/bin/bash")
     assert (seen.cleaned, seen.lives) == (True, False)
-    assert seen.told in (1, 2)
+    assert seen.received in (1, 2)
 
 
 @pytest.mark.parametrize("how", ["leader", "product"])
@@ -66,4 +66,4 @@ def test_yarn_4_waits_for_its_program(how: str, log: Path, tmp_path: Path) -> No
     subprocess.run(["node", yarn, "install"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, timeout=60)
     seen = stopped(("node", yarn, "start"), how, log, cwd=tmp_path)
     assert (seen.cleaned, seen.lives) == (True, False)
-    assert seen.told in (1, 2)
+    assert seen.received in (1, 2)

@@ -45,13 +45,13 @@ def test_uv_run_repeats_the_stop(how: str, log: Path) -> None:
     """The program has it from the group and again from uv, as one or as two; its exit status counts."""
     seen = stopped((pypi(UV) / "uv", "run", "--offline", "--no-project", *PAYLOAD), how, log)
     assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
-    assert seen.told in (1, 2)
+    assert seen.received in (1, 2)
 
 
 def test_uv_run_passes_stop_on_once_with_first_leader(log: Path) -> None:
     """With `first: leader` the program gets one signal."""
     seen = stopped((pypi(UV) / "uv", "run", "--offline", "--no-project", *PAYLOAD), "first leader", log)
-    assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
+    assert (seen.status, seen.received, seen.cleaned) == (0, 1, True)
 
 
 def stop_pytest(log: Path, how: str, *options: str) -> Seen:
@@ -92,16 +92,16 @@ def stop_forkserver(log: Path, how: str, version: str) -> Seen:
 
 @pytest.mark.parametrize("version", PYTHONS)
 def test_forkserver_loses_its_workers(version: str, log: Path) -> None:
-    """Told alone, the parent dies of the signal, and its worker lives on."""
+    """Signalled alone, the parent dies of the signal, and its worker continues."""
     seen = stop_forkserver(log, "leader", version)
-    assert (seen.status, seen.told, seen.lives) == (-15, 0, True)
+    assert (seen.status, seen.received, seen.lives) == (-15, 0, True)
 
 
 @pytest.mark.parametrize("version", PYTHONS)
 def test_product_finds_workers_of_forkserver(version: str, log: Path) -> None:
-    """The product tells the worker once and waits for it."""
+    """The product signals the worker once and waits for it."""
     seen = stop_forkserver(log, "product", version)
-    assert (seen.status, seen.told, seen.cleaned, seen.lives) == (-15, 1, True, False)
+    assert (seen.status, seen.received, seen.cleaned, seen.lives) == (-15, 1, True, False)
 
 
 def stop_ansible(log: Path, how: str, version: str) -> Seen:
@@ -117,20 +117,20 @@ def stop_ansible(log: Path, how: str, version: str) -> Seen:
 
 
 def test_ansible_dies_without_its_task(log: Path) -> None:
-    """Told alone, ansible 2.17 dies of the signal, and the task lives on."""
+    """Signalled alone, ansible 2.17 dies of the signal, and the task continues."""
     seen = stop_ansible(log, "leader", "2.17")
-    assert (seen.status, seen.told, seen.lives) == (-15, 0, True)
+    assert (seen.status, seen.received, seen.lives) == (-15, 0, True)
 
 
 def test_ansible_passes_stop_on_and_does_not_wait(log: Path) -> None:
     """ansible 2.19 passes the signal on and dies at once, while the task cleans up."""
     seen = stop_ansible(log, "leader", "2.19")
-    assert (seen.status, seen.told, seen.cleaned) == (-15, 1, False)
+    assert (seen.status, seen.received, seen.cleaned) == (-15, 1, False)
 
 
 @pytest.mark.parametrize("version", ANSIBLE)
 def test_task_of_ansible_is_stopped_by_product(version: str, log: Path) -> None:
-    """The default tells the task and waits for it."""
+    """The default signals the task and waits for it."""
     seen = stop_ansible(log, "product", version)
     assert (seen.status, seen.cleaned, seen.lives) == (-15, True, False)
-    assert seen.told in (1, 2)
+    assert seen.received in (1, 2)

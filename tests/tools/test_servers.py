@@ -101,7 +101,7 @@ def free_port() -> int:
 
 
 def served(log: Path, how: str, program: str, *arguments: str, app: str = ASGI) -> tuple[Seen, str]:
-    """Stop a server while it answers a request; return what was seen, and the answer, empty where it was cut off."""
+    """Stop a server while it answers a request; return the observation, and the answer, empty if it was cut off."""
     (log.parent / "web.py").write_text(app)
     port, answers = free_port(), [""]
 

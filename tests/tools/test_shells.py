@@ -31,7 +31,7 @@ def shell(name: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_trap_waits_for_foreground_child(name: str, log: Path) -> None:
-    """Told alone, a shell runs its trap when its foreground child has ended by itself; the child hears nothing."""
+    """Signalled alone, a shell runs its trap when its foreground child has ended by itself; the child hears nothing."""
     seen = stopped((*shell(name), "-c", TRAPS_TERM + CHILD), "leader", log)
     assert log.read_text().splitlines()[1:] == ["child ended", "SIGTERM", "cleaned up"]
     assert seen.status == 0
@@ -78,7 +78,7 @@ def test_reader_of_a_pipe_dies_first(reader: str, cleans: bool, log: Path, tmp_p
 def test_handled_sigint_ends_dash_but_not_bash(name: str, goes_on: bool, log: Path) -> None:
     """bash sees that its command handled SIGINT, and runs the next line; dash and busybox die of it."""
     seen = stopped((*shell(name), "-c", f"{NOTES}{SCRIPT}; note next line"), "interrupt", log)
-    assert (seen.told, seen.cleaned) == (1, True)
+    assert (seen.received, seen.cleaned) == (1, True)
     assert ("next line" in log.read_text()) is goes_on
     assert seen.status == (0 if goes_on else -2)
 

@@ -39,46 +39,46 @@ def test_wrapper_passes_stop_on(wrapper: str, how: str, log: Path) -> None:
     """The program gets one signal, or (timeout) two, and has its time; the exit status is its own."""
     seen = stopped((*wrapper.split(), *PAYLOAD), how, log)
     assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
-    assert seen.told in ((1, 2) if wrapper.startswith("timeout") else (1,))
+    assert seen.received in ((1, 2) if wrapper.startswith("timeout") else (1,))
 
 
 def test_timeout_in_a_shell_misses_signal_of_group(log: Path) -> None:
-    """timeout makes a group of its own: the shell's group does not reach it, and the program lives on."""
+    """timeout makes a group of its own: the shell's group does not reach it, and the program continues."""
     seen = stopped(("sh", "-c", f"timeout 60 {SCRIPT}; exit $?"), "group", log)
-    assert (seen.told, seen.lives) == (0, True)
+    assert (seen.received, seen.lives) == (0, True)
 
 
 def test_timeout_in_a_shell_is_found_by_product(log: Path) -> None:
-    """The product tells timeout and its program: two signals, and the program has its time."""
+    """The product signals timeout and its program: two signals, and the program has its time."""
     seen = stopped(("sh", "-c", f"timeout 60 {SCRIPT}; exit $?"), "product", log)
     assert (seen.cleaned, seen.lives) == (True, False)
-    assert seen.told in (1, 2)
+    assert seen.received in (1, 2)
 
 
 def test_timeout_with_first_leader_passes_one_signal(log: Path) -> None:
     """With the leader signalled alone, the program gets the one signal that `timeout --foreground` passes on."""
     seen = stopped(("timeout", "--foreground", "60", *PAYLOAD), "first leader", log)
-    assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
+    assert (seen.status, seen.received, seen.cleaned) == (0, 1, True)
 
 
 @pytest.mark.parametrize("how", ["leader", "group", "product"])
 def test_busybox_timeout_becomes_its_command(how: str, log: Path) -> None:
     """The process is the program itself: it gets one signal, and its exit status counts, never 124."""
     seen = stopped((debian(BUSYBOX) / "bin/busybox", "timeout", "60", *PAYLOAD), how, log)
-    assert (seen.status, seen.told, seen.cleaned) == (0, 1, True)
+    assert (seen.status, seen.received, seen.cleaned) == (0, 1, True)
 
 
 @pytest.mark.parametrize("how", ["leader", "group"])
 def test_setsid_loses_its_program(how: str, log: Path) -> None:
-    """`setsid --wait` waits, dies of the signal, and its program lives on."""
+    """`setsid --wait` waits, dies of the signal, and its program continues."""
     seen = stopped(("setsid", "--wait", *PAYLOAD), how, log)
-    assert (seen.status, seen.told, seen.lives) == (-15, 0, True)
+    assert (seen.status, seen.received, seen.lives) == (-15, 0, True)
 
 
 def test_product_finds_session_of_setsid(log: Path) -> None:
     """A process in a session of its own gets the signal as well."""
     seen = stopped(("setsid", "--wait", *PAYLOAD), "product", log)
-    assert (seen.told, seen.cleaned, seen.lives) == (1, True, False)
+    assert (seen.received, seen.cleaned, seen.lives) == (1, True, False)
 
 
 @pytest.mark.parametrize("how", ["leader", "group", "product"])
@@ -87,7 +87,7 @@ def test_init_passes_stop_on(init: str, how: str, log: Path) -> None:
     """tini, dumb-init and catatonit pass the signal on; the program may get it twice."""
     seen = stopped((debian(*INITS) / "usr/bin" / init.split()[0], *init.split()[1:], *PAYLOAD), how, log)
     assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
-    assert seen.told in (1, 2)
+    assert seen.received in (1, 2)
 
 
 @pytest.mark.parametrize("how", ["leader", "product"])
@@ -102,7 +102,7 @@ def test_su_kills_after_two_seconds(become: str, how: str, log: Path) -> None:
 def test_su_signals_only_dash(become: str, log: Path) -> None:
     """With dash the program gets no signal, and continues when su has killed the shell."""
     seen = stopped((*become.split(), f"{SCRIPT}; exit $?"), "leader", log)
-    assert (seen.told, seen.lives) == (0, True)
+    assert (seen.received, seen.lives) == (0, True)
 
 
 @pytest.mark.parametrize(("how", "most"), [("leader", 1), ("group", 2), ("product", 2), ("first leader", 1)])
@@ -110,7 +110,7 @@ def test_sudo_passes_stop_on(how: str, most: int, log: Path) -> None:
     """sudo passes the signal on and waits; with the default the program may get two."""
     seen = stopped(within(debian_system(SUDO), "sudo", KEEP, *PAYLOAD), how, log)
     assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
-    assert 1 <= seen.told <= most
+    assert 1 <= seen.received <= most
 
 
 def test_user_cannot_kill_program_of_sudo(log: Path) -> None:
@@ -161,7 +161,7 @@ def test_supervisord_waits_and_exits_0(how: str, most: int, log: Path) -> None:
     supervisord = pypi(SUPERVISOR) / "supervisord"
     seen = stopped((supervisord, "--configuration", "supervisord.conf"), how, log, cwd=log.parent)
     assert (seen.status, seen.cleaned, seen.lives) == (0, True, False)
-    assert 1 <= seen.told <= most
+    assert 1 <= seen.received <= most
 
 
 @pytest.mark.parametrize(("how", "most"), [("leader", 1), ("group", 1), ("product", 2), ("first leader", 1)])
@@ -170,7 +170,7 @@ def test_honcho_waits_and_exits_143(how: str, most: int, log: Path) -> None:
     (log.parent / "Procfile").write_text(f"web: {SCRIPT}\n")
     seen = stopped((pypi(HONCHO) / "honcho", "start"), how, log, cwd=log.parent)
     assert (seen.status, seen.cleaned, seen.lives) == (143, True, False)
-    assert 1 <= seen.told <= most
+    assert 1 <= seen.received <= most
 
 
 @pytest.mark.parametrize("how", ["leader", "product"])

@@ -36,7 +36,7 @@ def debian(*packages: str) -> Path:
 
 
 def debian_system(*packages: str) -> Path:
-    """Return the root of the unpacked packages, and of what they need and this machine has not installed."""
+    """Return the root of the unpacked packages, and of their dependencies that this machine lacks."""
     return _once("system", packages, _unpack_debian_system)
 
 

@@ -1,4 +1,4 @@
-"""Behaviour of commands in an event loop; the other files test what both forms share."""
+"""Behaviour of commands in an event loop; the other files test the common behaviour of both forms."""
 
 from __future__ import annotations
 

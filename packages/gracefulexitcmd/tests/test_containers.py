@@ -29,7 +29,7 @@ except ChildProcessError:
 FORMS = ("Cmd", "AsyncCmd")
 
 
-def told(form: str, script: str, grace: float = 20) -> list[str]:
+def report(form: str, script: str, grace: float = 20) -> list[str]:
     """Run a program that contains a shell script; return the lines of its report."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, form, script, str(grace)], capture_output=True, text=True, timeout=50
@@ -41,7 +41,7 @@ def told(form: str, script: str, grace: float = 20) -> list[str]:
 @pytest.mark.parametrize("form", FORMS)
 def test_contained_command_leaves_no_process(form: str) -> None:
     """A process without its parents, group, session and environment ends too; the status is the command's own."""
-    assert told(form, "sleep 1000 & (setsid env -i sleep 1001 &) ; echo left; exit 3") == [
+    assert report(form, "sleep 1000 & (setsid env -i sleep 1001 &) ; echo left; exit 3") == [
         "exited 3 ['left'] ()",
         "['SIGTERM', 'SIGCONT'] ['SIGTERM', 'SIGTERM']",
         "no child",
@@ -51,7 +51,7 @@ def test_contained_command_leaves_no_process(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_contained_background_process_is_killed_after_grace(form: str) -> None:
     script = "(setsid sh -c 'trap \"\" TERM; echo ready; exec sleep 1000' &) | { read -r line; echo $line; }"
-    assert told(form, script, grace=0.2) == [
+    assert report(form, script, grace=0.2) == [
         "exited 0 ['ready'] ()",
         "['SIGTERM', 'SIGCONT', 'SIGKILL'] ['SIGKILL']",
         "no child",
@@ -60,7 +60,7 @@ def test_contained_background_process_is_killed_after_grace(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_contained_command_without_orphans_gets_no_signal(form: str) -> None:
-    assert told(form, "echo done; exit 3") == ["exited 3 ['done'] ()", "[] []", "no child"]
+    assert report(form, "echo done; exit 3") == ["exited 3 ['done'] ()", "[] []", "no child"]
 
 
 def test_contained_command_has_no_other_container() -> None:
@@ -130,7 +130,7 @@ own.kill()
 )
 def test_popen_in_its_own_session_ends_with_contain(where: str, ended: str) -> None:
     """It looks like an orphan, so its status is taken; a process in the program's own group is spared."""
-    told = subprocess.run(
+    report = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", OWN_CHILD, where], capture_output=True, text=True, timeout=50
     )
-    assert (told.stdout, told.stderr) == (f"{ended}\n", "")
+    assert (report.stdout, report.stderr) == (f"{ended}\n", "")

@@ -57,7 +57,7 @@ def test_streams_are_those_of_command() -> None:
     assert (ended.stdout, ended.stderr) == ("text", "oops\n")
 
 
-@pytest.mark.parametrize("arguments", [["--"], []], ids=["behind the dashes", "without dashes"])
+@pytest.mark.parametrize("arguments", [["--"], []], ids=["after the dashes", "without dashes"])
 def test_options_of_command_are_passed_on(arguments: list[str]) -> None:
     ended = _run(*arguments, "echo", "--grace", "5", "--", "-x")
     assert ended.stdout == "--grace 5 -- -x\n"

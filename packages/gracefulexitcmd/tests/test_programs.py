@@ -70,7 +70,7 @@ print(len(outputs), all(outputs), bool(heard), box.exit.census)
 """
 
 
-def told(program: str) -> str:
+def output_of(program: str) -> str:
     """Return the output of a program that raises nothing."""
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
     assert ended.stderr == ""
@@ -79,14 +79,14 @@ def told(program: str) -> str:
 
 def test_command_of_program_blocking_sigterm_is_stopped() -> None:
     """A daemon that takes its signals by sigwait(3) blocks them; its own mask stays unchanged."""
-    assert told(BLOCKS) == "['told'] 3\nTrue\n"
+    assert output_of(BLOCKS) == "['told'] 3\nTrue\n"
 
 
 def test_forked_program_starts_and_contains_commands() -> None:
     """Another thread of the parent served a command at the moment of the fork."""
-    assert told(FORKED) == "3\n"
+    assert output_of(FORKED) == "3\n"
 
 
 def test_threads_start_commands_while_the_main_thread_waits() -> None:
     """Each command has its own output and status, and the program's signal handlers run."""
-    assert told(THREADS) == "cancelled\n40 True True ()\n"
+    assert output_of(THREADS) == "cancelled\n40 True True ()\n"

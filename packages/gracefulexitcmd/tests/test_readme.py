@@ -55,7 +55,7 @@ def test_programs_of_readme_shadow_no_builtin() -> None:
     assert stored & set(dir(builtins)) == set()
 
 
-def reap_what_others_left() -> None:
+def reap_left_processes() -> None:
     """End the processes that the other libraries leave.
 
     If this process is a subreaper, they have become its children.
@@ -73,11 +73,11 @@ def test_column_of_table_matches_measurement(name: str) -> None:
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")
     program = "import comparison, json, sys; print(comparison.table(sys.argv[1:]))"
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", program, name], cwd=FOLDER, capture_output=True, text=True, check=True, timeout=50
     )
-    reap_what_others_left()
-    tried = {row[1].strip(): row[2].strip() for line in told.stdout.splitlines()[2:] if (row := line.split("|"))}
+    reap_left_processes()
+    tried = {row[1].strip(): row[2].strip() for line in ended.stdout.splitlines()[2:] if (row := line.split("|"))}
     table = [line.split("|") for line in README.splitlines() if line.startswith("|")]
     heads = next(line for line in table if line[2].strip() == "gracefulexitcmd")
     column = [head.strip() for head in heads].index(name)

@@ -30,7 +30,7 @@ LONG = 1000
 
 
 def _ended_by(ended: Exit) -> dict[str, str | None]:
-    """Return what ended the leader and its child."""
+    """Return the signals that ended the leader and its child."""
     return {"leader" if each.found == "leader" else "child": each.ended_by for each in ended.census}
 
 
@@ -162,17 +162,17 @@ def test_partial_kill_spares_other_processes(launch: Launch, wait: Wait) -> None
 
 
 def test_callback_receives_each_stage(launch: Launch, wait: Wait) -> None:
-    told: list[list[str]] = []
+    calls: list[list[str]] = []
     command, _ = launch(
         "obeys.py",
         "INT",
         "TERM",
         stop=[(signal.SIGINT, LONG, "leader"), (signal.SIGTERM, LONG)],
-        stopping=lambda _sent, ahead: told.append([stage.signal.name for stage in ahead]),
+        stopping=lambda _sent, ahead: calls.append([stage.signal.name for stage in ahead]),
     )
     command.cancel()
     wait(command)
-    assert told == [["SIGINT", "SIGTERM"], ["SIGTERM"]]
+    assert calls == [["SIGINT", "SIGTERM"], ["SIGTERM"]]
 
 
 def test_stop_signal_is_a_sequence_of_one() -> None:

@@ -74,17 +74,17 @@ def test_child_outliving_leader_is_killed_after_grace(launch: Launch, wait: Wait
 
 def test_stopping_callback_runs_before_first_signal(program: Program) -> None:
     """The callback runs once, just before the stop signal is sent."""
-    told: list[object] = []
+    calls: list[object] = []
 
     def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
-        told.append((sent.name, sent.processes, [round(stage.wait or 0) for stage in ahead]))
-        told.append(psutil.Process(command.pid).status() != psutil.STATUS_ZOMBIE)
+        calls.append((sent.name, sent.processes, [round(stage.wait or 0) for stage in ahead]))
+        calls.append(psutil.Process(command.pid).status() != psutil.STATUS_ZOMBIE)
 
     command = Cmd(FOREVER, grace=100, stopping=stopping)
     with command:
         command.cancel()
         command.cancel(grace=0)
-    assert told == [("SIGTERM", 1, [100]), True]
+    assert calls == [("SIGTERM", 1, [100]), True]
 
 
 def test_slow_stopping_callback_does_not_shorten_grace(program: Program) -> None:

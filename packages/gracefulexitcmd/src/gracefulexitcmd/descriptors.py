@@ -9,9 +9,9 @@ LAST = 2
 
 
 def fill_closed() -> None:
-    """Open the null device as each of the three that is closed, and as what Python knows by its name.
+    """Open the null device as each closed one of the three, also for Python's own file objects.
 
-    Else the next thing that is opened gets its number, open(2), and what is written to stderr lands there.
+    Otherwise the next opened file gets that number, open(2), and text for stderr is written into it.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST:
         os.set_inheritable(descriptor, True)

@@ -41,7 +41,7 @@ MOUNTS = """\
     ],
     ids=[
         "alone",
-        "beside 1",
+        "next to 1",
         "below",
         "mounted below",
         "mounted itself",
@@ -67,7 +67,7 @@ def group() -> Iterator[cgroup.Cgroup]:
     yield made
     made.kill()
     while not made.remove():
-        """Those who were killed need a moment."""
+        """Killed processes need a moment to end."""
 
 
 @needs_cgroup

@@ -64,7 +64,7 @@ def report(contained: Callable[..., subprocess.Popen[str]]) -> Callable[..., dic
 
 
 def ended_by(shape: str) -> str:
-    """Return what ends a shape."""
+    """Return the signal that ends a shape."""
     return "SIGKILL" if shape in ("ignores_term", "reforks") else "SIGTERM"
 
 

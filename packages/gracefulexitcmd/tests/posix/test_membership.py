@@ -50,7 +50,7 @@ COMMAND = process(LEADER, RUNNER, LEADER)
 @pytest.mark.parametrize(
     ("processes", "cookies", "expected"),
     [
-        pytest.param([], {}, {}, id="nobody"),
+        pytest.param([], {}, {}, id="no process"),
         pytest.param([COMMAND], {}, {200: "leader"}, id="leader"),
         pytest.param([process(201, 1, LEADER)], {}, {201: "group"}, id="group without its leader"),
         pytest.param([COMMAND, process(201, 200, 201, 201)], {}, {200: "leader", 201: "descendant"}, id="descendant"),
@@ -147,7 +147,7 @@ def test_inherited_cookie_claims_no_command_of_another() -> None:
     ("processes", "expected"),
     [
         pytest.param([process(201, 1, LEADER)], {LEADER}, id="a member lives"),
-        pytest.param([process(300, 1, 300)], set(), id="nobody is in it"),
+        pytest.param([process(300, 1, 300)], set(), id="no member"),
         pytest.param([process(LEADER, 1, LEADER)], set(), id="the number leads another group"),
         pytest.param([process(LEADER, 1, LEADER), process(201, 1, LEADER)], set(), id="another group with members"),
         pytest.param(

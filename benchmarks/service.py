@@ -20,6 +20,7 @@ import psutil
 from benchmarks.measure import Bound, Figure, Measure, machine, seconds, table, write_json
 
 from step_runner.api.client import Client
+from step_runner.errors import StepRunnerError
 from step_runner.model import RunRequest, Status
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ REPLAY = Measure("large log replayed", "MB/s", 45, Bound(10, "x"))
 JOBS_STARTED = Measure(f"{JOBS} jobs started one after another", "ms", 393, Bound(0.8, "x"))
 CANCEL = Measure("Cancel call to SIGTERM in the process", "ms", None, Bound(2, "ms"))
 CLOSE = Measure("cooperative script's exit to Close returning", "ms", None, Bound(5, "ms"))
+FIRST_BYTE = Measure("first log byte, write to follower", "ms", None, Bound(0.67, "x"))
 MEMORY_IDLE = Measure("server memory (PSS), idle", "MB")
 MEMORY_BUSY = Measure(f"server memory (PSS), {JOBS} running jobs", "MB", 39, Bound(70, "MB"))
 
@@ -50,6 +52,14 @@ trap 'printf %s "$EPOCHREALTIME" >"$STAMP"; exit 0' TERM
 echo ready
 sleep 3600 & wait
 """
+
+PRINTS_LATE = """\
+echo ready
+read -r line <"$GATE"
+echo "$EPOCHREALTIME"
+exec sleep 0.02
+"""
+"""Prints the time at which it does so, once a follower waits for it."""
 
 Sample: TypeAlias = "tuple[Measure, float]"
 
@@ -64,11 +74,11 @@ class Server(NamedTuple):
 
 
 class Take(NamedTuple):
-    """A generator of samples, and how many times it runs; `latest` marks those whose calls the peer lacks."""
+    """A generator of samples, and how many times it runs; `cancels` marks those whose calls some peers lack."""
 
     samples: Callable[[Server], Iterator[Sample]]
     times: int
-    latest: bool = False
+    cancels: bool = False
 
 
 class Plan(NamedTuple):
@@ -115,14 +125,24 @@ def _figures(takes: Sequence[Take], ours: Server, peer: Server | None) -> list[F
     """Take samples of both in turn, so that a slow phase of the machine affects both."""
     samples: dict[Measure, list[float]] = {}
     references: dict[Measure, list[float]] = {}
+    can_cancel = peer is not None and _can_cancel(peer)
     for take in takes:
         for _ in range(take.times):
             _add(samples, take.samples(ours))
-            if peer is not None and not take.latest:
+            if peer is not None and (can_cancel or not take.cancels):
                 _add(references, take.samples(peer))
     if peer is not None:
         return [_compared(measure, values, references.get(measure, ())) for measure, values in samples.items()]
     return [Figure(measure, values) for measure, values in samples.items()]
+
+
+def _can_cancel(server: Server) -> bool:
+    """Return whether a server has the call Cancel; it ignores an unknown job."""
+    try:
+        server.client.cancel("benchmark-unknown")
+    except StepRunnerError:
+        return False
+    return True
 
 
 def _add(samples: dict[Measure, list[float]], taken: Iterator[Sample]) -> None:
@@ -145,8 +165,9 @@ def _takes(plan: Plan) -> list[Take]:
         Take(_many_steps, plan.sequences),
         Take(_status_call, plan.calls),
         Take(_exit_seen, plan.calls),
-        Take(_cancelled, plan.calls, latest=True),
-        Take(_closed, plan.calls // 2, latest=True),
+        Take(_first_byte, plan.calls),
+        Take(_cancelled, plan.calls, cancels=True),
+        Take(_closed, plan.calls // 2, cancels=True),
         Take(_many_jobs, plan.rounds),
         Take(lambda server: _live_log(server, plan.live), plan.rounds),
         Take(lambda server: _replay(server, plan.replay), plan.rounds),
@@ -181,6 +202,28 @@ def _status_call(server: Server) -> Iterator[Sample]:
 def _exit_seen(server: Server) -> Iterator[Sample]:
     _, log = _run_and_follow(server, 'echo "$EPOCHREALTIME"')
     yield EXIT_SEEN, 1000 * (log.ended - _time(log.last.split()[-1].decode()))
+
+
+def _first_byte(server: Server) -> Iterator[Sample]:
+    gate = os.path.join(server.directory, "gate")
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(gate)
+    with open_job(server, PRINTS_LATE, env={"GATE": gate}) as job:
+        seen, is_open = b"", False
+        for chunk in server.client.follow(job):
+            at = time.time()
+            seen += chunk
+            _, ready, printed = seen.partition(b"ready\n")
+            if ready and not is_open:
+                is_open = _open_gate(gate)
+            elif printed.endswith(b"\n"):
+                yield FIRST_BYTE, 1000 * (at - _time(printed.decode()))
+                break
+
+
+def _open_gate(path: str) -> bool:
+    with open(path, "w", encoding="ascii") as gate:  # waits until the script reads it
+        return gate.write("\n") > 0
 
 
 def _live_log(server: Server, size: int) -> Iterator[Sample]:

@@ -75,7 +75,7 @@ async def serve(
     delay: float,
     environment: Mapping[str, str],
     sidecar: Sidecar | None = None,
-    front_is_gone: int | None = None,
+    supervisor_is_gone: int | None = None,
     *,
     verbose: bool = False,
 ) -> int:
@@ -86,9 +86,9 @@ async def serve(
     After its start the server also ends orphans: processes that jobs of a killed step runner have left. It finds them
     through the directory for temporary files.
 
-    The server also stops when the descriptor `front_is_gone` becomes readable. To stop, it refuses new calls, cancels
-    all jobs gracefully, sends followers the end of their logs, and removes the socket and all temporary files. Repeats
-    of a signal change nothing. A second Ctrl-C at least one second later, or SIGQUIT, kills the rest at once.
+    The server also stops when the descriptor `supervisor_is_gone` becomes readable. To stop, it refuses new calls,
+    cancels all jobs gracefully, sends followers the end of their logs, and removes the socket and all temporary files.
+    Repeats of a signal change nothing. A second Ctrl-C at least one second later, or SIGQUIT, kills the rest at once.
 
     stderr gets the ready line and errors; if `verbose`, also the server's own actions. Raise StepRunnerError if the
     socket cannot be made.
@@ -96,7 +96,7 @@ async def serve(
     jobs = JobManager(delay, environment)
     with _listening(path, jobs) as server:
         await server.start()
-        return await _serve(server, jobs, path, sidecar, front_is_gone, _say if verbose else _keep_quiet)
+        return await _serve(server, jobs, path, sidecar, supervisor_is_gone, _say if verbose else _keep_quiet)
 
 
 async def _serve(
@@ -104,7 +104,7 @@ async def _serve(
     jobs: JobManager,
     path: str,
     sidecar: Sidecar | None,
-    front_is_gone: int | None,
+    supervisor_is_gone: int | None,
     tell: Callable[[str], None],
 ) -> int:
     running: list[Running] = [jobs, *([sidecar] if sidecar is not None else [])]
@@ -114,8 +114,8 @@ async def _serve(
         running.append(leftovers)
         finishing = asyncio.get_running_loop().create_task(leftovers.finish())
     stopping = asyncio.Event()
-    if front_is_gone is not None:
-        _stop_when_gone(front_is_gone, stopping)
+    if supervisor_is_gone is not None:
+        _stop_when_gone(supervisor_is_gone, stopping)
     with _stop_on_signals(running, stopping, tell), OrphanReaper():
         _say(f"step-runner is listening on socket {path}")
         with contextlib.suppress(RuntimeError):  # no thread can be started: the first job imports it

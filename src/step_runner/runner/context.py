@@ -189,7 +189,7 @@ class StepsContext(Struct, frozen=True):
 
         Exports of steps override the base environment, but not the variables in `overrides`.
         """
-        return dict(self.job.exports.over(self.job.env, self._revealed()))
+        return self.job.exports.current(self.job.env, self._revealed())
 
     def recorded_environment(self) -> Mapping[str, str]:
         """Return the same environment for a record: later exports do not change it."""

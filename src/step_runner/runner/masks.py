@@ -41,8 +41,9 @@ class Masks:
     def _add(self, secrets: Iterable[str]) -> None:
         """Add a secret. One of several lines may be shown line by line."""
         found = {part for secret in secrets for part in (secret, *secret.splitlines()) if len(part) >= SHORTEST}
-        # Replace a secret that contains another one first: otherwise a part of it would stay visible.
-        self._texts = sorted(found.union(self._texts), key=len, reverse=True)
+        if found:
+            # Replace a secret that contains another one first: otherwise a part of it would stay visible.
+            self._texts = sorted(found.union(self._texts), key=len, reverse=True)
 
 
 def _secrets(value: Value | Secret) -> Iterator[str]:

@@ -25,6 +25,7 @@ SERVICE = {
     "20 script steps, Run to finished",
     "Status call",
     "process exit to finished seen by a follower",
+    "first log byte, write to follower",
     "large log followed live",
     "large log replayed",
     "100 jobs started one after another",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from step_runner.errors import ExpressionError
 from step_runner.expression.nodes import Binary
-from step_runner.expression.report import located_error
+from step_runner.expression.report import marked_error, quoted
 
 if TYPE_CHECKING:
     from typing import Self
@@ -31,8 +31,8 @@ class EvaluationError(Exception):
         """Return the error for the user; `source` is the text that the node was read from."""
         if self.node is None:
             return ExpressionError(self.message, source)
-        span = self.node.start, self.node.end
-        return located_error(source, span, _marked(self.node), self.message)
+        sentence = f'evaluating expression failed at "{quoted(source, self.node.start, self.node.end)}": {self.message}'
+        return marked_error(sentence, source, *_marked(self.node))
 
 
 def _marked(node: Node) -> tuple[int, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from step_runner.expression.report import syntax_error
 
 if TYPE_CHECKING:
@@ -38,16 +40,13 @@ _OTHER = {
 }
 
 
-class Token:
+class Token(msgspec.Struct):
     """A word of an expression with the offsets of its start and end; the kind of a symbol is the symbol itself."""
 
-    __slots__ = ("end", "kind", "start", "text")
-
-    def __init__(self, kind: str, text: str, start: int, end: int) -> None:
-        self.kind = kind
-        self.text = text
-        self.start = start
-        self.end = end
+    kind: str
+    text: str
+    start: int
+    end: int
 
 
 class Lexer:

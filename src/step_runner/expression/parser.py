@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from step_runner.expression.failure import EvaluationError
 from step_runner.expression.lexer import Lexer, Token
@@ -29,6 +29,8 @@ from step_runner.expression.values import MAX_DEPTH, parse_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 EXPRESSION_START = re.compile(r"(?<!\\)\$\{\{")
 
@@ -155,28 +157,22 @@ class _Parser:
     def _array(self) -> Node:
         """array = "[" [ expr *( "," expr ) [ "," ] ] "]" """
         bracket = self._advance()
-        items: list[Node] = []
-        while self._token.kind != "]":
-            items.append(self.expression())
-            if not self._comma():
-                break
-        self._close("]", bracket, ', ","')
-        return Array(tuple(items), start=bracket.start, end=self._end)
+        items = self._listed("]", bracket, self.expression)
+        return Array(items, start=bracket.start, end=self._end)
 
     def _object(self) -> Node:
-        """object = "{" [ pair *( "," pair ) [ "," ] ] "}"; pair = key ":" expr"""
+        """object = "{" [ pair *( "," pair ) [ "," ] ] "}" """
         bracket = self._advance()
-        pairs: list[tuple[Node, Node]] = []
-        while self._token.kind != "}":
-            key = _KEYS.get(self._token.kind, _Parser._no_key)(self)
-            if self._token.kind != ":":
-                self._expected('":" after the key')
-            self._advance()
-            pairs.append((key, self.expression()))
-            if not self._comma():
-                break
-        self._close("}", bracket, ', ","')
-        return Object(tuple(pairs), start=bracket.start, end=self._end)
+        pairs = self._listed("}", bracket, self._pair)
+        return Object(pairs, start=bracket.start, end=self._end)
+
+    def _pair(self) -> tuple[Node, Node]:
+        """pair = key ":" expr"""
+        key = _KEYS.get(self._token.kind, _Parser._no_key)(self)
+        if self._token.kind != ":":
+            self._expected('":" after the key')
+        self._advance()
+        return key, self.expression()
 
     def _bare_key(self) -> Node:
         """key = ident / string / "(" expr ")"; a bare name is the key itself."""
@@ -196,13 +192,20 @@ class _Parser:
 
     def _call(self, function: Token) -> Node:
         bracket = self._advance()
-        arguments: list[Node] = []
-        while self._token.kind != ")" or arguments:
-            arguments.append(self.expression())
-            if not self._comma():
+        arguments = self._listed(")", bracket, self.expression, trailing_comma=False)
+        return Call(function.text, arguments, start=function.start, end=self._end)
+
+    def _listed(
+        self, closing: str, bracket: Token, read: Callable[[], T], trailing_comma: bool = True
+    ) -> tuple[T, ...]:
+        items: list[T] = []
+        while self._token.kind != closing or (items and not trailing_comma):
+            items.append(read())
+            if self._token.kind != ",":
                 break
-        self._close(")", bracket, ', ","')
-        return Call(function.text, tuple(arguments), start=function.start, end=self._end)
+            self._advance()
+        self._close(closing, bracket, ', ","')
+        return tuple(items)
 
     def _number(self) -> Node:
         """number = integer / decimal, each with an optional exponent"""
@@ -269,12 +272,6 @@ class _Parser:
         self._end = token.end
         self._token = self._lexer.read(token.end)
         return token
-
-    def _comma(self) -> bool:
-        if self._token.kind != ",":
-            return False
-        self._advance()
-        return True
 
     def _close(self, kind: str, bracket: Token, comma: str = "") -> None:
         if self._token.kind == "end":

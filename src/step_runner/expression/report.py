@@ -19,14 +19,12 @@ def syntax_error(source: str, start: int, end: int, message: str) -> ExpressionE
     """Return the error for a text that is not an expression; it counts lines and columns from 1."""
     line = source.count("\n", 0, start) + 1
     column = start - source.rfind("\n", 0, start)
-    sentence = f"parsing expression failed at {line}:{column}: {message}"
+    return marked_error(f"parsing expression failed at {line}:{column}: {message}", source, start, end)
+
+
+def marked_error(sentence: str, source: str, start: int, end: int) -> ExpressionError:
+    """Return an error that shows the line of a span below the sentence, and marks the span."""
     return ExpressionError(f"{sentence}\n{_excerpt(source, start, end)}", source, (start, end))
-
-
-def located_error(source: str, quoted: tuple[int, int], marked: tuple[int, int], message: str) -> ExpressionError:
-    """Return the error for an expression without a value; it quotes the first span and marks the second one."""
-    sentence = f'evaluating expression failed at "{_quote(source, *quoted)}": {message}'
-    return ExpressionError(f"{sentence}\n{_excerpt(source, *marked)}", source, marked)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -35,7 +33,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f', did you mean "{near}"?' if near else ""
 
 
-def _quote(source: str, start: int, end: int) -> str:
+def quoted(source: str, start: int, end: int) -> str:
+    """Return a span of the source on one line, cut if it is long."""
     if end - start > _QUOTED:
         return _printable(source[start : start + _QUOTED]) + "..."
     return " ".join(_printable(source[start:end]).split())

@@ -67,42 +67,36 @@ def unwrap(value: object, budget: Budget) -> tuple[Value, bool]:
     """Return a copy that consists of plain values only, and whether the value holds a secret."""
     if value is None or type(value) is str or type(value) is bool:
         return value, False
-    copy = _Copy(budget)
-    return copy.of(value, 0), copy.secret
+    secrets: list[Secret] = []
+    return _copy(value, 0, budget, secrets), bool(secrets)
 
 
-class _Copy:
-    __slots__ = ("_budget", "secret")
+def _copy(value: object, depth: int, budget: Budget, secrets: list[Secret]) -> Value:
+    budget.spend_item(depth)
+    match value:
+        case str():
+            budget.spend(len(value))
+            return value
+        case None | bool():
+            return value
+        case int() | float():
+            return number(value)
+        case Secret():
+            secrets.append(value)
+            return _copy(value.value, depth + 1, budget, secrets)
+        case list() | tuple():
+            return [_copy(item, depth + 1, budget, secrets) for item in value]
+        case Mapping():
+            return {_key(key, budget): _copy(item, depth + 1, budget, secrets) for key, item in value.items()}
+        case _:
+            raise EvaluationError(f"a value of the type {type(value).__name__} cannot be used")
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self.secret = False
 
-    def of(self, value: object, depth: int) -> Value:
-        self._budget.spend_item(depth)
-        match value:
-            case str():
-                self._budget.spend(len(value))
-                return value
-            case None | bool():
-                return value
-            case int() | float():
-                return number(value)
-            case Secret():
-                self.secret = True
-                return self.of(value.value, depth + 1)
-            case list() | tuple():
-                return [self.of(item, depth + 1) for item in value]
-            case Mapping():
-                return {self._key(key): self.of(item, depth + 1) for key, item in value.items()}
-            case _:
-                raise EvaluationError(f"a value of the type {type(value).__name__} cannot be used")
-
-    def _key(self, key: object) -> str:
-        if not isinstance(key, str):
-            raise EvaluationError(f"the keys of an object are strings, not {article(key)}")
-        self._budget.spend(len(key))
-        return key
+def _key(key: object, budget: Budget) -> str:
+    if not isinstance(key, str):
+        raise EvaluationError(f"the keys of an object are strings, not {article(key)}")
+    budget.spend(len(key))
+    return key
 
 
 def peel(value: object) -> tuple[object, bool]:

@@ -51,15 +51,15 @@ def test_stop_before_start_ends_command() -> None:
 
 def test_grace_period_begins_after_signal() -> None:
     stopping, _ = RUNNING.stopped(5, 10)
-    assert stopping.told_late(0.5).deadline == 15.5
+    assert stopping.extend_grace(0.5).deadline == 15.5
     ended = Ladder(grace=10).stopped(0, 10)[0]
-    assert ended.told_late(0.5) == ended
+    assert ended.extend_grace(0.5) == ended
 
 
 def test_stop_requests_signal_and_gives_grace_period() -> None:
     ladder, actions = RUNNING.stopped(5, 10)
     assert (ladder.phase, ladder.cause, ladder.deadline) == (Phase.STOPPING, Cause.CANCELLED, 15)
-    assert actions == (Action.TERMINATE,)
+    assert actions == (Action.SIGNAL,)
 
 
 def test_timeout_requests_the_same_with_another_cause() -> None:
@@ -67,7 +67,7 @@ def test_timeout_requests_the_same_with_another_cause() -> None:
     assert running.after(Event.DEADLINE_REACHED, 3.9) == (running, ())
     ladder, actions = running.after(Event.DEADLINE_REACHED, 4)
     assert (ladder.phase, ladder.cause, ladder.deadline) == (Phase.STOPPING, Cause.TIMEOUT, 14)
-    assert actions == (Action.TERMINATE,)
+    assert actions == (Action.SIGNAL,)
 
 
 def test_first_reason_to_stop_is_cause() -> None:
@@ -89,18 +89,18 @@ def test_grace_period_lasts_until_set_is_empty() -> None:
     """The end of the leader alone does not end it."""
     stopping, _ = RUNNING.stopped(0, 10)
     ladder, actions = stopping.after(Event.LEADER_EXITED, 1)
-    assert (ladder.phase, ladder.deadline, actions) == (Phase.STOPPING, 10, (Action.LOOK,))
-    assert ladder.after(Event.LOOK_DUE, 2) == (ladder, (Action.LOOK,))
+    assert (ladder.phase, ladder.deadline, actions) == (Phase.STOPPING, 10, (Action.SCAN,))
+    assert ladder.after(Event.SCAN_DUE, 2) == (ladder, (Action.SCAN,))
     ladder, actions = ladder.after(Event.DEADLINE_REACHED, 10)
-    assert (ladder.phase, actions) == (Phase.KILLING, (Action.KILL, Action.LOOK))
+    assert (ladder.phase, actions) == (Phase.KILLING, (Action.KILL, Action.SCAN))
     assert _after(ladder, (11, Event.SET_EMPTY)).phase is Phase.ENDED
 
 
 def test_scan_during_grace_period_signals_late_orphans() -> None:
     """The leader still runs: only a missed stop signal is due."""
     stopping, _ = RUNNING.stopped(0, 10)
-    assert stopping.after(Event.LOOK_DUE, 1) == (stopping, (Action.TERMINATE_LATE,))
-    assert RUNNING.after(Event.LOOK_DUE, 1) == (RUNNING, ())
+    assert stopping.after(Event.SCAN_DUE, 1) == (stopping, (Action.SIGNAL_LATE,))
+    assert RUNNING.after(Event.SCAN_DUE, 1) == (RUNNING, ())
 
 
 def test_unkillable_process_is_not_awaited() -> None:
@@ -124,7 +124,7 @@ def test_stop_while_output_is_held_gives_whole_grace_period() -> None:
     draining = _after(READING, (0, Event.LEADER_EXITED))
     ladder, actions = draining.stopped(9, 10)
     assert (ladder.phase, ladder.cause, ladder.deadline) == (Phase.STOPPING, Cause.EXITED, 19)
-    assert actions == (Action.TERMINATE, Action.LOOK)
+    assert actions == (Action.SIGNAL, Action.SCAN)
     assert _after(ladder, (12, Event.SET_EMPTY)).deadline == 10
 
 
@@ -153,24 +153,24 @@ STAGED = Ladder(10, None, STAGES).started(0, output=False)
 
 def test_stages_follow_each_other_after_their_time() -> None:
     ladder, actions = STAGED.stopped(0, 10)
-    assert (ladder.at, ladder.deadline, actions) == (0, 2, (Action.TERMINATE,))
+    assert (ladder.at, ladder.deadline, actions) == (0, 2, (Action.SIGNAL,))
     ladder, actions = ladder.after(Event.DEADLINE_REACHED, 2)
-    assert (ladder.at, ladder.deadline, actions) == (1, 5, (Action.TERMINATE,))
+    assert (ladder.at, ladder.deadline, actions) == (1, 5, (Action.SIGNAL,))
     ladder, actions = ladder.after(Event.DEADLINE_REACHED, 5)
-    assert (ladder.at, ladder.deadline, actions) == (2, 10, (Action.TERMINATE,))
+    assert (ladder.at, ladder.deadline, actions) == (2, 10, (Action.SIGNAL,))
     assert ladder.after(Event.DEADLINE_REACHED, 10)[0].phase is Phase.KILLING
 
 
 def test_stage_begins_early_when_its_predecessors_are_gone() -> None:
     """The next stage gets the rest of its time; SIGKILL comes no sooner."""
     ladder = _after(STAGED.stopped(0, 10)[0], (1, Event.LEADER_EXITED))
-    ladder, actions = ladder.after(Event.TOLD_GONE, 1)
-    assert (ladder.at, ladder.deadline, actions) == (1, 5, (Action.TERMINATE, Action.LOOK))
+    ladder, actions = ladder.after(Event.RECEIVERS_GONE, 1)
+    assert (ladder.at, ladder.deadline, actions) == (1, 5, (Action.SIGNAL, Action.SCAN))
 
 
 def test_last_stage_waits_even_if_its_processes_are_gone() -> None:
     ladder = _after(Ladder(10, None, STAGES[:1]).started(0, output=False).stopped(0, 10)[0], (1, Event.LEADER_EXITED))
-    assert ladder.after(Event.TOLD_GONE, 1) == (ladder, ())
+    assert ladder.after(Event.RECEIVERS_GONE, 1) == (ladder, ())
 
 
 def test_shorter_grace_shrinks_all_waits_in_proportion() -> None:
@@ -190,7 +190,7 @@ def test_later_stop_shrinks_remaining_stages_in_proportion() -> None:
 def test_stages_without_time_are_skipped() -> None:
     """A stop with no time kills right after its first signal."""
     ladder, actions = STAGED.stopped(0, 0)
-    assert actions == (Action.TERMINATE,)
+    assert actions == (Action.SIGNAL,)
     ladder, actions = ladder.after(Event.DEADLINE_REACHED, 0)
     assert (ladder.phase, actions) == (Phase.KILLING, (Action.KILL,))
 

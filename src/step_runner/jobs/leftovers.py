@@ -17,8 +17,7 @@ from step_runner.runner import notices
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gracefulexitcmd import Exit, SignalSent, Stage
-    from gracefulexitcmd import Leftovers as Left
+    from gracefulexitcmd import Exit, Orphaned, SignalSent, Stage
 
 
 AT_ONCE = 8
@@ -67,7 +66,7 @@ class Leftovers:
                 await asyncio.to_thread(remove, directory)
                 self._say(f'removed the files of job "{shown.name(left.name)}" of a killed step runner: {directory}')
 
-    async def _round_up(self, left: Left, give_place: Callable[[], None]) -> Exit:
+    async def _round_up(self, left: Orphaned, give_place: Callable[[], None]) -> Exit:
         def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
             if sent.processes:
                 give_place()
@@ -85,7 +84,7 @@ class Leftovers:
         finally:
             self._roundups.discard(roundup)
 
-    def _tell(self, ended: Exit, left: Left) -> None:
+    def _tell(self, ended: Exit, left: Orphaned) -> None:
         for line in notices.ended(ended):
             self._say(f'job "{shown.name(left.name)}": {line}')
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.running import run
 
     if sys.platform != "win32":
-        from gracefulexitcmd.posix.recovery import Leftovers, recover
+        from gracefulexitcmd.posix.recovery import Orphaned, recover
         from gracefulexitcmd.posix.supervise import supervise
 
 __version__ = "0.1.0"
@@ -59,8 +59,8 @@ __all__ = [
     "EndedProcess",
     "Exit",
     "Holder",
-    "Leftovers",
     "OrphanReaper",
+    "Orphaned",
     "Reason",
     "Roundup",
     "SignalSent",
@@ -81,7 +81,7 @@ _LATER = dict.fromkeys(("AsyncCmd", "AsyncRoundup", "OrphanReaper"), "aio") | {
     "run": "running",
 }
 if sys.platform != "win32":
-    _LATER |= {"Leftovers": "posix.recovery", "recover": "posix.recovery", "supervise": "posix.supervise"}
+    _LATER |= {"Orphaned": "posix.recovery", "recover": "posix.recovery", "supervise": "posix.supervise"}
 
 
 def __getattr__(name: str) -> object:

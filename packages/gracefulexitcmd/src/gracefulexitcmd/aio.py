@@ -14,7 +14,7 @@ from gracefulexitcmd.aio_streams import AsyncReader, AsyncWriter
 from gracefulexitcmd.cmd import BaseCmd, Stoppable, ended
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.exit import Exit, Out
-from gracefulexitcmd.roundup import round_up
+from gracefulexitcmd.roundup import emptying
 
 if sys.platform == "win32":
     from gracefulexitcmd.windows.driver import Driver
@@ -162,11 +162,11 @@ class AsyncRoundup(AsyncWaitable):
 
     def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
         """Set `grace` in seconds, and `stopping`, which is called just before the first signal, as for `Cmd`."""
-        self._execution = round_up(container, grace, stopping)
+        self._execution = emptying(container, grace, stopping)
 
     def begin(self) -> None:
         """Send the first signal without waiting; `wait` waits for the end."""
-        self._execution.round_up()
+        self._execution.terminate_all()
 
     async def run(self) -> Exit:
         """Send the first signal and wait until no process is left.

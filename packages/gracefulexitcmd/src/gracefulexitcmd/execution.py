@@ -73,8 +73,8 @@ class Execution:
     @property
     def deadline(self) -> float | None:
         """The time at which `advance` must be called without an event, in seconds of the monotonic clock."""
-        look_at = None if self._run is None else self._run.teardown.look_at
-        return min((at for at in (self._ladder.deadline, look_at) if at is not None), default=None)
+        scan_at = None if self._run is None else self._run.teardown.scan_at
+        return min((at for at in (self._ladder.deadline, scan_at) if at is not None), default=None)
 
     def start(self) -> None:
         """Start the command, unless it was stopped before.
@@ -86,7 +86,7 @@ class Execution:
                 return
             if self._run is not None:
                 raise RuntimeError("this command was already started: make a new one")
-            run = self._begin(self._tell)
+            run = self._begin(self._report)
             self._ladder = self._ladder.started(clock.now(), output=bool(run.streams))
             self._run = run
 
@@ -112,14 +112,14 @@ class Execution:
             finally:
                 self._lock.release()
 
-    def round_up(self) -> None:
+    def terminate_all(self) -> None:
         """Start and stop a run that has no leader to wait for: it ends as soon as no process is left."""
         if self._run is None:
             self.start()
         self.stop(None)
         with self._afterwards, self._lock:
             if self.exit is None:
-                self._tell(Event.LEADER_EXITED)
+                self._report(Event.LEADER_EXITED)
 
     def enter(self) -> Poller | None:
         """Return the poller to wait for, which stays open until `leave`; None if the run has ended.
@@ -146,7 +146,7 @@ class Execution:
                 return
             self._run.poller.react(ready)
             if self.exit is None:
-                self._tell_the_time(self._run, clock.now())
+                self._check_time(self._run, clock.now())
 
     def refresh(self) -> None:
         """Perform the actions that are due now; do nothing while another thread holds the lock."""
@@ -157,7 +157,7 @@ class Execution:
                 if self._run is not None and self.exit is None:
                     self._run.poller.react(self._run.poller.wait(0))
                 if self._run is not None and self.exit is None:
-                    self._tell_the_time(self._run, clock.now())
+                    self._check_time(self._run, clock.now())
             finally:
                 self._lock.release()
 
@@ -237,12 +237,12 @@ class Execution:
             if self._run is not None:
                 self._run.poller.wake()
 
-    def _tell_the_time(self, run: Run, now: float) -> None:
-        if run.teardown.look_at is not None and now >= run.teardown.look_at:
-            self._tell(Event.LOOK_DUE)
+    def _check_time(self, run: Run, now: float) -> None:
+        if run.teardown.scan_at is not None and now >= run.teardown.scan_at:
+            self._report(Event.SCAN_DUE)
         if self._ladder.deadline is not None and now >= self._ladder.deadline:
             self._count_first()
-            self._tell(Event.DEADLINE_REACHED)
+            self._report(Event.DEADLINE_REACHED)
 
     def _count_first(self) -> None:
         # Counting takes time, so do it before the signal: the grace period begins when the signal is sent.
@@ -251,7 +251,7 @@ class Execution:
             leader_alive = self._run.pid != 0 and self._ladder.leader_gone is None
             self._run.teardown.count(quickly=leader_alive and To.LEADER in self._ladder.ahead[0].to)
 
-    def _tell(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         self._apply(self._ladder.after(event, clock.now()))
 
     def _apply(self, step: Step) -> None:
@@ -264,19 +264,19 @@ class Execution:
     def _perform(self, action: Action) -> None:
         assert self._run is not None
         match action:
-            case Action.TERMINATE:
+            case Action.SIGNAL:
                 began, is_first = clock.now(), self._ladder.at == 0
                 self._terminate(self._run)
                 if is_first:
-                    self._ladder = self._ladder.told_late(clock.now() - began)
-            case Action.TERMINATE_LATE:
-                self._run.teardown.terminate_late()
+                    self._ladder = self._ladder.extend_grace(clock.now() - began)
+            case Action.SIGNAL_LATE:
+                self._run.teardown.signal_late()
             case Action.KILL:
                 self._run.teardown.kill()
-            case Action.LOOK:
-                self._look(self._run)
-            case Action.LOOK_BEHIND:
-                self._look_behind(self._run)
+            case Action.SCAN:
+                self._scan(self._run)
+            case Action.SCAN_ORPHANS:
+                self._scan_orphans(self._run)
             case Action.ABANDON_OUTPUT:
                 self._holders = self._run.holders()
             case _:
@@ -285,28 +285,28 @@ class Execution:
     def _terminate(self, run: Run) -> None:
         stage, *_ = ahead = self._ladder.ahead
         if self._ladder.at:
-            run.teardown.look()
+            run.teardown.scan()
         sent = run.teardown.next_signal(stage)
         reached = sent.processes > 0 or (self._ladder.leader_gone is None and To.LEADER in stage.to)
         if stage.to != To.ALL and not reached:
-            self._tell(Event.TOLD_GONE)
+            self._report(Event.RECEIVERS_GONE)
             return
         if self._stopping is not None and self._ladder.deadline is not None:
             left = max(0.0, self._ladder.deadline - clock.now())
             self._stopping(sent, (stage._replace(wait=left), *ahead[1:]))
         run.teardown.terminate(stage)
 
-    def _look_behind(self, run: Run) -> None:
-        if run.teardown.look():
+    def _scan_orphans(self, run: Run) -> None:
+        if run.teardown.scan():
             self._apply(self._ladder.stopped(clock.now(), self._grace))
         else:
-            self._tell(Event.SET_EMPTY)
+            self._report(Event.SET_EMPTY)
 
-    def _look(self, run: Run) -> None:
+    def _scan(self, run: Run) -> None:
         if not run.teardown.watch(kill=self._ladder.phase is Phase.KILLING):
-            self._tell(Event.SET_EMPTY)
-        elif not run.teardown.told_alive:
-            self._tell(Event.TOLD_GONE)
+            self._report(Event.SET_EMPTY)
+        elif not run.teardown.receivers_alive:
+            self._report(Event.RECEIVERS_GONE)
 
     def _end(self) -> None:
         if self._run is None:

@@ -43,23 +43,23 @@ class Phase(enum.Enum):
 class Action(enum.Enum):
     """The actions that a ladder asks for."""
 
-    TERMINATE = "send the signal of the stage, then SIGCONT, to those that the stage is for"
-    TERMINATE_LATE = "send the signal of the stage to those that should have had it, but were not seen in time"
+    SIGNAL = "send the signal of the stage, then SIGCONT, to the processes that the stage is for"
+    SIGNAL_LATE = "send the signal of the stage to processes that are older than it but were found after it"
     KILL = "send SIGKILL to the whole set"
-    LOOK = "look who is left, now and whenever one of them ends, until the set is empty"
-    LOOK_BEHIND = "look whether the leader, which has exited by itself, has left anything; if so, stop that"
-    ABANDON_OUTPUT = "stop reading the output and name who holds it"
+    SCAN = "scan for members, now and whenever the last one found has ended, until the set is empty"
+    SCAN_ORPHANS = "scan after the leader has exited by itself, and stop the processes that are left"
+    ABANDON_OUTPUT = "stop reading the output, and report the processes that hold it open"
 
 
 class Event(enum.Enum):
     """The events of a running command; a request to stop is not one of them."""
 
-    LEADER_EXITED = "the process that was started is gone; what it started may live on"
-    LOOK_DUE = "those who were left at the last look have ended, or it is time to look again"
-    TOLD_GONE = "some are left, but none of those that the stage is for"
-    SET_EMPTY = "no process of the command is left"
+    LEADER_EXITED = "the leader has exited; its descendants may still run"
+    SCAN_DUE = "the processes of the last scan have ended, or it is time for the next one"
+    RECEIVERS_GONE = "some processes are left, but none that the stage is for"
+    SET_EMPTY = "no process of the set is left"
     OUTPUT_CLOSED = "the last pipe was read to its end"
-    DEADLINE_REACHED = "the clock passed the ladder's deadline"
+    DEADLINE_REACHED = "the clock has passed the ladder's deadline"
     UNREACHABLE = "the stop signal could be sent to no process"
 
 
@@ -106,10 +106,10 @@ class Ladder(NamedTuple):
             case Phase.READY:
                 return self._replace(phase=Phase.ENDED, cause=cause), ()
             case Phase.RUNNING:
-                left = () if self.leader_gone is None else (Action.LOOK,)
-                return hurry._stopping(now, grace, cause), (Action.TERMINATE, *left)
+                left = () if self.leader_gone is None else (Action.SCAN,)
+                return hurry._stopping(now, grace, cause), (Action.SIGNAL, *left)
             case Phase.DRAINING if not self.asked:
-                return hurry._stopping(now, grace, cause), (Action.TERMINATE, Action.LOOK)
+                return hurry._stopping(now, grace, cause), (Action.SIGNAL, Action.SCAN)
             case Phase.STOPPING | Phase.DRAINING:
                 return hurry._shortened(now, grace), ()
             case Phase.KILLING | Phase.ENDED:
@@ -117,7 +117,7 @@ class Ladder(NamedTuple):
             case _:
                 assert_never(self.phase)
 
-    def told_late(self, seconds: float) -> Ladder:
+    def extend_grace(self, seconds: float) -> Ladder:
         """Return the ladder with the deadline moved by the seconds that sending the stop signal took.
 
         The grace period begins when the signal has been sent.
@@ -129,13 +129,13 @@ class Ladder(NamedTuple):
         match event:
             case Event.LEADER_EXITED:
                 return self._leader_exited(now)
-            case Event.LOOK_DUE:
-                return self, self._looking()
-            case Event.TOLD_GONE:
+            case Event.SCAN_DUE:
+                return self, self._scan_due()
+            case Event.RECEIVERS_GONE:
                 return self._next() if self.phase is Phase.STOPPING and len(self.ahead) > 1 else (self, ())
             case Event.SET_EMPTY:
-                alone = self._rounding_up or (self.leader_gone is not None and self.phase is Phase.RUNNING)
-                return (self._drained() if alone else self), ()
+                is_last = self._emptying or (self.leader_gone is not None and self.phase is Phase.RUNNING)
+                return (self._drained() if is_last else self), ()
             case Event.OUTPUT_CLOSED:
                 closed = self._replace(output=False)
                 return (closed._drained() if self.phase is Phase.DRAINING else closed), ()
@@ -146,13 +146,13 @@ class Ladder(NamedTuple):
             case _:
                 assert_never(event)
 
-    def _looking(self) -> tuple[Action, ...]:
-        if self._rounding_up:
-            return (Action.LOOK,)
-        return (Action.TERMINATE_LATE,) if self.phase is Phase.STOPPING else ()
+    def _scan_due(self) -> tuple[Action, ...]:
+        if self._emptying:
+            return (Action.SCAN,)
+        return (Action.SIGNAL_LATE,) if self.phase is Phase.STOPPING else ()
 
     @property
-    def _rounding_up(self) -> bool:
+    def _emptying(self) -> bool:
         """Whether the leader has exited and the rest of the set is being ended."""
         return self.leader_gone is not None and self.phase in (Phase.STOPPING, Phase.KILLING)
 
@@ -161,8 +161,8 @@ class Ladder(NamedTuple):
             return self, ()
         gone = self._replace(leader_gone=now)
         if self.phase is Phase.RUNNING:
-            return (gone, (Action.LOOK_BEHIND,)) if self.whole else (gone._drained(), ())
-        return gone, (Action.LOOK,)
+            return (gone, (Action.SCAN_ORPHANS,)) if self.whole else (gone._drained(), ())
+        return gone, (Action.SCAN,)
 
     def _deadline_reached(self, now: float) -> Step:
         if self.deadline is None or now < self.deadline:
@@ -174,7 +174,7 @@ class Ladder(NamedTuple):
                 return self._next()
             case Phase.STOPPING:
                 killing = self._replace(phase=Phase.KILLING, deadline=now + KILL_PATIENCE)
-                return killing, (Action.KILL, Action.LOOK) if killing._rounding_up else (Action.KILL,)
+                return killing, (Action.KILL, Action.SCAN) if killing._emptying else (Action.KILL,)
             case Phase.KILLING | Phase.DRAINING:
                 return self._replace(phase=Phase.ENDED, deadline=None), (Action.ABANDON_OUTPUT,)
             case Phase.READY | Phase.ENDED:
@@ -191,7 +191,7 @@ class Ladder(NamedTuple):
         """Return the ladder in its next stage; if it begins early, it still ends at the planned time."""
         assert self.deadline is not None
         following = self._replace(at=self.at + 1, deadline=self.deadline + total(self.ahead[1:2]))
-        return following, (Action.TERMINATE, Action.LOOK) if self._rounding_up else (Action.TERMINATE,)
+        return following, (Action.SIGNAL, Action.SCAN) if self._emptying else (Action.SIGNAL,)
 
     def _unreachable(self, now: float) -> Ladder:
         """Return the ladder with its deadline at once: no process got the signal, so there is none to wait for."""

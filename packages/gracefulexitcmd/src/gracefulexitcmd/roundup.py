@@ -34,7 +34,7 @@ class Roundup(Waitable):
 
     def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
         """Prepare it; `grace` is in seconds, and `stopping` is called just before the first signal, as by `Cmd`."""
-        self._execution = round_up(container, grace, stopping)
+        self._execution = emptying(container, grace, stopping)
 
     def run(self) -> Exit:
         """Send the first signal, wait until no process is left, and return the Exit; its census lists ended processes.
@@ -43,7 +43,7 @@ class Roundup(Waitable):
         """
         try:
             with HandlersHeldBack():
-                self._execution.round_up()
+                self._execution.terminate_all()
             return self.wait()
         except BaseException:
             self._hurry()
@@ -52,11 +52,11 @@ class Roundup(Waitable):
     def _hurry(self) -> None:
         with HandlersHeldBack():
             self.cancel(grace=0)
-            self._execution.round_up()
+            self._execution.terminate_all()
             self.wait()
 
 
-def round_up(container: ProcessSet, grace: float, stopping: Stopping | None) -> Execution:
+def emptying(container: ProcessSet, grace: float, stopping: Stopping | None) -> Execution:
     """Return the stop sequence of a container, not yet begun; `grace` is in seconds."""
     return Execution(Ladder(grace=grace), partial(_ContainerRun, container), may_be_skipped=False, stopping=stopping)
 
@@ -67,10 +67,10 @@ class _ContainerRun:
     pid = 0
     status = None
 
-    def __init__(self, container: ProcessSet, tell: Callable[[Event], None]) -> None:
+    def __init__(self, container: ProcessSet, report: Callable[[Event], None]) -> None:
         self.poller = Poller()
-        self.teardown = Teardown.emptying(container, self.poller, tell)
-        self.streams = Streams(self.poller, tell)
+        self.teardown = Teardown.emptying(container, self.poller, report)
+        self.streams = Streams(self.poller, report)
 
     def send(self, _number: int) -> bool:
         return False

@@ -25,7 +25,7 @@ ROOM = 1 << 16
 class Streams:
     """Reads a command's output and writes its input whenever the poller reports that this is possible.
 
-    `pipes` are the pipes that the command writes to, by name. `tell` is called when the last of them was read to its
+    `pipes` are the pipes that the command writes to, by name. `report` is called when the last of them was read to its
     end. The output of a pipe is collected until a caller takes from it. From then on it goes to that caller alone,
     until `collect`.
     """
@@ -33,12 +33,12 @@ class Streams:
     def __init__(
         self,
         poller: Poller,
-        tell: Callable[[Event], None],
+        report: Callable[[Event], None],
         pipes: Mapping[str, Pipe] = {},
         feed: Feed | None = None,
     ) -> None:
         self._poller = poller
-        self._tell = tell
+        self._report = report
         self._pipes = pipes
         self._feed = feed
         self._open = set(pipes.values())
@@ -161,7 +161,7 @@ class Streams:
         if pipe in self._open:
             self._open.discard(pipe)
             if not self._open:
-                self._tell(Event.OUTPUT_CLOSED)
+                self._report(Event.OUTPUT_CLOSED)
 
     def _watch_feed(self, feed: Feed) -> None:
         self._poller.forget(feed.ready)

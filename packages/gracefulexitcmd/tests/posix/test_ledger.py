@@ -18,7 +18,7 @@ from tests.support.cgroups import needs_cgroup
 from gracefulexitcmd import Cmd, Container
 from gracefulexitcmd.posix import cgroup, ledger, process_table
 from gracefulexitcmd.posix.ledger import Entry, Found, Ledger, abandoned
-from gracefulexitcmd.posix.recovery import Leftovers, recover
+from gracefulexitcmd.posix.recovery import Orphaned, recover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,8 +266,8 @@ def test_ledger_of_another_user_is_ignored(path: str) -> None:
 
 def test_process_with_reused_number_of_leader_is_spared(other: subprocess.Popen[bytes]) -> None:
     pid, start_time = identity(other.pid)
-    assert Leftovers(entry(GONE), ((pid, start_time - 1),)).members() == []
-    left = Leftovers(entry(GONE), ((pid, start_time),))
+    assert Orphaned(entry(GONE), ((pid, start_time - 1),)).members() == []
+    left = Orphaned(entry(GONE), ((pid, start_time),))
     assert [left.found_by(process) for process in left.members()] == ["leader"]
 
 
@@ -282,7 +282,7 @@ def test_group_is_known_only_by_a_known_member(path: str) -> None:
         assert [leader.stdout.readline(), leader.stdout.readline()] == [b"\n", b"\n"]
     ways = []
     for cookie in ("another", MINE):
-        left = Leftovers(entry(GONE, cookie=cookie, since=since), (leader_identity,))
+        left = Orphaned(entry(GONE, cookie=cookie, since=since), (leader_identity,))
         ways.append(sorted(left.found_by(process) for process in left.members()))
     os.killpg(leader.pid, 9)
     assert ways == [[], ["cookie", "group"]]
@@ -380,7 +380,7 @@ def test_ordinary_directory_is_not_a_control_group(tmp_path: Path, other: subpro
     fake = tmp_path / group(GONE[0], MINE)
     (fake / "inner").mkdir(parents=True)
     (fake / "cgroup.procs").write_text(f"{other.pid}\n")
-    left = Leftovers(entry(GONE)._replace(cgroup=str(fake)), ())
+    left = Orphaned(entry(GONE)._replace(cgroup=str(fake)), ())
     assert left.members() == []
     left.kill()
     left.close()
@@ -392,7 +392,7 @@ def test_ordinary_directory_is_not_a_control_group(tmp_path: Path, other: subpro
 def test_control_group_is_read_and_removed(other: subprocess.Popen[bytes]) -> None:
     made = cgroup.make(uuid.uuid4().hex)
     assert made is not None
-    left = Leftovers(entry(GONE)._replace(cgroup=made.path), ())
+    left = Orphaned(entry(GONE)._replace(cgroup=made.path), ())
     assert made.add(other.pid)
     assert [left.found_by(process) for process in left.members()] == ["cgroup"]
     left.kill()
@@ -403,13 +403,13 @@ def test_control_group_is_read_and_removed(other: subprocess.Popen[bytes]) -> No
 
 def test_process_older_than_job_is_spared(other: subprocess.Popen[bytes]) -> None:
     since = identity(other.pid)[1] + 1
-    assert Leftovers(entry(GONE, since=since), (identity(other.pid),)).members() == []
+    assert Orphaned(entry(GONE, since=since), (identity(other.pid),)).members() == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start a process of another user")
 def test_process_of_another_user_is_spared() -> None:
     env = {**os.environ, "GRACEFULEXITCMD_COOKIE": MINE}
     with subprocess.Popen(["sleep", "1000"], env=env, user=65534) as process:
-        left = Leftovers(entry(GONE), (identity(process.pid),)).members()
+        left = Orphaned(entry(GONE), (identity(process.pid),)).members()
         process.kill()
     assert left == []

@@ -177,9 +177,9 @@ def test_late_orphan_gets_signal_if_older(group: Crowd, teardown: Teardown, age:
     orphan = process_table.Process(200, "S", 1, 200, 200, start_time=NOW - age)
     group.answers = [[LEADER], [LEADER, orphan]]
     teardown.terminate(Stage(signal.SIGTERM))
-    teardown.terminate_late()
+    teardown.signal_late()
     assert group.sent_singly == ([(200, signal.SIGTERM), (200, signal.SIGCONT)] if told else [])
-    assert teardown.look_at is None
+    assert teardown.scan_at is None
 
 
 def test_obedient_process_is_not_counted_as_killed(group: Crowd, teardown: Teardown) -> None:
@@ -232,7 +232,7 @@ def test_signals_are_sent_without_a_process_list(group: Crowd, teardown: Teardow
     teardown.terminate(Stage(signal.SIGTERM))
     teardown.kill()
     assert teardown.watch(kill=True)
-    assert teardown.look_at is not None
+    assert teardown.scan_at is not None
     assert teardown.forced
     assert _ended(teardown) == {100: None}
 
@@ -245,7 +245,7 @@ def test_unwatchable_process_is_scanned_again(
     monkeypatch.setattr(process_table, "open_pidfd", lambda _process: open_pidfd(gone))
     group.answers = [[CHILD], []]
     assert teardown.watch(kill=False) is not gone
-    assert (teardown.look_at is None) is gone
+    assert (teardown.scan_at is None) is gone
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_sigkill_follows_grace_period_unless_hurried(
 ) -> None:
     """The grace period is counted on the test's own clock, which runs only while the program is not suspended."""
     program = _played(grace, timeout, happenings)
-    killed, told = program.times(Action.KILL), program.times(Action.TERMINATE)
+    killed, told = program.times(Action.KILL), program.times(Action.SIGNAL)
     assert len(killed) <= len(told) <= 1
     if killed and program.request.hurried is None and not program.unreachable:
         assert killed[0] - told[0] >= grace - 0.001

@@ -43,7 +43,7 @@ class History:
             self.ladder.after(what, self.now) if isinstance(what, Event) else self.ladder.stopped(self.now, what)
         )
         self.asked.extend((self.now, action) for action in actions)
-        self.stages.extend(self.ladder.at for action in actions if action is Action.TERMINATE)
+        self.stages.extend(self.ladder.at for action in actions if action is Action.SIGNAL)
         if self.phases[-1] is not self.ladder.phase:
             self.phases.append(self.ladder.phase)
         self._grant(before, what)
@@ -78,7 +78,7 @@ def test_every_order_ends_in_one_final_state(
 ) -> None:
     """After the last events it has ended, and later events change nothing."""
     history = _played(ladder, happenings, output=output)
-    for event in (Event.LEADER_EXITED, Event.LOOK_DUE, Event.SET_EMPTY, Event.OUTPUT_CLOSED):
+    for event in (Event.LEADER_EXITED, Event.SCAN_DUE, Event.SET_EMPTY, Event.OUTPUT_CLOSED):
         history.happens(0, event)
     assert history.ladder.phase is Phase.ENDED
     assert history.phases.count(Phase.ENDED) == 1
@@ -109,7 +109,7 @@ def test_signals_are_requested_in_order_and_in_time(
 ) -> None:
     """Each stage comes once and in its order; SIGKILL comes once, never first, and not before all waits are over."""
     history = _played(ladder, happenings, output=output)
-    terminated, killed = history.times(Action.TERMINATE), history.times(Action.KILL)
+    terminated, killed = history.times(Action.SIGNAL), history.times(Action.KILL)
     assert history.stages == sorted(set(history.stages))
     assert history.stages[:1] in ([], [0])
     assert len(terminated) <= len(ladder.stop)

@@ -33,9 +33,9 @@ class CommandRun:
 
     _running = False
 
-    def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
+    def __init__(self, request: Request, report: Callable[[Event], None]) -> None:
         self.status: int | None = None
-        self._tell = tell
+        self._report = report
         if request.contain:
             subreaper.become()
         self._container = request.container or Container()
@@ -51,7 +51,7 @@ class CommandRun:
             undo.callback(self._group.close)
             self.pid = process.pid
             shared = not self._owns_container and any(stage.to != To.ALL for stage in request.stop)
-            self.teardown = Teardown(self._container, self.poller, tell, self._group, shared=shared)
+            self.teardown = Teardown(self._container, self.poller, report, self._group, shared=shared)
             self.poller.watch(self._group.exit_descriptor, self._leader_exited)
             self.streams = self._streams(ours, request)
             self._container.started(self.pid)
@@ -88,7 +88,7 @@ class CommandRun:
     def _streams(self, ours: dict[str, int], request: Request) -> Streams:
         feed = Feed(ours["stdin"], request.content) if request.feeds else None
         pipes = {name: Pipe(descriptor, request.max_output) for name, descriptor in ours.items() if name != "stdin"}
-        return Streams(self.poller, self._tell, pipes, feed)
+        return Streams(self.poller, self._report, pipes, feed)
 
     def _close_container(self) -> None:
         if self._owns_container:
@@ -98,7 +98,7 @@ class CommandRun:
         self.poller.forget(self._group.exit_descriptor)
         self.status = self._group.collect()
         self._leave_terminal()
-        self._tell(Event.LEADER_EXITED)
+        self._report(Event.LEADER_EXITED)
 
     def _leave_terminal(self) -> None:
         if self._foreground is not None:

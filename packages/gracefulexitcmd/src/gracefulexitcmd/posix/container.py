@@ -157,9 +157,9 @@ class Container(ProcessSet):
         """
         starts, inside = self._starts, self._inside()
         if quickly and not subreaper.active:
-            return self._found_in(*self._look(process_table.trees(self._running)), inside)
+            return self._found_in(*self._scan(process_table.trees(self._running)), inside)
         candidates = self._candidates(inside, clock.now() - RECENT if quickly else None)
-        processes, has_cookie = self._look(candidates)
+        processes, has_cookie = self._scan(candidates)
         left = frozenset(self._left)
         gone = left - membership.still_left(left, processes)
         self._left -= gone
@@ -170,9 +170,9 @@ class Container(ProcessSet):
             self._seen_empty = starts
         return found
 
-    def _look(self, candidates: Iterable[Process]) -> tuple[list[Process], membership.HasCookie]:
+    def _scan(self, candidates: Iterable[Process]) -> tuple[list[Process], membership.HasCookie]:
         """Return the candidates and a test for their cookies; with a subreaper cookies are read only on demand."""
-        return (list(candidates), carries) if subreaper.active else look(candidates, self._since)
+        return (list(candidates), carries) if subreaper.active else scan(candidates, self._since)
 
     def _found_in(
         self, processes: Iterable[Process], has_cookie: membership.HasCookie, inside: frozenset[int]
@@ -184,7 +184,9 @@ class Container(ProcessSet):
         if suspects := self._suspects(table, found, reaper):
             evidence = evidence._replace(known={**evidence.known, **suspects})
             found = membership.members(evidence, table, reaper, has_cookie)
-        new = {table[pid].identity: how for pid, how in found.items() if table[pid].identity not in self._known}
+        new = {
+            table[pid].identity: found_by for pid, found_by in found.items() if table[pid].identity not in self._known
+        }
         self._known.update(new)
         _orphans.remember(new.items(), self)
         return [table[pid] for pid in found]
@@ -310,7 +312,7 @@ def living(processes: Iterable[Process]) -> dict[int, Process]:
     return {process.pid: process for process in processes if process.alive}
 
 
-def look(processes: Iterable[Process], since: int) -> tuple[list[Process], membership.HasCookie]:
+def scan(processes: Iterable[Process], since: int) -> tuple[list[Process], membership.HasCookie]:
     """Return all of them, and a test for the cookies of those born since, which are read as soon as each is seen.
 
     Some processes fork and exit within a moment. Read later, their cookies would be gone, and their children would

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix import cgroup, ledger, membership, process_table, subreaper
-from gracefulexitcmd.posix.container import living, look
+from gracefulexitcmd.posix.container import living, scan
 from gracefulexitcmd.posix.orphans import COOKIE
 from gracefulexitcmd.posix.process_set import ProcessSet
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.process_table import Identity, Process
 
 
-class Leftovers(ProcessSet):
+class Orphaned(ProcessSet):
     """Knows which processes are left, as far as evidence shows: this process does not adopt their orphans.
 
     A process is known by the control group, by the cookie, or as a leader or a descendant of one. It is also known by
@@ -38,11 +38,11 @@ class Leftovers(ProcessSet):
         """Return the living processes that belong to it; `quickly` changes nothing, because there is no quick scan."""
         if self._gone:
             return []
-        processes, has_cookie = look(process_table.processes(), self._since)
+        processes, has_cookie = scan(process_table.processes(), self._since)
         table = living(processes)
         inside = self._inside()
         found = self._touchable(self._found_in(table, has_cookie, inside), inside)
-        self._known.update({table[pid].identity: how for pid, how in found.items()})
+        self._known.update({table[pid].identity: found_by for pid, found_by in found.items()})
         return self._with_hidden([table[pid] for pid in found] or self._left_inside(), inside)
 
     def close(self) -> None:
@@ -62,7 +62,9 @@ class Leftovers(ProcessSet):
 
     def _touchable(self, found: Mapping[int, str], inside: frozenset[int]) -> dict[int, str]:
         """Return those of this user and those in the control group, where no file of another user can put a process."""
-        return {pid: how for pid, how in found.items() if pid in inside or process_table.owner(pid) == os.getuid()}
+        return {
+            pid: found_by for pid, found_by in found.items() if pid in inside or process_table.owner(pid) == os.getuid()
+        }
 
     def _left_inside(self) -> list[Process]:
         """Return the processes in the control group that were started after the scan."""
@@ -71,7 +73,7 @@ class Leftovers(ProcessSet):
 
 
 @contextlib.contextmanager
-def recover(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> Iterator[Leftovers | None]:
+def recover(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> Iterator[Orphaned | None]:
     """Yield the processes left in the container of an abandoned ledger, for `Roundup` or `AsyncRoundup` to end.
 
     Yield None if the ledger is not abandoned, or if this process is in that container.
@@ -83,6 +85,6 @@ def recover(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> 
         if found is None or found.entry.cookie in os.environ.get(COOKIE, "").split(":"):
             yield None
             return
-        left = Leftovers(found.entry, found.leaders)
+        left = Orphaned(found.entry, found.leaders)
         yield left
         left.close()

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 PATIENCE = 0.1
 """Seconds that SIGTSTP, which a program may handle, has to stop a process before SIGSTOP, which none can handle."""
 
-LOOK_AGAIN = 0.005
+SCAN_AGAIN = 0.005
 """Seconds between two scans for processes that are not stopped yet."""
 
-MOST_LOOKS = 100
+MOST_SCANS = 100
 """Scans before giving up on a process that never stops, such as one in uninterruptible sleep (state D)."""
 
 TOGETHER = 0.01
@@ -125,7 +125,7 @@ def _stop_all(stopped_before: Collection[Identity]) -> None:
     """Stop all members, first by SIGTSTP: it lets a nested program that uses this library stop its own clock."""
     asked: set[Identity] = set()
     give_up = time.monotonic() + PATIENCE
-    for _ in range(MOST_LOOKS):
+    for _ in range(MOST_SCANS):
         left = [one for one in _members() if one.state not in "TtZX" and one.identity not in stopped_before]
         if not left:
             return
@@ -134,7 +134,7 @@ def _stop_all(stopped_before: Collection[Identity]) -> None:
             if force or process.identity not in asked:
                 process_table.signal_process(process, signal.SIGSTOP if force else signal.SIGTSTP)
                 asked.add(process.identity)
-        time.sleep(LOOK_AGAIN)
+        time.sleep(SCAN_AGAIN)
 
 
 def _members() -> Iterator[Process]:

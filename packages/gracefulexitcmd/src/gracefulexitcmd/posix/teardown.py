@@ -6,12 +6,12 @@ import contextlib
 import os
 import signal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gracefulexitcmd import clock
+from gracefulexitcmd.census import Census
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import process_table, status, subreaper
 from gracefulexitcmd.posix.orphans import RECENT
 from gracefulexitcmd.reason import Reason, Why  # a late import could fail for lack of descriptors
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from gracefulexitcmd.posix.process_table import Identity, Process
     from gracefulexitcmd.sequence import Stage
 
-LOOK_AGAIN = 0.01
+SCAN_AGAIN = 0.01
 """Seconds between two scans if the system cannot report the end of a process that is not a child."""
 
-MOST_LOOKS = 10
+MOST_SCANS = 10
 """Scans in a row of which all processes end, with others in their place, before any of them can be waited for."""
 
 
@@ -37,14 +37,7 @@ MOST_EXPLAINED = 200
 """Processes for which the reason for not ending is read at most: SIGKILL must not be delayed for long."""
 
 
-class _Found(NamedTuple):
-    process: Process
-    argv: tuple[str, ...]
-    name: str
-    how: str
-
-
-class Teardown:
+class Teardown(Census):
     """Signals a set of processes until none is left; `group` gets each signal as a whole, so no member escapes by fork.
 
     With `shared` other commands run in the set, too. Then an orphan outside the group belongs to one of them, unless
@@ -55,36 +48,32 @@ class Teardown:
         self,
         processes: ProcessSet,
         poller: Poller,
-        tell: Callable[[Event], None],
+        report: Callable[[Event], None],
         group: Group | None = None,
         *,
         shared: bool = False,
     ) -> None:
-        self.look_at: float | None = None
+        super().__init__()
+        self.scan_at: float | None = None
         """The time of the next scan, in seconds of the monotonic clock; None if events report the ends of members."""
-        self.signals: list[SignalSent] = []
-        self.started_at = clock.now()
         self._processes = processes
         self._group = group
         self._own: set[Identity] | None = set() if shared else None
         self._poller = poller
-        self._tell = tell
-        self._found: dict[int, _Found] = {}
-        self._last_signal: dict[int, str] = {}
+        self._report = report
+        self._counted: dict[int, Process] = {}
         self._stage: Stage | None = None
         self._asked: str | None = None
-        self._why: dict[int, Why] = {}
-        self._told_at = self._told_until = 0
-        self._alive: set[int] = set()
+        self._signalled_from = self._signalled_until = 0
         self._unseen = False
         self._born: set[int] = set()
         self._pidfds: set[int] = set()
 
     @classmethod
-    def emptying(cls, processes: ProcessSet, poller: Poller, tell: Callable[[Event], None]) -> Teardown:
+    def emptying(cls, processes: ProcessSet, poller: Poller, report: Callable[[Event], None]) -> Teardown:
         """Return the teardown of a whole set in which no command runs any more."""
         processes.ending = True
-        return cls(processes, poller, tell)
+        return cls(processes, poller, report)
 
     @property
     def held(self) -> frozenset[int]:
@@ -99,52 +88,53 @@ class Teardown:
         with contextlib.suppress(OSError):
             self._count(self._members(quickly=quickly or subreaper.active))
 
-    def look(self) -> bool:
+    def scan(self) -> bool:
         """Scan before a further signal is sent; return whether any process is left."""
-        return self._look() != []
+        return self._scan() != []
 
     def next_signal(self, stage: Stage) -> SignalSent:
         """Return the signal that `terminate` is about to send, with the number of counted processes that get it."""
-        return SignalSent(stage.signal.name, clock.now() - self.started_at, len(self._told(stage.to)))
+        return SignalSent(stage.signal.name, clock.now() - self.started_at, len(self._receivers(stage.to)))
 
     def terminate(self, stage: Stage) -> None:
         """Send the stage's signal to its processes, then SIGCONT: a stopped process could not act on the signal."""
         self._stage, self._born = stage, set()
         if stage.signal is not signal.SIGKILL:
             self._asked = stage.signal.name
-            self._told_at = self._told_until = process_table.now()
+            self._signalled_from = self._signalled_until = process_table.now()
         sent_at = clock.now()
-        counted = [found.process for pid, found in self._found.items() if pid in self._alive]
+        counted = [process for pid, process in self._counted.items() if pid in self._alive]
         if stage.signal is signal.SIGKILL:
-            told = self._told(stage.to)
-            self._explain([process for process in counted if process.pid in told])
+            receivers = self._receivers(stage.to)
+            self._explain([process for process in counted if process.pid in receivers])
         for number in _signals(stage):
             self._signal(number, counted, stage.to)
         with contextlib.suppress(OSError):
             self._signal_uncounted(stage)
-        told = self._told(stage.to) - self._born
-        for number in _signals(stage):
-            self._note(number, sent_at, told)
+        receivers = self._receivers(stage.to) - self._born
+        self._note(stage.signal.name, sent_at, receivers)
+        if stage.signal is not signal.SIGKILL:
+            self.signals.append(self.signals[-1].replace(name=signal.SIGCONT.name))
 
     def kill(self) -> None:
         """Send SIGKILL to all."""
-        self.look_at = None
-        members = self._look()
+        self.scan_at = None
+        members = self._scan()
         self._explain(members or ())
         sent_at = clock.now()
         self._kill(members or ())
         if members != []:
-            self._note(signal.SIGKILL, sent_at, self._alive)
+            self._note(signal.SIGKILL.name, sent_at, self._alive)
 
     def watch(self, *, kill: bool) -> bool:
-        """Report LOOK_DUE when the remaining processes have ended; return False if none is left.
+        """Report SCAN_DUE when the remaining processes have ended; return False if none is left.
 
         With `kill` send SIGKILL to each process found: it was born since the last SIGKILL. Do not wait for processes
         that this user may not signal, such as a setuid program: the census shows that they were not ended.
         """
         self.forget()
-        for _ in range(MOST_LOOKS):
-            members = self._look()
+        for _ in range(MOST_SCANS):
+            members = self._scan()
             if members is not None and not any(map(self._processes.can_end, members)):
                 return False
             if kill:
@@ -152,48 +142,30 @@ class Teardown:
                 self._note_late(members or ())
                 self._last_signal.update(dict.fromkeys(self._alive, "SIGKILL"))
             else:
-                self._terminate_late(members or ())
+                self._signal_late(members or ())
             if self._wait_for(members):
                 return True
-        self.look_at = clock.now() + LOOK_AGAIN
+        self.scan_at = clock.now() + SCAN_AGAIN
         return True
 
     def forget(self) -> None:
         """Stop waiting for processes to end."""
-        self.look_at = None
+        self.scan_at = None
         while self._pidfds:
             self._drop(self._pidfds.pop())
 
     @property
-    def told_alive(self) -> bool:
+    def receivers_alive(self) -> bool:
         """Whether the last scan found any process that the last stage was for."""
-        return self._stage is None or self._unseen or bool(self._told(self._stage.to))
-
-    @property
-    def forced(self) -> bool:
-        """Whether SIGKILL was sent."""
-        return any(sent.name == signal.SIGKILL.name for sent in self.signals)
-
-    def census(self) -> tuple[EndedProcess, ...]:
-        """Return the end of each process that got a signal or is alive.
-
-        Leave out a process that was started to clean up and that ended by itself.
-        """
-        return tuple(
-            EndedProcess(
-                pid, argv, how, None if pid in self._alive else self._last_signal.get(pid), name, self._why.get(pid)
-            )
-            for pid, (_, argv, name, how) in self._found.items()
-            if pid in self._last_signal or pid in self._alive
-        )
+        return self._stage is None or self._unseen or bool(self._receivers(self._stage.to))
 
     def _signal_uncounted(self, stage: Stage) -> None:
         """Signal the members that did not get the signal with the group; only a scan finds them.
 
         They are outside the group, were born into it since, or left it between the count and the signal. The newest
-        orphans may not be seen yet: `terminate_late` is due when all of them can be.
+        orphans may not be seen yet: `signal_late` is due when all of them can be.
         """
-        self.look_at = clock.now() + RECENT if subreaper.active else None
+        self.scan_at = clock.now() + RECENT if subreaper.active else None
         members = self._members(quickly=subreaper.active)
         uncounted = [process for process in members if not self._is_counted(process)]
         self._count(uncounted)
@@ -204,20 +176,20 @@ class Teardown:
         for number in _signals(stage):
             self._signal_each(number, uncounted, stage.to)
         if len(uncounted) > len(grouped) and stage.signal is not signal.SIGKILL:
-            self._told_until = process_table.now()
+            self._signalled_until = process_table.now()
 
     def _is_counted(self, process: Process) -> bool:
         """Return whether it was counted, as the same part of the set that it is now."""
-        counted = self._found.get(process.pid)
-        return counted is not None and self._part(counted.process) == self._part(process)
+        counted = self._counted.get(process.pid)
+        return counted is not None and self._part(counted) == self._part(process)
 
-    def terminate_late(self) -> None:
+    def signal_late(self) -> None:
         """Send the stop signal to processes older than the signal that became orphans too late to be seen then."""
-        self.look_at = None
-        if self._terminate_late(self._look() or ()):
-            self._told_until = process_table.now()
+        self.scan_at = None
+        if self._signal_late(self._scan() or ()):
+            self._signalled_until = process_table.now()
 
-    def _terminate_late(self, members: Sequence[Process]) -> bool:
+    def _signal_late(self, members: Sequence[Process]) -> bool:
         """Send the stop signal to the members that should have had it but were found only now; return if any were.
 
         Some were spared for the sake of another container that has ended since. Others were born while the signal was
@@ -225,8 +197,8 @@ class Teardown:
         """
         if self._stage is None:
             return False
-        living, told = {one.pid for one in members}, self._told(self._stage.to)
-        late = [one for one in members if one.pid in told and self._is_late(one, self._stage, living)]
+        living, receivers = {one.pid for one in members}, self._receivers(self._stage.to)
+        late = [one for one in members if one.pid in receivers and self._is_late(one, self._stage, living)]
         for number in _signals(self._stage) if late else ():
             self._signal_each(number, late, self._stage.to)
         self._last_signal.update({one.pid: self._stage.signal.name for one in late})
@@ -247,10 +219,10 @@ class Teardown:
         A process born while the signal was being sent counts as older only if it is an orphan. A process that starts
         another one to clean up waits for it, so that one has a living parent.
         """
-        meanwhile = self._told_at <= found.start_time <= self._told_until and found.parent not in living
-        return found.start_time < self._told_at or meanwhile
+        meanwhile = self._signalled_from <= found.start_time <= self._signalled_until and found.parent not in living
+        return found.start_time < self._signalled_from or meanwhile
 
-    def _look(self) -> list[Process] | None:
+    def _scan(self) -> list[Process] | None:
         """Scan for the members and return those that are left; None if no descriptor is free.
 
         The list is empty only after two empty scans in a row: proc(5) warns that a list of children may miss some if
@@ -268,10 +240,11 @@ class Teardown:
 
     def _count(self, processes: Iterable[Process]) -> None:
         for process in processes:
-            if (found := self._found.get(process.pid)) is not None:
-                self._found[process.pid] = found._replace(process=process)
-            else:
-                self._found[process.pid] = _Found(process, *_named(process.pid), self._processes.found_by(process))
+            self._counted[process.pid] = process
+            if process.pid not in self._found:
+                argv, name = _named(process.pid)
+                found_by = self._processes.found_by(process)
+                self._found[process.pid] = EndedProcess(process.pid, argv, found_by, None, name)
                 self._alive.add(process.pid)
 
     def _explain(self, members: Sequence[Process]) -> None:
@@ -283,11 +256,14 @@ class Teardown:
             if member.pid in self._last_signal and self._processes.can_end(member):
                 sent = signal.Signals[self._last_signal[member.pid]]
                 if sent is not signal.SIGKILL and (why := status.why(status.tasks(member.pid), sent)) is not None:
-                    self._why[member.pid] = why
+                    self._explained(member.pid, why=why)
         for member in members:
             argv, name = _named(member.pid)
             if argv:
-                self._found[member.pid] = self._found[member.pid]._replace(argv=argv, name=name)
+                self._explained(member.pid, argv=argv, name=name)
+
+    def _explained(self, pid: int, **facts: Any) -> None:
+        self._found[pid] = self._found[pid].replace(**facts)
 
     def _members(self, *, quickly: bool = False) -> list[Process]:
         found = self._processes.members(quickly=quickly)
@@ -334,43 +310,38 @@ class Teardown:
         self._signal(signal.SIGKILL, members)
         self._processes.kill()
 
-    def _told(self, to: To) -> set[int]:
+    def _receivers(self, to: To) -> set[int]:
         """Return the pids of known living processes in these parts of the set."""
         if to == To.ALL:
             return set(self._alive)
-        return {pid for pid in self._alive if self._part(self._found[pid].process) & to}
+        return {pid for pid in self._alive if self._part(self._counted[pid]) & to}
 
     def _note_late(self, members: Iterable[Process]) -> None:
         """Note the processes that are killed without an earlier signal, because they started after it."""
         for one in members if process_table.has_proc and self._asked is not None else ():
-            if one.pid not in self._last_signal and one.start_time >= self._told_at:
-                self._why[one.pid] = Why(Reason.LATE, str(self._asked))
-
-    def _note(self, number: signal.Signals, at: float, told: Collection[int]) -> None:
-        if number is not signal.SIGCONT:
-            self._last_signal.update(dict.fromkeys(told, number.name))
-        self.signals.append(SignalSent(number.name, at - self.started_at, len(told)))
+            if one.pid not in self._last_signal and one.start_time >= self._signalled_from:
+                self._explained(one.pid, why=Why(Reason.LATE, str(self._asked)))
 
     def _wait_for(self, members: list[Process] | None) -> bool:
         if members is None or process_table.portable:
-            self.look_at = clock.now() + LOOK_AGAIN
+            self.scan_at = clock.now() + SCAN_AGAIN
             return True
-        told = set() if self._stage is None else self._told(self._stage.to)
+        receivers = set() if self._stage is None else self._receivers(self._stage.to)
         try:
-            for member in [one for one in members if one.pid in told] or members:
+            for member in [one for one in members if one.pid in receivers] or members:
                 if (pidfd := process_table.open_pidfd(member)) is not None:
                     self._pidfds.add(pidfd)
                     self._poller.watch(pidfd, partial(self._ended, pidfd))
         except OSError:  # too few descriptors are free to watch each process
-            self.look_at = clock.now() + LOOK_AGAIN
-        return bool(self._pidfds) or self.look_at is not None
+            self.scan_at = clock.now() + SCAN_AGAIN
+        return bool(self._pidfds) or self.scan_at is not None
 
     def _ended(self, pidfd: int) -> None:
         if pidfd in self._pidfds:
             self._pidfds.discard(pidfd)
             self._drop(pidfd)
             if not self._pidfds:
-                self._tell(Event.LOOK_DUE)
+                self._report(Event.SCAN_DUE)
 
     def _drop(self, pidfd: int) -> None:
         self._poller.forget(pidfd)

@@ -31,9 +31,9 @@ class CommandRun:
 
     _running = False
 
-    def __init__(self, request: Request, tell: Callable[[Event], None]) -> None:
+    def __init__(self, request: Request, report: Callable[[Event], None]) -> None:
         self.status: int | None = None
-        self._tell = tell
+        self._report = report
         self._container = request.container
         with contextlib.ExitStack() as undo:
             self._job = JobObject()
@@ -51,7 +51,7 @@ class CommandRun:
             undo.pop_all()
         self._running = True
         leader = {self.pid: tuple(os.fspath(word) for word in request.argv)}
-        self.teardown = Teardown(self._job, leader, lambda: (self.pid,), self.poller, tell)
+        self.teardown = Teardown(self._job, leader, lambda: (self.pid,), self.poller, report)
         self.poller.watch(self._handle, self._leader_exited)
         self.streams = self._streams(ours, request)
 
@@ -92,12 +92,12 @@ class CommandRun:
     def _streams(self, ours: dict[str, int], request: Request) -> Streams:
         feed = Feed(ours["stdin"], request.content) if request.feeds else None
         pipes = {name: Pipe(handle, request.max_output) for name, handle in ours.items() if name != "stdin"}
-        return Streams(self.poller, self._tell, pipes, feed)
+        return Streams(self.poller, self._report, pipes, feed)
 
     def _leader_exited(self) -> None:
         self.poller.forget(self._handle)
         self.status = self._process.wait()
-        self._tell(Event.LEADER_EXITED)
+        self._report(Event.LEADER_EXITED)
 
 
 def _spawn(request: Request) -> tuple[subprocess.Popen[bytes], dict[str, int]]:

@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
+from gracefulexitcmd.census import Census
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.windows import calls, console, process
 
 if TYPE_CHECKING:
@@ -22,23 +22,18 @@ if TYPE_CHECKING:
 BREAK = "CTRL_BREAK"
 FORCE = "TerminateJobObject"
 
-LOOK_AGAIN = 0.01
+SCAN_AGAIN = 0.01
 """Seconds between two scans for processes that this user may not wait for."""
 
 SPARE_HANDLES = 8
 """The number of handles that a poller keeps free for other uses than members."""
 
 
-class _Found(NamedTuple):
-    argv: tuple[str, ...]
-    how: str
-
-
-class Teardown:
+class Teardown(Census):
     """The targets of a stop, from the first signal until the last process has ended.
 
     `leader` maps the process ID of the started process to its argv; `groups` returns the console groups to signal;
-    `tell` receives the events.
+    `report` receives the events.
     """
 
     def __init__(
@@ -47,37 +42,33 @@ class Teardown:
         leader: dict[int, tuple[str, ...]],
         groups: Callable[[], Collection[int]],
         poller: Poller,
-        tell: Callable[[Event], None],
+        report: Callable[[Event], None],
     ) -> None:
-        self.look_at: float | None = None
+        super().__init__()
+        self.scan_at: float | None = None
         """When to scan again, on the monotonic clock, if no handle reports the end of a member; else None."""
-        self.signals: list[SignalSent] = []
-        self.started_at = clock.now()
         self._job = job
         self._leader = leader
         self._groups = groups
         self._poller = poller
-        self._tell = tell
-        self._found: dict[int, _Found] = {}
-        self._last_signal: dict[int, str] = {}
-        self._alive: set[int] = set()
+        self._report = report
         self._watched: set[int] = set()
 
     @classmethod
-    def emptying(cls, container: Container, poller: Poller, tell: Callable[[Event], None]) -> Teardown:
+    def emptying(cls, container: Container, poller: Poller, report: Callable[[Event], None]) -> Teardown:
         """Make the teardown of all that is in a container."""
-        return cls(container.job, {}, container.groups, poller, tell)
+        return cls(container.job, {}, container.groups, poller, report)
 
-    told_alive = True
+    receivers_alive = True
     """A break reaches all members, so any remaining member has been signalled."""
 
     def count(self, *, quickly: bool) -> None:
         """Scan before the stop signal, so that the census includes processes that it ends at once."""
-        self._look()
+        self._scan()
 
-    def look(self) -> bool:
+    def scan(self) -> bool:
         """Scan before a further signal is sent; return whether any process is left."""
-        self._look()
+        self._scan()
         return bool(self._alive)
 
     def next_signal(self, _stage: Stage) -> SignalSent:
@@ -89,19 +80,19 @@ class Teardown:
         sent_at = clock.now()
         reached = [console.send_break(group) for group in self._groups()]
         if any(reached):
-            self._note(BREAK, sent_at)
+            self._note(BREAK, sent_at, self._alive)
         else:
-            self._tell(Event.UNREACHABLE)
+            self._report(Event.UNREACHABLE)
 
-    def terminate_late(self) -> None:
+    def signal_late(self) -> None:
         """Do nothing: the job lists all its processes at any time."""
 
     def kill(self) -> None:
         """Kill all processes of the job."""
-        if self._look():
+        if self._scan():
             sent_at = clock.now()
             self._job.terminate()
-            self._note(FORCE, sent_at)
+            self._note(FORCE, sent_at, self._alive)
 
     def watch(self, *, kill: bool) -> bool:
         """Report the end of any remaining process as an event; return False if no process is left.
@@ -109,7 +100,7 @@ class Teardown:
         With `kill`, kill the job once more: a process may have been added to it meanwhile.
         """
         self.forget()
-        if not self._look():
+        if not self._scan():
             return False
         if kill:
             self._job.terminate()
@@ -119,40 +110,24 @@ class Teardown:
 
     def forget(self) -> None:
         """Stop waiting for processes."""
-        self.look_at = None
+        self.scan_at = None
         while self._watched:
             handle = self._watched.pop()
             self._poller.forget(handle)
             calls.close_handle(handle)
 
-    @property
-    def forced(self) -> bool:
-        """Whether the job was killed."""
-        return any(sent.name == FORCE for sent in self.signals)
-
-    def census(self) -> tuple[EndedProcess, ...]:
-        """Return the outcome of each process that was signalled or is alive."""
-        return tuple(
-            EndedProcess(pid, argv, how, ended_by=None if pid in self._alive else self._last_signal.get(pid))
-            for pid, (argv, how) in self._found.items()
-            if pid in self._last_signal or pid in self._alive
-        )
-
     def left(self) -> list[tuple[int, tuple[str, ...]]]:
         """Return the process IDs and arguments of the remaining processes."""
-        return [(pid, self._found[pid].argv) for pid in self._look()]
+        return [(pid, self._found[pid].argv) for pid in self._scan()]
 
-    def _look(self) -> set[int]:
+    def _scan(self) -> set[int]:
         """Scan the job; return the process IDs of the remaining processes."""
         self._alive = set(self._job.processes())
         for pid in self._alive - self._found.keys():
             leader = self._leader.get(pid)
-            self._found[pid] = _Found(_argv(pid), "job") if leader is None else _Found(leader, "leader")
+            argv, found_by = (_argv(pid), "job") if leader is None else (leader, "leader")
+            self._found[pid] = EndedProcess(pid, argv, found_by, None)
         return self._alive
-
-    def _note(self, name: str, at: float) -> None:
-        self._last_signal.update(dict.fromkeys(self._alive, name))
-        self.signals.append(SignalSent(name, at - self.started_at, len(self._alive)))
 
     def _wait_for(self, pids: Collection[int]) -> None:
         """Wait for as many processes as the poller has room for; the end of one of them starts another scan."""
@@ -161,7 +136,7 @@ class Teardown:
                 return
             self._watch(pid)
         if not self._watched:
-            self.look_at = clock.now() + LOOK_AGAIN
+            self.scan_at = clock.now() + SCAN_AGAIN
 
     def _watch(self, pid: int) -> None:
         handle = process.open_member(pid)
@@ -175,7 +150,7 @@ class Teardown:
 
     def _ended(self, handle: int) -> None:
         if handle in self._watched:
-            self._tell(Event.LOOK_DUE)
+            self._report(Event.SCAN_DUE)
 
 
 def _argv(pid: int) -> tuple[str, ...]:

@@ -23,9 +23,9 @@ COMMANDS = 20
 PROCESSES = 100
 
 MANY_STEPS = Measure(f"job of {COMMANDS} script steps, contained", "ms", None, Bound(1.1, "x"))
-EMPTY_JOB = Measure("what it adds to an empty script job", "ms", None, Bound(0.5, "ms"))
+EMPTY_JOB = Measure("added by it to an empty script job", "ms", None, Bound(0.5, "ms"))
 MANY_COMMANDS = Measure(f"{COMMANDS} script commands, contained", "ms", None, Bound(1.1, "x"))
-ONE_COMMAND = Measure("what it adds to one script command", "ms", None, Bound(0.5, "ms"))
+ONE_COMMAND = Measure("added by it to one script command", "ms", None, Bound(0.5, "ms"))
 OBEYED = Measure(f"cancel of {PROCESSES} processes that obey, until all are gone", "ms", None, Bound(100, "ms"))
 KILLED = Measure(f"SIGKILL to {PROCESSES} that do not, until all are gone", "ms", None, Bound(50, "ms"))
 

@@ -59,9 +59,9 @@ REGISTRY = {
 
 CONTAINMENT = {
     "job of 20 script steps, contained",
-    "what it adds to an empty script job",
+    "added by it to an empty script job",
     "20 script commands, contained",
-    "what it adds to one script command",
+    "added by it to one script command",
     "cancel of 100 processes that obey, until all are gone",
     "SIGKILL to 100 that do not, until all are gone",
 }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gracefulexitcmd import Cause, Exit, Holder
-from gracefulexitcmd.named_tuple import NamedTuple
+from gracefulexitcmd.typed import NamedTuple
 
 ENDED = Exit(Cause.EXITED, 0, 1.5, stdout=b"out", argv=("true",))
 

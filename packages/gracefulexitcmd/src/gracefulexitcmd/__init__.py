@@ -27,13 +27,14 @@ from __future__ import annotations
 
 import sys
 from subprocess import DEVNULL, PIPE, STDOUT
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
 from gracefulexitcmd.exit import Cause, CommandFailed, EndedProcess, Exit, Holder, SignalSent
 from gracefulexitcmd.roundup import Roundup, contain
 from gracefulexitcmd.sequence import Stage, To
 from gracefulexitcmd.system import Container
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from gracefulexitcmd.aio import AsyncCmd, AsyncRoundup, OrphanReaper

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Cmd
 from gracefulexitcmd.duration import seconds
@@ -22,6 +21,8 @@ from gracefulexitcmd.surroundings import complaint, undo_locale_coercion
 if sys.platform != "win32":
     from gracefulexitcmd.posix.container import reap_forever
     from gracefulexitcmd.posix.suspension import Suspension, suspend
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, overload
 
 from gracefulexitcmd import cmd
 from gracefulexitcmd.aio_streams import AsyncReader, AsyncWriter
@@ -22,10 +21,12 @@ else:
     from gracefulexitcmd.posix.container import REAP_WITHIN, any_open, reap_orphans, when_opened
     from gracefulexitcmd.posix.driver import Driver
 
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-    from typing import Literal, Self, Unpack
+    from typing import Any, Literal, Self, Unpack, overload
 
     from gracefulexitcmd.options import Options
     from gracefulexitcmd.request import Stopping, Stream, StrPath

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic
 
 from gracefulexitcmd.exit import Out
 from gracefulexitcmd.reading import BUFFER
+from gracefulexitcmd.typed import Generic
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing import Any, Self
 
     from gracefulexitcmd.execution import Execution
     from gracefulexitcmd.text import Text

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import FORCE, EndedProcess, SignalSent
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, Generic, overload
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.duration import check_seconds
@@ -20,11 +19,14 @@ from gracefulexitcmd.request import GRACE, Request, Stopping, Stream, StrPath
 from gracefulexitcmd.sequence import Stage, StageLike, stages, total
 from gracefulexitcmd.system import CommandRun
 from gracefulexitcmd.text import chosen
+from gracefulexitcmd.typed import Generic
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
-    from typing import Literal, Self, Unpack
+    from typing import IO, Any, Literal, Self, Unpack, overload
 
     from gracefulexitcmd import Container
     from gracefulexitcmd.exit import SignalSent

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = r"(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+)"
 _PART = rf"({_NUMBER})(ms|s|m|h)"
@@ -16,6 +14,8 @@ def seconds(text: str) -> float:
 
     Raises ValueError for any other text, with a message for people.
     """
+    import re  # most programs give numbers
+
     text = text.strip()
     if re.fullmatch(_NUMBER, text):
         return float(text)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.exit import Exit
 from gracefulexitcmd.ladder import Action, Event, Ladder, Phase
 from gracefulexitcmd.sequence import To
+from gracefulexitcmd.typed import Protocol, assert_never
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from gracefulexitcmd.exit import Cause, Holder, SignalSent
     from gracefulexitcmd.ladder import Step

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import enum
 import os
-import re
 import signal
-from typing import TYPE_CHECKING, Any, Generic
 
+from gracefulexitcmd.typed import Generic
 from gracefulexitcmd.value import Value
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Self
+    from typing import Any, Self
 
     from typing_extensions import TypeVar
 
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
     Out = TypeVar("Out", bytes, str, default=bytes)
 else:
-    from typing import TypeVar
-
-    Out = TypeVar("Out", bytes, str)
+    Out = object
 
 
 class Cause(enum.StrEnum):
@@ -76,7 +75,8 @@ class EndedProcess(Value):
         if self.name or not self.argv:
             return printable(self.name) or "unknown"
         # login(1) and sshd(8) start a shell as `-bash`.
-        return printable(re.sub(r"^-(?=\w)", "", os.path.basename(self.argv[0]))) or "unknown"
+        name = os.path.basename(self.argv[0])
+        return printable(name[name.startswith("-") and name[1:2].isalnum() :]) or "unknown"
 
     @property
     def command(self) -> str:

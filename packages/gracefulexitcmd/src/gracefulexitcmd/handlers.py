@@ -8,11 +8,13 @@ import contextlib
 import sys
 import threading
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType
+    from typing import Any
 
 NUMBERS = tuple(sorted(_signal.valid_signals()))
 

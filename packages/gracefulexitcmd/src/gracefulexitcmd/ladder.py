@@ -19,11 +19,15 @@ leader has exited, otherwise to DRAINING.
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias, assert_never
 
 from gracefulexitcmd.exit import Cause
-from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.sequence import Stage, fitted, total
+from gracefulexitcmd.typed import NamedTuple, assert_never
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 KILL_PATIENCE = 2.0
 """Seconds to wait after SIGKILL for processes that do not die, such as one in uninterruptible sleep (state D)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     import signal

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import IO, TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import IO, Any
 
     from typing_extensions import Buffer
 

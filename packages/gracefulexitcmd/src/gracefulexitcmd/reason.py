@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import assert_never
 
-from gracefulexitcmd.named_tuple import NamedTuple
+from gracefulexitcmd.typed import NamedTuple, assert_never
 
 
 class Reason(enum.StrEnum):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.sequence import Stage
 from gracefulexitcmd.value import Value
 
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from typing import IO, Any, TypeAlias
 
     from gracefulexitcmd import Container
     from gracefulexitcmd.exit import SignalSent

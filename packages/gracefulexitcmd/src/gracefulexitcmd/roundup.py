@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import Waitable
 from gracefulexitcmd.duration import check_seconds
@@ -19,6 +18,8 @@ from gracefulexitcmd.system import Container, Poller, Teardown
 
 if sys.platform != "win32":
     from gracefulexitcmd.posix import subreaper
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING, Any, overload
 
 from gracefulexitcmd.cmd import Cmd
+from gracefulexitcmd.typed import overload
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Literal, Unpack
+    from typing import Any, Literal, Unpack
 
     from gracefulexitcmd.exit import Exit
     from gracefulexitcmd.options import Options

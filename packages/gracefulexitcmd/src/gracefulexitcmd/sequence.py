@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import enum
 import signal
-from typing import TYPE_CHECKING, TypeAlias
 
 from gracefulexitcmd.duration import check_seconds
-from gracefulexitcmd.named_tuple import NamedTuple
+from gracefulexitcmd.typed import NamedTuple
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypeAlias
 
 __all__ = ["Stage", "To", "fitted", "total"]
 

@@ -10,7 +10,7 @@ import enum
 import signal
 import sys
 
-from gracefulexitcmd.named_tuple import NamedTuple
+from gracefulexitcmd.typed import NamedTuple
 
 HURRY_AFTER = 1.0
 """Seconds after the request from which SIGINT counts as a person's second Ctrl-C."""

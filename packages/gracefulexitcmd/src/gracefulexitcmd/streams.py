@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.ladder import Event
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     import sys

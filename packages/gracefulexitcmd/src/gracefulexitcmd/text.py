@@ -6,7 +6,7 @@ import codecs
 import io
 import sys
 
-from gracefulexitcmd.named_tuple import NamedTuple
+from gracefulexitcmd.typed import NamedTuple
 
 
 class Text(NamedTuple):

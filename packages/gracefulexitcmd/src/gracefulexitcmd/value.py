@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, dataclass_transform
+from gracefulexitcmd.typed import dataclass_transform
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, NoReturn, Self
 
 
 @dataclass_transform(frozen_default=True)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from typing import TYPE_CHECKING
 
-from gracefulexitcmd.named_tuple import NamedTuple
+from gracefulexitcmd.typed import NamedTuple
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

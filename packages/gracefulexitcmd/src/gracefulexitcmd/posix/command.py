@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.exit import Holder, printable
 from gracefulexitcmd.ladder import Event
@@ -18,6 +17,8 @@ from gracefulexitcmd.posix.poller import Poller
 from gracefulexitcmd.posix.teardown import Teardown
 from gracefulexitcmd.sequence import To
 from gracefulexitcmd.streams import Streams
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.exit import NOTHING_TO_END
 from gracefulexitcmd.posix import cgroup, membership, process_table, subreaper
 from gracefulexitcmd.posix.orphans import COOKIE, RECENT, Orphan, Orphans, cookies
 from gracefulexitcmd.posix.process_set import ProcessSet
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping

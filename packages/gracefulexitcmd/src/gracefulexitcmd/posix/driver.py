@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from gracefulexitcmd.execution import Execution

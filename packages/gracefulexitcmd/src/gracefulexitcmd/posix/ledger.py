@@ -17,15 +17,16 @@ import json
 import os
 import re
 import stat
-from typing import TYPE_CHECKING
 
-from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import cgroup, process_table
+from gracefulexitcmd.typed import NamedTuple
 
 try:
     from _blake2 import blake2b  # hashlib loads OpenSSL, which costs each supervised program milliseconds and megabytes
 except ImportError:
     from hashlib import blake2b
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,13 +15,15 @@ started. It is ended with the last of those containers: never too early, and it 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
 
-from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix.process_table import UNKNOWN_SESSION
+from gracefulexitcmd.typed import NamedTuple
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from typing import TypeAlias
 
     from gracefulexitcmd.posix.process_table import Identity, Process
 

@@ -6,16 +6,13 @@ A title overwrites the arguments in place. So `/proc/PID/cmdline` shows it as th
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NAMED = r"([\w.+-]*\w): "
-"""The beginning of most titles, as in `sshd: ci@pts/0` or `nginx: worker process`."""
-
-INTERPRETER = r"(python|perl|ruby|node|php|java|bash|dash|sh|busybox)[\d.]*"
+INTERPRETERS = frozenset({"python", "perl", "ruby", "node", "php", "java", "bash", "dash", "sh", "busybox"})
 """Programs that run scripts. The kernel names such a process after its script, in `/proc/PID/comm`."""
 
 DELETED = " (deleted)"
@@ -36,7 +33,8 @@ def program(argv: Sequence[str], exe: str, comm: str) -> str:
     exe = exe.removesuffix(DELETED)
     if exe and argv[0].startswith((exe, os.path.basename(exe))):
         return os.path.basename(exe)
-    if found := re.match(NAMED, argv[0]):
-        return found[1]
-    by_script = re.fullmatch(INTERPRETER, os.path.basename(exe)) is not None
+    name, colon, _ = argv[0].partition(": ")  # as in `sshd: ci@pts/0` or `nginx: worker process`
+    if colon and name[-1:].isalnum() and all(one.isalnum() or one in "_.+-" for one in name):
+        return name
+    by_script = os.path.basename(exe).rstrip("0123456789.") in INTERPRETERS
     return (comm if by_script else os.path.basename(exe)) or comm or os.path.basename(exe)

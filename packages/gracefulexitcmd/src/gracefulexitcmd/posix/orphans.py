@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd import clock
-from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import process_table, subreaper
+from gracefulexitcmd.typed import NamedTuple
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

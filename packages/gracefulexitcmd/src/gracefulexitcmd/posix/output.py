@@ -7,9 +7,10 @@ import errno
 import os
 import select
 import sys
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.chunks import Chunks
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,9 +6,13 @@ import os
 import selectors
 import weakref
 from collections.abc import Callable
-from typing import TypeAlias
 
 from gracefulexitcmd.attendance import Attended
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 Reaction: TypeAlias = Callable[[], object]
 Ready: TypeAlias = list[tuple[selectors.SelectorKey, int]]

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix import process_table
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from gracefulexitcmd.posix.spawn import Child

@@ -11,13 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, TypeAlias
 
-from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.posix import naming
+from gracefulexitcmd.typed import NamedTuple
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TypeAlias
 
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 """Errors of reading from `/proc` if a process is gone or hidden; a lack of descriptors is another error."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix import cgroup, ledger, membership, process_table, subreaper
 from gracefulexitcmd.posix.container import living, scan
 from gracefulexitcmd.posix.orphans import COOKIE
 from gracefulexitcmd.posix.process_set import ProcessSet
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -20,7 +20,10 @@ import subprocess
 import sys
 import warnings
 from itertools import accumulate
-from typing import TYPE_CHECKING, Protocol
+
+from gracefulexitcmd.typed import Protocol
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
 
-from gracefulexitcmd.named_tuple import NamedTuple
 from gracefulexitcmd.reason import Reason, Why
+from gracefulexitcmd.typed import NamedTuple
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     import signal

@@ -14,7 +14,6 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
 
 from gracefulexitcmd.handlers import ignore
 from gracefulexitcmd.posix import process_table, subreaper, suspension, takeover
@@ -24,8 +23,11 @@ from gracefulexitcmd.posix.suspension import Suspension
 from gracefulexitcmd.roundup import Roundup
 from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
 
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import TypeAlias
 
     from gracefulexitcmd.exit import Exit
 

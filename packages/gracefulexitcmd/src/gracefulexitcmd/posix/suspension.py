@@ -8,12 +8,13 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.clock import CLOCK
 from gracefulexitcmd.handlers import harmless
 from gracefulexitcmd.posix import process_table
 from gracefulexitcmd.posix.container import open_containers
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

@@ -13,9 +13,10 @@ import select
 import socket
 import threading
 from array import array
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix.output import CHUNK, move
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.census import Census
@@ -17,8 +16,11 @@ from gracefulexitcmd.posix.orphans import RECENT
 from gracefulexitcmd.reason import Reason, Why  # a late import could fail for lack of descriptors
 from gracefulexitcmd.sequence import To
 
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
+    from typing import Any
 
     from gracefulexitcmd.posix.poller import Poller
     from gracefulexitcmd.posix.process_group import Group

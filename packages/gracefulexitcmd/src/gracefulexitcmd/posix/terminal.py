@@ -7,12 +7,14 @@ import os
 import signal
 import termios
 import threading
-from typing import TYPE_CHECKING, Any
 
 from gracefulexitcmd.clock import CLOCK
 
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 ADVICE = (
     "%s (pid %d) was stopped by %s, as it uses the terminal from the background: it waits until it is continued. "

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from ctypes import POINTER, Structure, c_char_p, c_size_t, c_void_p, c_wchar_p
 from ctypes.wintypes import BOOL, DWORD, HANDLE, LARGE_INTEGER, LPCWSTR, LPWSTR, ULONG
-from typing import Any, TypeAlias
 
-Call: TypeAlias = Callable[..., Any]
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+Call: TypeAlias = "Callable[..., Any]"
 
 INFINITE = 0xFFFFFFFF
 INVALID_HANDLE = HANDLE(-1).value

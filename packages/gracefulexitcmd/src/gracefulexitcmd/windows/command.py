@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.exit import Cause, Holder
 from gracefulexitcmd.ladder import Event
@@ -16,6 +15,8 @@ from gracefulexitcmd.windows.pipes import Ends, Feed, Pipe, pipe_to_read, pipe_t
 from gracefulexitcmd.windows.poller import Poller
 from gracefulexitcmd.windows.program import command_line
 from gracefulexitcmd.windows.teardown import Teardown
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Callable

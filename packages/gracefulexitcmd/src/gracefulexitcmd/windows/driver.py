@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.cmd import drive
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from gracefulexitcmd.execution import Execution

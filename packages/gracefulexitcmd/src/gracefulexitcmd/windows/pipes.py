@@ -9,7 +9,7 @@ import os
 from ctypes import wintypes
 
 from gracefulexitcmd.chunks import Chunks
-from gracefulexitcmd.named_tuple import NamedTuple
+from gracefulexitcmd.typed import NamedTuple
 from gracefulexitcmd.windows import calls
 
 CHUNK = 1 << 16

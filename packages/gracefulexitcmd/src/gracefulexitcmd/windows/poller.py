@@ -6,11 +6,15 @@ import math
 import threading
 from collections.abc import Callable
 from ctypes import wintypes
-from typing import TypeAlias
 
 from gracefulexitcmd.attendance import Attended
 from gracefulexitcmd.windows import calls
 from gracefulexitcmd.windows.process import has_exited as is_signalled
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 Reaction: TypeAlias = Callable[[], object]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Literal, TypeAlias, assert_never
+from typing import Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -35,23 +35,19 @@ class ValueType(enum.StrEnum):
         return f"{'an' if self is ValueType.ARRAY else 'a'} {self}"
 
 
+_TYPES = {
+    bool: ValueType.BOOLEAN,
+    int: ValueType.NUMBER,
+    float: ValueType.NUMBER,
+    str: ValueType.STRING,
+    list: ValueType.ARRAY,
+    dict: ValueType.STRUCT,
+}
+
+
 def type_of(value: Value) -> ValueType | None:
     """Return the type of a value; None for null, which fits no type."""
-    match value:
-        case None:
-            return None
-        case bool():
-            return ValueType.BOOLEAN
-        case int() | float():
-            return ValueType.NUMBER
-        case str():
-            return ValueType.STRING
-        case list():
-            return ValueType.ARRAY
-        case dict():
-            return ValueType.STRUCT
-        case _:
-            assert_never(value)
+    return _TYPES.get(type(value))
 
 
 class Place(Struct, frozen=True):

@@ -55,28 +55,23 @@ def _first_connected(paths: Sequence[str], owner: int | None) -> socket.socket |
     """Return a connection to the first socket with a server, else the error of the first. Raise as its caller."""
     failures: list[OSError] = []
     for path in paths:
-        connected = _connected(path)
+        connected = _connected(path, owner)
         if not isinstance(connected, OSError):
-            return _checked(connected, path, owner)
+            return connected
         failures.append(connected)
     return failures[0]
 
 
-def _checked(connection: socket.socket, path: str, owner: int | None) -> socket.socket:
-    try:
-        peer_credentials.check(connection, path, owner)
-    except StepRunnerError:
-        connection.close()
-        raise
-    return connection
-
-
-def _connected(path: str) -> socket.socket | OSError:
+def _connected(path: str, owner: int | None) -> socket.socket | OSError:
     """Return a connection, or the error if a retry may succeed. Raise StepRunnerError if none can."""
     connection = socket.socket(socket.AF_UNIX)
     connection.setblocking(False)
     try:
         connection.connect(path)
+        peer_credentials.check(connection, path, owner)
+    except StepRunnerError:
+        connection.close()
+        raise
     except OSError as error:
         connection.close()
         if error.errno not in NOT_YET:

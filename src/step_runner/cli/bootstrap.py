@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from step_runner.cli import completers
+from step_runner.cli import options
 from step_runner.errors import StepRunnerError
 
 EPILOG = """\b
@@ -17,7 +17,7 @@ Examples:
 
 
 @click.command("bootstrap", epilog=EPILOG)
-@click.argument("destination", default="", shell_complete=completers.files)
+@click.argument("destination", default="", type=options.PATH)
 def command(destination: str) -> None:
     """Copy this program to DESTINATION. Only the single file that needs no Python can be copied.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from step_runner.cli import completers, options
+from step_runner.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ Examples:
 
 
 @click.command("check", epilog=EPILOG)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=completers.files)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=options.PATH)
 @options.output_format("Lines for people and editors, or a list of objects.")
 def command(files: tuple[str, ...], form: str) -> int:
     """Find mistakes in step files and in the local functions that they call.

@@ -1,4 +1,4 @@
-"""The words that a shell offers at Tab for arguments and options: files, the ids of jobs, the inputs of a function."""
+"""The words that a shell offers at Tab for arguments and options: the ids of jobs, the inputs of a function."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from step_runner.model import Spec
-
-
-def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Return an item that makes the shell complete a path itself."""
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="file")]
 
 
 def job_ids(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:

@@ -30,6 +30,10 @@ DEFAULT_GRACE = 30.0
 """The default time between the stop signal and SIGKILL, in seconds."""
 
 
+PATH = click.Path(readable=False)
+"""The path of a file, which a shell completes; the command itself says what is wrong with it."""
+
+
 class Parsed(click.ParamType[Any]):
     """A value that a function reads from a text; the message of its ValueError is that of the option."""
 
@@ -208,7 +212,7 @@ _client_socket = click.option(
     default=default_socket,
     show_envvar=True,
     metavar="PATH",
-    shell_complete=completers.files,
+    type=PATH,
     help=f"The socket of the server (default: {DEFAULT_PLACE}).",
 )
 

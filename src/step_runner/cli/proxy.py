@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from step_runner.cli import completers, options
+from step_runner.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ STDIN, STDOUT = 0, 1
 @click.command("proxy", epilog=EPILOG)
 @click.option("--socket", "path", metavar="PATH", help="The socket of the server (default: step-runner.sock in DIR).")
 @options.socket_owner
-@click.argument("directory", metavar="[DIR]", required=False, shell_complete=completers.files)
+@click.argument("directory", metavar="[DIR]", required=False, type=options.PATH)
 def command(path: str | None, owner: int | None, directory: str | None) -> None:
     """Pass bytes between stdin, stdout and a server's socket, until either side ends.
 

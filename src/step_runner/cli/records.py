@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from step_runner.cli import completers
-from step_runner.cli.options import together
+from step_runner.cli.options import PATH, together
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ PARAMETERS = (
         "--step-results-file",
         "results_file",
         metavar="FILE",
-        shell_complete=completers.files,
+        type=PATH,
         help="Write the step results to this file (default: step-results.json or step-results.txtpb).",
     ),
     click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from step_runner.cli import completers
+from step_runner.cli import options
 from step_runner.errors import InputError, StepRunnerError
 
 EPILOG = """\b
@@ -14,12 +14,12 @@ Examples:
 
 
 @click.command("report", epilog=EPILOG)
-@click.argument("file", metavar="FILE.json", shell_complete=completers.files)
+@click.argument("file", metavar="FILE.json", type=options.PATH)
 @click.option(
     "--output",
     "page",
     metavar="FILE",
-    shell_complete=completers.files,
+    type=options.PATH,
     help="Write the page to this file (default: FILE.html).",
 )
 def command(file: str, page: str | None) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from step_runner.cli import completers, options, records
+from step_runner.cli import options, records
 from step_runner.cli.guard import SUPERVISION_PREFIX, guarded
 from step_runner.cli.source import names_function
 
 if TYPE_CHECKING:
+    from step_runner.cli.records import Records
     from step_runner.cli.source import Named
     from step_runner.model import Function, Step
 
@@ -36,7 +37,7 @@ Examples:
     "--text-proto-step-file",
     "text_proto",
     metavar="FILE",
-    shell_complete=completers.files,
+    type=options.PATH,
     help="Run the definition in this file, in protobuf text form.",
 )
 @options.graceful_exit_delay
@@ -46,7 +47,7 @@ Examples:
 @click.option(
     "--report",
     metavar="FILE",
-    shell_complete=completers.files,
+    type=options.PATH,
     help="Write a report of all steps and of how they ended: an HTML page if FILE ends in .html, else JSON.",
 )
 @records.options
@@ -60,24 +61,21 @@ def command(**arguments: Any) -> int:
     second later, or SIGQUIT kills it at once. Ctrl-Z suspends the job; that time does not count. The exit status is 0
     for success, the status of the command that failed, 128 plus the signal after a stop, and 1 for any other error.
     """
-    request = _Request(**arguments)
-    return guarded(partial(_run, request), request.graceful_exit_delay, suspends=True)
+    return guarded(partial(_run, **arguments), arguments["graceful_exit_delay"], suspends=True)
 
 
-class _Request(NamedTuple):
-    """The arguments as the user gave them."""
-
-    named: Named
-    inputs: tuple[str, ...]
-    env: tuple[str, ...]
-    job: tuple[str, ...]
-    graceful_exit_delay: float
-    timeout: float | None
-    no_tty: bool
-    records: records.Records
-
-
-def _run(request: _Request, supervisor_gone: int | None) -> int:
+def _run(
+    supervisor_gone: int | None,
+    *,
+    named: Named,
+    inputs: tuple[str, ...],
+    env: tuple[str, ...],
+    job: tuple[str, ...],
+    graceful_exit_delay: float,
+    timeout: float | None,
+    no_tty: bool,
+    records: Records,
+) -> int:
     from step_runner.cli.assignments import assignments, typed
     from step_runner.cli.local import current_directory, execute, supervisor
     from step_runner.cli.source import called, check_local
@@ -85,20 +83,20 @@ def _run(request: _Request, supervisor_gone: int | None) -> int:
     from step_runner.jobs.local import LocalRun
 
     work_dir = current_directory()
-    what = called(request.named).with_values(typed(request.inputs), assignments(request.env))
+    what = called(named).with_values(typed(inputs), assignments(env))
     check_local(what)
     run = LocalRun(
         function=_calling(what.step),
         work_dir=work_dir,
         env={name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)},
-        variables=assignments(request.job),
-        graceful_exit_delay=request.graceful_exit_delay,
-        timeout=request.timeout,
+        variables=assignments(job),
+        graceful_exit_delay=graceful_exit_delay,
+        timeout=timeout,
         known=what.known,
         debug=is_debugging(os.environ),
         stop_when_gone=supervisor(supervisor_gone),
     )
-    return execute(run, request.records, tty=not request.no_tty, shows_outputs=True)
+    return execute(run, records, tty=not no_tty, shows_outputs=True)
 
 
 def _calling(step: Step) -> Function:

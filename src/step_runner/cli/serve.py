@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from step_runner.cli import completers, options
+from step_runner.cli import options
 from step_runner.cli.guard import SUPERVISION_PREFIX, guarded
 from step_runner.errors import StepRunnerError
 
@@ -31,15 +31,13 @@ Examples:
     "--socket",
     "path",
     metavar="PATH",
-    shell_complete=completers.files,
+    type=options.PATH,
     help="The socket to serve on (default: step-runner.sock in DIR).",
 )
 @options.graceful_exit_delay
 @options.fetch_limit
 @click.option("--verbose", is_flag=True, help="Log the actions of the server to stderr, not only errors.")
-@click.argument(
-    "arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=click.UNPROCESSED, shell_complete=completers.files
-)
+@click.argument("arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=options.PATH)
 def command(path: str | None, graceful_exit_delay: float, verbose: bool, arguments: tuple[str, ...]) -> int:
     """Serve the API on a unix socket until SIGTERM, SIGINT or SIGHUP, then stop all jobs gracefully.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from step_runner.cli import completers, options
+from step_runner.cli import options
 
 if TYPE_CHECKING:
     from step_runner.functions.call import Called
@@ -32,7 +32,7 @@ class Named(NamedTuple):
 
 
 PARAMETERS = (
-    click.argument("reference", required=False, shell_complete=completers.files),
+    click.argument("reference", required=False, type=options.PATH),
     click.option("--git-url", metavar="URL", help="Run a function of this git repository."),
     click.option("--git-rev", metavar="REV", help="The tag, branch or commit of it."),
     click.option("--git-dir", metavar="DIR", default="", help="The function's directory in it."),

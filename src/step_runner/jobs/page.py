@@ -7,9 +7,10 @@ import pkgutil
 import shlex
 import signal
 from html import escape
+from string import Template
 from typing import TYPE_CHECKING
 
-from step_runner.jobs.record import Step, walk
+from step_runner.jobs.record import Step
 from step_runner.jobs.timeline import duration, picture, size
 
 if TYPE_CHECKING:
@@ -17,47 +18,23 @@ if TYPE_CHECKING:
 
     from step_runner.jobs.record import Call, Record, Termination
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""The Content-Security-Policy of the page: the browser refuses every request."""
-
-LEGEND = "Bars: filled success, striped failure, dotted cancelled. A dashed line is a signal."
-
 
 def page(record: Record) -> str:
     """Return the HTML page of a run."""
-    title = _title(record)
-    return f"""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{escape(title)}: {escape(record.status)}</title>
-<style>
-{_style()}</style>
-</head>
-<body>
-<h1>{escape(title)}: {escape(record.status)}</h1>
-{_table("facts", (), _facts(record))}
-<section><h2>Timeline</h2>
-{picture(record)}
-<p>{LEGEND}</p></section>
-{_stopped(record.termination)}<section><h2>Steps</h2>
-{_table("steps", ("Step", "Status", "Start", "Duration", "Exit", "Output", "Details"), _rows(record))}
-</section>
-</body>
-</html>
-"""
-
-
-def _style() -> str:
-    return (pkgutil.get_data(__package__, "page.css") or b"").decode()
+    template = (pkgutil.get_data(__package__, "page.html") or b"").decode()
+    return Template(template).substitute(
+        title=escape(_title(record)),
+        status=escape(record.status),
+        facts=_table("facts", (), _facts(record)),
+        picture=picture(record),
+        stopped=_stopped(record.termination),
+        steps=_table("steps", ("Step", "Status", "Start", "Duration", "Exit", "Output", "Details"), _rows(record)),
+    )
 
 
 def _title(record: Record) -> str:
     """Return the title of a run: the name of the only step at its root."""
-    steps = [] if record.result is None else [step for depth, step in walk(record.result) if depth == 0]
+    steps = [step for depth, step in record.steps if depth == 0]
     call = steps[0].step if steps and isinstance(steps[0], Step) else None
     return f"Run of {call.step or call.name}" if call is not None else "Run"
 
@@ -97,7 +74,7 @@ def _stopped(stop: Termination | None) -> str:
 
 
 def _rows(record: Record) -> Iterator[tuple[str, ...]]:
-    for depth, step in walk(record.result) if record.result is not None else ():
+    for depth, step in record.steps:
         if isinstance(step, Step):
             yield _row(record, depth, step)
         else:
@@ -105,12 +82,11 @@ def _rows(record: Record) -> Iterator[tuple[str, ...]]:
 
 
 def _row(record: Record, depth: int, step: Step) -> tuple[str, ...]:
-    start = max(0.0, (step.start_time - record.start_time).total_seconds())
     done = step.exec_result
     return (
         _name(depth, step.step),
         escape(step.status),
-        f"+{duration(start)}",
+        f"+{duration(record.since_start(step.start_time))}",
         duration(step.duration),
         "" if done is None else _exit(done.exit_code),
         "" if done is None else size(done.output_bytes),

@@ -155,6 +155,15 @@ class Record(_Part, frozen=True):
     termination: Termination | None = None
     result: Step | None = None
 
+    @property
+    def steps(self) -> Iterator[tuple[int, Step | NotRun]]:
+        """Yield the steps that the run ran and did not run, in order, each with its depth."""
+        return iter(()) if self.result is None else _walk(self.result, 0)
+
+    def since_start(self, moment: datetime.datetime) -> float:
+        """Return the seconds from the start of the run to a moment."""
+        return max(0.0, (moment - self.start_time).total_seconds())
+
 
 def read(content: Json) -> Record:
     """Return the record of a run that has just ended."""
@@ -169,10 +178,10 @@ def parse(content: bytes) -> Record:
         raise InputError(f"not a report: {error}: give a file that run --report FILE.json wrote") from None
 
 
-def walk(step: Step, depth: int = 0) -> Iterator[tuple[int, Step | NotRun]]:
+def _walk(step: Step, depth: int) -> Iterator[tuple[int, Step | NotRun]]:
     """Yield what a step ran and what it did not run, in order, each with its depth."""
     for child in step.sub_step_results:
         yield depth, child
-        yield from walk(child, depth + 1)
+        yield from _walk(child, depth + 1)
     for absent in step.not_run:
         yield depth, absent

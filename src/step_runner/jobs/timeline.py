@@ -7,10 +7,9 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
-from step_runner.jobs.record import Step, walk
+from step_runner.jobs.record import Step
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Iterator
 
     from step_runner.jobs.record import Call, Record
@@ -85,9 +84,9 @@ def size(count: int) -> str:
 
 
 def _steps(record: Record) -> Iterator[_Bar]:
-    for depth, step in walk(record.result) if record.result is not None else ():
+    for depth, step in record.steps:
         if isinstance(step, Step):
-            begin = _since(record, step.start_time)
+            begin = record.since_start(step.start_time)
             note = f"{step.status}, {duration(step.duration)}"
             note += f", {size(step.exec_result.output_bytes)}" if step.exec_result is not None else ""
             yield _Bar(_name(step.step), depth, note, step.status, begin, begin + step.duration)
@@ -103,15 +102,11 @@ def _signals(record: Record) -> Iterator[_Bar]:
     stop = record.termination
     if stop is None:
         return
-    zero = _since(record, stop.start_time) if stop.start_time is not None else 0.0
+    zero = record.since_start(stop.start_time) if stop.start_time is not None else 0.0
     for sent in stop.signals:
         count = "1 process" if sent.processes == 1 else f"{sent.processes} processes"
         moment = zero + sent.after
         yield _Bar(f"{sent.name} to {count}", 0, f"at {duration(moment)}", "signal", moment, moment)
-
-
-def _since(record: Record, moment: datetime.datetime) -> float:
-    return max(0.0, (moment - record.start_time).total_seconds())
 
 
 def _scale(total: float, height: int) -> Iterator[str]:

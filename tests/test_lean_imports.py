@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import pathlib
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from step_runner.imports import SELDOM_USED, cleandoc, is_coroutine_function, plain_character_classes
+from step_runner.imports import PACKAGES, SELDOM_USED, cleandoc, is_coroutine_function, plain_character_classes
+from step_runner.paths import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +121,23 @@ def test_delayed_module_is_complete_when_used() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+USES = (
+    "import concurrent.futures; concurrent.futures.ThreadPoolExecutor().submit(print).result()",
+    "import concurrent.futures.thread; concurrent.futures.thread.ThreadPoolExecutor().submit(print).result()",
+    "from concurrent.futures import ThreadPoolExecutor as Pool; Pool().submit(print).result()",
+    "import asyncio; asyncio.run(asyncio.to_thread(print))",
+    "import asyncio; loop = asyncio.new_event_loop(); loop.close(); print()",
+    "import logging.handlers; logging.handlers.MemoryHandler(1).close(); print()",
+    "import logging; from asyncio.log import logger; logger.debug(''); logger.error(''); print()",
+)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_delayed_package_is_complete_when_used(use: str) -> None:
+    ended = _python(f"import step_runner.imports as imports; imports.delay_seldom_used(); {use}")
+    assert (ended.returncode, ended.stdout, ended.stderr.strip()) == (0, "\n", "")
+
+
 def test_delayed_module_is_imported_once_by_many_threads() -> None:
     ended = _python(
         "import step_runner.imports as imports, threading; imports.delay('textwrap'); import textwrap;"
@@ -146,8 +165,16 @@ def test_local_run_uses_nothing_seldom_used(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     imported = set(re.findall(r"^import time:.*\| +(\S+)$", ended.stderr, re.MULTILINE))
     assert "asyncio" in imported
-    assert imported & {*SELDOM_USED, "gettext", "inspect", "traceback", "platform"} == set()
+    assert imported & {*SELDOM_USED, *PACKAGES, "gettext", "inspect", "traceback", "platform"} == set()
 
 
 def _python(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+
+PATHS = ("", ".", "./a//b/./c/", "../x/./y", "/a/../b", "/", "./", "/tmp/./", "a b/\u00e9")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_tidy_path_is_that_of_pathlib(path: str) -> None:
+    assert tidy(path) == pathlib.Path(path).as_posix()

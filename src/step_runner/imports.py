@@ -36,14 +36,17 @@ SELDOM_USED = (
 )
 """Modules that libraries import for functions which most runs never call."""
 
+PACKAGES = ("concurrent.futures", "logging")
+"""Those of them that are packages."""
+
 _LOCK = _thread.allocate_lock()
 
 
 class _Later(ModuleType):
-    """Represents a module that is not a package until one of its attributes is used."""
+    """Represents a module until one of its attributes is used."""
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__path__":  # a `from` import asks for it, and only packages have it
+        if name == "__path__" and self.__name__ not in PACKAGES:  # a `from` import asks for it
             raise AttributeError(name)
         return getattr(_imported(self.__name__), name)
 
@@ -72,8 +75,40 @@ def delay_seldom_used() -> None:
     delay("gettext", gettext=str, ngettext=_plural)  # without a text domain it translates nothing
     delay("inspect", cleandoc=cleandoc, iscoroutinefunction=is_coroutine_function)
     delay("traceback", extract_stack=_extract_stack)
+    _delay_logging()
     if sys.platform != "win32":
         delay("platform", system=_system)
+
+
+def _delay_logging() -> None:
+    """Delay what asyncio imports to log errors, and to run functions in threads."""
+    import concurrent
+
+    delay("logging", DEBUG=10)
+    delay("asyncio.log", logger=_Logger())
+    results = ("FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED")  # each is its own name
+    delay("concurrent.futures", **dict(zip(results, results, strict=True)))
+    vars(concurrent)["futures"] = sys.modules["concurrent.futures"]
+
+
+class _Logger:
+    """Represents the logger of asyncio, which imports logging."""
+
+    def debug(self, *message: object) -> None:
+        """Log a message if logging is in use: its default level drops this one."""
+        if not isinstance(sys.modules["logging"], _Later):
+            self.__getattr__("debug")(*message)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_imported("logging").getLogger("asyncio"), name)
+
+
+def delay_typing_extensions() -> None:
+    """Delay a module of which gRPC uses two names."""
+    import typing
+
+    override = getattr(typing, "override", _unchanged)  # new in Python 3.12
+    delay("typing_extensions", Self=typing.Self, override=override)
 
 
 def cleandoc(text: str) -> str:
@@ -94,6 +129,10 @@ def is_coroutine_function(call: object) -> bool:
 
 def _extract_stack(f: object = None, limit: int | None = None) -> object:  # the names of its parameters there
     return _imported("traceback").extract_stack(f or sys._getframe(1), limit)
+
+
+def _unchanged(method: object) -> object:
+    return method
 
 
 def _plural(singular: str, plural: str, number: int) -> str:

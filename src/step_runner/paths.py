@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 
@@ -16,6 +17,16 @@ https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 def with_slashes(path: str) -> str:
     """Return a path with `/` as its separator. Windows has two separators; elsewhere a `\\` is part of a name."""
     return path.replace("\\", "/") if sys.platform == "win32" else path
+
+
+def tidy(path: str | os.PathLike[str]) -> str:
+    """Return a path as pathlib writes it, with slashes and without `.`; the import of pathlib takes milliseconds.
+
+    `..` stays, because it may follow a link.
+    """
+    text = with_slashes(os.fspath(path))
+    root = text[: len(text) - len(text.lstrip("/"))]
+    return root + "/".join(part for part in text.split("/") if part not in ("", ".")) or "."
 
 
 def is_plain(name: str) -> bool:

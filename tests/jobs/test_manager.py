@@ -253,7 +253,7 @@ async def test_close_continues_when_its_caller_is_cancelled(manager: JobManager)
 
 
 async def test_job_under_removal_has_empty_log(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its files are removed a moment before its id."""
+    """Its files are removed a moment before its id; a thread removes large ones."""
     removed, go_on = asyncio.Event(), asyncio.Event()
 
     async def remove_and_wait(function: Callable[[], bool]) -> bool:
@@ -262,7 +262,7 @@ async def test_job_under_removal_has_empty_log(manager: JobManager, monkeypatch:
         await go_on.wait()
         return gone
 
-    await start(manager, script("echo x"))
+    await start(manager, script("head -c 2000000 /dev/zero"))
     await log(manager)
     monkeypatch.setattr("step_runner.jobs.job.asyncio.to_thread", remove_and_wait)
     closing = asyncio.create_task(manager.close("1"))

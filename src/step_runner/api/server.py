@@ -26,7 +26,6 @@ if sys.platform == "win32":
 else:
     from step_runner.api import socket
     from step_runner.api.limits import check_limits
-    from step_runner.jobs.leftovers import Leftovers
 
 if TYPE_CHECKING:
     import signal
@@ -109,15 +108,17 @@ async def _serve(
 ) -> int:
     running: list[Running] = [jobs, *([sidecar] if sidecar is not None else [])]
     finishing: asyncio.Task[None] | None = None
-    if sys.platform != "win32":  # Windows has ended them with the killed runner
-        leftovers = Leftovers(tell, _say)
-        running.append(leftovers)
-        finishing = asyncio.get_running_loop().create_task(leftovers.finish())
     stopping = asyncio.Event()
     if supervisor_is_gone is not None:
         _stop_when_gone(supervisor_is_gone, stopping)
     with _stop_on_signals(running, stopping, tell), OrphanReaper():
         _say(f"step-runner is listening on socket {path}")
+        if sys.platform != "win32":  # Windows has ended them with the killed runner
+            from step_runner.jobs.leftovers import Leftovers
+
+            leftovers = Leftovers(tell, _say)
+            running.append(leftovers)
+            finishing = asyncio.get_running_loop().create_task(leftovers.finish())
         with contextlib.suppress(RuntimeError):  # no thread can be started: the first job imports it
             threading.Thread(target=_import_the_rest, daemon=True).start()
         try:

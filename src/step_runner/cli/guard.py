@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from step_runner.errors import StepRunnerError
-from step_runner.imports import plain_character_classes, without
+from step_runner.imports import delay_typing_extensions, plain_character_classes, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,7 @@ def _import_libraries() -> None:
         import asyncio  # noqa: F401
     with without("typing_extensions"):  # msgspec finds the same names in `typing`
         import msgspec  # noqa: F401
+    delay_typing_extensions()
 
 
 def _limit(error: OSError | RuntimeError) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -91,6 +90,8 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(f"Error: {shown.message(str(error))}", err=True)
         return getattr(error, "exit_status", 1)
     except click.Abort:
+        import signal  # enums take a millisecond, which `--help` need not wait for
+
         return 128 + signal.SIGINT
     return status or 0
 

@@ -43,11 +43,11 @@ from step_runner.model import (
     ValueType,
     type_of,
 )
+from step_runner.paths import tidy
 from step_runner.spelling import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from step_runner.errors import ExpressionError
 
@@ -70,7 +70,7 @@ def check(paths: Iterable[str | os.PathLike[str]], *, missing_functions_may_come
     """
     checker = _Checker(missing_functions_may_come=missing_functions_may_come)
     for path in map(_step_file, paths):
-        checker.check_file(path.absolute().as_posix(), path.as_posix())
+        checker.check_file(tidy(os.path.join(os.getcwd(), path)), path)
     return checker.sorted_problems()
 
 
@@ -344,11 +344,10 @@ class _FunctionCheck:
         return place_within(node, offset, self._lines, self._function.file)
 
 
-def _step_file(path: str | os.PathLike[str]) -> Path:
+def _step_file(path: str | os.PathLike[str]) -> str:
     """Return the path itself, or for a directory the path of its step file."""
-    from pathlib import Path  # its import takes milliseconds
-
-    return next((Path(path, name) for name in FILES if os.path.isfile(os.path.join(path, name))), Path(path))
+    files = [os.path.join(path, name) for name in FILES]
+    return tidy(next(filter(os.path.isfile, files), path))
 
 
 def _scripts(step: Step, item: Node) -> Iterator[Scalar]:

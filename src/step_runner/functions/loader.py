@@ -30,6 +30,7 @@ from step_runner.model import (
     Struct,
     ValueType,
 )
+from step_runner.paths import tidy
 
 if TYPE_CHECKING:
     from step_runner.functions.rules import Values
@@ -74,15 +75,13 @@ def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Read
 
     Raise FetchError if there is no such file, FunctionFileError with every problem of a file that is not valid YAML.
     """
-    from pathlib import Path  # its import takes milliseconds, and most runs do not call this
-
     name = os.fspath(path)
     shown = shown_as or name
     is_directory = os.path.isdir(name) or not (names_step_file(name) or os.path.lexists(name))
     if is_directory:
-        name = find_file(Path(name).as_posix(), None, shown)
+        name = find_file(tidy(name), None, shown)
         shown = posixpath.join(shown, posixpath.basename(name))
-    directory = Path(name).absolute().parent.as_posix()
+    directory = posixpath.dirname(tidy(os.path.join(os.getcwd(), name)))
     return read_function(read_text(name, shown), file=shown, directory=directory)
 
 

@@ -196,6 +196,8 @@ class Job(Listener, Generic[Log]):
         raise InternalError(f"the directory {self._workspace.directory} cannot be removed: remove it by hand")
 
     async def _removed(self) -> bool:
+        if self._workspace.is_small():
+            return self._workspace.remove()
         try:
             return await asyncio.to_thread(self._workspace.remove)
         except RuntimeError:  # no thread can start: the user has reached the limit of processes

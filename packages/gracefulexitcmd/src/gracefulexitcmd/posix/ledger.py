@@ -18,7 +18,7 @@ import os
 import re
 import stat
 
-from gracefulexitcmd.posix import cgroup, process_table
+from gracefulexitcmd.posix import cgroup, process_table, subreaper
 from gracefulexitcmd.typed import NamedTuple
 
 try:
@@ -41,9 +41,6 @@ COOKIE_FORM = re.compile(r"[0-9a-f]{16}")
 
 MOST_BYTES = 16 * 1024 * 1024
 """Bytes of a ledger that are read at most: some 200,000 commands. Another user may have made it larger than memory."""
-
-front: Identity | None = None
-"""The supervisor of this process, which ends its orphans; `supervise` sets it in the worker."""
 
 
 class Entry(NamedTuple):
@@ -110,7 +107,7 @@ def _seal(key: bytes, first: bytes, content: bytes) -> bytes:
 
 def owners() -> tuple[Identity, ...]:
     """Return this process, and its supervisor if it has one."""
-    return (_own(),) if front is None else (_own(), front)
+    return (_own(),) if subreaper.supervisor is None else (_own(), subreaper.supervisor)
 
 
 @functools.cache

@@ -16,6 +16,9 @@ PR_SET_PDEATHSIG = 1
 active = False
 """Whether this process is a subreaper."""
 
+supervisor: linux.Identity | None = None
+"""The process that adopts the orphans of this one after its death; `supervise` sets it in the worker."""
+
 
 def become() -> bool:
     """Make this process a subreaper; return False if the system has none."""

@@ -90,7 +90,7 @@ def supervise(work: Work, grace: float, killed: Killed, *, suspends: bool = Fals
     os.environ[COOKIE] = left_behind.cookies
     left_behind.close()
     os.setsid()
-    _note_front(os.getppid())
+    _note_supervisor(os.getppid())
     if suspends:
         _stop_with_front()
     subreaper.become()
@@ -98,12 +98,10 @@ def supervise(work: Work, grace: float, killed: Killed, *, suspends: bool = Fals
     return work(front_is_gone)
 
 
-def _note_front(pid: int) -> None:
+def _note_supervisor(pid: int) -> None:
     """Note the supervisor as an owner in later ledgers: none of them is abandoned while it lives."""
-    from gracefulexitcmd.posix import ledger
-
     process = process_table.process(pid)
-    ledger.front = None if process is None else process.identity
+    subreaper.supervisor = None if process is None else process.identity
 
 
 def _stop_with_front() -> None:
@@ -161,13 +159,22 @@ class _Front:
         return 128 - code
 
     def _wait(self) -> None:
-        """Wait until the worker ends; receive the pipes that it sends meanwhile."""
+        """Wait until the worker ends; receive the pipes that it sends meanwhile.
+
+        Each signal also writes to a pipe: the handler of one that arrives just before poll(2) would run after the wait.
+        """
         poll = select.poll()  # not select(2), which takes no descriptor above 1023
-        poll.register(self._pidfd, select.POLLIN)
-        poll.register(self._copies, select.POLLIN)
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for descriptor in (self._pidfd, self._copies.fileno(), woken):
+            poll.register(descriptor, select.POLLIN)
         while self._pidfd not in (ready := [descriptor for descriptor, _ in poll.poll()]):
-            if ready:
-                self._copies.receive()
+            if woken in ready:
+                os.read(woken, 4096)
+            self._copies.receive()
+        signal.set_wakeup_fd(-1)
+        os.close(woken)
+        os.close(wake)
 
     def _reap(self, *_: object) -> None:
         """Reap orphans, and children that this process started before it became the supervisor.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix.membership import Reaper
+
+if TYPE_CHECKING:
+    from gracefulexitcmd.posix.process_table import Identity
 
 PR_SET_CHILD_SUBREAPER = 36
 """prctl(2), Linux 3.4."""
@@ -16,7 +20,7 @@ PR_SET_PDEATHSIG = 1
 active = False
 """Whether this process is a subreaper."""
 
-supervisor: linux.Identity | None = None
+supervisor: Identity | None = None
 """The process that adopts the orphans of this one after its death; `supervise` sets it in the worker."""
 
 

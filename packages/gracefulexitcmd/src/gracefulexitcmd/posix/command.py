@@ -41,9 +41,12 @@ class CommandRun:
             subreaper.become()
         self._container = request.container or Container()
         self._owns_container = request.container is None
-        with self._container.starting(), contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as undo:
             undo.callback(self._close_container)
-            process, ours = _spawn(request, self._container.environment(request.env))
+            with self._container.starting():
+                process, ours = _spawn(request, self._container.environment(request.env))
+                self._container.started(process.pid)
+            undo.callback(self._container.ended, process.pid, group_empty=True)
             undo.callback(_close, ours.values())
             undo.callback(_kill, process)
             self.poller = Poller()
@@ -55,7 +58,6 @@ class CommandRun:
             self.teardown = Teardown(self._container, self.poller, report, self._group, shared=shared)
             self.poller.watch(self._group.exit_descriptor, self._leader_exited)
             self.streams = self._streams(ours, request)
-            self._container.started(self.pid)
             undo.pop_all()
         self._running = True
         self._foreground = _on_terminal(self.pid, request)

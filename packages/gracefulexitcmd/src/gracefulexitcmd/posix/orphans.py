@@ -102,8 +102,8 @@ class Orphans:
     def starting(self) -> AbstractContextManager[object]:
         """Have no other thread adopt or reap a child while the block runs; call `command_started` in it.
 
-        Until then a command looks like an orphan. Other threads lose nothing: one that forks holds the lock of the
-        interpreter until the child has executed its program, vfork(2).
+        Until then a command looks like an orphan. The block is short, as posix_spawn(3) returns when
+        the child has executed its program.
         """
         return self._lock
 

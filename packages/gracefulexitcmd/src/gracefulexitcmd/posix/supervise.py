@@ -71,31 +71,31 @@ def supervise(work: Work, grace: float, killed: Killed, *, suspends: bool = Fals
     if process_table.portable or not subreaper.become():
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return work(None)
-    left_behind = Container()
+    orphaned = Container()
     # A process can leave a session but never enter one, setsid(2): no process of this session comes from the worker.
-    left_behind.spared_session = os.getsid(0)
-    front_is_gone, front_is_here = os.pipe()
+    orphaned.spared_session = os.getsid(0)
+    supervisor_ended, supervisor_lives = os.pipe()
     copies, offers = takeover.pair()
     # A signal that arrives before the handlers are set would end the supervisor alone, so block these signals. Later
     # the mask is emptied, even of signals that we inherited as blocked: the caller must be able to stop us.
     signal.pthread_sigmask(signal.SIG_SETMASK, (*FORWARDED, signal.SIGTSTP))
     worker = os.fork()
     if worker != 0:
-        os.close(front_is_gone)
+        os.close(supervisor_ended)
         offers.forget()
-        return _Front(worker, left_behind, grace, copies, suspends=suspends).watch(killed)
-    os.close(front_is_here)
+        return _Supervisor(worker, orphaned, grace, copies, suspends=suspends).watch(killed)
+    os.close(supervisor_lives)
     copies.forget()
     takeover.offers = offers
-    os.environ[COOKIE] = left_behind.cookies
-    left_behind.close()
+    os.environ[COOKIE] = orphaned.cookies
+    orphaned.close()
     os.setsid()
     _note_supervisor(os.getppid())
     if suspends:
-        _stop_with_front()
+        _stop_with_supervisor()
     subreaper.become()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    return work(front_is_gone)
+    return work(supervisor_ended)
 
 
 def _note_supervisor(pid: int) -> None:
@@ -104,25 +104,25 @@ def _note_supervisor(pid: int) -> None:
     subreaper.supervisor = None if process is None else process.identity
 
 
-def _stop_with_front() -> None:
+def _stop_with_supervisor() -> None:
     """Stop this worker when the supervisor sends SIGTSTP, and continue it if the supervisor is killed meanwhile."""
-    suspension.has_front = True
+    suspension.has_supervisor = True
     if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
         signal.signal(signal.SIGTSTP, lambda *_: suspension.stop_worker())
     subreaper.signal_at_parents_death(signal.SIGCONT)
 
 
-class _Front:
+class _Supervisor:
     """The supervisor: the process that the caller knows."""
 
     def __init__(
-        self, worker: int, left_behind: Container, grace: float, copies: takeover.Copies, *, suspends: bool
+        self, worker: int, orphaned: Container, grace: float, copies: takeover.Copies, *, suspends: bool
     ) -> None:
         self._worker = worker
         self._copies = copies
         self._pidfd = os.pidfd_open(worker)
-        self._left_behind = left_behind
-        self._roundup = Roundup(left_behind, grace)
+        self._orphaned = orphaned
+        self._roundup = Roundup(orphaned, grace)
         self._worker_is_gone = False
         self._reaping = False
         self._ended = False
@@ -146,11 +146,11 @@ class _Front:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _, status = os.waitpid(self._worker, 0)
         code = os.waitstatus_to_exitcode(status)
-        self._left_behind.suspicious = code < 0
+        self._orphaned.suspicious = code < 0
         if self._request.hurried is not None:
             self._roundup.cancel(grace=0, hurried=self._request.hurried)
         with self._copies.read_on():
-            left = None if self._left_behind.surely_empty() else self._roundup.run()
+            left = None if self._orphaned.surely_empty() else self._roundup.run()
         if self._request.at is not None:
             ignore(STOP_SIGNALS)
         if code >= 0:

@@ -36,7 +36,7 @@ TOGETHER = 0.01
 Python calls the handlers of signals that arrive together in the order of their numbers: SIGCONT first.
 """
 
-has_front = False
+has_supervisor = False
 """Whether a supervisor watches this process and continues it; set by `supervise`."""
 
 
@@ -102,7 +102,7 @@ def suspend_all() -> None:
 
     SIGCONT continues all of them. Deadlines do not advance meanwhile. A process that was stopped before stays stopped.
     """
-    suspend(stop_worker if has_front else stop_by_default)
+    suspend(stop_worker if has_supervisor else stop_by_default)
 
 
 def suspend(stop_self: Callable[[], object]) -> None:

@@ -44,8 +44,8 @@ PATIENCE = 1.0
 class Offers:
     """The worker's side: gives copies to the supervisor. No method blocks, even if the supervisor is stopped."""
 
-    def __init__(self, front: socket.socket, bell: int) -> None:
-        self._front = front
+    def __init__(self, supervisor: socket.socket, bell: int) -> None:
+        self._supervisor = supervisor
         self._bell = bell
         self._unread = 0
         self._numbers = itertools.count(1)
@@ -53,7 +53,7 @@ class Offers:
 
     def forget(self) -> None:
         """Close this side's socket, in the supervisor."""
-        self._front.close()
+        self._supervisor.close()
 
     def offer(self, source: int, destination: int) -> int:
         """Send copies of a pipe's read end and of its bytes' destination; return the number for `withdraw`."""
@@ -76,7 +76,7 @@ class Offers:
     def _send(self, number: int, descriptors: tuple[int, ...]) -> None:
         message = array("Q", (number, *self._withdrawn[:MOST_WITHDRAWN])).tobytes()
         with contextlib.suppress(OSError):  # the supervisor is stopped and its queue is full, or it has ended
-            socket.send_fds(self._front, [message], descriptors, socket.MSG_DONTWAIT)
+            socket.send_fds(self._supervisor, [message], descriptors, socket.MSG_DONTWAIT)
             del self._withdrawn[:MOST_WITHDRAWN]
             self._unread += 1
         if self._unread >= UNREAD:
@@ -196,9 +196,9 @@ class Copies:
 
 def pair() -> tuple[Copies, Offers]:
     """Make both sides before the fork; afterwards each process calls `forget` of the other's side."""
-    to_worker, to_front = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    to_worker, to_supervisor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    return Copies(to_worker, bell), Offers(to_front, bell)
+    return Copies(to_worker, bell), Offers(to_supervisor, bell)
 
 
 def _pass_on(source: int, destination: int) -> bool:

@@ -101,10 +101,6 @@ def check_function(reference: Local) -> tuple[Problem, ...]:
     return check([os.path.join(reference.path, reference.file or "")], missing_functions_may_come=True)
 
 
-class _MissingFunctionError(FetchError):
-    """A function does not exist; an earlier step may still make it."""
-
-
 class _Checker:
     """Reads each file once and follows its calls; `_chain` holds the files from the first to the current one."""
 
@@ -153,12 +149,11 @@ class _Checker:
         self._problems.extend(check.problems)
         return outputs
 
-    def call(self, reference: Local, base: str) -> tuple[Function | None, Names]:
-        """Return the function that a local reference means, and its outputs. Check it first if it is new.
+    def call(self, path: str) -> tuple[Function | None, Names]:
+        """Return the function in a file, and its outputs. Check it first if it is new.
 
-        Raise FetchError if there is no such function, or if the calls would never end.
+        Raise FetchError if the calls would never end.
         """
-        path = self._find(reference, base)
         if path in self._chain:
             chain = [*self._chain[self._chain.index(path) :], path]
             names = " calls ".join(map(shown_path, chain))
@@ -176,13 +171,6 @@ class _Checker:
         if name not in self._builtins:
             self._builtins[name] = spec(name, Proc(0))
         return self._builtins[name]
-
-    def _find(self, reference: Local, base: str) -> str:
-        directory = local_directory(reference, base)
-        try:
-            return find_file(directory, reference.file, shown_path(directory))
-        except FetchError as error:
-            raise _MissingFunctionError(str(error)) from None
 
 
 class _FunctionCheck:
@@ -239,11 +227,14 @@ class _FunctionCheck:
             return self._outputs_of_builtin(step, step.call, item, called)
         if not isinstance(step.call, Local):
             return None
+        directory = local_directory(step.call, self._function.directory)
         try:
-            function, outputs = self._checker.call(step.call, self._function.directory)
-        except _MissingFunctionError as error:
+            path = find_file(directory, step.call.file, shown_path(directory))
+        except FetchError as error:
             self._missing(called, str(error))
             return None
+        try:
+            function, outputs = self._checker.call(path)
         except FetchError as error:
             self._error(called, str(error))
             return None

@@ -10,6 +10,7 @@ import hashlib
 import tempfile
 import zlib
 from collections import defaultdict
+from functools import partial
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dulwich.object_format import SHA1, SHA256
@@ -103,8 +104,7 @@ class Pack:
             with content as base:
                 content = self._patched(base, delta)
         with content:
-            while piece := content.read(_PIECE):
-                yield piece
+            yield from _pieces(content)
 
     def commits(self, prefix: str) -> list[str]:
         """Return the hashes of the commits that begin with `prefix`."""
@@ -144,12 +144,9 @@ class Pack:
         for _ in range(count):
             offset = self._end
             entry = self._entry(offset)
-            hashed = self._hash(entry.kind, entry.size)
-            for piece in self._inflated(entry):
-                self._limits.take_bytes(len(piece))
-                hashed.update(piece)
+            self._limits.take_bytes(entry.size)
+            hash_ = self._hashed(entry.kind, entry.size, self._inflated(entry))
             if entry.base is None:
-                hash_ = hashed.hexdigest().encode()
                 self._offsets[hash_] = offset
                 yield offset, hash_, entry
             else:
@@ -203,20 +200,15 @@ class Pack:
             raise PackError(_TOO_DEEP)
         for delta in deltas:
             with self._patched(content, self._entry(delta), self._limits) as result:
-                hash_ = self._hash_of(result, kind)
+                size = result.seek(0, 2)
+                result.seek(0)
+                hash_ = self._hashed(kind, size, _pieces(result))
                 self._offsets.setdefault(hash_, delta)
                 self._descend(result, kind, self._above(delta, hash_), depth + 1)
 
     def _above(self, offset: int, hash_: bytes) -> list[int]:
         """Remove and return the offsets of the deltas to an object."""
         return self._deltas.pop(offset, []) + self._deltas.pop(hash_, [])
-
-    def _hash_of(self, content: IO[bytes], kind: int) -> bytes:
-        hashed = self._hash(kind, content.seek(0, 2))
-        content.seek(0)
-        while piece := content.read(_PIECE):
-            hashed.update(piece)
-        return hashed.hexdigest().encode()
 
     def _patched(self, base: IO[bytes], delta: _Entry, limits: Limits | None = None) -> IO[bytes]:
         """Return the result of a delta and its base; count its bytes in `limits`, if given."""
@@ -257,8 +249,11 @@ class Pack:
         file.seek(0)
         return file
 
-    def _hash(self, kind: int, size: int) -> hashlib._Hash:
-        return hashlib.new(self._format.name, b"%s %d\0" % (_TYPES.get(kind, b""), size))
+    def _hashed(self, kind: int, size: int, pieces: Iterable[bytes]) -> bytes:
+        hashed = hashlib.new(self._format.name, b"%s %d\0" % (_TYPES.get(kind, b""), size))
+        for piece in pieces:
+            hashed.update(piece)
+        return hashed.hexdigest().encode()
 
     def _number(self, size: int) -> int:
         return int.from_bytes(self._read(size), "big")
@@ -268,6 +263,10 @@ class Pack:
         if len(found) < (size if least is None else least):
             raise PackError("it ends in the middle")
         return found
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(partial(file.read, _PIECE), b"")
 
 
 def loose_pieces(path: str) -> Iterator[bytes]:

@@ -169,7 +169,7 @@ def test_large_file_of_a_commit_takes_little_memory(
 ) -> None:
     """A small repository can hold a file of hundreds of megabytes; this holds for each transport and storage."""
     with (project.directory / "large").open("wb") as file:
-        file.truncate(150 << 20)
+        file.truncate(100 << 20)
     commit = project.commit({})
     (project.directory / "large").unlink()
     url = server.url("project") if place == "server" else project.directory.as_uri()
@@ -182,7 +182,7 @@ def test_large_file_of_a_commit_takes_little_memory(
     command = [sys.executable, "-c", PROGRAM, url, str(cache.root), commit]
     directory, memory = subprocess.run(command, text=True, capture_output=True, check=True).stdout.split()
 
-    assert (cache.root / directory / "large").stat().st_size == 150 << 20
+    assert (cache.root / directory / "large").stat().st_size == 100 << 20
     assert int(memory) < 100_000, "KiB"
 
 

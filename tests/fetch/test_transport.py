@@ -339,7 +339,7 @@ def test_index_naming_a_missing_image_is_explained(odd_registry: OddRegistry, ca
     odd_registry.answer = first(99, lambda request: send(request, 404, b""), image)
 
     assert (
-        cache.refusal(odd_registry.host) == f"the registry has no image {image}, which the index names; push it again"
+        cache.refusal(odd_registry.host) == f"the registry has no image {image}, which its index names; push it again"
     )
 
 

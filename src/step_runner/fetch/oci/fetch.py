@@ -16,7 +16,7 @@ import errno
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from step_runner.fetch.limits import Limits
 from step_runner.fetch.messages import RefusedError, explained, one_line, reason_of
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from step_runner.model import Oci
     from step_runner.proc import Proc
 
+_Kind = TypeVar("_Kind", Index, Image)
 _LARGEST_CONFIG = 4 << 20  # bytes
 _DEEPEST = 2  # levels of indexes below the requested one
 _MOST_INDEXES = 100  # each needs a request
@@ -124,16 +125,9 @@ class _Fetch:
             below = [descriptor for each in level for descriptor in each.indexes]
             if len(below) > _MOST_INDEXES:
                 raise RefusedError(f"its index names more than {_MOST_INDEXES} indexes; build it with fewer")
-            level = [self._index(repository, descriptor) for descriptor in below]
+            level = [_part(repository, descriptor, Index) for descriptor in below]
             images += (image for each in level for image in each.images)
         return images
-
-    def _index(self, repository: ImageRepository, descriptor: Descriptor) -> Index:
-        manifest = repository.manifest(descriptor.digest)
-        found = parse_manifest(manifest.content) if manifest else None
-        if not isinstance(found, Index):
-            raise RefusedError(f"the registry has no index {descriptor.digest}, which its index names; push it again")
-        return found
 
     def _choose(self, images: Sequence[tuple[Platform, Descriptor]]) -> Descriptor:
         offered = [platform for platform, _ in images]
@@ -148,11 +142,7 @@ class _Fetch:
         self._unpack(repository, image, directory)
 
     def _make_chosen(self, repository: ImageRepository, chosen: Descriptor, directory: Path, scratch: Path) -> None:
-        manifest = repository.manifest(chosen.digest)
-        image = parse_manifest(manifest.content) if manifest else None
-        if not isinstance(image, Image):
-            raise RefusedError(f"the registry has no image {chosen.digest}, which the index names; push it again")
-        self._unpack(repository, image, directory)
+        self._unpack(repository, _part(repository, chosen, Image), directory)
 
     def _unpack(self, repository: ImageRepository, image: Image, directory: Path) -> None:
         from step_runner.fetch.oci.layers import unpack
@@ -183,6 +173,16 @@ class _Fetch:
 
     def _key(self, kind: str, digest: str) -> Key:
         return (kind, str(self.platform), digest)
+
+
+def _part(repository: ImageRepository, descriptor: Descriptor, kind: type[_Kind]) -> _Kind:
+    """Return the image or index of an entry of an index. Raise RefusedError if the registry has none."""
+    manifest = repository.manifest(descriptor.digest)
+    found = parse_manifest(manifest.content) if manifest else None
+    if not isinstance(found, kind):
+        name = kind.__name__.lower()
+        raise RefusedError(f"the registry has no {name} {descriptor.digest}, which its index names; push it again")
+    return found
 
 
 def _content(repository: ImageRepository, config: Descriptor) -> bytes:

@@ -40,12 +40,16 @@ BANNED = {
     r"\bNeeded (?:is|are)\b": "begin with the subject",
     r"\bserver of tokens\b": '"token server"',
     r"\bleft behind\b": '"background processes", "orphans"',
+    r"(?i)\b(?:lives? on|for whom|however (?:many|often))\b": '"continue", "survive"; "for which"; "any number of"',
 }
 """Patterns, and what to write in place of what they match."""
 
 LONGEST_NAME = 60
-NAME = re.compile(r"_(?:who|whoever|whom|what|\w+body|told|tells|anew|behind|stands?|beside|handed|is_no)(?=_|$)")
-"""What the name of a test does not hold."""
+NAME = re.compile(
+    r"^test_(?:an?|the|it|with(?:out)?|when|where|if|although)(?=_)"
+    r"|_(?:who|whoever|whom|what|\w+body|told|tells|anew|behind|stands?|beside|handed|is_no)(?=_|$)"
+)
+"""Words that the name of a test does not begin with, and words that it does not hold."""
 
 
 class Text(NamedTuple):
@@ -122,7 +126,7 @@ def _names(content: str) -> Iterator[Text]:
                     node.lineno, f"{node.name!r}: at most {LONGEST_NAME} characters; the docstring holds the rest"
                 )
             if (found := NAME.search(node.name)) is not None:
-                yield Text(node.lineno, f"{found[0][1:]!r}: test_<subject>_<verb>_<condition>")
+                yield Text(node.lineno, f"{found[0].strip('_')!r}: test_<subject>_<verb>_<condition>")
 
 
 def files() -> Iterator[Path]:

@@ -60,7 +60,7 @@ class Neighbour:
         return ready
 
     def end(self) -> None:
-        """End it in the way of its id, and wait for the end; a process of the shape `hidden` may live on."""
+        """End it in the way of its id, and wait for the end; a process of the shape `hidden` may survive."""
         dying = [process for process in self._living if not _hides(process)]
         if self.job_id == "cancel":
             self._server.client.cancel(self.job_id)

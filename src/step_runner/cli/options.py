@@ -74,13 +74,13 @@ inputs = click.option(
     shell_complete=completers.inputs,
     metavar="K=V[,K=V]",
     help="Inputs: the text as typed for a string, YAML for other types; may hold ${{ }}."
-    " A name alone has the environment's value.",
+    " A name alone takes its value from the environment.",
 )
 env = click.option(
     "--env",
     multiple=True,
     metavar="K=V[,K=V]",
-    help="The function's environment variables. A name alone has the environment's value.",
+    help="The function's environment variables. A name alone takes its value from the environment.",
 )
 job_variables = click.option(
     "--job",
@@ -88,7 +88,7 @@ job_variables = click.option(
     "job",
     multiple=True,
     metavar="K=V[,K=V]",
-    help="Job variables, for ${{ vars.K }}. A name alone has the environment's value.",
+    help="Job variables, for ${{ vars.K }}. A name alone takes its value from the environment.",
 )
 
 

@@ -72,7 +72,7 @@ class CommandRun:
         return tuple(Holder(pid, argv) for pid, argv in self.teardown.left()) if self.streams.read() else ()
 
     def let_go(self, cause: Cause) -> None:
-        """Close the job; if the command has ended by itself, its background processes live on."""
+        """Close the job; if the command has ended by itself, its background processes continue."""
         self._running = False
         if not self._job.processes():
             if self._container is not None:

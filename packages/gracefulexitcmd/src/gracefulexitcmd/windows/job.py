@@ -60,7 +60,7 @@ class JobObject:
         calls.terminate_job(self._handle, KILLED)
 
     def release(self) -> None:
-        """Let its processes live on when it is closed."""
+        """Keep its processes running when it is closed."""
         self._limit(0)
 
     def close(self) -> None:

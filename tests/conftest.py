@@ -25,7 +25,7 @@ LIVE_PATIENCE = 120.0
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the test that drives a live server at random."""
     group = parser.getgroup("live server")
-    group.addoption("--live-seconds", type=float, default=60, metavar="N", help="seconds to drive it (default: 60)")
+    group.addoption("--live-seconds", type=float, default=20, metavar="N", help="seconds to drive it (default: 20)")
     group.addoption("--live-seed", type=int, metavar="SEED", help="the seed of the steps, as printed by a failed run")
 
 

@@ -247,7 +247,7 @@ def test_group_with_reused_number_is_forgotten(monkeypatch: pytest.MonkeyPatch) 
     container.ended(leader.pid, group_empty=False)
     seen = []
     for processes in ([leader, member], [leader._replace(state="Z"), member], [member]):
-        monkeypatch.setattr(container, "_candidates", lambda *_, processes=processes: processes)
+        monkeypatch.setattr(process_table, "processes", lambda processes=processes: processes)
         seen.append(container.members())
     container.close()
     assert seen == [[], [], []]

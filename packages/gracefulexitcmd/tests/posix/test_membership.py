@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SHELL, RUNNER = 50, 100
-REAPER = Reaper(pid=RUNNER, group=RUNNER, session=SHELL)
+REAPER = Reaper(pid=RUNNER, session=SHELL)
 LEADER = 200
 SINCE = 10
 EVIDENCE = Evidence(cookie="mine", since=SINCE, groups={LEADER})

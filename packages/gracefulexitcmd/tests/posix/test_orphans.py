@@ -13,7 +13,7 @@ import pytest
 PRELUDE = """\
 import json, os, subprocess, sys, time
 from gracefulexitcmd import Cmd, Container, Roundup
-from gracefulexitcmd.posix import orphans, process_table, subreaper
+from gracefulexitcmd.posix import membership, orphans, process_table, subreaper
 from gracefulexitcmd.posix.container import reap_orphans
 subreaper.become()
 
@@ -134,8 +134,8 @@ def test_unexplained_orphan_requires_no_scan_of_others() -> None:
     """With many jobs each would search all others. The orphan ends with the last of them."""
     program = """
 asked = []
-evidence = Container._evidence
-Container._evidence = lambda self, *facts: asked.append(self) or evidence(self, *facts)
+members = membership.members
+membership.members = lambda evidence, *facts: asked.append(evidence.cookie) or members(evidence, *facts)
 containers = [Container() for _ in range(3)]
 leave(containers[0], "env -i setsid sleep 1000 >/dev/null &")
 while process_table.comm(int(process_table.children_text(os.getpid(), os.getpid()))) != "sleep":
@@ -144,7 +144,7 @@ others = 0
 for container in containers:
     asked.clear()
     assert container.members() == []
-    others += len(asked) - asked.count(container)
+    others += len(asked) - asked.count(container.cookie)
 for container in containers[1:]:
     container.close()
 found = [containers[0].found_by(process) for process in containers[0].members()]

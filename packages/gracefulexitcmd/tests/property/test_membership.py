@@ -12,7 +12,7 @@ from gracefulexitcmd.posix.membership import Evidence, Reaper
 from gracefulexitcmd.posix.process_table import Process
 
 RUNNER, SHELL = 3, 2
-REAPER = Reaper(RUNNER, group=RUNNER, session=SHELL)
+REAPER = Reaper(RUNNER, session=SHELL)
 SINCE = 10
 PIDS = st.integers(min_value=1, max_value=14)
 TIMES = st.integers(min_value=0, max_value=20)

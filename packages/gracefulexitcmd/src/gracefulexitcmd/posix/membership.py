@@ -51,7 +51,6 @@ class Reaper(NamedTuple):
     """The process that holds the containers; it adopts orphans if it is a subreaper."""
 
     pid: int
-    group: int
     session: int
 
 

@@ -53,7 +53,7 @@ os.register_at_fork(after_in_child=_forget)
 
 def reaper() -> Reaper:
     """Return this process as the one that holds the containers."""
-    return Reaper(os.getpid(), os.getpgrp(), os.getsid(0))
+    return Reaper(os.getpid(), os.getsid(0))
 
 
 def reap(pid: int) -> bool:

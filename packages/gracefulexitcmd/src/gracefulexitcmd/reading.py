@@ -60,12 +60,23 @@ class RawInput(io.RawIOBase):
             self._finish()
 
 
+class Buffered(io.BufferedReader):
+    """The same with a buffer, to be read as text: `TextIOWrapper` asks for each line whether it is closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        super().close()
+        self.closed = True
+
+
 def output_file(raw: RawOutput, text: Text | None) -> IO[Any]:
     """Return a file to read from, like those of `subprocess`."""
-    buffered = io.BufferedReader(raw, BUFFER)
     if text is None:
-        return buffered
-    wrapper: Any = io.TextIOWrapper(buffered, text.encoding, text.errors)  # Any: typeshed lacks _CHUNK_SIZE
+        return io.BufferedReader(raw, BUFFER)
+    wrapper: Any = io.TextIOWrapper(
+        Buffered(raw, BUFFER), text.encoding, text.errors
+    )  # Any: typeshed lacks _CHUNK_SIZE
     wrapper._CHUNK_SIZE = BUFFER  # its 8 KiB bypass the buffer: eight times as many reads
     made: IO[Any] = wrapper
     return made

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,6 @@ from gracefulexitcmd.posix import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SIGHUP_BIT, SIGPIPE_BIT, SIGTERM_BIT = (1 << number - 1 for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM))
 
@@ -206,3 +206,19 @@ def test_descriptors_are_closed_without_closefrom(tmp_path: Path, monkeypatch: p
     _, expected = _run(tmp_path)
     monkeypatch.setattr(spawn, "libc", Older)
     assert _run(tmp_path)[1] == expected
+
+
+@pytest.mark.parametrize("wrong", [{"A=B": "x"}, {"A": "x\0y"}, {"A": "x", "B\0": "y"}, {b"A": "x", "B=": "y"}])
+def test_spawn_refuses_variables_that_cannot_be_passed(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"illegal environment variable name|embedded null byte"):
+        spawn.spawn(["true"], wrong, None, (None, None, None), ())
+
+
+@pytest.mark.parametrize("value", ["ü", "\udcff", b"\xff", Path("/x")])
+def test_spawn_passes_variables_of_each_type(value: Any) -> None:
+    reader, writer = os.pipe()
+    child = spawn.spawn(["/bin/sh", "-c", 'printf %s "$A"'], {"A": value}, None, (None, writer, None), ())
+    os.close(writer)
+    with open(reader, "rb") as output:
+        assert output.read() == os.fsencode(value)
+    assert child.wait() == 0

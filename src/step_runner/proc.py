@@ -27,7 +27,8 @@ class Proc:
 
     def __init__(self, graceful_exit_delay: float) -> None:
         self.graceful_exit_delay = graceful_exit_delay
-        self._cause: Cause | None = None
+        self.cause: Cause | None = None
+        """The cause of the cancel, None before it. EXITED means that the job ended by itself."""
         self._killed = False
         self.hurried: str | None = None
         """The reason for a kill before the delay was over, such as `second Ctrl-C`; None without such a kill."""
@@ -36,14 +37,9 @@ class Proc:
         self._lock = threading.Lock()
 
     @property
-    def cause(self) -> Cause | None:
-        """Return the cause of the cancel, None before it. EXITED means that the job ended by itself."""
-        return self._cause
-
-    @property
     def cancelled(self) -> bool:
         """Return whether the job was cancelled."""
-        return self._cause is not None
+        return self.cause is not None
 
     @property
     def time_left(self) -> float:
@@ -56,9 +52,9 @@ class Proc:
     def cancel(self, cause: Cause = Cause.CANCELLED) -> None:
         """Stop the processes of the job gracefully. Only the first call and its cause count."""
         with self._lock:
-            if self._cause is not None:
+            if self.cause is not None:
                 return
-            self._cause = cause
+            self.cause = cause
             self._cancelled_at = clock.now()
             listeners = tuple(self._listeners)
         self._notify(listeners)
@@ -91,9 +87,9 @@ class Proc:
 
     def check(self) -> None:
         """Raise StoppedError, with the message of a fetch, if the job was cancelled."""
-        if self._cause is Cause.TIMEOUT:
+        if self.cause is Cause.TIMEOUT:
             raise StoppedError("the fetch was stopped because the job's timeout was reached", timeout=True)
-        if self._cause is not None:
+        if self.cause is not None:
             raise StoppedError("the fetch was stopped because its job was cancelled")
 
     def pause(self, seconds: float) -> None:
@@ -110,8 +106,8 @@ class Proc:
         woken = asyncio.Event()
         with self.listening(lambda _: loop.call_soon_threadsafe(woken.set)):
             await woken.wait()
-        assert self._cause is not None
-        return self._cause
+        assert self.cause is not None
+        return self.cause
 
     def _notify(self, listeners: tuple[Listener, ...]) -> None:
         grace = self.time_left

@@ -153,30 +153,21 @@ def _process_message(process: EndedProcess, detail: Detail) -> pb.EndedProcess:
 
 
 def _termination(message: pb.Termination) -> Termination:
-    return Termination(
-        step=message.step,
-        ended=Exit(
-            cause=Cause(message.cause),
-            returncode=message.exit_status if message.HasField("exit_status") else None,
-            duration=_total_seconds(message.duration),
-            forced=message.forced,
-            hurried=message.hurried or None,
-            signals=tuple(
-                SignalSent(sent.name, _total_seconds(sent.after), sent.processes) for sent in message.signals
-            ),
-            census=tuple(
-                EndedProcess(
-                    process.pid,
-                    tuple(process.argv),
-                    process.found,
-                    process.ended_by or None,
-                    process.name,
-                    _why(process),
-                )
-                for process in message.census
-            ),
-        ),
+    ended = Exit(
+        cause=Cause(message.cause),
+        returncode=message.exit_status if message.HasField("exit_status") else None,
+        duration=_total_seconds(message.duration),
+        forced=message.forced,
+        hurried=message.hurried or None,
+        signals=tuple(SignalSent(sent.name, _total_seconds(sent.after), sent.processes) for sent in message.signals),
+        census=tuple(map(_process, message.census)),
     )
+    return Termination(step=message.step, ended=ended)
+
+
+def _process(message: pb.EndedProcess) -> EndedProcess:
+    argv, ended_by = tuple(message.argv), message.ended_by or None
+    return EndedProcess(message.pid, argv, message.found, ended_by, message.name, _why(message))
 
 
 def _why(process: pb.EndedProcess) -> Why | None:

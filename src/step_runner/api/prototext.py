@@ -8,32 +8,16 @@ from google.protobuf import json_format, text_format
 from google.protobuf.message import DecodeError
 from msgspec import UNSET
 
+from step_runner import model
 from step_runner.api.pb import step_pb2 as pb
 from step_runner.errors import FunctionFileError, InputError
 from step_runner.functions.reference import git_reference, oci_reference
-from step_runner.model import (
-    Builtin,
-    Dynamic,
-    Exec,
-    Function,
-    Local,
-    Parameter,
-    Place,
-    Problem,
-    Script,
-    Sequence,
-    Spec,
-    Step,
-    ValueType,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from step_runner.model import Reference
 
-
-def read_function(text: str, *, file: str, directory: str = "") -> Function:
+def read_function(text: str, *, file: str, directory: str = "") -> model.Function:
     """Return the function that a `proto.SpecDefinition` in text form defines.
 
     `file` is its name in messages; its local references start in `directory`. Raise FunctionFileError.
@@ -44,12 +28,12 @@ def read_function(text: str, *, file: str, directory: str = "") -> Function:
         document = json_format.MessageToDict(message, preserving_proto_field_name=True)
         return _function(document, file, directory)
     except text_format.ParseError as error:
-        place = Place(file=file, line=error.GetLine() or 1, column=error.GetColumn() or 1)
-        raise FunctionFileError([Problem(place=place, message=_sentence(error))]) from error
+        place = model.Place(file=file, line=error.GetLine() or 1, column=error.GetColumn() or 1)
+        raise FunctionFileError([model.Problem(place=place, message=_sentence(error))]) from error
     except (InputError, ValueError, json_format.Error) as error:
         # Messages do not keep the number of their line.
-        place = Place(file=file, line=1, column=1)
-        raise FunctionFileError([Problem(place=place, message=str(error))]) from error
+        place = model.Place(file=file, line=1, column=1)
+        raise FunctionFileError([model.Problem(place=place, message=str(error))]) from error
 
 
 def result_text(json: str) -> str:
@@ -69,11 +53,11 @@ def _sentence(error: text_format.ParseError) -> str:
     return f"not a SpecDefinition in protobuf's text form: {sentence.strip().rstrip('.')}"
 
 
-def _function(document: Mapping[str, Any], file: str, directory: str) -> Function:
+def _function(document: Mapping[str, Any], file: str, directory: str) -> model.Function:
     spec, definition = document.get("spec", {}).get("spec", {}), document.get("definition", {})
     delegates = spec.get("output_method") == "delegate"
-    return Function(
-        spec=Spec(
+    return model.Function(
+        spec=model.Spec(
             inputs=_parameters(spec.get("inputs", {})),
             outputs="delegate" if delegates else _parameters(spec.get("outputs", {})),
         ),
@@ -84,60 +68,60 @@ def _function(document: Mapping[str, Any], file: str, directory: str) -> Functio
     )
 
 
-def _parameters(declared: Mapping[str, Any]) -> dict[str, Parameter]:
+def _parameters(declared: Mapping[str, Any]) -> dict[str, model.Parameter]:
     return {name: _parameter(name, one) for name, one in declared.items()}
 
 
-def _parameter(name: str, declared: Mapping[str, Any]) -> Parameter:
+def _parameter(name: str, declared: Mapping[str, Any]) -> model.Parameter:
     if "type" not in declared:
         raise InputError(f'"{name}" has no type; write type: string, number, boolean, array or struct')
     default = declared.get("default")
-    return Parameter(
-        type=ValueType(declared["type"]),
+    return model.Parameter(
+        type=model.ValueType(declared["type"]),
         default=UNSET if default is None else default,
         sensitive=declared.get("sensitive", False),
     )
 
 
-def _body(definition: Mapping[str, Any]) -> Exec | Sequence:
+def _body(definition: Mapping[str, Any]) -> model.Exec | model.Sequence:
     if ("exec" in definition) == ("steps" in definition):
         raise InputError("the definition must have either exec or steps; keep one of them")
     if (command := definition.get("exec")) is not None:
         if "command" not in command:
             raise InputError('exec has no command; add one, such as command: "echo"')
-        return Exec(command=tuple(command["command"]), work_dir=command.get("work_dir"))
-    return Sequence(
+        return model.Exec(command=tuple(command["command"]), work_dir=command.get("work_dir"))
+    return model.Sequence(
         steps=tuple(map(_step, definition["steps"])),
         outputs=definition.get("outputs", {}),
         delegate=definition.get("delegate"),
     )
 
 
-def _step(item: Mapping[str, Any]) -> Step:
+def _step(item: Mapping[str, Any]) -> model.Step:
     name, inputs, env = item.get("name", ""), item.get("inputs", {}), item.get("env", {})
     try:
         call = _call(item.get("step", {}))
     except InputError as error:
         raise InputError(f'step "{name}": {error}') from error
-    if call == Builtin(name="script") and isinstance(text := inputs.get("script"), str):
-        return Step(name=name, call=Script(text=text), env=env)
-    return Step(name=name, call=call, inputs=inputs, env=env)
+    if call == model.Builtin(name="script") and isinstance(text := inputs.get("script"), str):
+        return model.Step(name=name, call=model.Script(text=text), env=env)
+    return model.Step(name=name, call=call, inputs=inputs, env=env)
 
 
-def _call(called: Mapping[str, Any]) -> Reference:
+def _call(called: Mapping[str, Any]) -> model.Reference:
     path = "/".join(called.get("paths", {}).get("parts") or called.get("path", ()))
     url, file = called.get("url", ""), called.get("filename")
     match called.get("protocol", "unspecified"):
         case "local":
-            return Local(path=path or ".", file=file)
+            return model.Local(path=path or ".", file=file)
         case "git":
             return git_reference(url, called.get("version", ""), path, file)
         case "oci":
             registry, repository, tag = (called.get(name, "") for name in ("registry", "repository", "tag"))
             return oci_reference(registry, repository, tag, path, file)
         case "dist":
-            return Builtin(name=path)
+            return model.Builtin(name=path)
         case "dynamic":
-            return Dynamic(template=called.get("path_exp") or url)
+            return model.Dynamic(template=called.get("path_exp") or url)
         case protocol:
             raise InputError(f"references of the protocol {protocol} are not supported; use local, git, oci or dist")

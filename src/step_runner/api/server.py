@@ -55,18 +55,14 @@ gRPC's defaults close a connection after more than two pings within 5 minutes wi
 """
 
 
-class Running(Protocol):
-    """An activity that a second Ctrl-C kills without a grace period."""
-
-    def kill(self, hurried: str) -> None:
-        """End it, for this reason."""
-
-
-class Sidecar(Running, Protocol):
+class Sidecar(Protocol):
     """A command that runs next to the server; the server stops when it ends."""
 
     async def run(self, stopping: asyncio.Event) -> int:
         """Run it until it ends, or until the server sets `stopping`; return the exit status."""
+
+    def kill(self, hurried: str) -> None:
+        """End it without a grace period, for this reason."""
 
 
 async def serve(
@@ -106,18 +102,18 @@ async def _serve(
     supervisor_is_gone: int | None,
     tell: Callable[[str], None],
 ) -> int:
-    running: list[Running] = [jobs, *([sidecar] if sidecar is not None else [])]
+    kills = [jobs.kill, *([sidecar.kill] if sidecar is not None else [])]
     finishing: asyncio.Task[None] | None = None
     stopping = asyncio.Event()
     if supervisor_is_gone is not None:
         _stop_when_gone(supervisor_is_gone, stopping)
-    with _stop_on_signals(running, stopping, tell), OrphanReaper():
+    with _stop_on_signals(kills, stopping, tell), OrphanReaper():
         _say(f"step-runner is listening on socket {path}")
         if sys.platform != "win32":  # Windows has ended them with the killed runner
             from step_runner.jobs.leftovers import Leftovers
 
             leftovers = Leftovers(tell, _say)
-            running.append(leftovers)
+            kills.append(leftovers.kill)
             finishing = asyncio.get_running_loop().create_task(leftovers.finish())
         with contextlib.suppress(RuntimeError):  # no thread can be started: the first job imports it
             threading.Thread(target=_import_the_rest, daemon=True).start()
@@ -175,7 +171,7 @@ else:
 
 
 def _stop_on_signals(
-    running: Sequence[Running], stopping: asyncio.Event, tell: Callable[[str], None]
+    kills: Sequence[Callable[[str], None]], stopping: asyncio.Event, tell: Callable[[str], None]
 ) -> AbstractContextManager[None]:
     def stop(number: signal.Signals) -> None:
         stopping.set()
@@ -183,8 +179,8 @@ def _stop_on_signals(
 
     def kill(hurried: str) -> None:
         tell(notices.hurried(hurried))
-        for each in running:
-            each.kill(hurried)
+        for kill_one in kills:
+            kill_one(hurried)
 
     return on_stop(stop, kill)
 

@@ -96,17 +96,13 @@ def interpolate(pieces: Iterable[Piece], scope: Scope) -> str | Secret:
     texts: list[str] = []
     secret = False
     for piece in pieces:
-        text, hidden = (piece, False) if isinstance(piece, str) else _text(piece, scope)
+        value, hidden = (piece, False) if isinstance(piece, str) else compute(piece, scope)
+        text = text_of(value)
         scope.budget.spend(len(text))
         texts.append(text)
         secret = secret or hidden
     joined = "".join(texts)
     return Secret(joined) if secret else joined
-
-
-def _text(node: Node, scope: Scope) -> tuple[str, bool]:
-    value, secret = compute(node, scope)
-    return text_of(value), secret
 
 
 def _name(node: Name, scope: Scope) -> object:

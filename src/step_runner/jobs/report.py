@@ -7,7 +7,7 @@ import json
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
@@ -45,6 +45,12 @@ STANDARD = {"stdout": 1, "stderr": 2}
 
 OPEN_ALREADY = re.compile(r"/dev/(?P<name>stdout|stderr)|(/dev|/proc/self)/fd/(?P<number>[0-9]{1,9})")
 """Paths that name an open descriptor of this process."""
+
+
+PROTOCOLS: dict[type[Reference], str] = {Local: "local", Git: "git", Oci: "oci", Builtin: "dist", Dynamic: "dynamic"}
+PATHS = ("path", "directory", "name")
+RENAMED = {"revision": "version", "file": "filename", "template": "pathExp"}
+"""The protocol of each kind of reference, the fields that hold its path, and fields with another name in protobuf."""
 
 
 def result_tree(result: StepResult) -> Json:
@@ -204,29 +210,12 @@ def _process(process: EndedProcess) -> Json:
 
 
 def _reference(call: Reference | Script) -> Json:
-    match call:
-        case Local():
-            return _filled(protocol="local", paths={"parts": call.path.split("/")}, filename=call.file)
-        case Git():
-            directory = {"parts": call.directory.split("/")} if call.directory else None
-            return _filled(protocol="git", url=call.url, version=call.revision, paths=directory, filename=call.file)
-        case Oci():
-            return _filled(
-                protocol="oci",
-                registry=call.registry,
-                repository=call.repository,
-                tag=call.tag,
-                paths={"parts": call.directory.split("/")} if call.directory else None,
-                filename=call.file,
-            )
-        case Builtin():
-            return _filled(protocol="dist", paths={"parts": call.name.split("/")})
-        case Dynamic():
-            return _filled(protocol="dynamic", pathExp=call.template)
-        case Script():
-            return _filled(protocol="dist", paths={"parts": ["script"]})
-        case _:
-            assert_never(call)
+    if isinstance(call, Script):
+        return _reference(Builtin(name="script"))
+    fields = msgspec.structs.asdict(call)
+    path = "".join(fields.pop(name, "") for name in PATHS)
+    renamed = {RENAMED.get(name, name): value for name, value in fields.items()}
+    return _filled(protocol=PROTOCOLS[type(call)], **renamed, paths={"parts": path.split("/")} if path else None)
 
 
 def _function(function: Function) -> Json:

@@ -15,10 +15,13 @@ POSIX := $(POSIX)|step_runner/(api/(connection|copy_bytes|limits|peer_credential
 EDGES := tests/cli/test_main.py tests/cli/test_run.py tests/cli/test_check.py tests/cli/test_start.py \
 	tests/expression tests/fetch tests/functions tests/builtin tests/runner
 
-.PHONY: run test programs lint types docs test-oldest test-newest test-windows test-tools binary findings bench bench-growth soak proto schema size lock clean
+.PHONY: run help test programs lint types docs test-oldest test-newest test-windows test-tools binary findings bench bench-growth soak proto schema size lock clean
 
 run: .venv/installed  ## Set up and run the example that builds this project's wheel
 	$(BIN)/step-runner run examples/release
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z][a-z -]*\):.*  ## /\1: /p' Makefile
 
 test: programs lint types  ## Set up and check everything that CI checks
 	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_page_names_tests_that_exist(page: str) -> None:
     for path, name in NAMED.findall(_text(page)):
         assert (ROOT / path).is_file(), path
         assert not name or f"def {name}(" in _text(path), f"{path}::{name}"
+
+
+def test_help_of_make_lists_targets_of_the_page() -> None:
+    """`make help` prints each target of CONTRIBUTING.md with a description."""
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = {name for line in listed.splitlines() for name in line.partition(":")[0].split()}
+    targets = re.findall(r"^make ([\w-]+) ", _text("CONTRIBUTING.md"), re.MULTILINE)
+    assert targets
+    assert set(targets) <= names
 
 
 @pytest.mark.parametrize("page", PROMISES)

@@ -73,9 +73,9 @@ findings:  ## Run all of findings/, with packages from the registries (Debian, s
 binary: .venv/installed  ## Make dist/step-runner-linux-ARCH, one file that needs no Python; needs a C compiler
 	$(BIN)/python -m binary.build dist/step-runner-linux-$$(uname -m)
 
-bench: .venv/installed  ## Print all figures
-	$(BIN)/python -m benchmarks.service
-	$(BIN)/python -m benchmarks.commands
+bench: .venv/installed  ## Print all figures; FORMER=/path/to/step-runner compares with that version, too
+	$(BIN)/python -m benchmarks.service $(if $(FORMER),--former $(FORMER))
+	$(BIN)/python -m benchmarks.commands $(if $(FORMER),--former $(FORMER))
 	$(BIN)/python -m benchmarks.containment
 	$(BIN)/python -m benchmarks.expressions
 	$(BIN)/python -m benchmarks.check

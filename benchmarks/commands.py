@@ -15,7 +15,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.measure import Bound, Figure, Measure, machine, seconds, table, write_json
+from benchmarks.measure import (
+    Bound,
+    Figure,
+    Measure,
+    compared_with_former,
+    machine,
+    seconds,
+    table,
+    write_json,
+)
 
 from gracefulexitcmd import PIPE, AsyncCmd, Cmd, run
 
@@ -29,12 +38,17 @@ READ_BYTES = Measure("lines read from a pipe, bytes", "MB/s", None, Bound(0.9, "
 READ_TEXT = Measure("lines read from a pipe, text", "MB/s", None, Bound(0.9, "x"))
 IMPORT = Measure("import above that of subprocess", "ms", None, Bound(8, "ms"))
 DEATH_NOTICED = Measure("death noticed although a timeout is set", "ms", None, Bound(1, "ms"))
-HELP = Measure("step-runner --help", "ms", None, Bound(80, "ms"))
-RUN_HELLO = Measure("step-runner run of a hello function", "ms", None, Bound(200, "ms"))
-SERVE_READY = Measure("step-runner serve until it listens", "ms", None, Bound(300, "ms"))
+# The references are the medians of GitLab's step-runner (Go, without graceful exit) on a machine with 2 cores.
+HELP = Measure("step-runner --help", "ms", 17.3, Bound(2, "x"), 0.7)
+RUN_HELLO = Measure("step-runner run of a hello function", "ms", 16.4, Bound(6.5, "x"), 0.43)
+SERVE_READY = Measure("step-runner serve until it listens", "ms", 12.6, Bound(8, "x"), 0.6)
+SERVE_GONE = Measure("step-runner serve, SIGTERM to gone", "ms", 5.9, Bound(3.5, "x"), 0.35)
 
 TIMEOUT = 60.0
 """A grace period in seconds that no command here uses."""
+
+SETTLES = 0.3
+"""Seconds in which a server imports what jobs need after it listens."""
 
 SAY_THE_TIME = ("bash", "-c", 'printf %s "$EPOCHREALTIME"')
 
@@ -55,14 +69,28 @@ class Take(NamedTuple):
     times: int
 
 
+class Start(NamedTuple):
+    """A function that runs a program and returns one sample of the measure."""
+
+    measure: Measure
+    sample: Callable[[Sequence[str]], float]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures; always return the exit status 0."""
     options = _options(arguments)
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as directory:
-        judged = [_judged(take) for take in _takes(shlex.split(options.program), directory, options.short)]
-    figures = [figure for figure, _ in judged]
-    print(table(figures, "reference"))
+        judged = [_judged(take) for take in _takes(directory, options.short)]
+        programs = [shlex.split(program) for program in (options.program, options.former) if program]
+        starts = [(start.measure, _in_turns(start, programs, options.short)) for start in _starts(directory)]
+    started = [Figure(measure, ours) for measure, (ours, *_) in starts]
+    figures = [figure for figure, _ in judged] + started
+    print(table([figure for figure, _ in judged], "reference"))
+    print(f"\nthe program:\n{table(started, 'peer then')}")
+    if options.former:
+        before = [compared_with_former(measure, *samples) for measure, samples in starts]
+        print(f"\nagainst the version before:\n{table(before, 'before')}")
     print("\nthe reference against itself, which is how exact a ratio is:")
     for figure, spread in judged:
         print(f"  {figure.measure.name}: {spread:.2f} x")
@@ -76,6 +104,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="fewer samples")
     ours = shlex.join([os.path.join(os.path.dirname(sys.executable), "step-runner")])
     parser.add_argument("--program", metavar="COMMAND", default=ours, help="the program to measure")
+    parser.add_argument("--former", metavar="COMMAND", help="the version before, measured in turns for a third table")
     parser.add_argument("--json", metavar="FILE", help="write the figures with all samples into a file")
     return parser.parse_args(arguments)
 
@@ -93,11 +122,27 @@ def _judged(take: Take) -> tuple[Figure, float]:
     return Figure(replace(take.measure, reference=reference), ours), max(spread, 1 / spread)
 
 
-def _takes(program: Sequence[str], directory: str, short: bool) -> list[Take]:
-    true = shutil.which("true") or "true"
+def _in_turns(start: Start, programs: Sequence[Sequence[str]], short: bool) -> list[tuple[float, ...]]:
+    """Return the samples of each program; the first round is a warm-up."""
+    rounds = [[start.sample(program) for program in programs] for _ in range((5 if short else 60) + 1)][1:]
+    return list(zip(*rounds, strict=True))
+
+
+def _starts(directory: str) -> list[Start]:
     function = os.path.join(directory, "hello.yml")
     with open(function, "w", encoding="utf-8") as file:
         file.write(HELLO)
+    env = _compiled(os.environ, os.path.join(directory, "bytecode"))
+    return [
+        Start(HELP, lambda program: _run(env, *program, "--help")()),
+        Start(RUN_HELLO, lambda program: _run(env, *program, "run", function)()),
+        Start(SERVE_READY, lambda program: _served(env, program, directory)[0]),
+        Start(SERVE_GONE, lambda program: _served(env, program, directory, SETTLES)[1]),
+    ]
+
+
+def _takes(directory: str, short: bool) -> list[Take]:
+    true = shutil.which("true") or "true"
     env = _compiled(os.environ, os.path.join(directory, "bytecode"))
     bare = _run(env, sys.executable, "-c", "pass")
     few, many = (2, 10) if short else (20, 500)
@@ -112,9 +157,6 @@ def _takes(program: Sequence[str], directory: str, short: bool) -> list[Take]:
         Take(READ_TEXT, lambda: _read_by_cmd(size, text=True), lambda: _read_by_popen(size, text=True), 5),
         Take(DEATH_NOTICED, _noticed_by_cmd, _noticed_by_popen, many),
         Take(IMPORT, lambda: _import_above(env), bare, few),
-        Take(HELP, _run(env, *program, "--help"), bare, few),
-        Take(RUN_HELLO, _run(env, *program, "run", function), bare, few),
-        Take(SERVE_READY, lambda: _until_ready(env, program, directory), bare, few),
     ]
 
 
@@ -198,19 +240,22 @@ def _since(said: bytes) -> float:
     return 1000 * (time.time() - float(said.decode().replace(",", ".")))
 
 
-def _until_ready(env: Mapping[str, str], program: Sequence[str], directory: str) -> float:
+def _served(env: Mapping[str, str], program: Sequence[str], directory: str, idle: float = 0) -> tuple[float, float]:
+    """Return the milliseconds until a server listens, and from SIGTERM, after an idle time, until it has ended."""
     command = (*program, "serve", "--socket", os.path.join(directory, "socket"))
     start = time.perf_counter()
     server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     with server:
         assert server.stderr is not None
         ready = any("listening on socket" in line for line in server.stderr)
-        took = time.perf_counter() - start
+        listening = time.perf_counter()
+        time.sleep(idle)
+        stopped = time.perf_counter()
         server.terminate()
         assert ready, "the server ended before it listened"
-        # Its end is not measured, but no other measurement starts before it.
         server.stderr.read()
-    return 1000 * took
+        server.wait()
+    return 1000 * (listening - start), 1000 * (time.perf_counter() - stopped)
 
 
 if __name__ == "__main__":

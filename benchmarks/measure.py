@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,12 +33,16 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A measured quantity: its unit (ms, MB or MB/s), the median of the reference if there is one, and the bound."""
+    """A measured quantity: its unit (ms, MB or MB/s), the median of the reference if there is one, and the bound.
+
+    `former` is the bound of its ratio to the version before.
+    """
 
     name: str
     unit: str
     reference: float | None = None
     bound: Bound | None = None
+    former: float | None = None
 
     @property
     def is_rate(self) -> bool:
@@ -83,6 +87,17 @@ class Figure:
         return "ok" if (value >= bound.limit if self.measure.is_rate else value <= bound.limit) else "MISSED"
 
 
+def compared(measure: Measure, samples: Sequence[float], references: Sequence[float]) -> Figure:
+    """Return a figure whose reference is the median of other samples of the same measure."""
+    return Figure(replace(measure, reference=Figure(measure, references).median), samples)
+
+
+def compared_with_former(measure: Measure, samples: Sequence[float], former: Sequence[float]) -> Figure:
+    """Return a figure whose reference is the version before, with the bound for that."""
+    bound = None if measure.former is None else Bound(measure.former, "x")
+    return compared(replace(measure, bound=bound), samples, former)
+
+
 def seconds(call: Callable[[], object]) -> float:
     """Return the seconds that a call takes."""
     start = time.perf_counter()
@@ -110,8 +125,8 @@ def _make_file() -> None:
 
 
 def table(figures: Iterable[Figure], reference: str) -> str:
-    """Return a table of the figures, then those that miss their bound; `reference` is the title of a column."""
-    figures = tuple(figures)
+    """Return a table of the figures, those that miss their bound first; `reference` is the title of a column."""
+    figures = sorted(figures, key=lambda figure: figure.verdict != "MISSED")
     lines = [("measure", "median", "95 %", reference, "ratio", "bound", ""), *map(_line, figures)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rows = ["  ".join((line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:]))).rstrip() for line in lines]

@@ -13,11 +13,20 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import psutil
-from benchmarks.measure import Bound, Figure, Measure, machine, seconds, table, write_json
+from benchmarks.measure import (
+    Bound,
+    Figure,
+    Measure,
+    compared,
+    compared_with_former,
+    machine,
+    seconds,
+    table,
+    write_json,
+)
 
 from step_runner.api.client import Client
 from step_runner.errors import StepRunnerError
@@ -34,18 +43,18 @@ LINE = 1024
 """The length of a line of the large logs, in bytes."""
 
 # The references are the medians of GitLab's step-runner (Go, without graceful exit) on a machine with 2 cores.
-EMPTY_JOB = Measure("empty script job, Run to finished", "ms", 5.7, Bound(0.8, "x"))
-MANY_STEPS = Measure(f"{STEPS} script steps, Run to finished", "ms", 101, Bound(0.45, "x"))
+EMPTY_JOB = Measure("empty script job, Run to finished", "ms", 5.7, Bound(0.62, "x"), 0.84)
+MANY_STEPS = Measure(f"{STEPS} script steps, Run to finished", "ms", 101, Bound(0.4, "x"), 0.89)
 STATUS_CALL = Measure("Status call", "ms", 0.13)
-EXIT_SEEN = Measure("process exit to finished seen by a follower", "ms", 1.8, Bound(1.5, "x"))
-LIVE_LOG = Measure("large log followed live", "MB/s", 39, Bound(4, "x"))
-REPLAY = Measure("large log replayed", "MB/s", 45, Bound(10, "x"))
-JOBS_STARTED = Measure(f"{JOBS} jobs started one after another", "ms", 393, Bound(0.8, "x"))
-CANCEL = Measure("Cancel call to SIGTERM in the process", "ms", None, Bound(2, "ms"))
-CLOSE = Measure("cooperative script's exit to Close returning", "ms", None, Bound(5, "ms"))
+EXIT_SEEN = Measure("process exit to finished seen by a follower", "ms", 1.8, Bound(1.05, "x"), 0.72)
+LIVE_LOG = Measure("large log followed live", "MB/s", 39, Bound(6, "x"), 1.11)
+REPLAY = Measure("large log replayed", "MB/s", 45, Bound(17, "x"), 1.83)
+JOBS_STARTED = Measure(f"{JOBS} jobs started one after another", "ms", 393, Bound(0.6, "x"), 0.87)
+CANCEL = Measure("Cancel call to SIGTERM in the process", "ms", None, Bound(2, "ms"), 0.7)
+CLOSE = Measure("cooperative script's exit to Close returning", "ms", None, Bound(5, "ms"), 0.7)
 FIRST_BYTE = Measure("first log byte, write to follower", "ms", None, Bound(0.67, "x"))
-MEMORY_IDLE = Measure("server memory (PSS), idle", "MB")
-MEMORY_BUSY = Measure(f"server memory (PSS), {JOBS} running jobs", "MB", 39, Bound(70, "MB"))
+MEMORY_IDLE = Measure("server memory (PSS), idle", "MB", 20, Bound(1.8, "x"), 0.78)
+MEMORY_BUSY = Measure(f"server memory (PSS), {JOBS} running jobs", "MB", 37, Bound(1, "x"), 0.77)
 
 COOPERATIVE = """\
 trap 'printf %s "$EPOCHREALTIME" >"$STAMP"; exit 0' TERM
@@ -104,8 +113,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(serving(options.server))
         peer = stack.enter_context(serving(options.peer)) if options.peer else None
-        figures = _figures(_takes(SHORT if options.short else FULL), ours, peer)
+        former = stack.enter_context(serving(options.former)) if options.former else None
+        samples, *others = _samples(_takes(SHORT if options.short else FULL), ours, peer, former)
+    figures = [Figure(measure, values) for measure, values in samples.items()]
+    if peer:
+        figures = [compared(figure.measure, figure.samples, others[0].get(figure.measure, ())) for figure in figures]
     print(table(figures, "peer now" if peer else "peer then"))
+    if former:
+        before = [
+            compared_with_former(measure, values, others[1].get(measure, ())) for measure, values in samples.items()
+        ]
+        print(f"\nagainst the version before:\n{table(before, 'before')}")
     if options.json:
         write_json(options.json, figures)
     return 0
@@ -117,23 +135,21 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     ours = f"{shlex.quote(sys.executable)} -m step_runner"
     parser.add_argument("--server", metavar="COMMAND", default=ours, help="what to measure, run as COMMAND serve DIR")
     parser.add_argument("--peer", metavar="COMMAND", help="another program, measured in turns and the reference then")
+    parser.add_argument("--former", metavar="COMMAND", help="the version before, measured in turns for a second table")
     parser.add_argument("--json", metavar="FILE", help="write the figures with all samples into a file")
     return parser.parse_args(arguments)
 
 
-def _figures(takes: Sequence[Take], ours: Server, peer: Server | None) -> list[Figure]:
-    """Take samples of both in turn, so that a slow phase of the machine affects both."""
-    samples: dict[Measure, list[float]] = {}
-    references: dict[Measure, list[float]] = {}
-    can_cancel = peer is not None and _can_cancel(peer)
+def _samples(takes: Sequence[Take], *servers: Server | None) -> list[dict[Measure, list[float]]]:
+    """Take samples of all servers in turn, so that a slow phase of the machine affects all; return those of each."""
+    samples: list[dict[Measure, list[float]]] = [{} for _ in servers]
+    can_cancel = [server is not None and _can_cancel(server) for server in servers]
     for take in takes:
         for _ in range(take.times):
-            _add(samples, take.samples(ours))
-            if peer is not None and (can_cancel or not take.cancels):
-                _add(references, take.samples(peer))
-    if peer is not None:
-        return [_compared(measure, values, references.get(measure, ())) for measure, values in samples.items()]
-    return [Figure(measure, values) for measure, values in samples.items()]
+            for server, own, can in zip(servers, samples, can_cancel, strict=True):
+                if server is not None and (can or not take.cancels):
+                    _add(own, take.samples(server))
+    return samples
 
 
 def _can_cancel(server: Server) -> bool:
@@ -148,10 +164,6 @@ def _can_cancel(server: Server) -> bool:
 def _add(samples: dict[Measure, list[float]], taken: Iterator[Sample]) -> None:
     for measure, value in taken:
         samples.setdefault(measure, []).append(value)
-
-
-def _compared(measure: Measure, values: Sequence[float], references: Sequence[float]) -> Figure:
-    return Figure(replace(measure, reference=Figure(measure, references).median), values)
 
 
 # The measurements.

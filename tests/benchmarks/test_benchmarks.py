@@ -46,6 +46,7 @@ COMMANDS = {
     "step-runner --help",
     "step-runner run of a hello function",
     "step-runner serve until it listens",
+    "step-runner serve, SIGTERM to gone",
 }
 
 REGISTRY = {

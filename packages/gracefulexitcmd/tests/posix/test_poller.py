@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gracefulexitcmd import PIPE, Cmd
 from gracefulexitcmd.posix.poller import Poller
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ def test_second_poller_takes_one_descriptor(descriptors: Callable[[], int]) -> N
     first.close()
     assert len(second.wait(0)) == 1
     second.close()
+
+
+def test_running_command_holds_four_descriptors(descriptors: Callable[[], int]) -> None:
+    """They are its pidfd, its epoll and its two pipes: a server with 1,024 descriptors runs some 250 commands."""
+    with Cmd(["sleep", "1000"], stdout=PIPE, stderr=PIPE):
+        before = descriptors()
+        with Cmd(["sleep", "1000"], stdout=PIPE, stderr=PIPE):
+            assert descriptors() == before + 4
 
 
 def test_close_wakes_all_threads_and_last_closes() -> None:

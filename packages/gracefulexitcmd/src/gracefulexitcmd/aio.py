@@ -192,7 +192,7 @@ class OrphanReaper:
         self._due: asyncio.TimerHandle | None = None
         if sys.platform != "win32":
             when_opened.add(self._container_opened)
-        self._look_later()
+        self._reap_later()
 
     def __exit__(self, *_: object) -> None:
         if sys.platform != "win32":
@@ -201,20 +201,20 @@ class OrphanReaper:
             self._due.cancel()
 
     def _container_opened(self) -> None:
-        # A scan that is due finds it: `_look` resets `_due` before it asks for open containers.
+        # A scan that is due finds it: `_reap` resets `_due` before it asks for open containers.
         if self._due is None:
-            self._loop.call_soon_threadsafe(self._look_later)
+            self._loop.call_soon_threadsafe(self._reap_later)
 
-    def _look_later(self) -> None:
+    def _reap_later(self) -> None:
         if sys.platform != "win32" and self._due is None:
-            self._due = self._loop.call_later(REAP_WITHIN, self._look)
+            self._due = self._loop.call_later(REAP_WITHIN, self._reap)
 
-    def _look(self) -> None:
+    def _reap(self) -> None:
         self._due = None
         if sys.platform != "win32":
             left = reap_orphans()
             if left or any_open():
-                self._look_later()
+                self._reap_later()
 
 
 async def _despite_cancellation(ended: asyncio.Future[Exit]) -> None:

@@ -35,13 +35,13 @@ class Driver:
         try:
             drive(execution)
             assert execution.exit is not None
-            tell = partial(self._tell, execution.exit)
+            done = partial(self._complete, execution.exit)
         except Exception as error:  # else it would be lost in this thread
-            tell = partial(self._fail, error)
+            done = partial(self._fail, error)
         with contextlib.suppress(RuntimeError):  # the loop was closed
-            self.loop.call_soon_threadsafe(tell)
+            self.loop.call_soon_threadsafe(done)
 
-    def _tell(self, exit_: Exit) -> None:
+    def _complete(self, exit_: Exit) -> None:
         if not self.ended.done():
             self.ended.set_result(exit_)
 

@@ -68,7 +68,7 @@ class _Operation:
         self._pending = False
         self._overlapped = calls.Overlapped()
 
-    def anew(self) -> calls.Overlapped:
+    def restarted(self) -> calls.Overlapped:
         """Return a new OVERLAPPED for the next call."""
         self._overlapped = calls.Overlapped(event=self.event)
         return self._overlapped
@@ -169,7 +169,7 @@ class Pipe:
             self._take(operation.close())
 
     def _begin(self, operation: _Operation) -> None:
-        done = calls.read_file(self._handle, self._buffer, CHUNK, None, operation.anew())
+        done = calls.read_file(self._handle, self._buffer, CHUNK, None, operation.restarted())
         self.closed = not operation.begun(done)
 
     def _take(self, count: int) -> None:
@@ -236,5 +236,5 @@ class Feed:
 
     def _begin(self, operation: _Operation) -> bool:
         self._chunk = self._content[:CHUNK]
-        done = calls.write_file(self._handle, self._chunk, len(self._chunk), None, operation.anew())
+        done = calls.write_file(self._handle, self._chunk, len(self._chunk), None, operation.restarted())
         return operation.begun(done)

@@ -35,8 +35,8 @@ def test_unknown_name_is_reported_with_known_names(install: Callable[..., Path])
         find("demo/gret")
     known = ", ".join(sorted([*OWN, "demo/greet"]))
     assert str(raised.value).endswith(
-        f'"demo/gret" not found; did you mean "demo/greet"? known are {known};'
-        " others come with packages that are installed along with step-runner"
+        f'"demo/gret" not found; did you mean "demo/greet"? known: {known};'
+        " install the package of any other one next to step-runner"
     )
 
 

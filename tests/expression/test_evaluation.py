@@ -110,7 +110,7 @@ MESSAGES = {
     "name unlike any other": (
         "${{ q }}",
         """\
-"q": unknown name, known are env, inputs, steps, nowhere
+"q": unknown name, known: env, inputs, steps, nowhere
   ${{ q }}
       ^""",
     ),
@@ -229,7 +229,7 @@ MESSAGES = {
     "unknown function": (
         "${{ nofunc(1) }}",
         """\
-"nofunc(1)": unknown function "nofunc", known are str, num, bool
+"nofunc(1)": unknown function "nofunc", known: str, num, bool
   ${{ nofunc(1) }}
       ^~~~~~~~~""",
     ),
@@ -278,7 +278,7 @@ MESSAGES = {
     "a place in a string in the second line": (
         '"\n${{ "a ${{ q }}" }}',
         """\
-"q": unknown name, known are env, inputs, steps, nowhere
+"q": unknown name, known: env, inputs, steps, nowhere
   ${{ "a ${{ q }}" }}
              ^""",
     ),

@@ -78,4 +78,4 @@ def test_check_finds_function_of_package() -> None:
 def test_function_is_not_found_without_package(target: Path) -> None:
     ended = subprocess.run([*RUN, "--inputs", f"target={target}"], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert 'fetching builtin function: "rollout/copy" not found; known are docker/auth, ' in ended.stderr
+    assert 'fetching builtin function: "rollout/copy" not found; known: docker/auth, ' in ended.stderr

@@ -82,7 +82,7 @@ def _advice(name: str) -> str:
     known = sorted({offer.name for offer in _offers()})
     near = nearest(name, known)
     meant = f'did you mean "{near}"? ' if near else ""
-    return f"{meant}known are {', '.join(known)}; others come with packages that are installed along with step-runner"
+    return f"{meant}known: {', '.join(known)}; install the package of any other one next to step-runner"
 
 
 def _clash(offers: list[Offer]) -> str:

@@ -113,7 +113,7 @@ def _name(node: Name, scope: Scope) -> object:
     if name in FUNCTIONS:
         raise EvaluationError(f"it is a function, write {name}(...)")
     known = ", ".join(list(names)[:_MOST_SHOWN_NAMES])
-    hint = did_you_mean(name, names) or (f", known are {known}" if known else "")
+    hint = did_you_mean(name, names) or (f", known: {known}" if known else "")
     raise EvaluationError(f"unknown name{hint}")
 
 
@@ -251,7 +251,7 @@ _OPERATORS: dict[str, Callable[[Value, Value], Value]] = {
 def _call(node: Call, scope: Scope) -> object:
     function = FUNCTIONS.get(node.function)
     if function is None:
-        hint = did_you_mean(node.function, FUNCTIONS) or f", known are {', '.join(FUNCTIONS)}"
+        hint = did_you_mean(node.function, FUNCTIONS) or f", known: {', '.join(FUNCTIONS)}"
         raise EvaluationError(f'unknown function "{node.function}"{hint}')
     if len(node.arguments) != 1:
         raise EvaluationError(f"{node.function}() needs one argument, not {len(node.arguments)}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from gracefulexitcmd.posix.membership import Reaper
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from gracefulexitcmd.posix.process_table import Identity

@@ -166,13 +166,10 @@ class WithToken(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
         self._address = address
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
-        return continuation(self._with_token(details), request)
+        metadata = (*(details.metadata or ()), *self._address.metadata)
+        return continuation(details._replace(metadata=metadata), request)
 
-    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
-        return continuation(self._with_token(details), request)
-
-    def _with_token(self, details: Any) -> Any:
-        return details._replace(metadata=(*(details.metadata or ()), *self._address.metadata))
+    intercept_unary_stream = intercept_unary_unary
 
 
 def channel(path: str) -> grpc.Channel:
@@ -187,18 +184,15 @@ def channel(path: str) -> grpc.Channel:
 def awaited(path: str, given_up: threading.Event) -> Iterator[socket.socket]:
     """Yield as `admitted` once a server listens; raise its last OSError after `given_up` is set."""
     with contextlib.ExitStack() as admission:
-        yield _await(path, given_up, admission)
-
-
-def _await(path: str, given_up: threading.Event, admission: contextlib.ExitStack) -> socket.socket:
-    pause = FIRST_PAUSE
-    while True:
-        try:
-            return admission.enter_context(admitted(path))
-        except (FileNotFoundError, ConnectionRefusedError, TimeoutError):
-            if given_up.wait(pause):
-                raise
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        connection, pause = None, FIRST_PAUSE
+        while connection is None:
+            try:
+                connection = admission.enter_context(admitted(path))
+            except (FileNotFoundError, ConnectionRefusedError, TimeoutError):
+                if given_up.wait(pause):
+                    raise
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+        yield connection
 
 
 @contextlib.contextmanager

@@ -11,23 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from step_runner import private_file
-from step_runner.model import (
-    Builtin,
-    Dynamic,
-    Exec,
-    Function,
-    Git,
-    Local,
-    Oci,
-    Parameter,
-    Reference,
-    Script,
-    Sequence,
-    Spec,
-    Step,
-    StepResult,
-)
+from step_runner import model, private_file
 from step_runner.runner.masks import MASK
 
 if TYPE_CHECKING:
@@ -35,7 +19,6 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd import EndedProcess
     from step_runner.jobs.local import LocalResult
-    from step_runner.model import Termination
     from step_runner.runner.masks import Masks
 
 Json: TypeAlias = dict[str, object]
@@ -47,13 +30,12 @@ OPEN_ALREADY = re.compile(r"/dev/(?P<name>stdout|stderr)|(/dev|/proc/self)/fd/(?
 """Paths that name an open descriptor of this process."""
 
 
-PROTOCOLS: dict[type[Reference], str] = {Local: "local", Git: "git", Oci: "oci", Builtin: "dist", Dynamic: "dynamic"}
 PATHS = ("path", "directory", "name")
-RENAMED = {"revision": "version", "file": "filename", "template": "pathExp"}
-"""The protocol of each kind of reference, the fields that hold its path, and fields with another name in protobuf."""
+RENAMED = {"type": "protocol", "revision": "version", "file": "filename", "template": "pathExp"}
+"""The fields of a reference that hold its path, and those with another name in protobuf."""
 
 
-def result_tree(result: StepResult) -> Json:
+def result_tree(result: model.StepResult) -> Json:
     """Return a step result as the JSON form of `proto.StepResult`: camelCase names, no empty fields.
 
     This needs no import of protobuf, which takes longer than many functions run.
@@ -61,7 +43,7 @@ def result_tree(result: StepResult) -> Json:
     return _own_tree(result) | _filled(subStepResults=[result_tree(child) for child in result.sub_results])
 
 
-def _own_tree(result: StepResult) -> Json:
+def _own_tree(result: model.StepResult) -> Json:
     return _filled(
         step=_filled(
             name=result.name,
@@ -94,7 +76,7 @@ def run_record(result: LocalResult) -> Json:
     )
 
 
-def _shown_tree(result: StepResult, masks: Masks) -> Json:
+def _shown_tree(result: model.StepResult, masks: Masks) -> Json:
     """Return the tree of a step with its times and output sizes, without secrets and inherited variables."""
     shown = result.shown
     bare = msgspec.structs.replace(
@@ -118,17 +100,19 @@ def _shown_tree(result: StepResult, masks: Masks) -> Json:
     return hidden | times | _filled(subStepResults=[_shown_tree(child, masks) for child in result.sub_results])
 
 
-def _without_values(function: Function) -> Function:
+def _without_values(function: model.Function) -> model.Function:
     """Return the function without sensitive defaults and without inputs: the step's result has its inputs."""
     spec, body = function.spec, function.body
     outputs = spec.outputs if spec.outputs == "delegate" else _masked_defaults(spec.outputs)
-    if isinstance(body, Sequence):
+    if isinstance(body, model.Sequence):
         steps = tuple(msgspec.structs.replace(step, inputs={}, typed={}) for step in body.steps)
         body = msgspec.structs.replace(body, steps=steps)
-    return Function(spec=Spec(inputs=_masked_defaults(spec.inputs), outputs=outputs), body=body, env=function.env)
+    return model.Function(
+        spec=model.Spec(inputs=_masked_defaults(spec.inputs), outputs=outputs), body=body, env=function.env
+    )
 
 
-def _masked_defaults(parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+def _masked_defaults(parameters: Mapping[str, model.Parameter]) -> dict[str, model.Parameter]:
     return {
         name: msgspec.structs.replace(parameter, default=MASK)
         if parameter.sensitive and parameter.default is not msgspec.UNSET
@@ -181,7 +165,7 @@ def _opened(path: str) -> int | None:
     return os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)) if is_device else None
 
 
-def _termination(termination: Termination) -> Json:
+def _termination(termination: model.Termination) -> Json:
     ended = termination.ended
     status = {} if ended.returncode is None else {"exitStatus": ended.returncode}
     return {"step": termination.step, "cause": str(ended.cause), **status} | _filled(
@@ -209,26 +193,28 @@ def _process(process: EndedProcess) -> Json:
     }
 
 
-def _reference(call: Reference | Script) -> Json:
-    if isinstance(call, Script):
-        return _reference(Builtin(name="script"))
-    fields = msgspec.structs.asdict(call)
+def _reference(call: model.Reference | model.Script) -> Json:
+    if isinstance(call, model.Script):
+        return _reference(model.Builtin(name="script"))
+    fields = msgspec.to_builtins(call)
     path = "".join(fields.pop(name, "") for name in PATHS)
     renamed = {RENAMED.get(name, name): value for name, value in fields.items()}
-    return _filled(protocol=PROTOCOLS[type(call)], **renamed, paths={"parts": path.split("/")} if path else None)
+    if isinstance(call, model.Builtin):
+        renamed["protocol"] = "dist"
+    return _filled(**renamed, paths={"parts": path.split("/")} if path else None)
 
 
-def _function(function: Function) -> Json:
+def _function(function: model.Function) -> Json:
     return _filled(spec={"spec": _spec(function.spec)}, definition=_definition(function))
 
 
-def _spec(spec: Spec) -> Json:
+def _spec(spec: model.Spec) -> Json:
     if spec.outputs == "delegate":
         return _filled(inputs=_parameters(spec.inputs), outputMethod="delegate")
     return _filled(inputs=_parameters(spec.inputs), outputs=_parameters(spec.outputs), outputMethod="outputs")
 
 
-def _parameters(parameters: Mapping[str, Parameter]) -> Json:
+def _parameters(parameters: Mapping[str, model.Parameter]) -> Json:
     return {
         name: {
             **_filled(type=str(parameter.type), sensitive=parameter.sensitive),
@@ -239,9 +225,9 @@ def _parameters(parameters: Mapping[str, Parameter]) -> Json:
     }
 
 
-def _definition(function: Function) -> Json:
+def _definition(function: model.Function) -> Json:
     body = function.body
-    if isinstance(body, Exec):
+    if isinstance(body, model.Exec):
         command = _filled(command=list(body.command), workDir=body.work_dir)
         return _filled(type="exec", exec=command, env=dict(function.env))
     return _filled(
@@ -253,12 +239,12 @@ def _definition(function: Function) -> Json:
     )
 
 
-def _step(step: Step) -> Json:
-    inputs = {"script": step.call.text} if isinstance(step.call, Script) else {**step.inputs, **_typed(step)}
+def _step(step: model.Step) -> Json:
+    inputs = {"script": step.call.text} if isinstance(step.call, model.Script) else {**step.inputs, **_typed(step)}
     return _filled(name=step.name, step=_reference(step.call), env=dict(step.env), inputs=inputs)
 
 
-def _exec_result(result: StepResult) -> Json | None:
+def _exec_result(result: model.StepResult) -> Json | None:
     if result.exec_result is None:
         return None
     done = result.exec_result
@@ -277,7 +263,7 @@ def _time(seconds: float | None) -> str | None:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat().replace("+00:00", "Z")
 
 
-def _typed(step: Step) -> Json:
+def _typed(step: model.Step) -> Json:
     """Return the typed inputs as the definition shows them: it lacks their declared types."""
     return {
         name: typed.text if isinstance(typed.value, msgspec.UnsetType) else typed.value

@@ -24,6 +24,7 @@ SELDOM_USED = (
     "google.protobuf.internal.python_message",
     "google.protobuf.text_format",
     "ipaddress",
+    "locale",
     "lzma",
     "msgspec.inspect",
     "msgspec.msgpack",

@@ -7,7 +7,6 @@ such links. It does not support whiteouts. Up to Python 3.11.12, 3.12.10 and 3.1
 
 from __future__ import annotations
 
-import contextlib
 import os
 import posixpath
 import stat
@@ -217,9 +216,10 @@ class RootFs:
         self._proc.check()
         directory, _, name = place.rpartition("/")
         self._links.get(directory, {}).pop(name, None)
+        if not os.path.lexists(self._path(place)):
+            return
         if not self._is_directory(place):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(self._path(place))
+            os.unlink(self._path(place))
             return
         for below in [one for one in self._links if f"{one}/".startswith(f"{place}/")]:
             del self._links[below]

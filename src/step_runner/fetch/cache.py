@@ -39,8 +39,6 @@ Key: TypeAlias = tuple[str, ...]
 Make: TypeAlias = "Callable[[Path, Path], None]"
 """A function that fills the first, empty directory; the second is for its temporary files and is removed."""
 
-_SAFE = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-.")
-_LONGEST_NAME = 80 if sys.platform == "win32" else 200  # file systems allow 255 bytes, Windows a path of 259
 _PAUSE = 0.02  # seconds
 _MODE = 0o700  # functions can be private
 _ADVICE = f"set {VARIABLE} to a directory of your own"
@@ -168,17 +166,8 @@ class Cache:
 
 
 def encoded(key: Key) -> str:
-    """Return a unique file name for `key`: no slash, upper case or leading dot, and not too long."""
-    name = "@".join(map(_encoded_part, key))
-    if len(name) <= _LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()
-    return f"{name[: _LONGEST_NAME - len(digest) - 1]}~{digest}"
-
-
-def _encoded_part(part: str) -> str:
-    text = "".join(chr(byte) if byte in _SAFE else f"_{byte:02x}" for byte in part.encode("utf-8", "surrogatepass"))
-    return f"_2e{text[1:]}" if text.startswith(".") else text
+    """Return a unique file name for `key`, short and without capitals: its first part, and a digest of all parts."""
+    return f"{key[0]}@{hashlib.sha256(ascii(key).encode()).hexdigest()}"
 
 
 if sys.platform == "win32":

@@ -15,6 +15,7 @@ from benchmarks.measure import Bound, Figure, Measure, machine, seconds, table, 
 
 from benchmarks import jobs
 from gracefulexitcmd import Cmd, contain
+from gracefulexitcmd.container import opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ def _contained(directory: str, commands: int) -> float:
     def job() -> None:
         path = os.path.join(directory, f"ledger-{next(_numbers)}")
         with contain() as container:
-            container.keep_ledger(path, "job", GRACE, KEY)
+            opened(container).keep_ledger(path, "job", GRACE, KEY)
             for _ in range(commands):
                 Cmd(["bash", "-c", ":"], env=ENV, container=container).run()
         os.unlink(path)

@@ -11,7 +11,7 @@ from step_runner.jobs.confinement import Confinement
 if TYPE_CHECKING:
     import pytest
 
-    from gracefulexitcmd import Container
+    from gracefulexitcmd import ManualContainer
 
 
 class Confined:
@@ -29,7 +29,7 @@ async def test_short_steps_do_not_postpone_confinement(monkeypatch: pytest.Monke
     """The background processes of the first step may start to hide as well as those of a long one."""
     monkeypatch.setattr(confinement, "CONFINED_AFTER", 0.05)
     container = Confined()
-    moving = Confinement(cast("Container", container))
+    moving = Confinement(cast("ManualContainer", container))
     for times in (1, 2):
         while container.times < times:
             moving.step_started()
@@ -39,7 +39,7 @@ async def test_short_steps_do_not_postpone_confinement(monkeypatch: pytest.Monke
 
 async def test_short_job_is_not_confined() -> None:
     container = Confined()
-    moving = Confinement(cast("Container", container))
+    moving = Confinement(cast("ManualContainer", container))
     moving.step_started()
     await moving.end()
     assert container.times == 0

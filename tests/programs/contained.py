@@ -4,7 +4,8 @@ REAPER says what the program may use: `subreaper`, `cgroup`, `both`, or `plain` 
 """
 
 import json, os, signal, subprocess, sys
-from gracefulexitcmd import Cmd, Container, Roundup, contain
+from gracefulexitcmd import Cmd, ManualContainer, Roundup, contain
+from gracefulexitcmd.container import opened
 from gracefulexitcmd.posix import subreaper
 
 REAPER, SCENARIO, MARK, *SHAPES = sys.argv[1:]
@@ -20,7 +21,7 @@ def started(container, mark=MARK, **env):
     command = Cmd(argv, grace=GRACE, stdin=waits, stdout=writer, env={**os.environ, **env}, container=container)
     command.start()
     if REAPER in ("cgroup", "both"):
-        assert container.confine()
+        assert opened(container).confine()
     os.write(go_on, b"\n")
     for descriptor in (writer, waits, go_on):
         os.close(descriptor)
@@ -83,7 +84,7 @@ def others():
 def two():
     """Run two containers; a line on stdin ends the second one."""
     subreaper.become()
-    first, second = Container(), Container()
+    first, second = ManualContainer(), ManualContainer()
     started(first, MARK + "-first", STATUS="0").wait()
     started(second, MARK + "-second", STATUS="0").wait()
     Roundup(first, GRACE).run()
@@ -105,7 +106,7 @@ while True:
 def late():
     """Leave an orphan that may belong to either container; end the second one after the signal to the first one."""
     subreaper.become()
-    first, second = Container(), Container()
+    first, second = ManualContainer(), ManualContainer()
     waits, go_on = os.pipe()
     reader, writer = os.pipe()
     argv = [sys.executable, "-I", "-S", "-c", SLOW]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gracefulexitcmd import Container
+from gracefulexitcmd import ManualContainer
 from step_runner.errors import message
 from step_runner.functions.loader import load_function
 from step_runner.jobs.resolver import resolve
@@ -44,7 +44,7 @@ class Workshop(Listener):
         self.lost: OSError | None = None
         self._pipes = Pipes()
         self.proc = Proc(graceful_exit_delay=20)
-        self.container = Container()
+        self.container = ManualContainer()
         self.started: list[tuple[str, ...]] = []
         self.stopped: list[tuple[tuple[str, ...], Exit]] = []
 

@@ -20,7 +20,8 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
 
-from gracefulexitcmd import AsyncCmd, Cause, Cmd, Container, Exit, Roundup, contain
+from gracefulexitcmd import AsyncCmd, Cause, Cmd, Exit, ManualContainer, Roundup, contain
+from gracefulexitcmd.container import opened
 from gracefulexitcmd.windows.job import KILLED, JobObject
 from gracefulexitcmd.windows.process import has_exited, open_leader
 
@@ -162,7 +163,7 @@ def test_child_of_first_instruction_starts_in_job(start: Start, wait: Wait) -> N
     with contain(grace=0) as container:
         command = start(_python(program), container=container)
         assert wait(command).cause is Cause.EXITED
-        (left,) = [psutil.Process(pid) for pid in container.job.processes()]
+        (left,) = [psutil.Process(pid) for pid in opened(container).job.processes()]
     assert left.wait(10) in (KILLED, None)
 
 
@@ -186,7 +187,7 @@ def test_killed_runner_ends_its_descendants(tmp_path: Path) -> None:
 
 def test_closed_container_kills_its_processes(actors: Actors, wait: Wait) -> None:
     """Proves Windows."""
-    container = Container()
+    container = ManualContainer()
     command, (child,) = actors("ignore", "with", "ignore", container=container)
     container.close()
     assert wait(command).cause is Cause.EXITED

@@ -244,7 +244,7 @@ async def test_cancel_racing_with_end_raises_nothing(path: str) -> None:
 
 ORPHANS = """
 import asyncio, os, signal
-from gracefulexitcmd import AsyncCmd, Container, OrphanReaper
+from gracefulexitcmd import AsyncCmd, ManualContainer, OrphanReaper
 from gracefulexitcmd.posix import process_table, subreaper
 
 def zombies():
@@ -254,7 +254,7 @@ def zombies():
 async def main():
     subreaper.become()
     with OrphanReaper():
-        container = Container()
+        container = ManualContainer()
         script = "{ exec >/dev/null; exec setsid sh -c 'read line' <fifo; } & echo $!"
         command = AsyncCmd(["sh", "-c", script], container=container, stdout=-1)
         orphan = int((await command.run()).stdout.split()[0])

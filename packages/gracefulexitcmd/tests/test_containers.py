@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gracefulexitcmd import PIPE, AsyncCmd, Cmd, contain
+from gracefulexitcmd import PIPE, AsyncCmd, Cmd, Container, Roundup, contain
 
 if sys.platform != "linux":
     pytest.skip("only Linux has subreapers", allow_module_level=True)
@@ -134,3 +134,23 @@ def test_popen_in_its_own_session_ends_with_contain(where: str, ended: str) -> N
         [sys.executable, "-W", "ignore", "-c", OWN_CHILD, where], capture_output=True, text=True, timeout=50
     )
     assert (report.stdout, report.stderr) == (f"{ended}\n", "")
+
+
+def test_container_is_made_by_contain_alone() -> None:
+    """Made otherwise it would have no subreaper and no end."""
+    with pytest.raises(TypeError, match=r"made by contain\(\): write `with contain\(\) as container`"):
+        Container()
+
+
+def test_container_shows_only_its_exit() -> None:
+    with contain() as container:
+        assert [name for name in dir(container) if not name.startswith("_")] == ["exit"]
+
+
+def test_roundup_empties_container_within_its_block() -> None:
+    """The block goes on, and its own end finds no process."""
+    with contain(grace=10) as container:
+        Cmd(["sh", "-c", "sleep 1000 &"], container=container).run()
+        ended = Roundup(container, grace=10).run()
+    assert [process.argv for process in ended.census] == [("sleep", "1000")]
+    assert container.exit.census == ()

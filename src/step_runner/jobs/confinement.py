@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from gracefulexitcmd import Container
+    from gracefulexitcmd import ManualContainer
 
 CONFINED_AFTER = 1.0
 """Seconds from the start of a step to the move. Most jobs have ended by then, and need not wait for it."""
@@ -27,7 +27,7 @@ def _mover() -> ThreadPoolExecutor:
 class Confinement:
     """Moves the processes of a container, and those that later steps start in it. The caller must call `end`."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: ManualContainer) -> None:
         self._container = container
         self._timer: asyncio.TimerHandle | None = None
         self._moves: set[asyncio.Task[None]] = set()

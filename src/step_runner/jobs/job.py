@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from gracefulexitcmd import AsyncRoundup, Cause, Container, Exit
+from gracefulexitcmd import AsyncRoundup, Cause, Exit, ManualContainer
 from step_runner import shown
 from step_runner.errors import InternalError, StepRunnerError, StoppedError, causes
 from step_runner.jobs import state
@@ -209,8 +209,8 @@ def _termination(step: str, ended: Exit) -> Termination:
     return Termination(step=step, ended=ended, start_time=time.time() - ended.duration)
 
 
-def _container(workspace: Workspace, job_id: str, grace: float) -> Container:
-    container = Container()
+def _container(workspace: Workspace, job_id: str, grace: float) -> ManualContainer:
+    container = ManualContainer()
     try:
         workspace.keep_ledger(container, job_id, grace)
     except StepRunnerError:

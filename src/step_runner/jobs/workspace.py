@@ -15,7 +15,7 @@ from step_runner.removal import remove
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gracefulexitcmd import Container
+    from gracefulexitcmd import ManualContainer
     from step_runner.model import Variable
 
 PREFIX = "step-runner-output-"
@@ -55,7 +55,7 @@ class Workspace:
         """
         return {variable.key: self._value(variable) for variable in variables}
 
-    def keep_ledger(self, container: Container, job_id: str, grace: float) -> None:
+    def keep_ledger(self, container: ManualContainer, job_id: str, grace: float) -> None:
         """Record the job's processes in the ledger. A recovery waits `grace` seconds between SIGTERM and SIGKILL.
 
         Raises StepRunnerError when the ledger cannot be written.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from msgspec import field
 
-from gracefulexitcmd import Container
+from gracefulexitcmd import ManualContainer
 from step_runner import shown
 from step_runner.expression import Secret, reveal
 from step_runner.model import Function, Reference, Struct, Value
@@ -131,7 +131,7 @@ class GlobalContext(Struct, frozen=True):
     """
 
     proc: Proc
-    container: Container
+    container: ManualContainer
     work_dir: str
     env: Mapping[str, str]
     variables: Mapping[str, Value | Secret]

@@ -15,7 +15,8 @@ own process still runs or not. At the end of a `contain` block, also by an excep
 within it have ended. `Cmd` blocks, `AsyncCmd` is the same for asyncio. Standard library only.
 
 Programs that run commands for others find more here: `supervise` splits the program into two processes, each of which
-notices the other's death; `recover` ends the processes that a killed program has left. The modules are `clock` (the
+notices the other's death; `recover` ends the processes that a killed program has left; and a
+`ManualContainer` is emptied when its owner wants it. The modules are `clock` (the
 time of all deadlines), `duration` (times as people write them), `pipes` (output that the supervisor reads for a killed
 program), `program` (signals, environment and exit status) and `sequence` (the stop sequence). Only the names in
 `__all__` of these are public.
@@ -29,10 +30,11 @@ import sys
 from subprocess import DEVNULL, PIPE, STDOUT
 
 from gracefulexitcmd.cmd import Cmd
+from gracefulexitcmd.container import Container
 from gracefulexitcmd.exit import Cause, CommandFailed, EndedProcess, Exit, Holder, SignalSent
 from gracefulexitcmd.roundup import Roundup, contain
 from gracefulexitcmd.sequence import Stage, To
-from gracefulexitcmd.system import Container
+from gracefulexitcmd.system import ManualContainer
 
 TYPE_CHECKING = False
 
@@ -60,6 +62,7 @@ __all__ = [
     "EndedProcess",
     "Exit",
     "Holder",
+    "ManualContainer",
     "OrphanReaper",
     "Orphaned",
     "Reason",

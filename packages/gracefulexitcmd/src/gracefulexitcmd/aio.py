@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Literal, Self, Unpack, overload
 
+    from gracefulexitcmd.container import Container
     from gracefulexitcmd.options import Options
     from gracefulexitcmd.request import Stopping, Stream, StrPath
     from gracefulexitcmd.system import ProcessSet
@@ -161,7 +162,7 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
 class AsyncRoundup(AsyncWaitable):
     """The stop sequence for a container without a running command: SIGTERM, `grace` seconds, SIGKILL."""
 
-    def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
+    def __init__(self, container: Container | ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
         """Set `grace` in seconds, and `stopping`, which is called just before the first signal, as for `Cmd`."""
         self._execution = emptying(container, grace, stopping)
 

@@ -10,6 +10,7 @@ import subprocess
 from functools import partial
 
 from gracefulexitcmd import clock
+from gracefulexitcmd.container import opened
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.exit import Exit, Out, shown
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import IO, Any, Literal, Self, Unpack, overload
 
-    from gracefulexitcmd import Container
+    from gracefulexitcmd import Container, ManualContainer
     from gracefulexitcmd.exit import SignalSent
     from gracefulexitcmd.options import Options
     from gracefulexitcmd.system import Poller
@@ -201,7 +202,7 @@ class BaseCmd(Stoppable[Out]):
         errors: str | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         stop: Iterable[StageLike] | None = None,
-        container: Container | None = None,
+        container: Container | ManualContainer | None = None,
         contain: bool = False,
         stopping: Stopping | None = None,
         max_output: int | None = None,
@@ -234,7 +235,7 @@ class BaseCmd(Stoppable[Out]):
             stderr=stderr,
             input=input,
             stop=sequence,
-            container=container,
+            container=opened(container),
             contain=contain,
             text=chosen(text, encoding, errors),
             max_output=max_output,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from gracefulexitcmd import Container
+    from gracefulexitcmd import Container, ManualContainer
     from gracefulexitcmd.request import Stopping, Stream, StrPath
     from gracefulexitcmd.sequence import StageLike
 
@@ -29,7 +29,7 @@ class Options(TypedDict, total=False):
     capture_output: bool
     stop_signal: signal.Signals
     stop: Iterable[StageLike] | None
-    container: Container | None
+    container: Container | ManualContainer | None
     contain: bool
     stopping: Stopping | None
     max_output: int | None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import IO, Any, TypeAlias
 
-    from gracefulexitcmd import Container
+    from gracefulexitcmd import ManualContainer
     from gracefulexitcmd.exit import SignalSent
     from gracefulexitcmd.text import Text
 
@@ -47,7 +47,7 @@ class Request(Value):
     stderr: Stream = None
     input: bytes | str | None = None
     stop: tuple[Stage, ...] = (Stage(),)
-    container: Container | None = None
+    container: ManualContainer | None = None
     contain: bool = False
     text: Text | None = None
     max_output: int | None = None

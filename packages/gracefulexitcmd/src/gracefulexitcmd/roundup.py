@@ -8,13 +8,14 @@ import warnings
 from functools import partial
 
 from gracefulexitcmd.cmd import Waitable
+from gracefulexitcmd.container import made, opened
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.execution import Execution
 from gracefulexitcmd.handlers import HandlersHeldBack
 from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE
 from gracefulexitcmd.streams import Streams
-from gracefulexitcmd.system import Container, Poller, Teardown
+from gracefulexitcmd.system import ManualContainer, Poller, Teardown
 
 if sys.platform != "win32":
     from gracefulexitcmd.posix import subreaper
@@ -24,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gracefulexitcmd.container import Container
     from gracefulexitcmd.exit import Cause, Exit, Holder
     from gracefulexitcmd.ladder import Event
     from gracefulexitcmd.request import Stopping
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 class Roundup(Waitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
-    def __init__(self, container: ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
+    def __init__(self, container: Container | ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
         """Prepare it; `grace` is in seconds, and `stopping` is called just before the first signal, as by `Cmd`."""
         self._execution = emptying(container, grace, stopping)
 
@@ -57,9 +59,10 @@ class Roundup(Waitable):
             self.wait()
 
 
-def emptying(container: ProcessSet, grace: float, stopping: Stopping | None) -> Execution:
+def emptying(container: Container | ProcessSet, grace: float, stopping: Stopping | None) -> Execution:
     """Return the stop sequence of a container, not yet begun; `grace` is in seconds."""
-    return Execution(Ladder(grace=grace), partial(_ContainerRun, container), may_be_skipped=False, stopping=stopping)
+    run = partial(_ContainerRun, opened(container))
+    return Execution(Ladder(grace=grace), run, may_be_skipped=False, stopping=stopping)
 
 
 class _ContainerRun:
@@ -123,33 +126,33 @@ class contain:  # noqa: N801 - read as a verb, as contextlib has it
     def _open(self) -> Container:
         if sys.platform != "win32":
             subreaper.become()
-        self._container = Container()
+        self._opened = ManualContainer()
+        self._container = made(self._opened)
         self._owner = os.getpid()
         return self._container
 
     def _empty(self) -> None:
-        container = self._container
         try:
-            if not container.surely_empty():
-                container.exit = Roundup(container, self._grace).run()
+            if not self._opened.surely_empty():
+                self._container.exit = Roundup(self._opened, self._grace).run()
         except BaseException:
             with HandlersHeldBack():
-                container.exit = Roundup(container, grace=0).run()
+                self._container.exit = Roundup(self._opened, grace=0).run()
             raise
         finally:
-            container.close()
+            self._opened.close()
 
     async def _empty_async(self) -> None:
         """End all processes; a task that is cancelled meanwhile raises CancelledError after their graceful end."""
         from gracefulexitcmd.aio import AsyncRoundup
 
-        roundup = AsyncRoundup(self._container, self._grace)
+        roundup = AsyncRoundup(self._opened, self._grace)
         try:
-            if not self._container.surely_empty():
+            if not self._opened.surely_empty():
                 await roundup.run()
         finally:
             self._container.exit = roundup.exit or self._container.exit
-            self._container.close()
+            self._opened.close()
 
 
 def _has_running_loop() -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd import Container
+from gracefulexitcmd import ManualContainer
 from gracefulexitcmd.posix import process_group
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ def joined() -> Iterator[None]:
 
 
 @pytest.fixture
-def container() -> Iterator[Container]:
+def container() -> Iterator[ManualContainer]:
     """Return the container of the group."""
-    made = Container()
+    made = ManualContainer()
     yield made
     made.close()
 
 
 @pytest.fixture
-def group(joined: None, path: str, container: Container) -> Iterator[process_group.Group]:
+def group(joined: None, path: str, container: ManualContainer) -> Iterator[process_group.Group]:
     """Yield the group of a process that waits for input."""
     process = subprocess.Popen(["cat", "-u"], process_group=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     assert process.stdin is not None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.cgroups import needs_cgroup
 
-from gracefulexitcmd import Cmd, Container
+from gracefulexitcmd import Cmd, ManualContainer
 from gracefulexitcmd.posix import cgroup
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_empty_groups_of_killed_programs_are_removed() -> None:
 def test_container_removes_its_group() -> None:
     own = cgroup.own_directory()
     assert own is not None
-    container = Container()
+    container = ManualContainer()
     path = f"{own}/{cgroup.PREFIX}{os.getpid()}-{container.cookie}"
     assert container.confine()
     assert os.path.isdir(path)
@@ -149,7 +149,7 @@ def test_container_removes_its_group() -> None:
 
 @needs_cgroup
 def test_container_confines_every_process() -> None:
-    container = Container()
+    container = ManualContainer()
     reader, writer = os.pipe()
     script = "(sleep 1000 & sleep 1000 & echo; wait) & wait"
     with Cmd(["sh", "-c", script], grace=0, stdout=writer, container=container):
@@ -164,15 +164,15 @@ def test_container_confines_every_process() -> None:
 
 
 def test_closed_container_confines_no_process() -> None:
-    container = Container()
+    container = ManualContainer()
     container.close()
     assert not container.confine()
 
 
 HIDDEN = """
 import os, sys
-from gracefulexitcmd import PIPE, Cmd, Container, Roundup
-container = Container()
+from gracefulexitcmd import PIPE, Cmd, ManualContainer, Roundup
+container = ManualContainer()
 script = "read -r line; setsid setpriv --reuid 65534 --clear-groups sleep 1000 & echo $!; exit"
 with Cmd(["sh", "-c", script], stdin=PIPE, stdout=PIPE, text=True, container=container, grace=0.1) as command:
     assert container.confine()

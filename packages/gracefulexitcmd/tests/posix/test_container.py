@@ -16,7 +16,7 @@ import pytest
 from tests.support.cgroups import needs_cgroup
 from tests.support.crowd import MANY, SHAPES, Crowd
 
-from gracefulexitcmd import Cmd, Container
+from gracefulexitcmd import Cmd, ManualContainer
 from gracefulexitcmd.posix import process_table, spawn
 from gracefulexitcmd.posix.container import reap_orphans
 from gracefulexitcmd.posix.orphans import COOKIE
@@ -190,7 +190,7 @@ def test_outer_container_ends_orphans_of_killed_inner_program(
 
 def test_nested_containers_keep_all_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(COOKIE, "outer")
-    container = Container()
+    container = ManualContainer()
     assert container.environment({"A": "1"}) == {"A": "1", COOKIE: f"outer:{container.cookie}"}
     container.close()
 
@@ -213,7 +213,7 @@ def test_command_without_recorded_pid_keeps_its_status(monkeypatch: pytest.Monke
 
 
 def test_containers_answer_many_threads() -> None:
-    container = Container()
+    container = ManualContainer()
     asking = threading.Event()
     failures: list[Exception] = []
 
@@ -239,7 +239,7 @@ def test_containers_answer_many_threads() -> None:
 
 def test_group_with_reused_number_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scan sees the new leader once. The group stays forgotten after the new leader's end."""
-    container = Container()
+    container = ManualContainer()
     now = process_table.ticks_since_boot() + 1000
     leader = process_table.Process(4_000_001, "S", 1, 4_000_001, 4_000_001, now)
     member = process_table.Process(4_000_002, "S", 1, 4_000_001, 4_000_001, now)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.cgroups import needs_cgroup
 
-from gracefulexitcmd import Cmd, Container
+from gracefulexitcmd import Cmd, ManualContainer
 from gracefulexitcmd.posix import cgroup, ledger, process_table
 from gracefulexitcmd.posix.ledger import Entry, Found, Ledger, abandoned
 from gracefulexitcmd.posix.recovery import Orphaned, recover
@@ -99,7 +99,7 @@ def test_written_ledger_can_be_read(path: str, other: subprocess.Popen[bytes]) -
 
 
 def test_container_writes_ledger_before_first_command(path: str) -> None:
-    container = Container()
+    container = ManualContainer()
     container.keep_ledger(path, "job", 2.5, KEY)
     before = content(path)
     assert before is not None

@@ -12,7 +12,7 @@ import pytest
 
 PRELUDE = """\
 import json, os, subprocess, sys, time
-from gracefulexitcmd import Cmd, Container, Roundup
+from gracefulexitcmd import Cmd, ManualContainer, Roundup
 from gracefulexitcmd.posix import membership, orphans, process_table, subreaper
 from gracefulexitcmd.posix.container import reap_orphans
 subreaper.become()
@@ -39,7 +39,7 @@ def test_orphan_environment_is_read_once() -> None:
 asked = []
 read = process_table.environ
 orphans.process_table.environ = lambda pid: asked.append(pid) or read(pid)
-containers = [Container() for _ in range(4)]
+containers = [ManualContainer() for _ in range(4)]
 for container in containers:
     leave(container, "setsid sleep 1000 & setsid sleep 1000 &")
 counts = [[len(container.members()) for container in containers] for _ in range(3)]
@@ -54,7 +54,7 @@ print(json.dumps([counts, len(asked) - len(set(asked))]))
 def test_orphan_of_another_container_requires_no_search() -> None:
     """A container without background processes is known to be empty, even with live orphans of another one."""
     program = """
-first, second = Container(), Container()
+first, second = ManualContainer(), ManualContainer()
 leave(first, "setsid sleep 1000 &")
 leave(second, "true")
 empty = [first.surely_empty(), second.surely_empty()]
@@ -70,7 +70,7 @@ def test_known_children_are_listed_once() -> None:
 listed = []
 read = process_table.children_text
 orphans.process_table.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
-container, other = Container(), Container()
+container, other = ManualContainer(), ManualContainer()
 leave(other, "setsid sleep 1000 &")
 assert len(other.members()) == 1
 counts = []
@@ -97,7 +97,7 @@ listed = []
 read = process_table.children_text
 orphans.process_table.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
 orphans.clock.now = lambda: 1000.0  # no time passes
-containers = [Container() for _ in range(3)]
+containers = [ManualContainer() for _ in range(3)]
 for container in containers:
     assert container.members() == []
 leave(containers[0], "setsid sleep 1000 &")
@@ -117,7 +117,7 @@ def test_container_seen_empty_requires_no_list() -> None:
 listed = []
 read = process_table.children_text
 orphans.process_table.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
-container = Container()
+container = ManualContainer()
 leave(container, "true")
 assert container.members() == []
 listed.clear()
@@ -136,7 +136,7 @@ def test_unexplained_orphan_requires_no_scan_of_others() -> None:
 asked = []
 members = membership.members
 membership.members = lambda evidence, *facts: asked.append(evidence.cookie) or members(evidence, *facts)
-containers = [Container() for _ in range(3)]
+containers = [ManualContainer() for _ in range(3)]
 leave(containers[0], "env -i setsid sleep 1000 >/dev/null &")
 while process_table.comm(int(process_table.children_text(os.getpid(), os.getpid()))) != "sleep":
     time.sleep(0.001)
@@ -158,7 +158,7 @@ def test_orphans_are_reaped_next_to_another_ended_child() -> None:
     """The kernel reports first the child that this program started and has not waited for. That child stays."""
     program = """
 child = ended_child()
-container = Container()
+container = ManualContainer()
 leave(container, "setsid sh -c 'sleep 0.1' &")
 while process_table.children_text(os.getpid(), os.getpid()).split() != [b"%d" % child.pid]:
     reap_orphans()
@@ -172,7 +172,7 @@ def test_hidden_orphan_is_ended() -> None:
     """With hidepid, /proc hides a process that is not dumpable even from its own user."""
     program = """
 import ctypes, signal
-container = Container()
+container = ManualContainer()
 reader, writer = os.pipe()
 child = os.fork()
 if child == 0:
@@ -197,7 +197,7 @@ print(json.dumps([shown, [process.ended_by for process in ended.census]]))
 def test_unmarked_orphan_belongs_to_no_closed_container() -> None:
     """An orphan that remains after its container is closed is attributed to the containers that are still open."""
     program = """
-first, second = Container(), Container()
+first, second = ManualContainer(), ManualContainer()
 leave(first, 'setsid env -i sleep 1000 & until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done')
 before = [len(first.members()), len(second.members())]
 first.close()

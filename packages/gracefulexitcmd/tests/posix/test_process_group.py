@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gracefulexitcmd import Container
+from gracefulexitcmd import ManualContainer
 from gracefulexitcmd.posix import process_group, process_table
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ def test_path_is_the_requested_one(group: process_group.Group, path: str) -> Non
     assert (process_table.can_signal(group.pid) is None) == (path == "pidfd")
 
 
-def test_member_is_distinguished_from_other_processes(group: process_group.Group, container: Container) -> None:
+def test_member_is_distinguished_from_other_processes(group: process_group.Group, container: ManualContainer) -> None:
     """A process of the group is found; one outside of it is not."""
     assert [process.pid for process in container.members()] == [group.pid]
     assert [process.pid for process in container.members(quickly=True)] == [group.pid]
     assert process_table.argv(group.pid) == ("cat", "-u")
 
 
-def test_signal_reaches_group_and_its_end_is_reported(group: process_group.Group, container: Container) -> None:
+def test_signal_reaches_group_and_its_end_is_reported(group: process_group.Group, container: ManualContainer) -> None:
     assert group.signal(signal.SIGUSR1)
     select.select([group.exit_descriptor], [], [])
     assert group.collect() == -signal.SIGUSR1
@@ -59,7 +59,7 @@ def test_reaped_leader_number_is_not_signalled(
     assert not group.signal(signal.SIGTERM)
 
 
-def test_zombies_are_not_members(group: process_group.Group, container: Container) -> None:
+def test_zombies_are_not_members(group: process_group.Group, container: ManualContainer) -> None:
     os.kill(group.pid, signal.SIGKILL)
     select.select([group.exit_descriptor], [], [])
     assert container.members() == []
@@ -67,7 +67,7 @@ def test_zombies_are_not_members(group: process_group.Group, container: Containe
 
 def test_group_outlives_its_leader(joined: None, path: str, program: Callable[..., list[str]]) -> None:
     """Its members are found and ended, and no other process is."""
-    container = Container()
+    container = ManualContainer()
     process = subprocess.Popen(program("hold_pipe.py", "in"), stderr=subprocess.PIPE, stdout=-3, process_group=0)
     group = process_group.Group(process)
     container.started(group.pid)
@@ -104,7 +104,7 @@ while True:
 @pytest.mark.skipif(sys.platform != "linux", reason="ps takes longer than such processes live")
 def test_group_that_always_forks_is_never_empty() -> None:
     """Each of its processes lives for a moment only."""
-    container = Container()
+    container = ManualContainer()
     process = subprocess.Popen([sys.executable, "-S", "-c", FORKING], stdout=subprocess.PIPE, process_group=0)
     group = process_group.Group(process)
     container.started(group.pid)

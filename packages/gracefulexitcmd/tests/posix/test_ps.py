@@ -11,13 +11,13 @@ import pytest
 from gracefulexitcmd.posix import process_table
 
 if TYPE_CHECKING:
-    from gracefulexitcmd import Container
+    from gracefulexitcmd import ManualContainer
     from gracefulexitcmd.posix import process_group
 
 
 @pytest.mark.parametrize("ps", ["false", "no-such-program"])
 def test_failing_ps_is_an_error_and_not_an_empty_group(
-    monkeypatch: pytest.MonkeyPatch, ps: str, group: process_group.Group, container: Container
+    monkeypatch: pytest.MonkeyPatch, ps: str, group: process_group.Group, container: ManualContainer
 ) -> None:
     real = subprocess.run
     monkeypatch.setattr(process_table, "has_proc", False)
@@ -28,7 +28,7 @@ def test_failing_ps_is_an_error_and_not_an_empty_group(
 
 
 def test_missing_descriptor_is_an_error_and_not_an_empty_group(
-    monkeypatch: pytest.MonkeyPatch, container: Container
+    monkeypatch: pytest.MonkeyPatch, container: ManualContainer
 ) -> None:
     """Without a free descriptor the members are unknown."""
 

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only there this
 
 START = """
 import os, signal, sys, threading
-from gracefulexitcmd import Cmd, Container, Roundup, contain
+from gracefulexitcmd import Cmd, ManualContainer, Roundup, contain
+from gracefulexitcmd.container import opened
 from gracefulexitcmd.posix import subreaper
 
 CHILD = "import os, signal, sys\\n{at_term}\\nprint(flush=True)\\nwhile True: signal.pause()"
@@ -67,7 +68,7 @@ def test_exception_at_end_of_contain_kills_remaining_processes(crowd: Crowd) -> 
 
 STOPPED_EARLY = """
 subreaper.become()
-container = Container()
+container = ManualContainer()
 leave(container, IGNORE)
 roundup = Roundup(container, grace=1000)
 roundup.cancel(grace=0)
@@ -91,7 +92,7 @@ with contain(grace=1000) as outer:
         print("emptied", flush=True)
         os._exit(0)
     assert os.wait()[1] == 0
-    print(len(outer.members()))
+    print(len(opened(outer).members()))
 """
 
 
@@ -107,7 +108,7 @@ with contain(grace=1000) as container:
     if (child := os.fork()) == 0:
         sys.exit(0)
     os.waitpid(child, 0)
-    print(len(container.members()))
+    print(len(opened(container).members()))
 """
 
 

@@ -11,7 +11,7 @@ import sys
 from gracefulexitcmd.exit import Holder, printable
 from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.posix import process_group, process_table, subreaper
-from gracefulexitcmd.posix.container import Container
+from gracefulexitcmd.posix.container import ManualContainer
 from gracefulexitcmd.posix.output import Feed, Pipe, holders
 from gracefulexitcmd.posix.poller import Poller
 from gracefulexitcmd.posix.teardown import Teardown
@@ -39,7 +39,7 @@ class CommandRun:
         self._report = report
         if request.contain:
             subreaper.become()
-        self._container = request.container or Container()
+        self._container = request.container or ManualContainer()
         self._owns_container = request.container is None
         with contextlib.ExitStack() as undo:
             undo.callback(self._close_container)

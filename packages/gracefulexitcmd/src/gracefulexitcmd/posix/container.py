@@ -9,7 +9,6 @@ import threading
 from itertools import chain
 
 from gracefulexitcmd import clock
-from gracefulexitcmd.exit import NOTHING_TO_END
 from gracefulexitcmd.posix import cgroup, membership, process_table, subreaper
 from gracefulexitcmd.posix.orphans import COOKIE, RECENT, Orphan, Orphans, cookies
 from gracefulexitcmd.posix.process_set import ProcessSet
@@ -42,19 +41,17 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-class Container(ProcessSet):
-    """Knows all processes that its commands have started, on Linux even those that hide.
+class ManualContainer(ProcessSet):
+    """A container for programs that decide themselves when it is emptied, by `Roundup` or `AsyncRoundup`, and closed.
 
-    `contain` makes one, empties it and closes it. A container made directly is weaker on Linux. Only a subreaper
-    adopts orphans, and `contain`, `contain=True` and `supervise` make this process one. Without a subreaper a process
-    that sheds its parent, group, session and environment is not found. Call `close` in the end. Every method may be
-    called from any thread.
+    It knows all processes that its commands have started, on Linux even those that hide. It is weaker than that of
+    `contain` unless this process is a subreaper, which `contain`, `contain=True` and `supervise` make it. Only a
+    subreaper adopts orphans: without one a process that sheds its parent, group, session and environment is not found.
+    Every method may be called from any thread.
     """
 
     def __init__(self) -> None:
         super().__init__(process_table.now())
-        self.exit = NOTHING_TO_END
-        """The end of all processes in it, as `contain` reports it."""
         self.cookie = os.urandom(8).hex()
         self.suspicious = True
         """Whether an orphan without any mark may belong to it."""
@@ -291,7 +288,7 @@ def any_open() -> bool:
     return bool(_orphans.owners())
 
 
-def open_containers() -> list[Container]:
+def open_containers() -> list[ManualContainer]:
     """Return all containers of this process that are not closed."""
     return _orphans.owners()
 

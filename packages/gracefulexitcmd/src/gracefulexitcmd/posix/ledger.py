@@ -37,7 +37,7 @@ SEAL_BYTES = 32
 """Length of the keyed hash before each line, before its hexadecimal encoding."""
 
 COOKIE_FORM = re.compile(r"[0-9a-f]{16}")
-"""The form of a cookie: `Container` makes it from 8 random bytes."""
+"""The form of a cookie: `ManualContainer` makes it from 8 random bytes."""
 
 MOST_BYTES = 16 * 1024 * 1024
 """Bytes of a ledger that are read at most: some 200,000 commands. Another user may have made it larger than memory."""

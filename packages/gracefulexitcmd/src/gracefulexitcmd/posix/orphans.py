@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from gracefulexitcmd.posix.container import Container
+    from gracefulexitcmd.posix.container import ManualContainer
     from gracefulexitcmd.posix.process_table import Identity, Process
 
 
@@ -42,7 +42,7 @@ class Orphan(NamedTuple):
     """A living child that this process did not start; `owner` is None if no mark shows where it belongs."""
 
     process: Process
-    owner: Container | None
+    owner: ManualContainer | None
     found: str
     settled: bool = True
     """Whether its environment could be read: it is empty while it executes a new program, and for other users."""
@@ -54,12 +54,12 @@ class Orphans:
     def __init__(self) -> None:
         # The lock is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
         self._lock = threading.RLock()
-        self._leaders: dict[int, Container] = {}
-        self._left: dict[int, Container] = {}
-        self._cookies: dict[str, Container] = {}
-        self._known: dict[Identity, tuple[Container, str]] = {}
+        self._leaders: dict[int, ManualContainer] = {}
+        self._left: dict[int, ManualContainer] = {}
+        self._cookies: dict[str, ManualContainer] = {}
+        self._known: dict[Identity, tuple[ManualContainer, str]] = {}
         self._orphans: dict[int, Orphan] = {}
-        self._owned: dict[Container, set[int]] = {}
+        self._owned: dict[ManualContainer, set[int]] = {}
         self._unexplained: set[int] = set()
         self._blocked = 0
         self._noted: set[bytes] = set()
@@ -73,21 +73,21 @@ class Orphans:
         return self._all_noted
 
     @property
-    def leaders(self) -> Mapping[int, Container]:
+    def leaders(self) -> Mapping[int, ManualContainer]:
         """The leaders of the running commands, and the owner of each."""
         return self._leaders
 
-    def owners(self) -> list[Container]:
+    def owners(self) -> list[ManualContainer]:
         """Return the owners that are open."""
         return list(self._owned)
 
-    def opened(self, owner: Container) -> None:
+    def opened(self, owner: ManualContainer) -> None:
         """Note an owner, to which orphans can belong from now on."""
         with self._lock:
             self._cookies[owner.cookie] = owner
             self._owned[owner] = set()
 
-    def closed(self, owner: Container, groups: Iterable[int], known: Iterable[Identity]) -> None:
+    def closed(self, owner: ManualContainer, groups: Iterable[int], known: Iterable[Identity]) -> None:
         """Forget an owner, the process groups of its commands and its members; its orphans lose their attribution."""
         with self._lock:
             self._cookies.pop(owner.cookie, None)
@@ -107,14 +107,14 @@ class Orphans:
         """
         return self._lock
 
-    def command_started(self, leader: int, owner: Container) -> None:
+    def command_started(self, leader: int, owner: ManualContainer) -> None:
         """Note the leader of a command, which is a child but not an orphan."""
         with self._lock:
             self._forget(leader)
             self._leaders[leader] = owner
             self._noted.add(_word(leader))
 
-    def command_ended(self, leader: int, owner: Container, *, left: bool) -> None:
+    def command_ended(self, leader: int, owner: ManualContainer, *, left: bool) -> None:
         """Note that a leader was reaped; with `left` its group has members."""
         with self._lock:
             self._forget_leader(leader)
@@ -127,7 +127,7 @@ class Orphans:
             for group in groups:
                 self._left.pop(group, None)
 
-    def remember(self, processes: Iterable[tuple[Identity, str]], owner: Container) -> None:
+    def remember(self, processes: Iterable[tuple[Identity, str]], owner: ManualContainer) -> None:
         """Note members of an owner, which stay members when they become orphans."""
         with self._lock:
             for identity, found in processes:
@@ -137,7 +137,7 @@ class Orphans:
                     self._forget(identity[0])
                     self._note(orphan._replace(owner=owner, found=found))
 
-    def of(self, owner: Container, since: float | None = None) -> list[Orphan]:
+    def of(self, owner: ManualContainer, since: float | None = None) -> list[Orphan]:
         """Return the owner's living orphans, adopted until `since` as in `adopt`; reap those that have ended."""
         with self._lock:
             self._reap_owned(owner)
@@ -189,7 +189,7 @@ class Orphans:
             self.adopt()
             return bool(self._orphans)
 
-    def unlisted(self, owner: Container) -> Iterator[Process]:
+    def unlisted(self, owner: ManualContainer) -> Iterator[Process]:
         """Yield new orphans with the owner's cookie, each as soon as it is seen, the youngest first.
 
         Some fork and exit all the time, and would be gone before a whole scan ends. Raise OSError if no descriptor is
@@ -233,7 +233,7 @@ class Orphans:
         self._note(Orphan(found, *self._attributed(found, carried or ()), settled=carried is not None))
         return False
 
-    def _attributed(self, found: Process, carried: Iterable[str]) -> tuple[Container | None, str]:
+    def _attributed(self, found: Process, carried: Iterable[str]) -> tuple[ManualContainer | None, str]:
         if found.identity in self._known:
             return self._known[found.identity]
         if found.group in self._leaders:
@@ -283,7 +283,7 @@ class Orphans:
         self.adopt()
         self._reap_each(tuple(self._orphans.values()))
 
-    def _reap_owned(self, owner: Container) -> bool:
+    def _reap_owned(self, owner: ManualContainer) -> bool:
         return self._reap_each(self._orphans[pid] for pid in tuple(self._owned.get(owner, ())) if pid in self._orphans)
 
     def _reap_each(self, orphans: Iterable[Orphan]) -> bool:

@@ -79,7 +79,7 @@ def recover(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> 
 
     Yield None if the ledger is not abandoned, or if this process is in that container.
 
-    The ledger is trusted only if one of the keys has sealed it; `Container.keep_ledger` takes that key. With
+    The ledger is trusted only if one of the keys has sealed it; `ManualContainer.keep_ledger` takes that key. With
     `watched_here` the ledger is one of a worker that this process watched.
     """
     with ledger.abandoned(path, keys, watched_here=watched_here) as found:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from gracefulexitcmd.handlers import ignore
 from gracefulexitcmd.posix import process_table, subreaper, suspension, takeover
-from gracefulexitcmd.posix.container import Container
+from gracefulexitcmd.posix.container import ManualContainer
 from gracefulexitcmd.posix.orphans import COOKIE
 from gracefulexitcmd.posix.suspension import Suspension
 from gracefulexitcmd.roundup import Roundup
@@ -71,7 +71,7 @@ def supervise(work: Work, grace: float, killed: Killed, *, suspends: bool = Fals
     if process_table.portable or not subreaper.become():
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return work(None)
-    orphaned = Container()
+    orphaned = ManualContainer()
     # A process can leave a session but never enter one, setsid(2): no process of this session comes from the worker.
     orphaned.spared_session = os.getsid(0)
     supervisor_ended, supervisor_lives = os.pipe()
@@ -116,7 +116,7 @@ class _Supervisor:
     """The supervisor: the process that the caller knows."""
 
     def __init__(
-        self, worker: int, orphaned: Container, grace: float, copies: takeover.Copies, *, suspends: bool
+        self, worker: int, orphaned: ManualContainer, grace: float, copies: takeover.Copies, *, suspends: bool
     ) -> None:
         self._worker = worker
         self._copies = copies

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from gracefulexitcmd.exit import NOTHING_TO_END
 from gracefulexitcmd.windows import calls, process
 from gracefulexitcmd.windows.job import JobObject
 
 
-class Container:
+class ManualContainer:
     """Knows the descendants of all commands that are started in it.
 
     It must be closed. Its close and the death of this process both kill all remaining processes at once. The methods
@@ -17,8 +16,6 @@ class Container:
     """
 
     def __init__(self) -> None:
-        self.exit = NOTHING_TO_END
-        """How `contain` ended its processes."""
         self.job = JobObject()
         self._lock = threading.Lock()
         self._leaders: dict[int, int] = {}

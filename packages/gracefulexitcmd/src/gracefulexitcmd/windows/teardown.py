@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from gracefulexitcmd.sequence import Stage
-    from gracefulexitcmd.windows.container import Container
+    from gracefulexitcmd.windows.container import ManualContainer
     from gracefulexitcmd.windows.job import JobObject
     from gracefulexitcmd.windows.poller import Poller
 
@@ -56,7 +56,7 @@ class Teardown(Census):
         self._watched: set[int] = set()
 
     @classmethod
-    def emptying(cls, container: Container, poller: Poller, report: Callable[[Event], None]) -> Teardown:
+    def emptying(cls, container: ManualContainer, poller: Poller, report: Callable[[Event], None]) -> Teardown:
         """Make the teardown of all that is in a container."""
         return cls(container.job, {}, container.groups, poller, report)
 

@@ -1,0 +1,42 @@
+"""The container of a `contain` block."""
+
+from __future__ import annotations
+
+from gracefulexitcmd.exit import NOTHING_TO_END
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from typing import Self, TypeVar
+
+    from gracefulexitcmd.exit import Exit
+    from gracefulexitcmd.system import ManualContainer, ProcessSet
+
+    Opened = TypeVar("Opened", bound=ProcessSet | None)
+
+
+class Container:
+    """The container of a `contain` block, which alone makes one; commands start in it with `container=`.
+
+    Raise TypeError when it is made directly.
+    """
+
+    exit: Exit
+    """How it was emptied, with the census of the processes that had to be ended; any thread may read it."""
+    _opened: ManualContainer
+
+    def __new__(cls) -> Self:
+        raise TypeError("a container is made by contain(): write `with contain() as container`")
+
+
+def made(opened: ManualContainer) -> Container:
+    """Return the container of a block."""
+    container = object.__new__(Container)
+    container._opened = opened
+    container.exit = NOTHING_TO_END
+    return container
+
+
+def opened(container: Container | Opened) -> ManualContainer | Opened:
+    """Return the object that knows the processes of a container."""
+    return container._opened if isinstance(container, Container) else container

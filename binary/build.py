@@ -75,7 +75,7 @@ def _compile(program: Path) -> None:
     variables = sysconfig.get_config_vars()
     library = Path(variables["LIBPL"], variables["LIBRARY"])
     if not library.is_file():
-        sys.exit(f"Error: there is no {library}: use a Python installed from source, or install its development files")
+        sys.exit(f"Error: {library} does not exist: install it, or use a Python built from source")
     compiler = os.environ.get("CC", "cc")
     # Debian's libpython3.11.a is not position-independent.
     options = ["-O2", "-Wall", "-no-pie", "-rdynamic", f"-I{sysconfig.get_path('include')}", "-o", str(program)]

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Guess: stopping `gradle deploy` stops what its tasks run, at the latest when gradle has exited.
 # Truth: the client exits 143 at once. The task's program belongs to the daemon, in a session of its own: it runs on, and
-#        is told nothing for ten seconds. Then the daemon sends SIGTERM, and ends as well.
+#        gets no signal for ten seconds. Then the daemon sends SIGTERM, and ends as well.
 # Versions: gradle 4.4.1 (Debian 12), OpenJDK 17, Linux 6.18.
-# Matters: for ten seconds after its end a cancelled deployment still deploys, beside the job that was to replace it; a
+# Matters: for ten seconds after its end a cancelled deployment still deploys, next to the job that was to replace it; a
 #        runner that watches the client or its group sees nothing of that.
 set -euo pipefail
 command -v java >/dev/null || { echo "not run: no Java is installed"; exit 0; }
@@ -26,7 +26,7 @@ for package in debs/*.deb; do dpkg -x "$package" system; done
 java -version 2>&1 | head -n 1
 echo "gradle $(dpkg-deb --field debs/gradle_*.deb Version)"
 cat >project/deploy <<'SCRIPT'
-trap 'echo told; exit 0' TERM
+trap 'echo signalled; exit 0' TERM
 echo ready
 while :; do sleep 0.1; done
 SCRIPT
@@ -45,15 +45,15 @@ sleep 1
 kill -TERM -- "-$pid"
 code=0; wait "$pid" 2>/dev/null || code=$?
 sleep 5
-early=$(grep -q told project/log && echo "was told" || echo "runs, and was not told")
+early=$(grep -q signalled project/log && echo "was signalled" || echo "runs, and was not signalled")
 for _ in $(seq 300); do
-    grep -q told project/log && break
+    grep -q signalled project/log && break
     sleep 0.1
 done
 got="one SIGTERM to gradle's group: exits $code
 5 s later the task's program $early
-within 30 s it $(grep -q told project/log && echo "was told" || echo "was not told")"
+within 30 s it $(grep -q signalled project/log && echo "was signalled" || echo "was not signalled")"
 echo "$got"
 [ "$got" = "one SIGTERM to gradle's group: exits 143
-5 s later the task's program runs, and was not told
-within 30 s it was told" ] || { echo "changed: the task ends with its client"; exit 1; }
+5 s later the task's program runs, and was not signalled
+within 30 s it was signalled" ] || { echo "changed: the task ends with its client"; exit 1; }

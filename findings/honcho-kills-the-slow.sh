@@ -28,7 +28,7 @@ stopped() { # NAME: stop the programs of Procfile
     echo "$1: the clean-up of seven seconds is $(cat result 2>/dev/null || echo "cut off")"
 }
 got=$(echo "database: exec bash slow" >Procfile; stopped "alone"
-echo "worker: exec sleep 60" >>Procfile; stopped "beside a program that ends at once") 2>/dev/null
+echo "worker: exec sleep 60" >>Procfile; stopped "next to a program that ends at once") 2>/dev/null
 echo "$got"
 [ "$got" = "alone: the clean-up of seven seconds is finished
-beside a program that ends at once: the clean-up of seven seconds is cut off" ] || { echo "changed: another clock"; exit 1; }
+next to a program that ends at once: the clean-up of seven seconds is cut off" ] || { echo "changed: another clock"; exit 1; }

@@ -27,9 +27,9 @@ for number in (None, signal.SIGTERM, signal.SIGKILL):
         node.send_signal(number)
     node.wait()
     left = bool(fcntl.fcntl(reader, fcntl.F_GETFL) & os.O_NONBLOCK)
-    told = subprocess.run(["cat"], stdin=reader, stderr=subprocess.PIPE, text=True, env={"LC_ALL": "C", "PATH": "/bin"}) if left else None
+    ended = subprocess.run(["cat"], stdin=reader, stderr=subprocess.PIPE, text=True, env={"LC_ALL": "C", "PATH": "/bin"}) if left else None
     print(f"{number.name if number else 'end of input'}: pipe is {'non-blocking' if left else 'blocking'}"
-          + (f", next reader: {told.stderr.split(': ')[-1].strip()}" if told else ""))
+          + (f", next reader: {ended.stderr.split(': ')[-1].strip()}" if ended else ""))
 PYTHON
 )
 echo "$got"

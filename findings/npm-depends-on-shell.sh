@@ -17,7 +17,7 @@ cat >app/package.json <<'JSON'
 {"name": "app", "version": "1.0.0", "scripts": {"start": "node server.js"}}
 JSON
 cat >app/server.js <<'JS'
-process.on('SIGTERM', () => { console.log('server: told'); process.exit(0) })
+process.on('SIGTERM', () => { console.log('server: signalled'); process.exit(0) })
 setTimeout(() => process.exit(3), 30000)
 console.log(`pid ${process.pid}`)
 JS
@@ -28,11 +28,11 @@ stopped() { # SHELL: what the server says after SIGTERM to npm alone
     wait "$pid" 2>/dev/null || true
     sleep 1
     server=$(sed -n 's/^pid //p' log)
-    echo "$1: $(grep -q told log && echo "server was told" || echo "server was not told")," \
-        "$(kill "$server" 2>/dev/null && echo "it lived on" || echo "it has ended")"
+    echo "$1: $(grep -q signalled log && echo "server was signalled" || echo "server was not signalled")," \
+        "$(kill "$server" 2>/dev/null && echo "it survived" || echo "it has ended")"
     rm log
 }
 got=$(stopped dash; stopped bash)
 echo "$got"
-[ "$got" = "dash: server was not told, it lived on
-bash: server was told, it has ended" ] || { echo "changed: npm does without the shell, or dash replaces itself"; exit 1; }
+[ "$got" = "dash: server was not signalled, it survived
+bash: server was signalled, it has ended" ] || { echo "changed: npm does without the shell, or dash replaces itself"; exit 1; }

@@ -56,4 +56,4 @@ PYTHON
 echo "$got"
 [ "$got" = "exit 7: the reaper saw 7, Popen.wait says 0
 SIGKILL: the reaper saw -9, Popen.wait says 0
-exit 7: asyncio's wait says 255 where the reaper was first" ] || { echo "changed: the loss is told of"; exit 1; }
+exit 7: asyncio's wait says 255 where the reaper was first" ] || { echo "changed: the loss is reported"; exit 1; }

@@ -2,7 +2,7 @@
 # Guess: SIGTERM to runit's runsvdir stops its services, as with any other supervisor.
 # Truth: runsvdir exits 0 at once, and each runsv continues its service as an orphan. SIGHUP stops them (status 111).
 # Versions: runit 2.1.2 (Debian 12).
-# Matters: a step that runs its services under runsvdir seems to stop successfully, while all services live on.
+# Matters: a step that runs its services under runsvdir seems to stop successfully, while all services continue.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -19,10 +19,10 @@ stopped() { # SIGNAL: what runsvdir and its service do
     kill "-$1" "$pid"
     code=0; wait "$pid" || code=$?
     sleep 1.5
-    echo "SIG$1: runsvdir exits $code, service $(kill -0 "$service" 2>/dev/null && echo "lives on" || echo ended)"
+    echo "SIG$1: runsvdir exits $code, service $(kill -0 "$service" 2>/dev/null && echo "survives" || echo ended)"
     sv -w 5 exit "$work/$1/web" >/dev/null 2>&1 || true
 }
 got=$(stopped TERM; stopped HUP)
 echo "$got"
-[ "$got" = "SIGTERM: runsvdir exits 0, service lives on
+[ "$got" = "SIGTERM: runsvdir exits 0, service survives
 SIGHUP: runsvdir exits 111, service ended" ] || { echo "changed: other ends"; exit 1; }

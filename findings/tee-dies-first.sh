@@ -22,15 +22,15 @@ stopped() { # SHELL HOW: what is left after SIGTERM to the group of `SHELL deplo
     kill -TERM -- "-$!"
     wait "$!" 2>/dev/null || true
     sleep 1.5
-    echo "$1, $2: lock $([ -e "$work/lock" ] && echo "left behind" || echo removed), log: $(tr '\n' ' ' <"$work/log")"
+    echo "$1, $2: lock $([ -e "$work/lock" ] && echo "left" || echo removed), log: $(tr '\n' ' ' <"$work/log")"
 }
 got=$(for shell in bash dash; do
     stopped "$shell" "tee log"
     stopped "$shell" "(trap '' TERM; exec tee log)"
 done 2>/dev/null)
 echo "$got"
-[ "$got" = "bash, tee log: lock left behind, log: ready 
+[ "$got" = "bash, tee log: lock left, log: ready 
 bash, (trap '' TERM; exec tee log): lock removed, log: ready cleaning up cleaned up 
-dash, tee log: lock left behind, log: ready 
+dash, tee log: lock left, log: ready 
 dash, (trap '' TERM; exec tee log): lock removed, log: ready cleaning up cleaned up " ] ||
     { echo "changed: another end of the pipeline"; exit 1; }

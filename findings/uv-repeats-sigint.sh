@@ -36,4 +36,4 @@ PYTHON
 done)
 echo "$got"
 [ "$got" = "one SIGINT to the group: the program gets 2 after 100 ms or more
-one SIGTERM to the group: the program gets 2 at once" ] || { echo "changed: signals are handed on in another way"; exit 1; }
+one SIGTERM to the group: the program gets 2 at once" ] || { echo "changed: signals are passed on in another way"; exit 1; }

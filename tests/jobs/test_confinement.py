@@ -43,3 +43,31 @@ async def test_short_job_is_not_confined() -> None:
     moving.step_started()
     await moving.end()
     assert container.times == 0
+
+
+async def test_move_waits_for_a_quiet_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While jobs start one after another no process is moved: no other could start meanwhile. An end does not wait."""
+    monkeypatch.setattr(confinement, "CONFINED_AFTER", 0.0)
+    monkeypatch.setattr(confinement, "QUIET", 1000.0)
+    monkeypatch.setattr(confinement, "PATIENCE", 1000.0)
+    first, second = Confined(), Confined()
+    movings = [Confinement(cast("Container", container)) for container in (first, second)]
+    for moving in movings:
+        moving.step_started()
+    await asyncio.sleep(0.01)
+    for moving in reversed(movings):
+        await moving.end()
+    assert first.times == second.times == 0
+
+
+async def test_move_waits_only_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confinement, "CONFINED_AFTER", 0.0)
+    monkeypatch.setattr(confinement, "QUIET", 1000.0)
+    monkeypatch.setattr(confinement, "PATIENCE", 0.05)
+    container = Confined()
+    moving = Confinement(cast("Container", container))
+    moving.step_started()
+    while container.times == 0:
+        moving.step_started()
+        await asyncio.sleep(0.001)
+    await moving.end()

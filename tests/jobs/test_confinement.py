@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, cast
 
 from step_runner.jobs import confinement
@@ -19,9 +20,11 @@ class Confined:
 
     def __init__(self) -> None:
         self.times = 0
+        self.confined = threading.Event()
 
     def confine(self) -> bool:
         self.times += 1
+        self.confined.set()
         return True
 
 
@@ -51,7 +54,7 @@ async def test_move_waits_for_a_quiet_moment(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(confinement, "QUIET", 1000.0)
     monkeypatch.setattr(confinement, "PATIENCE", 1000.0)
     first, second = Confined(), Confined()
-    movings = [Confinement(cast("Container", container)) for container in (first, second)]
+    movings = [Confinement(cast("ManualContainer", container)) for container in (first, second)]
     for moving in movings:
         moving.step_started()
     await asyncio.sleep(0.01)
@@ -65,9 +68,7 @@ async def test_move_waits_only_for_a_while(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(confinement, "QUIET", 1000.0)
     monkeypatch.setattr(confinement, "PATIENCE", 0.05)
     container = Confined()
-    moving = Confinement(cast("Container", container))
+    moving = Confinement(cast("ManualContainer", container))
     moving.step_started()
-    while container.times == 0:
-        moving.step_started()
-        await asyncio.sleep(0.001)
+    await asyncio.to_thread(container.confined.wait)
     await moving.end()

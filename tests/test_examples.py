@@ -49,7 +49,7 @@ BLOCKS = [
 def test_step_files_of_docs_have_no_problems(page: str, block: str) -> None:
     """`check` finds nothing to mend in them; only a package that is not installed here is unknown."""
     found = check_text(block, file=page, bare=block.startswith("- name:"))
-    assert [problem for problem in found if "others come with packages" not in problem.message] == []
+    assert [problem for problem in found if "install the package of any other one" not in problem.message] == []
 
 
 def test_hello_greets() -> None:

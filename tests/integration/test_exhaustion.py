@@ -121,6 +121,7 @@ def test_limit_of_open_files_refuses_only_new_jobs(serve: Callable[..., Server])
 
 
 NO_PROCESS = "the step runner cannot work: the limit of processes is reached"
+NO_STEP = 'step "{}": exec: exec: "true": resource temporarily unavailable: the limit of processes is reached'
 
 
 @needs_root
@@ -131,9 +132,9 @@ NO_PROCESS = "the step runner cannot work: the limit of processes is reached"
         ("--nproc=8", ["serve"], "starting the server: no more processes and threads can be started (ulimit -u is 8)"),
         ("--nproc=1", ["serve"], NO_PROCESS),
         ("--nproc=1", ["run", "."], NO_PROCESS),
-        ("--nproc=2", ["run", "."], NO_PROCESS),
+        ("--nproc=2", ["run", "."], NO_STEP),
     ],
-    ids=["files for serve", "threads for serve", "process for serve", "process for run", "thread for run"],
+    ids=["files for serve", "threads for serve", "process for serve", "process for run", "step of run"],
 )
 def test_limits_that_leave_no_room_are_named(tmp_path: Path, limit: str, arguments: list[str], sentence: str) -> None:
     if shutil.which("setpriv") is None:
@@ -143,7 +144,7 @@ def test_limits_that_leave_no_room_are_named(tmp_path: Path, limit: str, argumen
     capable = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
     command = ("prlimit", limit, *identity, *capable, sys.executable, "-m", "step_runner", *arguments)
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert f"Error: {sentence}" in ended.stderr
+    assert f"Error: {sentence.format(tmp_path.name)}" in ended.stderr
     assert ended.returncode == 1
 
 

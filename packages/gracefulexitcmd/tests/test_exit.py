@@ -13,7 +13,20 @@ import pytest
 from tests.support.commands import FOREVER, on_every_path
 from tests.support.living import lives
 
-from gracefulexitcmd import DEVNULL, PIPE, AsyncCmd, Cause, Cmd, CommandFailed, EndedProcess, Holder, cmd, run
+from gracefulexitcmd import (
+    DEVNULL,
+    PIPE,
+    AsyncCmd,
+    Cause,
+    Cmd,
+    CommandFailed,
+    EndedProcess,
+    Exit,
+    Holder,
+    SignalSent,
+    cmd,
+    run,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,3 +232,11 @@ async def test_block_ends_command_that_closed_its_output() -> None:
     assert command.exit is not None
     assert other.exit is not None
     assert (command.exit.cause, other.exit.cause) == (Cause.CANCELLED, Cause.CANCELLED)
+
+
+def test_exit_gives_its_fields_by_vars() -> None:
+    """They make an equal Exit again, and so do the fields of its parts."""
+    ended = Cmd(["sleep", "1000"], timeout=0.01, grace=10).run()
+    assert Exit(**vars(ended)) == ended
+    assert [SignalSent(**vars(sent)) for sent in ended.signals] == list(ended.signals)
+    assert vars(ended)["cause"] is Cause.TIMEOUT

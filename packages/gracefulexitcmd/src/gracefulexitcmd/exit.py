@@ -134,6 +134,9 @@ class Exit(Value, Generic[Out]):
     `duration` is in seconds. `hurried` is the reason if the grace period was shortened, such as `second Ctrl-C`.
     `stdout` and `stderr` are the collected output of pipes; None if there was no pipe, or if its output was read while
     the command ran. `dropped` is the number of bytes that `max_output` left out of them.
+
+    It is not a dataclass: `vars(exit)` returns its fields, and `exit.replace(duration=0)` a changed copy. The same is
+    true of its parts.
     """
 
     cause: Cause

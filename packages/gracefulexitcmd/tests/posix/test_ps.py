@@ -32,7 +32,7 @@ def test_missing_descriptor_is_an_error_and_not_an_empty_group(
 ) -> None:
     """Without a free descriptor the members are unknown."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_options: object) -> None:  # rmtree() gives options from Python 3.13 on
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(process_table, "has_proc", True)

@@ -130,17 +130,8 @@ def _candidates(program: str, env: Mapping[str, str] | Mapping[bytes, bytes]) ->
     if os.path.dirname(program):
         return [program]
     paths = [os.path.join(directory, program) for directory in os.get_exec_path(env)]  # type: ignore[arg-type]
-    return list(filter(_may_be_there, paths)) or paths[-1:]
-
-
-def _may_be_there(path: str) -> bool:
-    """Return whether to try a path; a relative one is always tried, as it refers to the child's directory."""
-    try:
-        return not os.path.isabs(path) or bool(os.stat(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError):
-        return True
+    # A relative path refers to the child's directory. If no file is seen, the attempts tell why.
+    return [path for path in paths if not path.startswith("/") or os.access(path, os.F_OK)] or paths
 
 
 def _variables(env: Mapping[str, str] | Mapping[bytes, bytes]) -> list[bytes]:

@@ -177,7 +177,7 @@ class Exit(Value, Generic[Out]):
             for name, content in streams
             if content is not None
         )
-        return f"<Exit of {shown(self.argv)}: {self.reason}, {len(self.census)} ended{output}>"
+        return f"<Exit of {shown(self.argv) or 'a container'}: {self.reason}, {len(self.census)} ended{output}>"
 
     @property
     def ok(self) -> bool:

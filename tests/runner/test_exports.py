@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step_runner.runner.environment import merged
+from step_runner.runner.exec_space import needed
 from step_runner.runner.exports import Exports
-from step_runner.runner.room import needed
 
 NAMES = st.sampled_from("ABCDE")
 VARIABLES = st.dictionaries(NAMES, st.text("xyz", max_size=2), max_size=4)

@@ -7,7 +7,7 @@ import ntpath
 import pytest
 
 from step_runner.errors import CommandError
-from step_runner.runner.script import is_powershell, powershell_command, powershell_text, told, windows_shell
+from step_runner.runner.script import is_powershell, notice, powershell_command, powershell_text, windows_shell
 
 OF_GIT = r"C:\Program Files\Git\bin\bash.exe"
 OF_MSYS = r"C:\msys64\usr\bin\bash.exe"
@@ -57,8 +57,8 @@ def test_powershell_is_known_by_its_name(shell: str, expected: bool) -> None:
 
 
 def test_log_names_shell_of_a_script() -> None:
-    assert told(OF_GIT) == f"the script is run by {OF_GIT}"
-    assert told(PWSH) == f"bash was not found: the script is run by {PWSH}"
+    assert notice(OF_GIT) == f"the script is run by {OF_GIT}"
+    assert notice(PWSH) == f"bash was not found: the script is run by {PWSH}"
 
 
 def test_powershell_stops_at_error_and_returns_last_status() -> None:

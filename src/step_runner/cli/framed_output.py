@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class FramedOutput(ABC):
     """Takes the output of steps, `framed` for its reader, and keeps little more than one pipe's content in memory.
 
-    Calls `stalled` with True when its reader is slow: then give it no more output. Calls it with False when everything
-    is written. Calls `gone` when there is no reader any more; later output is dropped.
+    Calls `on_stall` with True when its reader is slow: then give it no more output. Calls it with False when everything
+    is written. Calls `on_broken_pipe` when there is no reader any more; later output is dropped.
     """
 
     reader_gone: ClassVar[tuple[int, ...]]
@@ -26,15 +26,15 @@ class FramedOutput(ABC):
         self,
         descriptor: int,
         framed: Callable[[bytes], bytes],
-        stalled: Callable[[Self, bool], object],
-        gone: Callable[[], object],
+        on_stall: Callable[[Self, bool], object],
+        on_broken_pipe: Callable[[], object],
     ) -> None:
         self.descriptor = descriptor
         self.lost: OSError | None = None
         """The error of a write that failed although there is a reader, for example a full disk."""
         self._framed = framed
-        self._stalled: Callable[[bool], object] = partial(stalled, self)
-        self._gone = gone
+        self._on_stall: Callable[[bool], object] = partial(on_stall, self)
+        self._on_broken_pipe = on_broken_pipe
         self._written = asyncio.Event()
         self._written.set()
         self._patient = True
@@ -60,7 +60,7 @@ class FramedOutput(ABC):
     def _fail(self, error: OSError) -> None:
         self._close()
         if error.errno in self.reader_gone:
-            self._gone()
+            self._on_broken_pipe()
         else:
             self.lost = error
 

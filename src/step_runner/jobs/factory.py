@@ -51,7 +51,7 @@ class Plan(NamedTuple):
 async def plan_of(request: RunRequest, environment: Mapping[str, str]) -> Plan:
     """Return the plan for a request; `environment` is the server's.
 
-    Raises StepRunnerError for a request that cannot be run.
+    Raise StepRunnerError for a request that cannot be run.
     """
     work_dir = _absolute(request.work_dir)
     function = await _load(request.steps, work_dir)
@@ -66,7 +66,7 @@ def make_job(
 ) -> tuple[Job[Log], GlobalContext]:
     """Return a new job and the context of its steps. `log_in` makes the job's log in a given directory.
 
-    Raises StepRunnerError when the job cannot be made; nothing of it remains then.
+    Raise StepRunnerError when the job cannot be made; nothing of it remains then.
     """
     listener = listener or Listener()
     with ExitStack() as undo:

@@ -45,7 +45,7 @@ class Job(Listener, Generic[Log]):
 
     `result` and `error` then hold what its steps did and what went wrong.
 
-    Raises StepRunnerError when the ledger of its processes cannot be written.
+    Raise StepRunnerError when the ledger of its processes cannot be written.
     """
 
     def __init__(
@@ -122,35 +122,35 @@ class Job(Listener, Generic[Log]):
             self.error.__cause__ = fault
         _forget_frames(self.error)
         await self._confinement.end()
-        while not await self._rounded_up():  # noqa: ASYNC110 - no event tells when a descriptor is free
+        while not await self._has_ended_processes():  # noqa: ASYNC110 - no event tells when a descriptor is free
             await asyncio.sleep(TRY_AGAIN)
         if sys.platform == "win32":  # only the loop can read the pipes on Windows: ending the log reads nothing
             await self.log.settle()
         self._finish(self.error)
 
-    async def _rounded_up(self) -> bool:
+    async def _has_ended_processes(self) -> bool:
         """Return whether no process remains; False when no descriptor or thread was free to find out."""
         try:
-            await self._round_up()
+            await self._end_processes()
         except (OSError, RuntimeError):
             return False
         self.container.close()
         return True
 
-    async def _round_up(self) -> None:
+    async def _end_processes(self) -> None:
         """Stop background processes. They may outlive their step, but not the job."""
         if not self.container.surely_empty():
-            roundup = AsyncRoundup(self.container, self._proc.time_left, stopping=self._tell_stop)
+            roundup = AsyncRoundup(self.container, self._proc.time_left, stopping=self._note_stop)
             self.status = state.stopping(state.started_step(self.status, ""), time.time() + self._proc.time_left)
             roundup.begin()
             with self._proc.listening(lambda grace: roundup.cancel(grace=grace, hurried=self._proc.hurried)):
-                self._tell_end(await roundup.wait())
+                self._note_end(await roundup.wait())
 
-    def _tell_stop(self, sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
+    def _note_stop(self, sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
         for line in notices.stopping_left_behind(sent, ahead):
             self._notice(line)
 
-    def _tell_end(self, ended: Exit) -> None:
+    def _note_end(self, ended: Exit) -> None:
         for line in notices.ended(ended):
             self._notice(line)
         if ended.census:

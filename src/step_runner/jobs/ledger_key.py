@@ -108,7 +108,7 @@ else:
             return ""
 
     def _key(directory: str, *, make: bool) -> bytes:
-        """Return the key in a directory. Raises OSError unless only this user can have written it."""
+        """Return the key in a directory. Raise OSError unless only this user can have written it."""
         path = os.path.join(directory, NAME)
         try:
             return _read(path)

@@ -62,11 +62,11 @@ class Leftovers:
     async def _finish_one(self, directory: str, give_place: Callable[[], None]) -> None:
         with recover(os.path.join(directory, LEDGER), ledger_key.usable()) as left:
             if left is not None:
-                self._tell(await self._round_up(left, give_place), left)
+                self._note(await self._terminate(left, give_place), left)
                 await asyncio.to_thread(remove, directory)
                 self._say(f'removed the files of job "{shown.name(left.name)}" of a killed step runner: {directory}')
 
-    async def _round_up(self, left: Orphaned, give_place: Callable[[], None]) -> Exit:
+    async def _terminate(self, left: Orphaned, give_place: Callable[[], None]) -> Exit:
         def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
             if sent.processes:
                 give_place()
@@ -84,7 +84,7 @@ class Leftovers:
         finally:
             self._roundups.discard(roundup)
 
-    def _tell(self, ended: Exit, left: Orphaned) -> None:
+    def _note(self, ended: Exit, left: Orphaned) -> None:
         for line in notices.ended(ended):
             self._say(f'job "{shown.name(left.name)}": {line}')
 

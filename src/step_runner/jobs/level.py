@@ -16,7 +16,7 @@ LOG_LEVELS = ("debug", "info", "warn", "error")
 def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> str:
     """Return the log level of builtin functions: the job variable, else the environment, else info.
 
-    Raises InputError for a level that does not exist.
+    Raise InputError for a level that does not exist.
     """
     level = (variables.get(LOG_LEVEL) or environment.get(LOG_LEVEL) or "info").strip().lower() or "info"
     if level not in LOG_LEVELS:
@@ -29,7 +29,7 @@ def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> s
 def with_log_level(environment: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a run, with LOG_LEVEL set to the result of `log_level`.
 
-    Raises InputError as that does.
+    Raise InputError as that does.
     """
     return {**environment, LOG_LEVEL: log_level(variables, environment)}
 

@@ -66,7 +66,7 @@ async def run_here(run: LocalRun, sink: Sink, listener: Listener) -> LocalResult
     second later, or SIGQUIT, kills it at once.
 
     The exit status is 0, or that of the failed command. It is 128 plus the signal number when a signal stopped the
-    function, READER_GONE when the peer of a pipe went away, and 1 for anything else. Raises StepRunnerError when the
+    function, READER_GONE when the peer of a pipe went away, and 1 for anything else. Raise StepRunnerError when the
     function cannot start.
     """
     plan = Plan(

@@ -57,7 +57,7 @@ class JobLog:
         self._file = os.fstat(self.descriptor)
 
     def open(self) -> Streams:
-        """Return one pipe for both streams of a step. Raises OSError when no descriptor is free."""
+        """Return one pipe for both streams of a step. Raise OSError when no descriptor is free."""
         pipe = self._pipes.open(self)
         return Streams(pipe, pipe)
 
@@ -169,7 +169,7 @@ class JobLog:
     def _opened(self) -> int:
         """Return a descriptor to read from.
 
-        While steps write, it is a copy of ours: a step may have removed the file's name. Raises FileNotFoundError when
+        While steps write, it is a copy of ours: a step may have removed the file's name. Raise FileNotFoundError when
         a step has replaced the log with another file.
         """
         if sys.platform == "win32":  # a read at an offset moves the position on Windows

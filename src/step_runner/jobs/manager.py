@@ -40,7 +40,7 @@ class JobManager:
     async def run(self, request: RunRequest) -> None:
         """Start a job and return; do nothing when a job has its id already.
 
-        Raises StepRunnerError when it cannot start; nothing of it remains then.
+        Raise StepRunnerError when it cannot start; nothing of it remains then.
         """
         await self._until_started(request.id)
         if request.id in self._jobs:
@@ -56,7 +56,7 @@ class JobManager:
             start.over.set()
 
     def status(self, job_id: str) -> JobStatus:
-        """Return the state of a job. Raises InputError for an unknown id."""
+        """Return the state of a job. Raise InputError for an unknown id."""
         return self._job(job_id).status
 
     def all(self) -> list[JobStatus]:
@@ -66,7 +66,7 @@ class JobManager:
     def follow(self, job_id: str, offset: int) -> AsyncGenerator[bytes, None]:
         """Yield the job's log from a byte offset on, until its end.
 
-        Raises InputError for an unknown job or a negative offset.
+        Raise InputError for an unknown job or a negative offset.
         """
         if offset < 0:
             raise InputError(f'following logs for job "{job_id}": the offset is {offset}, it cannot be negative')

@@ -49,7 +49,7 @@ class Outlet(Protocol):
         """The descriptor that the supervisor writes to after this process was killed."""
 
     def take(self, source: int, most: int) -> int:
-        """Move at most `most` bytes out of a pipe. Return their number, 0 at the end. Raises BlockingIOError."""
+        """Move at most `most` bytes out of a pipe. Return their number, 0 at the end. Raise BlockingIOError."""
 
 
 class Pipe:
@@ -195,7 +195,7 @@ class Pipes:
         return iter(tuple(self._open))
 
     def open(self, outlet: Outlet) -> Pipe:
-        """Return a pipe without a writer. Raises OSError when no descriptor is free."""
+        """Return a pipe without a writer. Raise OSError when no descriptor is free."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LONG, self._steps_run_long)
         spare = next((pipe for pipe in self._open if pipe.outlet is outlet and pipe.reopen()), None)

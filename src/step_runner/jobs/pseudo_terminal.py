@@ -26,7 +26,7 @@ class PseudoTerminal(Pipe):
     """A pseudo-terminal that controls no session. A process that sets its modes therefore gets no SIGTTOU."""
 
     def __init__(self, outlet: Outlet) -> None:
-        """Open a pseudo-terminal of the outlet's size that changes no byte. Raises OSError when none is free."""
+        """Open a pseudo-terminal of the outlet's size that changes no byte. Raise OSError when none is free."""
         # It controls no session: openpty(3) opens it with O_NOCTTY.
         ours, theirs = os.openpty()
         attributes = termios.tcgetattr(theirs)

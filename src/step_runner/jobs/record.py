@@ -171,7 +171,7 @@ def read(content: Json) -> Record:
 
 
 def parse(content: bytes) -> Record:
-    """Return the record from a report. Raises InputError for anything else."""
+    """Return the record from a report. Raise InputError for anything else."""
     try:
         return msgspec.json.decode(content, type=Record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -140,7 +140,7 @@ def text(content: Json) -> str:
 
 
 def write(path: str, content: str) -> None:
-    """Write a record that only its owner can read: an environment may hold secrets. Raises OSError.
+    """Write a record that only its owner can read: an environment may hold secrets. Raise OSError.
 
     A regular file is replaced as a whole. So are a symbolic link and a FIFO: another user may have put it there. The
     record is written to an open descriptor, such as /dev/stdout, and to a device.
@@ -155,7 +155,7 @@ def write(path: str, content: str) -> None:
 
 
 def _opened(path: str) -> int | None:
-    """Return a descriptor for a file that is written and not replaced; None for any other. Raises OSError."""
+    """Return a descriptor for a file that is written and not replaced; None for any other. Raise OSError."""
     if (found := OPEN_ALREADY.fullmatch(path)) is not None:
         return os.dup(int(found["number"] or STANDARD[found["name"]]))
     try:

@@ -28,8 +28,8 @@ async def resolve(
 ) -> Function:
     """Return the function that a reference in the directory `base` names. `environment` holds registry credentials.
 
-    `progress` gets lines about the fetch, one at a time, often, from any thread. Raises StepRunnerError when the
-    function does not exist or is not usable. Raises StoppedError when the job is cancelled during the fetch.
+    `progress` gets lines about the fetch, one at a time, often, from any thread. Raise StepRunnerError when the
+    function does not exist or is not usable. Raise StoppedError when the job is cancelled during the fetch.
     """
     if isinstance(reference, Dynamic):
         reference = parse_reference(reference.template)

@@ -62,8 +62,8 @@ def _command_status(message: str) -> int:
         return 1
     if found["status"]:
         return int(found["status"])
-    told = (number for number in signal.valid_signals() if (signal.strsignal(number) or "").lower() == found["signal"])
-    number = next(told, None)
+    named = (one for one in signal.valid_signals() if (signal.strsignal(one) or "").lower() == found["signal"])
+    number = next(named, None)
     return 1 if number is None else 128 + number
 
 

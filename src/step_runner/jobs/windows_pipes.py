@@ -40,7 +40,7 @@ class Pipe(asyncio.Protocol):
     """A pipe of one step. The step gets `write_end` at its start."""
 
     def __init__(self, outlet: Outlet) -> None:
-        """Open a pipe and start to move its output to the outlet. Raises OSError when no pipe can be opened."""
+        """Open a pipe and start to move its output to the outlet. Raise OSError when no pipe can be opened."""
         self.closed = False
         self.outlet = outlet
         self.moved = 0
@@ -135,7 +135,7 @@ class Pipes:
         return (pipe for pipe in self._open if not pipe.closed)
 
     def open(self, outlet: Outlet) -> Pipe:
-        """Return a new pipe. Raises OSError when no pipe can be opened."""
+        """Return a new pipe. Raise OSError when no pipe can be opened."""
         pipe = Pipe(outlet)
         self._open.append(pipe)
         return pipe

@@ -38,7 +38,7 @@ class Workspace:
     """A job's directory `step-runner-output-ID` below the system's directory for temporary files."""
 
     def __init__(self, job_id: str) -> None:
-        """Make the directory. Raises StepRunnerError when it cannot be made."""
+        """Make the directory. Raise StepRunnerError when it cannot be made."""
         try:
             self.directory = _make_directory(f"{PREFIX}{encoded(job_id)}")
             self.log = os.path.join(self.directory, "logs")
@@ -51,14 +51,14 @@ class Workspace:
     def variables(self, variables: Iterable[Variable]) -> dict[str, str]:
         """Return the job's variables by name. The value of a file variable is the path of a file with its content.
 
-        Raises StepRunnerError when a file cannot be written.
+        Raise StepRunnerError when a file cannot be written.
         """
         return {variable.key: self._value(variable) for variable in variables}
 
     def keep_ledger(self, container: ManualContainer, job_id: str, grace: float) -> None:
         """Record the job's processes in the ledger. A recovery waits `grace` seconds between SIGTERM and SIGKILL.
 
-        Raises StepRunnerError when the ledger cannot be written.
+        Raise StepRunnerError when the ledger cannot be written.
         """
         path = os.path.join(self.directory, LEDGER)
         try:

@@ -24,7 +24,7 @@ Scope: TypeAlias = Mapping[str, Any]
 def expand_inputs(step: Step, spec: Spec, scope: Scope) -> dict[str, Value | Secret]:
     """Return the inputs that a step gives, expanded in the caller's scope.
 
-    Raises InputError for an input that the function does not have, for an expression that fails, and for a typed value
+    Raise InputError for an input that the function does not have, for an expression that fails, and for a typed value
     that differs from the declared type.
     """
     inputs = _expand_keys("input", step.inputs, scope)
@@ -39,7 +39,7 @@ def expand_inputs(step: Step, spec: Spec, scope: Scope) -> dict[str, Value | Sec
 def typed_value(name: str, typed: Typed, declared: ValueType) -> Value:
     """Return the meaning of a typed input, if its declared type is this one; it may still be a template.
 
-    Raises InputError for a value of another type.
+    Raise InputError for a value of another type.
     """
     if declared is ValueType.STRING:
         return typed.text
@@ -111,7 +111,7 @@ def _check_type(name: str, value: Value, declared: ValueType) -> None:
 def assign(given: Mapping[str, Value | Secret], spec: Spec) -> dict[str, Value | Secret]:
     """Return the values of all inputs of a spec: those given, else the defaults.
 
-    Raises InputError for an input that is missing, and for a sensitive value where the spec does not allow one.
+    Raise InputError for an input that is missing, and for a sensitive value where the spec does not allow one.
     """
     return {name: _assign(name, parameter, given) for name, parameter in spec.inputs.items()}
 
@@ -119,7 +119,7 @@ def assign(given: Mapping[str, Value | Secret], spec: Spec) -> dict[str, Value |
 def expand_env(env: Mapping[str, str], scope: Scope, place: str) -> dict[str, str | Secret]:
     """Return the variables with their expressions evaluated. Errors begin with `place`: `env "KEY": ...`.
 
-    Raises InputError for an expression that fails, or for a text that cannot be an environment variable.
+    Raise InputError for an expression that fails, or for a text that cannot be an environment variable.
     """
     named = _expand_keys(place, env, scope)
     expanded = {name: _expand(f'{place} "{name}"', text, scope) for name, text in named.items()}

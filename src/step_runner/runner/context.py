@@ -79,7 +79,7 @@ class Sink(Protocol):
         """The error that lost output; None while nothing was lost."""
 
     def open(self) -> Streams:
-        """Return the streams of a step that is about to start. Raises OSError when no descriptor is free."""
+        """Return the streams of a step that is about to start. Raise OSError when no descriptor is free."""
 
     async def settle(self) -> None:
         """Wait until all output written so far has reached its destination.

@@ -16,7 +16,7 @@ from gracefulexitcmd import AsyncCmd, Cause, Exit, Stage, To
 from gracefulexitcmd.sequence import fitted, total
 from step_runner.errors import CommandError, StoppedError
 from step_runner.model import ExecResult
-from step_runner.runner import environment, notices, room, shebang
+from step_runner.runner import environment, exec_space, notices, shebang
 
 if sys.platform == "linux":
     from step_runner.runner import limits
@@ -59,7 +59,7 @@ async def run_command(
 
     When the job is cancelled meanwhile, the command is stopped gracefully. The error is then a group: the stop, and the
     command's own error if there is one. Background processes of earlier steps are stopped with it, but not by the
-    step's own stop sequence. Raises CommandError when the command cannot start.
+    step's own stop sequence. Raise CommandError when the command cannot start.
     """
     own = _own_stages(command.stop, job.proc.graceful_exit_delay)
     program = _program(command.argv[0])
@@ -75,7 +75,7 @@ async def run_command(
         stderr=streams.stderr.write_end,
         stop=_whole_sequence(own),
         container=job.container,
-        stopping=partial(_tell_stop, path, job),
+        stopping=partial(_note_stop, path, job),
     )
     stop = partial(_stop, process, path, job, total(own) if own else None)
     with contextlib.ExitStack() as undo, job.proc.listening(stop):
@@ -94,7 +94,7 @@ async def run_command(
         ended = await process.wait()
         await job.sink.settle()
     if ended.cause is not Cause.EXITED:
-        _tell_end(ended, path, job)
+        _note_end(ended, path, job)
     code = ended.returncode if ended.returncode is not None else -1
     result = ExecResult(command=command.argv, work_dir=command.work_dir, exit_code=code, output_bytes=streams.moved)
     return result, _error(ended, command, job)
@@ -150,13 +150,13 @@ def _stop(process: AsyncCmd, path: tuple[str, ...], job: GlobalContext, own: flo
     process.cancel(grace=shorter if sys.platform == "win32" else left, hurried=job.proc.hurried)
 
 
-def _tell_stop(path: tuple[str, ...], job: GlobalContext, sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
+def _note_stop(path: tuple[str, ...], job: GlobalContext, sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
     step = f'step "{path[-1] if path else ""}"'
     for line in notices.stopping_stage(step, sent, ahead):
         job.notice(line)
 
 
-def _tell_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
+def _note_end(ended: Exit, path: tuple[str, ...], job: GlobalContext) -> None:
     for line in notices.ended(ended):
         job.notice(line)
     # The process knows only that it was cancelled; the job knows the reason.
@@ -178,7 +178,7 @@ def _command_error(status: int | None, command: Command, scratch: str) -> Comman
     if not status:
         return None
     if status > 0:
-        reason = shebang.told(command.argv, command.work_dir) if status in NOT_RUN else _shortage(scratch)
+        reason = shebang.explanation(command.argv, command.work_dir) if status in NOT_RUN else _shortage(scratch)
         return CommandError(f"exec: exit status {status}{reason}", status)
     # The names are those of strsignal(3), in lower case: killed, terminated, segmentation fault.
     name = signal.strsignal(-status) or f"signal {-status}"
@@ -207,7 +207,7 @@ def _not_started(command: Command, error: OSError, job: GlobalContext) -> str:
         return f'the work dir "{command.work_dir}" does not exist'
     reason = (error.strerror or str(error)).lower()
     if error.errno == errno.ENOENT:
-        hint = shebang.told(command.argv[:1], command.work_dir)
+        hint = shebang.explanation(command.argv[:1], command.work_dir)
     elif error.errno == errno.E2BIG:
         hint = _too_long(command, job)
     else:
@@ -220,7 +220,7 @@ def _too_long(command: Command, job: GlobalContext) -> str:
     limits = ": one argument can hold 128 KiB, all of them and the environment 2 MiB"
     if not command.env:
         return limits
-    name, size = room.largest(command.env)
+    name, size = exec_space.largest(command.env)
     if size < max(map(len, command.argv)):
         return limits
     step = job.exports.step_of.get(name) if job.exports.variables.get(name) == command.env[name] else None

@@ -8,7 +8,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeVar, cast
 
-from step_runner.runner import room
+from step_runner.runner import exec_space
 from step_runner.runner.environment import merged
 
 V = TypeVar("V")
@@ -36,7 +36,7 @@ class Exports:
     def add(self, variables: Mapping[str, str], step: str) -> None:
         """Add the exports of a step."""
         for name, value in variables.items():
-            self._bytes += room.needed(name, value) - self._size_of(name)
+            self._bytes += exec_space.needed(name, value) - self._size_of(name)
             self.variables[name] = value
             self.step_of[name] = step
             self.values.setdefault(name, []).append(Export(self.moment, value))
@@ -45,9 +45,9 @@ class Exports:
     def total(self, env: Mapping[str, str], added: Mapping[str, str]) -> int:
         """Return the size in bytes of the environment `env` with these exports and those in `added`."""
         below = sum(
-            room.needed(*each) for each in env.items() if each[0] not in self.variables and each[0] not in added
+            exec_space.needed(*each) for each in env.items() if each[0] not in self.variables and each[0] not in added
         )
-        return below + self._bytes + sum(room.needed(*each) - self._size_of(each[0]) for each in added.items())
+        return below + self._bytes + sum(exec_space.needed(*each) - self._size_of(each[0]) for each in added.items())
 
     def over(self, env: Mapping[str, V], own: Mapping[str, V]) -> Mapping[str, V | str]:
         """Return the current environment: `env`, then the exports, then a step's `own` variables.
@@ -69,7 +69,7 @@ class Exports:
         return Recorded(env, self, self.moment, own)
 
     def _size_of(self, name: str) -> int:
-        return room.needed(name, self.variables[name]) if name in self.variables else 0
+        return exec_space.needed(name, self.variables[name]) if name in self.variables else 0
 
 
 class Recorded(Mapping[str, str]):

@@ -16,7 +16,7 @@ import msgspec
 from step_runner.errors import ExpressionError, OutputError
 from step_runner.expression import Unwritten, reveal
 from step_runner.model import Parameter, Spec, Value, type_of
-from step_runner.runner import environment, room
+from step_runner.runner import environment, exec_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +49,7 @@ class StepFiles(NamedTuple):
     export: str
 
     def make(self) -> None:
-        """Make both files, empty, for a command to append to. Raises OutputError when they cannot be made."""
+        """Make both files, empty, for a command to append to. Raise OutputError when they cannot be made."""
         for path in self:
             try:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -116,7 +116,7 @@ class Line(NamedTuple):
 def read_outputs(source: Source, spec: Spec) -> dict[str, Value]:
     """Return the outputs that a command wrote, and the defaults of the others.
 
-    Raises OutputError when a line cannot be read, or when the outputs are not the declared ones.
+    Raise OutputError when a line cannot be read, or when the outputs are not the declared ones.
     """
     if spec.outputs == "delegate":
         return _read_delegated(source)
@@ -129,30 +129,31 @@ def read_outputs(source: Source, spec: Spec) -> dict[str, Value]:
 
 
 def read_exports(source: Source, total: Callable[[Mapping[str, str]], int]) -> dict[str, str]:
-    """Return the variables that a command exported, as the environment holds them; `total` as in `room.complaint`.
+    """Return the variables that a command exported, as the environment holds them.
 
-    Raises OutputError when they cannot be variables, or when no process could start with them.
+    `total` is that of `exec_space.complaint`. Raise OutputError when they cannot be variables, or when no
+    process could start with them.
     """
     exports: dict[str, str] = {}
     lines = _last_lines(source)
     for line in lines.values():
         with source.at(line.number):
             exports[line.name] = _exported(line.name, line.value)
-    if (complaint := room.complaint(exports, total)) is not None:
+    if (complaint := exec_space.complaint(exports, total)) is not None:
         with source.at(lines[complaint.name].number):
             raise OutputError(complaint.sentence)
     return exports
 
 
 def read_any_outputs(source: Source) -> dict[str, Value]:
-    """Return the outputs of a command that may write any. Raises OutputError when a line cannot be read."""
+    """Return the outputs of a command that may write any. Raise OutputError when a line cannot be read."""
     return _values(_last_lines(source)) or Unwritten(source.lost)
 
 
 def check_outputs(written: Mapping[str, Value], declared: Mapping[str, Parameter]) -> dict[str, Value]:
     """Return the outputs, and the defaults of those that were not written.
 
-    Raises OutputError for an undeclared one, one of another type, or a missing one without a default.
+    Raise OutputError for an undeclared one, one of another type, or a missing one without a default.
     """
     for name, value in written.items():
         check_output(name, value, declared)
@@ -174,7 +175,7 @@ def check_output(name: str, value: Value, declared: Mapping[str, Parameter]) -> 
 
 
 def with_defaults(written: Mapping[str, Value], declared: Mapping[str, Parameter], hint: str = "") -> dict[str, Value]:
-    """Return all declared outputs. Raises OutputError, with the hint, for a missing one without a default."""
+    """Return all declared outputs. Raise OutputError, with the hint, for a missing one without a default."""
     return {name: _given(name, written, parameter, hint) for name, parameter in declared.items()}
 
 
@@ -222,7 +223,7 @@ def _name_and_value(line: bytes) -> tuple[str, Value]:
 
 
 def _decoded(text: bytes) -> object:
-    """Return the value of a JSON text. Raises OutputError."""
+    """Return the value of a JSON text. Raise OutputError."""
     try:
         text.decode()
         return msgspec.json.decode(text)
@@ -240,7 +241,7 @@ def _decoded(text: bytes) -> object:
 
 
 def _usable(name: str, value: object) -> Value:
-    """Return the value for expressions. Raises OutputError for a value that expressions cannot hold."""
+    """Return the value for expressions. Raise OutputError for a value that expressions cannot hold."""
     try:
         return reveal(value)
     except ExpressionError as error:

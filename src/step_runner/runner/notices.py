@@ -17,11 +17,11 @@ MOST_NAMES = 10
 
 def stopping(what: str, sent: SignalSent, ahead: Sequence[Stage]) -> str:
     """Return the line for a signal to `what`; `ahead` are the stage of that signal and the later ones."""
-    told = f"Stopping {what}: {sent.name} to {_receivers(sent.processes, ahead[0])}"
+    notice = f"Stopping {what}: {sent.name} to {_receivers(sent.processes, ahead[0])}"
     if len(ahead) == 1:
-        return f"{told}, {_seconds(ahead)} s to finish"
+        return f"{notice}, {_seconds(ahead)} s to finish"
     later = [f"{stage.signal.name} to {_named_part(stage)}, {_seconds([stage])} s" for stage in ahead[1:]]
-    return "; then ".join([f"{told}, {_seconds(ahead[:1])} s", *later])
+    return "; then ".join([f"{notice}, {_seconds(ahead[:1])} s", *later])
 
 
 def stopping_stage(step: str, sent: SignalSent, ahead: tuple[Stage, ...]) -> tuple[str, ...]:

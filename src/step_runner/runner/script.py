@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from step_runner.errors import CommandError
 from step_runner.paths import with_slashes
-from step_runner.runner import room
+from step_runner.runner import exec_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,14 +32,14 @@ def command(text: str, scratch: str, *, secret: bool = False) -> tuple[str, ...]
     On Windows every script is put into a file. A program there gets its arguments as one text, and bash splits it by
     rules of its own: a script would end at its first line, and lose some of its quotes.
 
-    Raises CommandError when there is no shell.
+    Raise CommandError when there is no shell.
     """
     script = text.encode(errors="surrogateescape")
     if b"\0" in script:
         raise CommandError("exec: the script holds a NUL character, which no shell can take")
     if is_powershell(shell()):
         return powershell_command(shell(), _stored(powershell_text(text), scratch, ".ps1"))
-    if not secret and len(script) <= room.LONGEST_TEXT and sys.platform != "win32":
+    if not secret and len(script) <= exec_space.LONGEST_TEXT and sys.platform != "win32":
         return (shell(), "-c", text)
     return (shell(), with_slashes(_stored(script, scratch)))
 
@@ -63,13 +63,13 @@ def is_powershell(shell: str) -> bool:
     return ntpath.splitext(ntpath.basename(shell))[0].lower() in POWERSHELLS
 
 
-def told(shell: str) -> str:
+def notice(shell: str) -> str:
     """Return a sentence that names the shell of a script."""
     return f"{'bash was not found: ' if is_powershell(shell) else ''}the script is run by {shell}"
 
 
 def _stored(script: bytes, scratch: str, ending: str = "") -> str:
-    """Return the path of a file that holds a script. Raises CommandError when it cannot be written."""
+    """Return the path of a file that holds a script. Raise CommandError when it cannot be written."""
     # Each script gets its own file: a background shell of an earlier script may still be reading one.
     try:
         import tempfile
@@ -84,7 +84,7 @@ def _stored(script: bytes, scratch: str, ending: str = "") -> str:
 
 @functools.cache
 def shell() -> str:
-    """Return the shell that runs scripts. Raises CommandError when there is none."""
+    """Return the shell that runs scripts. Raise CommandError when there is none."""
     if sys.platform == "win32":
         return windows_shell(os.path.isfile, os.environ)
     for path in (*SHELLS, "/busybox/sh"):
@@ -94,7 +94,7 @@ def shell() -> str:
 
 
 def windows_shell(is_file: Callable[[str], bool], environment: Mapping[str, str]) -> str:
-    """Return the shell of Windows: bash, else pwsh, else powershell. Raises CommandError when there is none.
+    """Return the shell of Windows: bash, else pwsh, else powershell. Raise CommandError when there is none.
 
     A bash that belongs to the system or comes from its store is skipped. It runs inside Linux (WSL), with other paths,
     where a stop cannot reach it. Git for Windows has a bash too, which is found even outside PATH.

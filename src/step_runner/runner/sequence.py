@@ -260,7 +260,7 @@ def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple
         secret = is_secret(given) or context.job.masks.found_in(text)
         command = script.command(text, context.job.scratch, secret=secret)
         if sys.platform == "win32":  # Windows has no standard shell
-            context.job.notice(script.told(command[0]))
+            context.job.notice(script.notice(command[0]))
         return command, context.job.work_dir
     scope = context.scope()
     try:

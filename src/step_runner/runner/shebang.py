@@ -14,7 +14,7 @@ LONGEST = 256
 MOST_WORDS = 1000
 
 
-def told(argv: Iterable[str], work_dir: str) -> str:
+def explanation(argv: Iterable[str], work_dir: str) -> str:
     """Return the end of a sentence about the first script at fault among the words of a command.
 
     It is empty when no first line explains the failure.

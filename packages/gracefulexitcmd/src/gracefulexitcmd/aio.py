@@ -43,7 +43,7 @@ class AsyncWaitable(Stoppable[Out]):
         """Wait for the end and return it as an `Exit`.
 
         Any number of tasks of one loop may wait, and tasks of a new loop once that loop is closed. Collect the output
-        of its pipes meanwhile. Raises TimeoutError after `timeout` seconds; the command goes on. Raises RuntimeError
+        of its pipes meanwhile. Raise TimeoutError after `timeout` seconds; the command goes on. Raises RuntimeError
         before the start, and UnicodeDecodeError when the output is not valid text in the requested encoding. A
         cancelled task stops the command gracefully, and raises CancelledError after its end.
         """
@@ -108,19 +108,19 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
 
     @functools.cached_property
     def stdin(self) -> AsyncWriter[Out]:
-        """The command's stdin: `await command.stdin.write(content)`. Raises ValueError unless it is a PIPE."""
+        """The command's stdin: `await command.stdin.write(content)`. Raise ValueError unless it is a PIPE."""
         if self._request.stdin != subprocess.PIPE:
             raise ValueError("stdin is not a pipe: give stdin=PIPE")
         return AsyncWriter(self._execution, self._request.text)
 
     @functools.cached_property
     def stdout(self) -> AsyncReader[Out]:
-        """The command's stdout: `async for line in ...`. Raises ValueError unless it is a PIPE."""
+        """The command's stdout: `async for line in ...`. Raise ValueError unless it is a PIPE."""
         return self._output("stdout", self._request.stdout)
 
     @functools.cached_property
     def stderr(self) -> AsyncReader[Out]:
-        """The command's stderr: `async for line in ...`. Raises ValueError unless it is a PIPE."""
+        """The command's stderr: `async for line in ...`. Raise ValueError unless it is a PIPE."""
         return self._output("stderr", self._request.stderr)
 
     def _output(self, name: str, stream: Stream) -> AsyncReader[Out]:
@@ -129,7 +129,7 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
         return AsyncReader(self._execution, name, self._request.text)
 
     async def start(self) -> None:
-        """Start the command. Raises OSError when it cannot start, RuntimeError at a second start."""
+        """Start the command. Raise OSError when it cannot start, RuntimeError at a second start."""
         self._execution.start()
         if self._execution.exit is None:
             self._driven()
@@ -137,7 +137,7 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
     async def run(self, *, check: bool = False) -> Exit[Out]:
         """Start the command, wait for it and return how it ended.
 
-        Raises CommandFailed with `check`, unless the command ended by itself with status 0. Raises OSError when it
+        Raise CommandFailed with `check`, unless the command ended by itself with status 0. Raise OSError when it
         cannot start, and the errors of `wait`.
         """
         await self.start()

@@ -36,7 +36,7 @@ class AsyncReader(Generic[Out]):
     async def read(self, size: int = -1) -> Out:
         """Return at most `size` bytes or characters, by default all until the end; empty at the end.
 
-        Raises UnicodeDecodeError when they are not valid text in the requested encoding, RuntimeError before the start.
+        Raise UnicodeDecodeError when they are not valid text in the requested encoding, RuntimeError before the start.
         """
         while not self._at_end and (size < 0 or not (self._lines or self._rest)):
             await self._fill()
@@ -51,7 +51,7 @@ class AsyncReader(Generic[Out]):
     async def readline(self) -> Out:
         """Return the next line with its line end, which the last line may lack; empty at the end.
 
-        Raises the errors of `read`.
+        Raise the errors of `read`.
         """
         while not self._lines and not self._at_end:
             await self._fill()
@@ -94,7 +94,7 @@ class AsyncWriter(Generic[Out]):
     async def write(self, content: Out) -> None:
         """Write bytes or text; wait until there is room.
 
-        Raises BrokenPipeError when the command no longer reads, UnicodeEncodeError for text that the encoding lacks.
+        Raise BrokenPipeError when the command no longer reads, UnicodeEncodeError for text that the encoding lacks.
         """
         data = self._encode(content)
         while not self._execution.give(data, woken := _Woken()):

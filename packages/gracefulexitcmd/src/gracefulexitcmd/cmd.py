@@ -125,7 +125,7 @@ def seconds_left(*times: float | None) -> float | None:
 
 
 def ended(execution: Execution) -> Exit[Any]:
-    """Return how a run ended. Raises UnicodeDecodeError when its output is not valid text in the requested encoding."""
+    """Return how a run ended. Raise UnicodeDecodeError when its output is not valid text in the requested encoding."""
     assert execution.exit is not None
     if execution.undecodable is not None:
         raise execution.undecodable
@@ -138,8 +138,8 @@ class Waitable(Stoppable[Out]):
     def wait(self, timeout: float | None = None) -> Exit[Out]:
         """Wait for the end and return it as an `Exit`; any number of threads may wait.
 
-        Collect the output of its pipes meanwhile. Raises TimeoutError after `timeout` seconds; the command goes on.
-        Raises RuntimeError before the start, ValueError if `timeout` is not a valid time, and UnicodeDecodeError when
+        Collect the output of its pipes meanwhile. Raise TimeoutError after `timeout` seconds; the command goes on.
+        Raise RuntimeError before the start, ValueError if `timeout` is not a valid time, and UnicodeDecodeError when
         the output is not valid text in the requested encoding. A signal handler may raise during the wait.
         """
         check_seconds("timeout", timeout)
@@ -181,7 +181,7 @@ class BaseCmd(Stoppable[Out]):
     started, served or ended, and restored right after. A handler that raises runs between these moments, or during the
     wait itself; no signal is lost. A signal handler must therefore set no signal handler.
 
-    Raises TypeError or ValueError for arguments that are not valid, LookupError for an unknown encoding.
+    Raise TypeError or ValueError for arguments that are not valid, LookupError for an unknown encoding.
     """
 
     def __init__(
@@ -315,7 +315,7 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
 
     @functools.cached_property
     def stdin(self) -> IO[Out]:
-        """The command's stdin, a file to write to. Raises ValueError unless it is a PIPE."""
+        """The command's stdin, a file to write to. Raise ValueError unless it is a PIPE."""
         if self._request.stdin != subprocess.PIPE:
             raise ValueError("stdin is not a pipe: give stdin=PIPE")
         from gracefulexitcmd.reading import RawInput, input_file
@@ -325,12 +325,12 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
 
     @functools.cached_property
     def stdout(self) -> IO[Out]:
-        """The command's stdout, a file to read from. Raises ValueError unless it is a PIPE."""
+        """The command's stdout, a file to read from. Raise ValueError unless it is a PIPE."""
         return self._output("stdout", self._request.stdout)
 
     @functools.cached_property
     def stderr(self) -> IO[Out]:
-        """The command's stderr, a file to read from. Raises ValueError unless it is a PIPE."""
+        """The command's stderr, a file to read from. Raise ValueError unless it is a PIPE."""
         return self._output("stderr", self._request.stderr)
 
     def _output(self, name: str, stream: Stream) -> IO[Out]:
@@ -341,7 +341,7 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         return output_file(RawOutput(partial(take, self._execution, name)), self._request.text)
 
     def start(self) -> None:
-        """Start the command. Raises OSError when it cannot start, RuntimeError at a second start.
+        """Start the command. Raise OSError when it cannot start, RuntimeError at a second start.
 
         The exception of a signal handler is raised after the start.
         """
@@ -352,7 +352,7 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         """Start the command, wait for it and return how it ended.
 
         An exception that arrives meanwhile, such as KeyboardInterrupt, first stops the command gracefully; a second one
-        kills it. Raises CommandFailed with `check`, unless the command ended by itself with status 0. Raises OSError
+        kills it. Raise CommandFailed with `check`, unless the command ended by itself with status 0. Raises OSError
         when it cannot start, and the errors of `wait`.
         """
         try:
@@ -411,7 +411,7 @@ def take(execution: Execution, name: str, buffer: memoryview) -> int:
 
 
 def give(execution: Execution, content: bytes) -> None:
-    """Write bytes to a command's stdin; wait until there is room. Raises BrokenPipeError."""
+    """Write bytes to a command's stdin; wait until there is room. Raise BrokenPipeError."""
     if execution.give(content):
         return
     with attending(execution) as step:

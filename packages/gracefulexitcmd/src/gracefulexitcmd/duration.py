@@ -12,7 +12,7 @@ __all__ = ["seconds"]
 def seconds(text: str) -> float:
     """Return the seconds of a text such as `30`, `1.5`, `500ms`, `30s` or `1m30s`.
 
-    Raises ValueError for any other text, with a message for people.
+    Raise ValueError for any other text, with a message for people.
     """
     import re  # most programs give numbers
 

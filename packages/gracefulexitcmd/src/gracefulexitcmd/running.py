@@ -46,7 +46,7 @@ def run(argv: Sequence[StrPath], *, check: bool = False, capture_output: bool = 
     """Run a command to its end, and return how it ended; the arguments are those of `Cmd`.
 
     Unlike in `subprocess`, its output is captured by default: `stdout`, `stderr` or `capture_output=False` change that.
-    Raises CommandFailed with `check`, unless the command ended by itself with status 0. Raises OSError when it cannot
+    Raise CommandFailed with `check`, unless the command ended by itself with status 0. Raise OSError when it cannot
     start, and TypeError or ValueError for arguments that are not valid. Any thread may call this.
     """
     if capture_output:

@@ -55,7 +55,7 @@ NOT_TO_BE_SENT = frozenset(getattr(signal, name) for name in ("SIGSTOP", "SIGTST
 
 
 def stages(given: Iterable[StageLike]) -> tuple[Stage, ...]:
-    """Return the checked sequence. Raises TypeError or ValueError if it is not valid."""
+    """Return the checked sequence. Raise TypeError or ValueError if it is not valid."""
     checked = tuple(_stage(*one) for one in given)
     if not checked:
         raise ValueError("stop is empty: it needs at least one signal, SIGKILL follows by itself")

@@ -20,18 +20,18 @@ class Text(NamedTuple):
         return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(self.encoding)(self.errors), translate=True)
 
     def decode(self, content: bytes) -> str:
-        """Return bytes as text. Raises UnicodeDecodeError if `errors` asks for it."""
+        """Return bytes as text. Raise UnicodeDecodeError if `errors` asks for it."""
         return self.decoder().decode(content, final=True)
 
     def encode(self, content: str) -> bytes:
-        """Return text as bytes. Raises UnicodeEncodeError if `errors` asks for it."""
+        """Return text as bytes. Raise UnicodeEncodeError if `errors` asks for it."""
         return content.encode(self.encoding, self.errors)
 
 
 def chosen(text: bool | None, encoding: str | None, errors: str | None) -> Text | None:
     """Return the conversion of streams: text if one of the three arguments asks for it, else None for bytes.
 
-    Raises LookupError for an unknown encoding.
+    Raise LookupError for an unknown encoding.
     """
     if not text and encoding is None and errors is None:
         return None

@@ -37,12 +37,12 @@ def complaint(added: Mapping[str, str], total: Callable[[Mapping[str, str]], int
         return None
     name, size = largest(added)
     if sys.platform == "linux" and size > LONGEST_TEXT:
-        return Complaint(name, f"{_told(name, size)}, and one variable can have {LONGEST_TEXT}: write it to a file")
+        return Complaint(name, f"{_shown(name, size)}, and one variable can have {LONGEST_TEXT}: write it to a file")
     # The environment may be too large already, but only `added` can be at fault here.
     taken = total(added)
     if taken > most():
         together = f"the environment {taken} bytes large, and a process can get {most()}"
-        return Complaint(name, f"the exports make {together}; {_told(name, size)}: write it to a file")
+        return Complaint(name, f"the exports make {together}; {_shown(name, size)}: write it to a file")
     return None
 
 
@@ -64,7 +64,7 @@ def most() -> int:
     return min(limit, MOST_ON_LINUX) if sys.platform == "linux" else limit
 
 
-def _told(name: str, size: int) -> str:
+def _shown(name: str, size: int) -> str:
     return f'"{name[:LONGEST_SHOWN]}" has {size} bytes'
 
 

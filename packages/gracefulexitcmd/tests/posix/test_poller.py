@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gracefulexitcmd import PIPE, Cmd
+from gracefulexitcmd.posix import poller
 from gracefulexitcmd.posix.poller import Poller
 
 if TYPE_CHECKING:
@@ -44,6 +45,26 @@ def test_second_poller_takes_one_descriptor(descriptors: Callable[[], int]) -> N
     first.close()
     assert len(second.wait(0)) == 1
     second.close()
+
+
+def test_poller_opened_during_the_last_close_can_wake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The close of a descriptor lets another thread open a poller, and so does a signal handler just before it."""
+    close, opened, ending = os.close, list[Poller](), threading.Event()
+
+    def open_another_first(descriptor: int) -> None:
+        if ending.is_set():
+            ending.clear()
+            opened.append(Poller())
+        close(descriptor)
+
+    monkeypatch.setattr(poller, "_shared", None)
+    monkeypatch.setattr(os, "close", open_another_first)
+    last = Poller()
+    ending.set()
+    last.close()
+    opened[0].wake()
+    assert len(opened[0].wait(0)) == 1
+    opened[0].close()
 
 
 def test_running_command_holds_four_descriptors(descriptors: Callable[[], int]) -> None:

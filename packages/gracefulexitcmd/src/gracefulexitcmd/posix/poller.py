@@ -27,9 +27,8 @@ class _AlwaysReady:
     def __init__(self) -> None:
         self.descriptor, writer = os.pipe()
         os.close(writer)
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
+        # Not by __del__: while it runs, a weak reference still returns the object, here to another thread.
+        weakref.finalize(self, os.close, self.descriptor).atexit = False
 
 
 _shared: weakref.ref[_AlwaysReady] | None = None

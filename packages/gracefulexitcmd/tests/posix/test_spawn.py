@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gracefulexitcmd import Cmd, run
+from gracefulexitcmd import PIPE, Cmd, run
 from gracefulexitcmd.posix import spawn
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "below a file": {"argv": ["./text/program"]},
     "no such cwd": {"argv": ["true"], "cwd": "no-such-directory"},
     "cwd is a file": {"argv": ["true"], "cwd": "text"},
+    "cwd is empty": {"argv": ["true"], "cwd": ""},
+    "cwd has a NUL": {"argv": ["true"], "cwd": "directory\0"},
     "neither": {"argv": ["no-such-program"], "cwd": "no-such-directory"},
     "not in the cwd": {"argv": ["./no-such-program"], "cwd": "directory"},
     "not in the PATH of env": {"argv": ["true"], "env": {"PATH": "/no-such-directory"}},
@@ -206,6 +208,19 @@ def test_descriptors_are_closed_without_closefrom(tmp_path: Path, monkeypatch: p
     _, expected = _run(tmp_path)
     monkeypatch.setattr(spawn, "libc", Older)
     assert _run(tmp_path)[1] == expected
+
+
+def test_program_and_directory_may_be_bytes(tmp_path: Path) -> None:
+    """`subprocess` takes them, so that any path of the system can be passed."""
+    arguments: Any = {"cwd": os.fsencode(tmp_path), "stdout": PIPE}
+    assert run([b"pwd"], **arguments).stdout == os.fsencode(tmp_path) + b"\n"  # type: ignore[list-item]
+    arguments["cwd"] += b"/no-such-directory"
+    with pytest.raises(FileNotFoundError, match="no-such-directory"):
+        run([b"pwd"], **arguments)  # type: ignore[list-item]
+
+
+def test_child_starts_without_any_variable() -> None:
+    assert spawn.spawn(["/bin/sh", "-c", "exit 7"], {}, None, (None, None, None), ()).wait() == 7
 
 
 @pytest.mark.parametrize("wrong", [{"A=B": "x"}, {"A": "x\0y"}, {"A": "x", "B\0": "y"}, {b"A": "x", "B=": "y"}])

@@ -69,9 +69,10 @@ class Spawned:
     def wait(self) -> int:
         """Wait until it ends and return its status; 0 if another thread reaped it."""
         if self.returncode is None:
-            self.returncode = 0
-            with contextlib.suppress(ChildProcessError):
+            try:
                 self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            except ChildProcessError:
+                self.returncode = 0
         return self.returncode
 
 
@@ -96,13 +97,14 @@ def spawn(
     variables that cannot be passed.
     """
     words, variables = _Strings(list(map(os.fsencode, argv))), _Strings(_variables(env))
+    program, directory = os.fsdecode(argv[0]), None if cwd is None else _checked_path(os.fsdecode(cwd))
     attributes, actions, copies = _attributes(frozenset(heard)), _Room(), list[int]()
     _check(libc().posix_spawn_file_actions_init(actions))
     try:
-        _fill(actions, [_descriptor(one, copies) for one in _resolved(streams)], cwd)
-        sys.audit("os.posix_spawn", argv[0], argv, env)
+        _fill(actions, [_descriptor(one, copies) for one in _resolved(streams)], directory)
+        sys.audit("os.posix_spawn", program, argv, env)
         pid, reason = ctypes.c_int(), 0
-        for path in _candidates(argv[0], env):
+        for path in _candidates(program, env):
             arguments = (os.fsencode(path), actions, attributes, words.addresses, variables.addresses)
             failure = libc().posix_spawn(ctypes.byref(pid), *arguments)
             if failure == 0:
@@ -113,16 +115,16 @@ def spawn(
         libc().posix_spawn_file_actions_destroy(actions)
         for copy in copies:
             os.close(copy)
-    raise _failed(reason, argv[0], cwd)
+    raise _failed(reason, program, directory)
 
 
-def _failed(reason: int, program: str, cwd: StrPath | None) -> OSError:
+def _failed(reason: int, program: str, cwd: str | None) -> OSError:
     """Return the error with the file that caused it: posix_spawn(3) returns an errno, but not the call that failed."""
     if cwd is not None:
         try:
-            os.stat(os.path.join(cwd, "."))  # fails as chdir(2) does
+            os.stat(cwd and os.path.join(cwd, "."))  # fails as chdir(2) does
         except OSError as error:
-            return OSError(error.errno, error.strerror, os.fspath(cwd))
+            return OSError(error.errno, error.strerror, cwd)
     return OSError(reason, os.strerror(reason), program)
 
 
@@ -156,6 +158,13 @@ def _encoded(env: Mapping[str, str]) -> list[bytes]:
     return variables
 
 
+def _checked_path(path: str) -> str:
+    """Return a path that ctypes can pass, which would cut it at a NUL."""
+    if "\0" in path:
+        raise ValueError("embedded null byte")
+    return path
+
+
 def _checked(name: bytes) -> bytes:
     if b"=" in name:
         raise ValueError("illegal environment variable name")
@@ -170,7 +179,7 @@ class _Strings:
 
     def __init__(self, texts: Sequence[bytes]) -> None:
         joined = b"\0".join(texts)
-        if joined.count(b"\0") != len(texts) - 1:
+        if joined.count(b"\0") != max(len(texts) - 1, 0):
             raise ValueError("embedded null byte")
         self._block = ctypes.create_string_buffer(joined)
         *starts, _ = accumulate([ctypes.addressof(self._block), *[len(text) + 1 for text in texts]])
@@ -214,7 +223,7 @@ def _attributes(heard: frozenset[int]) -> ctypes.Array[ctypes.c_char]:
     return attributes
 
 
-def _fill(actions: ctypes.Array[ctypes.c_char], streams: Sequence[int | None], cwd: StrPath | None) -> None:
+def _fill(actions: ctypes.Array[ctypes.c_char], streams: Sequence[int | None], cwd: str | None) -> None:
     """Add what the child does before its exec. Raise OSError if there is no memory for it."""
     for number, stream in enumerate(streams):
         if stream is not None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from gracefulexitcmd.posix.poller import Poller
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.commands import Launch, Program, Wait
 
@@ -306,3 +306,20 @@ def test_cancel_racing_with_end_signals_no_other_process(monkeypatch: pytest.Mon
         assert ended.cause in (Cause.EXITED, Cause.CANCELLED)
         assert ended.returncode in (0, -signal.SIGTERM)
         assert (ended.cause is Cause.EXITED) == (ended.signals == ())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says where a thread waits")
+def test_signal_that_interrupts_no_wait_is_handled() -> None:
+    """It arrives in another thread, as it may arrive just before the main thread's system call."""
+    command = Cmd(FOREVER, grace=10)
+    state = f"/proc/self/task/{threading.main_thread().native_id}/wchan"
+
+    def interrupt() -> None:
+        while "ep" not in Path(state).read_text():
+            time.sleep(0.001)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: command.cancel())
+    with thread_running(interrupt):
+        assert command.run().cause is Cause.CANCELLED
+    signal.signal(signal.SIGUSR1, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -19,6 +20,10 @@ Ready: TypeAlias = list[tuple[selectors.SelectorKey, int]]
 
 LONGEST_WAIT = 86_400.0
 """Seconds of one wait; epoll_wait(2) takes its milliseconds as an int, at most 24 days."""
+
+SIGNALS_EVERY = 2.0
+"""Seconds of one wait in the main thread. CPython runs a handler late if the signal arrives between its last check for
+signals and the system call: that call is not interrupted, signal(7)."""
 
 
 class _AlwaysReady:
@@ -57,8 +62,12 @@ class Poller(Attended):
             self._selector.unregister(descriptor)
 
     def wait(self, timeout: float | None) -> Ready:
-        """Return the ready descriptors; block at most `timeout` seconds, and at most a day, until one is ready."""
-        return self._selector.select(timeout if timeout is None else min(timeout, LONGEST_WAIT))
+        """Return the ready descriptors; block at most `timeout` seconds, and at most a day, until one is ready.
+
+        The main thread blocks at most SIGNALS_EVERY seconds.
+        """
+        longest = SIGNALS_EVERY if threading.get_ident() == threading.main_thread().ident else LONGEST_WAIT
+        return self._selector.select(longest if timeout is None else min(timeout, longest))
 
     def react(self, ready: Ready) -> None:
         """Call the reaction of each ready descriptor that is still watched."""

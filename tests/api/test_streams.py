@@ -146,15 +146,23 @@ def test_stream_of_background_process_stays_open(server: Server, work_dir: Path)
 
 SHOWN = (
     f"{PYTHON} 'import fcntl, os; status = os.fstat(1); "
-    "print(status.st_ino, oct(status.st_mode), fcntl.fcntl(1, fcntl.F_GETPIPE_SZ), os.get_blocking(1))'"
+    "print(status.st_ino, oct(status.st_mode), status.st_gid, fcntl.fcntl(1, fcntl.F_GETPIPE_SZ), os.get_blocking(1))'"
 )
-"""Prints the inode, mode, size and flags of a step's pipe."""
+"""Prints the inode, mode, group, size and flags of a step's pipe."""
 
 CHANGES = {
     "flags": "import os; os.set_blocking(1, False)",
     "mode": "import os; os.fchmod(1, 0)",
     "size": "import fcntl; fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 4096)",
+    **({"group": "import os; os.fchown(1, -1, 65534)"} if os.getuid() == 0 else {}),
 }
+
+BACKGROUND = {
+    "writer": "sleep 1000 &",
+    "reader": f"{PYTHON} 'from subprocess import *; "
+    'Popen(["sleep", "1000"], stdin=open("/dev/stdout"), stdout=DEVNULL, stderr=DEVNULL)\'',
+}
+"""Steps that leave a process with their stream."""
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -165,9 +173,10 @@ def test_stream_shows_no_change_by_earlier_step(server: Server, change: str) -> 
     assert first == last
 
 
-def test_stream_of_background_process_serves_no_later_step(server: Server) -> None:
-    """A later step gets another pipe, as long as a process can write to the one before."""
-    log = server.log(server.start(script(SHOWN, SHOWN, "sleep 1000 &", SHOWN)))
+@pytest.mark.parametrize("left", BACKGROUND)
+def test_stream_of_background_process_serves_no_later_step(server: Server, left: str) -> None:
+    """A later step gets another pipe, as long as a process can write to the one before, or read its output."""
+    log = server.log(server.start(script(SHOWN, SHOWN, BACKGROUND[left], SHOWN)))
     first, second, last = (line.split()[0] for line in log.splitlines() if line[:1].isdigit())
     assert first == second != last
 

@@ -99,7 +99,7 @@ class Pipe:
             self._spare = self._moved_all()
 
     def reopen(self) -> bool:
-        """Make this the pipe of the next step; return False if it still has a writer, or if a step has changed it.
+        """Make this the pipe of the next step; return False if it may have a user, or if a step has changed it.
 
         A new pipe would take seven more system calls, and the supervisor would have to receive it. The write end is a
         new open file description: no flag that the last step has set, such as O_NONBLOCK, remains.
@@ -118,7 +118,8 @@ class Pipe:
         return self.write_end is not None
 
     def let_go(self) -> None:
-        """Close our copy of the step's end."""
+        """Close our copy of the step's end, and give the pipe to no other step."""
+        self._spare = False
         if self.write_end is not None:
             os.close(self.write_end)
             self.write_end = None
@@ -240,4 +241,5 @@ def _is_as_new(write_end: int) -> bool:
     """Return whether a step has left the mode, the owner and the size of its pipe as they were."""
     status = os.fstat(write_end)
     size = fcntl.fcntl(write_end, fcntl.F_GETPIPE_SZ) if sys.platform == "linux" else USUAL_SIZE
-    return stat.S_IMODE(status.st_mode) == FOR_ALL_TO_WRITE and status.st_uid == os.geteuid() and size >= USUAL_SIZE
+    unchanged = (FOR_ALL_TO_WRITE, os.geteuid(), os.getegid())
+    return (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == unchanged and size >= USUAL_SIZE

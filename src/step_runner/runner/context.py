@@ -42,7 +42,7 @@ class Stream(Protocol):
         """Note that the step has its end: our copy may be closed. `send` sends a signal to the step's process group."""
 
     def let_go(self) -> None:
-        """Close our copy of the step's end: the step could not start."""
+        """Close our copy of the step's end, and give it to no other step."""
 
     @property
     def moved(self) -> int:
@@ -66,7 +66,7 @@ class Streams(NamedTuple):
         return self.stdout.moved + (self.stderr.moved if self.stderr is not self.stdout else 0)
 
     def let_go(self) -> None:
-        """Close our copies of the step's ends: the step could not start."""
+        """Close our copies of the step's ends, and give them to no other step."""
         for stream in self:
             stream.let_go()
 

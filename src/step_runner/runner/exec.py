@@ -93,6 +93,8 @@ async def run_command(
             limits.reserve(process.pid)
         ended = await process.wait()
         await job.sink.settle()
+        if not job.container.surely_empty():
+            streams.let_go()  # a background process may have opened them to read, and would take the next step's output
     if ended.cause is not Cause.EXITED:
         _note_end(ended, path, job)
     code = ended.returncode if ended.returncode is not None else -1

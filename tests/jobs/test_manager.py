@@ -11,7 +11,7 @@ import psutil
 import pytest
 from tests.support.steps import command, script, shell
 
-from gracefulexitcmd import AsyncCmd, AsyncRoundup, Cause, EndedProcess, Exit
+from gracefulexitcmd import AsyncCmd, AsyncTermination, Cause, EndedProcess, Exit
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.jobs import job as jobs
 from step_runner.jobs.log import JobLog
@@ -76,14 +76,14 @@ async def test_close_of_starting_job_waits_for_it(manager: JobManager) -> None:
 
 async def test_end_of_job_waits_for_free_descriptors(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """No descriptor is free for a while: its background processes are ended afterwards."""
-    real, failures = AsyncRoundup, [OSError(24, "Too many open files")] * 2
+    real, failures = AsyncTermination, [OSError(24, "Too many open files")] * 2
 
-    def fail_at_first(*arguments: Any, **options: Any) -> AsyncRoundup:
+    def fail_at_first(*arguments: Any, **options: Any) -> AsyncTermination:
         if failures:
             raise failures.pop()
         return real(*arguments, **options)
 
-    monkeypatch.setattr(jobs, "AsyncRoundup", fail_at_first)
+    monkeypatch.setattr(jobs, "AsyncTermination", fail_at_first)
     await start(manager, script("setsid sleep 1000 & echo $!"))
     pid = int((await log(manager)).split()[3])
     assert failures == []

@@ -4,7 +4,7 @@ REAPER says what the program may use: `subreaper`, `cgroup`, `both`, or `plain` 
 """
 
 import json, os, signal, subprocess, sys
-from gracefulexitcmd import Cmd, ManualContainer, Roundup, contain
+from gracefulexitcmd import Cmd, ManualContainer, Termination, contain
 from gracefulexitcmd.container import opened
 from gracefulexitcmd.posix import subreaper
 
@@ -49,7 +49,7 @@ def end():
     """End the command by itself, so that its shapes are left."""
     with contain(GRACE) as container:
         started(container, STATUS="0").wait()
-        report(census=census(Roundup(container, GRACE).run()))
+        report(census=census(Termination(container, GRACE).run()))
 
 
 def leave():
@@ -87,10 +87,10 @@ def two():
     first, second = ManualContainer(), ManualContainer()
     started(first, MARK + "-first", STATUS="0").wait()
     started(second, MARK + "-second", STATUS="0").wait()
-    Roundup(first, GRACE).run()
+    Termination(first, GRACE).run()
     report(ended="first")
     sys.stdin.readline()
-    Roundup(second, GRACE).run()
+    Termination(second, GRACE).run()
     report(ended="second")
 
 
@@ -116,7 +116,7 @@ def late():
     started(second, STATUS="0").wait()
     command.cancel()
     assert os.read(reader, 5) == b"asked"
-    Roundup(second, GRACE).run()
+    Termination(second, GRACE).run()
     second.close()
     os.write(go_on, b".")
     report(census=census(command.wait()))

@@ -20,7 +20,7 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
 
-from gracefulexitcmd import AsyncCmd, Cause, Cmd, Exit, ManualContainer, Roundup, contain
+from gracefulexitcmd import AsyncCmd, Cause, Cmd, Exit, ManualContainer, Termination, contain
 from gracefulexitcmd.container import opened
 from gracefulexitcmd.windows.job import KILLED, JobObject
 from gracefulexitcmd.windows.process import has_exited, open_leader
@@ -201,7 +201,7 @@ def test_background_process_is_stopped_with_container(actors: Actors, wait: Wait
     with contain(grace=LONG) as container:
         command, (child,) = actors("leave", "with", "heed", str(mark), container=container)
         assert wait(command).ok
-        ended = Roundup(container, LONG).run()
+        ended = Termination(container, LONG).run()
     assert mark.read_text() == f"cleaned {child.pid}\n"
     assert [(each.pid, each.found, each.ended_by) for each in ended.census] == [(child.pid, "job", "CTRL_BREAK")]
 

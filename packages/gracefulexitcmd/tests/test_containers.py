@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gracefulexitcmd import PIPE, AsyncCmd, Cmd, Container, Roundup, contain
+from gracefulexitcmd import PIPE, AsyncCmd, Cmd, Container, Termination, contain
 
 if sys.platform != "linux":
     pytest.skip("only Linux has subreapers", allow_module_level=True)
@@ -147,11 +147,11 @@ def test_container_shows_only_its_exit() -> None:
         assert [name for name in dir(container) if not name.startswith("_")] == ["exit"]
 
 
-def test_roundup_empties_container_within_its_block() -> None:
+def test_termination_empties_container_within_its_block() -> None:
     """The block goes on, and its own end finds no process."""
     with contain(grace=10) as container:
         Cmd(["sh", "-c", "sleep 1000 &"], container=container).run()
-        ended = Roundup(container, grace=10).run()
+        ended = Termination(container, grace=10).run()
     assert [process.ended_by for process in ended.census] == ["SIGTERM"]
     assert repr(ended).startswith("<Exit of a container: cancelled after ")
     assert container.exit.census == ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from gracefulexitcmd import AsyncRoundup, Cause, Exit, ManualContainer
+from gracefulexitcmd import AsyncTermination, Cause, Exit, ManualContainer
 from step_runner import shown
 from step_runner.errors import InternalError, StepRunnerError, StoppedError, causes
 from step_runner.jobs import state
@@ -140,11 +140,11 @@ class Job(Listener, Generic[Log]):
     async def _end_processes(self) -> None:
         """Stop background processes. They may outlive their step, but not the job."""
         if not self.container.surely_empty():
-            roundup = AsyncRoundup(self.container, self._proc.time_left, stopping=self._note_stop)
+            termination = AsyncTermination(self.container, self._proc.time_left, stopping=self._note_stop)
             self.status = state.stopping(state.started_step(self.status, ""), time.time() + self._proc.time_left)
-            roundup.begin()
-            with self._proc.listening(lambda grace: roundup.cancel(grace=grace, hurried=self._proc.hurried)):
-                self._note_end(await roundup.wait())
+            termination.begin()
+            with self._proc.listening(lambda grace: termination.cancel(grace=grace, hurried=self._proc.hurried)):
+                self._note_end(await termination.wait())
 
     def _note_stop(self, sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
         for line in notices.stopping_left_behind(sent, ahead):

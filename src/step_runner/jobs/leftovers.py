@@ -7,7 +7,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from gracefulexitcmd import AsyncRoundup, recover
+from gracefulexitcmd import AsyncTermination, recover
 from step_runner import shown, temporary
 from step_runner.jobs import ledger_key
 from step_runner.jobs.workspace import LEDGER, PREFIX, REMOVED
@@ -33,7 +33,7 @@ class Leftovers:
     def __init__(self, say: Callable[[str], None], complain: Callable[[str], None]) -> None:
         self._say = say
         self._complain = complain
-        self._roundups: set[AsyncRoundup] = set()
+        self._terminations: set[AsyncTermination] = set()
         self._killed = False
 
     async def finish(self) -> None:
@@ -46,8 +46,8 @@ class Leftovers:
     def kill(self, hurried: str) -> None:
         """Kill all orphaned jobs without further grace, for this reason."""
         self._killed = True
-        for roundup in self._roundups:
-            roundup.cancel(grace=0, hurried=hurried)
+        for termination in self._terminations:
+            termination.cancel(grace=0, hurried=hurried)
 
     async def _finish(self, directory: str, at_once: asyncio.Semaphore) -> None:
         await at_once.acquire()
@@ -76,13 +76,13 @@ class Leftovers:
                     )
                 )
 
-        roundup = AsyncRoundup(left, 0 if self._killed else left.grace, stopping=stopping)
-        self._roundups.add(roundup)
+        termination = AsyncTermination(left, 0 if self._killed else left.grace, stopping=stopping)
+        self._terminations.add(termination)
         try:
-            roundup.begin()
-            return await roundup.wait()
+            termination.begin()
+            return await termination.wait()
         finally:
-            self._roundups.discard(roundup)
+            self._terminations.discard(termination)
 
     def _note(self, ended: Exit, left: Orphaned) -> None:
         for line in notices.ended(ended):

@@ -32,14 +32,14 @@ from subprocess import DEVNULL, PIPE, STDOUT
 from gracefulexitcmd.cmd import Cmd
 from gracefulexitcmd.container import Container
 from gracefulexitcmd.exit import Cause, CommandFailed, EndedProcess, Exit, Holder, SignalSent
-from gracefulexitcmd.roundup import Roundup, contain
 from gracefulexitcmd.sequence import Stage, To
 from gracefulexitcmd.system import ManualContainer
+from gracefulexitcmd.termination import Termination, contain
 
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from gracefulexitcmd.aio import AsyncCmd, AsyncRoundup, OrphanReaper
+    from gracefulexitcmd.aio import AsyncCmd, AsyncTermination, OrphanReaper
     from gracefulexitcmd.reason import Reason, Why
     from gracefulexitcmd.running import run
 
@@ -54,7 +54,7 @@ __all__ = [
     "PIPE",
     "STDOUT",
     "AsyncCmd",
-    "AsyncRoundup",
+    "AsyncTermination",
     "Cause",
     "Cmd",
     "CommandFailed",
@@ -66,9 +66,9 @@ __all__ = [
     "OrphanReaper",
     "Orphaned",
     "Reason",
-    "Roundup",
     "SignalSent",
     "Stage",
+    "Termination",
     "To",
     "Why",
     "contain",
@@ -79,7 +79,7 @@ __all__ = [
 
 
 # asyncio costs tens of milliseconds, supervisors and reasons some, which other programs should not pay.
-_LATER = dict.fromkeys(("AsyncCmd", "AsyncRoundup", "OrphanReaper"), "aio") | {
+_LATER = dict.fromkeys(("AsyncCmd", "AsyncTermination", "OrphanReaper"), "aio") | {
     "Reason": "reason",
     "Why": "reason",
     "run": "running",

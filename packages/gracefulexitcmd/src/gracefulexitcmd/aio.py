@@ -13,7 +13,7 @@ from gracefulexitcmd.aio_streams import AsyncReader, AsyncWriter
 from gracefulexitcmd.cmd import BaseCmd, Stoppable, ended
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.exit import Exit, Out
-from gracefulexitcmd.roundup import emptying
+from gracefulexitcmd.termination import emptying
 
 if sys.platform == "win32":
     from gracefulexitcmd.windows.driver import Driver
@@ -159,7 +159,7 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
             await self._until_ended(self._driven(), None)
 
 
-class AsyncRoundup(AsyncWaitable):
+class AsyncTermination(AsyncWaitable):
     """The stop sequence for a container without a running command: SIGTERM, `grace` seconds, SIGKILL."""
 
     def __init__(self, container: Container | ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:

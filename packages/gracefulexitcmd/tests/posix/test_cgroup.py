@@ -171,7 +171,7 @@ def test_closed_container_confines_no_process() -> None:
 
 HIDDEN = """
 import os, sys
-from gracefulexitcmd import PIPE, Cmd, ManualContainer, Roundup
+from gracefulexitcmd import PIPE, Cmd, ManualContainer, Termination
 container = ManualContainer()
 script = "read -r line; setsid setpriv --reuid 65534 --clear-groups sleep 1000 & echo $!; exit"
 with Cmd(["sh", "-c", script], stdin=PIPE, stdout=PIPE, text=True, container=container, grace=0.1) as command:
@@ -182,7 +182,7 @@ with Cmd(["sh", "-c", script], stdin=PIPE, stdout=PIPE, text=True, container=con
     command.wait()
 while os.path.exists(f"/proc/{pid}"):  # it is of this user until setpriv has changed that
     pass
-ended = Roundup(container, 0.1).run()
+ended = Termination(container, 0.1).run()
 print([process.pid == pid for process in ended.census], [process.ended_by for process in ended.census])
 container.close()
 """

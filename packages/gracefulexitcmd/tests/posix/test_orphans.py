@@ -12,7 +12,7 @@ import pytest
 
 PRELUDE = """\
 import json, os, subprocess, sys, time
-from gracefulexitcmd import Cmd, ManualContainer, Roundup
+from gracefulexitcmd import Cmd, ManualContainer, Termination
 from gracefulexitcmd.posix import membership, orphans, process_table, subreaper
 from gracefulexitcmd.posix.container import reap_orphans
 subreaper.become()
@@ -44,7 +44,7 @@ for container in containers:
     leave(container, "setsid sleep 1000 & setsid sleep 1000 &")
 counts = [[len(container.members()) for container in containers] for _ in range(3)]
 for container in containers:
-    Roundup(container, 5).run()
+    Termination(container, 5).run()
     container.close()
 print(json.dumps([counts, len(asked) - len(set(asked))]))
 """
@@ -58,7 +58,7 @@ first, second = ManualContainer(), ManualContainer()
 leave(first, "setsid sleep 1000 &")
 leave(second, "true")
 empty = [first.surely_empty(), second.surely_empty()]
-Roundup(first, 5).run()
+Termination(first, 5).run()
 print(json.dumps([*empty, first.surely_empty()]))
 """
     assert facts(program) == [False, True, True]
@@ -82,7 +82,7 @@ for unknown in (), ("sleep", "1000"):
     if child is not None:
         child.kill()
         child.wait()
-Roundup(other, 5).run()
+Termination(other, 5).run()
 print(json.dumps(counts))
 """
     once, twice = facts(program)
@@ -105,7 +105,7 @@ listed.clear()
 recent = [len(container.members(quickly=True)) for container in containers]
 shared = len(listed)
 complete = [len(container.members()) for container in containers]
-Roundup(containers[0], 5).run()
+Termination(containers[0], 5).run()
 print(json.dumps([recent, shared, complete]))
 """
     assert facts(program) == [[0, 0, 0], 0, [1, 0, 0]]
@@ -124,7 +124,7 @@ listed.clear()
 empty = [container.surely_empty(), len(listed)]
 leave(container, "setsid sleep 1000 &")
 empty.append(container.surely_empty())
-Roundup(container, 5).run()
+Termination(container, 5).run()
 print(json.dumps(empty))
 """
     assert facts(program) == [True, 0, False]
@@ -148,7 +148,7 @@ for container in containers:
 for container in containers[1:]:
     container.close()
 found = [containers[0].found_by(process) for process in containers[0].members()]
-Roundup(containers[0], 5).run()
+Termination(containers[0], 5).run()
 print(json.dumps([others, found]))
 """
     assert facts(program) == [0, ["suspected"]]
@@ -186,7 +186,7 @@ os.waitpid(child, 0)
 os.read(reader, 5)
 (pid,) = map(int, process_table.children_text(os.getpid(), os.getpid()).split())
 shown = os.path.exists("/proc/%d" % pid)
-ended = Roundup(container, 10).run()
+ended = Termination(container, 10).run()
 print(json.dumps([shown, [process.ended_by for process in ended.census]]))
 """
     mount = 'mount -t proc -o hidepid=invisible,gid=65533 proc /proc && exec setpriv --reuid 65534 --clear-groups "$@"'
@@ -202,7 +202,7 @@ leave(first, 'setsid env -i sleep 1000 & until [ "$(cat /proc/$!/comm)" = sleep 
 before = [len(first.members()), len(second.members())]
 first.close()
 after = [process.pid for process in second.members()]
-Roundup(second, 5).run()
+Termination(second, 5).run()
 print(json.dumps([before, len(after)]))
 """
     assert facts(program) == [[0, 0], 1]

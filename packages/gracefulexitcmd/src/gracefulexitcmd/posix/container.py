@@ -42,7 +42,7 @@ os.register_at_fork(after_in_child=_forget)
 
 
 class ManualContainer(ProcessSet):
-    """A container for programs that decide themselves when it is emptied, by `Roundup` or `AsyncRoundup`, and closed.
+    """A container that a program empties when it decides to, by `Termination` or `AsyncTermination`, and closes.
 
     It knows all processes that its commands have started, on Linux even those that hide. It is weaker than that of
     `contain` unless this process is a subreaper, which `contain`, `contain=True` and `supervise` make it. Only a

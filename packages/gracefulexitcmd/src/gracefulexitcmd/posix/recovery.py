@@ -75,7 +75,7 @@ class Orphaned(ProcessSet):
 
 @contextlib.contextmanager
 def recover(path: str, keys: Sequence[bytes], *, watched_here: bool = False) -> Iterator[Orphaned | None]:
-    """Yield the processes left in the container of an abandoned ledger, for `Roundup` or `AsyncRoundup` to end.
+    """Yield the processes left in the container of an abandoned ledger, for `Termination` or `AsyncTermination` to end.
 
     Yield None if the ledger is not abandoned, or if this process is in that container.
 

@@ -20,8 +20,8 @@ from gracefulexitcmd.posix import process_table, subreaper, suspension, takeover
 from gracefulexitcmd.posix.container import ManualContainer
 from gracefulexitcmd.posix.orphans import COOKIE
 from gracefulexitcmd.posix.suspension import Suspension
-from gracefulexitcmd.roundup import Roundup
 from gracefulexitcmd.stop_request import STOP_SIGNALS, Answer, StopRequest
+from gracefulexitcmd.termination import Termination
 
 TYPE_CHECKING = False
 
@@ -122,7 +122,7 @@ class _Supervisor:
         self._copies = copies
         self._pidfd = os.pidfd_open(worker)
         self._orphaned = orphaned
-        self._roundup = Roundup(orphaned, grace)
+        self._termination = Termination(orphaned, grace)
         self._worker_is_gone = False
         self._reaping = False
         self._ended = False
@@ -148,9 +148,9 @@ class _Supervisor:
         code = os.waitstatus_to_exitcode(status)
         self._orphaned.suspicious = code < 0
         if self._request.hurried is not None:
-            self._roundup.cancel(grace=0, hurried=self._request.hurried)
+            self._termination.cancel(grace=0, hurried=self._request.hurried)
         with self._copies.read_on():
-            left = None if self._orphaned.surely_empty() else self._roundup.run()
+            left = None if self._orphaned.surely_empty() else self._termination.run()
         if self._request.at is not None:
             ignore(STOP_SIGNALS)
         if code >= 0:
@@ -220,4 +220,4 @@ class _Supervisor:
             if number in STOP_SIGNALS:  # a stopped process could not act
                 signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
         elif answer is Answer.HURRY:
-            self._roundup.cancel(grace=0, hurried=self._request.hurried)
+            self._termination.cancel(grace=0, hurried=self._request.hurried)

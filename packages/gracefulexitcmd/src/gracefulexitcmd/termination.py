@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.system import ProcessSet
 
 
-class Roundup(Waitable):
+class Termination(Waitable):
     """The stop sequence for a container in which no command runs any more: SIGTERM, `grace` seconds, SIGKILL."""
 
     def __init__(self, container: Container | ProcessSet, grace: float, *, stopping: Stopping | None = None) -> None:
@@ -134,24 +134,24 @@ class contain:  # noqa: N801 - read as a verb, as contextlib has it
     def _empty(self) -> None:
         try:
             if not self._opened.surely_empty():
-                self._container.exit = Roundup(self._opened, self._grace).run()
+                self._container.exit = Termination(self._opened, self._grace).run()
         except BaseException:
             with HandlersHeldBack():
-                self._container.exit = Roundup(self._opened, grace=0).run()
+                self._container.exit = Termination(self._opened, grace=0).run()
             raise
         finally:
             self._opened.close()
 
     async def _empty_async(self) -> None:
         """End all processes; a task that is cancelled meanwhile raises CancelledError after their graceful end."""
-        from gracefulexitcmd.aio import AsyncRoundup
+        from gracefulexitcmd.aio import AsyncTermination
 
-        roundup = AsyncRoundup(self._opened, self._grace)
+        termination = AsyncTermination(self._opened, self._grace)
         try:
             if not self._opened.surely_empty():
-                await roundup.run()
+                await termination.run()
         finally:
-            self._container.exit = roundup.exit or self._container.exit
+            self._container.exit = termination.exit or self._container.exit
             self._opened.close()
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only there this
 
 START = """
 import os, signal, sys, threading
-from gracefulexitcmd import Cmd, ManualContainer, Roundup, contain
+from gracefulexitcmd import Cmd, ManualContainer, Termination, contain
 from gracefulexitcmd.container import opened
 from gracefulexitcmd.posix import subreaper
 
@@ -70,9 +70,9 @@ STOPPED_EARLY = """
 subreaper.become()
 container = ManualContainer()
 leave(container, IGNORE)
-roundup = Roundup(container, grace=1000)
-roundup.cancel(grace=0)
-print(roundup.run().forced)
+termination = Termination(container, grace=1000)
+termination.cancel(grace=0)
+print(termination.run().forced)
 container.close()
 """
 

@@ -29,19 +29,16 @@ else:
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 STDERR = 2
 
-UNTIL_JOBS_END = 10.0**9
-"""Seconds, more than any job may take: the jobs' own grace periods end the wait."""
-
 COLLECTION = 2000
 """New objects before the garbage collector runs: few, so that a closed job does not stay in memory for long."""
 
-LAST_CALLS = 1.0
-"""Seconds that calls still have after the end of all jobs, to send the end of a log."""
+LAST_READ = 1.0
+"""Seconds that clients have to read what was sent: gRPC waits until each has answered a ping."""
 
 OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),  # no limit
@@ -89,13 +86,14 @@ async def serve(
     socket cannot be made.
     """
     jobs = JobManager(delay, environment)
-    with _listening(path, jobs) as server:
+    with _listening(path, jobs) as (server, service):
         await server.start()
-        return await _serve(server, jobs, path, sidecar, supervisor_is_gone, _say if verbose else _keep_quiet)
+        shut_down = partial(_shut_down, server, service)
+        return await _serve(shut_down, jobs, path, sidecar, supervisor_is_gone, _say if verbose else _keep_quiet)
 
 
 async def _serve(
-    server: grpc.aio.Server,
+    shut_down: Callable[[], Awaitable[None]],
     jobs: JobManager,
     path: str,
     sidecar: Sidecar | None,
@@ -120,7 +118,7 @@ async def _serve(
         try:
             return await _until_stopped(stopping, sidecar)
         finally:
-            await _shut_down(server, jobs)
+            await shut_down()
             if finishing is not None:
                 await finishing
 
@@ -139,24 +137,26 @@ def _import_the_rest() -> None:
 if sys.platform == "win32":
 
     @contextlib.contextmanager
-    def _listening(path: str, jobs: JobManager) -> Iterator[grpc.aio.Server]:
-        """Yield a server that listens but is not yet started."""
+    def _listening(path: str, jobs: JobManager) -> Iterator[tuple[grpc.aio.Server, Service]]:
+        """Yield a server that listens but is not yet started, and what it serves."""
         auth = TokenAuth()
         server = grpc.aio.server(options=OPTIONS)
-        add_service(Service(jobs, auth.check), server)
+        service = Service(jobs, auth.check)
+        add_service(service, server)
         with auth.opened(server, path):
-            yield server
+            yield server, service
 
 else:
 
     @contextlib.contextmanager
-    def _listening(path: str, jobs: JobManager) -> Iterator[grpc.aio.Server]:
-        """Yield a server that listens but is not yet started."""
+    def _listening(path: str, jobs: JobManager) -> Iterator[tuple[grpc.aio.Server, Service]]:
+        """Yield a server that listens but is not yet started, and what it serves."""
         check_limits()
         server = grpc.aio.server(options=OPTIONS)
-        add_service(Service(jobs), server)
+        service = Service(jobs)
+        add_service(service, server)
         with socket.placed(path, partial(_bind, server)):
-            yield server
+            yield server, service
 
     def _bind(server: grpc.aio.Server, path: str) -> None:
         # Each user with write permission can connect, unix(7), and a call can run any command. So the socket belongs
@@ -212,13 +212,15 @@ async def _until_stopped(stopping: asyncio.Event, sidecar: Sidecar | None) -> in
     return await sidecar.run(stopping)
 
 
-async def _shut_down(server: grpc.aio.Server, jobs: JobManager) -> None:
-    """Refuse new calls at once; let running calls see the end of their jobs, however long each grace period."""
-    refusing = asyncio.get_running_loop().create_task(server.stop(UNTIL_JOBS_END))
+async def _shut_down(server: grpc.aio.Server, service: Service) -> None:
+    """End all jobs and calls, then the connections.
+
+    The order matters. Once `server.stop` was called, gRPC closes a connection as soon as its last reply is written. A
+    client that then writes, such as a ping, gets EPIPE and drops what it has not read yet.
+    """
     try:
-        await jobs.shut_down()
-    finally:  # else the server would refuse calls for ever and never end
+        await service.shut_down()
+    finally:  # else the server would never end
         with contextlib.suppress(TimeoutError):  # gRPC waits for threads that it sometimes cannot start
-            async with asyncio.timeout(2 * LAST_CALLS):
-                await server.stop(LAST_CALLS)
-                await refusing
+            async with asyncio.timeout(2 * LAST_READ):
+                await server.stop(LAST_READ)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import logging
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -14,13 +16,16 @@ from step_runner.api.pb.step_pb2_grpc import StepRunnerServicer, add_StepRunnerS
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from step_runner.jobs.manager import JobManager
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 Context: TypeAlias = grpc.aio.ServicerContext
+
+LAST_CALLS = 1.0
+"""Seconds that calls still have after the end of all jobs, to send the end of a log."""
 
 LONGEST_DETAILS = 2048
 """Bytes of an error's text: gRPC refuses headers above 8 KiB, and a byte can take three characters there."""
@@ -33,11 +38,12 @@ def unary(
 
     @functools.wraps(call)
     async def answer(service: Any, request: Request, context: Context) -> Reply:
-        await service.check(context)
-        try:
-            return await call(service, request, context)
-        except Exception as error:
-            await _refuse(context, call.__name__, error)
+        await service.admit(context)
+        with service.running():
+            try:
+                return await call(service, request, context)
+            except Exception as error:
+                await _refuse(context, call.__name__, error)
         raise AssertionError("abort always raises")
 
     return answer
@@ -67,7 +73,40 @@ class Service(StepRunnerServicer):
 
     def __init__(self, jobs: JobManager, check: Callable[[Context], Awaitable[None]] = _accept) -> None:
         self._jobs = jobs
-        self.check = check
+        self._check = check
+        self._calls = 0
+        self._ended: asyncio.Event | None = None
+
+    async def admit(self, context: Context) -> None:
+        """Refuse the call if its token is wrong, or with UNAVAILABLE if the server is stopping."""
+        await self._check(context)
+        if self._ended is not None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping: it takes no more calls")
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Count a call as running during the block."""
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if self._ended is not None and not self._calls:
+                self._ended.set()
+
+    async def shut_down(self) -> None:
+        """Refuse new calls, cancel all jobs gracefully, and let running calls send the ends of logs.
+
+        Return when no call is running, at most LAST_CALLS after the last job has ended.
+        """
+        self._ended = asyncio.Event()
+        if not self._calls:
+            self._ended.set()
+        try:
+            await self._jobs.shut_down()
+        finally:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), LAST_CALLS)
 
     @unary
     async def Run(self, request: pb.RunRequest, context: Context) -> pb.RunResponse:  # noqa: N802
@@ -75,15 +114,16 @@ class Service(StepRunnerServicer):
         return pb.RunResponse()
 
     async def FollowLogs(self, request: pb.FollowLogsRequest, context: Context) -> AsyncIterator[bytes]:  # noqa: N802
-        await self.check(context)
-        try:
-            async for chunk in self._jobs.follow(request.id, request.offset):
-                if chunk:
-                    yield log_reply(chunk)
-                elif request.no_wait:
-                    return
-        except Exception as error:
-            await _refuse(context, "FollowLogs", error)
+        await self.admit(context)
+        with self.running():
+            try:
+                async for chunk in self._jobs.follow(request.id, request.offset):
+                    if chunk:
+                        yield log_reply(chunk)
+                    elif request.no_wait:
+                        return
+            except Exception as error:
+                await _refuse(context, "FollowLogs", error)
 
     @unary
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:  # noqa: N802

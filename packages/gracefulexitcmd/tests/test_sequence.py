@@ -146,8 +146,12 @@ def test_own_stage_spares_other_processes_of_container(launch: Launch, wait: Wai
         ended = wait(command)
         with contextlib.suppress(RuntimeError):
             wait(other)
-    assert _sent(ended) == [("SIGTERM", 2), ("SIGINT", 2), ("SIGQUIT", 1)]
-    assert sorted(str(each.ended_by) for each in ended.census) == ["SIGINT", "SIGINT", "SIGQUIT", "SIGTERM"]
+    signals, last = _sent(ended)[:2], _sent(ended)[2:]
+    assert signals == [("SIGTERM", 2), ("SIGINT", 2)]
+    # The process that obeys SIGTERM may still be ending when SIGQUIT is sent: nothing waits for it.
+    assert last in ([("SIGQUIT", 1)], [("SIGQUIT", 2)])
+    ended_by = sorted(str(each.ended_by) for each in ended.census)
+    assert ended_by in (["SIGINT", "SIGINT", "SIGQUIT", obeyed] for obeyed in ("SIGQUIT", "SIGTERM"))
 
 
 def test_partial_kill_spares_other_processes(launch: Launch, wait: Wait) -> None:

@@ -16,7 +16,7 @@ from step_runner.api.pb.step_pb2_grpc import StepRunnerServicer, add_StepRunnerS
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from step_runner.jobs.manager import JobManager
 
@@ -38,12 +38,8 @@ def unary(
 
     @functools.wraps(call)
     async def answer(service: Any, request: Request, context: Context) -> Reply:
-        await service.admit(context)
-        with service.running():
-            try:
-                return await call(service, request, context)
-            except Exception as error:
-                await _refuse(context, call.__name__, error)
+        async with service.answering(context, call.__name__):
+            return await call(service, request, context)
         raise AssertionError("abort always raises")
 
     return answer
@@ -77,18 +73,20 @@ class Service(StepRunnerServicer):
         self._calls = 0
         self._ended: asyncio.Event | None = None
 
-    async def admit(self, context: Context) -> None:
-        """Refuse the call if its token is wrong, or with UNAVAILABLE if the server is stopping."""
+    @contextlib.asynccontextmanager
+    async def answering(self, context: Context, name: str) -> AsyncIterator[None]:
+        """Count a call as running during the block, and abort it with a code for an error of the block.
+
+        Refuse it before if its token is wrong, or with UNAVAILABLE if the server is stopping.
+        """
         await self._check(context)
         if self._ended is not None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping: it takes no more calls")
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Count a call as running during the block."""
         self._calls += 1
         try:
             yield
+        except Exception as error:
+            await _refuse(context, name, error)
         finally:
             self._calls -= 1
             if self._ended is not None and not self._calls:
@@ -114,16 +112,12 @@ class Service(StepRunnerServicer):
         return pb.RunResponse()
 
     async def FollowLogs(self, request: pb.FollowLogsRequest, context: Context) -> AsyncIterator[bytes]:  # noqa: N802
-        await self.admit(context)
-        with self.running():
-            try:
-                async for chunk in self._jobs.follow(request.id, request.offset):
-                    if chunk:
-                        yield log_reply(chunk)
-                    elif request.no_wait:
-                        return
-            except Exception as error:
-                await _refuse(context, "FollowLogs", error)
+        async with self.answering(context, "FollowLogs"):
+            async for chunk in self._jobs.follow(request.id, request.offset):
+                if chunk:
+                    yield log_reply(chunk)
+                elif request.no_wait:
+                    return
 
     @unary
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:  # noqa: N802

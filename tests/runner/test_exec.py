@@ -122,7 +122,7 @@ async def test_reached_limit_is_named(
     def refuse(*_arguments: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("gracefulexitcmd.posix.spawn.spawn", refuse)
+    monkeypatch.setattr("gracefulexitcmd.posix.start.start", refuse)
     assert (await workshop.error(command("true"))).endswith(f": the limit of {limit}")
 
 

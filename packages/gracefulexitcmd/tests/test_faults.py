@@ -17,7 +17,7 @@ import psutil
 import pytest
 from tests.support.commands import FOREVER, join_waiting_threads, on_every_path
 
-from gracefulexitcmd import PIPE, Cmd
+from gracefulexitcmd import PIPE, Cmd, run
 from gracefulexitcmd.posix.poller import Poller
 
 if TYPE_CHECKING:
@@ -225,6 +225,21 @@ def test_abandoned_command_leaves_no_descriptors(descriptors: Callable[[], int])
         os.waitpid(pid, 0)
     join_waiting_threads()
     assert descriptors() == before
+
+
+def test_abandoned_command_is_reaped_at_next_start() -> None:
+    """It is a zombie only until then, as in subprocess."""
+    command = Cmd(["true"])
+    command.start()
+    pid = command.pid
+    assert pid is not None
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    with pytest.warns(ResourceWarning, match="still running"):  # noqa: PT031 - at either of both
+        del command
+        gc.collect()
+    run(["true"])
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 def test_fork_keeps_output_of_parent_command() -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.support.commands import FOREVER, on_every_path, thread_running
 
 from gracefulexitcmd import Cause, Cmd, Exit
-from gracefulexitcmd.posix import process_group, spawn
+from gracefulexitcmd.posix import process_group, start
 from gracefulexitcmd.posix.poller import Poller
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support.commands import Launch, Program, Wait
 
     from gracefulexitcmd.cmd import BaseCmd
+    from gracefulexitcmd.posix.spawn import Child
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_raising_handlers_during_start_leave_nothing(
 ) -> None:
     """They run when the process exists but its id is not yet known; each runs once."""
     command = Cmd(FOREVER)
-    real = spawn.spawn
+    real = start.start
     numbers = (signal.SIGUSR1, signal.SIGUSR2)
     heard: list[int] = []
 
@@ -224,13 +225,13 @@ def test_raising_handlers_during_start_leave_nothing(
         heard.append(number)
         sys.exit(7)
 
-    def interrupted(*arguments: Any) -> spawn.Spawned:
+    def interrupted(*arguments: Any) -> Child:
         process = real(*arguments)
         for number in numbers:
             signal.raise_signal(number)
         return process
 
-    monkeypatch.setattr(spawn, "spawn", interrupted)
+    monkeypatch.setattr(start, "start", interrupted)
     before = [signal.signal(number, stop) for number in numbers]
     opened = os.listdir("/dev/fd")
     with pytest.raises(SystemExit):
@@ -246,14 +247,14 @@ def test_raising_handlers_during_start_leave_nothing(
 def test_keyboard_interrupt_during_start_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It arrives when the process exists but its id is not yet known."""
     command = Cmd(FOREVER)
-    real = spawn.spawn
+    real = start.start
 
-    def interrupted(*arguments: Any) -> spawn.Spawned:
+    def interrupted(*arguments: Any) -> Child:
         process = real(*arguments)
         signal.raise_signal(signal.SIGINT)
         return process
 
-    monkeypatch.setattr(spawn, "spawn", interrupted)
+    monkeypatch.setattr(start, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         command.run()
     assert command.exit is not None

@@ -17,13 +17,15 @@ from tests.support.cgroups import needs_cgroup
 from tests.support.crowd import MANY, SHAPES, Crowd
 
 from gracefulexitcmd import Cmd, ManualContainer
-from gracefulexitcmd.posix import process_table, spawn
+from gracefulexitcmd.posix import process_table, start
 from gracefulexitcmd.posix.container import reap_orphans
 from gracefulexitcmd.posix.orphans import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from gracefulexitcmd.posix.spawn import Child
 
     Program = Callable[..., list[str]]
 
@@ -197,17 +199,17 @@ def test_nested_containers_keep_all_cookies(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_command_without_recorded_pid_keeps_its_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another thread that reaps orphans waits until the command that is being started is known."""
-    real = spawn.spawn
+    real = start.start
     reaping = threading.Thread(target=reap_orphans)
 
-    def slow(*arguments: Any) -> spawn.Spawned:
+    def slow(*arguments: Any) -> Child:
         process = real(*arguments)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         reaping.start()
         reaping.join(0.2)
         return process
 
-    monkeypatch.setattr(spawn, "spawn", slow)
+    monkeypatch.setattr(start, "start", slow)
     assert Cmd(["sh", "-c", "exit 5"]).run().returncode == 5
     reaping.join()
 

@@ -10,7 +10,7 @@ import sys
 
 from gracefulexitcmd.exit import Holder, printable
 from gracefulexitcmd.ladder import Event
-from gracefulexitcmd.posix import process_group, process_table, subreaper
+from gracefulexitcmd.posix import process_group, process_table, start, subreaper
 from gracefulexitcmd.posix.container import ManualContainer
 from gracefulexitcmd.posix.output import Feed, Pipe, holders
 from gracefulexitcmd.posix.poller import Poller
@@ -119,7 +119,7 @@ def _spawn(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes]) -> 
             if stream == subprocess.PIPE:
                 ours[name], theirs[name] = os.pipe()
         given = {"stdin": _stdin(request), "stdout": request.stdout, "stderr": request.stderr}
-        process = _start(request, env, {**given, **theirs})
+        process = start.start(request, env, [{**given, **theirs}[name] for name in ("stdin", "stdout", "stderr")])
     except BaseException:
         _close(ours.values())
         raise
@@ -128,36 +128,11 @@ def _spawn(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes]) -> 
     return process, ours
 
 
-def _start(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes], streams: Mapping[str, Stream]) -> Child:
-    argv = [os.fspath(word) for word in request.argv]
-    heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
-    stdin, stdout, stderr = (streams[name] for name in ("stdin", "stdout", "stderr"))
-    if not _asks_for_more(request):
-        from gracefulexitcmd.posix import spawn  # ctypes costs a millisecond, which the import should not
-
-        if spawn.can_spawn(request.cwd):
-            return spawn.spawn(argv, env, request.cwd, (stdin, stdout, stderr), heard)
-    return subprocess.Popen(
-        argv,
-        env=env,
-        cwd=request.cwd,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        pass_fds=request.pass_fds,
-        user=request.user,
-        group=request.group,
-        extra_groups=request.extra_groups,
-        umask=request.umask,
-        process_group=0,
-    )
-
-
 def _on_terminal(pid: int, request: Request) -> Foreground | None:
     """Put a command into the terminal's foreground if the request asks for it, and watch for stops by the terminal."""
     from gracefulexitcmd.posix import terminal
 
-    opened = terminal.opened()
+    opened = terminal.opened(needed=request.foreground)
     if opened is None:
         return None
     foreground = terminal.foreground(opened, pid) if request.foreground else None
@@ -165,12 +140,6 @@ def _on_terminal(pid: int, request: Request) -> Foreground | None:
         os.close(opened)
     terminal.watch(pid, printable(os.fsdecode(request.argv[0])), foreground)
     return foreground
-
-
-def _asks_for_more(request: Request) -> bool:
-    """Return whether the request needs more than posix_spawn(3) offers; the child then inherits this thread's mask."""
-    other_user = (request.user, request.group, request.extra_groups) != (None, None, None)
-    return other_user or request.umask >= 0 or bool(request.pass_fds)
 
 
 def _stdin(request: Request) -> Stream:

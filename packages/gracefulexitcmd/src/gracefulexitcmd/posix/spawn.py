@@ -1,9 +1,8 @@
 """Starts a process that can receive its signals, even if its parent blocks or ignores them.
 
 A process inherits the signal mask and the ignored signals, execve(2). `subprocess` cannot change them. If this process
-unblocked a signal during a fork, the wrong thread could handle it. posix_spawn(3) sets both in the child alone. It also
-takes the whole environment at once, which `subprocess` encodes variable by variable. `os.posix_spawn` cannot change the
-directory, and cannot close unknown descriptors before Python 3.13.
+unblocked a signal during a fork, the wrong thread could handle it. posix_spawn(3) sets both in the child alone.
+`os.posix_spawn` cannot change the directory, and cannot close unknown descriptors before Python 3.13.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ import fcntl
 import functools
 import os
 import signal
-import struct
 import subprocess
 import sys
 import warnings
-from itertools import accumulate
 
 from gracefulexitcmd.typed import Protocol
 
@@ -96,7 +93,7 @@ def spawn(
     child has no descriptors above them. Raise OSError with the file that caused it, and ValueError for arguments or
     variables that cannot be passed.
     """
-    words, variables = _Strings(list(map(os.fsencode, argv))), _Strings(_variables(env))
+    words, variables = _strings(list(map(os.fsencode, argv))), _strings(_variables(env))
     program, directory = os.fsdecode(argv[0]), None if cwd is None else _checked_path(os.fsdecode(cwd))
     attributes, actions, copies = _attributes(frozenset(heard)), _Room(), list[int]()
     _check(libc().posix_spawn_file_actions_init(actions))
@@ -105,7 +102,7 @@ def spawn(
         sys.audit("os.posix_spawn", program, argv, env)
         pid, reason = ctypes.c_int(), 0
         for path in _candidates(program, env):
-            arguments = (os.fsencode(path), actions, attributes, words.addresses, variables.addresses)
+            arguments = (os.fsencode(path), actions, attributes, words, variables)
             failure = libc().posix_spawn(ctypes.byref(pid), *arguments)
             if failure == 0:
                 return Spawned(pid.value)
@@ -138,24 +135,7 @@ def _candidates(program: str, env: Mapping[str, str] | Mapping[bytes, bytes]) ->
 
 def _variables(env: Mapping[str, str] | Mapping[bytes, bytes]) -> list[bytes]:
     """Return the variables as the kernel takes them. Raise ValueError if a name has a `=` in it."""
-    try:
-        return list(map(b"=".join, env.items()))  # type: ignore[arg-type]  # at once: those of os.environb are valid
-    except TypeError:
-        pass
-    try:
-        return _encoded(env)  # type: ignore[arg-type]
-    except TypeError:  # some are bytes or paths
-        return [_checked(os.fsencode(name)) + b"=" + os.fsencode(value) for name, value in env.items()]
-
-
-def _encoded(env: Mapping[str, str]) -> list[bytes]:
-    """Return the variables, encoded all at once, which takes a sixth of the time. Raise ValueError as `spawn` does."""
-    if "=" in "\0".join(env):
-        raise ValueError("illegal environment variable name")
-    variables = os.fsencode("\0".join(map("=".join, env.items()))).split(b"\0")
-    if len(variables) != len(env):
-        raise ValueError("embedded null byte")
-    return variables
+    return [_checked(os.fsencode(name)) + b"=" + os.fsencode(value) for name, value in env.items()]
 
 
 def _checked_path(path: str) -> str:
@@ -171,19 +151,11 @@ def _checked(name: bytes) -> bytes:
     return name
 
 
-class _Strings:
-    """Texts as execve(2) takes them; an array of c_char_p would take longer to make than all else here.
-
-    Raise ValueError if one cannot be passed.
-    """
-
-    def __init__(self, texts: Sequence[bytes]) -> None:
-        joined = b"\0".join(texts)
-        if joined.count(b"\0") != max(len(texts) - 1, 0):
-            raise ValueError("embedded null byte")
-        self._block = ctypes.create_string_buffer(joined)
-        *starts, _ = accumulate([ctypes.addressof(self._block), *[len(text) + 1 for text in texts]])
-        self.addresses = struct.pack(f"{len(starts) + 1}P", *starts, 0)
+def _strings(texts: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    """Return texts as execve(2) takes them. Raise ValueError if one cannot be passed."""
+    if any(b"\0" in text for text in texts):
+        raise ValueError("embedded null byte")
+    return (ctypes.c_char_p * (len(texts) + 1))(*texts)
 
 
 def _resolved(streams: Sequence[Stream]) -> list[Stream]:

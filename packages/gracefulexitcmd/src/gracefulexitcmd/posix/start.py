@@ -1,0 +1,72 @@
+"""Starts the process of a command, so that it can receive its signals even if its parent blocks or ignores them.
+
+A process inherits the signal mask and the ignored signals, execve(2). `subprocess` cannot change them, posix_spawn(3)
+can. It is used only when that matters: glibc's takes 0.05 ms more.
+"""
+
+from __future__ import annotations
+
+# The functions of `signal` turn numbers into enums and back.
+import _signal  # type: ignore[import-not-found]
+import os
+import signal
+import subprocess
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from gracefulexitcmd.posix.spawn import Child
+    from gracefulexitcmd.request import Request, Stream
+
+
+def start(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes], streams: Sequence[Stream]) -> Child:
+    """Start the program of a request in a process group of its own; `streams` are stdin, stdout and stderr.
+
+    Raise OSError and ValueError as `subprocess.Popen` does.
+    """
+    argv = [os.fspath(word) for word in request.argv]
+    heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
+    if _would_miss(heard) and not _asks_for_more(request):
+        from gracefulexitcmd.posix import spawn  # ctypes costs a millisecond, which the import should not
+
+        if spawn.can_spawn(request.cwd):
+            return spawn.spawn(argv, env, request.cwd, streams, heard)
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
+        argv,
+        env=_encoded(env),
+        cwd=request.cwd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=request.pass_fds,
+        user=request.user,
+        group=request.group,
+        extra_groups=request.extra_groups,
+        umask=request.umask,
+        process_group=0,
+    )
+
+
+def _would_miss(heard: Iterable[int]) -> bool:
+    """Return whether a child would inherit a blocked signal, or one of `heard` that Python knows to be ignored."""
+    blocked: Collection[int] = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    return bool(blocked) or _signal.SIG_IGN in map(_signal.getsignal, heard)
+
+
+def _asks_for_more(request: Request) -> bool:
+    """Return whether the request needs more than posix_spawn(3) offers; the child then inherits this thread's mask."""
+    other_user = (request.user, request.group, request.extra_groups) != (None, None, None)
+    return other_user or request.umask >= 0 or bool(request.pass_fds)
+
+
+def _encoded(env: Mapping[str, str] | Mapping[bytes, bytes]) -> Mapping[str, str]:
+    """Return the variables as bytes, encoded at once: `subprocess` takes four times as long to encode each."""
+    try:
+        words = os.fsencode("\0".join([*env, *env.values()])).split(b"\0")
+    except (TypeError, UnicodeError):  # they are bytes already, or `subprocess` says what is wrong
+        return env  # type: ignore[return-value]
+    names, values = words[: len(env)], words[len(env) :]
+    return dict(zip(names, values, strict=True)) if len(values) == len(env) else env  # type: ignore[arg-type, return-value]

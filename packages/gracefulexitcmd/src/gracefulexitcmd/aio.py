@@ -55,12 +55,12 @@ class AsyncWaitable(Stoppable[Out]):
     async def _until_ended(self, driver: Driver, timeout: float | None) -> None:  # noqa: ASYNC109
         self._execution.collect()  # otherwise the end of pipes that were read so far would go unnoticed
         try:
-            done, _ = await asyncio.wait((driver.ended,), timeout=timeout)
+            await driver.wait(timeout)
         except asyncio.CancelledError:
             self.cancel()
-            await _despite_cancellation(driver.ended)
+            await _despite_cancellation(driver)
             raise
-        if not done:
+        if self._execution.exit is None:
             raise TimeoutError(f"not ended after {timeout} s")
 
     def _driven(self) -> Driver:
@@ -218,10 +218,10 @@ class OrphanReaper:
                 self._reap_later()
 
 
-async def _despite_cancellation(ended: asyncio.Future[Exit]) -> None:
+async def _despite_cancellation(driver: Driver) -> None:
     """Wait for the end even if the task is cancelled again; the grace period limits the wait."""
-    while not ended.done():
+    while True:
         try:
-            await asyncio.shield(ended)
+            return await driver.wait()
         except asyncio.CancelledError:
             continue

@@ -36,10 +36,13 @@ class Attended(ABC):
             self.wake()
         self._release_when_empty()
 
-    def close(self) -> None:
-        """Wake all waiters for the last time, and release the resources when the last has left."""
+    def close(self, *, by_waiter: bool = False) -> None:
+        """Wake all waiters for the last time, and release the resources when the last has left.
+
+        `by_waiter` tells that the caller is one of them, and needs no wake-up.
+        """
         self._closing = True
-        if self._inside:
+        if self._inside > by_waiter:
             self._ring()
         self._release_when_empty()
 

@@ -58,6 +58,7 @@ class Execution:
         self._ladder = ladder
         self._begin = begin
         self._lock = threading.Lock()
+        self._advancing = False
         self._afterwards = _Afterwards(self._serve_stops)
         self._stops: deque[tuple[float, str | None]] = deque()
         self._run: Run | None = None
@@ -143,13 +144,17 @@ class Execution:
             self._run.poller.leave()
 
     def advance(self, ready: Ready) -> None:
-        """Perform the actions that are due, given the ready descriptors of the poller."""
+        """Perform the actions that are due, given the ready descriptors of the poller; the caller has entered."""
         with self._afterwards, self._lock:
             if self._run is None or self.exit is not None:
                 return
-            self._run.poller.react(ready)
-            if self.exit is None:
-                self._check_time(self._run, clock.now())
+            self._advancing = True
+            try:
+                self._run.poller.react(ready)
+                if self.exit is None:
+                    self._check_time(self._run, clock.now())
+            finally:
+                self._advancing = False
 
     def refresh(self) -> None:
         """Perform the actions that are due now; do nothing while another thread holds the lock."""
@@ -325,7 +330,7 @@ class Execution:
         run.teardown.forget()
         run.streams.finish()
         run.let_go(self._ladder.cause)
-        run.poller.close()
+        run.poller.close(by_waiter=self._advancing)
         return Exit(
             cause=self._ladder.cause,
             returncode=run.status,

@@ -6,6 +6,7 @@ SIGKILL to all is always last, and is not written.
 from __future__ import annotations
 
 import enum
+import functools
 import signal
 
 from gracefulexitcmd.duration import check_seconds
@@ -62,6 +63,7 @@ def stages(given: Iterable[StageLike]) -> tuple[Stage, ...]:
     return checked
 
 
+@functools.lru_cache  # nearly every command has the same stage
 def _stage(number: int, wait: float | None = None, to: To | str = To.ALL) -> Stage:
     sign, parts = signal.Signals(number), _parts(to)
     if sign in NOT_TO_BE_SENT:

@@ -53,6 +53,9 @@ class ManualContainer(ProcessSet):
     def __init__(self) -> None:
         super().__init__(process_table.now())
         self.cookie = os.urandom(8).hex()
+        outer = os.environ.get(COOKIE)
+        self.cookies = f"{outer}:{self.cookie}" if outer else self.cookie
+        """The value of the environment variable that marks the processes started in it."""
         self.suspicious = True
         """Whether an orphan without any mark may belong to it."""
         self.spared_session: int | None = None
@@ -81,12 +84,6 @@ class ManualContainer(ProcessSet):
             directory = None if group is None else group.path
             entry = ledger.Entry(name, ledger.place(), self.cookie, self._since, grace, directory, ledger.owners())
             self._ledger = ledger.Ledger(path, entry, key)
-
-    @property
-    def cookies(self) -> str:
-        """The value of the environment variable that marks the processes started in it."""
-        outer = os.environ.get(COOKIE)
-        return f"{outer}:{self.cookie}" if outer else self.cookie
 
     def environment(self, env: Mapping[str, str] | None) -> dict[str, str] | dict[bytes, bytes]:
         """Return an environment with the cookie in it, by default the one of this process.
@@ -140,10 +137,14 @@ class ManualContainer(ProcessSet):
         """Return whether it is known without a scan that no process is left."""
         if self._running or self._left or self._inside() or not subreaper.active:
             return False
+        starts = self._starts
         try:
-            # A scan after the last start found no member, and without a member no new one can be born.
-            seen_empty = self._seen_empty == self._starts or not self._own_orphans()
-            return seen_empty and not any(map(self._may_own, _orphans.unexplained()))
+            # If no member was found after the last start, no new one can be born.
+            seen_empty = self._seen_empty == starts or not self._own_orphans()
+            if not seen_empty or any(map(self._may_own, _orphans.unexplained())):
+                return False
+            self._seen_empty = starts
+            return True
         except OSError:  # no descriptor is free
             return False
 

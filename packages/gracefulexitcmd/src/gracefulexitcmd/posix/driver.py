@@ -10,22 +10,36 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from gracefulexitcmd.execution import Execution
-    from gracefulexitcmd.exit import Exit
     from gracefulexitcmd.posix.poller import Poller
 
 
 class Driver:
-    """Watches the poller of an execution in the running loop; the future `ended` completes with the execution."""
+    """Watches the poller of an execution in the running loop; tasks of this loop can wait for the end."""
 
     def __init__(self, execution: Execution) -> None:
         self.loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[Exit] = self.loop.create_future()
+        self._over = False
+        self._waiters: set[asyncio.Future[None]] = set()
         self._execution = execution
         self._timer: asyncio.TimerHandle | None = None
         self._poller = execution.enter()
         if self._poller is not None:
             self.loop.add_reader(self._poller.fileno(), self._advance, self._poller)
         self._go_on()
+
+    async def wait(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as in `Cmd`
+        """Wait for the end, or at most for `timeout` seconds; any number of tasks may wait."""
+        if self._execution.exit is not None:
+            return
+        waiter = self.loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            if timeout is None:
+                await waiter  # `asyncio.wait` takes one more turn of the loop, which a short command would notice
+            else:
+                await asyncio.wait((waiter,), timeout=timeout)
+        finally:
+            self._waiters.discard(waiter)
 
     def abandon(self) -> None:
         """Leave the execution, because the loop was closed."""
@@ -40,16 +54,19 @@ class Driver:
             self._timer.cancel()
         if self._execution.exit is None:
             self._set_timer()
-        elif not self.ended.done():
-            self._end(self._execution.exit)
+        elif not self._over:
+            self._end()
 
     def _set_timer(self) -> None:
         deadline = self._execution.deadline
         if deadline is not None and self._poller is not None:
             self._timer = self.loop.call_later(deadline - clock.now(), self._advance, self._poller)
 
-    def _end(self, exit_: Exit) -> None:
+    def _end(self) -> None:
+        self._over = True
         if self._poller is not None:
             self.loop.remove_reader(self._poller.fileno())
             self._execution.leave()
-        self.ended.set_result(exit_)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)

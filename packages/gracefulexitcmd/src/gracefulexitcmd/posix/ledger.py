@@ -76,17 +76,16 @@ class Ledger:
         self._path = path
         self._key = key
         self._torn = False
-        self._first = self._write(entry, b"", os.O_CREAT | os.O_EXCL)
+        self._first = self._write(json.dumps(entry).encode(), b"", os.O_CREAT | os.O_EXCL)
 
     def started(self, leader: int) -> None:
         """Note the leader of a command. If that fails, for example on a full disk, the other evidence must suffice."""
         with contextlib.suppress(OSError):
             if (process := process_table.process(leader)) is not None:
-                self._write(process.identity, self._first)
+                self._write(b"[%d, %d]" % process.identity, self._first)
 
-    def _write(self, line: Entry | Identity, first: bytes, flags: int = 0) -> bytes:
+    def _write(self, content: bytes, first: bytes, flags: int = 0) -> bytes:
         """Write a sealed line and return it. Raise OSError if not all is written; the next call starts a new line."""
-        content = json.dumps(line).encode()
         sealed = _seal(self._key, first, content) + b" " + content
         text = (b"\n" if self._torn else b"") + sealed + b"\n"
         descriptor = os.open(self._path, flags | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)

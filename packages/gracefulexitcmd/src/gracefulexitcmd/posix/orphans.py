@@ -102,8 +102,8 @@ class Orphans:
     def starting(self) -> AbstractContextManager[object]:
         """Have no other thread adopt or reap a child while the block runs; call `command_started` in it.
 
-        Until then a command looks like an orphan. The block is short, as posix_spawn(3) returns when
-        the child has executed its program.
+        Until then a command looks like an orphan. The block is short, as a start returns when the child has executed
+        its program.
         """
         return self._lock
 
@@ -284,7 +284,8 @@ class Orphans:
         self._reap_each(tuple(self._orphans.values()))
 
     def _reap_owned(self, owner: ManualContainer) -> bool:
-        return self._reap_each(self._orphans[pid] for pid in tuple(self._owned.get(owner, ())) if pid in self._orphans)
+        owned = tuple(self._owned.get(owner, ()))
+        return bool(owned) and self._reap_each(self._orphans[pid] for pid in owned if pid in self._orphans)
 
     def _reap_each(self, orphans: Iterable[Orphan]) -> bool:
         """Reap those that have ended; return whether any was reaped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import termios
@@ -24,11 +25,24 @@ ADVICE = (
 STOPPED_BY_TERMINAL = (signal.SIGTTIN, signal.SIGTTOU)
 
 
-def opened() -> int | None:
-    """Open the controlling terminal and return its descriptor; None if this process has none."""
+_without: int | None = None
+"""The session that was seen to have no terminal. Only its leader can give it one, which hardly ever happens later."""
+
+
+def opened(*, needed: bool = False) -> int | None:
+    """Open the controlling terminal and return its descriptor; None if this process has none.
+
+    Without `needed` do not look again in a session that had none.
+    """
+    global _without
+    session = os.getsid(0)
+    if session == _without and not needed:
+        return None
     try:
         return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:  # ENXIO, tty(4)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # tty(4)
+            _without = session
         return None
 
 

@@ -158,8 +158,9 @@ class JobLog:
             view = view[self._grown(os.write(self.descriptor, view)) :]
 
     def _grown(self, count: int) -> int:
-        self._size += count
-        self._wake()
+        if count:
+            self._size += count
+            self._wake()
         return count
 
     def _wake(self) -> None:

@@ -94,8 +94,13 @@ class Pipe:
 
         If that was the last writer, `reopen` can give the pipe to the next step until the loop closes it.
         """
-        if self.write_end is not None:
-            self.let_go()
+        if self.write_end is None:
+            self.drain()
+            return
+        self.let_go()
+        self._spare = self._moved_all()
+        if not self._spare:
+            self.drain()
             self._spare = self._moved_all()
 
     def reopen(self) -> bool:
@@ -126,7 +131,7 @@ class Pipe:
 
     def drain(self) -> None:
         """Move what is in the pipe now, but no later output: a flood must not block the loop for ever."""
-        left = self._waiting()
+        left = 0 if self._spare else self._waiting()
         with contextlib.suppress(BlockingIOError):
             while left > 0 and (moved := self._take(left)):
                 left -= moved
@@ -213,7 +218,6 @@ class Pipes:
 
     async def settle(self) -> None:
         """Move all output that was written before the call."""
-        self.drain()
         for pipe in self:
             pipe.settled()
 

@@ -41,8 +41,9 @@ class PseudoTerminal(Pipe):
         self._send = send
 
     def settled(self) -> None:
-        """Close the step's end: all its output was read."""
+        """Move the output and then close the step's end."""
         self._send = None
+        self.drain()
         super().settled()
 
     def reopen(self) -> bool:

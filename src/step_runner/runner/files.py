@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 """Flag for open(2). Windows has no pipes in directories."""
 
+NEW = stat.S_IFREG | 0o600
+"""Mode of the files: a step that runs as root may write secrets to them."""
+
 ADVICE = 'write {"name": "...", "value": ...}'
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -43,24 +46,33 @@ TAKEN_APART = re.compile(r"""[\s'"`$&|;<>()*?\[\]{}#!]""")
 
 
 class StepFiles(NamedTuple):
-    """The paths of a step's output file and export file."""
+    """The paths of a step's output file and export file; `made` if both exist, empty."""
 
     output: str
     export: str
+    made: bool = False
 
     def make(self) -> None:
         """Make both files, empty, for a command to append to. Raise OutputError when they cannot be made."""
-        for path in self:
+        for path in () if self.made else self[:2]:
             try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, stat.S_IMODE(NEW)))
             except OSError as error:
                 raise OutputError(f"making {path}: {error.strerror}") from error
 
     def remove(self) -> None:
         """Remove both files. Anything else that a step has put there is removed with the job's directory."""
-        for path in self:
+        for path in self[:2]:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+    @property
+    def unused(self) -> bool:
+        """Whether both files are as `make` makes them."""
+        try:
+            return all(map(_is_new, self[:2]))
+        except OSError:
+            return False
 
 
 class Source(NamedTuple):
@@ -94,6 +106,15 @@ class Source(NamedTuple):
             return LARGE < os.stat(self.path).st_size <= MOST_BYTES
         except OSError:
             return False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is a regular file without content."""
+        try:
+            status = os.lstat(self.path)
+        except OSError:
+            return False
+        return status.st_size == 0 and stat.S_ISREG(status.st_mode)
 
     @property
     def lost(self) -> str:
@@ -195,6 +216,8 @@ def _values(lines: Mapping[str, Line]) -> dict[str, Value]:
 def _last_lines(source: Source) -> dict[str, Line]:
     """Return the lines of a file by name; the last line of a name counts."""
     lines: dict[str, Line] = {}
+    if source.is_empty:  # the usual case: no need to open it
+        return lines
     for number, line in enumerate(io.BytesIO(_content(source)), start=1):
         text = line.removesuffix(b"\n")
         if text not in (b"", b"\r"):
@@ -265,8 +288,6 @@ def _content(source: Source) -> bytes:
     with source.at():
         advice = f"the step must append to {source.path}, not remove or replace it"
         try:
-            if _is_empty(source.path):  # the usual case: no need to open it
-                return b""
             # Without O_NONBLOCK an open of a FIFO blocks until it has a writer, fifo(7): a step may have put one there.
             descriptor = os.open(source.path, os.O_RDONLY | WITHOUT_WAITING)
         except OSError as error:
@@ -281,9 +302,10 @@ def _content(source: Source) -> bytes:
             os.close(descriptor)
 
 
-def _is_empty(path: str) -> bool:
+def _is_new(path: str) -> bool:
     status = os.lstat(path)
-    return stat.S_ISREG(status.st_mode) and status.st_size == 0
+    unchanged = status.st_mode == NEW and status.st_uid == os.geteuid()
+    return unchanged and status.st_size == 0 and status.st_nlink == 1
 
 
 def _read(descriptor: int) -> bytes:

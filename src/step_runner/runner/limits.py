@@ -29,10 +29,7 @@ def reserve(pid: int) -> None:
         _lower(pid, most)
         quiet = 0
         with contextlib.suppress(OSError):  # no descriptor is free
-            while quiet < QUIET_LOOKS:
-                if not has_children(pid):  # nearly always, and cheaper than a scan
-                    quiet += 1
-                    continue
+            while quiet < QUIET_LOOKS and has_children(pid):  # it nearly never has one yet
                 lowered = [_lower(born, most) for born in descendants(pid)]
                 quiet = 0 if any(lowered) else quiet + 1
 

@@ -58,6 +58,7 @@ def powershell_command(shell: str, path: str) -> tuple[str, ...]:
     return (shell, "-NoLogo", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File", path)
 
 
+@functools.cache
 def is_powershell(shell: str) -> bool:
     """Return whether a shell is PowerShell, by its path."""
     return ntpath.splitext(ntpath.basename(shell))[0].lower() in POWERSHELLS

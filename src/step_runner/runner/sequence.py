@@ -64,10 +64,14 @@ class Outcome(NamedTuple):
 
 async def run_root(function: Function, job: GlobalContext) -> Outcome:
     """Run the function of a job; its inputs have their default values."""
-    with job.step_files() as files:
-        inputs = binding.assign({}, function.spec)
-        context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
-        return await _run_function(function, context, _Call(env=context.recorded_environment(), start_time=time.time()))
+    try:
+        with job.step_files() as files:
+            inputs = binding.assign({}, function.spec)
+            context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
+            call = _Call(env=context.recorded_environment(), start_time=time.time())
+            return await _run_function(function, context, call)
+    finally:
+        job.remove_unused_files()
 
 
 class _Call(NamedTuple):

@@ -1,0 +1,54 @@
+"""A step's output and export files are new to it, although those of a step that did not use them serve the next one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.steps import script
+
+from step_runner.model import Status
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Server
+
+SHOWN = (
+    "for file in ${{ output_file }} ${{ export_file }}; do stat -c '%n %F %a %s %h' $file; done"
+    ' | sed "s|.*/||; s/-[0-9]*//"'
+)
+"""Prints the kind, mode, size and links of both files."""
+
+NEW = b"output regular empty file 600 0 1\nexport regular empty file 600 0 1\n"
+
+CHANGES = {
+    "nothing": ":",
+    "written": 'echo \'{"name": "a", "value": "b"}\' | tee ${{ output_file }} > ${{ export_file }}',
+    "mode": "chmod 644 ${{ output_file }}",
+    "link": "ln ${{ export_file }} ${{ export_file }}.link",
+    "replaced and emptied": "rm ${{ output_file }} && touch ${{ output_file }}",
+}
+
+
+def _lines(log: bytes) -> bytes:
+    return b"".join(line for line in log.splitlines(keepends=True) if not line.startswith(b"Running step"))
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_files_are_new_whatever_earlier_step_did(server: Server, change: str) -> None:
+    status, log = server.run(script(change, SHOWN))
+    assert (status.status, _lines(log)) == (Status.SUCCESS, NEW)
+
+
+def test_files_are_not_those_of_background_process(server: Server) -> None:
+    """A background process that writes to its step's output file later changes no output of the next step."""
+    write = 'echo \'{"name": "late", "value": "x"}\' >> ${{ output_file }}'
+    first = f"(read x < gate; {write}; echo > done) &"
+    second = "echo > gate; read x < done; ls -A ${{ output_file }} | wc -l; cat ${{ output_file }}"
+    status, log = server.run(script("mkfifo gate done", first, second))
+    assert (status.status, _lines(log).partition(b"Stopping")[0]) == (Status.SUCCESS, b"1\n")
+
+
+def test_files_of_unused_steps_are_removed_with_job(server: Server) -> None:
+    job = server.start(script(":", ":"), job_id="unused")
+    server.ended(job)
+    assert {path.name for path in (server.temporary / "step-runner-output-unused").iterdir()} == {"ledger", "logs"}

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import stat
+import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
@@ -303,6 +304,8 @@ def _content(source: Source) -> bytes:
 
 
 def _is_new(path: str) -> bool:
+    if sys.platform == "win32":  # modes and owners say nothing there
+        return False
     status = os.lstat(path)
     unchanged = status.st_mode == NEW and status.st_uid == os.geteuid()
     return unchanged and status.st_size == 0 and status.st_nlink == 1

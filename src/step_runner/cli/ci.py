@@ -69,19 +69,15 @@ def command(graceful_exit_delay: float, records: Records) -> int:
 
 def _ci(graceful_exit_delay: float, wanted: Records, supervisor_gone: int | None) -> int:
     from step_runner.cli.local import current_directory, execute, readers, supervisor
-    from step_runner.jobs.level import is_debugging
+    from step_runner.jobs.factory import Plan
     from step_runner.jobs.local import LocalRun
 
-    run = LocalRun(
-        function=_function(os.environ.get(STEPS, "")),
-        work_dir=os.path.join(current_directory(), *filter(None, [os.environ.get("CI_PROJECT_DIR")])),
-        env={name: value for name, value in os.environ.items() if name in PASSED_ON},
-        variables={name: value for name, value in os.environ.items() if name.startswith(JOB_VARIABLES)},
-        graceful_exit_delay=graceful_exit_delay,
-        debug=is_debugging(os.environ),
-        stop_when_gone=(*supervisor(supervisor_gone), *readers()),
-    )
-    return execute(run, wanted)
+    function = _function(os.environ.get(STEPS, ""))
+    work_dir = os.path.join(current_directory(), *filter(None, [os.environ.get("CI_PROJECT_DIR")]))
+    plan = Plan("run", function, work_dir, {name: os.environ[name] for name in os.environ if name in PASSED_ON})
+    variables = {name: value for name, value in os.environ.items() if name.startswith(JOB_VARIABLES)}
+    stop_when_gone = (*supervisor(supervisor_gone), *readers())
+    return execute(LocalRun(plan, variables, graceful_exit_delay, stop_when_gone), wanted)
 
 
 def _function(text: str) -> Function:

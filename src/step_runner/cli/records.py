@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -37,7 +36,7 @@ class Records(NamedTuple):
         from step_runner.jobs.level import is_debugging
 
         chosen = self.write_results
-        wanted = bool(self.results_file) or is_debugging(os.environ) if chosen is None else chosen
+        wanted = bool(self.results_file) or is_debugging() if chosen is None else chosen
         return self.results_file or FORMATS[self.results_format] if wanted else None
 
 

@@ -79,23 +79,15 @@ def _run(
     from step_runner.cli.assignments import assignments, typed
     from step_runner.cli.local import current_directory, execute, supervisor
     from step_runner.cli.source import called, check_local
-    from step_runner.jobs.level import is_debugging
+    from step_runner.jobs.factory import Plan
     from step_runner.jobs.local import LocalRun
 
     work_dir = current_directory()
     what = called(named).with_values(typed(inputs), assignments(env))
     check_local(what)
-    run = LocalRun(
-        function=_calling(what.step),
-        work_dir=work_dir,
-        env={name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)},
-        variables=assignments(job),
-        graceful_exit_delay=graceful_exit_delay,
-        timeout=timeout,
-        known=what.known,
-        debug=is_debugging(os.environ),
-        stop_when_gone=supervisor(supervisor_gone),
-    )
+    env_of_steps = {name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)}
+    plan = Plan("run", _calling(what.step), work_dir, env_of_steps, known=what.known, timeout=timeout)
+    run = LocalRun(plan, assignments(job), graceful_exit_delay, stop_when_gone=supervisor(supervisor_gone))
     return execute(run, records, tty=not no_tty, shows_outputs=True)
 
 

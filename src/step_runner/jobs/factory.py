@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from gracefulexitcmd import ManualContainer
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.expression import Secret
 from step_runner.functions.loader import load_function
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from step_runner.model import Function, Reference, RunRequest, Variable
     from step_runner.proc import Proc
-    from step_runner.runner.context import Environment
 
 Log = TypeVar("Log", bound=Sink)
 
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     """The function that a job runs, and its surroundings.
 
     `env` is the environment below everything that steps set. `known` maps references to functions that need no lookup.
-    With `debug`, errors quote the unreadable lines of output files.
+    `timeout` is in seconds.
     """
 
     job_id: str
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     env: Mapping[str, str]
     variables: Sequence[Variable] = ()
     known: Mapping[Reference, Function] = {}
-    debug: bool = False
+    timeout: float | None = None
 
 
 async def plan_of(request: RunRequest, environment: Mapping[str, str]) -> Plan:
@@ -53,59 +53,48 @@ async def plan_of(request: RunRequest, environment: Mapping[str, str]) -> Plan:
 
     Raise StepRunnerError for a request that cannot be run.
     """
-    work_dir = _absolute(request.work_dir)
+    work_dir = os.path.abspath(request.work_dir)  # noqa: ASYNC240 - it does not touch the disk
     function = await _load(request.steps, work_dir)
     _make_directory(work_dir)
     values = {variable.key: variable.value for variable in request.variables}
     env = {**with_log_level(environment, values), **request.env}
-    return Plan(request.id, function, work_dir, env, variables=request.variables, debug=is_debugging(environment))
+    return Plan(request.id, function, work_dir, env, variables=request.variables, timeout=request.timeout)
 
 
-def make_job(
-    plan: Plan, proc: Proc, log_in: Callable[[Workspace], Log], listener: Listener | None = None
-) -> tuple[Job[Log], GlobalContext]:
-    """Return a new job and the context of its steps. `log_in` makes the job's log in a given directory.
+def start_job(plan: Plan, proc: Proc, log_in: Callable[[Workspace], Log], listener: Listener | None = None) -> Job[Log]:
+    """Return a new job that runs in the background. `log_in` makes the job's log in a given directory.
 
     Raise StepRunnerError when the job cannot be made; nothing of it remains then.
     """
     listener = listener or Listener()
+    masked = {variable.key: variable.value for variable in plan.variables if variable.masked}
+    masks = Masks(masked.values())
     with ExitStack() as undo:
         workspace = Workspace(plan.job_id)
         undo.callback(workspace.remove)
         variables = workspace.variables(plan.variables)
         log = log_in(workspace)
         undo.callback(log.end)
-        job = Job(plan.job_id, proc, workspace, log, listener)
+        container = ManualContainer()
+        undo.callback(container.close)
+        workspace.keep_ledger(container, plan.job_id, proc.graceful_exit_delay)
         undo.pop_all()
-    masked = {variable.key: variable.value for variable in plan.variables if variable.masked}
+    job = Job(plan.job_id, proc, workspace, log, container, masks, listener)
     context = GlobalContext(
         proc=proc,
-        container=job.container,
+        container=container,
         work_dir=plan.work_dir,
         env=plan.env,
         variables={key: Secret(value) if key in masked else value for key, value in variables.items()},
-        masks=Masks(masked.values()),
+        masks=masks,
         sink=log,
         scratch=workspace.directory,
-        resolve=partial(_resolve, plan.known, proc, listener.fetching),
+        resolve=partial(resolve, proc, known=plan.known, progress=listener.fetching),
         listener=job,
-        debug=plan.debug,
+        debug=is_debugging(),
     )
-    return job, context
-
-
-async def _resolve(
-    known: Mapping[Reference, Function],
-    proc: Proc,
-    progress: Callable[[str], None],
-    reference: Reference,
-    base: str,
-    environment: Environment,
-) -> Function:
-    """Return the function that a reference names: a known one, or else the result of a lookup."""
-    if reference in known:
-        return known[reference]
-    return await resolve(proc, reference, base, environment, progress=progress)
+    job.start(plan.function, context, plan.timeout)
+    return job
 
 
 async def _load(text: str, directory: str) -> Function:
@@ -119,10 +108,6 @@ async def _load(text: str, directory: str) -> Function:
     except StepRunnerError as error:
         raise InputError(f"failed to start step runner service: {error}") from error
     return function
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(path)
 
 
 def _make_directory(path: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from gracefulexitcmd import AsyncTermination, Cause, Exit, ManualContainer
+from gracefulexitcmd import AsyncTermination, Cause, Exit
 from step_runner import shown
 from step_runner.errors import InternalError, StepRunnerError, StoppedError, causes
 from step_runner.jobs import state
@@ -17,15 +17,15 @@ from step_runner.jobs.confinement import Confinement
 from step_runner.model import JobStatus, Termination
 from step_runner.runner import notices
 from step_runner.runner.context import Listener, Sink
-from step_runner.runner.masks import Masks
 from step_runner.runner.sequence import run_root
 
 if TYPE_CHECKING:
-    from gracefulexitcmd import SignalSent, Stage
+    from gracefulexitcmd import ManualContainer, SignalSent, Stage
     from step_runner.jobs.workspace import Workspace
     from step_runner.model import Function, StepResult
     from step_runner.proc import Proc
     from step_runner.runner.context import GlobalContext
+    from step_runner.runner.masks import Masks
 
 Log = TypeVar("Log", bound=Sink)
 
@@ -43,26 +43,31 @@ REMOVALS = 20
 class Job(Listener, Generic[Log]):
     """A job that runs in the background; `finished` is set once its final status is known.
 
-    `result` and `error` then hold what its steps did and what went wrong.
-
-    Raise StepRunnerError when the ledger of its processes cannot be written.
+    `result` and `error` then hold what its steps did and what went wrong. `masks` hide its secrets that are known so
+    far.
     """
 
     def __init__(
-        self, job_id: str, proc: Proc, workspace: Workspace, log: Log, listener: Listener | None = None
+        self,
+        job_id: str,
+        proc: Proc,
+        workspace: Workspace,
+        log: Log,
+        container: ManualContainer,
+        masks: Masks,
+        listener: Listener,
     ) -> None:
         self.status = JobStatus(id=job_id)
         self.finished = asyncio.Event()
         self.result: StepResult | None = None
         self.error: Exception | None = None
         self.log = log
-        self.container = _container(workspace, job_id, proc.graceful_exit_delay)
-        self.masks = Masks()
-        """Hides the job's secrets that are known so far."""
+        self.container = container
+        self.masks = masks
         self._confinement = Confinement(self.container)
         self._proc = proc
         self._workspace = workspace
-        self._listener = listener or Listener()
+        self._listener = listener
         self._timer: asyncio.TimerHandle | None = None
         self._running: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -71,7 +76,6 @@ class Job(Listener, Generic[Log]):
         """Run the function in the background, and stop it after `timeout` seconds."""
         loop = asyncio.get_running_loop()
         self.status = state.started(self.status, time.time())
-        self.masks = context.masks
         if timeout is not None:
             self._timer = loop.call_later(timeout, self._proc.cancel, Cause.TIMEOUT)
         self._running = loop.create_task(self._run(function, context), name=f"job {self.status.id}")
@@ -207,16 +211,6 @@ class Job(Listener, Generic[Log]):
 def _termination(step: str, ended: Exit) -> Termination:
     """Return the record of an Exit that happened just now."""
     return Termination(step=step, ended=ended, start_time=time.time() - ended.duration)
-
-
-def _container(workspace: Workspace, job_id: str, grace: float) -> ManualContainer:
-    container = ManualContainer()
-    try:
-        workspace.keep_ledger(container, job_id, grace)
-    except StepRunnerError:
-        container.close()
-        raise
-    return container
 
 
 def _forget_frames(error: Exception | None) -> None:

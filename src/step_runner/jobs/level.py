@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from step_runner.errors import InputError
@@ -13,8 +14,8 @@ LOG_LEVEL = "CI_STEPS_LOG_LEVEL"
 LOG_LEVELS = ("debug", "info", "warn", "error")
 
 
-def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Return the log level of builtin functions: the job variable, else the environment, else info.
+def with_log_level(environment: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a run, with LOG_LEVEL set: to the job variable, else that of `environment`, else info.
 
     Raise InputError for a level that does not exist.
     """
@@ -23,17 +24,9 @@ def log_level(variables: Mapping[str, str], environment: Mapping[str, str]) -> s
         raise InputError(
             f"initializing global environment: log level: {level} not supported: use one of {', '.join(LOG_LEVELS)}"
         )
-    return level
+    return {**environment, LOG_LEVEL: level}
 
 
-def with_log_level(environment: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a run, with LOG_LEVEL set to the result of `log_level`.
-
-    Raise InputError as that does.
-    """
-    return {**environment, LOG_LEVEL: log_level(variables, environment)}
-
-
-def is_debugging(environment: Mapping[str, str]) -> bool:
-    """Return whether CI_STEPS_DEBUG asks for more detail."""
-    return environment.get("CI_STEPS_DEBUG", "").strip().lower() in ("1", "t", "true")
+def is_debugging() -> bool:
+    """Return whether this program's variable CI_STEPS_DEBUG asks for more detail."""
+    return os.environ.get("CI_STEPS_DEBUG", "").strip().lower() in ("1", "t", "true")

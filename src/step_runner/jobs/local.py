@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import OrphanReaper
 from step_runner.errors import exit_status
-from step_runner.jobs.factory import Plan, make_job
+from step_runner.jobs.factory import start_job
 from step_runner.jobs.level import with_log_level
 from step_runner.jobs.signals import on_stop, on_suspend
-from step_runner.model import Function, JobStatus, Reference, Status, StepResult, Variable
+from step_runner.model import JobStatus, Status, StepResult, Variable
 from step_runner.proc import Proc
 from step_runner.runner.masks import Masks
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from step_runner.jobs.factory import Plan
     from step_runner.jobs.job import Job
     from step_runner.runner.context import Listener, Sink
 
@@ -32,21 +33,15 @@ else:
 
 
 class LocalRun(NamedTuple):
-    """A function to run in this process; durations are in seconds.
+    """A plan to run in this process, its job variables, and its grace period in seconds.
 
-    `known` maps references to functions that need no lookup. With `debug`, errors quote the unreadable lines of output
-    files. `stop_when_gone` are descriptors of pipes and sockets. The function is stopped when the peer of one of them
-    goes away.
+    `stop_when_gone` are descriptors of pipes and sockets. The function is stopped when the peer of one of them goes
+    away.
     """
 
-    function: Function
-    work_dir: str
-    env: Mapping[str, str]
+    plan: Plan
     variables: Mapping[str, str]
     graceful_exit_delay: float
-    timeout: float | None = None
-    known: Mapping[Reference, Function] = {}
-    debug: bool = False
     stop_when_gone: tuple[int, ...] = ()
 
 
@@ -69,16 +64,9 @@ async def run_here(run: LocalRun, sink: Sink, listener: Listener) -> LocalResult
     function, READER_GONE when the peer of a pipe went away, and 1 for anything else. Raise StepRunnerError when the
     function cannot start.
     """
-    plan = Plan(
-        "run",
-        run.function,
-        run.work_dir,
-        with_log_level(run.env, run.variables),
-        variables=[Variable(key=key, value=value) for key, value in run.variables.items()],
-        known=run.known,
-        debug=run.debug,
-    )
-    job, context = make_job(plan, Proc(run.graceful_exit_delay), lambda _: sink, listener)
+    variables = [Variable(key=key, value=value) for key, value in run.variables.items()]
+    plan = run.plan._replace(env=with_log_level(run.plan.env, run.variables), variables=variables)
+    job = start_job(plan, Proc(run.graceful_exit_delay), lambda _: sink, listener)
     stopper = _Stopper(job, run.graceful_exit_delay, listener)
     listener.when_gone(partial(stopper.stop, READER_GONE))
     with (
@@ -88,7 +76,6 @@ async def run_here(run: LocalRun, sink: Sink, listener: Listener) -> LocalResult
         _watched(run.stop_when_gone, stopper),
     ):
         try:
-            job.start(run.function, context, run.timeout)
             await job.finished.wait()
         finally:
             await job.close()

@@ -133,10 +133,8 @@ class JobManager:
 
     async def _start(self, request: RunRequest, proc: Proc) -> None:
         # Import what a job needs while the server already listens: this takes longer than the rest of the start.
-        from step_runner.jobs.factory import make_job, plan_of
+        from step_runner.jobs.factory import plan_of, start_job
         from step_runner.jobs.log import JobLog
 
         plan = await plan_of(request, self._environment)
-        job, context = make_job(plan, proc, lambda workspace: JobLog(workspace.log))
-        self._jobs[request.id] = job
-        job.start(plan.function, context, request.timeout)
+        self._jobs[request.id] = start_job(plan, proc, lambda workspace: JobLog(workspace.log))

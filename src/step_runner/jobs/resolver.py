@@ -12,7 +12,7 @@ from step_runner.model import Builtin, Dynamic, Function, Git, Local, Oci, Refer
 from step_runner.runner.sequence import SCRIPT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from step_runner.proc import Proc
     from step_runner.runner.context import Environment
@@ -24,13 +24,17 @@ async def resolve(
     base: str,
     environment: Environment,
     *,
+    known: Mapping[Reference, Function] = {},
     progress: Callable[[str], None] = lambda text: None,
 ) -> Function:
     """Return the function that a reference in the directory `base` names. `environment` holds registry credentials.
 
-    `progress` gets lines about the fetch, one at a time, often, from any thread. Raise StepRunnerError when the
-    function does not exist or is not usable. Raise StoppedError when the job is cancelled during the fetch.
+    `known` maps references to functions that need no lookup. `progress` gets lines about the fetch, one at a time,
+    often, from any thread. Raise StepRunnerError when the function does not exist or is not usable. Raise StoppedError
+    when the job is cancelled during the fetch.
     """
+    if reference in known:
+        return known[reference]
     if isinstance(reference, Dynamic):
         reference = parse_reference(reference.template)
         assert not isinstance(reference, Dynamic)

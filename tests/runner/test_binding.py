@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from step_runner.cli.assignments import typed
 from step_runner.errors import InputError
+from step_runner.functions.call import typed_input
 from step_runner.model import Local, Parameter, Spec, Step, ValueType
 from step_runner.runner.binding import expand_inputs
 
@@ -20,7 +20,9 @@ SCOPE = {"vars": {"N": "5", "X": "${{ vars.N }}"}}
 
 def bound(argument: str) -> dict[str, object]:
     """Return the inputs of `--inputs ARGUMENT`."""
-    step = Step(name="a", call=Local(path="."), inputs={"string": "from the file"}, typed=typed([argument]))
+    name, _, text = argument.partition("=")
+    typed = {name: typed_input(name, text)}
+    step = Step(name="a", call=Local(path="."), inputs={"string": "from the file"}, typed=typed)
     return dict(expand_inputs(step, SPEC, SCOPE))
 
 

@@ -10,8 +10,6 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from step_runner.model import Typed
-
 
 def assignments(arguments: Iterable[str]) -> dict[str, str]:
     """Return the values by name; the last value of a name counts.
@@ -21,13 +19,6 @@ def assignments(arguments: Iterable[str]) -> dict[str, str]:
     click.UsageError for a name that the environment does not have, and for an empty one.
     """
     return dict(_pair(part) for argument in arguments for part in _parts(argument))
-
-
-def typed(arguments: Iterable[str]) -> dict[str, Typed]:
-    """Return the values by name as inputs, each with its value as YAML: `n=5` is a number, except for a string."""
-    from step_runner.functions.call import typed_input
-
-    return {name: typed_input(name, text) for name, text in assignments(arguments).items()}
 
 
 def _parts(argument: str) -> Iterator[str]:

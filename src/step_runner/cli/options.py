@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 import click
 
 from step_runner.cli import completers
+from step_runner.cli.assignments import assignments
 from step_runner.errors import StepRunnerError
 
 GRACE_VARIABLE = "STEP_RUNNER_GRACEFUL_EXIT_DELAY"
@@ -68,28 +69,25 @@ graceful_exit_delay = click.option(
 )
 
 
-inputs = click.option(
+def _values(*names: str, about: str, **attributes: Any) -> Callable[[AnyCommand], AnyCommand]:
+    """Return an option whose value is a dictionary."""
+    return click.option(
+        *names,
+        multiple=True,
+        callback=lambda _context, _option, arguments: assignments(arguments),
+        metavar="K=V[,K=V]",
+        help=f"{about} A name alone takes its value from the environment.",
+        **attributes,
+    )
+
+
+inputs = _values(
     "--inputs",
-    multiple=True,
+    about="Inputs: the text as typed for a string, YAML for other types; may hold ${{ }}.",
     shell_complete=completers.inputs,
-    metavar="K=V[,K=V]",
-    help="Inputs: the text as typed for a string, YAML for other types; may hold ${{ }}."
-    " A name alone takes its value from the environment.",
 )
-env = click.option(
-    "--env",
-    multiple=True,
-    metavar="K=V[,K=V]",
-    help="The function's environment variables. A name alone takes its value from the environment.",
-)
-job_variables = click.option(
-    "--job",
-    "--var",
-    "job",
-    multiple=True,
-    metavar="K=V[,K=V]",
-    help="Job variables, for ${{ vars.K }}. A name alone takes its value from the environment.",
-)
+env = _values("--env", about="The function's environment variables.")
+job_variables = _values("--job", "--var", "job", about="Job variables, for ${{ vars.K }}.")
 
 
 def _timeout(text: str) -> float:
@@ -150,6 +148,15 @@ socket_owner = click.option(
     show_envvar=True,
     metavar="USER",
     help="Trust a server of this user, too, not only your own and root's.",
+)
+
+
+socket_or_directory = click.option(
+    "--socket",
+    "path",
+    metavar="PATH",
+    type=PATH,
+    help=f"The socket of the server (default: {SOCKET_NAME} in DIR).",
 )
 
 

@@ -24,7 +24,7 @@ STDIN, STDOUT = 0, 1
 
 
 @click.command("proxy", epilog=EPILOG)
-@click.option("--socket", "path", metavar="PATH", help="The socket of the server (default: step-runner.sock in DIR).")
+@options.socket_or_directory
 @options.socket_owner
 @click.argument("directory", metavar="[DIR]", required=False, type=options.PATH)
 def command(path: str | None, owner: int | None, directory: str | None) -> None:

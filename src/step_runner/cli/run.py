@@ -15,7 +15,6 @@ from step_runner.cli.source import names_function
 if TYPE_CHECKING:
     from step_runner.cli.records import Records
     from step_runner.cli.source import Named
-    from step_runner.model import Function, Step
 
 HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", SUPERVISION_PREFIX)
 """The prefixes of the variables that steps do not see: on a laptop they would come from an earlier job."""
@@ -30,8 +29,6 @@ Examples:
 
 @click.command("run", epilog=EPILOG)
 @names_function
-@options.inputs
-@options.env
 @options.job_variables
 @click.option(
     "--text-proto-step-file",
@@ -68,30 +65,21 @@ def _run(
     supervisor_gone: int | None,
     *,
     named: Named,
-    inputs: tuple[str, ...],
-    env: tuple[str, ...],
-    job: tuple[str, ...],
+    job: dict[str, str],
     graceful_exit_delay: float,
     timeout: float | None,
     no_tty: bool,
     records: Records,
 ) -> int:
-    from step_runner.cli.assignments import assignments, typed
     from step_runner.cli.local import current_directory, execute, supervisor
     from step_runner.cli.source import called, check_local
     from step_runner.jobs.factory import Plan
     from step_runner.jobs.local import LocalRun
 
     work_dir = current_directory()
-    what = called(named).with_values(typed(inputs), assignments(env))
+    what = called(named)
     check_local(what)
     env_of_steps = {name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)}
-    plan = Plan("run", _calling(what.step), work_dir, env_of_steps, known=what.known, timeout=timeout)
-    run = LocalRun(plan, assignments(job), graceful_exit_delay, stop_when_gone=supervisor(supervisor_gone))
+    plan = Plan("run", what.function, work_dir, env_of_steps, known=what.known, timeout=timeout)
+    run = LocalRun(plan, job, graceful_exit_delay, stop_when_gone=supervisor(supervisor_gone))
     return execute(run, records, tty=not no_tty, shows_outputs=True)
-
-
-def _calling(step: Step) -> Function:
-    from step_runner.model import Function, Sequence, Spec
-
-    return Function(spec=Spec(), body=Sequence(steps=(step,)))

@@ -27,13 +27,7 @@ Examples:
 @click.command(
     "serve", epilog=EPILOG, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
-@click.option(
-    "--socket",
-    "path",
-    metavar="PATH",
-    type=options.PATH,
-    help="The socket to serve on (default: step-runner.sock in DIR).",
-)
+@options.socket_or_directory
 @options.graceful_exit_delay
 @options.fetch_limit
 @click.option("--verbose", is_flag=True, help="Log the actions of the server to stderr, not only errors.")

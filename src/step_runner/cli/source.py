@@ -10,6 +10,8 @@ import click
 from step_runner.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from step_runner.functions.call import Called
     from step_runner.model import Reference, Spec
 
@@ -17,7 +19,7 @@ NO_STEP = "no step specified: name a step file, a directory or another reference
 
 
 class Named(NamedTuple):
-    """The ways to name a function on a command line; the first one given counts."""
+    """The ways to name a function on a command line, of which the first one given counts, and the values for it."""
 
     text_proto: str | None = None
     reference: str | None = None
@@ -29,6 +31,8 @@ class Named(NamedTuple):
     oci_tag: str = ""
     oci_dir: str = ""
     oci_filename: str | None = None
+    inputs: Mapping[str, str] = {}
+    env: Mapping[str, str] = {}
 
 
 PARAMETERS = (
@@ -41,6 +45,8 @@ PARAMETERS = (
     click.option("--oci-tag", metavar="TAG", default="", help="The image's tag or digest (default: latest)."),
     click.option("--oci-dir", metavar="DIR", default="", help="The function's directory in the image."),
     click.option("--oci-filename", metavar="NAME", help="The name of the step file in it."),
+    options.inputs,
+    options.env,
 )
 
 
@@ -55,12 +61,14 @@ def called(named: Named) -> Called:
     from step_runner.functions.call import Called, call_of, note_on, step_calling
 
     if named.text_proto is not None:
-        return _from_text_proto(named.text_proto)
-    if named.reference is None:
-        return Called(step_calling(*_by_options(named)))
-    if note := note_on(named.reference):
-        click.echo(note, err=True)
-    return call_of(named.reference)
+        call = _from_text_proto(named.text_proto)
+    elif named.reference is None:
+        call = Called(step_calling(*_by_options(named)))
+    else:
+        if note := note_on(named.reference):
+            click.echo(note, err=True)
+        call = call_of(named.reference)
+    return call.with_values(named.inputs, named.env)
 
 
 def check_local(what: Called) -> Spec | None:

@@ -30,8 +30,6 @@ Examples:
 @names_function
 @click.option("--id", "job_id", metavar="ID", help="The name of the job (default: a new one).")
 @options.client_socket
-@options.inputs
-@options.env
 @options.job_variables
 @options.timeout
 @click.option(
@@ -46,10 +44,8 @@ def command(
     named: Named,
     job_id: str | None,
     path: str,
-    inputs: tuple[str, ...],
     owner: int | None,
-    env: tuple[str, ...],
-    job: tuple[str, ...],
+    job: dict[str, str],
     timeout: float | None,
     grace: float | None,
     follow: bool,
@@ -63,7 +59,6 @@ def command(
     1 for any other error. Ctrl-C only stops following.
     """
     from step_runner.api.client import Client
-    from step_runner.cli.assignments import assignments, typed
     from step_runner.cli.request import text_of
     from step_runner.cli.source import called
     from step_runner.model import RunRequest, Variable
@@ -72,8 +67,8 @@ def command(
         raise InputError("the id is empty: write a name after --id, or leave --id out")
     request = RunRequest(
         id=secrets.token_hex(4) if job_id is None else job_id,
-        variables=tuple(Variable(key=key, value=value) for key, value in assignments(job).items()),
-        steps=text_of(called(named).with_values(typed(inputs), assignments(env))),
+        variables=tuple(Variable(key=key, value=value) for key, value in job.items()),
+        steps=text_of(called(named)),
         work_dir=os.getcwd(),
         graceful_exit_delay=grace,
         timeout=timeout,

@@ -14,13 +14,13 @@ from step_runner.functions.document import read_documents
 from step_runner.functions.loader import load_run_list
 from step_runner.functions.nodes import value_of
 from step_runner.functions.reference import REGISTRY, names_step_file, parse_reference
-from step_runner.model import Local, Sequence, Step, Typed
+from step_runner.model import Function, Local, Sequence, Spec, Step, Typed
 from step_runner.paths import with_slashes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from step_runner.model import Function, Problem, Reference
+    from step_runner.model import Problem, Reference
 
 WRITTEN_AS_YAML = ("func:", "step:")
 """The beginnings of a text that is an item of a run list and not a path or an address."""
@@ -36,10 +36,15 @@ class Called(NamedTuple):
     known: Mapping[Reference, Function] = {}
     warnings: tuple[Problem, ...] = ()
 
-    def with_values(self, inputs: Mapping[str, Typed], env: Mapping[str, str]) -> Called:
+    def with_values(self, inputs: Mapping[str, str], env: Mapping[str, str]) -> Called:
         """Return a copy with more inputs and environment variables; they override those of the step."""
-        step = self.step
-        return self._replace(step=msgspec.structs.replace(step, typed=inputs, env={**step.env, **env}))
+        typed = {name: typed_input(name, text) for name, text in inputs.items()}
+        return self._replace(step=msgspec.structs.replace(self.step, typed=typed, env={**self.step.env, **env}))
+
+    @property
+    def function(self) -> Function:
+        """The function that consists of this step."""
+        return Function(spec=Spec(), body=Sequence(steps=(self.step,)))
 
 
 def call_of(text: str) -> Called:

@@ -28,6 +28,7 @@ from step_runner.api.pb import step_pb2 as pb
 from step_runner.api.pb.step_pb2_grpc import StepRunnerStub, add_StepRunnerServicer_to_server
 from step_runner.api.server import _stop_when_gone
 from step_runner.api.service import Service
+from step_runner.api.socket import OwnerOnly
 from step_runner.jobs.manager import JobManager
 
 if TYPE_CHECKING:
@@ -345,7 +346,7 @@ async def test_fault_in_handler_is_answered_as_internal(
 
     manager = JobManager(1, os.environ)
     service = grpc.aio.server()
-    add_StepRunnerServicer_to_server(Service(manager), service)
+    add_StepRunnerServicer_to_server(Service(manager, OwnerOnly().check), service)
     service.add_insecure_port(f"unix:{temporary}/f.sock")
     await service.start()
     try:

@@ -17,7 +17,6 @@ from step_runner.errors import InputError, StepRunnerError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
-    from typing import Self
 
     from step_runner.model import JobStatus, RunRequest
 
@@ -36,7 +35,7 @@ BEHIND_EVERYTHING = 1 << 62
 """A byte offset that no log reaches: a follower from there receives only the end."""
 
 
-class Client:
+class Client(contextlib.AbstractContextManager["Client"]):
     """The calls of a server on a unix socket; each raises StepRunnerError if the server refuses it.
 
     The server must run as this user, as root or as the user with the number `owner`.
@@ -50,9 +49,6 @@ class Client:
         self._was_there = False
         self._stub = StepRunnerStub(self._channel)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -63,10 +59,11 @@ class Client:
         with self._explained():
             self._stub.Run(convert.run_message(request), timeout=ANSWER)
 
-    def follow(self, job_id: str, offset: int = 0) -> Iterator[bytes]:
-        """Yield the job's log from a byte offset on, until the job has ended."""
+    def follow(self, job_id: str, offset: int = 0, *, wait: bool = True) -> Iterator[bytes]:
+        """Yield the job's log from a byte offset on until the job has ended, or to its present end without `wait`."""
+        request = pb.FollowLogsRequest(id=job_id, offset=offset, no_wait=not wait)
         with self._explained():
-            for reply in self._stub.FollowLogs(pb.FollowLogsRequest(id=job_id, offset=offset)):
+            for reply in self._stub.FollowLogs(request):
                 self._was_there = True
                 yield reply.data
 
@@ -96,13 +93,6 @@ class Client:
             if job.id == job_id:
                 return job
         raise InputError(f'no job with id "{job_id}": list the jobs with: step-runner jobs')
-
-    def stored(self, job_id: str, offset: int = 0) -> Iterator[bytes]:
-        """Yield the job's log from a byte offset to its present end."""
-        request = pb.FollowLogsRequest(id=job_id, offset=offset, no_wait=True)
-        with self._explained():
-            for reply in self._stub.FollowLogs(request):
-                yield reply.data
 
     def until_end(self, job_id: str, tick: float) -> Iterator[None]:
         """Yield every `tick` seconds until the job has ended; its final status is known then."""

@@ -93,13 +93,13 @@ def _response(jobs: Sequence[JobStatus], detail: Detail) -> pb.StatusResponse | 
 
 def status_message(job: JobStatus, detail: Detail = FULL) -> pb.Status:
     """Return the message with the state of a job."""
-    text = _shortened(job.message, detail.message)
+    text = shortened(job.message, detail.message)
     kind, ended = job.kind, job.termination
     return pb.Status(
         id=job.id,
         message=text,
         status=pb.StepResult.Status.Name(int(job.status)),
-        step=_shortened(job.step, detail.word),
+        step=shortened(job.step, detail.word),
         start_time=_moment(job.start_time),
         end_time=_moment(job.end_time),
         kill_time=_moment(job.kill_time),
@@ -127,7 +127,7 @@ def _termination_message(termination: Termination, detail: Detail) -> pb.Termina
     ended = termination.ended
     return pb.Termination(
         cause=ended.cause,
-        step=_shortened(termination.step, detail.word),
+        step=shortened(termination.step, detail.word),
         exit_status=None if ended.returncode is None else exit_code(ended.returncode),
         forced=ended.forced,
         signals=[
@@ -143,10 +143,10 @@ def _process_message(process: EndedProcess, detail: Detail) -> pb.EndedProcess:
     reason, about = process.why or ("", "")
     return pb.EndedProcess(
         pid=process.pid,
-        argv=[_shortened(word, detail.word) for word in process.argv[: detail.words]],
+        argv=[shortened(word, detail.word) for word in process.argv[: detail.words]],
         found=process.found,
         ended_by=process.ended_by or "",
-        name=_shortened(process.name, detail.word),
+        name=shortened(process.name, detail.word),
         reason=reason,
         detail=about,
     )
@@ -176,7 +176,7 @@ def _why(process: pb.EndedProcess) -> Why | None:
     return Why(Reason(process.reason), process.detail) if known else None
 
 
-def _shortened(text: str, longest: int) -> str:
+def shortened(text: str, longest: int) -> str:
     """Return valid UTF-8 of at most `longest` bytes. Leave out the middle, because the end holds an exit status."""
     sendable = text.encode(errors="replace")
     if len(sendable) <= longest:

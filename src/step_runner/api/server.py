@@ -9,28 +9,28 @@ import os
 import sys
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import grpc
 
 from gracefulexitcmd import OrphanReaper
 from step_runner import shown
 from step_runner.api.service import Service, add_service
-from step_runner.errors import StepRunnerError
 from step_runner.jobs.manager import JobManager
 from step_runner.jobs.signals import on_stop
 from step_runner.runner import notices
 
 if sys.platform == "win32":
-    from step_runner.api.token_auth import TokenAuth
+    from step_runner.api.token_auth import TokenAuth as Access
 else:
-    from step_runner.api import socket
-    from step_runner.api.limits import check_limits
+    from step_runner.api.socket import OwnerOnly as Access
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    from step_runner.api.sidecar import Sidecar
 
 STDERR = 2
 
@@ -50,16 +50,6 @@ OPTIONS = (
 gRPC's defaults close a connection after more than two pings within 5 minutes without data. GitLab Runner pings every
 10 s, and a step may be silent for hours.
 """
-
-
-class Sidecar(Protocol):
-    """A command that runs next to the server; the server stops when it ends."""
-
-    async def run(self, stopping: asyncio.Event) -> int:
-        """Run it until it ends, or until the server sets `stopping`; return the exit status."""
-
-    def kill(self, hurried: str) -> None:
-        """End it without a grace period, for this reason."""
 
 
 async def serve(
@@ -116,7 +106,10 @@ async def _serve(
         with contextlib.suppress(RuntimeError):  # no thread can be started: the first job imports it
             threading.Thread(target=_import_the_rest, daemon=True).start()
         try:
-            return await _until_stopped(stopping, sidecar)
+            if sidecar is not None:
+                return await sidecar.run(stopping)
+            await stopping.wait()
+            return 0
         finally:
             await shut_down()
             if finishing is not None:
@@ -134,40 +127,15 @@ def _import_the_rest() -> None:
     gc.set_threshold(COLLECTION)
 
 
-if sys.platform == "win32":
-
-    @contextlib.contextmanager
-    def _listening(path: str, jobs: JobManager) -> Iterator[tuple[grpc.aio.Server, Service]]:
-        """Yield a server that listens but is not yet started, and what it serves."""
-        auth = TokenAuth()
-        server = grpc.aio.server(options=OPTIONS)
-        service = Service(jobs, auth.check)
-        add_service(service, server)
-        with auth.opened(server, path):
-            yield server, service
-
-else:
-
-    @contextlib.contextmanager
-    def _listening(path: str, jobs: JobManager) -> Iterator[tuple[grpc.aio.Server, Service]]:
-        """Yield a server that listens but is not yet started, and what it serves."""
-        check_limits()
-        server = grpc.aio.server(options=OPTIONS)
-        service = Service(jobs)
-        add_service(service, server)
-        with socket.placed(path, partial(_bind, server)):
-            yield server, service
-
-    def _bind(server: grpc.aio.Server, path: str) -> None:
-        # Each user with write permission can connect, unix(7), and a call can run any command. So the socket belongs
-        # to its owner alone from the start.
-        before = os.umask(0o177)
-        try:
-            server.add_insecure_port(socket.target(path))
-        except RuntimeError as error:
-            raise StepRunnerError(f"opening socket: {path}: {error}") from error
-        finally:
-            os.umask(before)
+@contextlib.contextmanager
+def _listening(path: str, jobs: JobManager) -> Iterator[tuple[grpc.aio.Server, Service]]:
+    """Yield a server that listens but is not yet started, and what it serves."""
+    access = Access()
+    server = grpc.aio.server(options=OPTIONS)
+    service = Service(jobs, access.check)
+    add_service(service, server)
+    with access.opened(server, path):
+        yield server, service
 
 
 def _stop_on_signals(
@@ -203,13 +171,6 @@ def _say(line: str) -> None:
 
 def _keep_quiet(_line: str) -> None:
     """Drop a line: GitLab Runner's instance executor shows stderr as the output of the job."""
-
-
-async def _until_stopped(stopping: asyncio.Event, sidecar: Sidecar | None) -> int:
-    if sidecar is None:
-        await stopping.wait()
-        return 0
-    return await sidecar.run(stopping)
 
 
 async def _shut_down(server: grpc.aio.Server, service: Service) -> None:

@@ -47,27 +47,17 @@ def unary(
 
 async def _refuse(context: Context, name: str, error: Exception) -> None:
     if isinstance(error, StepRunnerError):
-        await context.abort(grpc.StatusCode.UNKNOWN, _details(str(error)))
+        await context.abort(grpc.StatusCode.UNKNOWN, convert.shortened(str(error), LONGEST_DETAILS))
     logging.getLogger(__name__).error("%s failed", name, exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, _details(f"{type(error).__name__}: {error}"))
-
-
-def _details(text: str) -> str:
-    """Return the text, cut to the size that the headers of a reply can hold."""
-    whole = text.encode(errors="replace")
-    if len(whole) <= LONGEST_DETAILS:
-        return whole.decode()
-    return f"{whole[:LONGEST_DETAILS].decode(errors='ignore')} ... ({len(whole):,} bytes in all)"
-
-
-async def _accept(context: Context) -> None:
-    """Accept each call: only the owner can connect to a unix socket."""
+    await context.abort(
+        grpc.StatusCode.INTERNAL, convert.shortened(f"{type(error).__name__}: {error}", LONGEST_DETAILS)
+    )
 
 
 class Service(StepRunnerServicer):
     """The service `proto.StepRunner` for the jobs of one manager."""
 
-    def __init__(self, jobs: JobManager, check: Callable[[Context], Awaitable[None]] = _accept) -> None:
+    def __init__(self, jobs: JobManager, check: Callable[[Context], Awaitable[None]]) -> None:
         self._jobs = jobs
         self._check = check
         self._calls = 0

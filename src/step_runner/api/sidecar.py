@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
-import fcntl
-import termios
+import sys
 from typing import TYPE_CHECKING
 
 from gracefulexitcmd import AsyncCmd
@@ -71,6 +70,10 @@ async def _first_byte(stopping: asyncio.Event) -> bool:
 
 def _waiting_bytes() -> int:
     """Return the number of bytes that can be read from stdin now; 0 at its end."""
+    assert sys.platform != "win32"
+    import fcntl
+    import termios
+
     count = array.array("i", [0])
     try:
         fcntl.ioctl(STDIN, termios.FIONREAD, count)

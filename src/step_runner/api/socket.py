@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import stat
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -13,6 +14,8 @@ from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import grpc
 
 LONGEST_PATH = 107
 """Bytes of a socket's path on Linux: `sun_path` of unix(7) without the final NUL; macOS has 103."""
@@ -27,6 +30,35 @@ def check_length(path: str) -> None:
 def target(path: str) -> str:
     """Return gRPC's name of the socket at a path: a URI with an encoded path, which gRPC decodes."""
     return f"unix:{quote(os.fsencode(path))}"
+
+
+class OwnerOnly:
+    """Lets only the owner of a socket call the server.
+
+    Each user with write permission can connect, unix(7), and a call can run any command.
+    """
+
+    async def check(self, _context: grpc.aio.ServicerContext) -> None:
+        """Accept each call: only the owner can connect."""
+
+    @contextlib.contextmanager
+    def opened(self, server: grpc.aio.Server, path: str) -> Iterator[None]:
+        """Have the server listen on the socket `path` while the block runs. Raise StepRunnerError if it cannot."""
+        from step_runner.api.limits import check_limits
+
+        check_limits()
+        with placed(path, partial(_bind, server)):
+            yield
+
+
+def _bind(server: grpc.aio.Server, path: str) -> None:
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(target(path))
+    except RuntimeError as error:
+        raise StepRunnerError(f"opening socket: {path}: {error}") from error
+    finally:
+        os.umask(before)
 
 
 @contextlib.contextmanager

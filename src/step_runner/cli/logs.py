@@ -32,7 +32,7 @@ def command(job_id: str, follow: bool, offset: int, path: str, owner: int | None
 
     with Client(path, owner) as client:
         client.find(job_id)
-        write_bytes(client.follow(job_id, offset) if follow else client.stored(job_id, offset))
+        write_bytes(client.follow(job_id, offset, wait=follow))
 
 
 def write_bytes(chunks: Iterable[bytes]) -> None:

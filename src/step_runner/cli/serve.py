@@ -15,7 +15,7 @@ from step_runner.cli.guard import SUPERVISION_PREFIX, guarded
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
-    from step_runner.api.server import Sidecar
+    from step_runner.api.sidecar import Sidecar
 
 EPILOG = """\b
 Examples:

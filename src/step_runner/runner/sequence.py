@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, assert_never
 
@@ -38,7 +39,7 @@ from step_runner.runner.files import Source, StepFiles, check_outputs, read_any_
 from step_runner.runner.masks import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -68,23 +69,69 @@ async def run_root(function: Function, job: GlobalContext) -> Outcome:
         with job.step_files() as files:
             inputs = binding.assign({}, function.spec)
             context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
-            call = _Call(env=context.recorded_environment(), start_time=time.time())
-            return await _run_function(function, context, call)
+            return await _run_function(_Run(function, context, time.time()))
     finally:
         job.remove_unused_files()
 
 
-class _Call(NamedTuple):
-    """The call of a function, with its expressions evaluated. No step has called a job's own function.
+class _Run(msgspec.Struct):
+    """A run of a function: its call, with the expressions evaluated, and what the function has done so far.
 
-    `env` is the whole environment at the call. `start_time` is in seconds since the epoch.
+    No step has called a job's own function: it has no name and no reference. `start_time` is in seconds since the
+    epoch. `env` is the whole environment at the start, and `step_env` that without the function's own variables.
     """
 
-    env: Mapping[str, str]
+    function: Function
+    context: StepsContext
+    start_time: float
     name: str = ""
     reference: Reference | Script | None = None
     inputs: Mapping[str, Value] = {}
-    start_time: float = 0.0
+    env: Mapping[str, str] = {}
+    step_env: Mapping[str, str] = {}
+    outputs: Outputs = {}
+    exports: Mapping[str, str] = {}
+    exec_result: ExecResult | None = None
+    shown_command: tuple[str, ...] = ()
+    sub_results: list[StepResult] = []
+
+    def __post_init__(self) -> None:
+        self.env = self.context.recorded_environment()
+        self.step_env = self.env if self.reference is not None else {}
+
+    def with_own_env(self) -> StepsContext:
+        """Add the variables that the function itself sets; return the context with them."""
+        if self.function.env:
+            context = self.context
+            own = binding.expand_env(self.function.env, context.scope(), "expand step env: env variable")
+            overrides = {**context.overrides, **own}
+            self.context = msgspec.structs.replace(context, overrides=overrides, own={**context.own, **own})
+            self.env = self.context.recorded_environment()
+        return self.context
+
+    def result(self, error: Exception | None) -> StepResult:
+        """Return the result of a run that ends now."""
+        return StepResult(
+            name=self.name,
+            call=self.reference,
+            inputs=self.inputs,
+            function=self.function,
+            status=Status.SUCCESS if error is None else _status(error),
+            env=self.env,
+            step_env=self.step_env,
+            outputs={name: reveal(value) for name, value in self.outputs.items()},
+            exports=self.exports,
+            exec_result=self.exec_result,
+            sub_results=tuple(self.sub_results),
+            shown=Shown(
+                command=self.shown_command,
+                inputs={name: _shown(self.context.inputs[name]) for name in self.inputs},
+                outputs={name: _shown(value) for name, value in self.outputs.items()},
+                env={name: _shown(value) for name, value in self.context.own.items()},
+            ),
+            start_time=self.start_time,
+            end_time=time.time(),
+        )
 
 
 # Steps of a sequence.
@@ -97,8 +144,7 @@ async def _run_step(step: Step, caller: StepsContext) -> Outcome:
         _refuse_when_cancelled(caller.job)
         with caller.job.step_files() as files:
             reference, function = await _find_function(step, caller, files)
-            context, call = _enter(step, reference, function, caller, files)
-            outcome = await _run_function(function, context, call._replace(start_time=start_time))
+            outcome = await _run_function(_enter(step, reference, function, caller, files, start_time))
     except StepRunnerError as error:
         return Outcome(error=StepError(step.name, error))
     if outcome.error is None:
@@ -151,8 +197,13 @@ def _expand_reference(reference: Reference, scope: binding.Scope) -> Reference:
 
 
 def _enter(
-    step: Step, reference: Reference | Script, function: Function, caller: StepsContext, files: StepFiles
-) -> tuple[StepsContext, _Call]:
+    step: Step,
+    reference: Reference | Script,
+    function: Function,
+    caller: StepsContext,
+    files: StepFiles,
+    start_time: float,
+) -> _Run:
     scope = caller.scope(files if function is SCRIPT else None)
     given = binding.expand_inputs(_with_script_input(step), function.spec, scope)
     env = binding.expand_env(step.env, scope, "env")
@@ -167,7 +218,7 @@ def _enter(
         own=env,
     )
     inputs = {name: reveal(value) for name, value in given.items()}
-    return context, _Call(context.recorded_environment(), step.name, reference, inputs)
+    return _Run(function, context, start_time, step.name, reference, inputs)
 
 
 def _with_script_input(step: Step) -> Step:
@@ -179,81 +230,53 @@ def _with_script_input(step: Step) -> Step:
 # Functions.
 
 
-async def _run_function(function: Function, context: StepsContext, call: _Call) -> Outcome:
-    masks = context.job.masks
-    masks.add(context.inputs.values() if function is not SCRIPT else ())
-    match function.body:
-        case Exec():
-            outcome = await _run_exec(function, function.body, context, call)
-        case Sequence():
-            outcome = await _run_sequence(function, function.body, context, call)
-        case _:
-            assert_never(function.body)
-    masks.add(outcome.outputs.values())
-    return outcome
-
-
-async def _run_exec(function: Function, body: Exec, context: StepsContext, call: _Call) -> Outcome:
-    job = context.job
-    outputs: Outputs = {}
-    exports: Mapping[str, str] = {}
-    exec_result: ExecResult | None = None
-    shown: tuple[str, ...] = ()
+async def _run_function(run: _Run) -> Outcome:
+    masks = run.context.job.masks
+    masks.add(run.context.inputs.values() if run.function is not SCRIPT else ())
     error: Exception | None
-    env = call.env
     try:
-        _refuse_when_cancelled(job)
-        job.notice(f"Running step name={call.name}")
-        context, env = _with_own_env(function, context, env)
-        words, work_dir = _expand_exec(function, body, context)
-        shown, argv = tuple(map(_shown, words)), tuple(str(reveal(word)) for word in words)
-        given = _expand_input(body, context)
-        command = Command(argv, work_dir, context.environment(), given, body.stop)
-        context.files.make()
-        exec_result, error = await run_command(command, context.path, job)
-        if error is None:
-            outputs = await _read_outputs(function, context)
-            exports = await _read_exports(context, argv)
-            job.export(exports, context.path)
+        match run.function.body:
+            case Exec() as body:
+                error = await _run_exec(run, body)
+            case Sequence() as body:
+                error = await _run_sequence(run, body)
+            case body:
+                assert_never(body)
     except StepRunnerError as raised:
         error = raised
-    result = _result(function, context, env, call, outputs, error, exports=exports, exec_result=exec_result)
-    result = msgspec.structs.replace(result, shown=msgspec.structs.replace(result.shown, command=shown))
-    return Outcome(result, outputs, error)
+    masks.add(run.outputs.values())
+    return Outcome(run.result(error), run.outputs, error)
 
 
-async def _run_sequence(function: Function, body: Sequence, context: StepsContext, call: _Call) -> Outcome:
-    outputs: Outputs = {}
-    results: list[StepResult] = []
-    error: Exception | None = None
-    env = call.env
-    try:
-        context, env = _with_own_env(function, context, env)
-        for step in body.steps:
-            outcome = await _run_step(step, context)
-            results += [outcome.result] if outcome.result is not None else []
-            context.steps[step.name] = {"outputs": outcome.outputs}
-            if outcome.error is not None:
-                error = outcome.error
-                break
-        else:
-            outputs = _sequence_outputs(function.spec, body, context)
-    except StepRunnerError as raised:
-        error = raised
-    result = _result(function, context, env, call, outputs, error, sub_results=tuple(results))
-    return Outcome(result, outputs, error)
+async def _run_exec(run: _Run, body: Exec) -> Exception | None:
+    """Run a command. Return its error, which may be a group, or raise StepRunnerError."""
+    job = run.context.job
+    _refuse_when_cancelled(job)
+    job.notice(f"Running step name={run.name}")
+    context = run.with_own_env()
+    words, work_dir = _expand_exec(run.function, body, context)
+    run.shown_command, argv = tuple(map(_shown, words)), tuple(str(reveal(word)) for word in words)
+    command = Command(argv, work_dir, context.environment(), _expand_input(body, context), body.stop)
+    context.files.make()
+    run.exec_result, error = await run_command(command, context.path, job)
+    if error is None:
+        run.outputs = await _read_outputs(run.function, context)
+        run.exports = await _read_exports(context, argv)
+        job.export(run.exports, context.path)
+    return error
 
 
-def _with_own_env(
-    function: Function, context: StepsContext, env: Mapping[str, str]
-) -> tuple[StepsContext, Mapping[str, str]]:
-    """Return the context and the environment with the variables that the function itself sets."""
-    if not function.env:
-        return context, env
-    own = binding.expand_env(function.env, context.scope(), "expand step env: env variable")
-    own_before, overrides = context.own, context.overrides
-    context = msgspec.structs.replace(context, overrides={**overrides, **own}, own={**own_before, **own})
-    return context, context.recorded_environment()
+async def _run_sequence(run: _Run, body: Sequence) -> Exception | None:
+    """Run the steps until one fails. Return the error of that one."""
+    context = run.with_own_env()
+    for step in body.steps:
+        outcome = await _run_step(step, context)
+        run.sub_results += [outcome.result] if outcome.result is not None else []
+        context.steps[step.name] = {"outputs": outcome.outputs}
+        if outcome.error is not None:
+            return outcome.error
+    run.outputs = _sequence_outputs(run.function.spec, body, context)
+    return None
 
 
 def _expand_exec(function: Function, body: Exec, context: StepsContext) -> tuple[tuple[str | Secret, ...], str]:
@@ -338,40 +361,6 @@ def _marked(outputs: Outputs, spec: Spec) -> Outputs:
     if spec.outputs == "delegate":
         return outputs
     return {name: binding.mark(value, spec.outputs[name]) for name, value in outputs.items()}
-
-
-def _result(
-    function: Function,
-    context: StepsContext,
-    env: Mapping[str, str],
-    call: _Call,
-    outputs: Outputs,
-    error: Exception | None,
-    *,
-    exports: Mapping[str, str] = {},
-    exec_result: ExecResult | None = None,
-    sub_results: tuple[StepResult, ...] = (),
-) -> StepResult:
-    return StepResult(
-        name=call.name,
-        call=call.reference,
-        inputs=call.inputs,
-        function=function,
-        status=Status.SUCCESS if error is None else _status(error),
-        env=env,
-        step_env=call.env if call.reference is not None else {},
-        outputs={name: reveal(value) for name, value in outputs.items()},
-        exports=exports,
-        exec_result=exec_result,
-        sub_results=sub_results,
-        shown=Shown(
-            inputs={name: _shown(context.inputs[name]) for name in call.inputs},
-            outputs={name: _shown(value) for name, value in outputs.items()},
-            env={name: _shown(value) for name, value in context.own.items()},
-        ),
-        start_time=call.start_time,
-        end_time=time.time(),
-    )
 
 
 def _shown(value: T | Secret) -> T | str:

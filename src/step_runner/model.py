@@ -16,6 +16,15 @@ Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | 
 """A value of an input, an output or an expression: the values of JSON."""
 
 
+class Secret(msgspec.Struct, frozen=True):
+    """A value that must not be shown; `value` holds it. Neither `repr` nor an error message contains it."""
+
+    value: Value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+
 class Struct(msgspec.Struct, frozen=True, kw_only=True):
     """An immutable record with named fields."""
 
@@ -253,35 +262,28 @@ class ExecResult(Struct, frozen=True):
     output_bytes: int = 0
 
 
-class Shown(Struct, frozen=True):
-    """The values of a step that a report may show: secrets are `***`, `env` has only variables that the step sets."""
-
-    command: tuple[str, ...] = ()
-    inputs: Mapping[str, Value] = {}
-    outputs: Mapping[str, Value] = {}
-    env: Mapping[str, str] = {}
-
-
 class StepResult(Struct, frozen=True):
     """The result of one step, with all expressions expanded; `sub_results` are the results of its own steps.
 
     `inputs` are the inputs that the step passes, without defaults. `step_env` is the whole environment of its function,
-    `env` adds the variables that the function itself sets; both as they were before the run. Times are seconds since
-    the epoch.
+    `env` adds the variables that the function itself sets; both as they were before the run. `own_env` are the
+    variables that the step and its function set. Secrets of the command are masked in `shown_command`. Times are
+    seconds since the epoch.
     """
 
     name: str
     call: Reference | Script | None
-    inputs: Mapping[str, Value]
+    inputs: Mapping[str, Value | Secret]
     function: Function
     status: Status
     env: Mapping[str, str]
     step_env: Mapping[str, str] = {}
-    outputs: Mapping[str, Value] = {}
+    own_env: Mapping[str, str | Secret] = {}
+    outputs: Mapping[str, Value | Secret] = {}
     exports: Mapping[str, str] = {}
     exec_result: ExecResult | None = None
+    shown_command: tuple[str, ...] = ()
     sub_results: tuple[StepResult, ...] = ()
-    shown: Shown = Shown()
     start_time: float = 0.0
     end_time: float = 0.0
 

@@ -91,12 +91,14 @@ async def _run(run: LocalRun, *, tty: bool, shows_outputs: bool) -> LocalResult:
 def _outputs(result: LocalResult) -> Iterator[str]:
     """Yield the outputs of the called function, each as a line with its secrets masked."""
     called = result.result.sub_results if result.result is not None else ()
-    outputs = called[0].shown.outputs if called else {}
+    outputs = called[0].outputs if called else {}
     if not outputs:
         return
     import json
 
+    from step_runner.runner.masks import masked
+
     for name, value in outputs.items():
-        text = result.masks.hidden(json.dumps(value, ensure_ascii=False))
+        text = result.masks.hidden(json.dumps(masked(value), ensure_ascii=False))
         short = text if len(text) <= LONGEST_OUTPUT else f"{text[: LONGEST_OUTPUT - 3]}..."
         yield shown.name(f"Output {name}={short}")

@@ -24,7 +24,6 @@ from step_runner.expression.nodes import (
 from step_runner.expression.report import did_you_mean
 from step_runner.expression.values import (
     Budget,
-    Secret,
     Unwritten,
     article,
     conceal,
@@ -36,6 +35,7 @@ from step_runner.expression.values import (
     text_of,
     unwrap,
 )
+from step_runner.model import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,7 +10,8 @@ from step_runner.errors import ExpressionError
 from step_runner.expression.evaluation import Scope, compute, interpolate
 from step_runner.expression.failure import EvaluationError
 from step_runner.expression.parser import EXPRESSION_START, parse
-from step_runner.expression.values import Secret, text_of
+from step_runner.expression.values import text_of
+from step_runner.model import Secret
 
 if TYPE_CHECKING:
     from step_runner.expression.nodes import Node, Piece

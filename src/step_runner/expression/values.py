@@ -6,11 +6,9 @@ import math
 import re
 from collections.abc import Mapping
 
-import msgspec
-
 from step_runner.expression.failure import EvaluationError
 from step_runner.expression.lexer import NUMBER
-from step_runner.model import Value
+from step_runner.model import Secret, Value
 
 MAX_SIZE = 16 * 1024 * 1024
 """The maximum size of one expansion, in characters; a list, a map and each item of one count as 64."""
@@ -22,15 +20,6 @@ _ITEM_SIZE = 64
 _LARGEST_WHOLE = 2**53
 _NUMBER_TEXT = re.compile(rf"[+-]?(?:{NUMBER}|\.[0-9]+(?:[eE][+-]?[0-9]+)?)")
 _LONGEST_INTEGER = 15
-
-
-class Secret(msgspec.Struct, frozen=True):
-    """A value that must not be shown; `value` holds it. Neither `repr` nor an error message contains it."""
-
-    value: Value
-
-    def __repr__(self) -> str:
-        return "Secret(...)"
 
 
 class Unwritten(dict[str, "Value"]):

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from step_runner import model, private_file
-from step_runner.runner.masks import MASK
+from step_runner.expression import reveal
+from step_runner.runner.masks import MASK, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gracefulexitcmd import EndedProcess
     from step_runner.jobs.local import LocalResult
@@ -40,20 +41,20 @@ def result_tree(result: model.StepResult) -> Json:
 
     This needs no import of protobuf, which takes longer than many functions run.
     """
-    return _own_tree(result) | _filled(subStepResults=[result_tree(child) for child in result.sub_results])
+    return _own_tree(result, reveal) | _filled(subStepResults=[result_tree(child) for child in result.sub_results])
 
 
-def _own_tree(result: model.StepResult) -> Json:
+def _own_tree(result: model.StepResult, plain: Callable[[model.Value | model.Secret], model.Value]) -> Json:
     return _filled(
         step=_filled(
             name=result.name,
             step=_reference(result.call) if result.call is not None else None,
             env=dict(result.step_env),
-            inputs=dict(result.inputs),
+            inputs={name: plain(value) for name, value in result.inputs.items()},
         ),
         specDefinition=_function(result.function),
         status=result.status.name.lower(),
-        outputs=dict(result.outputs),
+        outputs={name: plain(value) for name, value in result.outputs.items()},
         exports=dict(result.exports),
         env=dict(result.env),
         execResult=_exec_result(result),
@@ -78,19 +79,12 @@ def run_record(result: LocalResult) -> Json:
 
 def _shown_tree(result: model.StepResult, masks: Masks) -> Json:
     """Return the tree of a step with its times and output sizes, without secrets and inherited variables."""
-    shown = result.shown
-    bare = msgspec.structs.replace(
-        result,
-        inputs=shown.inputs,
-        outputs=shown.outputs,
-        env=shown.env,
-        step_env={},
-        function=_without_values(result.function),
-    )
-    tree = _own_tree(bare)
+    env = {name: str(masked(value)) for name, value in result.own_env.items()}
+    bare = msgspec.structs.replace(result, env=env, step_env={}, function=_without_values(result.function))
+    tree = _own_tree(bare, masked)
     if (done := result.exec_result) is not None:
         tree["execResult"] = {
-            "command": list(shown.command),
+            "command": list(result.shown_command),
             "workDir": done.work_dir,
             "exitCode": done.exit_code,
             "outputBytes": done.output_bytes,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from step_runner.expression import Secret, reveal
+from step_runner.expression import Secret, is_secret, reveal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from step_runner.model import Value
+
+T = TypeVar("T")
 
 MASK = "***"
 
@@ -26,7 +28,7 @@ class Masks:
 
     def add(self, values: Iterable[Value | Secret]) -> None:
         """Hide the texts and numbers of the secret values."""
-        self._add(text for value in values for text in _secrets(value))
+        self._add(text for value in values for text in _texts(value))
 
     def hidden(self, text: str) -> str:
         """Return a text with every secret replaced by `***`."""
@@ -46,31 +48,18 @@ class Masks:
             self._texts = sorted(found.union(self._texts), key=len, reverse=True)
 
 
-def _secrets(value: Value | Secret) -> Iterator[str]:
+def masked(value: T | Secret) -> T | str:
+    """Return the value for a report: `***` for a secret, and for a value that contains one."""
+    return MASK if is_secret(value) else value  # type: ignore[return-value]
+
+
+def _texts(value: Value | Secret, *, secret: bool = False) -> Iterator[str]:
+    """Yield the texts and numbers in the secrets of a value, or all of them if the value is secret."""
     match value:
         case Secret():
-            yield from _leaves(reveal(value))
-        case list():
-            for item in value:
-                yield from _secrets(item)
-        case dict():
-            for item in value.values():
-                yield from _secrets(item)
-        case _:
-            return
-
-
-def _leaves(value: Value) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case list():
-            for item in value:
-                yield from _leaves(item)
-        case dict():
-            for item in value.values():
-                yield from _leaves(item)
-        case bool() | None:
-            return
-        case _:
+            yield from _texts(reveal(value), secret=True)
+        case list() | dict():
+            for item in value if isinstance(value, list) else value.values():
+                yield from _texts(item, secret=secret)
+        case str() | int() | float() if secret and not isinstance(value, bool):
             yield f"{value:g}" if isinstance(value, float) else str(value)

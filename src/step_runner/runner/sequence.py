@@ -25,7 +25,6 @@ from step_runner.model import (
     Reference,
     Script,
     Sequence,
-    Shown,
     Spec,
     Status,
     Step,
@@ -36,7 +35,7 @@ from step_runner.runner import binding, script
 from step_runner.runner.context import GlobalContext, StepsContext
 from step_runner.runner.exec import Command, run_command
 from step_runner.runner.files import Source, StepFiles, check_outputs, read_any_outputs, read_exports, read_outputs
-from step_runner.runner.masks import MASK
+from step_runner.runner.masks import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +85,7 @@ class _Run(msgspec.Struct):
     start_time: float
     name: str = ""
     reference: Reference | Script | None = None
-    inputs: Mapping[str, Value] = {}
+    inputs: Mapping[str, Value | Secret] = {}
     env: Mapping[str, str] = {}
     step_env: Mapping[str, str] = {}
     outputs: Outputs = {}
@@ -119,16 +118,12 @@ class _Run(msgspec.Struct):
             status=Status.SUCCESS if error is None else _status(error),
             env=self.env,
             step_env=self.step_env,
-            outputs={name: reveal(value) for name, value in self.outputs.items()},
+            own_env=self.context.own,
+            outputs=self.outputs,
             exports=self.exports,
             exec_result=self.exec_result,
+            shown_command=self.shown_command,
             sub_results=tuple(self.sub_results),
-            shown=Shown(
-                command=self.shown_command,
-                inputs={name: _shown(self.context.inputs[name]) for name in self.inputs},
-                outputs={name: _shown(value) for name, value in self.outputs.items()},
-                env={name: _shown(value) for name, value in self.context.own.items()},
-            ),
             start_time=self.start_time,
             end_time=time.time(),
         )
@@ -217,7 +212,7 @@ def _enter(
         overrides={**caller.overrides, **env},
         own=env,
     )
-    inputs = {name: reveal(value) for name, value in given.items()}
+    inputs = {name: context.inputs[name] for name in given}
     return _Run(function, context, start_time, step.name, reference, inputs)
 
 
@@ -255,7 +250,7 @@ async def _run_exec(run: _Run, body: Exec) -> Exception | None:
     job.notice(f"Running step name={run.name}")
     context = run.with_own_env()
     words, work_dir = _expand_exec(run.function, body, context)
-    run.shown_command, argv = tuple(map(_shown, words)), tuple(str(reveal(word)) for word in words)
+    run.shown_command, argv = tuple(map(masked, words)), tuple(str(reveal(word)) for word in words)
     command = Command(argv, work_dir, context.environment(), _expand_input(body, context), body.stop)
     context.files.make()
     run.exec_result, error = await run_command(command, context.path, job)
@@ -361,11 +356,6 @@ def _marked(outputs: Outputs, spec: Spec) -> Outputs:
     if spec.outputs == "delegate":
         return outputs
     return {name: binding.mark(value, spec.outputs[name]) for name, value in outputs.items()}
-
-
-def _shown(value: T | Secret) -> T | str:
-    """Return the value for a report: a secret, and a value that contains one, is masked."""
-    return MASK if isinstance(value, Secret) or is_secret(value) else value
 
 
 def _status(error: Exception) -> Status:

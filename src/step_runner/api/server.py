@@ -98,11 +98,11 @@ async def _serve(
     with _stop_on_signals(kills, stopping, tell), OrphanReaper():
         _say(f"step-runner is listening on socket {path}")
         if sys.platform != "win32":  # Windows has ended them with the killed runner
-            from step_runner.jobs.leftovers import Leftovers
+            from step_runner.jobs.recovery import Recovery
 
-            leftovers = Leftovers(tell, _say)
-            kills.append(leftovers.kill)
-            finishing = asyncio.get_running_loop().create_task(leftovers.finish())
+            recovery = Recovery(tell, _say)
+            kills.append(recovery.kill)
+            finishing = asyncio.get_running_loop().create_task(recovery.finish())
         with contextlib.suppress(RuntimeError):  # no thread can be started: the first job imports it
             threading.Thread(target=_import_the_rest, daemon=True).start()
         try:

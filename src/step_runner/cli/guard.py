@@ -87,9 +87,9 @@ def _limit(error: OSError | RuntimeError) -> str | None:
 
 def _killed(tidy: Callable[[], object], number: int, left: Exit | None) -> None:
     if sys.platform != "win32":
-        from step_runner.jobs import leftovers
+        from step_runner.jobs import recovery
 
-        leftovers.remove_own()
+        recovery.remove_own()
         tidy()
     _report(number, left)
 

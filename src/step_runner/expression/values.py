@@ -199,13 +199,11 @@ def number_text(value: float) -> str:
     mantissa, _, exponent = text.partition("e")
     if not exponent:
         return text.removesuffix(".0")
-    power = int(exponent)
-    sign, digits = ("-", mantissa[1:]) if mantissa.startswith("-") else ("", mantissa)
-    if -7 < power < 0:
-        return f"{sign}0.{'0' * (-power - 1)}{digits.replace('.', '')}"
-    if 0 < power < 21:
-        return sign + digits.replace(".", "").ljust(power + 1, "0")
-    return f"{mantissa}e{power:+d}"
+    if not -7 < int(exponent) < 21:
+        return f"{mantissa}e{int(exponent):+d}"
+    from decimal import Decimal
+
+    return f"{Decimal(text):f}"
 
 
 def reveal(value: object) -> Value:

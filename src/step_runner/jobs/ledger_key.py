@@ -13,7 +13,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from step_runner import private_place, temporary
+from step_runner import private_file, private_place, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,8 +122,7 @@ else:
     def _make(path: str) -> None:
         """Make a key, unless another process makes it first. No reader ever sees a partial key."""
         made = f"{path}.{os.urandom(8).hex()}"
-        with open(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(os.urandom(BYTES))
+        private_file.create(made, os.urandom(BYTES))
         try:
             with contextlib.suppress(FileExistsError):
                 os.link(made, path)

@@ -84,11 +84,7 @@ class JobManager:
 
         An unknown job is ignored.
         """
-        if job_id in self._jobs:
-            await asyncio.shield(self._remove(job_id, self._jobs[job_id]))
-        elif job_id in self._starting:
-            self.cancel(job_id)
-            await asyncio.shield(self._remove_started(job_id, self._starting[job_id]))
+        await asyncio.shield(self._close(job_id))
 
     async def shut_down(self) -> None:
         """Close the manager and all jobs at once; accept no new job.
@@ -110,17 +106,16 @@ class JobManager:
         for job in self._jobs.values():
             job.kill(hurried)
 
-    async def _remove_started(self, job_id: str, start: _Start) -> None:
-        await start.over.wait()
-        if job_id in self._jobs:  # otherwise the job could not start
-            await self._remove(job_id, self._jobs[job_id])
-
-    async def _remove(self, job_id: str, job: Job[JobLog]) -> None:
-        try:
-            await job.close()
-        finally:
-            if self._jobs.get(job_id) is job:
-                del self._jobs[job_id]
+    async def _close(self, job_id: str) -> None:
+        if (start := self._starting.get(job_id)) is not None:
+            start.proc.cancel()
+            await start.over.wait()
+        if (job := self._jobs.get(job_id)) is not None:
+            try:
+                await job.close()
+            finally:
+                if self._jobs.get(job_id) is job:
+                    del self._jobs[job_id]
 
     async def _until_started(self, job_id: str) -> None:
         while job_id in self._starting:

@@ -149,10 +149,6 @@ class GlobalContext(Struct, frozen=True):
         """Write a line of the runner's own, with secrets masked and on one line."""
         self.sink.notice(shown.name(self.masks.hidden(line)))
 
-    def export(self, variables: Mapping[str, str], path: tuple[str, ...]) -> None:
-        """Add the exports of the step `path` to the environment of all steps that start later."""
-        self.exports.add(variables, path[-1] if path else "")
-
     @contextlib.contextmanager
     def step_files(self) -> Iterator[StepFiles]:
         """Yield the paths of one step's output and export files, then remove them.

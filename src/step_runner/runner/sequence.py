@@ -257,7 +257,7 @@ async def _run_exec(run: _Run, body: Exec) -> Exception | None:
     if error is None:
         run.outputs = await _read_outputs(run.function, context)
         run.exports = await _read_exports(context, argv)
-        job.export(run.exports, context.path)
+        job.exports.add(run.exports, run.name)
     return error
 
 

@@ -16,14 +16,14 @@ from tests.support.steps import script
 
 from gracefulexitcmd.posix import ledger
 from gracefulexitcmd.posix.ledger import Entry, Ledger
-from step_runner.jobs import leftovers
+from step_runner.jobs import recovery
 from step_runner.jobs.workspace import REMOVED, Workspace
 from step_runner.model import RunRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-STUBBORN = leftovers.AT_ONCE + 2
+STUBBORN = recovery.AT_ONCE + 2
 """Number of orphaned jobs whose processes ignore SIGTERM."""
 
 NEVER = 1000.0
@@ -176,7 +176,7 @@ def test_foreign_directory_forges_no_line_of_server(temporary: str) -> None:
 
 async def test_next_start_finishes_interrupted_removal(temporary: str) -> None:
     """Its ledger may be gone already, so only its name shows that it is no longer needed."""
-    for finish in (leftovers.Leftovers(print, print).finish, leftovers.remove_own):
+    for finish in (recovery.Recovery(print, print).finish, recovery.remove_own):
         workspace = Workspace("1")
         os.rename(workspace.directory, f"{temporary}/{REMOVED}x")
         finished = finish()

@@ -17,14 +17,14 @@ from step_runner.runner import notices
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gracefulexitcmd import Exit, Orphaned, SignalSent, Stage
+    from gracefulexitcmd import Orphaned, SignalSent, Stage
 
 
 AT_ONCE = 8
 """Number of jobs scanned at the same time. A job whose processes have got their signal no longer counts."""
 
 
-class Leftovers:
+class Recovery:
     """Terminates the orphaned jobs in the directory for temporary files, and removes their directories.
 
     It calls `say` with each action, and `complain` with each failure.
@@ -55,38 +55,31 @@ class Leftovers:
             place.callback(at_once.release)
             await asyncio.sleep(0)  # let the loop serve others
             try:
-                await self._finish_one(directory, place.close)
+                with recover(os.path.join(directory, LEDGER), ledger_key.usable()) as left:
+                    if left is not None:
+                        job = f'job "{shown.name(left.name)}"'
+                        await self._terminate(left, job, place.close)
+                        await asyncio.to_thread(remove, directory)
+                        self._say(f"removed the files of {job} of a killed step runner: {directory}")
             except OSError as error:  # such as no free descriptor: leave this job to the next server
                 self._complain(f"processes of a killed step runner cannot be ended: see {directory}: {error.strerror}")
 
-    async def _finish_one(self, directory: str, give_place: Callable[[], None]) -> None:
-        with recover(os.path.join(directory, LEDGER), ledger_key.usable()) as left:
-            if left is not None:
-                self._note(await self._terminate(left, give_place), left)
-                await asyncio.to_thread(remove, directory)
-                self._say(f'removed the files of job "{shown.name(left.name)}" of a killed step runner: {directory}')
-
-    async def _terminate(self, left: Orphaned, give_place: Callable[[], None]) -> Exit:
+    async def _terminate(self, left: Orphaned, job: str, give_place: Callable[[], None]) -> None:
         def stopping(sent: SignalSent, ahead: tuple[Stage, ...]) -> None:
             if sent.processes:
                 give_place()
-                self._say(
-                    notices.stopping(
-                        f'background processes of job "{shown.name(left.name)}" of a killed step runner', sent, ahead
-                    )
-                )
+                what = f"background processes of {job} of a killed step runner"
+                self._say(notices.stopping(what, sent, ahead))
 
         termination = AsyncTermination(left, 0 if self._killed else left.grace, stopping=stopping)
         self._terminations.add(termination)
         try:
             termination.begin()
-            return await termination.wait()
+            ended = await termination.wait()
         finally:
             self._terminations.discard(termination)
-
-    def _note(self, ended: Exit, left: Orphaned) -> None:
         for line in notices.ended(ended):
-            self._say(f'job "{shown.name(left.name)}": {line}')
+            self._say(f"{job}: {line}")
 
 
 def remove_own() -> None:

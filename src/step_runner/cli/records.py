@@ -83,12 +83,12 @@ def _report(result: LocalResult, path: str) -> str:
     """Return the report as an HTML page if the suffix of the file says so, else as JSON."""
     from step_runner.jobs import report
 
-    content = report.run_record(result)
+    content = report.text(report.run_record(result))
     if not path.lower().endswith(PAGES):
-        return report.text(content)
+        return content
     from step_runner.jobs import page, record
 
-    return page.page(record.read(content))
+    return page.page(record.parse(content.encode(errors="replace")))
 
 
 def _formatted(json: str, results_format: str) -> str:

@@ -12,8 +12,6 @@ from step_runner.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from step_runner.jobs.report import Json
-
 
 class _Part(msgspec.Struct, frozen=True, rename="camel"):
     """A part of the record; its names are those of the JSON."""
@@ -163,11 +161,6 @@ class Record(_Part, frozen=True):
     def since_start(self, moment: datetime.datetime) -> float:
         """Return the seconds from the start of the run to a moment."""
         return max(0.0, (moment - self.start_time).total_seconds())
-
-
-def read(content: Json) -> Record:
-    """Return the record of a run that has just ended."""
-    return msgspec.convert(content, Record)
 
 
 def parse(content: bytes) -> Record:

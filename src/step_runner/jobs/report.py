@@ -13,16 +13,18 @@ import msgspec
 
 from step_runner import model, private_file
 from step_runner.expression import reveal
-from step_runner.runner.masks import MASK, masked
+from step_runner.runner.masks import masked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from gracefulexitcmd import EndedProcess
     from step_runner.jobs.local import LocalResult
     from step_runner.runner.masks import Masks
 
 Json: TypeAlias = dict[str, object]
+Plain: TypeAlias = "Callable[[model.Value | model.Secret], model.Value]"
+"""Returns a value as a report holds it: a secret is revealed or masked."""
 
 STANDARD = {"stdout": 1, "stderr": 2}
 """The numbers of the standard streams."""
@@ -44,7 +46,7 @@ def result_tree(result: model.StepResult) -> Json:
     return _own_tree(result, reveal) | _filled(subStepResults=[result_tree(child) for child in result.sub_results])
 
 
-def _own_tree(result: model.StepResult, plain: Callable[[model.Value | model.Secret], model.Value]) -> Json:
+def _own_tree(result: model.StepResult, plain: Plain) -> Json:
     return _filled(
         step=_filled(
             name=result.name,
@@ -52,7 +54,9 @@ def _own_tree(result: model.StepResult, plain: Callable[[model.Value | model.Sec
             env=dict(result.step_env),
             inputs={name: plain(value) for name, value in result.inputs.items()},
         ),
-        specDefinition=_function(result.function),
+        specDefinition=_filled(
+            spec={"spec": _spec(result.function.spec, plain)}, definition=_definition(result.function)
+        ),
         status=result.status.name.lower(),
         outputs={name: plain(value) for name, value in result.outputs.items()},
         exports=dict(result.exports),
@@ -80,7 +84,7 @@ def run_record(result: LocalResult) -> Json:
 def _shown_tree(result: model.StepResult, masks: Masks) -> Json:
     """Return the tree of a step with its times and output sizes, without secrets and inherited variables."""
     env = {name: str(masked(value)) for name, value in result.own_env.items()}
-    bare = msgspec.structs.replace(result, env=env, step_env={}, function=_without_values(result.function))
+    bare = msgspec.structs.replace(result, env=env, step_env={}, function=_without_inputs(result.function))
     tree = _own_tree(bare, masked)
     if (done := result.exec_result) is not None:
         tree["execResult"] = {
@@ -94,25 +98,12 @@ def _shown_tree(result: model.StepResult, masks: Masks) -> Json:
     return hidden | times | _filled(subStepResults=[_shown_tree(child, masks) for child in result.sub_results])
 
 
-def _without_values(function: model.Function) -> model.Function:
-    """Return the function without sensitive defaults and without inputs: the step's result has its inputs."""
-    spec, body = function.spec, function.body
-    outputs = spec.outputs if spec.outputs == "delegate" else _masked_defaults(spec.outputs)
-    if isinstance(body, model.Sequence):
-        steps = tuple(msgspec.structs.replace(step, inputs={}, typed={}) for step in body.steps)
-        body = msgspec.structs.replace(body, steps=steps)
-    return model.Function(
-        spec=model.Spec(inputs=_masked_defaults(spec.inputs), outputs=outputs), body=body, env=function.env
-    )
-
-
-def _masked_defaults(parameters: Mapping[str, model.Parameter]) -> dict[str, model.Parameter]:
-    return {
-        name: msgspec.structs.replace(parameter, default=MASK)
-        if parameter.sensitive and parameter.default is not msgspec.UNSET
-        else parameter
-        for name, parameter in parameters.items()
-    }
+def _without_inputs(function: model.Function) -> model.Function:
+    """Return the function without the inputs that its steps give: the results of the steps have them."""
+    if not isinstance(function.body, model.Sequence):
+        return function
+    steps = tuple(msgspec.structs.replace(step, inputs={}, typed={}) for step in function.body.steps)
+    return msgspec.structs.replace(function, body=msgspec.structs.replace(function.body, steps=steps))
 
 
 def _hidden(value: object, masks: Masks) -> object:
@@ -198,25 +189,20 @@ def _reference(call: model.Reference | model.Script) -> Json:
     return _filled(**renamed, paths={"parts": path.split("/")} if path else None)
 
 
-def _function(function: model.Function) -> Json:
-    return _filled(spec={"spec": _spec(function.spec)}, definition=_definition(function))
-
-
-def _spec(spec: model.Spec) -> Json:
+def _spec(spec: model.Spec, plain: Plain) -> Json:
+    inputs = {name: _parameter(one, plain) for name, one in spec.inputs.items()}
     if spec.outputs == "delegate":
-        return _filled(inputs=_parameters(spec.inputs), outputMethod="delegate")
-    return _filled(inputs=_parameters(spec.inputs), outputs=_parameters(spec.outputs), outputMethod="outputs")
+        return _filled(inputs=inputs, outputMethod="delegate")
+    outputs = {name: _parameter(one, plain) for name, one in spec.outputs.items()}
+    return _filled(inputs=inputs, outputs=outputs, outputMethod="outputs")
 
 
-def _parameters(parameters: Mapping[str, model.Parameter]) -> Json:
-    return {
-        name: {
-            **_filled(type=str(parameter.type), sensitive=parameter.sensitive),
-            # A default is a message: it is present even when it holds false or an empty value.
-            **({} if parameter.default is msgspec.UNSET else {"default": parameter.default}),
-        }
-        for name, parameter in parameters.items()
-    }
+def _parameter(parameter: model.Parameter, plain: Plain) -> Json:
+    fields = _filled(type=str(parameter.type), sensitive=parameter.sensitive)
+    if parameter.default is msgspec.UNSET:
+        return fields
+    # A default is a message: it is present even when it holds false or an empty value.
+    return {**fields, "default": plain(model.Secret(parameter.default)) if parameter.sensitive else parameter.default}
 
 
 def _definition(function: model.Function) -> Json:

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from step_runner.jobs.record import Step
+from step_runner.runner.notices import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,9 +105,8 @@ def _signals(record: Record) -> Iterator[_Bar]:
         return
     zero = record.since_start(stop.start_time) if stop.start_time is not None else 0.0
     for sent in stop.signals:
-        count = "1 process" if sent.processes == 1 else f"{sent.processes} processes"
         moment = zero + sent.after
-        yield _Bar(f"{sent.name} to {count}", 0, f"at {duration(moment)}", "signal", moment, moment)
+        yield _Bar(f"{sent.name} to {count(sent.processes)}", 0, f"at {duration(moment)}", "signal", moment, moment)
 
 
 def _scale(total: float, height: int) -> Iterator[str]:

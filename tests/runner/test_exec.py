@@ -50,7 +50,7 @@ CR_LF = ", ends in CR LF: save the file with LF as its line ends"
     [
         (command("./tool"), "#!/bin/sh", 'exec: exec: "./tool": no such file or directory'),
         (command("./tool"), "#!/usr/bin/env sh", "exec: exit status 127"),
-        (script("./tool"), "#!/bin/sh", 'step "s1": exec: exit status 127'),
+        (script("./tool"), "#!/bin/sh", r'step "s1": exec: exit status 12[67]'),  # 126 for bash 5.3
         (script("true\n./tool now"), "#!/usr/bin/env sh", 'step "s1": exec: exit status 127'),
     ],
     ids=["command", "command by env", "script", "script by env"],
@@ -59,7 +59,7 @@ async def test_first_line_with_cr_lf_is_named(workshop: Workshop, text: str, fir
     """A CR LF at the end of a first line hides the interpreter, and the error says so."""
     program(workshop.work_dir / "tool", f"{first}\r\necho hello\r\n")
     shown = await workshop.error(text)
-    assert shown.startswith(message)
+    assert re.match(message, shown)
     assert shown.endswith(f': the first line of ./tool, "{first}"{CR_LF}')
 
 

@@ -56,7 +56,7 @@ def unpack(layer: io.RawIOBase, root: RootFs, proc: Proc) -> None:
 
 
 def _unpack(stream: _Forward, root: RootFs) -> None:
-    with tarfile.TarFile(fileobj=cast("IO[bytes]", stream), tarinfo=_Header) as archive:
+    with tarfile.TarFile(fileobj=cast("IO[bytes]", stream), pax_headers=_Ignored()) as archive:
         while member := archive.next():
             # tarfile keeps every member for random access: 100,000 of them take 100 MB.
             archive.members.clear()  # type: ignore[attr-defined]
@@ -76,6 +76,8 @@ def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, root: RootFs) -> N
     elif member.islnk():
         root.add_hard_link(member.name, member.linkname)
     elif member.isreg():
+        if member.size < 0:
+            raise LayerError(f"has a file of {member.size} bytes")
         # The archive is at the beginning of the content, and only a sparse file differs from its bytes in the archive.
         content = archive.extractfile(member) if member.issparse() else archive.fileobj
         root.add_file(member.name, member.mode, cast("IO[bytes]", content), member.size)
@@ -147,14 +149,11 @@ class _Forward:
         return content
 
 
-class _Header(tarfile.TarInfo):
-    """A header that applies to one file only."""
+class _Ignored(dict[str, str]):
+    """The global headers of an archive, which tarfile would apply to all later files; container engines ignore them."""
 
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> _Header:
-        # tarfile applies a global header to all later files; container engines ignore it.
-        archive.pax_headers.clear()  # type: ignore[attr-defined]
-        return super().fromtarfile(archive)
+    def __setitem__(self, name: str, value: str) -> None:
+        """Keep nothing."""
 
 
 @contextmanager

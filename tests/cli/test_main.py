@@ -91,7 +91,7 @@ def test_supervisor_imports_nothing_heavy(arguments: list[str]) -> None:
     program = (
         "import sys, importlib; from step_runner.cli.main import run; "
         "command = importlib.import_module(f'step_runner.cli.{sys.argv[1]}'); "
-        "command.guarded = lambda *_, **__: print(*{'grpc', 'asyncio', 'yaml', 'ssl'} & set(sys.modules)); "
+        "command.supervised = lambda *_, **__: print(*{'grpc', 'asyncio', 'yaml', 'ssl'} & set(sys.modules)); "
         "run(sys.argv[1:])"
     )
     ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)

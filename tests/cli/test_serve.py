@@ -246,7 +246,7 @@ def test_idle_server_holds_no_openssl(temporary: str) -> None:
 def test_ssl_works_after_asyncio_import_without_it() -> None:
     """Functions are fetched over TLS in the same process."""
     program = (
-        "from step_runner.cli.guard import _import_libraries; _import_libraries(); import asyncio, sys; "
+        "from step_runner.cli.supervision import _import_libraries; _import_libraries(); import asyncio, sys; "
         "assert 'ssl' not in sys.modules; import ssl, urllib3.contrib; ssl.create_default_context()"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

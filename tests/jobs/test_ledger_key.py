@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from step_runner import private_place
+from step_runner import private
 from step_runner.jobs import ledger_key
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no ledger is kept there")
@@ -41,7 +41,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the places of keys that only root has."""
     monkeypatch.setattr(ledger_key, "RUN", "/nonexistent")
-    monkeypatch.setattr(private_place, "SESSIONS", "/nonexistent")
+    monkeypatch.setattr(private, "SESSIONS", "/nonexistent")
 
 
 def test_key_is_made_once_and_is_private(session: Path) -> None:

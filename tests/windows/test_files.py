@@ -12,7 +12,7 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("needs Windows, or Wine: make test-windows", allow_module_level=True)
 
-from step_runner import private_file
+from step_runner import private
 from step_runner.fetch.git.checkout import TreeError, _checked
 from step_runner.fetch.limits import Limits
 from step_runner.fetch.oci.rootfs import LayerError, RootFs
@@ -45,9 +45,9 @@ def test_invalid_name_in_repository_is_refused(name: str) -> None:
 
 def test_own_file_is_trusted(tmp_path: Path) -> None:
     """Proves Windows for this user's own files; a test of foreign files would need a second user."""
-    private_file.create(str(tmp_path / "own"), b"x")
+    private.create(str(tmp_path / "own"), b"x")
     with open(tmp_path / "own", "rb") as file:
-        assert private_file.is_trusted(file.fileno())
+        assert private.is_trusted(file.fileno())
 
 
 async def test_follower_reads_removed_log_to_its_end(tmp_path: Path) -> None:

@@ -69,18 +69,13 @@ def _function(document: Mapping[str, Any], file: str, directory: str) -> model.F
 
 
 def _parameters(declared: Mapping[str, Any]) -> dict[str, model.Parameter]:
-    return {name: _parameter(name, one) for name, one in declared.items()}
-
-
-def _parameter(name: str, declared: Mapping[str, Any]) -> model.Parameter:
-    if "type" not in declared:
-        raise InputError(f'"{name}" has no type; write type: string, number, boolean, array or struct')
-    default = declared.get("default")
-    return model.Parameter(
-        type=model.ValueType(declared["type"]),
-        default=UNSET if default is None else default,
-        sensitive=declared.get("sensitive", False),
-    )
+    for name, one in declared.items():
+        if "type" not in one:
+            raise InputError(f'"{name}" has no type; write type: string, number, boolean, array or struct')
+        one["type"] = model.ValueType(one["type"])
+        if one.get("default") is None:
+            one["default"] = UNSET
+    return {name: model.Parameter(**one) for name, one in declared.items()}
 
 
 def _body(definition: Mapping[str, Any]) -> model.Exec | model.Sequence:

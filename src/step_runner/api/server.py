@@ -79,7 +79,9 @@ async def serve(
     with _listening(path, jobs) as (server, service):
         await server.start()
         shut_down = partial(_shut_down, server, service)
-        return await _serve(shut_down, jobs, path, sidecar, supervisor_is_gone, _say if verbose else _keep_quiet)
+        # GitLab Runner's instance executor shows stderr as the output of the job.
+        tell = _say if verbose else lambda line: None
+        return await _serve(shut_down, jobs, path, sidecar, supervisor_is_gone, tell)
 
 
 async def _serve(
@@ -167,10 +169,6 @@ def _say(line: str) -> None:
     """Write one line to stderr if it still has a reader. The line can hold file names chosen by other users."""
     with contextlib.suppress(OSError):
         os.write(STDERR, f"{shown.name(line)}\n".encode())
-
-
-def _keep_quiet(_line: str) -> None:
-    """Drop a line: GitLab Runner's instance executor shows stderr as the output of the job."""
 
 
 async def _shut_down(server: grpc.aio.Server, service: Service) -> None:

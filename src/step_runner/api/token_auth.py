@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
-from step_runner import private_file
+from step_runner import private
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def read_address(path: str) -> Address | None:
 def _read(path: str) -> Address:
     """Return the address in a file. Raise ValueError if it holds another text, OSError, and as `read_address`."""
     with open(path, encoding="ascii") as file:
-        if not private_file.is_trusted(file.fileno()):
+        if not private.is_trusted(file.fileno()):
             raise StepRunnerError(f"{path} belongs to another user, so nothing was sent to it: name another --socket")
         host, port, token = file.read(LONGEST_FILE).replace(":", " ").split()
     if host != HOST:
@@ -110,12 +110,6 @@ def make_free(path: str) -> None:
     os.unlink(path)
 
 
-def _remove(path: str) -> None:
-    """Remove an address file. On Windows it stays while a client reads it; the next server finds that it is stale."""
-    with contextlib.suppress(FileNotFoundError, PermissionError):
-        os.unlink(path)
-
-
 class TokenAuth:
     """Accepts calls that have the token, and calls of connections that were admitted with it."""
 
@@ -131,13 +125,15 @@ class TokenAuth:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, calls),))
         try:
             port = server.add_insecure_port(f"{HOST}:0")
-            private_file.create(path, f"{HOST}:{port} {self._token}\n".encode())
+            private.create(path, f"{HOST}:{port} {self._token}\n".encode())
         except (OSError, RuntimeError) as error:
             raise StepRunnerError(f"opening socket: {path}: {error}") from error
         try:
             yield
         finally:
-            _remove(path)
+            # Windows refuses it while a client reads the file; the next server finds that the address is stale.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                os.unlink(path)
 
     async def check(self, context: grpc.aio.ServicerContext) -> None:
         """Refuse a call without the token, unless its connection was admitted."""

@@ -12,8 +12,6 @@ import click
 from step_runner.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from step_runner.model import Problem
 
 EPILOG = """\b
@@ -34,12 +32,17 @@ def command(files: tuple[str, ...], form: str) -> int:
     alone leave it 0.
     """
     from step_runner.cli.local import current_directory
+    from step_runner.cli.problems import count
     from step_runner.functions.check import check
 
     current_directory()
     problems = check([path for file in files for path in _expanded(file)])
-    click.echo(_as_json(problems) if form == "json" else _as_lines(problems), nl=False)
-    _print_count(problems)
+    if form == "json":
+        click.echo(json.dumps([_object(problem) for problem in problems], indent=2, ensure_ascii=False))
+    else:
+        click.echo("".join(f"{problem}\n" for problem in problems), nl=False)
+    if problems or sys.stderr.isatty():
+        click.echo(count(problems) or "no problems found", err=True)
     return int(any(not problem.warning for problem in problems))
 
 
@@ -48,28 +51,8 @@ def _expanded(file: str) -> list[str]:
     return sorted(glob.glob(file)) or [file] if sys.platform == "win32" else [file]
 
 
-def _as_lines(problems: Sequence[Problem]) -> str:
-    return "".join(f"{problem}\n" for problem in problems)
-
-
-def _as_json(problems: Sequence[Problem]) -> str:
-    return json.dumps([_object(problem) for problem in problems], indent=2, ensure_ascii=False) + "\n"
-
-
 def _object(problem: Problem) -> dict[str, object]:
-    place = problem.place
+    from msgspec.structs import asdict
+
     severity = "warning" if problem.warning else "error"
-    return {
-        "file": place.file,
-        "line": place.line,
-        "column": place.column,
-        "severity": severity,
-        "message": problem.message,
-    }
-
-
-def _print_count(problems: Sequence[Problem]) -> None:
-    from step_runner.cli.problems import count
-
-    if problems or sys.stderr.isatty():
-        click.echo(count(problems) or "no problems found", err=True)
+    return {**asdict(problem.place), "severity": severity, "message": problem.message}

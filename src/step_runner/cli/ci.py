@@ -12,7 +12,7 @@ import click
 from step_runner import __version__
 from step_runner.cli import options
 from step_runner.cli import records as files
-from step_runner.cli.guard import guarded
+from step_runner.cli.supervision import supervised
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def command(graceful_exit_delay: float, records: Records) -> int:
     after a stop, and 1 for any other error.
     """
     click.echo(f"step-runner {__version__}", err=True)
-    return guarded(partial(_ci, graceful_exit_delay, records), graceful_exit_delay, suspends=True)
+    return supervised(partial(_ci, graceful_exit_delay, records), graceful_exit_delay, suspends=True)
 
 
 def _ci(graceful_exit_delay: float, wanted: Records, supervisor_gone: int | None) -> int:

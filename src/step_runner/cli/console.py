@@ -22,17 +22,13 @@ class Console(Screen):
 
 
 class _Inherited(NamedTuple):
-    """An output of this program that a step inherits as it is."""
+    """An output of this program that a step inherits as it is. It stays open for this program."""
 
     write_end: int | None
+    moved: int = 0
 
     def started(self, send: Callable[[int], object]) -> None:
-        """Do nothing: the output stays open for this program."""
+        """Do nothing."""
 
     def let_go(self) -> None:
-        """Do nothing: the output stays open for this program."""
-
-    @property
-    def moved(self) -> int:
-        """Return 0: the step writes to the console itself."""
-        return 0
+        """Do nothing."""

@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+
+    from step_runner.cli.screen import Screen
 
 
 class FramedOutput(ABC):
     """Takes the output of steps, `framed` for its reader, and keeps little more than one pipe's content in memory.
 
-    Calls `on_stall` with True when its reader is slow: then give it no more output. Calls it with False when everything
-    is written. Calls `on_broken_pipe` when there is no reader any more; later output is dropped.
+    Tells the screen that it is stalled when its reader is slow: then give it no more output. Tells it the end of that
+    when everything is written. Tells it when there is no reader any more; later output is dropped.
     """
 
     reader_gone: ClassVar[tuple[int, ...]]
     """The error numbers of a write to an output that has no reader any more."""
 
-    def __init__(
-        self,
-        descriptor: int,
-        framed: Callable[[bytes], bytes],
-        on_stall: Callable[[Self, bool], object],
-        on_broken_pipe: Callable[[], object],
-    ) -> None:
+    def __init__(self, descriptor: int, screen: Screen, framed: Callable[[bytes], bytes]) -> None:
         self.descriptor = descriptor
         self.lost: OSError | None = None
         """The error of a write that failed although there is a reader, for example a full disk."""
+        self._screen = screen
         self._framed = framed
-        self._on_stall: Callable[[bool], object] = partial(on_stall, self)
-        self._on_broken_pipe = on_broken_pipe
         self._written = asyncio.Event()
         self._written.set()
         self._patient = True
@@ -60,7 +53,7 @@ class FramedOutput(ABC):
     def _fail(self, error: OSError) -> None:
         self._close()
         if error.errno in self.reader_gone:
-            self._on_broken_pipe()
+            self._screen.reader_gone()
         else:
             self.lost = error
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +27,8 @@ COLUMNS = ("ID", "STATUS", "STEP", "STARTED", "DURATION", "MESSAGE")
 LEAST_MESSAGE = 20
 """Characters of a message that are shown even if the output is narrower."""
 
-FAILED_STEP = re.compile(r'step "((?:[^"\\]|\\.)*)": ')
-"""The form in which the message of a job names the steps that led to its error, the innermost last."""
+FAILED_STEPS = re.compile(r'(?:step "((?:[^"\\]|\\.)*)": )+')
+"""The form in which the message of a job names the steps that led to its error; the group is the innermost."""
 
 
 @click.command("jobs", epilog=EPILOG)
@@ -67,28 +65,18 @@ def _step(job: JobStatus) -> str:
     """Return the step that runs, that was stopped, or that failed; only the message names a step that failed."""
     if job.step or job.termination is not None:
         return job.step or (job.termination.step if job.termination is not None else "")
-    beginning = FAILED_STEP.match(job.message)
-    name = ""
-    while beginning is not None:
-        name = beginning[1]
-        beginning = FAILED_STEP.match(job.message, beginning.end())
-    return name
+    failed = FAILED_STEPS.match(job.message)
+    return failed[1] if failed is not None else ""
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
-    room = _width() - sum(width + 2 for width in widths[:-1]) if _width() else max(widths)
+    columns = shutil.get_terminal_size((0, 0)).columns  # that of the terminal, or COLUMNS
+    room = columns - sum(width + 2 for width in widths[:-1]) if columns else max(widths)
     cut = [(*row[:-1], _shortened(row[-1], max(room, LEAST_MESSAGE))) for row in rows]
     for row in (COLUMNS, *cut):
         line = "  ".join(text.ljust(width) for text, width in zip(row, (*widths[:-1], 0), strict=True)).rstrip()
         click.echo(click.style(line, bold=True) if row is COLUMNS else line)
-
-
-def _width() -> int:
-    """Return the columns of the terminal, else the variable COLUMNS, else 0 for no limit."""
-    if sys.stdout.isatty():
-        return shutil.get_terminal_size().columns
-    return int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdecimal() else 0
 
 
 def _shortened(message: str, most: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -51,8 +50,8 @@ def supervisor(supervisor_gone: int | None) -> tuple[int, ...]:
 
 
 def readers() -> tuple[int, ...]:
-    """Return the outputs that are pipes or sockets: poll(2) reports when they have no reader any more."""
-    return tuple(output for output in (STDOUT, STDERR) if _is_pipe_or_socket(output))
+    """Return the outputs whose reader can go away. That of a terminal also sends SIGHUP."""
+    return tuple(output for output in (STDOUT, STDERR) if not os.isatty(output))
 
 
 def current_directory() -> str:
@@ -61,14 +60,6 @@ def current_directory() -> str:
         return os.getcwd()
     except OSError as error:
         raise StepRunnerError("the current directory was removed; go to another one") from error
-
-
-def _is_pipe_or_socket(descriptor: int) -> bool:
-    try:
-        mode = os.fstat(descriptor).st_mode
-    except OSError:
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 async def _run(run: LocalRun, *, tty: bool, shows_outputs: bool) -> LocalResult:

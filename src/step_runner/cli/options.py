@@ -123,21 +123,16 @@ fetch_limit = click.option(
 )
 
 
-if sys.platform == "win32":
-
-    def _user_id(_name: str) -> int:
+def _user_id(name: str) -> int:
+    """Return the number of a user. Raise ValueError if there is no user with this name."""
+    if sys.platform == "win32":
         raise ValueError("on Windows no other user can open the file that replaces a socket")
+    import pwd
 
-else:
-
-    def _user_id(name: str) -> int:
-        """Return the number of a user. Raise ValueError if there is no user with this name."""
-        import pwd
-
-        try:
-            return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
-        except KeyError:
-            raise ValueError(f"user {name!r} does not exist: give a name or a number") from None
+    try:
+        return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise ValueError(f"user {name!r} does not exist: give a name or a number") from None
 
 
 socket_owner = click.option(
@@ -165,10 +160,10 @@ def default_sockets() -> list[str]:
 
     A server uses the first one. It may have another environment than its clients, so a client tries all.
     """
-    from step_runner import temporary
-    from step_runner.private_place import session
+    from step_runner import private, temporary
 
-    return [os.path.join(directory, SOCKET_NAME) for directory in (session(), temporary.directory()) if directory]
+    places = (private.session(), temporary.directory())
+    return [os.path.join(directory, SOCKET_NAME) for directory in places if directory]
 
 
 def default_socket() -> str:

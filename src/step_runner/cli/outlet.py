@@ -89,13 +89,13 @@ class Outlet(FramedOutput):
     def _wait(self) -> None:
         self._written.clear()
         asyncio.get_running_loop().add_writer(self.descriptor, self._write_on)
-        self._on_stall(True)
+        self._screen.stalled(self, True)
 
     def _go_on(self) -> None:
         if not self._written.is_set():
             self._written.set()
             asyncio.get_running_loop().remove_writer(self.descriptor)
-            self._on_stall(False)
+            self._screen.stalled(self, False)
 
 
 def are_one(*outputs: int) -> bool:

@@ -8,6 +8,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, assert_never
 
+import msgspec
+
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Script
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
     from step_runner.functions.call import Called
     from step_runner.model import Function, Reference, Spec, Step, Value
+
+SHORT = {"revision": "rev", "directory": "dir"}
+"""The fields of a reference that have another name in a step file."""
 
 FETCH_GRACE = 0.0
 """The grace period of a fetch, in seconds: its processes need none."""
@@ -86,12 +91,10 @@ def _written(call: Reference | Script) -> dict[str, Any]:
     match call:
         case Local():
             return {"func": _absolute(call)}
-        case Git():
-            git = {"url": call.url, "rev": call.revision, "dir": call.directory, "file": call.file}
-            return {"func": {"git": _given(git)}}
-        case Oci():
-            oci = {"registry": call.registry, "repository": call.repository, "tag": call.tag}
-            return {"func": {"oci": _given({**oci, "dir": call.directory, "file": call.file})}}
+        case Git() | Oci():
+            fields = msgspec.to_builtins(call)
+            kind = fields.pop("type")
+            return {"func": {kind: {SHORT.get(name, name): part for name, part in fields.items() if part}}}
         case Builtin():
             return {"func": f"builtin://{call.name}"}
         case Dynamic():
@@ -100,10 +103,6 @@ def _written(call: Reference | Script) -> dict[str, Any]:
             return {"script": call.text}
         case _:
             assert_never(call)
-
-
-def _given(parts: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: part for name, part in parts.items() if part}
 
 
 def _absolute(call: Local) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from step_runner.cli import options, records
-from step_runner.cli.guard import SUPERVISION_PREFIX, guarded
 from step_runner.cli.source import names_function
+from step_runner.cli.supervision import SUPERVISION_PREFIX, supervised
 
 if TYPE_CHECKING:
     from step_runner.cli.records import Records
@@ -58,7 +58,7 @@ def command(**arguments: Any) -> int:
     second later, or SIGQUIT kills it at once. Ctrl-Z suspends the job; that time does not count. The exit status is 0
     for success, the status of the command that failed, 128 plus the signal after a stop, and 1 for any other error.
     """
-    return guarded(partial(_run, **arguments), arguments["graceful_exit_delay"], suspends=True)
+    return supervised(partial(_run, **arguments), arguments["graceful_exit_delay"], suspends=True)
 
 
 def _run(

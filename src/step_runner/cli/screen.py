@@ -32,11 +32,10 @@ class Screen(Listener):
 
     def __init__(self) -> None:
         self._pipes = Pipes()
-        self._gone: Callable[[], object] = lambda: None
-        self._stderr = Outlet(STDERR, self._framed, self._stalled, self._reader_gone)
-        self._stdout = (
-            self._stderr if are_one(STDOUT, STDERR) else Outlet(STDOUT, bytes, self._stalled, self._reader_gone)
-        )
+        self.reader_gone: Callable[[], object] = lambda: None
+        """Called when our output has no reader any more."""
+        self._stderr = Outlet(STDERR, self, self._framed)
+        self._stdout = self._stderr if are_one(STDOUT, STDERR) else Outlet(STDOUT, self, bytes)
 
     @property
     def lost(self) -> OSError | None:
@@ -73,7 +72,7 @@ class Screen(Listener):
 
     def when_gone(self, gone: Callable[[], object]) -> None:
         """Call `gone` when our output has no reader any more."""
-        self._gone = gone
+        self.reader_gone = gone
 
     def abandon(self) -> None:
         """Stop waiting for the readers of our output."""
@@ -86,10 +85,7 @@ class Screen(Listener):
     def _framed(self, content: bytes) -> bytes:
         return content
 
-    def _reader_gone(self) -> None:
-        self._gone()
-
-    def _stalled(self, outlet: Outlet, stalled: bool) -> None:
+    def stalled(self, outlet: object, stalled: bool) -> None:
         """Pause the pipes of a slow output, so that steps wait and our memory does not fill; resume them later."""
         for pipe in self._pipes:
             if pipe.outlet is outlet:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from step_runner.cli import options
-from step_runner.cli.guard import SUPERVISION_PREFIX, guarded
+from step_runner.cli.supervision import SUPERVISION_PREFIX, supervised
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def command(path: str | None, graceful_exit_delay: float, verbose: bool, argumen
     """
     verbose = verbose or os.environ.get("CI_STEPS_LOG_LEVEL", "").strip().lower() == "debug"
     work = partial(_serve, path, graceful_exit_delay, verbose, arguments)
-    return guarded(work, graceful_exit_delay, partial(_remove_socket, path, arguments))
+    return supervised(work, graceful_exit_delay, partial(_remove_socket, path, arguments))
 
 
 def _remove_socket(path: str | None, arguments: tuple[str, ...]) -> None:

@@ -96,7 +96,7 @@ class Outlet(FramedOutput):
     def _stall(self, slow: bool) -> None:
         if slow is not self._slow:
             self._slow = slow
-            self._on_stall(slow)
+            self._screen.stalled(self, slow)
 
 
 def are_one(first: int, second: int) -> bool:

@@ -21,7 +21,8 @@ def watched(descriptors: tuple[int, ...], gone: Callable[[], object]) -> Iterato
     loop = asyncio.get_running_loop()
     with select.epoll() as poll:
         for descriptor in descriptors:
-            poll.register(descriptor, 0)
+            with contextlib.suppress(PermissionError):  # EPERM, epoll_ctl(2): a regular file has no peer
+                poll.register(descriptor, 0)
         loop.add_reader(poll.fileno(), _hung_up, poll, gone)
         try:
             yield

@@ -13,7 +13,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from step_runner import private_file, private_place, temporary
+from step_runner import private, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,9 +95,9 @@ else:
 
     def _places() -> Iterator[str]:
         """Yield the directories that may hold a key, best first."""
-        bases = {private_place.session(): "step-runner", RUN: "step-runner", _home(): ".local/state/step-runner"}
+        bases = {private.session(): "step-runner", RUN: "step-runner", _home(): ".local/state/step-runner"}
         for base, below in bases.items():
-            if base and private_place.is_private(base):
+            if base and private.is_private(base):
                 yield os.path.join(base, below)
 
     def _home() -> str:
@@ -122,7 +122,7 @@ else:
     def _make(path: str) -> None:
         """Make a key, unless another process makes it first. No reader ever sees a partial key."""
         made = f"{path}.{os.urandom(8).hex()}"
-        private_file.create(made, os.urandom(BYTES))
+        private.create(made, os.urandom(BYTES))
         try:
             with contextlib.suppress(FileExistsError):
                 os.link(made, path)
@@ -131,7 +131,7 @@ else:
 
     def _read(path: str) -> bytes:
         directory = os.path.dirname(path)
-        if stat.S_ISLNK(os.lstat(directory).st_mode) or not private_place.is_private(directory):
+        if stat.S_ISLNK(os.lstat(directory).st_mode) or not private.is_private(directory):
             raise PermissionError(path)
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from step_runner import model, private_file
+from step_runner import model, private
 from step_runner.expression import reveal
 from step_runner.runner.masks import masked
 
@@ -133,7 +133,7 @@ def write(path: str, content: str) -> None:
     content_bytes = content.encode(errors="replace")
     descriptor = _opened(path)
     if descriptor is None:
-        private_file.replace(path, content_bytes)
+        private.replace(path, content_bytes)
         return
     with open(descriptor, "wb") as file:
         file.write(content_bytes)

@@ -26,7 +26,7 @@ NO_THREAD = "can't start new thread"
 """The message of Python's RuntimeError if the system refuses another thread."""
 
 
-def guarded(
+def supervised(
     work: Callable[[int | None], int],
     grace: float,
     tidy: Callable[[], object] = lambda: None,

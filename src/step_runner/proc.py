@@ -87,10 +87,14 @@ class Proc:
 
     def check(self) -> None:
         """Raise StoppedError, with the message of a fetch, if the job was cancelled."""
-        if self.cause is Cause.TIMEOUT:
-            raise StoppedError("the fetch was stopped because the job's timeout was reached", timeout=True)
-        if self.cause is not None:
-            raise StoppedError("the fetch was stopped because its job was cancelled")
+        if self.cancelled:
+            raise self.error("the fetch was stopped", "because its job was cancelled")
+
+    def error(self, what: str, reason: str) -> StoppedError:
+        """Return the error of a part of a stopped job: what happened to it, and the reason unless it is the timeout."""
+        timeout = self.cause is Cause.TIMEOUT
+        why = "because the job's timeout was reached" if timeout else reason
+        return StoppedError(f"{what} {why}", timeout=timeout)
 
     def pause(self, seconds: float) -> None:
         """Wait this many seconds, or until a cancel."""

@@ -59,17 +59,15 @@ def _find_builtin(reference: Builtin, proc: Proc) -> Function:
 
 
 def _fetch(reference: Git | Oci, environment: Environment, proc: Proc, progress: Callable[[str], None]) -> str:
-    match reference:
-        case Git():
-            from step_runner.fetch.cache import Cache
-            from step_runner.fetch.git.fetch import fetch_git
+    from step_runner.fetch.cache import Cache
 
-            return fetch_git(reference, Cache(), proc, progress=progress)
-        case Oci():
-            from step_runner.fetch.cache import Cache
-            from step_runner.fetch.oci.fetch import fetch_oci
+    if isinstance(reference, Git):
+        from step_runner.fetch.git.fetch import fetch_git
 
-            return fetch_oci(reference, Cache(), proc, environment=environment, progress=progress)
+        return fetch_git(reference, Cache(), proc, progress=progress)
+    from step_runner.fetch.oci.fetch import fetch_oci
+
+    return fetch_oci(reference, Cache(), proc, environment=environment, progress=progress)
 
 
 def _not_fetched(reference: Git | Oci) -> str:

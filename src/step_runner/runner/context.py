@@ -15,7 +15,7 @@ from step_runner.expression import Secret, reveal
 from step_runner.model import Function, Reference, Struct, Value
 from step_runner.paths import with_slashes
 from step_runner.proc import Proc
-from step_runner.runner.exports import Exports
+from step_runner.runner.exports import Exports, Recorded
 from step_runner.runner.files import StepFiles
 from step_runner.runner.masks import Masks
 
@@ -201,7 +201,7 @@ class StepsContext(Struct, frozen=True):
 
     def recorded_environment(self) -> Mapping[str, str]:
         """Return the same environment for a record: later exports do not change it."""
-        return self.job.exports.recorded(self.job.env, self._revealed())
+        return Recorded(self.job.env, self.job.exports, self._revealed())
 
     def _revealed(self) -> dict[str, str]:
         return {name: str(reveal(value)) for name, value in self.overrides.items()}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gracefulexitcmd import AsyncCmd, Cause, Exit, Stage, To
 from gracefulexitcmd.sequence import fitted, total
-from step_runner.errors import CommandError, StoppedError
+from step_runner.errors import CommandError
 from step_runner.model import ExecResult
 from step_runner.runner import environment, exec_space, notices, shebang
 
@@ -169,10 +169,7 @@ def _error(ended: Exit, command: Command, job: GlobalContext) -> Exception | Non
     own = _command_error(ended.returncode, command, job.scratch) or _loss(job)
     if ended.cause is Cause.EXITED:
         return own
-    timeout = job.proc.cause is Cause.TIMEOUT
-    stopped = StoppedError(
-        "stopped because the job's timeout was reached" if timeout else "stopped on request", timeout=timeout
-    )
+    stopped = job.proc.error("stopped", "on request")
     return ExceptionGroup("stopped", [stopped] if own is None else [stopped, own])
 
 
@@ -225,8 +222,8 @@ def _too_long(command: Command, job: GlobalContext) -> str:
     name, size = exec_space.largest(command.env)
     if size < max(map(len, command.argv)):
         return limits
-    step = job.exports.step_of.get(name) if job.exports.variables.get(name) == command.env[name] else None
-    by = "" if step is None else f', exported by step "{step}"'
+    exported = job.exports.variables.get(name) == command.env[name]
+    by = f', exported by step "{job.exports.values[name][-1].step}"' if exported else ""
     return f'{limits}; the largest variable is "{name}" with {size} bytes{by}'
 
 

@@ -6,6 +6,7 @@ import sys
 from bisect import bisect_left
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple, TypeVar, cast
 
 from step_runner.runner import exec_space
@@ -15,10 +16,11 @@ V = TypeVar("V")
 
 
 class Export(NamedTuple):
-    """A value of a variable, and its moment: the number of values exported before it."""
+    """A value of a variable, its moment, which is the number of values exported before it, and the step's name."""
 
     moment: int
     value: str
+    step: str
 
 
 class Exports:
@@ -27,8 +29,6 @@ class Exports:
     def __init__(self) -> None:
         self.variables: dict[str, str] = {}
         """The newest values."""
-        self.step_of: dict[str, str] = {}
-        """The name of the step that last exported each variable."""
         self.values: dict[str, list[Export]] = {}
         self.moment = 0
         self._bytes = 0
@@ -38,8 +38,7 @@ class Exports:
         for name, value in variables.items():
             self._bytes += exec_space.needed(name, value) - self._size_of(name)
             self.variables[name] = value
-            self.step_of[name] = step
-            self.values.setdefault(name, []).append(Export(self.moment, value))
+            self.values.setdefault(name, []).append(Export(self.moment, value, step))
             self.moment += 1
 
     def total(self, env: Mapping[str, str], added: Mapping[str, str]) -> int:
@@ -62,45 +61,27 @@ class Exports:
         """Return the same environment as it is now; to copy the mapping that `over` returns takes ten times longer."""
         return {**env, **self.variables, **own} if sys.platform != "win32" else merged(env, self.variables, own)
 
-    def recorded(self, env: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the environment as it is now, unchanged by later exports."""
-        if sys.platform == "win32":
-            return merged(env, self.variables, own)
-        return Recorded(env, self, self.moment, own)
-
     def _size_of(self, name: str) -> int:
         return exec_space.needed(name, self.variables[name]) if name in self.variables else 0
 
 
 class Recorded(Mapping[str, str]):
-    """The environment at one moment. It shares its common parts with the environments of other moments."""
+    """The environment as it is now, unchanged by later exports. It shares its parts with others until it is read."""
 
-    __slots__ = ("_env", "_exports", "_moment", "_own")
+    def __init__(self, env: Mapping[str, str], exports: Exports, own: Mapping[str, str]) -> None:
+        self._parts = env, exports.values, exports.moment, own
 
-    def __init__(self, env: Mapping[str, str], exports: Exports, moment: int, own: Mapping[str, str]) -> None:
-        self._env = env
-        self._exports = exports
-        self._moment = moment
-        self._own = own
+    @cached_property
+    def _whole(self) -> dict[str, str]:
+        env, values, moment, own = self._parts
+        numbers = ((name, bisect_left(values[name], (moment,))) for name in values)
+        return merged(env, {name: values[name][number - 1].value for name, number in numbers if number}, own)
 
     def __getitem__(self, name: str) -> str:
-        if name in self._own:
-            return self._own[name]
-        values = self._exports.values.get(name, ())
-        before = bisect_left(values, (self._moment,))
-        return values[before - 1].value if before else self._env[name]
+        return self._whole[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._env
-        for name in self._exports.values:
-            if self._exports.values[name][0].moment >= self._moment:
-                break  # in the order of their first export
-            if name not in self._env:
-                yield name
-        yield from (name for name in self._own if name not in self._env and not self._was_exported(name))
+        return iter(self._whole)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def _was_exported(self, name: str) -> bool:
-        return name in self._exports.values and self._exports.values[name][0].moment < self._moment
+        return len(self._whole)

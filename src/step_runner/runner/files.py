@@ -291,16 +291,14 @@ def _content(source: Source) -> bytes:
         try:
             # Without O_NONBLOCK an open of a FIFO blocks until it has a writer, fifo(7): a step may have put one there.
             descriptor = os.open(source.path, os.O_RDONLY | WITHOUT_WAITING)
+            try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OutputError(f"not a regular file: {advice}")
+                return _as_utf8(_read(descriptor))
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise OutputError(f"{error.strerror}: {advice}") from None
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OutputError(f"not a regular file: {advice}")
-            return _as_utf8(_read(descriptor))
-        except OSError as error:
-            raise OutputError(f"{error.strerror}: {advice}") from None
-        finally:
-            os.close(descriptor)
 
 
 def _is_new(path: str) -> bool:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, assert_never
 
 import msgspec
 
-from gracefulexitcmd import Cause
 from step_runner.errors import InputError, OutputError, StepError, StepRunnerError, StoppedError, causes
 from step_runner.expression import Secret, expand, expand_text, has_expression, is_secret, reveal
 from step_runner.model import (
@@ -149,9 +148,7 @@ async def _run_step(step: Step, caller: StepsContext) -> Outcome:
 
 def _refuse_when_cancelled(job: GlobalContext) -> None:
     if job.proc.cancelled:
-        timeout = job.proc.cause is Cause.TIMEOUT
-        why = "the job's timeout was reached" if timeout else "the job was cancelled"
-        raise StoppedError(f"not started because {why}", timeout=timeout)
+        raise job.proc.error("not started", "because the job was cancelled")
 
 
 async def _find_function(step: Step, caller: StepsContext, files: StepFiles) -> tuple[Reference | Script, Function]:

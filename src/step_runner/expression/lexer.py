@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from step_runner.expression.report import syntax_error
-
-if TYPE_CHECKING:
-    from step_runner.errors import ExpressionError
 
 MAX_TOKENS = 50_000
 """The maximum number of tokens in one template; reading that many takes about 0.1 seconds."""
@@ -72,11 +68,10 @@ class Lexer:
             raise AssertionError("every text has a token")
         start, end = match.span(kind)
         text = match[kind]
-        if kind == "symbol":
-            return Token(text, text, start, end)
         if kind == "other":
-            raise self._unexpected(text, start, end)
-        return Token(kind, text, start, end)
+            message = _OTHER.get(text) or f'unexpected character "{text}"'
+            raise syntax_error(self.source, start, end, message)
+        return Token(text if kind == "symbol" else kind, text, start, end)
 
     def count(self, position: int) -> None:
         """Count one more token. Raise ExpressionError after the last one allowed."""
@@ -84,7 +79,3 @@ class Lexer:
         if self._left < 0:
             message = f"the template is too large, it has more than {MAX_TOKENS} tokens"
             raise syntax_error(self.source, position, position + 1, message)
-
-    def _unexpected(self, text: str, start: int, end: int) -> ExpressionError:
-        message = _OTHER.get(text) or f'unexpected character "{text}"'
-        return syntax_error(self.source, start, end, message)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+import msgspec
+
 from step_runner.expression.failure import EvaluationError
 from step_runner.expression.lexer import Lexer, Token
 from step_runner.expression.nodes import (
@@ -44,12 +46,11 @@ _CONSTANTS = {"true": True, "false": False, "null": None}
 _WORD_OPERATORS = {"and": "&&", "or": "||", "not": "!"}
 _STRING_STOP = re.compile(r'["\\]|\$\{\{')
 _ESCAPE = re.compile(
-    r"""\\(?: u (?P<high>(?i:d[89ab])[0-9a-fA-F]{2}) \\u (?P<low>(?i:d[c-f])[0-9a-fA-F]{2})
-        | u (?P<code>(?!(?i:d[89a-f]))[0-9a-fA-F]{4})
-        | (?P<short>\$\{\{|[\\"nrtabfv/]) )""",
+    r"""\\(?: u(?i:d[89ab])[0-9a-fA-F]{2} \\u(?i:d[c-f])[0-9a-fA-F]{2} | u(?!(?i:d[89a-f]))[0-9a-fA-F]{4}
+        | (?P<short>\$\{\{|[av]) | [\\"nrtbf/] )""",
     re.VERBOSE,
 )
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+_NOT_IN_JSON = {"a": "\a", "v": "\v", "${{": "${{"}
 
 
 def parse(source: str) -> tuple[Piece, ...]:
@@ -68,10 +69,6 @@ def parse(source: str) -> tuple[Piece, ...]:
 def _add_text(pieces: list[Piece], text: str) -> None:
     if text:
         pieces.append(text.replace("\\${{", "${{"))
-
-
-def _join_surrogates(high: str, low: str) -> int:
-    return 0x10000 + (int(high, 16) - 0xD800) * 0x400 + int(low, 16) - 0xDC00
 
 
 class _Parser:
@@ -107,7 +104,7 @@ class _Parser:
         """expr = operand *( operator operand ), for the operators that bind more strongly than `power`."""
         self._descend()
         start = self._token.start
-        node = _OPERANDS.get(self._token.kind, _Parser._no_operand)(self)
+        node = (_OPERANDS.get(self._token.kind) or self._expected("a value"))(self)
         while (next_power := POWERS.get(self._token.kind, 0)) > power:
             node = _CONTINUATIONS.get(self._token.kind, _Parser._binary)(self, node, start, next_power)
         self._depth -= 1
@@ -168,7 +165,7 @@ class _Parser:
 
     def _pair(self) -> tuple[Node, Node]:
         """pair = key ":" expr"""
-        key = _KEYS.get(self._token.kind, _Parser._no_key)(self)
+        key = (_KEYS.get(self._token.kind) or self._expected("a key"))(self)
         if self._token.kind != ":":
             self._expected('":" after the key')
         self._advance()
@@ -262,10 +259,8 @@ class _Parser:
             shown = self._source[start:end]
             message = f'"{shown}" is not an escape, write "\\\\" for a backslash or put the text in \'...\''
             self._refuse(start, end, message)
-        high, low, code, short = match.groups()
-        if short:
-            return _ESCAPES.get(short, short), match.end()
-        return chr(int(code, 16) if code else _join_surrogates(high, low)), match.end()
+        short = match["short"]
+        return _NOT_IN_JSON[short] if short else msgspec.json.decode(f'"{match[0]}"', type=str), match.end()
 
     def _advance(self) -> Token:
         token = self._token
@@ -279,12 +274,6 @@ class _Parser:
         if self._token.kind != kind:
             self._expected(f'an operator{comma} or "{kind}"')
         self._advance()
-
-    def _no_operand(self) -> NoReturn:
-        self._expected("a value")
-
-    def _no_key(self) -> NoReturn:
-        self._expected("a key")
 
     def _expected(self, what: str, hint: str = "") -> NoReturn:
         token = self._token

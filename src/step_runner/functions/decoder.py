@@ -14,6 +14,8 @@ from step_runner.functions.nodes import (
     Mapping,
     Node,
     Scalar,
+    child,
+    find,
     is_null,
     kind_of,
     place_of,
@@ -56,7 +58,7 @@ class Report:
         return tuple(sorted((*self.errors, *self.warnings), key=lambda one: (one.place.line, one.place.column)))
 
 
-Decode: TypeAlias = Callable[[Node, str, Report], Any]
+Decode: TypeAlias = Callable[[Any, str, Report], Any]
 """Decodes a node; the text names the node in messages (`input "age"`). The value of an invalid node is None."""
 
 
@@ -95,31 +97,32 @@ def _form(schema: Schema) -> Decode:
     if "type" not in schema:
         return lambda node, _label, _report: value_of(node)
     forms = schemas.forms(schema)
-    choices: dict[type[Node], tuple[Decode, str]] = {}
+    choices: dict[type[Node], tuple[str, Decode]] = {}
     for kind, form in forms.items():
         if kind == "array":
-            choices[Listing] = _list(form), "a list"
+            choices[Listing] = "a list", _list(form)
         elif kind == "object":
-            choices[Mapping] = _Struct(form).decode if "properties" in form else _dict(form), "a mapping"
+            choices[Mapping] = "a mapping", _Struct(form).decode if "properties" in form else _dict(form)
         elif kind != "null":
-            choices.setdefault(Scalar, (_boolean if kind == "boolean" else _string(form), "a string"))
-    return _choice(choices, schema, nullable="null" in forms)
+            choices.setdefault(Scalar, _boolean(form) if kind == "boolean" else _string(form))
+    return _choice(choices, forms, schema)
 
 
-def _choice(choices: dict[type[Node], tuple[Decode, str]], schema: Schema, *, nullable: bool) -> Decode:
-    """Return a decoder that chooses by the type of the node."""
-    expected = " or ".join(words for _, words in choices.values())
-    single = next(iter(choices.values()))[0] if len(choices) == 1 else None
-    null, advice = schema.get("x-null"), _advice(schema)
+def _choice(choices: dict[type[Node], tuple[str, Decode]], forms: dict[str, Schema], schema: Schema) -> Decode:
+    """Return a decoder that chooses by the type of the node. Null is a mapping without keys where keys are required."""
+    expected = " or ".join(words for words, _ in choices.values())
+    decoders = {kind: decode for kind, (_, decode) in choices.items()}
+    nullable, is_filled, null = "null" in forms, "required" in forms.get("object", ()), schema.get("x-null")
+    advice = _advice(schema)
 
     def decode(node: Node, label: str, report: Report) -> Any:
-        if nullable and is_null(node):
-            return null
-        if single is not None:
-            return single(node, label, report)
-        if (chosen := choices.get(type(node))) is not None:
-            return chosen[0](node, label, report)
-        raise _not(expected, node, label, advice)
+        if (nullable or is_filled) and is_null(node):
+            if nullable:
+                return null
+            node = Mapping(entries={}, line=node.line, column=node.column)
+        if (chosen := decoders.get(type(node))) is None:
+            raise _not(expected, node, label, advice)
+        return chosen(node, label, report)
 
     return decode
 
@@ -135,16 +138,14 @@ def _refused(reason: str) -> Decode:
     return decode
 
 
-def _string(schema: Schema) -> Decode:
+def _string(schema: Schema) -> tuple[str, Decode]:
     pattern = re.compile(schema["pattern"]) if "pattern" in schema else None
     least, advice, is_name = schema.get("minLength", 0), _advice(schema), "x-name" in schema
     takes_text, read = "number" in schema["type"], TEXTS.get(schema.get("format", ""), str)
     words, never = list(filter(None, schema.get("enum", ()))), schema.get("x-never", {})
     expected = "a word" if words else "a string"
 
-    def decode(node: Node, label: str, report: Report) -> str:
-        if not isinstance(node, Scalar):
-            raise _not(expected, node, label, advice)
+    def decode(node: Scalar, label: str, report: Report) -> str:
         text = node.text
         if node.plain and not isinstance(value := node.value, str) and (value is None or not takes_text):
             raise _not(expected, node, label, advice or _quotes(value))
@@ -158,27 +159,27 @@ def _string(schema: Schema) -> Decode:
         read(text)
         return text
 
-    return decode
+    return expected, decode
 
 
 def _quotes(value: object) -> str:
     return "" if value is None else "; put it in quotes"
 
 
-def _boolean(node: Node, label: str, _report: Report) -> bool:
-    value = node.value if isinstance(node, Scalar) else None
-    if not isinstance(value, bool):
-        raise _not("a boolean", node, label, "; write true or false")
-    return value
+def _boolean(schema: Schema) -> tuple[str, Decode]:
+    def decode(node: Scalar, label: str, _report: Report) -> bool:
+        if not isinstance(node.value, bool):
+            raise _not("a boolean", node, label, _advice(schema))
+        return node.value
+
+    return "a boolean", decode
 
 
 def _list(schema: Schema) -> Decode:
     decode_item, least, advice = _decoder(schema["items"]), schema.get("minItems", 0), _advice(schema)
     each = schema["x-each"]
 
-    def decode(node: Node, label: str, report: Report) -> list[Any]:
-        if not isinstance(node, Listing):
-            raise _not("a list", node, label, advice)
+    def decode(node: Listing, label: str, report: Report) -> list[Any]:
         if len(node.items) < least and report.names:
             raise InputError(f"{label} is an empty list{advice}")
         return [decode_item(item, _item_label(item, each, index), report) for index, item in enumerate(node.items, 1)]
@@ -187,17 +188,15 @@ def _list(schema: Schema) -> Decode:
 
 
 def _item_label(node: Node, each: str, index: int) -> str:
-    name = node.get("name") if isinstance(node, Mapping) else None
+    name = child(node, "name")
     return f'{each} "{name.text[:60]}"' if isinstance(name, Scalar) else f"{each} {index}"
 
 
 def _dict(schema: Schema) -> Decode:
     decode_key, decode_value = _decoder(schema["propertyNames"]), _decoder(schema["additionalProperties"])
-    each, advice = schema["x-each"], _advice(schema)
+    each = schema["x-each"]
 
-    def decode(node: Node, label: str, report: Report) -> dict[str, Any]:
-        if not isinstance(node, Mapping):
-            raise _not("a mapping", node, label, advice)
+    def decode(node: Mapping, label: str, report: Report) -> dict[str, Any]:
         values = {}
         for key, entry in node.entries.items():
             decode_key(_quoted(entry.key), f"the name of the {each}", report)
@@ -219,7 +218,6 @@ class _Struct:
         properties = {key: schemas.resolved(one) for key, one in schema["properties"].items()}
         self._fields = {key: _decoder(one) for key, one in properties.items()}
         self._required = {key: properties[key] for key in schema.get("required", ())}
-        self._advice = _advice(schema)
         self._strict = "x-strict" in schema
         self._exactly_one = schemas.exactly_one(schema)
         self._without = schema.get("x-without")
@@ -227,11 +225,7 @@ class _Struct:
         self._apart = [pair for pair in schemas.apart(schema) if not set(pair) <= set(self._exactly_one)]
         self._complaints = MAPPINGS.get(schema.get("format", ""))
 
-    def decode(self, node: Node, label: str, report: Report) -> dict[str, Any]:
-        if is_null(node) and self._required:
-            node = Mapping(entries={}, line=node.line, column=node.column)
-        if not isinstance(node, Mapping):
-            raise _not("a mapping", node, label, self._advice)
+    def decode(self, node: Mapping, label: str, report: Report) -> dict[str, Any]:
         label = label.split(" of ", 1)[0] if label[0] == '"' else label
         before = len(report.errors)
         values = self._values(node, label, report)
@@ -240,7 +234,7 @@ class _Struct:
         if self._complaints is not None and len(report.errors) == before:
             subject = "" if label.startswith("the ") else f"{label}: "
             for key, sentence in self._complaints(values):
-                report.error(node.get(key) or node, subject + sentence)
+                report.error(find(node, key), subject + sentence)
         return values
 
     def _values(self, node: Mapping, label: str, report: Report) -> dict[str, Any]:

@@ -100,9 +100,7 @@ def read_function(text: str, *, file: str, directory: str = "") -> Reading:
         _check_outputs(spec, definition, second, report)
         body, env = _body(definition, spec, second, file), definition.get("env", {})
         function = Function(spec=spec, body=body, env=env, directory=directory, file=file)
-    return Reading(
-        function=None if report.errors else function, problems=report.problems(), text=text, definition=second
-    )
+    return _reading(function, report, text, second)
 
 
 def read_run_list(text: str, *, file: str, directory: str = "") -> Reading:

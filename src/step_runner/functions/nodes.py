@@ -65,11 +65,6 @@ class Mapping(msgspec.Struct):
     weight: int = 1
     height: int = 1
 
-    def get(self, key: str) -> Node | None:
-        """Return the value of a key, None if there is no such key."""
-        entry = self.entries.get(key)
-        return None if entry is None else entry.node
-
 
 Node: TypeAlias = Scalar | Listing | Mapping
 
@@ -110,8 +105,8 @@ def find(node: Node, *path: str | int) -> Node:
 
 def child(node: Node, step: str | int) -> Node | None:
     """Return the item of a list or the value of a key, None if there is none."""
-    if isinstance(node, Mapping) and isinstance(step, str):
-        return node.get(step)
+    if isinstance(node, Mapping) and isinstance(step, str) and step in node.entries:
+        return node.entries[step].node
     if isinstance(node, Listing) and isinstance(step, int) and step < len(node.items):
         return node.items[step]
     return None

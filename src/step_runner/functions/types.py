@@ -32,14 +32,6 @@ if TYPE_CHECKING:
     from step_runner.functions.expressions import Path
     from step_runner.functions.scope import Scope
 
-SHOWN = {
-    ValueType.STRING: "a string",
-    ValueType.NUMBER: "a number",
-    ValueType.BOOLEAN: "a boolean",
-    ValueType.ARRAY: "an array",
-    ValueType.STRUCT: "an object",
-    None: "null",
-}
 ARITHMETIC = ("-", "*", "/", "%")
 LONGEST_PATH = len(("steps", "NAME", "outputs", "NAME"))
 RESULTS = {"str": ValueType.STRING, "num": ValueType.NUMBER, "bool": ValueType.BOOLEAN}
@@ -52,7 +44,9 @@ class Kind(NamedTuple):
     declared: bool = False
 
     def __str__(self) -> str:
-        return SHOWN[self.type]
+        if self.type is ValueType.STRUCT:
+            return "an object"
+        return "null" if self.type is None else self.type.article
 
 
 class Finding(NamedTuple):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _SYSTEMS = {"macos": "darwin"}
 _ARCHITECTURES = {
-    "x86_64": ("amd64", ""),
-    "x86-64": ("amd64", ""),
+    **dict.fromkeys(("x86_64", "x86-64"), ("amd64", "")),
+    **dict.fromkeys(("i386", "i486", "i586", "i686"), ("386", "")),
     "aarch64": ("arm64", ""),
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
@@ -23,12 +23,9 @@ _ARCHITECTURES = {
     "armv7l": ("arm", "v7"),
     "armv6l": ("arm", "v6"),
     "armv5tel": ("arm", "v5"),
-    "i386": ("386", ""),
-    "i486": ("386", ""),
-    "i586": ("386", ""),
-    "i686": ("386", ""),
 }
 _USUAL_VARIANTS = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
+_LOWEST_VERSIONS = {"amd64": 1, "arm64": 8, "arm": 5}
 _ANY = "generic"
 _MOST_LISTED = 10
 
@@ -107,20 +104,11 @@ def _fitting(running: Platform) -> Iterator[Platform]:
     platforms package.
     """
     yield running
-    if running.architecture in _USUAL_VARIANTS:
-        yield from _lower(running)
+    number = running.variant.removeprefix("v")
+    if number.isdigit() and (lowest := _LOWEST_VERSIONS.get(running.architecture)):
+        for version in range(int(number) - 1, lowest - 1, -1):
+            yield Platform.named(running.os, running.architecture, f"v{version}")
     if running.architecture == "amd64":
         yield Platform(running.os, "386")
     if running.architecture == "arm64":
         yield from (Platform(running.os, "arm", f"v{version}") for version in (8, 7, 6, 5))
-
-
-def _lower(running: Platform) -> Iterator[Platform]:
-    """Yield the lower variants of the same architecture, the highest first."""
-    usual = _USUAL_VARIANTS[running.architecture]
-    number = (running.variant or usual).removeprefix("v")
-    if not number.isdigit():
-        return
-    lowest = 5 if running.architecture == "arm" else int(usual[1:])
-    for version in range(int(number) - 1, lowest - 1, -1):
-        yield Platform.named(running.os, running.architecture, f"v{version}")

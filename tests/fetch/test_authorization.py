@@ -6,13 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from step_runner.fetch.http import Request
 from step_runner.fetch.messages import AnswerError
-from step_runner.fetch.oci.authorization import (
-    TokenRequest,
-    answer,
-    parse_challenges,
-    parse_token,
-)
+from step_runner.fetch.oci.authorization import answer, parse_challenges, parse_token
 from step_runner.fetch.oci.credentials import Credentials
 from step_runner.fetch.url import Url
 
@@ -55,37 +51,41 @@ def test_challenge_header_parses_into_schemes_and_parameters(
         (
             {**BEARER, "basic": {}},
             NOBODY,
-            TokenRequest(Url.parse("https://auth.example/token?service=r.example&scope=repository%3Ax%3Apull")),
+            Request("GET", Url.parse("https://auth.example/token?service=r.example&scope=repository%3Ax%3Apull")),
         ),
         (
             BEARER,
             ADA,
-            TokenRequest(
+            Request(
+                "GET",
                 Url.parse("https://auth.example/token?service=r.example&scope=repository%3Ax%3Apull"),
-                "Basic YWRhOmh1bnRlcjI=",
-            ),
-        ),
-        (
-            BEARER,
-            Credentials(identity_token="a&b"),
-            TokenRequest(
-                Url.parse("https://auth.example/token"),
-                form=b"service=r.example&scope=repository%3Ax%3Apull&grant_type=refresh_token&refresh_token=a%26b"
-                b"&client_id=step-runner",
+                authorization="Basic YWRhOmh1bnRlcjI=",
             ),
         ),
         (
             {"bearer": {"realm": "http://127.0.0.1:5/token?a=b"}},
             NOBODY,
-            TokenRequest(Url.parse("http://127.0.0.1:5/token?a=b&service=&scope=ours")),
+            Request("GET", Url.parse("http://127.0.0.1:5/token?a=b&service=&scope=ours")),
         ),
     ],
-    ids=["basic", "basic without", "registry token", "anonymous", "password", "identity token", "no scope"],
+    ids=["basic", "basic without", "registry token", "anonymous", "password", "no scope"],
 )
 def test_credentials_answer_each_kind_of_challenge(
-    challenges: Mapping[str, Mapping[str, str]], credentials: Credentials, expected: TokenRequest | str | None
+    challenges: Mapping[str, Mapping[str, str]], credentials: Credentials, expected: Request | str | None
 ) -> None:
     assert answer(challenges, credentials, "ours") == expected
+
+
+def test_identity_token_is_sent_as_a_form() -> None:
+    request = answer(BEARER, Credentials(identity_token="a&b"), "ours")
+
+    assert isinstance(request, Request)
+    assert (request.method, str(request.url)) == ("POST", "https://auth.example/token")
+    assert request.body is not None
+    assert request.body.read() == (
+        b"service=r.example&scope=repository%3Ax%3Apull&grant_type=refresh_token&refresh_token=a%26b"
+        b"&client_id=step-runner"
+    )
 
 
 @pytest.mark.parametrize(

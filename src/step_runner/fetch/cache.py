@@ -14,12 +14,13 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from step_runner import temporary
 from step_runner.errors import FetchError
+from step_runner.private_file import replace
 from step_runner.removal import remove
 
 if sys.platform == "win32":
@@ -97,9 +98,7 @@ class Cache:
             return
         self._create()
         with _explained(self._root):
-            with tempfile.NamedTemporaryFile("w", dir=self._root / "notes", prefix=".", delete=False) as file:
-                file.write(text)
-            os.replace(file.name, self._root / "notes" / encoded(key))
+            replace(str(self._root / "notes" / encoded(key)), text.encode())
 
     def _make(self, key: Key, make: Make, proc: Proc, directory: Path) -> Path:
         entry = self._root / "entries" / encoded(key)
@@ -112,10 +111,10 @@ class Cache:
         return entry
 
     def _is_there(self) -> bool:
-        if not os.path.lexists(self._root):
-            return False
-        self._check_root()
-        return True
+        with suppress(FileNotFoundError):
+            self._check_root()
+            return True
+        return False
 
     def _create(self) -> None:
         with _explained(self._root):
@@ -202,7 +201,7 @@ if sys.platform == "win32":
 
     def default_root() -> Path:
         """Return the cache's directory: below LOCALAPPDATA, which belongs to this user, else below TEMP."""
-        return Path(os.environ.get(VARIABLE) or tempfile.gettempdir(), "step-runner", "functions")
+        return Path(os.environ.get(VARIABLE) or temporary.directory(), "step-runner", "functions")
 
 else:
 
@@ -212,7 +211,7 @@ else:
         It is below XDG_CACHE_HOME, else below `.cache` in the home directory. If another user could replace it there,
         or if it cannot be written there, it is below TMPDIR and has this user's number in its name.
         """
-        fallback = Path(tempfile.gettempdir(), f"step-runner-cache-{os.geteuid()}")
+        fallback = Path(temporary.directory(), f"step-runner-cache-{os.geteuid()}")
         return next(filter(_is_usable, _places()), fallback)
 
     def _places() -> Iterator[Path]:

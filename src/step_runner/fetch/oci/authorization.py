@@ -5,12 +5,13 @@ The rules are those of the distribution project's token authentication and of RF
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlencode
 
+from step_runner.fetch.http import Request
 from step_runner.fetch.messages import AnswerError, one_line, struck_out
 from step_runner.fetch.oci.names import is_plain
 from step_runner.fetch.url import Url, UrlError
@@ -29,15 +30,6 @@ _CLIENT = "step-runner"
 _UNUSABLE = "the registry cannot be used"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRequest:
-    """A request to the token server; `authorization` and `form` hold secrets."""
-
-    url: Url
-    authorization: str | None = field(default=None, repr=False)
-    form: bytes | None = field(default=None, repr=False)
-
-
 def parse_challenges(text: str) -> Challenges:
     """Return the parameters of each scheme in a header `WWW-Authenticate`, with all names in lower case."""
     challenges: dict[str, dict[str, str]] = {}
@@ -50,8 +42,8 @@ def parse_challenges(text: str) -> Challenges:
     return challenges
 
 
-def answer(challenges: Challenges, credentials: Credentials, scope: str) -> TokenRequest | str | None:
-    """Return the request for a token, or the header itself, or None if the credentials do not fit.
+def answer(challenges: Challenges, credentials: Credentials, scope: str) -> Request | str | None:
+    """Return the request to the token server, or the header itself, or None if the credentials do not fit.
 
     `scope` is the default if the challenge names none. Raise AnswerError if no scheme of the challenge is supported.
     """
@@ -76,13 +68,15 @@ def parse_token(content: bytes) -> str:
     return token
 
 
-def _token_request(challenge: Mapping[str, str], credentials: Credentials, scope: str) -> TokenRequest:
+def _token_request(challenge: Mapping[str, str], credentials: Credentials, scope: str) -> Request:
     realm = _checked_realm(challenge.get("realm", ""), credentials.secrets)
     query = {"service": challenge.get("service", ""), "scope": challenge.get("scope") or scope}
     if credentials.identity_token:
         secret = {"grant_type": "refresh_token", "refresh_token": credentials.identity_token, "client_id": _CLIENT}
-        return TokenRequest(realm, form=urlencode({**query, **secret}).encode())
-    return TokenRequest(realm.asking(query), _basic(credentials))
+        form = urlencode({**query, **secret}).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(form))}
+        return Request("POST", realm, headers, body=io.BytesIO(form))
+    return Request("GET", realm.asking(query), authorization=_basic(credentials))
 
 
 def _checked_realm(realm: str, secrets: Iterable[str]) -> Url:

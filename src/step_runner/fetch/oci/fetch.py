@@ -100,13 +100,14 @@ class _Fetch:
                 raise RefusedError("the image does not exist, or needs credentials; check its name")
             found = parse_manifest(manifest.content)
             if isinstance(found, Image):
-                make = partial(self._make_single, repository, found)
-                return self.cache.get(self._key("oci-image", manifest.digest), make, self.proc)
+                return self._get(repository, manifest.digest, found)
             chosen = self._choose(self._images(repository, found))
-            make = partial(self._make_chosen, repository, chosen)
-            path = self.cache.get(self._key("oci-image", chosen.digest), make, self.proc)
+            path = self._get(repository, chosen.digest, chosen)
             self.cache.keep_note(self._key("oci-index", manifest.digest), chosen.digest)
             return path
+
+    def _get(self, repository: ImageRepository, digest: str, found: Image | Descriptor) -> Path:
+        return self.cache.get(self._key("oci-image", digest), partial(self._make, repository, found), self.proc)
 
     @contextmanager
     def _repository(self) -> Iterator[ImageRepository]:
@@ -137,12 +138,13 @@ class _Fetch:
             raise RefusedError(f"{missing}; build one, there is {listed(offered)}")
         return images[position][1]
 
-    def _make_single(self, repository: ImageRepository, image: Image, directory: Path, scratch: Path) -> None:
-        self._choose([(parse_platform(_content(repository, image.config)), image.config)])
-        self._unpack(repository, image, directory)
-
-    def _make_chosen(self, repository: ImageRepository, chosen: Descriptor, directory: Path, scratch: Path) -> None:
-        self._unpack(repository, _part(repository, chosen, Image), directory)
+    def _make(self, repository: ImageRepository, found: Image | Descriptor, directory: Path, _scratch: Path) -> None:
+        """Write the files of an image that has no index, or of the image that an index names."""
+        if isinstance(found, Image):
+            self._choose([(parse_platform(_content(repository, found.config)), found.config)])
+        else:
+            found = _part(repository, found, Image)
+        self._unpack(repository, found, directory)
 
     def _unpack(self, repository: ImageRepository, image: Image, directory: Path) -> None:
         from step_runner.fetch.oci.layers import unpack

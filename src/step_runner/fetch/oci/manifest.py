@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 
 from step_runner.fetch.messages import RefusedError, one_line
 from step_runner.fetch.oci.platform import GENERIC, Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -29,13 +32,20 @@ _MOST_BYTES = 1 << 50
 _Document = TypeVar("_Document", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class _Platform(msgspec.Struct, frozen=True):
+    os: str | None = None
+    architecture: str | None = None
+    variant: str | None = None
+
+
+class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     """A reference to another document: its digest and its size in bytes."""
 
     digest: str
-    size: int
-    media_type: str = ""
+    size: Annotated[int, msgspec.Meta(ge=0, le=_MOST_BYTES)]
+    media_type: str | None = None
+    artifact_type: str | None = None
+    platform: _Platform | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +101,22 @@ def parse_manifest(content: bytes) -> Index | Image:
         raise RefusedError("it is in the format of Docker before 2016; push the image again with a current tool")
     if document.manifests is not None:
         return _index(document.manifests)
-    if document.layers is not None:
-        return _image(document.config, document.layers)
-    raise RefusedError("it is neither an image nor an index of images; check the artifact")
+    if document.layers is None:
+        raise RefusedError("it is neither an image nor an index of images; check the artifact")
+    if document.config is None:
+        raise RefusedError("its manifest names no config; rebuild the image")
+    config, *layers = _checked([document.config, *document.layers])
+    return Image(config, tuple(layers))
 
 
 def parse_parts(content: bytes) -> Parts:
     """Return all references of a manifest, of any purpose. Raise RefusedError if it is neither index nor image."""
     document = _decoded(content, _Manifest, _NO_MANIFEST, _NO_MANIFEST)
     if document.manifests is not None:
-        return Parts(document.media_type or INDEX, tuple(map(_descriptor, document.manifests)), ())
+        return Parts(document.media_type or INDEX, _checked(document.manifests), ())
     if document.layers is None or document.config is None:
         raise RefusedError(_NO_MANIFEST)
-    return Parts(document.media_type or MANIFEST, (), tuple(map(_descriptor, [*document.layers, document.config])))
+    return Parts(document.media_type or MANIFEST, (), _checked([*document.layers, document.config]))
 
 
 def parse_platform(config: bytes) -> Platform:
@@ -112,26 +125,12 @@ def parse_platform(config: bytes) -> Platform:
     return _platform(_decoded(config, _Platform, no_object, "its config is not understood; rebuild the image"))
 
 
-class _Platform(msgspec.Struct):
-    os: str | None = None
-    architecture: str | None = None
-    variant: str | None = None
-
-
-class _Entry(msgspec.Struct, rename="camel"):
-    digest: str
-    size: Annotated[int, msgspec.Meta(ge=0, le=_MOST_BYTES)]
-    media_type: str | None = None
-    artifact_type: str | None = None
-    platform: _Platform | None = None
-
-
 class _Manifest(msgspec.Struct, rename="camel"):
     schema_version: int | None = None
     media_type: str | None = None
-    manifests: list[_Entry] | None = None
-    layers: list[_Entry] | None = None
-    config: _Entry | None = None
+    manifests: list[Descriptor] | None = None
+    layers: list[Descriptor] | None = None
+    config: Descriptor | None = None
 
 
 def _decoded(content: bytes, kind: type[_Document], no_object: str, otherwise: str) -> _Document:
@@ -143,38 +142,30 @@ def _decoded(content: bytes, kind: type[_Document], no_object: str, otherwise: s
         raise RefusedError(otherwise if is_object else no_object) from None
 
 
-def _index(entries: list[_Entry]) -> Index:
-    images = list(filter(_is_image, entries))
+def _index(entries: list[Descriptor]) -> Index:
+    entries = [entry for entry in entries if not entry.artifact_type]
+    images = (entry for entry in entries if entry.media_type in (None, MANIFEST, DOCKER_MANIFEST))
     # An entry without a platform may not be an image of a file system, so entries named generic come before it.
-    images.sort(key=lambda entry: not _names_platform(entry))
-    indexes = (entry for entry in entries if entry.media_type in (INDEX, DOCKER_INDEX) and not entry.artifact_type)
-    return Index(
-        tuple((_platform(entry.platform), _descriptor(entry)) for entry in images), tuple(map(_descriptor, indexes))
-    )
+    by_platform = _checked(sorted(images, key=lambda entry: not _is_named(entry.platform)))
+    indexes = (entry for entry in entries if entry.media_type in (INDEX, DOCKER_INDEX))
+    return Index(tuple((_platform(entry.platform), entry) for entry in by_platform), _checked(indexes))
 
 
-def _image(config: _Entry | None, layers: list[_Entry]) -> Image:
-    if config is None:
-        raise RefusedError("its manifest names no config; rebuild the image")
-    return Image(_descriptor(config), tuple(map(_descriptor, layers)))
-
-
-def _is_image(entry: _Entry) -> bool:
-    return entry.media_type in (None, MANIFEST, DOCKER_MANIFEST) and not entry.artifact_type
-
-
-def _names_platform(entry: _Entry) -> bool:
-    return bool(entry.platform and (entry.platform.os or entry.platform.architecture))
+def _is_named(platform: _Platform | None) -> bool:
+    return platform is not None and bool(platform.os or platform.architecture)
 
 
 def _platform(named: _Platform | None) -> Platform:
-    if named is None or not (named.os or named.architecture):
+    if named is None or not _is_named(named):
         return GENERIC
     return Platform.named(named.os or "", named.architecture or "", named.variant or "")
 
 
-def _descriptor(entry: _Entry) -> Descriptor:
-    if not is_digest(entry.digest):
-        shown = one_line(entry.digest)[:80]
-        raise RefusedError(f'the digest "{shown}" is not understood; push the image again with sha256 digests')
-    return Descriptor(entry.digest, entry.size, entry.media_type or "")
+def _checked(entries: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    """Return the entries. Raise RefusedError if a digest is not supported."""
+    checked = tuple(entries)
+    for entry in checked:
+        if not is_digest(entry.digest):
+            shown = one_line(entry.digest)[:80]
+            raise RefusedError(f'the digest "{shown}" is not understood; push the image again with sha256 digests')
+    return checked

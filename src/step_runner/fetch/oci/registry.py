@@ -8,6 +8,7 @@ It does not support identity tokens.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -29,7 +30,7 @@ from step_runner.fetch.oci.session import Session, document, location
 from step_runner.fetch.url import Url, UrlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
 
     from step_runner.fetch.http import Response
@@ -61,97 +62,33 @@ _OF_THE_ASKER = (401, 403, 407, 429)  # about the client: the message is the sam
 
 
 class Blob(io.RawIOBase):
-    """A stream to read once; if the connection breaks, it goes on from there over a new one.
+    """A stream of pieces of a blob, to read once."""
 
-    Reading raises AnswerError if size or digest differ from the descriptor, HTTPError if there is no answer, and
-    StoppedError after a cancel.
-    """
-
-    def __init__(
-        self,
-        descriptor: Descriptor,
-        open_at: Callable[[str, int], Response],
-        proc: Proc,
-        received: Callable[[int], None],
-    ) -> None:
-        """Read the blob of a descriptor. `open_at` requests a digest from an offset on; its answer may begin at 0.
-
-        `received` is called with the number of bytes of each read.
-        """
-        self._digest = descriptor.digest
-        self._size = descriptor.size
-        self._open_at = open_at
-        self._proc = proc
-        self._received = received
-        self._hash = hashlib.new(descriptor.digest.partition(":")[0])
-        self._offset = 0
-        self._breaks = 0
-        self._response: Response | None = None
+    def __init__(self, pieces: Generator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
 
     def readable(self) -> bool:
         """Return True."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer with the next bytes, at most 1 MiB, and return their number, 0 at the end."""
-        size = min(len(buffer), self._size - self._offset, PIECE)
-        piece = self._read(size) if size else b""
-        buffer[: len(piece)] = piece
-        self._hash.update(piece)
-        self._offset += len(piece)
-        if piece:
-            self._received(len(piece))
-        if self._offset == self._size:
-            self._check()
-        return len(piece)
+        """Fill a buffer with the next bytes and return their number, 0 at the end. Raise the errors of the pieces."""
+        self._rest = self._rest or memoryview(next(self._pieces, b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
 
     def drain(self) -> None:
         """Read the rest, so that the whole blob is checked."""
-        while self.read(PIECE):
+        for _ in self._pieces:
             pass
-
-    def _check(self) -> None:
-        algorithm, _, promised = self._digest.partition(":")
-        if self._hash.hexdigest() != promised:
-            raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
 
     def close(self) -> None:
         """Return the connection to its pool."""
-        self._leave()
+        self._pieces.close()
         super().close()
-
-    def _leave(self) -> None:
-        if self._response:
-            self._response.close()
-            self._response = None
-
-    def _read(self, size: int) -> bytes:
-        while True:
-            self._proc.check()
-            self._response = self._response or self._reopened()
-            try:
-                piece = self._response.read_some(size)
-            except HTTPError:
-                self._proc.check()
-                self._breaks += 1
-                if self._breaks == _MOST_BREAKS:
-                    raise
-                self._leave()
-                continue
-            if not piece:
-                raise AnswerError("the registry sent a blob that is shorter than was promised; push the image again")
-            return piece
-
-    def _reopened(self) -> Response:
-        """Return a new answer; its next byte is the one at the offset."""
-        response = self._open_at(self._digest, self._offset)
-        skip = self._offset if response.status == 200 else 0
-        while skip:
-            piece = response.read_some(min(skip, PIECE))
-            if not piece:
-                raise AnswerError("the registry sent a blob that is shorter than before; try again later")
-            skip -= len(piece)
-        return response
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,23 +212,60 @@ class ImageRepository:
         `received` is called with the number of bytes of each read. The end of the block turns errors of reading into
         FetchError.
         """
-        with self._explained(self.named(descriptor.digest)):
-            blob = Blob(descriptor, self._open_blob, self._proc, received)
+        stream = contextlib.closing(Blob(self._pieces(descriptor, received)))
+        with self._explained(self.named(descriptor.digest)), stream as blob:
+            yield blob
+
+    def _pieces(self, descriptor: Descriptor, received: Callable[[int], None]) -> Generator[bytes]:
+        """Yield the bytes of a blob in pieces of at most 1 MiB; if the connection breaks, go on over a new one.
+
+        Raise AnswerError if size or digest differ from the descriptor, HTTPError if there is no answer, StoppedError.
+        """
+        algorithm, _, promised = descriptor.digest.partition(":")
+        hash_, piece, offset, breaks = hashlib.new(algorithm), b"", 0, 0
+        while offset < descriptor.size:
+            response = self._open_blob(descriptor.digest, offset)
             try:
-                yield blob
+                while offset < descriptor.size:
+                    piece = _next_piece(response, descriptor.size - offset)
+                    hash_.update(piece)
+                    offset += len(piece)
+                    received(len(piece))
+                    if offset < descriptor.size:
+                        yield piece
+                    self._proc.check()
+            except HTTPError:
+                self._proc.check()
+                breaks += 1
+                if breaks == _MOST_BREAKS:
+                    raise
             finally:
-                blob.close()
+                response.close()
+        if hash_.hexdigest() != promised:
+            raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
+        yield piece  # the last one, which nothing reads before the check
 
     def _open_blob(self, digest: str, offset: int) -> Response:
+        """Return an answer whose next byte is the one at the offset; a server may begin at 0 again."""
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         response = self._session.send("GET", f"blobs/{digest}", headers)
         if response.status not in (200, 206):
             response.close()
             raise StatusError(response.status)
+        skip = offset if response.status == 200 else 0
+        while skip:
+            skip -= len(_next_piece(response, skip))
         return response
 
     def _explained(self, name: str) -> AbstractContextManager[None]:
         return explained(name, self._proc, partial(_reason, self._session), (HTTPError, AnswerError, StatusError))
+
+
+def _next_piece(response: Response, left: int) -> bytes:
+    piece = response.read_some(min(left, PIECE))
+    if not piece:
+        raise AnswerError("the registry sent a blob that is shorter than was promised; push the image again")
+    return piece
 
 
 def _tags(content: bytes) -> list[str]:

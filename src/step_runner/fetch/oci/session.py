@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
@@ -11,7 +10,7 @@ from urllib3.exceptions import HTTPError
 
 from step_runner.fetch.http import Request, StatusError, joined
 from step_runner.fetch.messages import AnswerError, one_line, speaks_no_tls, struck_out
-from step_runner.fetch.oci.authorization import TokenRequest, answer, parse_challenges, parse_token
+from step_runner.fetch.oci.authorization import answer, parse_challenges, parse_token
 from step_runner.fetch.url import Url
 
 if TYPE_CHECKING:
@@ -93,15 +92,11 @@ class Session:
     def _authorize(self, challenges: Mapping[str, Mapping[str, str]], method: str) -> str | None:
         actions = "pull" if method in ("GET", "HEAD") else "pull,push"
         answered = answer(challenges, self.credentials, f"repository:{self._repository}:{actions}")
-        return self._token(answered) if isinstance(answered, TokenRequest) else answered
+        return self._token(answered) if isinstance(answered, Request) else answered
 
-    def _token(self, asked: TokenRequest) -> str:
-        request = Request("GET", asked.url, authorization=asked.authorization)
-        if asked.form is not None:
-            headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(asked.form))}
-            request = Request("POST", asked.url, headers, body=io.BytesIO(asked.form))
+    def _token(self, asked: Request) -> str:
         try:
-            token = parse_token(document(self._client.send(request), 200))
+            token = parse_token(document(self._client.send(asked), 200))
         except StatusError as error:
             raise StatusError(error.status, error.said, asked.url.netloc) from None
         self._tokens.add(token)

@@ -13,7 +13,7 @@ import pytest
 from tests.support.images import HERE
 from tests.support.steps import run_list
 
-from step_runner.builtin import oci_older
+from step_runner.builtin import compatibility
 from step_runner.builtin.layout import open_archive
 from step_runner.builtin.oci import Published, oci_build, oci_publish
 from step_runner.builtin.push import push
@@ -322,7 +322,7 @@ async def test_older_promote_copies_image_with_its_digest(
 )
 def test_invalid_promotion_is_reported(registry: RegistryServer, image: str, version: str, message: str) -> None:
     with pytest.raises(InputError) as raised:
-        oci_older.promote(image.format(host=registry.host), "registry.example.com", "x", version)
+        compatibility.promote(image.format(host=registry.host), "registry.example.com", "x", version)
     assert str(raised.value).startswith(message.format(host=registry.host))
 
 

@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from step_runner.proc import Proc
 
 
-def test_background_work_returns_its_result(proc: Proc) -> None:
-    assert in_background(lambda: threading.current_thread().name, proc) == "fetch"
+async def test_background_work_returns_its_result(proc: Proc) -> None:
+    assert await in_background(lambda: threading.current_thread().name, proc) == "fetch"
 
 
-def test_background_work_raises_its_error(proc: Proc) -> None:
+async def test_background_work_raises_its_error(proc: Proc) -> None:
     def work() -> None:
         raise OSError("no route")
 
     with pytest.raises(OSError, match="no route"):
-        in_background(work, proc)
+        await in_background(work, proc)
 
 
 @pytest.mark.parametrize(
     ("cause", "reason"), [(Cause.CANCELLED, "its job was cancelled"), (Cause.TIMEOUT, "the job's timeout was reached")]
 )
-def test_cancelled_fetch_leaves_stuck_work_running(
+async def test_cancelled_fetch_leaves_stuck_work_running(
     proc: Proc, monkeypatch: pytest.MonkeyPatch, cause: Cause, reason: str
 ) -> None:
     """A lookup of a host name, for example, takes half a minute if no name server answers."""
@@ -46,11 +46,11 @@ def test_cancelled_fetch_leaves_stuck_work_running(
         go_on.wait()
 
     with pytest.raises(StoppedError, match=f"^the fetch was stopped because {reason}$"):
-        in_background(work, proc)
+        await in_background(work, proc)
     go_on.set()
 
 
-def test_cancelled_fetch_removes_its_files_when_work_ends(
+async def test_cancelled_fetch_removes_its_files_when_work_ends(
     proc: Proc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next fetch of the same directory waits until its files are removed."""
@@ -63,7 +63,7 @@ def test_cancelled_fetch_removes_its_files_when_work_ends(
         go_on.wait()
 
     with pytest.raises(StoppedError):
-        in_background(lambda: cache.get(("key",), make, proc), proc)
+        await in_background(lambda: cache.get(("key",), make, proc), proc)
     assert list((tmp_path / "cache/partial").rglob("half"))
     go_on.set()
     found = cache.get(("key",), lambda directory, scratch: (directory / "file").touch(), type(proc)(0))

@@ -26,9 +26,9 @@ OWN = {
     "function/oci/build": "step_runner.builtin.oci:oci_build",
     "function/oci/publish": "step_runner.builtin.oci:oci_publish",
     "script_legacy": "step_runner.builtin.script_legacy:script_legacy",
-    "step/oci/build": "step_runner.builtin.oci_older:build",
-    "step/oci/fetch": "step_runner.builtin.oci_older:fetch",
-    "step/oci/promote": "step_runner.builtin.oci_older:promote",
+    "step/oci/build": "step_runner.builtin.compatibility:build",
+    "step/oci/fetch": "step_runner.builtin.compatibility:fetch",
+    "step/oci/promote": "step_runner.builtin.compatibility:promote",
 }
 """The functions of the step runner and where they are imported from; packages cannot take their names."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
 import os
@@ -19,12 +18,12 @@ from step_runner.errors import InputError, StepRunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
-    from types import FrameType, TracebackType
+    from types import FrameType
 
     from step_runner.model import Value
 
-BOOTSTRAP = "<frozen importlib._bootstrap>"
-"""The file name of Python's own import in tracebacks."""
+IMPORTING = frozenset({__name__, "importlib", "importlib._bootstrap", "pkgutil"})
+"""The modules whose frames are above the module that is imported."""
 
 
 def run(
@@ -118,28 +117,18 @@ def _where(error: Exception) -> str:
     """Return the line at which an import failed, "" if that was not in the file of a package."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}:{error.lineno}: "
-    importing = {_file_of(_where), _file_of(pkgutil.resolve_name), _file_of(importlib.import_module), BOOTSTRAP}
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename not in importing]
-    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+    walked = traceback.walk_tb(error.__traceback__)
+    frames = [(frame, line) for frame, line in walked if frame.f_globals.get("__name__") not in IMPORTING]
+    return f"{frames[-1][0].f_code.co_filename}:{frames[-1][1]}: " if frames else ""
 
 
 def _fail(shown: str, error: Exception) -> NoReturn:
     """Print the traceback without our own frames, and exit."""
     trace = error.__traceback__
-    while trace is not None and _is_ours(trace):
+    while trace is not None and trace.tb_frame.f_globals is globals():
         trace = trace.tb_next
     traceback.print_exception(error.with_traceback(trace))
     sys.exit(f"Error: {shown} failed: {_summary(error)}")
-
-
-def _is_ours(trace: TracebackType) -> bool:
-    return trace.tb_frame.f_code.co_filename == _file_of(_is_ours)
-
-
-def _file_of(function: Callable[..., Any]) -> str:
-    """Return the file name of a function in tracebacks. For a module in an archive it differs from `__file__`."""
-    name: str = function.__code__.co_filename
-    return name
 
 
 def _summary(error: Exception) -> str:

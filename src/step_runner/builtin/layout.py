@@ -17,7 +17,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from step_runner.builtin.push import LARGEST_DOCUMENT, Source
 from step_runner.errors import InputError
@@ -31,18 +31,13 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from _typeshed import SupportsWrite
+
 Json: TypeAlias = dict[str, Any]
 
 CREATED = "org.opencontainers.image.created"
 REFERENCE = "org.opencontainers.image.ref.name"
 LAYOUT = {"imageLayoutVersion": "1.0.0"}
-
-
-class Writable(Protocol):
-    """A target for bytes."""
-
-    def write(self, content: bytes, /) -> int:
-        """Write all of these bytes. Return their number."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +75,6 @@ class Layout(Source):
     def index(self, images: Sequence[Json]) -> Json:
         """Make the index of these images. Return its descriptor."""
         return self._add_manifest(INDEX, {"manifests": images})
-
-    def blobs(self) -> list[Path]:
-        """Return the files of all blobs, sorted by their digests."""
-        return sorted(self.directory.iterdir())
 
     @contextmanager
     def open(self, descriptor: Descriptor) -> Iterator[IO[bytes]]:
@@ -156,7 +147,7 @@ def _header(place: str, mode: int, size: int = 0) -> tarfile.TarInfo:
 class _Digest:
     """Writes bytes to a target, and counts and digests them."""
 
-    def __init__(self, target: Writable) -> None:
+    def __init__(self, target: SupportsWrite[bytes]) -> None:
         self.size = 0
         self._target = target
         self._hash = hashlib.sha256()
@@ -187,7 +178,7 @@ def write_archive(path: Path, layout: Layout, top: Json, version: str) -> None:
         with tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as archive:
             _add_file("oci-layout", io.BytesIO(as_json(LAYOUT)), archive)
             _add_file("index.json", io.BytesIO(as_json(index)), archive)
-            for blob in layout.blobs():
+            for blob in sorted(layout.directory.iterdir()):
                 with blob.open("rb") as file:
                     _add_file(_blob_name(f"sha256:{blob.name}"), file, archive)
         made.chmod(0o644)

@@ -68,9 +68,9 @@ class Source(ABC):
     def open(self, descriptor: Descriptor) -> AbstractContextManager[IO[bytes]]:
         """Open a blob or manifest as a seekable file, at its start."""
 
-    def manifest(self, digest: str) -> bytes:
+    def manifest(self, reference: str) -> bytes:
         """Return the manifest with a digest."""
-        with self.open(Descriptor(digest, LARGEST_DOCUMENT)) as file:
+        with self.open(Descriptor(reference, LARGEST_DOCUMENT)) as file:
             return file.read(LARGEST_DOCUMENT)
 
 
@@ -80,11 +80,11 @@ class RemoteImages(Source):
     def __init__(self, repository: ImageRepository) -> None:
         self._repository = repository
 
-    def manifest(self, digest: str) -> bytes:
-        """Return the manifest with a digest."""
-        found = self._repository.manifest(digest)
+    def manifest(self, reference: str) -> bytes:
+        """Return the manifest with a digest or a tag."""
+        found = self._repository.manifest(reference)
         if found is None:
-            raise InputError(f"{self._repository.named(digest)}: the image does not exist; check its name and tag")
+            raise InputError(f"{self._repository.named(reference)}: the image does not exist; check its name and tag")
         return found.content
 
     @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -17,27 +19,19 @@ MOMENT = 0.9
 """Seconds that a cancelled fetch has to remove its files and end a credential helper before it is abandoned."""
 
 
-def in_background(work: Callable[[], Result], proc: Proc) -> Result:
-    """Run `work` in a thread of its own and return its result. Raise its errors, and StoppedError after a cancel.
-
-    An exception in the waiting thread, such as the SystemExit of a signal handler, cancels `proc`.
-    """
+async def in_background(work: Callable[[], Result], proc: Proc) -> Result:
+    """Run `work` in a thread of its own and return its result. Raise its errors, and StoppedError after a cancel."""
     result: Future[Result] = Future()
-    ended = threading.Event()
-    result.add_done_callback(lambda _: ended.set())
-    thread = threading.Thread(target=_fulfil, args=(result, work), name="fetch", daemon=True)
-    thread.start()
-    try:
-        with proc.listening(lambda _: ended.set()):
-            ended.wait()
-    except BaseException:
-        proc.cancel()
-        raise
-    finally:
-        thread.join(MOMENT)
-    if not result.done():
-        proc.check()
-    return result.result()
+    result.set_running_or_notify_cancel()  # so that the loop stops waiting for it, but does not cancel it
+    threading.Thread(target=_fulfil, args=(result, work), name="fetch", daemon=True).start()
+    loop, waiting = asyncio.get_running_loop(), asyncio.wrap_future(result)
+    abandon = partial(loop.call_later, MOMENT, waiting.cancel)
+    with proc.listening(lambda _: loop.call_soon_threadsafe(abandon)):
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            proc.check()
+            raise
 
 
 def _fulfil(result: Future[Result], work: Callable[[], Result]) -> None:

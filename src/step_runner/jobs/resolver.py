@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -47,7 +46,7 @@ async def resolve(
     else:
         fetch = partial(_fetch, environment=environment, proc=proc, progress=progress)
         find = partial(find_function, reference, base, fetch)
-    return await asyncio.to_thread(in_background, find, proc)
+    return await in_background(find, proc)
 
 
 def _find_builtin(reference: Builtin, proc: Proc) -> Function:

@@ -7,11 +7,12 @@ import stat
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dulwich.config import ConfigFile, parse_submodules
 from dulwich.index import validate_path_element_hfs, validate_path_element_ntfs
-from dulwich.objects import S_ISGITLINK, Blob, Commit, ShaFile, Tag, Tree
+from dulwich.object_store import peel_sha
+from dulwich.objects import S_ISGITLINK, Blob, Commit, ObjectID, ShaFile, Tree
 
 from step_runner.fetch.messages import RefusedError
 from step_runner.paths import is_plain
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 
 _Kind = TypeVar("_Kind", Blob, Commit, Tree)
-_MOST_TAGS = 10  # tags of tags
 
 ROOT = PurePosixPath()
 """The path of the repository itself."""
@@ -141,11 +141,7 @@ def _once(path: PurePosixPath) -> Iterator[None]:
 
 def _commit(store: Objects, hash_: str) -> Commit:
     """Return the commit with this hash, or the commit to which the annotated tag with this hash points."""
-    found = store[hash_.encode()]
-    for _ in range(_MOST_TAGS):
-        if not isinstance(found, Tag):
-            break
-        found = store[found.object[1]]
+    _, found = peel_sha(cast("Any", store), ObjectID(hash_.encode()))
     return _typed(found, Commit, hash_)
 
 

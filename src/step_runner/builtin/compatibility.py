@@ -15,6 +15,7 @@ from step_runner.builtin.oci import publish
 from step_runner.builtin.push import RepositoryName
 from step_runner.builtin.version import Version
 from step_runner.errors import InputError
+from step_runner.fetch.oci.manifest import digest_of
 from step_runner.fetch.oci.names import checked_tag, image_name, split_image
 
 if TYPE_CHECKING:
@@ -97,10 +98,9 @@ def promote(from_image: str, to_registry: str, to_repository: str, to_version: s
     version = Version.parse(to_version)
     source, reference = _split(from_image)
     with source.open() as there:
-        found = there.manifest(reference)
-        if found is None:
-            raise InputError(f"{there.named(reference)}: the image does not exist; check its name and tag")
-        publish(RemoteImages(there), found.digest, version, RepositoryName.parse(f"{to_registry}/{to_repository}"))
+        images = RemoteImages(there)
+        digest = digest_of(images.manifest(reference))
+        publish(images, digest, version, RepositoryName.parse(f"{to_registry}/{to_repository}"))
 
 
 def _warn_deprecated(name: str, instead: str) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from step_runner import temporary
 from step_runner.errors import FetchError
-from step_runner.private_file import replace
+from step_runner.private import replace
 from step_runner.removal import remove
 
 if sys.platform == "win32":

@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from step_runner.imports import PACKAGES, SELDOM_USED, cleandoc, is_coroutine_function, plain_character_classes
+from step_runner.imports import (
+    PACKAGES,
+    SELDOM_USED,
+    cleandoc,
+    is_async_generator_function,
+    is_awaitable,
+    is_coroutine_function,
+    plain_character_classes,
+)
 from step_runner.paths import tidy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 CLASSES = (
@@ -73,11 +81,19 @@ class Calls:
     def generator(self) -> Iterator[None]:
         yield
 
+    async def stream(self) -> AsyncIterator[None]:
+        yield
+
     def __call__(self) -> None:
         """Nothing."""
 
+    def __await__(self) -> Iterator[None]:
+        yield
+
 
 CALLS = (
+    Calls().stream,
+    Calls.stream,
     Calls().method,
     Calls.coroutine,
     Calls().coroutine,
@@ -95,6 +111,32 @@ CALLS = (
 @pytest.mark.parametrize("call", CALLS, ids=range(len(CALLS)))
 def test_coroutine_functions_are_those_of_inspect(call: object) -> None:
     assert is_coroutine_function(call) == inspect.iscoroutinefunction(call)
+    assert is_async_generator_function(call) == inspect.isasyncgenfunction(call)
+
+
+AWAITED = (None, Calls(), Calls, Calls().generator(), Calls().__await__(), Calls().stream())
+
+
+@pytest.mark.parametrize("value", AWAITED, ids=range(len(AWAITED)))
+def test_awaitable_values_are_those_of_inspect(value: object) -> None:
+    assert is_awaitable(value) == inspect.isawaitable(value)
+
+
+def test_coroutine_is_awaitable() -> None:
+    coroutine = Calls().coroutine()
+    assert is_awaitable(coroutine)
+    coroutine.close()
+
+
+def test_delayed_logger_of_library_stays_silent() -> None:
+    """A handler that drops messages takes effect when logging is imported; other loggers print errors."""
+    ended = _python(
+        "import step_runner.imports as imports; imports.delay_seldom_used(); import logging;"
+        "silent = logging.getLogger('silent'); silent.addHandler(logging.NullHandler());"
+        "silent.debug(''); assert isinstance(imports.sys.modules['logging'], imports._Later);"
+        "silent.error('dropped'); logging.getLogger('other').error('shown')"
+    )
+    assert (ended.returncode, ended.stderr) == (0, "shown\n")
 
 
 TEXTS = ("", " a ", "a\n  b\n    c\n", "\n\n  a\n\n  b\n\n", "a\n\tb\n        c", "  \n  a\n ", "\b\n    a\n  b")

@@ -19,7 +19,7 @@ import pytest
 from tests.support.absent import absent
 from tests.support.browser import Browser
 
-from step_runner.cli.main import COMMANDS
+from step_runner.cli.names import COMMANDS
 from step_runner.expression import expand
 
 if TYPE_CHECKING:

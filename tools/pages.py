@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 from mkdocs.structure.files import File, Files
 
-from step_runner.cli.main import COMMANDS, commands
+from step_runner.cli.main import commands
+from step_runner.cli.names import COMMANDS
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig

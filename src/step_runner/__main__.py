@@ -20,7 +20,7 @@ def main() -> None:
 
     delay_seldom_used()
     try:
-        from step_runner.cli.main import run
+        from step_runner.cli.supervision import run
 
         status = run(sys.argv[1:])
     except KeyboardInterrupt:  # before anything runs that has to be stopped

@@ -16,9 +16,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from step_runner import shown
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

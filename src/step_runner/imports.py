@@ -6,20 +6,30 @@ import _thread
 import contextlib
 import os
 import sys
+from collections.abc import Awaitable
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from types import FunctionType, GeneratorType, ModuleType
+
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 CO_COROUTINE = 0x80
 """The flag of the code of an `async def`, inspect.CO_COROUTINE."""
+
+CO_ITERABLE_COROUTINE = 0x100
+"""That of a generator that `await` takes, inspect.CO_ITERABLE_COROUTINE."""
+
+CO_ASYNC_GENERATOR = 0x200
+"""That of an `async def` with `yield`, inspect.CO_ASYNC_GENERATOR."""
 
 SELDOM_USED = (
     "asyncio.sslproto",
     "asyncio.staggered",
     "base64",
+    "binascii",
     "bz2",
     "google.protobuf.internal.python_message",
     "google.protobuf.text_format",
@@ -42,6 +52,9 @@ PACKAGES = ("concurrent.futures", "logging")
 
 _LOCK = _thread.allocate_lock()
 
+_silent: list[str | None] = []
+"""The loggers that drop their messages; logging, which would print errors to stderr, is not yet imported."""
+
 
 class _Later(ModuleType):
     """Represents a module until one of its attributes is used."""
@@ -56,7 +69,11 @@ def _imported(name: str) -> ModuleType:
     with _LOCK:  # two threads may use the module at once: the second one waits for the import of the first
         if isinstance(sys.modules.get(name), _Later):
             del sys.modules[name]
-    return import_module(name)
+    module = import_module(name)
+    if name == "logging":
+        while _silent:
+            module.getLogger(_silent.pop()).addHandler(module.NullHandler())
+    return module
 
 
 def delay(name: str, **known: object) -> None:
@@ -74,7 +91,13 @@ def delay_seldom_used() -> None:
     for name in SELDOM_USED:
         delay(name)
     delay("gettext", gettext=str, ngettext=_plural)  # without a text domain it translates nothing
-    delay("inspect", cleandoc=cleandoc, iscoroutinefunction=is_coroutine_function)
+    delay(
+        "inspect",
+        cleandoc=cleandoc,
+        isawaitable=is_awaitable,
+        isasyncgenfunction=is_async_generator_function,
+        iscoroutinefunction=is_coroutine_function,
+    )
     delay("traceback", extract_stack=_extract_stack)
     _delay_logging()
     if sys.platform != "win32":
@@ -82,18 +105,32 @@ def delay_seldom_used() -> None:
 
 
 def _delay_logging() -> None:
-    """Delay what asyncio imports to log errors, and to run functions in threads."""
+    """Delay what asyncio and gRPC import to log errors, and to run functions in threads."""
     import concurrent
 
-    delay("logging", DEBUG=10)
-    delay("asyncio.log", logger=_Logger())
+    delay("logging", DEBUG=10, getLogger=_Logger, NullHandler=_NullHandler)
+    delay("asyncio.log", logger=_Logger("asyncio"))
     results = ("FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED")  # each is its own name
     delay("concurrent.futures", **dict(zip(results, results, strict=True)))
     vars(concurrent)["futures"] = sys.modules["concurrent.futures"]
 
 
+class _NullHandler:
+    """Represents a handler that drops messages."""
+
+
 class _Logger:
-    """Represents the logger of asyncio, which imports logging."""
+    """Represents a logger until it logs."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self._name = name
+
+    def addHandler(self, handler: object) -> None:  # noqa: N802
+        """Add a handler; one that drops messages waits for the import of logging."""
+        if isinstance(handler, _NullHandler) and isinstance(sys.modules["logging"], _Later):
+            _silent.append(self._name)
+        else:
+            self.__getattr__("addHandler")(handler)
 
     def debug(self, *message: object) -> None:
         """Log a message if logging is in use: its default level drops this one."""
@@ -101,7 +138,7 @@ class _Logger:
             self.__getattr__("debug")(*message)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(_imported("logging").getLogger("asyncio"), name)
+        return getattr(_imported("logging").getLogger(self._name), name)
 
 
 def delay_typing_extensions() -> None:
@@ -120,12 +157,31 @@ def cleandoc(text: str) -> str:
 
 
 def is_coroutine_function(call: object) -> bool:
-    """Return what inspect.iscoroutinefunction returns; for plain functions without its import."""
-    code = getattr(call, "__code__", None)
-    if code is not None and not code.co_flags & CO_COROUTINE and not vars(call):
-        return False
-    asked: bool = _imported("inspect").iscoroutinefunction(call)
+    """Return what inspect.iscoroutinefunction returns; for functions and methods without its import."""
+    return _has_flag(call, CO_COROUTINE, "iscoroutinefunction")
+
+
+def is_async_generator_function(call: object) -> bool:
+    """Return what inspect.isasyncgenfunction returns; for functions and methods without its import."""
+    return _has_flag(call, CO_ASYNC_GENERATOR, "isasyncgenfunction")
+
+
+def _has_flag(call: object, flag: int, name: str) -> bool:
+    function = getattr(call, "__func__", call)
+    if isinstance(function, FunctionType):
+        if function.__code__.co_flags & flag:
+            return True
+        if not vars(function):
+            return False
+    asked: bool = getattr(_imported("inspect"), name)(call)
     return asked
+
+
+def is_awaitable(value: object) -> bool:
+    """Return what inspect.isawaitable returns."""
+    if isinstance(value, GeneratorType):
+        return bool(value.gi_code.co_flags & CO_ITERABLE_COROUTINE)
+    return isinstance(value, Awaitable)
 
 
 def _extract_stack(f: object = None, limit: int | None = None) -> object:  # the names of its parameters there
@@ -155,7 +211,7 @@ def without(name: str) -> Iterator[None]:
     if name in sys.modules:
         yield
         return
-    sys.modules[name] = cast("ModuleType", None)  # makes the import an ImportError
+    sys.modules[name] = None  # type: ignore[assignment]  # makes the import an ImportError
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.here import step_runner
 
 from step_runner import __version__
-from step_runner.cli.main import COMMANDS, SERVER
+from step_runner.cli.names import COMMANDS, SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_missing_server_error_says_how_to_start_one(command: Command, arguments:
 @pytest.mark.parametrize("arguments", [["--help"], ["proxy", "--socket", "/nowhere"]], ids=["help", "proxy"])
 def test_fast_commands_import_nothing_heavy(arguments: list[str]) -> None:
     program = (
-        "import sys; from step_runner.cli.main import run; run(sys.argv[1:]); "
+        "import sys; from step_runner.cli.supervision import run; run(sys.argv[1:]); "
         "print(*{'grpc', 'asyncio', 'yaml', 'ssl', 'msgspec', 'subprocess', 'rich'} & set(sys.modules))"
     )
     ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
@@ -87,11 +87,12 @@ def test_fast_commands_import_nothing_heavy(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [["run", "hello.yml"], ["serve"]], ids=" ".join)
 def test_supervisor_imports_nothing_heavy(arguments: list[str]) -> None:
-    """The supervisor needs no memory for the work of the worker."""
+    """The supervisor needs no memory for the work of the worker, nor for reading the arguments."""
     program = (
-        "import sys, importlib; from step_runner.cli.main import run; "
-        "command = importlib.import_module(f'step_runner.cli.{sys.argv[1]}'); "
-        "command.supervised = lambda *_, **__: print(*{'grpc', 'asyncio', 'yaml', 'ssl'} & set(sys.modules)); "
+        "import sys; from step_runner.imports import delay_seldom_used; delay_seldom_used(); import gracefulexitcmd; "
+        "from step_runner.cli.supervision import run; "
+        "gracefulexitcmd.supervise = lambda *_, **__: print(*set(sys.modules) "
+        "& {'grpc', 'asyncio', 'yaml', 'ssl', 'click', 'typing', 're'}); "
         "run(sys.argv[1:])"
     )
     ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -12,11 +11,11 @@ import click
 from step_runner import __version__
 from step_runner.cli import options
 from step_runner.cli import records as files
-from step_runner.cli.supervision import supervised
 from step_runner.errors import InputError
 
 if TYPE_CHECKING:
     from step_runner.cli.records import Records
+    from step_runner.cli.supervision import Supervisor
     from step_runner.model import Function
 
 STEPS = "STEPS"
@@ -52,7 +51,8 @@ Examples:
 @options.graceful_exit_delay
 @options.fetch_limit
 @files.options
-def command(graceful_exit_delay: float, records: Records) -> int:
+@click.pass_obj
+def command(supervisor: Supervisor, graceful_exit_delay: float, records: Records) -> int:
     """Run the steps of a CI job's variable STEPS, a run list in YAML.
 
     Steps run in CI_PROJECT_DIR. They see the variables CI_*, GITLAB_* and DOCKER_* of the job as ${{ vars.NAME }}.
@@ -64,11 +64,12 @@ def command(graceful_exit_delay: float, records: Records) -> int:
     after a stop, and 1 for any other error.
     """
     click.echo(f"step-runner {__version__}", err=True)
-    return supervised(partial(_ci, graceful_exit_delay, records), graceful_exit_delay, suspends=True)
+    supervisor.note(graceful_exit_delay)
+    return _ci(graceful_exit_delay, records, supervisor.gone)
 
 
 def _ci(graceful_exit_delay: float, wanted: Records, supervisor_gone: int | None) -> int:
-    from step_runner.cli.local import current_directory, execute, readers, supervisor
+    from step_runner.cli.local import current_directory, descriptors, execute, readers
     from step_runner.jobs.factory import Plan
     from step_runner.jobs.local import LocalRun
 
@@ -76,7 +77,7 @@ def _ci(graceful_exit_delay: float, wanted: Records, supervisor_gone: int | None
     work_dir = os.path.join(current_directory(), *filter(None, [os.environ.get("CI_PROJECT_DIR")]))
     plan = Plan("run", function, work_dir, {name: os.environ[name] for name in os.environ if name in PASSED_ON})
     variables = {name: value for name, value in os.environ.items() if name.startswith(JOB_VARIABLES)}
-    stop_when_gone = (*supervisor(supervisor_gone), *readers())
+    stop_when_gone = (*descriptors(supervisor_gone), *readers())
     return execute(LocalRun(plan, variables, graceful_exit_delay, stop_when_gone), wanted)
 
 

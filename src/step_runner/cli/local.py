@@ -44,7 +44,7 @@ class _Loop(asyncio.SelectorEventLoop):
         return clock.now()
 
 
-def supervisor(supervisor_gone: int | None) -> tuple[int, ...]:
+def descriptors(supervisor_gone: int | None) -> tuple[int, ...]:
     """Return the descriptor that becomes readable when the supervisor has ended; nothing without a supervisor."""
     return () if supervisor_gone is None else (supervisor_gone,)
 

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from step_runner import __version__, shown
-from step_runner.cli.arguments import effective
+from step_runner.cli.names import COMMANDS, SERVER
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
-SERVER = {
-    "serve": "Serve the API on a unix socket",
-    "proxy": "Pass bytes between stdin, stdout and a server's socket",
-    "bootstrap": "Copy this program to another place",
-}
-
-COMMANDS = {
-    "run": "Run a function on this machine",
-    "report": "Make an HTML page from a report",
-    "check": "Find mistakes in step files",
-    "completion": "Print the completion script of a shell",
-    "schema": "Print the JSON Schema of step files",
-    "ci": "Run the steps of a CI job's variable STEPS",
-    **SERVER,
-    "start": "Start a job on a server",
-    "jobs": "List the jobs of a server",
-    "logs": "Print the log of a job",
-    "cancel": "Ask a job to stop gracefully",
-    "close": "Stop a job, and remove its log and files",
-}
-"""The commands with a short description; each is `command` in the module of its name in this package."""
+    from step_runner.cli.supervision import Supervisor
 
 NO_COMMAND = 2
 """The exit status if no command is given."""
@@ -70,15 +48,14 @@ class Commands(click.Group):
             formatter.write_dl(list(self._entries.items()))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command that the arguments name. Return the exit status.
+def run(words: Sequence[str], supervisor: Supervisor) -> int:
+    """Run the command that the words name. Return the exit status.
 
     A command returns its own status, None for 0. Usage errors have status 1, as callers of GitLab's step-runner
     expect. A start without a command has NO_COMMAND: a container that lost its arguments must not look successful.
     """
     try:
-        words = effective(arguments, os.environ, {*COMMANDS, "steps"})
-        status = commands.main(list(words), prog_name="step-runner", standalone_mode=False)
+        status = commands.main(list(words), prog_name="step-runner", standalone_mode=False, obj=supervisor)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return NO_COMMAND

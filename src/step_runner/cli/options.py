@@ -12,6 +12,7 @@ import click
 
 from step_runner.cli import completers
 from step_runner.cli.assignments import assignments
+from step_runner.cli.supervision import DEFAULT_GRACE
 from step_runner.errors import StepRunnerError
 
 GRACE_VARIABLE = "STEP_RUNNER_GRACEFUL_EXIT_DELAY"
@@ -26,10 +27,6 @@ AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 Parameters: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
 """A decorator that gives a command parameters."""
-
-DEFAULT_GRACE = 30.0
-"""The default time between the stop signal and SIGKILL, in seconds."""
-
 
 PATH = click.Path(readable=False)
 """The path of a file, which a shell completes; the command itself says what is wrong with it."""

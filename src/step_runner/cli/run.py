@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from step_runner.cli import options, records
 from step_runner.cli.source import names_function
-from step_runner.cli.supervision import SUPERVISION_PREFIX, supervised
+from step_runner.cli.supervision import SUPERVISION_PREFIX
 
 if TYPE_CHECKING:
     from step_runner.cli.records import Records
     from step_runner.cli.source import Named
+    from step_runner.cli.supervision import Supervisor
 
 HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", SUPERVISION_PREFIX)
 """The prefixes of the variables that steps do not see: on a laptop they would come from an earlier job."""
@@ -48,7 +48,8 @@ Examples:
     help="Write a report of all steps and of how they ended: an HTML page if FILE ends in .html, else JSON.",
 )
 @records.options
-def command(**arguments: Any) -> int:
+@click.pass_obj
+def command(supervisor: Supervisor, /, **arguments: Any) -> int:
     """Run a function on this machine.
 
     REFERENCE is a step file, a directory, or any other reference; a text that begins with `func:` is read as an
@@ -58,7 +59,8 @@ def command(**arguments: Any) -> int:
     second later, or SIGQUIT kills it at once. Ctrl-Z suspends the job; that time does not count. The exit status is 0
     for success, the status of the command that failed, 128 plus the signal after a stop, and 1 for any other error.
     """
-    return supervised(partial(_run, **arguments), arguments["graceful_exit_delay"], suspends=True)
+    supervisor.note(arguments["graceful_exit_delay"])
+    return _run(supervisor.gone, **arguments)
 
 
 def _run(
@@ -71,7 +73,7 @@ def _run(
     no_tty: bool,
     records: Records,
 ) -> int:
-    from step_runner.cli.local import current_directory, execute, supervisor
+    from step_runner.cli.local import current_directory, descriptors, execute
     from step_runner.cli.source import called, check_local
     from step_runner.jobs.factory import Plan
     from step_runner.jobs.local import LocalRun
@@ -81,5 +83,5 @@ def _run(
     check_local(what)
     env_of_steps = {name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)}
     plan = Plan("run", what.function, work_dir, env_of_steps, known=what.known, timeout=timeout)
-    run = LocalRun(plan, job, graceful_exit_delay, stop_when_gone=supervisor(supervisor_gone))
+    run = LocalRun(plan, job, graceful_exit_delay, stop_when_gone=descriptors(supervisor_gone))
     return execute(run, records, tty=not no_tty, shows_outputs=True)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from step_runner.cli import options
-from step_runner.cli.supervision import SUPERVISION_PREFIX, supervised
+from step_runner.cli.supervision import SUPERVISION_PREFIX
 from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
     from step_runner.api.sidecar import Sidecar
+    from step_runner.cli.supervision import Supervisor
 
 EPILOG = """\b
 Examples:
@@ -32,7 +31,10 @@ Examples:
 @options.fetch_limit
 @click.option("--verbose", is_flag=True, help="Log the actions of the server to stderr, not only errors.")
 @click.argument("arguments", metavar="[DIR] [COMMAND...]", nargs=-1, type=options.PATH)
-def command(path: str | None, graceful_exit_delay: float, verbose: bool, arguments: tuple[str, ...]) -> int:
+@click.pass_obj
+def command(
+    supervisor: Supervisor, path: str | None, graceful_exit_delay: float, verbose: bool, arguments: tuple[str, ...]
+) -> int:
     """Serve the API on a unix socket until SIGTERM, SIGINT or SIGHUP, then stop all jobs gracefully.
 
     Repeats of a signal change nothing. A second Ctrl-C, at least one second after the first signal, or SIGQUIT kills
@@ -45,35 +47,22 @@ def command(path: str | None, graceful_exit_delay: float, verbose: bool, argumen
     stderr gets the line that names the socket, and errors; --verbose or CI_STEPS_LOG_LEVEL=debug adds messages.
     """
     verbose = verbose or os.environ.get("CI_STEPS_LOG_LEVEL", "").strip().lower() == "debug"
-    work = partial(_serve, path, graceful_exit_delay, verbose, arguments)
-    return supervised(work, graceful_exit_delay, partial(_remove_socket, path, arguments))
+    directory, words = _split(arguments)
+    path = os.path.abspath(options.socket_paths(path, directory)[0])
+    supervisor.note(graceful_exit_delay, path)
+    return _serve(path, graceful_exit_delay, words, supervisor.gone, verbose=verbose)
 
 
-def _remove_socket(path: str | None, arguments: tuple[str, ...]) -> None:
-    """Remove the socket of a server that was killed."""
-    if sys.platform != "win32":
-        from step_runner.api.socket import make_free
-
-        with contextlib.suppress(StepRunnerError):  # another server may use it by now
-            make_free(_socket_path(path, _split(arguments)[0]))
-
-
-def _socket_path(path: str | None, directory: str | None) -> str:
-    return os.path.abspath(options.socket_paths(path, directory)[0])
-
-
-def _serve(path: str | None, delay: float, verbose: bool, words: tuple[str, ...], supervisor_gone: int | None) -> int:
+def _serve(path: str, delay: float, words: tuple[str, ...], supervisor_gone: int | None, *, verbose: bool) -> int:
     import asyncio
 
     from step_runner.api.server import serve
 
-    directory, argv = _split(words)
-    path = _socket_path(path, directory)
     # With this variable a step can call the server that runs it.
     os.environ[options.SOCKET_VARIABLE] = path
     environment = {name: value for name, value in os.environ.items() if not name.startswith(SUPERVISION_PREFIX)}
     with asyncio.Runner() as runner:  # without Runner.run and its handler of SIGINT, as in `execute`
-        serving = serve(path, delay, environment, _sidecar(argv), supervisor_gone, verbose=verbose)
+        serving = serve(path, delay, environment, _sidecar(words), supervisor_gone, verbose=verbose)
         return runner.get_loop().run_until_complete(serving)
 
 

@@ -1,68 +1,123 @@
-"""Runs a command's work in a second process, so that a kill of either process leaves no process of a job."""
+"""Runs a command in a worker process, so that a kill of either process leaves no process of a job.
+
+The supervisor imports nothing but the library that ends processes: not even what reads the arguments.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import signal
 import sys
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
 
-import click
-
+from step_runner import shown
+from step_runner.cli.arguments import effective
 from step_runner.errors import StepRunnerError
 from step_runner.imports import delay_typing_extensions, plain_character_classes, without
 
+TYPE_CHECKING = False
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from gracefulexitcmd import Exit
 
+SUSPENDS = {"run": True, "ci": True, "serve": False}
+"""The commands that run jobs, and whether Ctrl-Z suspends them."""
+
+HELP = (["-h"], ["--help"])
+"""The rest of the arguments of a command that runs nothing."""
 
 SUPERVISION_PREFIX = "GRACEFULEXITCMD_"
 """The prefix of the variables that mark a worker for its supervisor; each command gets marks of its own."""
+
+DEFAULT_GRACE = 30.0
+"""The default time between the stop signal and SIGKILL, in seconds."""
+
+LONGEST_NOTE = 4096
+"""The most bytes that a pipe takes in one piece, pipe(7): PIPE_BUF. The path of a socket is shorter, unix(7)."""
 
 NO_THREAD = "can't start new thread"
 """The message of Python's RuntimeError if the system refuses another thread."""
 
 
-def supervised(
-    work: Callable[[int | None], int],
-    grace: float,
-    tidy: Callable[[], object] = lambda: None,
-    *,
-    suspends: bool = False,
-) -> int:
-    """Run `work` in a worker process with this one as its supervisor. Return the exit status in both.
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name. Return the exit status, in the supervisor and in its worker.
 
-    Call `tidy` in the supervisor if the worker was killed and could not do it. With `suspends`, Ctrl-Z suspends both.
-    Raise StepRunnerError if a limit of the user allows no further process or file, or if `/proc` is missing. Steps
-    inherit the LC_CTYPE that this program was given.
-
-    Call this before heavy imports: the supervisor does not need them. On Windows there is one process. When it dies,
-    the system ends the processes in its job objects.
+    A command that runs jobs runs in a worker process, and this one is its supervisor. Steps inherit the LC_CTYPE that
+    this program was given. On Windows there is one process. When it dies, the system ends the processes in its job
+    objects.
     """
-    work = partial(_work, work)
-    if sys.platform == "win32":
-        return work(None)
-    from gracefulexitcmd import supervise
-    from gracefulexitcmd.program import complaint, undo_locale_coercion
-
-    undo_locale_coercion()
-    if (missing := complaint()) is not None:
-        raise StepRunnerError(f"the step runner cannot work: {missing}")
     try:
-        return supervise(work, grace, partial(_killed, tidy), suspends=suspends)
-    except (OSError, RuntimeError) as error:
-        limit = _limit(error)
-        if limit is None:
-            raise
-        raise StepRunnerError(f"the step runner cannot work: {limit}") from error
+        words = effective(arguments, os.environ)
+        suspends = _suspends(words)
+        if suspends is None:
+            return _run(words, Supervisor())
+        return _supervised(words, suspends=suspends)
+    except StepRunnerError as error:
+        _say(f"Error: {shown.message(str(error))}")
+        return error.exit_status
 
 
-def _work(work: Callable[[int | None], int], supervisor_gone: int | None) -> int:
+def _suspends(words: Sequence[str]) -> bool | None:
+    """Return whether Ctrl-Z suspends the command; None if it runs no jobs."""
+    own = words[1:] if words[:1] == ["steps"] else words
+    return None if own[1:] in HELP else SUSPENDS.get("".join(own[:1]))
+
+
+def _run(words: Sequence[str], supervisor: Supervisor) -> int:
+    from step_runner.cli.main import run as run_command
+
+    return run_command(words, supervisor)
+
+
+def _work(words: Sequence[str], notes: _Notes | None, supervisor_gone: int | None) -> int:
     _import_libraries()
-    return work(supervisor_gone)
+    return _run(words, Supervisor(supervisor_gone, notes))
+
+
+class Supervisor:
+    """The supervisor, as its worker sees it."""
+
+    def __init__(self, gone: int | None = None, notes: _Notes | None = None) -> None:
+        self.gone = gone
+        """A descriptor that becomes readable when the supervisor has ended; None without a supervisor."""
+        self._notes = notes
+
+    def note(self, grace: float, socket: str = "") -> None:
+        """Note what the supervisor needs if the worker is killed: the grace period, and a socket to remove."""
+        if self._notes is not None:
+            self._notes.write(grace, socket)
+
+
+class _Notes:
+    """A pipe with what the worker has noted for the supervisor."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+
+    def write(self, grace: float, socket: str) -> None:
+        note = os.fsencode(f"{grace!r} {socket}")
+        if len(note) <= LONGEST_NOTE:
+            os.write(self._write, note)
+
+    @cached_property
+    def _noted(self) -> list[str]:
+        try:
+            return os.fsdecode(os.read(self._read, LONGEST_NOTE)).split(" ", 1)
+        except BlockingIOError:  # the worker was killed before it had read its arguments
+            return [repr(DEFAULT_GRACE), ""]
+
+    @property
+    def grace(self) -> float:
+        return float(self._noted[0])
+
+    @property
+    def socket(self) -> str:
+        return self._noted[1]
 
 
 def _import_libraries() -> None:
@@ -75,6 +130,47 @@ def _import_libraries() -> None:
     delay_typing_extensions()
 
 
+if sys.platform == "win32":
+
+    def _supervised(words: Sequence[str], *, suspends: bool) -> int:
+        return _work(words, None, None)
+
+else:
+
+    def _supervised(words: Sequence[str], *, suspends: bool) -> int:
+        """Run the command in a worker process; return the exit status in both processes.
+
+        Raise StepRunnerError if a limit of the user allows no further process or file, or if `/proc` is missing.
+        """
+        from gracefulexitcmd import supervise
+        from gracefulexitcmd.program import complaint, undo_locale_coercion
+
+        undo_locale_coercion()
+        if (missing := complaint()) is not None:
+            raise StepRunnerError(f"the step runner cannot work: {missing}")
+        try:
+            notes = _Notes()
+            work = partial(_work, words, notes)
+            return supervise(work, lambda: notes.grace, partial(_killed, notes), suspends=suspends)
+        except (OSError, RuntimeError) as error:
+            limit = _limit(error)
+            if limit is None:
+                raise
+            raise StepRunnerError(f"the step runner cannot work: {limit}") from error
+
+    def _killed(notes: _Notes, number: int, left: Exit | None) -> None:
+        """Remove what a killed worker could not remove, and report how its jobs have ended."""
+        from step_runner.jobs import recovery
+
+        recovery.remove_own()
+        if notes.socket:
+            from step_runner.api.socket import make_free
+
+            with contextlib.suppress(StepRunnerError):  # another server may use it by now
+                make_free(notes.socket)
+        _report(number, left)
+
+
 def _limit(error: OSError | RuntimeError) -> str | None:
     """Return the limit of the user that an error reports, None for another error."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
@@ -85,15 +181,6 @@ def _limit(error: OSError | RuntimeError) -> str | None:
     return None
 
 
-def _killed(tidy: Callable[[], object], number: int, left: Exit | None) -> None:
-    if sys.platform != "win32":
-        from step_runner.jobs import recovery
-
-        recovery.remove_own()
-        tidy()
-    _report(number, left)
-
-
 def _report(number: int, left: Exit | None) -> None:
     from gracefulexitcmd.program import STOP_SIGNALS
 
@@ -101,11 +188,15 @@ def _report(number: int, left: Exit | None) -> None:
     name = signal.Signals(number).name if named else f"signal {number}"
     if number in STOP_SIGNALS and (left is None or not left.census):
         # The worker handles these signals from before the first step until after the last.
-        click.echo(f"Error: stopped by {name}: no step was running", err=True)
+        _say(f"Error: stopped by {name}: no step was running")
         return
-    click.echo(f"Error: {name} killed the process that ran the jobs: all jobs have ended", err=True)
+    _say(f"Error: {name} killed the process that ran the jobs: all jobs have ended")
     if left is not None and left.hurried is not None:
-        click.echo(f"Killed at once: {left.hurried}", err=True)
+        _say(f"Killed at once: {left.hurried}")
     for process in left.census if left is not None else ():
         how = f"ended by {process.ended_by}" if process.ended_by else "could not be ended"
-        click.echo(f"{how}: {process.program} (pid {process.pid}): {process.command}{process.reason}", err=True)
+        _say(f"{how}: {process.program} (pid {process.pid}): {process.command}{process.reason}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -54,16 +54,16 @@ Its arguments are the signal, and how the worker's orphans were ended; None if t
 """
 
 
-def supervise(work: Work, grace: float, killed: Killed, *, suspends: bool = False) -> int:
+def supervise(work: Work, grace: float | Callable[[], float], killed: Killed, *, suspends: bool = False) -> int:
     """Do the work in a second process; return, in either process, the exit status of the work.
 
     With `suspends` SIGTSTP is forwarded, too. The work then calls `suspend_all`, which stops all that it runs and this
     process. SIGCONT continues everything.
 
     Call it before the first thread starts. When the worker is killed, its orphans get SIGTERM, `grace` seconds, then
-    SIGKILL; the status is 128 plus the signal that killed it. When the worker ends by itself, only processes that
-    certainly come from it are ended, because the worker has decided about the others. Without subreapers or pidfds the
-    work runs in this process, without a supervisor.
+    SIGKILL; the status is 128 plus the signal that killed it. A function as `grace` is called when the worker has
+    ended. When the worker ends by itself, only processes that certainly come from it are ended, because the worker has
+    decided about the others. Without subreapers or pidfds the work runs in this process, without a supervisor.
     """
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         # If it is inherited as ignored, the kernel reaps every child, wait(2), and the worker's status would be lost.
@@ -116,14 +116,21 @@ class _Supervisor:
     """The supervisor: the process that the caller knows."""
 
     def __init__(
-        self, worker: int, orphaned: ManualContainer, grace: float, copies: takeover.Copies, *, suspends: bool
+        self,
+        worker: int,
+        orphaned: ManualContainer,
+        grace: float | Callable[[], float],
+        copies: takeover.Copies,
+        *,
+        suspends: bool,
     ) -> None:
         self._worker = worker
         self._copies = copies
         self._pidfd = os.pidfd_open(worker)
         self._orphaned = orphaned
-        self._termination = Termination(orphaned, grace)
-        self._worker_is_gone = False
+        self._grace = grace
+        self._termination: Termination | None = None
+        """The end of the orphans, once the worker has ended."""
         self._reaping = False
         self._ended = False
         self._suspends = suspends
@@ -142,7 +149,7 @@ class _Supervisor:
         self._reap()  # children that ended before the handler was set
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self._wait()
-        self._worker_is_gone = True
+        self._termination = Termination(self._orphaned, self._grace() if callable(self._grace) else self._grace)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _, status = os.waitpid(self._worker, 0)
         code = os.waitstatus_to_exitcode(status)
@@ -204,7 +211,7 @@ class _Supervisor:
 
     def _suspend(self) -> None:
         """Have the worker stop all that it runs and itself; then this process stops, so that its shell sees it."""
-        if self._worker_is_gone:
+        if self._termination is not None:
             suspension.suspend(self._suspension.stop)
         else:
             signal.pidfd_send_signal(self._pidfd, signal.SIGTSTP)
@@ -215,7 +222,7 @@ class _Supervisor:
         if number in STOP_SIGNALS:
             self._request, answer = self._request.after(number, time.monotonic())
             self._copies.abandon()
-        if not self._worker_is_gone:
+        if self._termination is None:
             signal.pidfd_send_signal(self._pidfd, number)
             if number in STOP_SIGNALS:  # a stopped process could not act
                 signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)

@@ -97,7 +97,8 @@ class _Notes:
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
-        os.set_blocking(self._read, False)
+        if sys.platform != "win32":  # where no process is a worker
+            os.set_blocking(self._read, False)
 
     def write(self, grace: float, socket: str) -> None:
         note = os.fsencode(f"{grace!r} {socket}")

@@ -85,10 +85,10 @@ class Proc:
             with self._lock:
                 self._listeners.remove(listener)
 
-    def check(self) -> None:
-        """Raise StoppedError, with the message of a fetch, if the job was cancelled."""
+    def check(self, what: str = "the fetch was stopped", reason: str = "because its job was cancelled") -> None:
+        """Raise StoppedError if the job was cancelled."""
         if self.cancelled:
-            raise self.error("the fetch was stopped", "because its job was cancelled")
+            raise self.error(what, reason)
 
     def error(self, what: str, reason: str) -> StoppedError:
         """Return the error of a part of a stopped job: what happened to it, and the reason unless it is the timeout."""

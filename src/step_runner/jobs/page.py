@@ -10,13 +10,12 @@ from html import escape
 from string import Template
 from typing import TYPE_CHECKING
 
-from step_runner.jobs.record import Step
 from step_runner.jobs.timeline import duration, picture, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from step_runner.jobs.record import Call, Record, Termination
+    from step_runner.jobs.record import Call, Record, Row, Step, Termination
 
 
 def page(record: Record) -> str:
@@ -28,15 +27,18 @@ def page(record: Record) -> str:
         facts=_table("facts", (), _facts(record)),
         picture=picture(record),
         stopped=_stopped(record.termination),
-        steps=_table("steps", ("Step", "Status", "Start", "Duration", "Exit", "Output", "Details"), _rows(record)),
+        steps=_table(
+            "steps",
+            ("Step", "Status", "Start", "Duration", "Exit", "Output", "Details"),
+            (_row(record, row) for row in record.rows),
+        ),
     )
 
 
 def _title(record: Record) -> str:
     """Return the title of a run: the name of the only step at its root."""
-    steps = [step for depth, step in record.steps if depth == 0]
-    call = steps[0].step if steps and isinstance(steps[0], Step) else None
-    return f"Run of {call.step or call.name}" if call is not None else "Run"
+    first = next(record.rows, None)
+    return f"Run of {first.call.step or first.call.name}" if first is not None and first.step is not None else "Run"
 
 
 def _facts(record: Record) -> Iterator[tuple[str, ...]]:
@@ -73,19 +75,14 @@ def _stopped(stop: Termination | None) -> str:
     return f"<section><h2>Processes that had to be ended</h2>\n<p>{escape(cause)}.</p>{hurried}\n{table}</section>\n"
 
 
-def _rows(record: Record) -> Iterator[tuple[str, ...]]:
-    for depth, step in record.steps:
-        if isinstance(step, Step):
-            yield _row(record, depth, step)
-        else:
-            yield _name(depth, step.call), step.fate, "", "", "", "", ""
-
-
-def _row(record: Record, depth: int, step: Step) -> tuple[str, ...]:
+def _row(record: Record, row: Row) -> tuple[str, ...]:
+    step, name = row.step, _name(row.depth, row.call)
+    if step is None:
+        return name, row.status, "", "", "", "", ""
     done = step.exec_result
     return (
-        _name(depth, step.step),
-        escape(step.status),
+        name,
+        escape(row.status),
         f"+{duration(record.since_start(step.start_time))}",
         duration(step.duration),
         "" if done is None else _exit(done.exit_code),

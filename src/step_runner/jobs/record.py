@@ -99,11 +99,13 @@ class Executed(_Part, frozen=True):
     output_bytes: int = 0
 
 
-class NotRun(NamedTuple):
-    """A step without a result, and the reason."""
+class Row(NamedTuple):
+    """A step at its depth, and its status; a step that was not run has no result."""
 
+    depth: int
     call: Call
-    fate: str
+    status: str
+    step: Step | None = None
 
 
 class Definition(_Part, frozen=True):
@@ -132,12 +134,14 @@ class Step(_Part, frozen=True):
     exec_result: Executed | None = None
     sub_step_results: list[Step] = []
 
-    @property
-    def not_run(self) -> Iterator[NotRun]:
-        """Yield the steps of its function without a result. The first may be the one that made it fail."""
+    def rows(self, depth: int = 0) -> Iterator[Row]:
+        """Yield the steps of its function. The first without a result may be the one that made the function fail."""
+        for child in self.sub_step_results:
+            yield Row(depth, child.step, child.status, child)
+            yield from child.rows(depth + 1)
         failed = self.status == "failure" and all(child.status == "success" for child in self.sub_step_results)
         for call in self.spec_definition.definition.steps[len(self.sub_step_results) :]:
-            yield NotRun(call, "failed to start" if failed else "not run")
+            yield Row(depth, call, "failed to start" if failed else "not run")
             failed = False
 
 
@@ -154,9 +158,9 @@ class Record(_Part, frozen=True):
     result: Step | None = None
 
     @property
-    def steps(self) -> Iterator[tuple[int, Step | NotRun]]:
-        """Yield the steps that the run ran and did not run, in order, each with its depth."""
-        return iter(()) if self.result is None else _walk(self.result, 0)
+    def rows(self) -> Iterator[Row]:
+        """Yield the steps that the run ran and did not run, in order."""
+        return iter(()) if self.result is None else self.result.rows()
 
     def since_start(self, moment: datetime.datetime) -> float:
         """Return the seconds from the start of the run to a moment."""
@@ -169,12 +173,3 @@ def parse(content: bytes) -> Record:
         return msgspec.json.decode(content, type=Record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"not a report: {error}: give a file that run --report FILE.json wrote") from None
-
-
-def _walk(step: Step, depth: int) -> Iterator[tuple[int, Step | NotRun]]:
-    """Yield what a step ran and what it did not run, in order, each with its depth."""
-    for child in step.sub_step_results:
-        yield depth, child
-        yield from _walk(child, depth + 1)
-    for absent in step.not_run:
-        yield depth, absent

@@ -7,13 +7,12 @@ import math
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
-from step_runner.jobs.record import Step
 from step_runner.runner.notices import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from step_runner.jobs.record import Call, Record
+    from step_runner.jobs.record import Record
 
 WIDTH, LABELS, ROW, HEAD = 1000, 300, 26, 30
 """Units of the drawing: its width, that of the labels, the height of a row, and that of the time scale."""
@@ -85,18 +84,14 @@ def size(count: int) -> str:
 
 
 def _steps(record: Record) -> Iterator[_Bar]:
-    for depth, step in record.steps:
-        if isinstance(step, Step):
-            begin = record.since_start(step.start_time)
-            note = f"{step.status}, {duration(step.duration)}"
-            note += f", {size(step.exec_result.output_bytes)}" if step.exec_result is not None else ""
-            yield _Bar(_name(step.step), depth, note, step.status, begin, begin + step.duration)
-        else:
-            yield _Bar(_name(step.call), depth, step.fate, "absent")
-
-
-def _name(call: Call) -> str:
-    return call.name or str(call.step) or "unnamed"
+    for depth, call, status, step in record.rows:
+        name = call.name or str(call.step) or "unnamed"
+        if step is None:
+            yield _Bar(name, depth, status, "absent")
+            continue
+        begin = record.since_start(step.start_time)
+        written = f", {size(step.exec_result.output_bytes)}" if step.exec_result is not None else ""
+        yield _Bar(name, depth, f"{status}, {duration(step.duration)}{written}", status, begin, begin + step.duration)
 
 
 def _signals(record: Record) -> Iterator[_Bar]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from step_runner.runner.environment import LONGEST_SHOWN
 
@@ -20,14 +20,7 @@ MOST_ON_LINUX = 6 * 1024 * 1024
 POINTER = 8
 
 
-class Complaint(NamedTuple):
-    """The variable at fault, and the error."""
-
-    name: str
-    sentence: str
-
-
-def complaint(added: Mapping[str, str], total: Callable[[Mapping[str, str]], int]) -> Complaint | None:
+def complaint(added: Mapping[str, str], total: Callable[[Mapping[str, str]], int]) -> str | None:
     """Return the reason why no process can start with the variables `added`, None if one can.
 
     `total` returns the bytes of the whole environment with them. The complaint is about the largest variable of
@@ -37,12 +30,12 @@ def complaint(added: Mapping[str, str], total: Callable[[Mapping[str, str]], int
         return None
     name, size = largest(added)
     if sys.platform == "linux" and size > LONGEST_TEXT:
-        return Complaint(name, f"{_shown(name, size)}, and one variable can have {LONGEST_TEXT}: write it to a file")
+        return f"{_shown(name, size)}, and one variable can have {LONGEST_TEXT}: write it to a file"
     # The environment may be too large already, but only `added` can be at fault here.
     taken = total(added)
     if taken > most():
         together = f"the environment {taken} bytes large, and a process can get {most()}"
-        return Complaint(name, f"the exports make {together}; {_shown(name, size)}: write it to a file")
+        return f"the exports make {together}; {_shown(name, size)}: write it to a file"
     return None
 
 

@@ -128,10 +128,9 @@ class Source(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of a file: its number, counted from 1, and its content."""
+    """The number of a line, counted from 1, and its value."""
 
     number: int
-    name: str
     value: Value
 
 
@@ -143,9 +142,9 @@ def read_outputs(source: Source, spec: Spec) -> dict[str, Value]:
     if spec.outputs == "delegate":
         return _read_delegated(source)
     lines = _last_lines(source)
-    for line in lines.values():
+    for name, line in lines.items():
         with source.at(line.number):
-            check_output(line.name, line.value, spec.outputs)
+            check_output(name, line.value, spec.outputs)
     with source.at():
         return with_defaults(_values(lines), spec.outputs, "" if lines else source.lost)
 
@@ -158,12 +157,11 @@ def read_exports(source: Source, total: Callable[[Mapping[str, str]], int]) -> d
     """
     exports: dict[str, str] = {}
     lines = _last_lines(source)
-    for line in lines.values():
+    for name, line in lines.items():
         with source.at(line.number):
-            exports[line.name] = _exported(line.name, line.value)
+            exports[name] = _exported(name, line.value)
     if (complaint := exec_space.complaint(exports, total)) is not None:
-        with source.at(lines[complaint.name].number):
-            raise OutputError(complaint.sentence)
+        raise source.fault(complaint, lines[exec_space.largest(exports)[0]].number)
     return exports
 
 
@@ -226,7 +224,7 @@ def _last_lines(source: Source) -> dict[str, Line]:
                 name, value = _name_and_value(text)
             except OutputError as error:
                 raise source.fault(f"{error}{source.shown(text)}", number) from None
-            lines[name] = Line(number, name, value)
+            lines[name] = Line(number, value)
     return lines
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gracefulexitcmd.sequence import To, total
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gracefulexitcmd import EndedProcess, Exit, SignalSent, Stage
 
@@ -49,15 +49,9 @@ def hurried(reason: str) -> str:
 
 def ended(exit_: Exit) -> tuple[str, ...]:
     """Return the lines for the end: the processes that were killed, and those that could not be ended."""
-    killed = _by_reason(process for process in exit_.census if process.killed)
-    left = _by_reason(process for process in exit_.census if process.ended_by is None)
-    return (
-        *(
-            f"Ended {count(len(those))}{f' that {why}' if why else ' by force'}: {_names(those)}"
-            for why, those in killed
-        ),
-        *(f"Could not end {count(len(those))}{f' that {why}' if why else ''}: {_names(those)}" for why, those in left),
-    )
+    killed = [process for process in exit_.census if process.killed]
+    left = [process for process in exit_.census if process.ended_by is None]
+    return (*_by_reason("Ended", killed, " by force"), *_by_reason("Could not end", left))
 
 
 def count(number: int) -> str:
@@ -65,12 +59,13 @@ def count(number: int) -> str:
     return "1 process" if number == 1 else f"{number} processes"
 
 
-def _by_reason(processes: Iterable[EndedProcess]) -> list[tuple[str, list[EndedProcess]]]:
-    """Return the processes by the reason that kept them from ending; the reason is empty if it is unknown."""
+def _by_reason(what: str, processes: Iterable[EndedProcess], unknown: str = "") -> Iterator[str]:
+    """Yield a line for each reason that kept some of the processes from ending; `unknown` if the reason is unknown."""
     reasons: dict[str, list[EndedProcess]] = {}
     for process in processes:
-        reasons.setdefault(str(process.why or ""), []).append(process)
-    return list(reasons.items())
+        reasons.setdefault(f" that {process.why}" if process.why else unknown, []).append(process)
+    for reason, those in reasons.items():
+        yield f"{what} {count(len(those))}{reason}: {_names(those)}"
 
 
 def _receivers(number: int, stage: Stage) -> str:

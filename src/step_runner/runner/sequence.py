@@ -47,6 +47,8 @@ DEEPEST = 100
 MOST_EXPANSIONS = 10
 """Most expansions of a reference that expands to an expression again."""
 
+NOT_STARTED = ("not started", "because the job was cancelled")
+
 SCRIPT = Function(spec=SCRIPT_SPEC, body=Exec(command=()))
 """The function that a `script:` calls. Its command is the shell's, and it may write outputs of any name."""
 
@@ -135,7 +137,7 @@ async def _run_step(step: Step, caller: StepsContext) -> Outcome:
     """Run one step of a sequence. Each error names the step."""
     start_time = time.time()
     try:
-        _refuse_when_cancelled(caller.job)
+        caller.job.proc.check(*NOT_STARTED)
         with caller.job.step_files() as files:
             reference, function = await _find_function(step, caller, files)
             outcome = await _run_function(_enter(step, reference, function, caller, files, start_time))
@@ -144,11 +146,6 @@ async def _run_step(step: Step, caller: StepsContext) -> Outcome:
     if outcome.error is None:
         return outcome
     return outcome._replace(error=StepError(step.name, outcome.error))
-
-
-def _refuse_when_cancelled(job: GlobalContext) -> None:
-    if job.proc.cancelled:
-        raise job.proc.error("not started", "because the job was cancelled")
 
 
 async def _find_function(step: Step, caller: StepsContext, files: StepFiles) -> tuple[Reference | Script, Function]:
@@ -243,7 +240,7 @@ async def _run_function(run: _Run) -> Outcome:
 async def _run_exec(run: _Run, body: Exec) -> Exception | None:
     """Run a command. Return its error, which may be a group, or raise StepRunnerError."""
     job = run.context.job
-    _refuse_when_cancelled(job)
+    job.proc.check(*NOT_STARTED)
     job.notice(f"Running step name={run.name}")
     context = run.with_own_env()
     words, work_dir = _expand_exec(run.function, body, context)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.cells import CELLS, Cell, entered
+from tests.support.cgroups import needs_birth
 from tests.support.crowd import ALL, SHAPES, Crowd
 from tests.support.neighbour import ENDINGS, Neighbour
 from tests.support.server import DELAY, Runner, Server, started, with_worker
@@ -333,6 +334,18 @@ def test_hidden_process_ends_with_last_possible_job(cell: Cell, server: Server, 
     assert (len(ours.living()), len(theirs.living())) == (0 if cell.cgroup else 1, 2)
     server.client.close("2")
     assert ours.survivors() == theirs.survivors() == []
+
+
+@needs_birth
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if "cgroup" in cell], indirect=True)
+def test_hidden_process_of_short_job_ends_with_it(server: Server, crowds: Callable[[], Crowd]) -> None:
+    """A command is born in the control group of its job, so even the first second has no way out."""
+    ours, theirs = crowds(), crowds()
+    server.start(theirs.script("hidden", status=0), "echo background; sleep 1000", job_id="other")
+    server.wait_for("background", "other")
+    server.start(ours.script("hidden", status=0))
+    server.wait_for_end()
+    assert (len(ours.living()), len(theirs.living())) == (0, 1)
 
 
 SERVICE = "import http.server; s = http.server.HTTPServer(('127.0.0.1', 0), http.server.SimpleHTTPRequestHandler)"

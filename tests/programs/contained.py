@@ -1,12 +1,13 @@
 """Runs commands in containers, and reports to stdout as lines of JSON: `contained.py REAPER SCENARIO MARK SHAPE...`.
 
-REAPER says what the program may use: `subreaper`, `cgroup`, `both`, or `plain` for neither.
+REAPER says what the program may use: `subreaper`, `cgroup`, `both`, or `plain` for neither. With `born` it may use both,
+but moves no process into the control group.
 """
 
 import json, os, signal, subprocess, sys
 from gracefulexitcmd import Cmd, ManualContainer, Termination, contain
 from gracefulexitcmd.container import opened
-from gracefulexitcmd.posix import subreaper
+from gracefulexitcmd.posix import cgroup, subreaper
 
 REAPER, SCENARIO, MARK, *SHAPES = sys.argv[1:]
 GRACE = 0.3 if {"ignores_term", "reforks"} & set(SHAPES) else 10
@@ -158,4 +159,6 @@ def zombie():
 
 if REAPER in ("plain", "cgroup"):
     subreaper.become = lambda: False
+if REAPER in ("plain", "subreaper"):
+    cgroup.make = lambda name: None
 globals()[SCENARIO]()

@@ -225,7 +225,7 @@ def test_raising_handlers_during_start_leave_nothing(
         heard.append(number)
         sys.exit(7)
 
-    def interrupted(*arguments: Any) -> Child:
+    def interrupted(*arguments: Any) -> tuple[Child, bool]:
         process = real(*arguments)
         for number in numbers:
             signal.raise_signal(number)
@@ -249,7 +249,7 @@ def test_keyboard_interrupt_during_start_leaves_nothing(monkeypatch: pytest.Monk
     command = Cmd(FOREVER)
     real = start.start
 
-    def interrupted(*arguments: Any) -> Child:
+    def interrupted(*arguments: Any) -> tuple[Child, bool]:
         process = real(*arguments)
         signal.raise_signal(signal.SIGINT)
         return process

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.cgroups import needs_cgroup
+from tests.support.cgroups import needs_birth, needs_cgroup
 
-from gracefulexitcmd import Cmd, ManualContainer
+from gracefulexitcmd import PIPE, Cmd, ManualContainer, contain
 from gracefulexitcmd.posix import cgroup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MOUNTS = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -161,6 +161,116 @@ def test_container_confines_every_process() -> None:
     container.close()
     assert len(groups) == 4
     assert all(container.cookie in group for group in groups)
+
+
+OWN_GROUP = ["grep", "^0:", "/proc/self/cgroup"]
+"""A command that prints its control group."""
+
+
+@pytest.fixture
+def container() -> Iterator[ManualContainer]:
+    made = ManualContainer()
+    yield made
+    made.close()
+
+
+@needs_birth
+def test_command_starts_in_group_of_its_container(container: ManualContainer) -> None:
+    shared = Cmd(OWN_GROUP, stdout=PIPE, text=True, container=container).run().stdout
+    assert container.cookie in str(shared)
+    with contain() as box:
+        contained = Cmd(OWN_GROUP, stdout=PIPE, text=True, container=box).run().stdout
+    alone = Cmd(OWN_GROUP, stdout=PIPE, text=True, contain=True).run().stdout
+    assert all(f"{cgroup.PREFIX}{os.getpid()}" in str(group) for group in (contained, alone))
+
+
+def test_plain_command_starts_in_group_of_its_parent() -> None:
+    """It promises less than a container, and does not pay for a group."""
+    ended = Cmd(OWN_GROUP, stdout=PIPE, text=True).run()
+    assert str(os.getpid()) not in str(ended.stdout)
+
+
+@needs_birth
+def test_commands_born_in_group_are_not_moved(container: ManualContainer) -> None:
+    """The kernel waits milliseconds for a move: `confine` need not make any."""
+    with Cmd(["sleep", "1000"], container=container, grace=0) as command:
+        home, group = cgroup.own(), container.birthplace()
+        assert home is not None
+        assert group is not None
+        (born,) = group.pids()
+        assert born == command.pid
+        home.add(born)
+        assert container.confine()
+        assert group.pids() == set()
+
+
+def _removed(group: cgroup.Cgroup) -> None:
+    group.remove()
+
+
+def _killed(group: cgroup.Cgroup) -> None:
+    """Linux 6.14 then kills at once each process that another group's process starts in it."""
+    group.kill()
+
+
+def _invalid(group: cgroup.Cgroup) -> None:
+    """Make it a domain that cannot have processes, cgroups(7): its parent becomes threaded."""
+    sibling = f"{group.path}/threaded"
+    group.path = f"{group.path}/invalid"
+    for path in (sibling, group.path):
+        os.mkdir(path)
+    Path(sibling, "cgroup.type").write_text("threaded")
+
+
+@needs_birth
+@pytest.mark.parametrize("spoil", [_removed, _killed, _invalid])
+def test_command_starts_outside_of_spoiled_group(
+    container: ManualContainer, spoil: Callable[[cgroup.Cgroup], None]
+) -> None:
+    """It never fails: the kernel refuses the start in the group, or kills the process before its program runs."""
+    group = container.birthplace()
+    assert group is not None
+    root = cgroup.Cgroup(group.path)
+    spoil(group)
+    ended = Cmd(OWN_GROUP, stdout=PIPE, text=True, container=container).run()
+    assert ended.returncode == 0
+    assert container.cookie not in str(ended.stdout)
+    root.remove()
+
+
+@needs_birth
+def test_command_that_started_outside_is_confined(container: ManualContainer) -> None:
+    """A command with a descriptor of its own cannot be born in the group. It is moved later."""
+    reader, writer = os.pipe()
+    with Cmd(["sleep", "1000"], container=container, pass_fds=[reader], grace=0) as command:
+        group = container.birthplace()
+        assert group is not None
+        assert group.pids() == set()
+        assert container.confine()
+        assert group.pids() == {command.pid}
+    os.close(reader)
+    os.close(writer)
+
+
+@needs_cgroup
+def test_command_is_confined_if_libc_cannot_spawn_inside(
+    container: ManualContainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before glibc 2.39 a command starts outside of the group, and `confine` moves it."""
+    monkeypatch.setattr(cgroup, "can_spawn_inside", lambda: False)
+    with Cmd(["sleep", "1000"], container=container, grace=0) as command:
+        before = Path(f"/proc/{command.pid}/cgroup").read_text()
+        assert container.confine()
+        after = Path(f"/proc/{command.pid}/cgroup").read_text()
+    assert (container.cookie in before, container.cookie in after) == (False, True)
+
+
+def test_command_starts_if_no_group_can_be_made(container: ManualContainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroup, "can_spawn_inside", lambda: True)
+    monkeypatch.setattr(cgroup, "_own_directory_swept", lambda: "/proc/self")
+    assert container.birthplace() is None
+    assert Cmd(["true"], container=container).run().returncode == 0
+    assert not container.confine()
 
 
 def test_closed_container_confines_no_process() -> None:

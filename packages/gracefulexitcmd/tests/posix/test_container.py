@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.cgroups import needs_cgroup
+from tests.support.cgroups import needs_birth, needs_cgroup
 from tests.support.crowd import MANY, SHAPES, Crowd
 
 from gracefulexitcmd import Cmd, ManualContainer
@@ -160,6 +160,20 @@ def test_end_of_one_container_spares_another(
     assert second.survivors() == []
 
 
+@needs_birth
+def test_hidden_process_ends_with_its_own_container(
+    contained: Callable[..., subprocess.Popen[str]], crowd: Crowd
+) -> None:
+    """It is born in the container's control group, and never moved there."""
+    first, second = Crowd(f"{crowd.mark}-first"), Crowd(f"{crowd.mark}-second")
+    with contained("born", "two", "hidden") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        assert (len(first.living()), len(second.living())) == (0, 1)
+        process.communicate("end the second\n")
+    assert crowd.survivors() == []
+
+
 def test_unexplained_orphan_ends_with_last_container(
     contained: Callable[..., subprocess.Popen[str]], crowd: Crowd
 ) -> None:
@@ -202,12 +216,12 @@ def test_command_without_recorded_pid_keeps_its_status(monkeypatch: pytest.Monke
     real = start.start
     reaping = threading.Thread(target=reap_orphans)
 
-    def slow(*arguments: Any) -> Child:
-        process = real(*arguments)
+    def slow(*arguments: Any) -> tuple[Child, bool]:
+        process, inside = real(*arguments)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         reaping.start()
         reaping.join(0.2)
-        return process
+        return process, inside
 
     monkeypatch.setattr(start, "start", slow)
     assert Cmd(["sh", "-c", "exit 5"]).run().returncode == 5

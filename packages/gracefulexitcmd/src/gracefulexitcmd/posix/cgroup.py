@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 
 from gracefulexitcmd.typed import NamedTuple
 
@@ -120,6 +121,14 @@ def make(name: str) -> Cgroup | None:
     except OSError:
         return None
     return group
+
+
+@functools.cache
+def can_spawn_inside() -> bool:
+    """Return whether posix_spawn(3) can start a process in a group: `posix_spawnattr_setcgroup_np`, glibc 2.39."""
+    import ctypes
+
+    return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "posix_spawnattr_setcgroup_np")
 
 
 def own() -> Cgroup | None:

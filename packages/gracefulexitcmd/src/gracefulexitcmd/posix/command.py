@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gracefulexitcmd.exit import Cause
+    from gracefulexitcmd.posix.cgroup import Cgroup
     from gracefulexitcmd.posix.spawn import Child
     from gracefulexitcmd.posix.terminal import Foreground
     from gracefulexitcmd.request import Request, Stream
@@ -44,8 +45,11 @@ class CommandRun:
         with contextlib.ExitStack() as undo:
             undo.callback(self._close_container)
             with self._container.starting():
-                process, ours = _spawn(request, self._container.environment(request.env))
-                self._container.started(process.pid)
+                # A group takes 0.05 ms, so a plain command, which promises less, has none.
+                exact = request.contain or not self._owns_container
+                group = self._container.birthplace() if exact else None
+                process, inside, ours = _spawn(request, self._container.environment(request.env), group)
+                self._container.started(process.pid, inside=inside)
             undo.callback(self._container.ended, process.pid, group_empty=True)
             undo.callback(_close, ours.values())
             undo.callback(_kill, process)
@@ -108,8 +112,13 @@ class CommandRun:
             self._foreground.close(restore=self.status is None or self.status < 0)
 
 
-def _spawn(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes]) -> tuple[Child, dict[str, int]]:
-    """Start the command in a process group of its own; return it and our ends of its pipes by name."""
+def _spawn(
+    request: Request, env: Mapping[str, str] | Mapping[bytes, bytes], group: Cgroup | None
+) -> tuple[Child, bool, dict[str, int]]:
+    """Start the command in a process group of its own.
+
+    Return it, whether it was started in the control group, and our ends of its pipes by name.
+    """
     ours: dict[str, int] = {}
     theirs: dict[str, int] = {}
     try:
@@ -119,13 +128,14 @@ def _spawn(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes]) -> 
             if stream == subprocess.PIPE:
                 ours[name], theirs[name] = os.pipe()
         given = {"stdin": _stdin(request), "stdout": request.stdout, "stderr": request.stderr}
-        process = start.start(request, env, [{**given, **theirs}[name] for name in ("stdin", "stdout", "stderr")])
+        streams = [{**given, **theirs}[name] for name in ("stdin", "stdout", "stderr")]
+        process, inside = start.start(request, env, streams, group)
     except BaseException:
         _close(ours.values())
         raise
     finally:
         _close(theirs.values())
-    return process, ours
+    return process, inside, ours
 
 
 def _on_terminal(pid: int, request: Request) -> Foreground | None:

@@ -62,8 +62,10 @@ class ManualContainer(ProcessSet):
         """A session that has no members of this container."""
         self._running: set[int] = set()
         self._left: set[int] = set()
-        self._confining = threading.Lock()
+        self._confining = threading.RLock()
         self._closed = False
+        self._outside = False
+        """Whether a command was started outside of the control group."""
         self._starts = 0
         self._seen_empty = -1
         self._ledger: Ledger | None = None
@@ -102,8 +104,16 @@ class ManualContainer(ProcessSet):
         self._starts += 1
         return _orphans.starting()
 
-    def started(self, leader: int) -> None:
-        """Note a command that was started in it, by the pid of its leader, which is also its process group."""
+    def birthplace(self) -> cgroup.Cgroup | None:
+        """Return the control group to start a command in, which the first call makes; None if that is not possible."""
+        return (self._cgroup or self._made()) if cgroup.can_spawn_inside() else None
+
+    def started(self, leader: int, *, inside: bool = False) -> None:
+        """Note a command that was started in it, by the pid of its leader, which is also its process group.
+
+        `inside` tells whether it was started in the control group.
+        """
+        self._outside = self._outside or not inside
         self._running.add(leader)
         _orphans.command_started(leader, self)
         if self._ledger is not None:
@@ -113,18 +123,25 @@ class ManualContainer(ProcessSet):
         """Move all members into a control group of version 2 if one can be made: a process born there cannot hide.
 
         The kernel waits before it moves a process, so this takes milliseconds. It is worth while for commands that run
-        longer than that. Call it again for commands that start later. Return whether there is a control group.
+        longer than that. Call it again for commands that start later. Return whether there is a control group. Nothing
+        is moved if all commands were started in the group.
         """
+        with self._confining:
+            group = self._made()
+            if group is None or not self._outside:
+                return group is not None
+            inside = group.pids()
+            for process in self.members():
+                if process.pid not in inside:
+                    _move(process, group)
+            return True
+
+    def _made(self) -> cgroup.Cgroup | None:
+        """Return its control group, which the first call makes; None if none can be made, or it is closed."""
         with self._confining:
             if self._cgroup is None and not self._closed:
                 self._cgroup = cgroup.make(self.cookie)
-            if self._cgroup is None or self._closed:
-                return False
-            inside = self._cgroup.pids()
-            for process in self.members():
-                if process.pid not in inside:
-                    _move(process, self._cgroup)
-            return True
+            return None if self._closed else self._cgroup
 
     def ended(self, leader: int, *, group_empty: bool) -> None:
         """Note that a command's leader was reaped; its process group may still have members."""

@@ -1,7 +1,8 @@
 """Starts a process that can receive its signals, even if its parent blocks or ignores them.
 
 A process inherits the signal mask and the ignored signals, execve(2). `subprocess` cannot change them. If this process
-unblocked a signal during a fork, the wrong thread could handle it. posix_spawn(3) sets both in the child alone.
+unblocked a signal during a fork, the wrong thread could handle it. posix_spawn(3) sets both in the child alone. It can
+also start the child in a control group, so that no process of the command is ever outside of it.
 `os.posix_spawn` cannot change the directory, and cannot close unknown descriptors before Python 3.13.
 """
 
@@ -25,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from gracefulexitcmd.posix.cgroup import Cgroup
     from gracefulexitcmd.request import Stream, StrPath
 
 DEFAULT_FOR_CHILDREN = ("SIGPIPE", "SIGXFSZ")
@@ -33,8 +35,14 @@ DEFAULT_FOR_CHILDREN = ("SIGPIPE", "SIGXFSZ")
 SETPGROUP, SETSIGDEF, SETSIGMASK = 2, 4, 8
 """Flags of posix_spawnattr_setflags(3): the same for glibc, musl and macOS."""
 
+SETCGROUP = 0x100
+"""The flag of glibc 2.39 for `posix_spawnattr_setcgroup_np`: clone3(2) then gets CLONE_INTO_CGROUP."""
+
 ROOM = 1024
 """Bytes for a posix_spawnattr_t, posix_spawn_file_actions_t or sigset_t; glibc's take 336, 80 and 128."""
+
+PF_FORKNOEXEC = 0x40
+"""The flag of a process that has not executed a program since its fork, in include/linux/sched.h and proc(5)."""
 
 FIRST_FREE = 3
 """The first descriptor after the standard ones."""
@@ -86,26 +94,31 @@ def spawn(
     cwd: StrPath | None,
     streams: Sequence[Stream],
     heard: Iterable[int],
+    group: Cgroup | None = None,
 ) -> Spawned:
     """Start a command in a process group of its own, with an empty mask and default actions for the signals `heard`.
 
     The arguments are those of `subprocess.Popen`. `streams` are stdin, stdout and stderr, none of them a PIPE; the
-    child has no descriptors above them. Raise OSError with the file that caused it, and ValueError for arguments or
-    variables that cannot be passed.
+    child has no descriptors above them. It starts in the control group `group`, which needs glibc 2.39. Raise OSError
+    with the file that caused it, and ValueError for arguments or variables that cannot be passed.
     """
     words, variables = _strings(list(map(os.fsencode, argv))), _strings(_variables(env))
     program, directory = os.fsdecode(argv[0]), None if cwd is None else _checked_path(os.fsdecode(cwd))
     attributes, actions, copies = _attributes(frozenset(heard)), _Room(), list[int]()
     _check(libc().posix_spawn_file_actions_init(actions))
     try:
+        if group is not None:
+            copies.append(os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            attributes = _inside(copies[-1], attributes)
         _fill(actions, [_descriptor(one, copies) for one in _resolved(streams)], directory)
         sys.audit("os.posix_spawn", program, argv, env)
         pid, reason = ctypes.c_int(), 0
         for path in _candidates(program, env):
             arguments = (os.fsencode(path), actions, attributes, words, variables)
             failure = libc().posix_spawn(ctypes.byref(pid), *arguments)
-            if failure == 0:
+            if failure == 0 and (group is None or not _was_killed_at_birth(pid.value)):
                 return Spawned(pid.value)
+            failure = failure or errno.ECANCELED
             if reason in (0, errno.ENOENT, errno.ENOTDIR):  # as execvp(3): another error says more
                 reason = failure
     finally:
@@ -113,6 +126,26 @@ def spawn(
         for copy in copies:
             os.close(copy)
     raise _failed(reason, program, directory)
+
+
+def _was_killed_at_birth(pid: int) -> bool:
+    """Reap a child that was killed before it executed its program; return whether it was.
+
+    Since 6.14 and its stable releases Linux kills a child at once if its new group and the one of its parent were not
+    killed equally often by `cgroup.kill`: cgroup_css_set_fork in kernel/cgroup/cgroup.c notes the count of the
+    parent's group, and cgroup_post_fork compares it with that of the new one. The parent continues just before the
+    child is a zombie, or loses the flag in begin_new_exec (fs/exec.c), so wait for either.
+    """
+    with contextlib.suppress(OSError):
+        while True:
+            with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+                state, *_, flags = file.read().rpartition(b") ")[2].split(None, 7)[:7]
+            if not int(flags) & PF_FORKNOEXEC:
+                return False
+            if state == b"Z":
+                return os.waitpid(pid, 0)[0] == pid
+            os.sched_yield()
+    return False
 
 
 def _failed(reason: int, program: str, cwd: str | None) -> OSError:
@@ -193,6 +226,14 @@ def _attributes(heard: frozenset[int]) -> ctypes.Array[ctypes.c_char]:
     c.posix_spawnattr_setsigmask(attributes, _signal_set(()))
     c.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults | heard))
     return attributes
+
+
+def _inside(group: int, attributes: ctypes.Array[ctypes.c_char]) -> ctypes.Array[ctypes.c_char]:
+    """Return a copy of glibc's attributes, which hold no pointer, with the descriptor of a control group."""
+    copy = _Room.from_buffer_copy(attributes)
+    libc().posix_spawnattr_setflags(copy, ctypes.c_short(SETPGROUP | SETSIGDEF | SETSIGMASK | SETCGROUP))
+    _check(libc().posix_spawnattr_setcgroup_np(copy, group))
+    return copy
 
 
 def _fill(actions: ctypes.Array[ctypes.c_char], streams: Sequence[int | None], cwd: str | None) -> None:

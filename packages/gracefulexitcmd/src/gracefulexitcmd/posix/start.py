@@ -1,13 +1,14 @@
 """Starts the process of a command, so that it can receive its signals even if its parent blocks or ignores them.
 
 A process inherits the signal mask and the ignored signals, execve(2). `subprocess` cannot change them, posix_spawn(3)
-can. It is used only when that matters: glibc's takes 0.05 ms more.
+can. It can also start a process in a control group. It is used only when that matters: glibc's takes 0.05 ms more.
 """
 
 from __future__ import annotations
 
 # The functions of `signal` turn numbers into enums and back.
 import _signal  # type: ignore[import-not-found]
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,22 +18,41 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from gracefulexitcmd.posix.cgroup import Cgroup
     from gracefulexitcmd.posix.spawn import Child
     from gracefulexitcmd.request import Request, Stream
 
 
-def start(request: Request, env: Mapping[str, str] | Mapping[bytes, bytes], streams: Sequence[Stream]) -> Child:
+def start(
+    request: Request,
+    env: Mapping[str, str] | Mapping[bytes, bytes],
+    streams: Sequence[Stream],
+    group: Cgroup | None = None,
+) -> tuple[Child, bool]:
     """Start the program of a request in a process group of its own; `streams` are stdin, stdout and stderr.
 
-    Raise OSError and ValueError as `subprocess.Popen` does.
+    Return the process, and whether it was started in the control group `group`: it starts outside if the kernel
+    refuses that. Raise OSError and ValueError as `subprocess.Popen` does.
     """
     argv = [os.fspath(word) for word in request.argv]
     heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
-    if _would_miss(heard) and not _asks_for_more(request):
+    misses = _would_miss(heard)
+    if (misses or group is not None) and not _asks_for_more(request):
         from gracefulexitcmd.posix import spawn  # ctypes costs a millisecond, which the import should not
 
-        if spawn.can_spawn(request.cwd):
-            return spawn.spawn(argv, env, request.cwd, streams, heard)
+        # posix_spawn(3) fails if its clone3(2) does: the group may be removed, threaded or not ours to write to, and a
+        # seccomp filter may forbid the call. It does not tell that from a missing program, so the next way decides.
+        with contextlib.suppress(OSError):
+            if group is not None:
+                return spawn.spawn(argv, env, request.cwd, streams, heard, group), True
+        if misses and spawn.can_spawn(request.cwd):
+            return spawn.spawn(argv, env, request.cwd, streams, heard), False
+    return _popen(request, argv, env, streams), False
+
+
+def _popen(
+    request: Request, argv: list[str], env: Mapping[str, str] | Mapping[bytes, bytes], streams: Sequence[Stream]
+) -> Child:
     stdin, stdout, stderr = streams
     return subprocess.Popen(
         argv,

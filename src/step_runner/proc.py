@@ -29,7 +29,6 @@ class Proc:
         self.graceful_exit_delay = graceful_exit_delay
         self.cause: Cause | None = None
         """The cause of the cancel, None before it. EXITED means that the job ended by itself."""
-        self._killed = False
         self.hurried: str | None = None
         """The reason for a kill before the delay was over, such as `second Ctrl-C`; None without such a kill."""
         self._cancelled_at = math.inf
@@ -44,8 +43,6 @@ class Proc:
     @property
     def time_left(self) -> float:
         """Return the seconds until the processes of the job are killed: the whole delay before a cancel."""
-        if self._killed:
-            return 0.0
         passed = max(0.0, clock.now() - self._cancelled_at)
         return max(0.0, self.graceful_exit_delay - passed)
 
@@ -56,18 +53,14 @@ class Proc:
                 return
             self.cause = cause
             self._cancelled_at = clock.now()
-            listeners = tuple(self._listeners)
-        self._notify(listeners)
+        self._notify()
 
     def kill(self, hurried: str | None = None) -> None:
         """Kill the processes of the job at once, cancelled before or not; `hurried` is the reason."""
-        with self._lock:
-            self.hurried = self.hurried or hurried
+        self.hurried = self.hurried or hurried
         self.cancel()
-        with self._lock:
-            self._killed = True
-            listeners = tuple(self._listeners)
-        self._notify(listeners)
+        self._cancelled_at = -math.inf
+        self._notify()
 
     @contextlib.contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:
@@ -78,7 +71,7 @@ class Proc:
         with self._lock:
             self._listeners.append(listener)
         if self.cancelled:
-            self._notify((listener,))
+            listener(self.time_left)
         try:
             yield
         finally:
@@ -113,7 +106,9 @@ class Proc:
         assert self.cause is not None
         return self.cause
 
-    def _notify(self, listeners: tuple[Listener, ...]) -> None:
+    def _notify(self) -> None:
         grace = self.time_left
+        with self._lock:
+            listeners = tuple(self._listeners)
         for listener in listeners:
             listener(grace)

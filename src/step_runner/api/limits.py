@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import threading
@@ -16,31 +15,27 @@ THREADS = 12 + (os.cpu_count() or 1)
 
 def check_limits() -> None:
     """Raise StepRunnerError if fewer descriptors or threads are available than a server needs."""
-    _check_descriptors()
-    _check_threads()
-
-
-def _check_descriptors() -> None:
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY and most - len(os.listdir("/dev/fd")) < DESCRIPTORS:
         raise StepRunnerError(
             f"starting the server: too few open files are allowed (ulimit -n is {most}): allow 256 or more"
         )
+    _check_threads()
 
 
 def _check_threads() -> None:
     """Start as many threads: the limits of a user and of a control group do not show how many are left."""
     enough = threading.Event()
-    with contextlib.ExitStack() as started:
-        try:
-            for _ in range(THREADS):
-                thread = threading.Thread(target=enough.wait)
-                thread.start()
-                started.callback(thread.join)
-        except RuntimeError as error:
-            most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
-            raise StepRunnerError(
-                f"starting the server: no more processes and threads can be started (ulimit -u is {most}): allow more"
-            ) from error
-        finally:
-            enough.set()
+    threads = [threading.Thread(target=enough.wait) for _ in range(THREADS)]
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError as error:
+        most, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+        raise StepRunnerError(
+            f"starting the server: no more processes and threads can be started (ulimit -u is {most}): allow more"
+        ) from error
+    finally:
+        enough.set()
+        for thread in filter(threading.Thread.is_alive, threads):
+            thread.join()

@@ -38,12 +38,10 @@ def _decoded(value: str) -> list[str]:
 
     try:
         listed = json.loads(base64.b64decode(value, validate=True))
-    except ValueError as error:  # from b64decode or from loads
-        raise _invalid(str(error)) from error
-    if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
-        raise _invalid("it is not a list of strings")
+        if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
+            raise ValueError("it is not a list of strings")
+    except ValueError as error:
+        raise InputError(
+            f"{VARIABLE} is not base64 of a JSON list of arguments: {error}: give arguments, or correct it"
+        ) from error
     return listed
-
-
-def _invalid(reason: str) -> InputError:
-    return InputError(f"{VARIABLE} is not base64 of a JSON list of arguments: {reason}: give arguments, or correct it")

@@ -16,18 +16,13 @@ if TYPE_CHECKING:
     from step_runner.api.client import Client
     from step_runner.model import JobStatus
 
-EPILOG = """\b
-Examples:
-  step-runner cancel 1
-  step-runner cancel 1 --wait"""
-
 REDRAW = 0.1
 """Seconds between two drawings of the line."""
 
 ERASE_LINE = "\r\x1b[K"
 
 
-@click.command("cancel", epilog=EPILOG)
+@click.command("cancel")
 @click.argument("job_id", metavar="ID", shell_complete=completers.job_ids)
 @click.option("--wait", is_flag=True, help="Wait for the job's end and report it; Ctrl-C only stops waiting.")
 @options.client_socket
@@ -35,6 +30,10 @@ def command(job_id: str, wait: bool, path: str, owner: int | None) -> None:
     """Ask a job to stop: its step gets SIGTERM and time to clean up, then SIGKILL.
 
     The job stays known, with its log, until it is closed.
+
+    Examples:
+      step-runner cancel 1
+      step-runner cancel 1 --wait
     """
     from step_runner.api.client import Client
     from step_runner.jobs.summary import summary

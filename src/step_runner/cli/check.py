@@ -14,14 +14,8 @@ from step_runner.cli import options
 if TYPE_CHECKING:
     from step_runner.model import Problem
 
-EPILOG = """\b
-Examples:
-  step-runner check ./examples/release
-  step-runner check */func.yml
-  step-runner check --format json deploy.yml"""
 
-
-@click.command("check", epilog=EPILOG)
+@click.command("check")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=options.PATH)
 @options.output_format("Lines for people and editors, or a list of objects.")
 def command(files: tuple[str, ...], form: str) -> int:
@@ -30,6 +24,11 @@ def command(files: tuple[str, ...], form: str) -> int:
     FILE is a step file or the directory of a function. Nothing is run or fetched, but a package that offers a function
     is imported. Each problem is a line FILE:LINE:COLUMN: MESSAGE. The exit status is 1 if there is any error; warnings
     alone leave it 0.
+
+    Examples:
+      step-runner check ./examples/release
+      step-runner check */func.yml
+      step-runner check --format json deploy.yml
     """
     from step_runner.cli.local import current_directory
     from step_runner.cli.problems import count

@@ -41,13 +41,8 @@ if sys.platform == "win32":
         *("ALL_PROXY",),
     }
 
-EPILOG = """\b
-Examples:
-  STEPS='[{name: hello, script: echo hello}]' step-runner ci
-  STEPS="$(cat steps.yml)" step-runner ci --write-steps-results"""
 
-
-@click.command("ci", epilog=EPILOG)
+@click.command("ci")
 @options.graceful_exit_delay
 @options.fetch_limit
 @files.options
@@ -62,6 +57,10 @@ def command(supervisor: Supervisor, graceful_exit_delay: float, records: Records
     second later, or SIGQUIT kills it at once. The step is also stopped when its output has no reader any more, because
     the CI engine is gone. The exit status is 0 for success, the status of the command that failed, 128 plus the signal
     after a stop, and 1 for any other error.
+
+    Examples:
+      STEPS='[{name: hello, script: echo hello}]' step-runner ci
+      STEPS="$(cat steps.yml)" step-runner ci --write-steps-results
     """
     click.echo(f"step-runner {__version__}", err=True)
     supervisor.note(graceful_exit_delay)

@@ -6,17 +6,17 @@ import click
 
 from step_runner.cli import completers, options
 
-EPILOG = """\b
-Examples:
-  step-runner close 1
-  step-runner close 1 --socket /run/steps.sock"""
 
-
-@click.command("close", epilog=EPILOG)
+@click.command("close")
 @click.argument("job_id", metavar="ID", shell_complete=completers.job_ids)
 @options.client_socket
 def command(job_id: str, path: str, owner: int | None) -> None:
-    """Stop a job gracefully if it runs, wait for its end, and remove its log and its files."""
+    """Stop a job gracefully if it runs, wait for its end, and remove its log and its files.
+
+    Examples:
+      step-runner close 1
+      step-runner close 1 --socket /run/steps.sock
+    """
     from step_runner.api.client import Client
 
     with Client(path, owner) as client:

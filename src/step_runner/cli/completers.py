@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     import click
     from click.shell_completion import CompletionItem
 
-    from step_runner.model import Spec
-
 
 def job_ids(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Return the jobs of the server that the command line names, each with its status; no jobs without a server."""
@@ -32,10 +30,15 @@ def inputs(context: click.Context, _parameter: click.Parameter, incomplete: str)
     """Return the inputs of the local function that the command line names."""
     from click.shell_completion import CompletionItem
 
+    from step_runner.functions.call import call_of
+    from step_runner.functions.resolution import resolve_local
+    from step_runner.model import Local, Spec
+
     # While the option lacks its value, click has parsed nothing and keeps the arguments.
     reference = context.params.get("reference") or next(iter(context.args), None)
     try:
-        spec = _local_spec(reference)
+        call = call_of(reference).step.call if reference is not None else None
+        spec = resolve_local(call, "").spec if isinstance(call, Local) else Spec()
     except StepRunnerError:
         return []
     return [
@@ -43,13 +46,3 @@ def inputs(context: click.Context, _parameter: click.Parameter, incomplete: str)
         for name, parameter in spec.inputs.items()
         if name.startswith(incomplete)
     ]
-
-
-def _local_spec(reference: str | None) -> Spec:
-    """Return the specification of a local function, an empty one for any other. Raise StepRunnerError."""
-    from step_runner.functions.call import call_of
-    from step_runner.functions.resolution import resolve_local
-    from step_runner.model import Local, Spec
-
-    call = call_of(reference).step.call if reference is not None else None
-    return resolve_local(call, "").spec if isinstance(call, Local) else Spec()

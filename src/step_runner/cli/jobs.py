@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
     from step_runner.model import JobStatus
 
-EPILOG = """\b
-Examples:
-  step-runner jobs
-  step-runner jobs --format json"""
-
 COLUMNS = ("ID", "STATUS", "STEP", "STARTED", "DURATION", "MESSAGE")
 
 LEAST_MESSAGE = 20
@@ -31,7 +26,7 @@ FAILED_STEPS = re.compile(r'(?:step "((?:[^"\\]|\\.)*)": )+')
 """The form in which the message of a job names the steps that led to its error; the group is the innermost."""
 
 
-@click.command("jobs", epilog=EPILOG)
+@click.command("jobs")
 @options.client_socket
 @options.output_format("A table, or all fields.")
 def command(path: str, owner: int | None, form: str) -> None:
@@ -40,6 +35,10 @@ def command(path: str, owner: int | None, form: str) -> None:
     STEP is the running step, the failed one, or the one that a stop ended. The table is as wide as the terminal
     or COLUMNS; in a pipe or a file messages are complete. The JSON holds all fields of each job; times are in seconds
     since 1970.
+
+    Examples:
+      step-runner jobs
+      step-runner jobs --format json
     """
     from step_runner.api.client import Client
 

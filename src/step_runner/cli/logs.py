@@ -12,22 +12,22 @@ from step_runner.cli import completers, options
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-EPILOG = """\b
-Examples:
-  step-runner logs 1
-  step-runner logs 1 --follow
-  step-runner logs 1 --offset 4096 > rest.log"""
-
 STDOUT = 1
 
 
-@click.command("logs", epilog=EPILOG)
+@click.command("logs")
 @click.argument("job_id", metavar="ID", shell_complete=completers.job_ids)
 @click.option("-f", "--follow", is_flag=True, help="Follow the log until the job ends.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Skip this number of bytes.")
 @options.client_socket
 def command(job_id: str, follow: bool, offset: int, path: str, owner: int | None) -> None:
-    """Print the log of a job, byte for byte: the output so far or, with --follow, all of it until the job ends."""
+    """Print the log of a job, byte for byte: the output so far or, with --follow, all of it until the job ends.
+
+    Examples:
+      step-runner logs 1
+      step-runner logs 1 --follow
+      step-runner logs 1 --offset 4096 > rest.log
+    """
     from step_runner.api.client import Client
 
     with Client(path, owner) as client:

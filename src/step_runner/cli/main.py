@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 NO_COMMAND = 2
 """The exit status if no command is given."""
 
-EPILOG = """\b
-Examples:
-  step-runner run ./examples/release
-  step-runner serve &
-  step-runner start ./examples/cleanup --id 1
-  step-runner cancel 1 --wait"""
-
 
 class Commands(click.Group):
     """A group that imports a command when it is chosen."""
@@ -33,6 +27,7 @@ class Commands(click.Group):
     def __init__(self, entries: dict[str, str], **attributes: Any) -> None:
         super().__init__(**attributes)
         self._entries = entries
+        _move_examples(self)
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(self._entries)
@@ -41,11 +36,19 @@ class Commands(click.Group):
         if name not in self._entries:
             return super().get_command(_context, name)
         command: click.Command = importlib.import_module(f"step_runner.cli.{name}").command
+        _move_examples(command)
         return command
 
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(self._entries.items()))
+
+
+def _move_examples(command: click.Command) -> None:
+    """Show the examples at the end of a command's docstring after its options."""
+    command.help, heading, examples = inspect.cleandoc(command.help or "").partition("\n\nExamples:\n")
+    if heading:
+        command.epilog = f"\b{heading[1:]}{examples}"
 
 
 def run(words: Sequence[str], supervisor: Supervisor) -> int:
@@ -73,27 +76,32 @@ def run(words: Sequence[str], supervisor: Supervisor) -> int:
     return status or 0
 
 
-STEPS_EPILOG = """\b
-Examples:
-  step-runner steps serve
-  step-runner steps proxy"""
-
-
-@click.group(cls=Commands, entries=SERVER, name="steps", epilog=STEPS_EPILOG, subcommand_metavar="COMMAND")
+@click.group(cls=Commands, entries=SERVER, name="steps", subcommand_metavar="COMMAND")
 def steps() -> None:
-    """Serve, proxy and bootstrap, under the name that GitLab's executors use."""
+    """Serve, proxy and bootstrap, under the name that GitLab's executors use.
+
+    Examples:
+      step-runner steps serve
+      step-runner steps proxy
+    """
 
 
 @click.group(
     cls=Commands,
     entries=COMMANDS,
-    epilog=EPILOG,
     subcommand_metavar="COMMAND",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, message="step-runner %(version)s")
 def commands() -> None:
-    """Runs GitLab CI functions and ends them gracefully."""
+    """Runs GitLab CI functions and ends them gracefully.
+
+    Examples:
+      step-runner run ./examples/release
+      step-runner serve &
+      step-runner start ./examples/cleanup --id 1
+      step-runner cancel 1 --wait
+    """
 
 
 commands.add_command(steps)

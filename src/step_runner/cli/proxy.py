@@ -14,16 +14,10 @@ from step_runner.cli import options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EPILOG = """\b
-Examples:
-  step-runner proxy
-  step-runner proxy --socket /run/steps.sock
-  ssh build-machine step-runner proxy"""
-
 STDIN, STDOUT = 0, 1
 
 
-@click.command("proxy", epilog=EPILOG)
+@click.command("proxy")
 @options.socket_or_directory
 @options.socket_owner
 @click.argument("directory", metavar="[DIR]", required=False, type=options.PATH)
@@ -34,6 +28,11 @@ def command(path: str | None, owner: int | None, directory: str | None) -> None:
 
     DIR is the directory of the socket, by default XDG_RUNTIME_DIR or the one for temporary files. The server must run
     as the same user, as root or as --socket-owner.
+
+    Examples:
+      step-runner proxy
+      step-runner proxy --socket /run/steps.sock
+      ssh build-machine step-runner proxy
     """
     if path is None and directory is None:
         path = os.environ.get(options.SOCKET_VARIABLE)

@@ -7,13 +7,8 @@ import click
 from step_runner.cli import options
 from step_runner.errors import InputError, StepRunnerError
 
-EPILOG = """\b
-Examples:
-  step-runner run ./deploy --report deploy.json; step-runner report deploy.json
-  step-runner report deploy.json --output /tmp/deploy.html"""
 
-
-@click.command("report", epilog=EPILOG)
+@click.command("report")
 @click.argument("file", metavar="FILE.json", type=options.PATH)
 @click.option(
     "--output",
@@ -26,6 +21,10 @@ def command(file: str, page: str | None) -> None:
     """Make an HTML page from a report that `run --report FILE.json` has written.
 
     The page is complete: it loads no other file and runs no script.
+
+    Examples:
+      step-runner run ./deploy --report deploy.json; step-runner report deploy.json
+      step-runner report deploy.json --output /tmp/deploy.html
     """
     from step_runner.jobs import page as pages
     from step_runner.jobs import record, report

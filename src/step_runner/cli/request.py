@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
-from step_runner.errors import InputError, StepRunnerError
+from step_runner.errors import InputError
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Script
 
 if TYPE_CHECKING:
@@ -71,19 +70,15 @@ def _fetched(what: Called) -> Spec:
 
 
 async def _resolved(call: Reference, environment: Mapping[str, str]) -> Function:
-    """Return the function that a reference names. Ctrl-C cancels this coroutine and ends the fetch."""
+    """Return the function that a reference names. Ctrl-C cancels this coroutine, and thus the fetch in its thread."""
     from step_runner.jobs.resolver import resolve
     from step_runner.proc import Proc
 
     proc = Proc(FETCH_GRACE)
-    resolving = asyncio.ensure_future(resolve(proc, call, "", lambda: environment))
     try:
-        return await asyncio.shield(resolving)
-    except asyncio.CancelledError:
+        return await resolve(proc, call, "", lambda: environment)
+    finally:
         proc.cancel()
-        with contextlib.suppress(StepRunnerError):
-            await resolving
-        raise
 
 
 def _written(call: Reference | Script) -> dict[str, Any]:

@@ -19,15 +19,8 @@ if TYPE_CHECKING:
 HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", SUPERVISION_PREFIX)
 """The prefixes of the variables that steps do not see: on a laptop they would come from an earlier job."""
 
-EPILOG = """\b
-Examples:
-  step-runner run ./examples/release
-  step-runner run hello.yml --inputs name=Ada --report report.html
-  step-runner run ./deploy --graceful-exit-delay 1m --timeout 10m
-  step-runner run --git-url https://gitlab.com/c/s --git-rev v1"""
 
-
-@click.command("run", epilog=EPILOG)
+@click.command("run")
 @names_function
 @options.job_variables
 @click.option(
@@ -58,6 +51,12 @@ def command(supervisor: Supervisor, /, **arguments: Any) -> int:
     Ctrl-C, SIGTERM or SIGHUP stops the running step gracefully; repeats change nothing. A second Ctrl-C, at least one
     second later, or SIGQUIT kills it at once. Ctrl-Z suspends the job; that time does not count. The exit status is 0
     for success, the status of the command that failed, 128 plus the signal after a stop, and 1 for any other error.
+
+    Examples:
+      step-runner run ./examples/release
+      step-runner run hello.yml --inputs name=Ada --report report.html
+      step-runner run ./deploy --graceful-exit-delay 1m --timeout 10m
+      step-runner run --git-url https://gitlab.com/c/s --git-rev v1
     """
     supervisor.note(arguments["graceful_exit_delay"])
     return _run(supervisor.gone, **arguments)

@@ -16,16 +16,8 @@ if TYPE_CHECKING:
     from step_runner.api.sidecar import Sidecar
     from step_runner.cli.supervision import Supervisor
 
-EPILOG = """\b
-Examples:
-  step-runner serve
-  step-runner serve --socket /run/steps.sock --graceful-exit-delay 1m
-  echo 'make test' | step-runner serve -- /run sh"""
 
-
-@click.command(
-    "serve", epilog=EPILOG, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
-)
+@click.command("serve", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @options.socket_or_directory
 @options.graceful_exit_delay
 @options.fetch_limit
@@ -45,6 +37,11 @@ def command(
     The server stops when the command ends, and exits with its status.
 
     stderr gets the line that names the socket, and errors; --verbose or CI_STEPS_LOG_LEVEL=debug adds messages.
+
+    Examples:
+      step-runner serve
+      step-runner serve --socket /run/steps.sock --graceful-exit-delay 1m
+      echo 'make test' | step-runner serve -- /run sh
     """
     verbose = verbose or os.environ.get("CI_STEPS_LOG_LEVEL", "").strip().lower() == "debug"
     directory, words = _split(arguments)

@@ -19,14 +19,8 @@ if TYPE_CHECKING:
     from step_runner.api.client import Client
     from step_runner.cli.source import Named
 
-EPILOG = """\b
-Examples:
-  step-runner start ./examples/cleanup --id 1
-  step-runner start deploy.yml --inputs stage=test --timeout 10m --follow
-  step-runner start https://gitlab.com/c/s@v1"""
 
-
-@click.command("start", epilog=EPILOG)
+@click.command("start")
 @names_function
 @click.option("--id", "job_id", metavar="ID", help="The name of the job (default: a new one).")
 @options.client_socket
@@ -57,6 +51,11 @@ def command(
     here first, because they declare the types. Steps run in the current directory. The exit status is 0 when the job
     was started, else 1. With --follow it is 0 for success, the status of the command that failed, 143 after a stop, and
     1 for any other error. Ctrl-C only stops following.
+
+    Examples:
+      step-runner start ./examples/cleanup --id 1
+      step-runner start deploy.yml --inputs stage=test --timeout 10m --follow
+      step-runner start https://gitlab.com/c/s@v1
     """
     from step_runner.api.client import Client
     from step_runner.cli.request import text_of

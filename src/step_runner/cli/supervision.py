@@ -42,6 +42,11 @@ LONGEST_NOTE = 4096
 NO_THREAD = "can't start new thread"
 """The message of Python's RuntimeError if the system refuses another thread."""
 
+FILES = "the limit of open files is reached (ulimit -n)"
+PROCESSES = "the limit of processes is reached, or that of memory (ulimit -u, ulimit -v)"
+LIMITS = {errno.EMFILE: FILES, errno.ENFILE: FILES, errno.EAGAIN: PROCESSES, errno.ENOMEM: PROCESSES}
+"""The limit of the user that an error reports."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command that the arguments name. Return the exit status, in the supervisor and in its worker.
@@ -154,10 +159,10 @@ else:
             work = partial(_work, words, notes)
             return supervise(work, lambda: notes.grace, partial(_killed, notes), suspends=suspends)
         except (OSError, RuntimeError) as error:
-            limit = _limit(error)
-            if limit is None:
+            number = errno.EAGAIN if str(error) == NO_THREAD else getattr(error, "errno", None)
+            if number not in LIMITS:
                 raise
-            raise StepRunnerError(f"the step runner cannot work: {limit}") from error
+            raise StepRunnerError(f"the step runner cannot work: {LIMITS[number]}") from error
 
     def _killed(notes: _Notes, number: int, left: Exit | None) -> None:
         """Remove what a killed worker could not remove, and report how its jobs have ended."""
@@ -170,16 +175,6 @@ else:
             with contextlib.suppress(StepRunnerError):  # another server may use it by now
                 make_free(notes.socket)
         _report(number, left)
-
-
-def _limit(error: OSError | RuntimeError) -> str | None:
-    """Return the limit of the user that an error reports, None for another error."""
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "the limit of open files is reached (ulimit -n)"
-    no_process = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)
-    if no_process or str(error) == NO_THREAD:
-        return "the limit of processes is reached, or that of memory (ulimit -u, ulimit -v)"
-    return None
 
 
 def _report(number: int, left: Exit | None) -> None:

@@ -74,8 +74,6 @@ class Terminal(Screen):
 
     def end(self) -> None:
         """Show the rest of the output and erase the line. Do not wait for a process that goes on writing."""
-        if self._ended:
-            return
         self._ended = True
         self._ticker.cancel()
         super().end()

@@ -14,6 +14,7 @@ from step_runner.errors import StepRunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     import grpc
 
@@ -38,17 +39,18 @@ class OwnerOnly:
     Each user with write permission can connect, unix(7), and a call can run any command.
     """
 
-    async def check(self, _context: grpc.aio.ServicerContext) -> None:
-        """Accept each call: only the owner can connect."""
-
-    @contextlib.contextmanager
-    def opened(self, server: grpc.aio.Server, path: str) -> Iterator[None]:
-        """Have the server listen on the socket `path` while the block runs. Raise StepRunnerError if it cannot."""
+    def __init__(self) -> None:
+        """Raise StepRunnerError if the user's limits leave no room for a server: gRPC would end the process."""
         from step_runner.api.limits import check_limits
 
         check_limits()
-        with placed(path, partial(_bind, server)):
-            yield
+
+    async def check(self, _context: grpc.aio.ServicerContext) -> None:
+        """Accept each call: only the owner can connect."""
+
+    def opened(self, server: grpc.aio.Server, path: str) -> AbstractContextManager[None]:
+        """Have the server listen on the socket `path` while the block runs. Raise StepRunnerError if it cannot."""
+        return placed(path, partial(_bind, server))
 
 
 def _bind(server: grpc.aio.Server, path: str) -> None:

@@ -48,6 +48,16 @@ def test_files_are_not_those_of_background_process(server: Server) -> None:
     assert (status.status, _lines(log).partition(b"Stopping")[0]) == (Status.SUCCESS, b"1\n")
 
 
+@pytest.mark.parametrize(
+    "store", ["echo ${{ output_file }} > stored", "ln -s ${{ output_file }} link; echo link > stored"]
+)
+def test_path_of_earlier_step_leads_to_no_later_one(server: Server, store: str) -> None:
+    """What a process appends by the path of an ended step is no output of the step that runs then."""
+    append = 'echo \'{"name": "late", "value": "x"}\' >> $(cat stored); cat ${{ output_file }} ${{ export_file }}'
+    status, log = server.run(script(store, append, SHOWN))
+    assert (status.status, _lines(log)) == (Status.SUCCESS, NEW)
+
+
 def test_files_of_unused_steps_are_removed_with_job(server: Server) -> None:
     job = server.start(script(":", ":"), job_id="unused")
     server.ended(job)

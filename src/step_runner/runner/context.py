@@ -153,26 +153,28 @@ class GlobalContext(Struct, frozen=True):
     def step_files(self) -> Iterator[StepFiles]:
         """Yield the paths of one step's output and export files, then remove them.
 
-        The caller that runs a command makes them. If the step did not use them, and left no process that could, they
-        serve the next step instead: to make and remove files takes a twentieth of a short step's time.
+        `make_files` makes them. If the step did not use them, and left no process that could, the next step gets them
+        under new names: to make and remove files takes longer. By an old name a process would write to a wrong step.
         """
-        files = self._unused.pop() if self._unused else self._named(next(self._numbers))
+        number = next(self._numbers)
+        output, export = (with_slashes(f"{self.scratch}/{kind}-{number}") for kind in ("output", "export"))
+        files = StepFiles(output, export)
         try:
             yield files
         finally:
             if files.unused and self.container.surely_empty():
-                self._unused.append(files._replace(made=True))
+                self._unused.append(files)
             else:
                 files.remove()
+
+    def make_files(self, files: StepFiles) -> None:
+        """Make the files of a step that runs a command. Raise OutputError when they cannot be made."""
+        files.make(self._unused.pop() if self._unused else None)
 
     def remove_unused_files(self) -> None:
         """Remove the files that wait for a next step."""
         while self._unused:
             self._unused.pop().remove()
-
-    def _named(self, number: int) -> StepFiles:
-        output, export = (with_slashes(f"{self.scratch}/{kind}-{number}") for kind in ("output", "export"))
-        return StepFiles(output, export)
 
 
 class StepsContext(Struct, frozen=True):

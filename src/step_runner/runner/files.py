@@ -47,23 +47,25 @@ TAKEN_APART = re.compile(r"""[\s'"`$&|;<>()*?\[\]{}#!]""")
 
 
 class StepFiles(NamedTuple):
-    """The paths of a step's output file and export file; `made` if both exist, empty."""
+    """The paths of a step's output file and export file."""
 
     output: str
     export: str
-    made: bool = False
 
-    def make(self) -> None:
-        """Make both files, empty, for a command to append to. Raise OutputError when they cannot be made."""
-        for path in () if self.made else self[:2]:
+    def make(self, unused: StepFiles | None = None) -> None:
+        """Make both files, empty, for a command to append to; rename those of an ended step that are `unused`.
+
+        Raise OutputError when they cannot be made.
+        """
+        for path, old in zip(self, unused or (None, None), strict=True):
             try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, stat.S_IMODE(NEW)))
+                _make(path, old)
             except OSError as error:
                 raise OutputError(f"making {path}: {error.strerror}") from error
 
     def remove(self) -> None:
         """Remove both files. Anything else that a step has put there is removed with the job's directory."""
-        for path in self[:2]:
+        for path in self:
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
@@ -71,7 +73,7 @@ class StepFiles(NamedTuple):
     def unused(self) -> bool:
         """Whether both files are as `make` makes them."""
         try:
-            return all(map(_is_new, self[:2]))
+            return all(map(_is_new, self))
         except OSError:
             return False
 
@@ -297,6 +299,14 @@ def _content(source: Source) -> bytes:
                 os.close(descriptor)
         except OSError as error:
             raise OutputError(f"{error.strerror}: {advice}") from None
+
+
+def _make(path: str, unused: str | None) -> None:
+    with contextlib.suppress(OSError):  # it was removed meanwhile
+        if unused is not None:
+            os.rename(unused, path)
+            return
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, stat.S_IMODE(NEW)))
 
 
 def _is_new(path: str) -> bool:

@@ -246,7 +246,7 @@ async def _run_exec(run: _Run, body: Exec) -> Exception | None:
     words, work_dir = _expand_exec(run.function, body, context)
     run.shown_command, argv = tuple(map(masked, words)), tuple(str(reveal(word)) for word in words)
     command = Command(argv, work_dir, context.environment(), _expand_input(body, context), body.stop)
-    context.files.make()
+    job.make_files(context.files)
     run.exec_result, error = await run_command(command, context.path, job)
     if error is None:
         run.outputs = await _read_outputs(run.function, context)

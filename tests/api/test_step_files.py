@@ -52,7 +52,7 @@ def test_files_are_not_those_of_background_process(server: Server) -> None:
     "store", ["echo ${{ output_file }} > stored", "ln -s ${{ output_file }} link; echo link > stored"]
 )
 def test_path_of_earlier_step_leads_to_no_later_one(server: Server, store: str) -> None:
-    """What a process appends by the path of an ended step is no output of the step that runs then."""
+    """A process that appends by the path of an ended step changes no output of the step that runs then."""
     append = 'echo \'{"name": "late", "value": "x"}\' >> $(cat stored); cat ${{ output_file }} ${{ export_file }}'
     status, log = server.run(script(store, append, SHOWN))
     assert (status.status, _lines(log)) == (Status.SUCCESS, NEW)

@@ -65,6 +65,29 @@ print(json.dumps([*empty, first.surely_empty()]))
     assert facts(program) == [False, True, True]
 
 
+def test_container_is_not_empty_while_command_starts() -> None:
+    """Another thread that asks at that moment gets no wrong answer, which would be remembered."""
+    program = """
+import threading
+from gracefulexitcmd.posix import start
+container, real, empty = ManualContainer(), start.start, []
+asking = threading.Thread(target=lambda: empty.append(container.surely_empty()))
+
+def slow(*arguments):
+    asking.start()
+    asking.join(0.2)
+    return real(*arguments)
+
+start.start = slow
+leave(container, "setsid sleep 1000 & sleep 0.2")
+asking.join()
+empty.append(container.surely_empty())
+Termination(container, 5).run()
+print(json.dumps(empty))
+"""
+    assert facts(program) == [False, False]
+
+
 def test_known_children_are_listed_once() -> None:
     """A list is slow with many jobs; only an unknown child requires a second one."""
     program = """

@@ -152,12 +152,13 @@ class ManualContainer(ProcessSet):
 
     def surely_empty(self) -> bool:
         """Return whether it is known without a scan that no process is left."""
-        if self._running or self._left or self._inside() or not subreaper.active:
+        if not subreaper.active or self._has_group():
             return False
         starts = self._starts
         try:
-            # If no member was found after the last start, no new one can be born.
-            seen_empty = self._seen_empty == starts or not self._own_orphans()
+            # If no member was found after the last start, no new one can be born. The scan waits for a start in another
+            # thread, which may be the last one.
+            seen_empty = self._seen_empty == starts or not (self._own_orphans() or self._has_group())
             if not seen_empty or any(map(self._may_own, _orphans.unexplained())):
                 return False
             self._seen_empty = starts
@@ -185,6 +186,10 @@ class ManualContainer(ProcessSet):
         if not found and not quickly:
             self._seen_empty = starts
         return found
+
+    def _has_group(self) -> bool:
+        """Return whether a process group, or the control group, may have a process."""
+        return bool(self._running or self._left or self._inside())
 
     def _scan(self, candidates: Iterable[Process]) -> tuple[list[Process], membership.HasCookie]:
         """Return the candidates and a test for their cookies; with a subreaper cookies are read only on demand."""

@@ -70,18 +70,14 @@ def _print_log_records() -> None:
 def _call(target: str, shown: str, inputs: dict[str, Value], files: tuple[str, str], variables: dict[str, str]) -> None:
     try:
         function = _imported(target)
-        returned = results(function, _returned(function, arguments(function, inputs, variables)))
+        returned = function(**arguments(function, inputs, variables))
+        given = results(function, _awaited(returned) if inspect.iscoroutine(returned) else returned)
     except StepRunnerError as error:
         sys.exit(f"Error: {shown}: {error}")
     except Exception as error:
         _fail(shown, error)
-    for path, values in zip(files, returned, strict=True):
+    for path, values in zip(files, given, strict=True):
         _append(path, values)
-
-
-def _returned(function: Callable[..., Any], given: Mapping[str, Any]) -> object:
-    returned = function(**given)
-    return _awaited(returned) if inspect.iscoroutine(returned) else returned
 
 
 def _awaited(coroutine: Coroutine[Any, Any, object]) -> object:

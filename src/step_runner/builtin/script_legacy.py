@@ -106,17 +106,14 @@ def _exec_shell(text: str) -> None:
     """Replace this process by the shell, so that signals reach only the shell. Raise InputError without a shell."""
     if sys.platform == "win32":
         raise InputError("a job's script needs a shell of a Unix system: use the function script on Windows")
-    shell = next(filter(None, map(_find, SHELLS)), None)
+    found = (shutil.which(shell, path=path) for shell in SHELLS for path in (None, DIRECTORIES))
+    shell = next(filter(None, found), None)
     if shell is None:
         raise InputError("shell not found: install bash or sh in a directory of the PATH")
     sys.stdout.flush()
     if len(os.fsencode(text)) <= LONGEST_ARGUMENT:
         os.execv(shell, [shell, "-c", text])
     os.execv(shell, [shell, _stored(text)])
-
-
-def _find(shell: str) -> str | None:
-    return shutil.which(shell) or shutil.which(shell, path=DIRECTORIES)
 
 
 def _stored(text: str) -> str:

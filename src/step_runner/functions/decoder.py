@@ -148,7 +148,7 @@ def _string(schema: Schema) -> tuple[str, Decode]:
     def decode(node: Scalar, label: str, report: Report) -> str:
         text = node.text
         if node.plain and not isinstance(value := node.value, str) and (value is None or not takes_text):
-            raise _not(expected, node, label, advice or _quotes(value))
+            raise _not(expected, node, label, advice or ("" if value is None else "; put it in quotes"))
         if words and text not in words:
             why = f"; {never[text]}" if text in never else meant(text, words)
             raise InputError(f'{label} cannot be "{text[:60]}"{why}')
@@ -160,10 +160,6 @@ def _string(schema: Schema) -> tuple[str, Decode]:
         return text
 
     return expected, decode
-
-
-def _quotes(value: object) -> str:
-    return "" if value is None else "; put it in quotes"
 
 
 def _boolean(schema: Schema) -> tuple[str, Decode]:
@@ -239,19 +235,17 @@ class _Struct:
 
     def _values(self, node: Mapping, label: str, report: Report) -> dict[str, Any]:
         values: dict[str, Any] = {}
+        # A key of another system that is used next to ours has no effect.
+        foreign = self._foreign if node.entries.keys().isdisjoint(self._exactly_one) else ()
         for key, entry in node.entries.items():
             decode = self._fields.get(key)
-            if decode is None and self._is_foreign(key, node):
+            if decode is None and key in foreign:
                 report.error(entry.key, f'"{key}" is not valid in {label}; {self._foreign[key]}')
             elif decode is None:
                 self._unknown(key, entry.key, label, report)
             elif (value := decode(entry.node, f'"{key}" of {label}', report)) is not None:
                 values[key] = value
         return values
-
-    def _is_foreign(self, key: str, node: Mapping) -> bool:
-        """Return whether a key of another system is used instead of ours; next to ours it has no effect."""
-        return key in self._foreign and node.entries.keys().isdisjoint(self._exactly_one)
 
     def _unknown(self, key: str, node: Scalar, label: str, report: Report) -> None:
         if self._strict:

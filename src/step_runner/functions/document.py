@@ -184,12 +184,10 @@ class _Composer:
         node = self._anchors[name]
         if node is None:
             raise self._refused(line, column, f'"*{name}" is inside the value that it refers to: remove it')
-        if isinstance(node, Scalar) and self._expects_key():
+        mapping = self._open[-1] if self._open and isinstance(self._open[-1].branch, Mapping) else None
+        if isinstance(node, Scalar) and mapping is not None and mapping.key is None:
             node = Scalar(node.text, node.plain, line, column, line)
         self._add(node)
-
-    def _expects_key(self) -> bool:
-        return bool(self._open) and isinstance(self._open[-1].branch, Mapping) and self._open[-1].key is None
 
     def _add(self, node: Node) -> None:
         if not self._open:

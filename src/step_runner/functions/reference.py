@@ -96,12 +96,7 @@ def _git(text: str) -> Git:
     if "/" not in url.removeprefix(_scheme(url)).strip("/"):
         raise InputError('the reference has no repository or no revision; write "https://HOST/PATH@REVISION"')
     directory, file = _split_file(inside)
-    return Git(
-        url=_url(url),
-        revision=_revision(revision),
-        directory=_directory(posixpath.join(FOLDER_OF_FUNCTIONS, directory)),
-        file=file,
-    )
+    return git_reference(url, revision, posixpath.join(FOLDER_OF_FUNCTIONS, directory), file)
 
 
 def _oci(text: str) -> Oci:
@@ -113,14 +108,7 @@ def _oci(text: str) -> Oci:
     registry, repository = (first, remaining) if remaining and HOST.fullmatch(first) else (REGISTRY, location)
     if names_step_file(repository) or (registry == REGISTRY and "/" not in repository):
         raise InputError(f'"{text}" is not a valid reference: {_local_advice(text)}')
-    directory, file = _split_file(rest[0] if rest else "")
-    return Oci(
-        registry=registry,
-        repository=checked_repository(repository),
-        tag=checked_tag(tag or "latest"),
-        directory=_directory(directory),
-        file=file,
-    )
+    return oci_reference(registry, checked_repository(repository), tag, *_split_file(rest[0] if rest else ""))
 
 
 def _scheme_advice(text: str, scheme: str) -> str:

@@ -105,10 +105,6 @@ def _names(directory: str, *, directories: bool) -> list[str]:
     """Return the names of the subdirectories, or else of the YAML files, of a directory."""
     try:
         with os.scandir(directory or ".") as entries:
-            return sorted(entry.name for entry in entries if _fits(entry, directories=directories))
+            return sorted(one.name for one in entries if (one.is_dir() if directories else names_step_file(one.name)))
     except OSError:
         return []
-
-
-def _fits(entry: os.DirEntry[str], *, directories: bool) -> bool:
-    return entry.is_dir() if directories else names_step_file(entry.name)

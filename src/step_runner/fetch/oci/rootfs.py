@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import stat
 from collections import defaultdict, deque
 from typing import IO, TYPE_CHECKING
 
@@ -99,7 +98,7 @@ class RootFs:
             return
         place = self._vacant(path, spare=source)
         # The entry removed for the new name may have been the target itself.
-        if not self._is_file(source):
+        if not os.path.isfile(self._path(source)):
             raise LayerError(f"has the hard link {_shown(path)} to {_shown(target)}, which is not a file of the image")
         if place != source:
             os.link(self._path(source), self._path(place), follow_symlinks=False)
@@ -237,12 +236,6 @@ class RootFs:
 
     def _is_directory(self, place: str) -> bool:
         return os.path.isdir(self._path(place))
-
-    def _is_file(self, place: str) -> bool:
-        try:
-            return stat.S_ISREG(os.lstat(self._path(place)).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
 
 
 def _parts(path: str) -> list[str]:

@@ -61,9 +61,11 @@ class Session:
             return response
         challenges = parse_challenges(response.header("WWW-Authenticate"))
         response.close()
-        self._authorization = self._authorize(challenges, method)
-        if self._authorization is None:
+        actions = "pull" if method in ("GET", "HEAD") else "pull,push"
+        answered = answer(challenges, self.credentials, f"repository:{self._repository}:{actions}")
+        if answered is None:
             raise StatusError(401)
+        self._authorization = answered if isinstance(answered, str) else self._token(answered)
         return self._send(request)
 
     def shown(self, text: str) -> str:
@@ -88,11 +90,6 @@ class Session:
                 raise
             self._base = plain
             raise refused from None
-
-    def _authorize(self, challenges: Mapping[str, Mapping[str, str]], method: str) -> str | None:
-        actions = "pull" if method in ("GET", "HEAD") else "pull,push"
-        answered = answer(challenges, self.credentials, f"repository:{self._repository}:{actions}")
-        return self._token(answered) if isinstance(answered, Request) else answered
 
     def _token(self, asked: Request) -> str:
         try:

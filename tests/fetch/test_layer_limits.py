@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from tests.support.images import SPARSE_MAP, archive, directory, member, sparse, symlink
-from tests.support.layers import Raw, lay
+from tests.support.layers import lay, pieces
 
 from step_runner.errors import StoppedError
 from step_runner.fetch import limits
@@ -96,7 +96,7 @@ def test_archive_keeps_no_used_header(root: Path) -> None:
     content = archive(*(directory(f"d{number}") for number in range(50)), directory("last"))
     before = headers_in_memory()
     tree = Counting(root, Proc(0), Limits())
-    unpack(Raw(content), tree, Proc(0))
+    unpack(pieces(content), tree, Proc(0))
 
     assert before < tree.headers < before + 10
 
@@ -154,7 +154,7 @@ def test_cancel_ends_reading_of_a_hole(root: Path) -> None:
     cancelling = threading.Thread(target=cancel)
     cancelling.start()
     with pytest.raises(StoppedError):
-        unpack(Raw(layer), RootFs(root, proc, Limits(2 << 40)), proc)
+        unpack(pieces(layer), RootFs(root, proc, Limits(2 << 40)), proc)
     cancelling.join()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.images import SPARSE_MAP, archive, directory, hard_link, member, sparse, symlink
-from tests.support.layers import Raw, lay, outside, shape
+from tests.support.layers import lay, outside, pieces, shape
 
 from step_runner.errors import StoppedError
 from step_runner.fetch.limits import Limits
@@ -384,7 +384,7 @@ def test_root_may_be_a_directory(root: Path) -> None:
 def test_cancel_ends_unpacking_between_two_links(root: Path) -> None:
     proc = Proc(0)
     tree = RootFs(root, proc, Limits())
-    unpack(Raw(archive(symlink("a", "b"))), tree, proc)
+    unpack(pieces(archive(symlink("a", "b"))), tree, proc)
     proc.cancel()
 
     with pytest.raises(StoppedError):
@@ -395,7 +395,7 @@ def test_cancel_ends_unpacking_between_two_links(root: Path) -> None:
 def test_cancel_ends_unpacking_between_two_hidden_files(root: Path) -> None:
     proc = Proc(0)
     tree = RootFs(root, proc, Limits())
-    unpack(Raw(archive(member("d/a", b"1"), member("d/b", b"2"))), tree, proc)
+    unpack(pieces(archive(member("d/a", b"1"), member("d/b", b"2"))), tree, proc)
     tree.begin_layer()
     proc.cancel()
 
@@ -409,7 +409,7 @@ def test_cancel_ends_unpacking_between_two_files(root: Path) -> None:
     proc.cancel()
 
     with pytest.raises(StoppedError):
-        unpack(Raw(PLAIN), RootFs(root, proc, Limits()), proc)
+        unpack(pieces(PLAIN), RootFs(root, proc, Limits()), proc)
 
 
 # Forms of zstd

@@ -42,8 +42,8 @@ def test_registry_returns_pushed_content(registry: RegistryServer, repository: s
         assert there.has_blob(digest_of(blob))
         assert sorted(there.tags()) == ["1", "1.0", "latest"]
         assert there.manifest("1") == there.manifest(image.digest) == image
-        with there.blob(Descriptor(digest_of(blob), len(blob))) as stream:
-            assert stream.read() == blob
+        with there.blob(Descriptor(digest_of(blob), len(blob))) as pieces:
+            assert b"".join(pieces) == blob
 
 
 def test_push_to_closed_registry_needs_credentials(closed_registry: RegistryServer, repository: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from step_runner.fetch.limits import Limits
@@ -11,27 +10,23 @@ from step_runner.fetch.oci.rootfs import RootFs
 from step_runner.proc import Proc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+SIZE = 10_001
+"""Bytes of a piece."""
 
-class Raw(io.RawIOBase):
-    """A stream of bytes, like the body of a registry's response."""
 
-    def __init__(self, content: bytes) -> None:
-        self._content = io.BytesIO(content)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        return self._content.readinto(buffer)
+def pieces(content: bytes) -> Iterator[bytes]:
+    """Yield the content as a registry's client does, in pieces that end anywhere."""
+    yield from (content[start : start + SIZE] for start in range(0, len(content), SIZE))
 
 
 def lay(root: Path, *layers: bytes) -> dict[str, str]:
     """Unpack layers into an empty directory; return the result of `shape`."""
     tree = RootFs(root, Proc(0), Limits())
     for layer in layers:
-        unpack(Raw(layer), tree, Proc(0))
+        unpack(pieces(layer), tree, Proc(0))
     tree.finish()
     return shape(root)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from step_runner.fetch.oci.registry import ImageRepository, Manifest
-
-PIECE = 1 << 20
-"""Bytes of one read and write of a copy."""
 
 LARGEST_DOCUMENT = 4 << 20
 """The most bytes of a manifest that registries accept."""
@@ -92,7 +88,7 @@ class RemoteImages(Source):
         """Open a blob at its start."""
         with tempfile.TemporaryFile() as file:
             with self._repository.blob(descriptor) as blob:
-                shutil.copyfileobj(blob, file, PIECE)
+                file.writelines(blob)
             file.seek(0)
             yield file
 

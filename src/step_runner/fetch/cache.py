@@ -75,7 +75,11 @@ class Cache:
         """Yield an empty directory, to one caller for each key at a time; remove it at the end. Raise as `get`."""
         self._create()
         directory = self._root / "partial" / encoded(key)
-        with self._locked(encoded(key), proc):
+        with self._lock_file(encoded(key)) as lock:
+            # A cancel cannot wake a thread in a blocking flock(2), so the lock is retried without blocking.
+            while not _try_lock(lock):
+                proc.pause(_PAUSE)
+                proc.check()
             self._sweep()
             with _explained(directory):
                 remove(os.fspath(directory))
@@ -137,15 +141,6 @@ class Cache:
         else:
             return
         raise FetchError(f"the function cache {self._root} {fault}; remove it, or {_ADVICE}")
-
-    @contextmanager
-    def _locked(self, name: str, proc: Proc) -> Iterator[None]:
-        # A cancel cannot wake a thread in a blocking flock(2), so the lock is retried without blocking.
-        with self._lock_file(name) as lock:
-            while not _try_lock(lock):
-                proc.pause(_PAUSE)
-                proc.check()
-            yield
 
     @contextmanager
     def _lock_file(self, name: str) -> Iterator[int]:

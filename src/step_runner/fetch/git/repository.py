@@ -60,11 +60,9 @@ class Repository:
         if not url.startswith(("https://", "http://", "file://" if local else "http://")):
             return None
         try:
-            return self._lend_credentials(Repository.parse(url))
+            other = Repository.parse(url)
         except FetchError:
             return None
-
-    def _lend_credentials(self, other: Repository) -> Repository:
         if other.url.user is not None or self.url.origin != other.url.origin:
             return other
         return Repository(replace(other.url, user=self.url.user, password=self.url.password))

@@ -158,7 +158,8 @@ class _Fetch:
             try:
                 with repository.blob(layer, received) as blob:
                     unpack(blob, root, self.proc)
-                    blob.drain()
+                    for _ in blob:
+                        """Its digest is checked at its end."""
             except LayerError as error:
                 raise RefusedError(f"the layer {layer.digest} {error}; it is refused, rebuild the image") from None
         root.finish()
@@ -191,7 +192,7 @@ def _content(repository: ImageRepository, config: Descriptor) -> bytes:
     if config.size > _LARGEST_CONFIG:
         raise RefusedError(f"its config is larger than {_LARGEST_CONFIG >> 20} MiB; rebuild the image")
     with repository.blob(config) as blob:
-        return blob.read()
+        return b"".join(blob)
 
 
 def _reason(error: Exception) -> str:

@@ -38,21 +38,17 @@ _GZIP = b"\x1f\x8b"
 _OPAQUE = ".wh..wh..opq"
 
 
-def unpack(layer: io.RawIOBase, root: RootFs, proc: Proc) -> None:
-    """Unpack a layer over the content of the root file system. Leave out devices and pipes.
+def unpack(layer: Iterator[bytes], root: RootFs, proc: Proc) -> None:
+    """Unpack the pieces of a layer over the content of the root file system. Leave out devices and pipes.
 
     Raise LayerError if it is not an archive or would write outside, and StoppedError. Errors of reading the layer are
     raised unchanged.
     """
     root.begin_layer()
-    source = io.BufferedReader(layer, _PIECE)
-    try:
-        with _understood():
-            stream = _decompressed(source)
-            if stream.peek(1):
-                _unpack(_Forward(stream, root, proc), root)
-    finally:
-        source.detach()  # else the finalizer of the reader closes the layer
+    with _understood():
+        stream = _decompressed(io.BufferedReader(_Pieces(layer), _PIECE))
+        if stream.peek(1):
+            _unpack(_Forward(stream, root, proc), root)
 
 
 def _unpack(stream: _Forward, root: RootFs) -> None:
@@ -100,6 +96,24 @@ def _decompressed(layer: io.BufferedReader[Any]) -> Any:
         options: Any = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW}
         return zstd.ZstdFile(layer, options=options)
     return gzip.GzipFile(fileobj=layer) if head.startswith(_GZIP) else layer
+
+
+class _Pieces(io.RawIOBase):
+    """A stream of pieces."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        self._rest = self._rest or memoryview(next(self._pieces, b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
 
 
 class _Forward:

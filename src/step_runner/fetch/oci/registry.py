@@ -61,36 +61,6 @@ _REASONS = {
 _OF_THE_ASKER = (401, 403, 407, 429)  # about the client: the message is the same for each server
 
 
-class Blob(io.RawIOBase):
-    """A stream of pieces of a blob, to read once."""
-
-    def __init__(self, pieces: Generator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer with the next bytes and return their number, 0 at the end. Raise the errors of the pieces."""
-        self._rest = self._rest or memoryview(next(self._pieces, b""))
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-    def drain(self) -> None:
-        """Read the rest, so that the whole blob is checked."""
-        for _ in self._pieces:
-            pass
-
-    def close(self) -> None:
-        """Return the connection to its pool."""
-        self._pieces.close()
-        super().close()
-
-
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A manifest as the registry stores it; its digest is that of its bytes."""
@@ -206,14 +176,16 @@ class ImageRepository:
             document(self._session.send("PUT", place, headers, content), 201)
 
     @contextmanager
-    def blob(self, descriptor: Descriptor, received: Callable[[int], None] = lambda count: None) -> Iterator[Blob]:
-        """Yield a stream of the bytes of a blob, which checks their digest at their end.
+    def blob(
+        self, descriptor: Descriptor, received: Callable[[int], None] = lambda count: None
+    ) -> Iterator[Iterator[bytes]]:
+        """Yield the pieces of a blob, to read once; the digest is checked before the last one.
 
-        `received` is called with the number of bytes of each read. The end of the block turns errors of reading into
+        `received` is called with the number of bytes of each piece. The end of the block turns errors of reading into
         FetchError.
         """
-        stream = contextlib.closing(Blob(self._pieces(descriptor, received)))
-        with self._explained(self.named(descriptor.digest)), stream as blob:
+        pieces = contextlib.closing(self._pieces(descriptor, received))
+        with self._explained(self.named(descriptor.digest)), pieces as blob:
             yield blob
 
     def _pieces(self, descriptor: Descriptor, received: Callable[[int], None]) -> Generator[bytes]:

@@ -206,13 +206,11 @@ else:
         It is below XDG_CACHE_HOME, else below `.cache` in the home directory. If another user could replace it there,
         or if it cannot be written there, it is below TMPDIR and has this user's number in its name.
         """
-        fallback = Path(temporary.directory(), f"step-runner-cache-{os.geteuid()}")
-        return next(filter(_is_usable, _places()), fallback)
-
-    def _places() -> Iterator[Path]:
         base = os.environ.get(VARIABLE) or os.path.expanduser("~/.cache")
-        if os.path.isabs(base):
-            yield Path(os.path.realpath(base), "step-runner", "functions")
+        root = Path(os.path.realpath(base), "step-runner", "functions")
+        if os.path.isabs(base) and _is_usable(root):
+            return root
+        return Path(temporary.directory(), f"step-runner-cache-{os.geteuid()}")
 
     def _is_usable(root: Path) -> bool:
         there = [path for path in (root, *root.parents) if path.exists()]

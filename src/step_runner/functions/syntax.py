@@ -45,7 +45,9 @@ def explain_syntax(error: yaml.MarkedYAMLError, text: str) -> Explained:
         return start.line + 1, start.column + 1, "the quotes that are opened here are not closed; close them"
     if "Unicode character escape" in problem:
         first = mark.column - len("\\u")  # the mark is after the letter
-        return mark.line + 1, first + 1, _not_a_character(line[first : first + len("\\U00000000")])
+        escape = line[first : first + len("\\U00000000")]
+        half = f'"{escape[:6]}" is {HALF_A_PAIR}' if escape.startswith("\\u") else ""
+        return mark.line + 1, first + 1, half or _not_a_character(escape)
     if "could not find expected ':'" in problem:
         return start.line + 1, start.column + 1, _missing_colon(_line(text, start.line)[start.column :])
     sentence = (
@@ -71,7 +73,7 @@ def explain_escape(text: str) -> Explained:
     found = WRONG_ESCAPE.search(text)
     start = 0 if found is None else found.start()
     escape = text[start : start + len("\\U00000000")]
-    return *_position(text, start), f'"{escape}" is not a valid escape: no character has this number'
+    return *_position(text, start), _not_a_character(escape)
 
 
 def _position(text: str, offset: int) -> tuple[int, int]:
@@ -87,8 +89,6 @@ def _within(text: str, mark: yaml.Mark) -> tuple[int, int]:
 
 
 def _not_a_character(escape: str) -> str:
-    if escape.startswith("\\u"):
-        return f'"{escape[:6]}" is {HALF_A_PAIR}'
     return f'"{escape}" is not a valid escape: no character has this number'
 
 

@@ -6,7 +6,8 @@ import io
 import os
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from dulwich.client import AbstractHttpGitClient
 from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
@@ -177,14 +178,13 @@ class _HttpRemote(AbstractHttpGitClient):
             raise RefusedError(_NO_COMMIT)
         return store
 
-    def _fetch_all(self, path: Path, filter_spec: bytes | None = None) -> Objects:
+    def _fetch_all(self, path: Path, **options: Any) -> Objects:
         names = self.references(_EVERYTHING)
         wants = {hash_.encode() for name, hash_ in names.items() if not name.endswith("^{}")}
-        return self._fetch(sorted(wants), path, filter_spec=filter_spec)
+        return self._fetch(sorted(wants), path, **options)
 
-    def _fetch(
-        self, wants: Sequence[bytes], path: Path, depth: int | None = None, filter_spec: bytes | None = None
-    ) -> Objects:
+    def _fetch(self, wants: Sequence[bytes], path: Path, **options: Any) -> Objects:
+        """Return the objects with these hashes and what they need; the options are those of `fetch_pack`."""
         file = path.open("w+b")
         self._files.append(file)
         self.fetch_pack(
@@ -192,10 +192,9 @@ class _HttpRemote(AbstractHttpGitClient):
             lambda refs, depth=None: [ObjectID(want) for want in wants],
             ObjectStoreGraphWalker([], lambda _: []),
             partial(self._store, file, Limits()),
-            depth=depth,
             # The references are known already; asking for this single one makes the shortest answer.
             ref_prefix=[b"refs/heads/HEAD"],
-            filter_spec=filter_spec,
+            **options,
         )
         return Pack(file, len(wants[0]) if wants else 40, self._proc, Limits())
 
@@ -237,18 +236,12 @@ Remote: TypeAlias = _LocalRemote | _HttpRemote
 """A repository that can be read."""
 
 
-class _Answer(NamedTuple):
-    """An HTTP answer in the form that dulwich expects."""
-
-    close: Callable[[], None]
-    content_type: str
-    redirect_location: str
-
-
-def _checked(response: Response, asked: Url) -> _Answer:
+def _checked(response: Response, asked: Url) -> SimpleNamespace:
+    """Return an HTTP answer in the form that dulwich expects. Raise StatusError, AnswerError."""
     content_type = response.header("Content-Type")
     if response.status == 200 and content_type.startswith(_GIT_CONTENT):
-        return _Answer(response.close, content_type, "" if response.url == asked else str(response.url))
+        redirected = "" if response.url == asked else str(response.url)
+        return SimpleNamespace(close=response.close, content_type=content_type, redirect_location=redirected)
     response.close()
     if response.status != 200:
         raise StatusError(response.status)

@@ -296,11 +296,8 @@ def _varint(stream: IO[bytes]) -> int:
 
 def _bytes(stream: IO[bytes], mask: int, most: int) -> int:
     """Read a number, lowest byte first, and return it. Bytes that are not in the mask are 0 and not in the stream."""
-    number = 0
-    for bit in range(most):
-        if mask >> bit & 1:
-            byte = stream.read(1)
-            if not byte:
-                raise PackError("it has a delta that goes on past an end")
-            number |= byte[0] << 8 * bit
-    return number
+    places = [place for place in range(most) if mask >> place & 1]
+    found = stream.read(len(places))
+    if len(found) < len(places):
+        raise PackError("it has a delta that goes on past an end")
+    return sum(byte << 8 * place for place, byte in zip(places, found, strict=True))

@@ -77,8 +77,7 @@ def read_file(path: str | os.PathLike[str], shown_as: str | None = None) -> Read
     """
     name = os.fspath(path)
     shown = shown_as or name
-    is_directory = os.path.isdir(name) or not (names_step_file(name) or os.path.lexists(name))
-    if is_directory:
+    if os.path.isdir(name) or not (names_step_file(name) or os.path.lexists(name)):
         name = find_file(tidy(name), None, shown)
         shown = posixpath.join(shown, posixpath.basename(name))
     directory = posixpath.dirname(tidy(os.path.join(os.getcwd(), name)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-import sys
 from dataclasses import dataclass, replace
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from step_runner.errors import FetchError
 from step_runner.fetch.url import Url, UrlError, basic
@@ -41,11 +40,9 @@ class Repository:
     @property
     def local_path(self) -> str:
         """The directory of a repository with the scheme `file`."""
-        if sys.platform == "win32":
-            from urllib.request import url2pathname
+        from urllib.request import url2pathname  # dulwich loads it, too
 
-            return url2pathname(self.url.target)
-        return unquote(self.url.target) or "/"
+        return url2pathname(self.url.target) or "/"
 
     def submodule(self, url: str) -> Repository | None:
         """Return the repository that `url` in this one's .gitmodules means, or None if it cannot be fetched.

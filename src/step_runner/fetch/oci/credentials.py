@@ -6,7 +6,6 @@ The rules are those of Docker's command: cli/config/configfile and docker-creden
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 import shutil
@@ -181,7 +180,7 @@ def _entry(key: str, entry: object) -> Credentials:
 def _decoded(key: str, auth: str) -> tuple[str, str]:
     try:
         user, colon, password = base64.b64decode(auth.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
+    except ValueError:
         colon = user = password = ""
     if not colon:
         raise _refused(f'auth of "{key}" is not base64 of user:password; make it with docker login')

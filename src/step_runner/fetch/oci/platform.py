@@ -17,6 +17,7 @@ _ARCHITECTURES = {
     **dict.fromkeys(("x86_64", "x86-64"), ("amd64", "")),
     **dict.fromkeys(("i386", "i486", "i586", "i686"), ("386", "")),
     "aarch64": ("arm64", ""),
+    "arm": ("arm", "v7"),
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
     "armv8l": ("arm", "v7"),
@@ -24,7 +25,7 @@ _ARCHITECTURES = {
     "armv6l": ("arm", "v6"),
     "armv5tel": ("arm", "v5"),
 }
-_USUAL_VARIANTS = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
+_USUAL_VARIANTS = {"amd64": "v1", "arm64": "v8"}
 _LOWEST_VERSIONS = {"amd64": 1, "arm64": 8, "arm": 5}
 _ANY = "generic"
 _MOST_LISTED = 10
@@ -49,10 +50,7 @@ class Platform:
             return GENERIC
         architecture, implied = _ARCHITECTURES.get(architecture, (architecture, ""))
         variant = f"v{variant}" if variant.isdigit() else variant or implied
-        usual = _USUAL_VARIANTS.get(architecture)
-        if architecture == "arm":
-            variant = variant or "v7"
-        elif variant == usual:
+        if variant == _USUAL_VARIANTS.get(architecture):
             variant = ""
         return cls(_SYSTEMS.get(os, os), architecture, variant)
 

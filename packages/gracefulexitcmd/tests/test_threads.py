@@ -262,6 +262,25 @@ def test_keyboard_interrupt_during_start_leaves_nothing(monkeypatch: pytest.Monk
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says where a thread waits")
+def test_handler_set_by_handler_during_wait_stays() -> None:
+    """A handler may be for one signal only, as for a first Ctrl-C; it runs during the wait."""
+    command = Cmd(FOREVER)
+
+    def once(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        command.cancel()
+
+    def interrupt() -> None:
+        _wait_in_kernel()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, once)
+    with thread_running(interrupt):
+        assert command.run().cause is Cause.CANCELLED
+    assert signal.signal(signal.SIGUSR1, before) is signal.SIG_IGN
+
+
 def test_second_keyboard_interrupt_kills(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     command = Cmd(program("ignore_term.py"), stderr=writer, grace=1000)
@@ -313,14 +332,19 @@ def test_cancel_racing_with_end_signals_no_other_process(monkeypatch: pytest.Mon
 def test_signal_that_interrupts_no_wait_is_handled() -> None:
     """It arrives in another thread, as it may arrive just before the main thread's system call."""
     command = Cmd(FOREVER, grace=10)
-    state = f"/proc/self/task/{threading.main_thread().native_id}/wchan"
 
     def interrupt() -> None:
-        while "ep" not in Path(state).read_text():
-            time.sleep(0.001)
+        _wait_in_kernel()
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, lambda *_: command.cancel())
     with thread_running(interrupt):
         assert command.run().cause is Cause.CANCELLED
     signal.signal(signal.SIGUSR1, before)
+
+
+def _wait_in_kernel() -> None:
+    """Return when the main thread waits for events."""
+    state = f"/proc/self/task/{threading.main_thread().native_id}/wchan"
+    while "ep" not in Path(state).read_text():
+        time.sleep(0.001)

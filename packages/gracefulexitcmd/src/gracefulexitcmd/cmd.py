@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import signal
@@ -25,20 +24,23 @@ from gracefulexitcmd.typed import Generic
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import IO, Any, Literal, Self, Unpack, overload
 
     from gracefulexitcmd import Container, ManualContainer
     from gracefulexitcmd.exit import SignalSent
     from gracefulexitcmd.options import Options
-    from gracefulexitcmd.system import Poller
 
 LAST_MOMENT = 0.1
 """Seconds that a command whose output has ended gets to exit by itself when its block is left."""
 
 AT_ONCE = 0.005
 """Seconds that a reader waits for the pipe alone."""
+
+
+PLAIN: tuple[Stage, ...] = (Stage(),)
+"""The stop sequence of nearly every command."""
 
 
 class Stoppable(Generic[Out]):
@@ -79,42 +81,33 @@ def drive(execution: Execution, until: float | None = None, begin: Callable[[], 
     """Run an execution to its end, and do what is due meanwhile; `begin` starts it.
 
     Collect its output, even from a pipe that a caller has read so far: otherwise the end of the pipe would go
-    unnoticed. Return at the latest at `until`, a time of the clock in seconds. A signal handler that raises can
-    interrupt only the wait itself.
+    unnoticed. Return at the latest at `until`, a time of the clock in seconds.
     """
-    execution.collect()
-    with attending(execution, begin) as step:
-        while execution.exit is None and (until is None or clock.now() < until):
-            step(until)
+    if begin is None:
+        execution.collect()
+    attend(execution, lambda: execution.exit is not None or (until is not None and clock.now() >= until), until, begin)
 
 
-@contextlib.contextmanager
-def attending(
-    execution: Execution, begin: Callable[[], object] | None = None
-) -> Iterator[Callable[[float | None], None]]:
-    """Yield a function that waits for the next event, at most until a time of the clock, and does what is due."""
-    poller: Poller | None = None
+def attend(
+    execution: Execution,
+    done: Callable[[], bool],
+    until: float | None = None,
+    begin: Callable[[], object] | None = None,
+) -> None:
+    """Wait for events and do what is due until `done`, which is true at the latest when the run has ended.
 
-    def step(until: float | None) -> None:
-        nonlocal poller
-        if poller is None:
-            return
-        ready = poller.wait(seconds_left(execution.deadline, until))
-        with HandlersHeldBack():
-            execution.advance(ready)
-            if execution.exit is not None:
-                poller = None
-                execution.leave()
-
-    try:
-        with HandlersHeldBack():
-            if begin is not None:
-                begin()
-            poller = execution.enter()
-        yield step
-    finally:
-        if poller is not None:
-            with HandlersHeldBack():
+    A signal handler that raises can interrupt only the wait itself.
+    """
+    with HandlersHeldBack() as held_back:
+        if begin is not None:
+            begin()
+        poller = execution.enter()
+        try:
+            while not done():
+                assert poller is not None
+                execution.advance(held_back.interruptible(poller.wait, seconds_left(execution.deadline, until)))
+        finally:
+            if poller is not None:
                 execution.leave()
 
 
@@ -177,9 +170,9 @@ class BaseCmd(Stoppable[Out]):
     ends by itself leaves its background processes running. With `contain` they are stopped too, and no process can hide
     from that. On Linux this process becomes a subreaper for that, and remains one, as `contain()` explains.
 
-    Any thread may call any method. In the main thread the program's own signal handlers are replaced while a command is
-    started, served or ended, and restored right after. A handler that raises runs between these moments, or during the
-    wait itself; no signal is lost. A signal handler must therefore set no signal handler.
+    Any thread may call any method. In the main thread the program's own signal handlers are replaced while a method
+    runs, and restored at its end. The replacement calls them at once during a wait, but not while the command is
+    started, served or ended: they run right after. So a handler may raise, and no signal is lost.
 
     Raise TypeError or ValueError for arguments that are not valid, LookupError for an unknown encoding.
     """
@@ -213,11 +206,14 @@ class BaseCmd(Stoppable[Out]):
         extra_groups: Sequence[str | int] | None = None,
         umask: int = -1,
     ) -> None:
-        sequence = stages([Stage(stop_signal)] if stop is None else stop)
         if stop is not None and stop_signal != signal.SIGTERM:
             raise ValueError("stop and stop_signal cannot both be given: put the signal into stop")
+        if stop is None and stop_signal is signal.SIGTERM:
+            sequence = PLAIN
+        else:
+            sequence = stages([(stop_signal, None)] if stop is None else stop)
         if grace is None:
-            grace = GRACE if any(stage.wait is None for stage in sequence) else total(sequence)
+            grace = GRACE if sequence is PLAIN or any(stage.wait is None for stage in sequence) else total(sequence)
         if capture_output:
             if stdout is not None or stderr is not None:
                 raise ValueError(
@@ -402,18 +398,19 @@ def take(execution: Execution, name: str, buffer: memoryview) -> int:
     count = execution.take(name, buffer)
     while count is None and execution.is_readable(name, AT_ONCE):
         count = execution.take(name, buffer)
-    if count is not None:
-        return count
-    with attending(execution) as step:
-        while (count := execution.take(name, buffer, execution.wake_others)) is None:
-            step(None)
+
+    def taken() -> bool:
+        nonlocal count
+        count = execution.take(name, buffer, execution.wake_others)
+        return count is not None
+
+    if count is None:
+        attend(execution, taken)
+    assert count is not None
     return count
 
 
 def give(execution: Execution, content: bytes) -> None:
     """Write bytes to a command's stdin; wait until there is room. Raise BrokenPipeError."""
-    if execution.give(content):
-        return
-    with attending(execution) as step:
-        while not execution.give(content):
-            step(None)
+    if not execution.give(content):
+        attend(execution, lambda: execution.give(content))

@@ -59,10 +59,22 @@ class Execution:
         self._begin = begin
         self._lock = threading.Lock()
         self._advancing = False
-        self._afterwards = _Afterwards(self._serve_stops)
         self._stops: deque[tuple[float, str | None]] = deque()
         self._run: Run | None = None
         self._holders: tuple[Holder, ...] = ()
+
+    def __enter__(self) -> None:
+        """Do nothing: the `with` statement takes the lock itself, after this.
+
+        No exception of a handler can then come between its acquisition and release.
+        """
+
+    def __exit__(self, *_: object) -> None:
+        """Serve the stop requests that arrived while the lock was held, after its release.
+
+        A stop never waits for the lock, because a signal handler may interrupt the very thread that holds it.
+        """
+        self._serve_stops()
 
     @property
     def pid(self) -> int | None:
@@ -85,7 +97,7 @@ class Execution:
 
         Raise OSError if it cannot be started, and RuntimeError if it was started before.
         """
-        with self._afterwards, self._lock:
+        with self, self._lock:
             if self.exit is not None and self._run is None:
                 return
             if self._run is not None:
@@ -108,7 +120,7 @@ class Execution:
 
         It never blocks, so return False, too, while another thread holds the lock.
         """
-        with self._afterwards:
+        with self:
             if not self._lock.acquire(blocking=False):
                 return False
             try:
@@ -121,7 +133,7 @@ class Execution:
         if self._run is None:
             self.start()
         self.stop(None)
-        with self._afterwards, self._lock:
+        with self, self._lock:
             if self.exit is None:
                 self._report(Event.LEADER_EXITED)
 
@@ -130,7 +142,7 @@ class Execution:
 
         Raise RuntimeError before the start.
         """
-        with self._afterwards, self._lock:
+        with self, self._lock:
             if self.exit is not None:
                 return None
             run = self._started()
@@ -139,13 +151,13 @@ class Execution:
 
     def leave(self) -> None:
         """Note that one caller of `enter` does not wait any more."""
-        with self._afterwards, self._lock:
+        with self, self._lock:
             assert self._run is not None
             self._run.poller.leave()
 
     def advance(self, ready: Ready) -> None:
         """Perform the actions that are due, given the ready descriptors of the poller; the caller has entered."""
-        with self._afterwards, self._lock:
+        with self, self._lock:
             if self._run is None or self.exit is not None:
                 return
             self._advancing = True
@@ -158,7 +170,7 @@ class Execution:
 
     def refresh(self) -> None:
         """Perform the actions that are due now; do nothing while another thread holds the lock."""
-        with self._afterwards:
+        with self:
             if not self._lock.acquire(blocking=False):
                 return
             try:
@@ -175,7 +187,7 @@ class Execution:
         Return 0 at its end. Return None if there are no bytes now: a given `then` is called with the lock held when
         there are. Raise RuntimeError before the start.
         """
-        with self._afterwards, self._lock:
+        with self, self._lock:
             return self._started().streams.take(name, buffer, then)
 
     def wake_others(self) -> None:
@@ -189,7 +201,7 @@ class Execution:
         `then` is as in `take`. Raise BrokenPipeError if the command does not read any more, and RuntimeError before
         the start.
         """
-        with self._afterwards, self._lock:
+        with self, self._lock:
             run = self._started()
             if self.exit is not None:
                 raise BrokenPipeError("the command has ended")
@@ -197,13 +209,13 @@ class Execution:
 
     def end_input(self) -> None:
         """Close the command's stdin after all given bytes have been written."""
-        with self._afterwards, self._lock:
+        with self, self._lock:
             if self._run is not None and self.exit is None:
                 self._run.streams.end_input()
 
     def collect(self) -> None:
         """Collect the command's output from now on, even if callers took it before."""
-        with self._afterwards, self._lock:
+        with self, self._lock:
             if self._run is not None and self.exit is None:
                 self._run.streams.collect()
 
@@ -377,20 +389,3 @@ class Run(Protocol):
 
     def let_go(self, cause: Cause) -> None:
         """Release the resources of this operating system; `cause` is why the run has ended."""
-
-
-class _Afterwards:
-    """Handles stop requests that arrived while the lock was held, after its release.
-
-    A stop never waits for the lock, because a signal handler may interrupt the very thread that holds it. The `with`
-    statement takes the lock itself, so that no exception of a handler can come between its acquisition and release.
-    """
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self._then = then
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._then()

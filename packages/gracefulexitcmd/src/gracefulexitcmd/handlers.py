@@ -12,9 +12,11 @@ from itertools import compress
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import FrameType
-    from typing import Any
+    from typing import Any, Self, TypeVar
+
+    Waited = TypeVar("Waited")
 
 NUMBERS = tuple(sorted(_signal.valid_signals()))
 
@@ -43,10 +45,22 @@ class HandlersHeldBack:
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
         self._held_back: list[tuple[int, FrameType | None]] = []
+        self._interruptible = False
 
-    def __enter__(self) -> None:
+    def interruptible(self, wait: Callable[[float | None], Waited], seconds: float | None) -> Waited:
+        """Return the result of a wait within the block, during which handlers run at once, and may raise."""
+        try:
+            self._interruptible = True
+            if self._held_back:
+                self._run_held_back()
+            return wait(seconds)
+        finally:
+            # CPython runs handlers at calls and jumps back, so none can come before this.
+            self._interruptible = False
+
+    def __enter__(self) -> Self:
         if threading.get_ident() != threading.main_thread().ident:
-            return
+            return self
         # getsignal gives 0 for the default action, None for a handler not set by Python. `compress` drops both fast.
         chosen = list(compress(NUMBERS, map(_signal.getsignal, NUMBERS)))
         with _Blocked(chosen):
@@ -54,7 +68,8 @@ class HandlersHeldBack:
                 handler = _signal.getsignal(number)  # again: a handler that has just run may have changed it
                 if callable(handler) and handler not in harmless:
                     self._handlers[number] = handler
-                    _signal.signal(number, self._hold_back)
+                    _signal.signal(number, self._handle)
+        return self
 
     def __exit__(self, *_: object) -> None:
         if not self._handlers:
@@ -62,19 +77,24 @@ class HandlersHeldBack:
         try:
             with _Blocked(self._handlers):
                 for number, handler in self._handlers.items():
-                    _signal.signal(number, handler)
+                    if _signal.getsignal(number) == self._handle:  # else a handler has set another one during a wait
+                        _signal.signal(number, handler)
         finally:
             if self._held_back:
                 self._run_held_back()
 
     def _run_held_back(self) -> None:
         """Run all deferred handlers in their order, even if one raises."""
+        held_back, self._held_back = self._held_back, []
         with contextlib.ExitStack() as last:
-            for number, frame in reversed(self._held_back):
+            for number, frame in reversed(held_back):
                 last.callback(self._handlers[number], number, frame)
 
-    def _hold_back(self, number: int, frame: FrameType | None) -> None:
-        self._held_back.append((number, frame))
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._interruptible:
+            self._handlers[number](number, frame)
+        else:
+            self._held_back.append((number, frame))
 
 
 class _Blocked:

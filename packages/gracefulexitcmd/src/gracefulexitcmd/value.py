@@ -18,20 +18,19 @@ class Value:
     """
 
     _fields: dict[str, None] = {}
-    _needed: frozenset[str] = frozenset()
     _defaults: dict[str, Any] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls._fields = dict.fromkeys(cls.__annotations__)
         cls._defaults = {name: getattr(cls, name) for name in cls._fields if hasattr(cls, name)}
-        cls._needed = frozenset(cls._fields.keys() - cls._defaults.keys())
 
     def __init__(self, *values: Any, **named: Any) -> None:
         given = dict(zip(self._fields, values, strict=False), **named) if values else named
-        if not self._needed <= given.keys() <= self._fields.keys() or len(given) != len(values) + len(named):
+        fields = self.__dict__
+        fields.update(self._defaults, **given)
+        if fields.keys() != self._fields.keys() or len(given) != len(values) + len(named):
             raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}, each once")
-        self.__dict__.update(self._defaults, **given)
         self.__post_init__()
 
     def __post_init__(self) -> None:

@@ -32,8 +32,6 @@ class _AlwaysReady:
     def __init__(self) -> None:
         self.descriptor, writer = os.pipe()
         os.close(writer)
-        # Not by __del__: while it runs, a weak reference still returns the object, here to another thread.
-        weakref.finalize(self, os.close, self.descriptor).atexit = False
 
 
 _shared: weakref.ref[_AlwaysReady] | None = None
@@ -47,6 +45,7 @@ class Poller(Attended):
         super().__init__()
         self._bell = _always_ready()
         self._selector = selectors.DefaultSelector()
+        self._watched: dict[int, Reaction] = {}
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when a watched one is ready."""
@@ -55,10 +54,11 @@ class Poller(Attended):
     def watch(self, descriptor: int, then: Reaction, *, write: bool = False) -> None:
         """Call `then` whenever the descriptor is readable, or writable with `write`."""
         self._selector.register(descriptor, selectors.EVENT_WRITE if write else selectors.EVENT_READ, then)
+        self._watched[descriptor] = then
 
     def forget(self, descriptor: int) -> None:
         """Stop watching a descriptor without closing it; do nothing if it is not watched."""
-        if descriptor in self._selector.get_map():
+        if self._watched.pop(descriptor, None) is not None:
             self._selector.unregister(descriptor)
 
     def wait(self, timeout: float | None) -> Ready:
@@ -71,13 +71,13 @@ class Poller(Attended):
 
     def react(self, ready: Ready) -> None:
         """Call the reaction of each ready descriptor that is still watched."""
-        watched = self._selector.get_map()
         for key, _ in ready:
-            if not self._closing and watched.get(key.fd) is key:
-                key.data()
+            then = self._watched.get(key.fd)
+            if then is not None and then is key.data and not self._closing:
+                then()
 
     def _ring(self) -> None:
-        if self._bell.descriptor not in self._selector.get_map():
+        if self._bell.descriptor not in self._watched:
             self.watch(self._bell.descriptor, self._woken)
 
     def _woken(self) -> None:
@@ -95,5 +95,7 @@ def _always_ready() -> _AlwaysReady:
     found = None if _shared is None else _shared()
     if found is None:
         found = _AlwaysReady()
-        _shared = weakref.ref(found)
+        descriptor = found.descriptor
+        # Not by __del__: while it runs, a weak reference still returns the object, here to another thread.
+        _shared = weakref.ref(found, lambda _: os.close(descriptor))
     return found

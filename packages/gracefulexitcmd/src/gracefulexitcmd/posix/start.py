@@ -84,9 +84,11 @@ def _asks_for_more(request: Request) -> bool:
 
 def _encoded(env: Mapping[str, str] | Mapping[bytes, bytes]) -> Mapping[str, str]:
     """Return the variables as bytes, encoded at once: `subprocess` takes four times as long to encode each."""
+    if isinstance(next(iter(env), None), bytes):
+        return env  # type: ignore[return-value]
     try:
         words = os.fsencode("\0".join([*env, *env.values()])).split(b"\0")
-    except (TypeError, UnicodeError):  # they are bytes already, or `subprocess` says what is wrong
+    except (TypeError, UnicodeError):  # `subprocess` says what is wrong
         return env  # type: ignore[return-value]
     names, values = words[: len(env)], words[len(env) :]
     return dict(zip(names, values, strict=True)) if len(values) == len(env) else env  # type: ignore[arg-type, return-value]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from step_runner import private
 from step_runner.errors import InputError, StepRunnerError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def install(destination: str, root: str = "/") -> str:
         raise StepRunnerError(NOT_ONE_FILE)
     with _explained():
         _make_directories(target.parent)
-        _replace(target, Path(sys.executable).read_bytes(), 0o755)
+        private.replace(str(target), Path(sys.executable).read_bytes(), 0o755)
         _copy_neighbours(Path(root), target.parent)
     return str(target)
 
@@ -63,23 +63,11 @@ def _make_directories(path: Path) -> None:
         raise InputError(f"mkdir {path}: not a directory")
 
 
-def _replace(target: Path, content: bytes, mode: int) -> None:
-    descriptor, made = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(made, mode)
-        os.replace(made, target)
-    except BaseException:
-        os.unlink(made)
-        raise
-
-
 def _copy_neighbours(root: Path, directory: Path) -> None:
     if root.resolve() == directory.resolve():
         return
     if (certificates := root / CERTIFICATES).is_file():
-        _replace(directory / CERTIFICATES, certificates.read_bytes(), 0o644)
+        private.replace(str(directory / CERTIFICATES), certificates.read_bytes(), 0o644)
     if (git := root / GIT).is_dir():
         _replace_tree(git, directory / GIT)
 

@@ -125,14 +125,16 @@ def create(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def replace(path: str, content: bytes) -> None:
+def replace(path: str, content: bytes, mode: int | None = None) -> None:
     """Write a file and put it atomically in the place of any file of that name; replace a link, do not follow it.
 
-    Raise OSError, also if a directory has the name.
+    A `mode` opens the file to other users, too. Raise OSError, also if a directory has the name.
     """
     made = os.path.join(os.path.dirname(path), f".step-runner-{os.urandom(16).hex()}")
     try:
         create(made, content)
+        if mode is not None:
+            os.chmod(made, mode)
         os.replace(made, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -57,7 +57,7 @@ async def serve(
     delay: float,
     environment: Mapping[str, str],
     sidecar: Sidecar | None = None,
-    supervisor_is_gone: int | None = None,
+    supervisor_gone: tuple[int, ...] = (),
     *,
     verbose: bool = False,
 ) -> int:
@@ -68,7 +68,7 @@ async def serve(
     After its start the server also ends orphans: processes that jobs of a killed step runner have left. It finds them
     through the directory for temporary files.
 
-    The server also stops when the descriptor `supervisor_is_gone` becomes readable. To stop, it refuses new calls,
+    The server also stops when a descriptor of `supervisor_gone` becomes readable. To stop, it refuses new calls,
     cancels all jobs gracefully, sends followers the end of their logs, and removes the socket and all temporary files.
     Repeats of a signal change nothing. A second Ctrl-C at least one second later, or SIGQUIT, kills the rest at once.
 
@@ -81,7 +81,7 @@ async def serve(
         shut_down = partial(_shut_down, server, service)
         # GitLab Runner's instance executor shows stderr as the output of the job.
         tell = _say if verbose else lambda line: None
-        return await _serve(shut_down, jobs, path, sidecar, supervisor_is_gone, tell)
+        return await _serve(shut_down, jobs, path, sidecar, supervisor_gone, tell)
 
 
 async def _serve(
@@ -89,14 +89,14 @@ async def _serve(
     jobs: JobManager,
     path: str,
     sidecar: Sidecar | None,
-    supervisor_is_gone: int | None,
+    supervisor_gone: tuple[int, ...],
     tell: Callable[[str], None],
 ) -> int:
     kills = [jobs.kill, *([sidecar.kill] if sidecar is not None else [])]
     finishing: asyncio.Task[None] | None = None
     stopping = asyncio.Event()
-    if supervisor_is_gone is not None:
-        _stop_when_gone(supervisor_is_gone, stopping)
+    for descriptor in supervisor_gone:
+        _stop_when_gone(descriptor, stopping)
     with _stop_on_signals(kills, stopping, tell), OrphanReaper():
         _say(f"step-runner is listening on socket {path}")
         if sys.platform != "win32":  # Windows has ended them with the killed runner

@@ -62,22 +62,18 @@ def command(supervisor: Supervisor, graceful_exit_delay: float, records: Records
       STEPS='[{name: hello, script: echo hello}]' step-runner ci
       STEPS="$(cat steps.yml)" step-runner ci --write-steps-results
     """
-    click.echo(f"step-runner {__version__}", err=True)
-    supervisor.note(graceful_exit_delay)
-    return _ci(graceful_exit_delay, records, supervisor.gone)
-
-
-def _ci(graceful_exit_delay: float, wanted: Records, supervisor_gone: int | None) -> int:
-    from step_runner.cli.local import current_directory, descriptors, execute, readers
+    from step_runner.cli.local import current_directory, execute, readers
     from step_runner.jobs.factory import Plan
     from step_runner.jobs.local import LocalRun
 
+    click.echo(f"step-runner {__version__}", err=True)
+    supervisor.note(graceful_exit_delay)
     function = _function(os.environ.get(STEPS, ""))
     work_dir = os.path.join(current_directory(), *filter(None, [os.environ.get("CI_PROJECT_DIR")]))
     plan = Plan("run", function, work_dir, {name: os.environ[name] for name in os.environ if name in PASSED_ON})
     variables = {name: value for name, value in os.environ.items() if name.startswith(JOB_VARIABLES)}
-    stop_when_gone = (*descriptors(supervisor_gone), *readers())
-    return execute(LocalRun(plan, variables, graceful_exit_delay, stop_when_gone), wanted)
+    run = LocalRun(plan, variables, graceful_exit_delay, stop_when_gone=(*supervisor.gone, *readers()))
+    return execute(run, records)
 
 
 def _function(text: str) -> Function:

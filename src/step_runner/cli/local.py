@@ -44,11 +44,6 @@ class _Loop(asyncio.SelectorEventLoop):
         return clock.now()
 
 
-def descriptors(supervisor_gone: int | None) -> tuple[int, ...]:
-    """Return the descriptor that becomes readable when the supervisor has ended; nothing without a supervisor."""
-    return () if supervisor_gone is None else (supervisor_gone,)
-
-
 def readers() -> tuple[int, ...]:
     """Return the outputs whose reader can go away. That of a terminal also sends SIGHUP."""
     return tuple(output for output in (STDOUT, STDERR) if not os.isatty(output))

@@ -93,7 +93,8 @@ def _written(call: Reference | Script) -> dict[str, Any]:
         case Builtin():
             return {"func": f"builtin://{call.name}"}
         case Dynamic():
-            return {"func": _without_file(call.template)}
+            is_file = os.path.exists(call.template)  # its path holds an expression
+            return {"func": _without_expression(call.template) if is_file else call.template}
         case Script():
             return {"script": call.text}
         case _:
@@ -104,11 +105,6 @@ def _absolute(call: Local) -> str:
     from step_runner.cli.local import current_directory
 
     return _without_expression(os.path.normpath(os.path.join(current_directory(), call.path, call.file or "")))
-
-
-def _without_file(template: str) -> str:
-    """Return a reference with an expression. Raise InputError if it is the path of an existing file."""
-    return _without_expression(template) if os.path.exists(template) else template
 
 
 def _without_expression(path: str) -> str:

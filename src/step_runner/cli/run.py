@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -42,7 +42,16 @@ HIDDEN = ("CI_", "GITLAB_", "FF_", "DOCKER_ENV_", SUPERVISION_PREFIX)
 )
 @records.options
 @click.pass_obj
-def command(supervisor: Supervisor, /, **arguments: Any) -> int:
+def command(
+    supervisor: Supervisor,
+    /,
+    named: Named,
+    job: dict[str, str],
+    graceful_exit_delay: float,
+    timeout: float | None,
+    no_tty: bool,
+    records: Records,
+) -> int:
     """Run a function on this machine.
 
     REFERENCE is a step file, a directory, or any other reference; a text that begins with `func:` is read as an
@@ -58,29 +67,16 @@ def command(supervisor: Supervisor, /, **arguments: Any) -> int:
       step-runner run ./deploy --graceful-exit-delay 1m --timeout 10m
       step-runner run --git-url https://gitlab.com/c/s --git-rev v1
     """
-    supervisor.note(arguments["graceful_exit_delay"])
-    return _run(supervisor.gone, **arguments)
-
-
-def _run(
-    supervisor_gone: int | None,
-    *,
-    named: Named,
-    job: dict[str, str],
-    graceful_exit_delay: float,
-    timeout: float | None,
-    no_tty: bool,
-    records: Records,
-) -> int:
-    from step_runner.cli.local import current_directory, descriptors, execute
+    from step_runner.cli.local import current_directory, execute
     from step_runner.cli.source import called, check_local
     from step_runner.jobs.factory import Plan
     from step_runner.jobs.local import LocalRun
 
+    supervisor.note(graceful_exit_delay)
     work_dir = current_directory()
     what = called(named)
     check_local(what)
     env_of_steps = {name: value for name, value in os.environ.items() if not name.startswith(HIDDEN)}
     plan = Plan("run", what.function, work_dir, env_of_steps, known=what.known, timeout=timeout)
-    run = LocalRun(plan, job, graceful_exit_delay, stop_when_gone=descriptors(supervisor_gone))
+    run = LocalRun(plan, job, graceful_exit_delay, stop_when_gone=supervisor.gone)
     return execute(run, records, tty=not no_tty, shows_outputs=True)

@@ -50,7 +50,7 @@ def command(
     return _serve(path, graceful_exit_delay, words, supervisor.gone, verbose=verbose)
 
 
-def _serve(path: str, delay: float, words: tuple[str, ...], supervisor_gone: int | None, *, verbose: bool) -> int:
+def _serve(path: str, delay: float, words: tuple[str, ...], supervisor_gone: tuple[int, ...], *, verbose: bool) -> int:
     import asyncio
 
     from step_runner.api.server import serve

@@ -80,15 +80,15 @@ def _run(words: Sequence[str], supervisor: Supervisor) -> int:
 
 def _work(words: Sequence[str], notes: _Notes | None, supervisor_gone: int | None) -> int:
     _import_libraries()
-    return _run(words, Supervisor(supervisor_gone, notes))
+    return _run(words, Supervisor(() if supervisor_gone is None else (supervisor_gone,), notes))
 
 
 class Supervisor:
     """The supervisor, as its worker sees it."""
 
-    def __init__(self, gone: int | None = None, notes: _Notes | None = None) -> None:
+    def __init__(self, gone: tuple[int, ...] = (), notes: _Notes | None = None) -> None:
         self.gone = gone
-        """A descriptor that becomes readable when the supervisor has ended; None without a supervisor."""
+        """The descriptor that becomes readable when the supervisor has ended; none without a supervisor."""
         self._notes = notes
 
     def note(self, grace: float, socket: str = "") -> None:

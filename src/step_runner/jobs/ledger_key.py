@@ -11,7 +11,7 @@ import functools
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from step_runner import private, temporary
 
@@ -40,14 +40,8 @@ else:
     RUN = "/run"
     """The directory for files of root's services that need not survive a reboot."""
 
-    class _Last(NamedTuple):
-        """The key that was used last, with the path of its file, and its version at that time."""
-
-        path: str
-        version: tuple[int, ...] | None
-        key: bytes
-
-    _last: _Last | None = None
+    _last: tuple[str, tuple[int, ...] | None, bytes] | None = None
+    """The path of the file of the key that was used last, the file's version at that time, and the key."""
 
     def usable() -> tuple[bytes, ...]:
         """Return the keys that seal this user's ledgers. The first seals new ledgers, and is made if it is missing.
@@ -64,10 +58,11 @@ else:
         A search for it takes 25 system calls, too many for each job.
         """
         global _last
-        if _last is None or _last.version is None or _last.version != _version(_last.path):
+        path, version, key = _last or ("", None, b"")
+        if version is None or version != _version(path):
             path, key = next(iter(_keys().items()))
-            _last = _Last(path, _version(path), key)
-        return _last.key
+            _last = path, _version(path), key
+        return key
 
     def _keys() -> dict[str, bytes]:
         """Return the usable keys by the paths of their files; a key without a file has an empty path."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import sys
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gracefulexitcmd import OrphanReaper
 from step_runner.errors import exit_status
 from step_runner.jobs.factory import start_job
+from step_runner.jobs.hangup import watched
 from step_runner.jobs.level import with_log_level
 from step_runner.jobs.signals import on_stop, on_suspend
 from step_runner.model import JobStatus, Status, StepResult, Variable
@@ -20,7 +20,6 @@ from step_runner.runner.masks import Masks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
 
     from step_runner.jobs.factory import Plan
     from step_runner.jobs.job import Job
@@ -36,7 +35,7 @@ class LocalRun(NamedTuple):
     """A plan to run in this process, its job variables, and its grace period in seconds.
 
     `stop_when_gone` are descriptors of pipes and sockets. The function is stopped when the peer of one of them goes
-    away.
+    away: a killed peer can send no signal.
     """
 
     plan: Plan
@@ -73,7 +72,7 @@ async def run_here(run: LocalRun, sink: Sink, listener: Listener) -> LocalResult
         on_stop(stopper.stop, stopper.kill),
         on_suspend(listener.suspending),
         OrphanReaper(),
-        _watched(run.stop_when_gone, stopper),
+        watched(run.stop_when_gone, partial(stopper.stop, READER_GONE)),
     ):
         try:
             await job.finished.wait()
@@ -105,18 +104,6 @@ class _Stopper:
         """Kill all processes of the job without further grace."""
         self._job.kill(reason)
         self._listener.abandon()
-
-
-def _watched(descriptors: tuple[int, ...], stopper: _Stopper) -> AbstractContextManager[None]:
-    """Stop the job when the peer of a descriptor goes away: a killed peer can send no signal.
-
-    Only Linux reports that.
-    """
-    if sys.platform != "linux":
-        return contextlib.nullcontext()
-    from step_runner.jobs.hangup import watched
-
-    return watched(descriptors, partial(stopper.stop, signal.SIGPIPE))
 
 
 def _exit_status(job: Job[Sink], stopped_by: signal.Signals) -> int:

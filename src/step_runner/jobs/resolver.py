@@ -37,14 +37,14 @@ async def resolve(
     if isinstance(reference, Dynamic):
         reference = parse_reference(reference.template)
         assert not isinstance(reference, Dynamic)
+    fetch = partial(_fetch, environment=environment, proc=proc, progress=progress)
     if isinstance(reference, Local):
-        return find_function(reference, base, _not_fetched)
+        return find_function(reference, base, fetch)
     from step_runner.fetch.background import in_background
 
     if isinstance(reference, Builtin):
         find = partial(_find_builtin, reference, proc)
     else:
-        fetch = partial(_fetch, environment=environment, proc=proc, progress=progress)
         find = partial(find_function, reference, base, fetch)
     return await in_background(find, proc)
 
@@ -67,7 +67,3 @@ def _fetch(reference: Git | Oci, environment: Environment, proc: Proc, progress:
     from step_runner.fetch.oci.fetch import fetch_oci
 
     return fetch_oci(reference, Cache(), proc, environment=environment, progress=progress)
-
-
-def _not_fetched(reference: Git | Oci) -> str:
-    raise AssertionError(f"{reference} is not on this machine")

@@ -15,9 +15,12 @@ from step_runner.runner import environment
 from step_runner.spelling import meant
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from step_runner.model import Parameter, Spec, Step, Typed, Value
 
 T = TypeVar("T")
+U = TypeVar("U")
 Scope: TypeAlias = Mapping[str, Any]
 
 
@@ -97,7 +100,7 @@ def _mismatch(name: str, value: Value, declared: ValueType) -> str | None:
 def _expand_typed(name: str, typed: Typed, declared: ValueType, scope: Scope) -> Value | Secret:
     template = typed_value(name, typed, declared)
     if declared is ValueType.STRING:
-        return _expand(f'expand input "{name}"', str(template), scope)
+        return _expand(f'expand input "{name}"', str(template), scope, expand_text)
     value = _expand_input(name, template, scope)
     _check_type(name, reveal(value), declared)
     return value
@@ -122,7 +125,7 @@ def expand_env(env: Mapping[str, str], scope: Scope, place: str) -> dict[str, st
     Raise InputError for an expression that fails, or for a text that cannot be an environment variable.
     """
     named = _expand_keys(place, env, scope)
-    expanded = {name: _expand(f'{place} "{name}"', text, scope) for name, text in named.items()}
+    expanded = {name: _expand(f'{place} "{name}"', text, scope, expand_text) for name, text in named.items()}
     for name, value in expanded.items():
         if (complaint := environment.complaint(name, str(reveal(value)))) is not None:
             raise InputError(f'{place} "{name}": {complaint}')
@@ -136,23 +139,20 @@ def mark(value: Value | Secret, parameter: Parameter) -> Value | Secret:
 
 def _expand_keys(place: str, values: Mapping[str, T], scope: Scope) -> dict[str, T]:
     return {
-        str(reveal(_expand(f'{place} "{name}"', name, scope))) if has_expression(name) else name: value
+        str(reveal(_expand(f'{place} "{name}"', name, scope, expand_text))) if has_expression(name) else name: value
         for name, value in values.items()
     }
 
 
-def _expand(place: str, text: str, scope: Scope) -> str | Secret:
+def _expand(place: str, value: T, scope: Scope, by: Callable[[T, Scope], U]) -> U:
     try:
-        return expand_text(text, scope)
+        return by(value, scope)
     except ExpressionError as error:
         raise InputError(f"{place}: {error}") from error
 
 
 def _expand_input(name: str, value: Value, scope: Scope) -> Value | Secret:
-    try:
-        return expand(value, scope)
-    except ExpressionError as error:
-        raise InputError(f'expand input "{name}": {error}') from error
+    return _expand(f'expand input "{name}"', value, scope, expand)
 
 
 def _assign(name: str, parameter: Parameter, given: Mapping[str, Value | Secret]) -> Value | Secret:

@@ -170,7 +170,7 @@ def push_archive(path: Path, server: RegistryServer, repository: str, tag: str) 
         open_repository(server.host, repository, Credentials(), Proc(0)) as there,
     ):
         recorded = Recorded(there)
-        push(images, images.contents().digest, cast("ImageRepository", recorded), [tag])
+        push(images, images.contents()[0], cast("ImageRepository", recorded), [tag])
     return recorded.sent
 
 

@@ -17,7 +17,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from step_runner.builtin.push import LARGEST_DOCUMENT, Source
 from step_runner.errors import InputError
@@ -163,13 +163,6 @@ class _Digest:
         return len(content)
 
 
-class Contents(NamedTuple):
-    """The contents of an archive: the digest of its image or index, and its version."""
-
-    digest: str
-    version: str
-
-
 def write_archive(path: Path, layout: Layout, top: Json, version: str) -> None:
     """Write all blobs of a layout to an archive. Make it appear whole or not at all. Raise OSError."""
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [{**top, "annotations": {REFERENCE: version}}]}
@@ -205,14 +198,14 @@ class ImageArchive(Source):
         self._archive = archive
         self._members = {member.name.removeprefix("./"): member for member in archive}
 
-    def contents(self) -> Contents:
-        """Return the digest of its image and its version."""
+    def contents(self) -> tuple[str, str]:
+        """Return the digest of its image or index, and its version."""
         with self._open("index.json") as file:
             content = file.read(LARGEST_DOCUMENT)
         try:
             (entry,) = json.loads(content)["manifests"]
             if is_digest(entry["digest"]):
-                return Contents(entry["digest"], entry["annotations"][REFERENCE])
+                return entry["digest"], entry["annotations"][REFERENCE]
         except (ValueError, LookupError, TypeError):
             """It is not the index of an archive with one image."""
         raise self._error("must hold one image, with its version; build it with function/oci/build")

@@ -20,7 +20,7 @@ from step_runner.model import Parameter, Spec, Value, ValueType, type_of
 from step_runner.plugin import Mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from msgspec import UnsetType
 
@@ -193,13 +193,8 @@ def _kind_of(found: types.Type) -> ValueType | None:
 
 def _marks(hint: object) -> set[object]:
     """Return the marks of a value at all levels of its type."""
-    return set(_nested_marks(hint))
-
-
-def _nested_marks(hint: object) -> Iterator[object]:
-    yield from (one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Mark))
-    for argument in typing.get_args(hint):
-        yield from _nested_marks(argument)
+    own = {one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Mark)}
+    return own.union(*map(_marks, typing.get_args(hint)))
 
 
 def _json(place: str, value: object) -> Any:
@@ -214,7 +209,10 @@ def _converted(place: str, value: object, hint: Any) -> Any:
     try:
         return msgspec.convert(value, hint, dec_hook=_custom)
     except msgspec.ValidationError as error:
-        raise InputError(f"{place} is of another type than declared: {_lower(str(error))}{_choice(hint)}") from None
+        fault = str(error)
+        raise InputError(
+            f"{place} is of another type than declared: {fault[:1].lower()}{fault[1:]}{_choice(hint)}"
+        ) from None
 
 
 def _choice(hint: object) -> str:
@@ -233,10 +231,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
 
 
 def _shown(hint: object) -> str:

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 NUMBER = r"0|[1-9]\d*"
-RELEASE = re.compile(rf"({NUMBER})\.({NUMBER})\.({NUMBER})")
-SUFFIX = re.compile(r"-[0-9A-Za-z.-]+")
+VERSION = re.compile(rf"({NUMBER})\.({NUMBER})\.({NUMBER})(-[0-9A-Za-z.-]+)?")
 LONGEST = 128
 """Characters of a tag: OCI distribution specification 1.1, section "Pulling manifests"."""
 
@@ -28,13 +27,12 @@ class Version(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Version:
         """Return the version that a text means. Raise InputError if it is not a semantic version."""
-        found = RELEASE.match(text)
-        suffix = text[found.end() :] if found else ""
-        if not found or len(text) > LONGEST or (suffix and not SUFFIX.fullmatch(suffix)):
+        found = VERSION.fullmatch(text)
+        if not found or len(text) > LONGEST:
             message = "version does not conform to semantic versioning major.minor.patch[-release]"
             raise InputError(f'{message}: "{text[:LONGEST]}"')
-        major, minor, patch = map(int, found.groups())
-        return cls(major, minor, patch, suffix)
+        major, minor, patch = map(int, found.group(1, 2, 3))
+        return cls(major, minor, patch, found[4] or "")
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.patch}{self.suffix}"
@@ -47,7 +45,7 @@ def tags_of(version: Version, existing: Iterable[str]) -> tuple[str, ...]:
     """
     if version.suffix:
         return (str(version),)
-    releases = [Version.parse(tag) for tag in existing if RELEASE.fullmatch(tag)]
+    releases = [Version.parse(tag) for tag in existing if VERSION.fullmatch(tag) and "-" not in tag]
     tags = [str(version)]
     for length, tag in ((2, f"{version.major}.{version.minor}"), (1, f"{version.major}"), (0, "latest")):
         if any(other[:length] == version[:length] and other > version for other in releases):

@@ -54,9 +54,12 @@ class Cache:
 
     def find(self, key: Key) -> Path | None:
         """Return the directory of `key` if it is complete, else None. Raise FetchError if the cache is not safe."""
-        with _explained(self._root):
+        with _explained(self._root), suppress(FileNotFoundError):
+            self._check_root()
             entry = self._root / "entries" / encoded(key)
-            return entry if self._is_there() and entry.is_dir() else None
+            if entry.is_dir():
+                return entry
+        return None
 
     def get(self, key: Key, make: Make, proc: Proc) -> Path:
         """Return the directory of `key`; make it if it is missing. Only one of many concurrent callers makes it.
@@ -92,8 +95,8 @@ class Cache:
     def note(self, key: Key) -> str:
         """Return the text stored for a key, or an empty one. Raise as `find`."""
         with _explained(self._root), suppress(FileNotFoundError):
-            if self._is_there():
-                return (self._root / "notes" / encoded(key)).read_text(errors="replace")
+            self._check_root()
+            return (self._root / "notes" / encoded(key)).read_text(errors="replace")
         return ""
 
     def keep_note(self, key: Key, text: str) -> None:
@@ -114,12 +117,6 @@ class Cache:
             (directory / "files").rename(entry)
         return entry
 
-    def _is_there(self) -> bool:
-        with suppress(FileNotFoundError):
-            self._check_root()
-            return True
-        return False
-
     def _create(self) -> None:
         with _explained(self._root):
             self._root.mkdir(_MODE, parents=True, exist_ok=True)
@@ -128,7 +125,10 @@ class Cache:
                 (self._root / name).mkdir(_MODE, exist_ok=True)
 
     def _check_root(self) -> None:
-        """Refuse a cache to which another user can write: its functions would run as this user."""
+        """Refuse a cache to which another user can write: its functions would run as this user.
+
+        Raise FetchError, and FileNotFoundError if there is none.
+        """
         status = self._root.lstat()
         if not stat.S_ISDIR(status.st_mode):
             fault = "is not a directory"

@@ -109,8 +109,7 @@ class _Checker:
         self.missing_functions_may_come = missing_functions_may_come
         self._problems: list[Problem] = []
         self._files = list(files)
-        self._functions: dict[str, Function | None] = {}
-        self._outputs: dict[str, Names] = {}
+        self._checked: dict[str, tuple[Function | None, Names]] = {}
         self._builtins: dict[str, Spec] = {}
         self._chain: list[str] = []
 
@@ -121,9 +120,9 @@ class _Checker:
 
     def check_file(self, path: str, shown_as: str) -> None:
         """Check a file, unless it was checked before."""
-        if path in self._functions:
+        if path in self._checked:
             return
-        self._functions[path] = None
+        self._checked[path] = None, None
         self._files.append(shown_as)
         try:
             reading = read_file(path, shown_as)
@@ -134,9 +133,8 @@ class _Checker:
             message = str(error).removeprefix(f"{shown_as}: ")
             self._problems.append(Problem(place=Place(file=shown_as, line=1, column=1), message=message))
             return
-        self._functions[path] = reading.function
         self._chain.append(path)
-        self._outputs[path] = self.check_reading(reading)
+        self._checked[path] = reading.function, self.check_reading(reading)
         self._chain.pop()
 
     def check_reading(self, reading: Reading) -> Names:
@@ -161,7 +159,7 @@ class _Checker:
         if len(self._chain) >= DEEPEST_CALLS:
             raise FetchError(f"functions call each other deeper than {DEEPEST_CALLS} levels; make them flatter")
         self.check_file(path, shown_path(path))
-        return self._functions[path], self._outputs.get(path)
+        return self._checked[path]
 
     def builtin(self, name: str) -> Spec:
         """Return the inputs and outputs of a builtin function. Raise FetchError if it is missing or unusable."""

@@ -26,21 +26,23 @@ from step_runner.model import Problem
 from step_runner.spelling import meant
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from step_runner.functions.schema import Schema
 
 MOST_PROBLEMS = 100
 
 
 class Report:
-    """Collects the problems of a file: at most 100 errors and 100 warnings.
+    """Collects the problems of a file: at most 100 errors, including known `errors`, and 100 warnings.
 
     Without `names`, as in a bare run list, names may be missing or irregular.
     """
 
-    def __init__(self, file: str, *, names: bool = True) -> None:
+    def __init__(self, file: str, errors: Iterable[Problem] = (), *, names: bool = True) -> None:
         self.file = file
         self.names = names
-        self.errors: list[Problem] = []
+        self.errors = list(errors)
         self.warnings: list[Problem] = []
 
     def error(self, node: Node, message: str) -> None:

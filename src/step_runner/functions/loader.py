@@ -89,8 +89,7 @@ def read_function(text: str, *, file: str, directory: str = "") -> Reading:
     documents = read_documents(text, file)
     _check_documents(documents.nodes, file, documents.problems)
     first, second = documents.nodes
-    report = Report(file)
-    report.errors.extend(documents.problems)
+    report = Report(file, documents.problems)
     specification = None if is_null(first) else decode("Specification", first, "the specification", report)
     definition = decode("Definition", second, "the definition", report)
     function = None
@@ -106,8 +105,7 @@ def read_run_list(text: str, *, file: str, directory: str = "") -> Reading:
     """Read a bare list of steps. Raise FunctionFileError if it is not valid YAML."""
     documents = read_documents(text, file, most=1)
     root = documents.nodes[0] if documents.nodes else Scalar("", True, 1, 1, 1)
-    report = Report(file, names=False)
-    report.errors.extend(documents.problems)
+    report = Report(file, documents.problems, names=False)
     items = decode("Run", root, "the run list", report)
     function = None
     if not report.errors:

@@ -256,23 +256,18 @@ def _next_page(response: Response) -> Url | None:
 def _reason(session: Session, error: Exception) -> str:
     if not isinstance(error, StatusError):
         return reason_of(error, session.host, session.shown, "")
-    said = session.shown(error.said)
-    if error.host and error.status not in _OF_THE_ASKER:
-        return _token_reason(error.status, said, session.shown(error.host))
-    return _status_reason(error.status, said, session.credentials)
-
-
-def _token_reason(status: int, said: str, host: str) -> str:
+    status, said = error.status, session.shown(error.said)
     quoted = f', "{said}"' if said else ""
-    advice = "try again later" if status >= 500 else "check DOCKER_AUTH_CONFIG, or contact the operator of the registry"
-    server = f"its token server {host}"
-    return f"the registry cannot be used: {server} answered with HTTP status {status}{quoted}; {advice}"
-
-
-def _status_reason(status: int, said: str, credentials: Credentials) -> str:
-    quoted = f', "{said}"' if said else ""
-    if status in (401, 403) and not credentials:
+    if error.host and status not in _OF_THE_ASKER:
+        return _token_reason(status, quoted, session.shown(error.host))
+    if status in (401, 403) and not session.credentials:
         advice = "set DOCKER_AUTH_CONFIG in the step's environment, with an entry for this registry"
         return f"the registry asks for credentials (HTTP {status}); {advice}"
     otherwise = "the registry answered with HTTP status {status}{quoted}; try again later"
     return _REASONS.get(status, otherwise).format(status=status, quoted=quoted)
+
+
+def _token_reason(status: int, quoted: str, host: str) -> str:
+    advice = "try again later" if status >= 500 else "check DOCKER_AUTH_CONFIG, or contact the operator of the registry"
+    server = f"its token server {host}"
+    return f"the registry cannot be used: {server} answered with HTTP status {status}{quoted}; {advice}"

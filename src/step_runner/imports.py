@@ -31,6 +31,7 @@ SELDOM_USED = (
     "base64",
     "binascii",
     "bz2",
+    "calendar",
     "google.protobuf.internal.python_message",
     "google.protobuf.text_format",
     "ipaddress",

@@ -31,8 +31,8 @@ SERVICE = {
     "100 jobs started one after another",
     "Cancel call to SIGTERM in the process",
     "cooperative script's exit to Close returning",
-    "server memory (PSS), idle",
-    "server memory (PSS), 100 running jobs",
+    "server memory, idle",
+    "server memory, 100 running jobs",
 }
 
 COMMANDS = {

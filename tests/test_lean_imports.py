@@ -207,7 +207,7 @@ def test_local_run_uses_nothing_seldom_used(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     imported = set(re.findall(r"^import time:.*\| +(\S+)$", ended.stderr, re.MULTILINE))
     assert "asyncio" in imported
-    assert imported & {*SELDOM_USED, *PACKAGES, "gettext", "inspect", "traceback", "platform"} == set()
+    assert imported & {*SELDOM_USED, *PACKAGES, "gettext", "inspect", "traceback", "platform", "shutil"} == set()
 
 
 def _python(program: str) -> subprocess.CompletedProcess[str]:

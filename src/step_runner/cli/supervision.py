@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import sys
 from functools import cached_property, partial
 
@@ -178,6 +177,8 @@ else:
 
 
 def _report(number: int, left: Exit | None) -> None:
+    import signal  # enums take a millisecond, which `--help` need not wait for
+
     from gracefulexitcmd.program import STOP_SIGNALS
 
     named = number in signal.Signals.__members__.values()

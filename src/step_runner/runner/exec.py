@@ -116,12 +116,19 @@ def _program(name: str) -> str:
     if sys.platform == "win32":
         found = find(name, None, os.environ)
     else:
-        from shutil import which
-
-        found = which(name)
+        found = _in_path(name)
     if found is None:
         raise CommandError(f'exec: exec: "{name}": executable file not found in $PATH')
     return found
+
+
+def _in_path(name: str) -> str | None:
+    """Search PATH, without empty names of directories: the current one is not that of the command.
+
+    The import of shutil takes longer than the start of a command.
+    """
+    paths = (os.path.join(place, name) for place in os.get_exec_path() if place)
+    return next((path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)), None)
 
 
 PARTS = {"leader": To.LEADER, "group": To.GROUP, "rest": To.OWN & ~To.LEADER, "all": To.OWN}

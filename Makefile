@@ -9,7 +9,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 
 # Modules that Windows does not import.
 POSIX := gracefulexitcmd/posix/.*
-POSIX := $(POSIX)|step_runner/(api/(connection|copy_bytes|limits|peer_credentials|sidecar|socket)|jobs/(pipes|pseudo_terminal|recovery)|cli/(outlet|terminal)|runner/limits)
+POSIX := $(POSIX)|step_runner/(api/(connection|copy_bytes|limits|peer_credentials|sidecar|socket)|jobs/(ledger_key|pipes|pseudo_terminal|recovery)|cli/(outlet|terminal)|runner/limits)
 
 # The tests that use packages of other projects.
 EDGES := tests/cli/test_main.py tests/cli/test_run.py tests/cli/test_check.py tests/cli/test_start.py \

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from step_runner import temporary
 from step_runner.errors import StepRunnerError
-from step_runner.jobs import ledger_key
 from step_runner.removal import remove
+
+if sys.platform != "win32":
+    from step_runner.jobs import ledger_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,11 +61,13 @@ class Workspace:
     def keep_ledger(self, container: ManualContainer, job_id: str, grace: float) -> None:
         """Record the job's processes in the ledger. A recovery waits `grace` seconds between SIGTERM and SIGKILL.
 
-        Raise StepRunnerError when the ledger cannot be written.
+        Windows needs no ledger: it ends the jobs of a killed step runner. Raise StepRunnerError when the ledger cannot
+        be written.
         """
         path = os.path.join(self.directory, LEDGER)
         try:
-            container.keep_ledger(path, job_id, grace, ledger_key.sealing())
+            if sys.platform != "win32":
+                container.keep_ledger(path, job_id, grace, ledger_key.sealing())
         except OSError as error:
             raise StepRunnerError(
                 f"initializing request: writing {error.filename or path}: {error.strerror}"

@@ -96,8 +96,11 @@ def promote(from_image: str, to_registry: str, to_repository: str, to_version: s
 
     _warn_deprecated("step/oci/promote", "function/oci/publish")
     version = Version.parse(to_version)
-    source, reference = _split(from_image)
-    with source.open() as there:
+    source, reference = split_image(from_image.strip())
+    if not reference:
+        advice = "such as registry.example.com/group/name:1.0.0"
+        raise InputError(f'"{from_image[:80]}" must specify tag or digest, {advice}')
+    with RepositoryName.parse(source).open() as there:
         images = RemoteImages(there)
         digest = digest_of(images.manifest(reference))
         publish(images, digest, version, RepositoryName.parse(f"{to_registry}/{to_repository}"))
@@ -113,11 +116,3 @@ def _inverted(files: Mapping[str, str]) -> dict[str, str]:
     if len(inverted) < len(files):
         raise InputError("two sources have the same destination; give each its own")
     return inverted
-
-
-def _split(image: str) -> tuple[RepositoryName, str]:
-    """Return the repository of an image, and its digest or else its tag. Raise InputError if it has neither."""
-    name, reference = split_image(image.strip())
-    if not reference:
-        raise InputError(f'"{image[:80]}" must specify tag or digest, such as registry.example.com/group/name:1.0.0')
-    return RepositoryName.parse(name), reference

@@ -208,7 +208,7 @@ class ImageArchive(Source):
                 return entry["digest"], entry["annotations"][REFERENCE]
         except (ValueError, LookupError, TypeError):
             """It is not the index of an archive with one image."""
-        raise self._error("must hold one image, with its version; build it with function/oci/build")
+        raise InputError(f"{self._name}: must hold one image, with its version; build it with function/oci/build")
 
     @contextmanager
     def open(self, descriptor: Descriptor) -> Iterator[IO[bytes]]:
@@ -220,11 +220,8 @@ class ImageArchive(Source):
         member = self._members.get(name)
         file = self._archive.extractfile(member) if member is not None and member.isreg() else None
         if file is None:
-            raise self._error(f"it has no {name}; build it again")
+            raise InputError(f"{self._name}: it has no {name}; build it again")
         return file
-
-    def _error(self, message: str) -> InputError:
-        return InputError(f"{self._name}: {message}")
 
 
 def _blob_name(digest: str) -> str:

@@ -229,7 +229,9 @@ class _FunctionCheck:
         try:
             path = find_file(directory, step.call.file, shown_path(directory))
         except FetchError as error:
-            self._missing(called, str(error))
+            may_come = self._checker.missing_functions_may_come and self._checker.something_ran
+            reason = "an earlier step must make this function: " if may_come else ""
+            self._error(called, f"{reason}{error}", warning=may_come)
             return None
         try:
             function, outputs = self._checker.call(path)
@@ -252,12 +254,6 @@ class _FunctionCheck:
         self._call(step, item, called, spec)
         return None if cleaned_name(reference.name) == SCRIPT or isinstance(spec.outputs, str) else spec.outputs
 
-    def _missing(self, called: Node, message: str) -> None:
-        if self._checker.missing_functions_may_come and self._checker.something_ran:
-            self._error(called, f"an earlier step must make this function: {message}", warning=True)
-        else:
-            self._error(called, message)
-
     def _call(self, step: Step, item: Node, called: Node, spec: Spec) -> None:
         """Check the inputs that a step gives against those that the function takes."""
         name = called.text if isinstance(called, Scalar) else step.name
@@ -265,7 +261,9 @@ class _FunctionCheck:
         entries = inputs.entries if isinstance(inputs, Mapping) else {}
         for key, entry in entries.items():
             if key in spec.inputs:
-                self._type_of_input(key, entry.node, name, spec)
+                if (declared := spec.inputs[key].type) is not _static_type(entry.node, declared):
+                    message = f'input "{key}" is {kind_of(entry.node)}, but "{name}" declares the type {declared}'
+                    self._error(entry.node, message, warning=True)
             elif not has_expression(key):
                 advice = meant(key, spec.inputs) or "; remove it"
                 self._error(entry.key, f'"{name}" takes no input "{key}"{advice}')
@@ -274,12 +272,6 @@ class _FunctionCheck:
         for key, parameter in spec.inputs.items():
             if parameter.default is UNSET and key not in entries:
                 self._error(item, f'"{name}" requires an input "{key}", {parameter.type.article}; add it under inputs')
-
-    def _type_of_input(self, key: str, node: Node, name: str, spec: Spec) -> None:
-        declared = spec.inputs[key].type
-        if _is_static(node) and type_of(value_of(node)) is not declared:
-            message = f'input "{key}" is {kind_of(node)}, but "{name}" declares the type {declared}'
-            self._error(node, message, warning=True)
 
     def _sequence_outputs(self, spec: Spec) -> None:
         """Check the outputs that a run list gives against those that the specification declares."""
@@ -290,8 +282,7 @@ class _FunctionCheck:
         for key, entry in entries.items():
             if key not in spec.outputs:
                 self._error(entry.key, f'output "{key}" is not declared; add it to outputs in the specification')
-            elif _is_static(entry.node) and type_of(value_of(entry.node)) is not spec.outputs[key].type:
-                declared = spec.outputs[key].type
+            elif (declared := spec.outputs[key].type) is not _static_type(entry.node, declared):
                 self._error(entry.node, f'output "{key}" is {kind_of(entry.node)}, but its declared type is {declared}')
         for key, parameter in spec.outputs.items():
             if parameter.default is UNSET and key not in entries:
@@ -362,9 +353,9 @@ def _scalars(node: Node) -> Iterator[Scalar]:
             yield from _scalars(entry.node)
 
 
-def _is_static(node: Node) -> bool:
-    """Return whether the type of a value is known before evaluation: it is not a text with an expression."""
-    return not isinstance(node, Scalar) or not has_expression(node.text)
+def _static_type(node: Node, declared: ValueType) -> ValueType | None:
+    """Return the type of a value, or the declared one if only the evaluation of an expression shows it."""
+    return declared if isinstance(node, Scalar) and has_expression(node.text) else type_of(value_of(node))
 
 
 def _sentence(error: ExpressionError) -> str:

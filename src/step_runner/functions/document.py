@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from step_runner.errors import FunctionFileError
-from step_runner.functions.nodes import Entry, Listing, Mapping, Node, Scalar
+from step_runner.functions.nodes import Entry, Listing, Mapping, Node, Scalar, place_of
 from step_runner.functions.scalar import scalar_value
 from step_runner.functions.syntax import HALF_A_PAIR, explain_character, explain_escape, explain_syntax
 from step_runner.imports import plain_character_classes
@@ -145,7 +145,7 @@ class _Composer:
         try:
             return node.text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
-            raise self._refused(node.line, node.column, f"the text holds {HALF_A_PAIR}") from None
+            raise self._refused_at(node, f"the text holds {HALF_A_PAIR}") from None
 
     def _is_plain(self, tag: str, node: Scalar) -> bool:
         """Return whether to read a value with a tag like one without quotes."""
@@ -154,9 +154,7 @@ class _Composer:
         if tag not in SCALAR_TAGS:
             raise self._unknown_tag(tag, node)
         if not isinstance(scalar_value(node.text), SCALAR_TAGS[tag]):
-            raise self._refused(
-                node.line, node.column, f'"{node.text[:40]}" is not a valid value for the tag "{_short(tag)}"'
-            )
+            raise self._refused_at(node, f'"{node.text[:40]}" is not a valid value for the tag "{_short(tag)}"')
         return True
 
     def _begin(self, event: Any, branch: Branch) -> None:
@@ -208,7 +206,7 @@ class _Composer:
         if isinstance(node, Scalar):
             return node
         what = "a list" if isinstance(node, Listing) else "a mapping"
-        raise self._refused(node.line, node.column, f"a key is {what}, not a text; put text with braces in quotes")
+        raise self._refused_at(node, f"a key is {what}, not a text; put text with braces in quotes")
 
     def _add_entry(self, parent: _Open, branch: Mapping, key: Scalar, node: Node) -> None:
         if key.text == "<<" and key.plain:
@@ -231,7 +229,7 @@ class _Composer:
         assert isinstance(branch, Mapping)
         for source in node.items if isinstance(node, Listing) else [node]:
             if not isinstance(source, Mapping):
-                raise self._refused(source.line, source.column, 'only a mapping can be merged with "<<"')
+                raise self._refused_at(source, 'only a mapping can be merged with "<<"')
             self._weigh(branch, source)
             for text, entry in source.entries.items():
                 branch.entries.setdefault(text, entry)
@@ -240,7 +238,7 @@ class _Composer:
         branch.weight += node.weight
         if branch.weight > MOST_WEIGHT:
             message = f"the text holds more than {MOST_WEIGHT} values with all aliases expanded; split it"
-            raise self._refused(node.line, node.column, message)
+            raise self._refused_at(node, message)
         if not isinstance(node, Scalar) and node.height >= branch.height:
             branch.height = node.height + 1
             if branch.height + len(self._open) > MOST_LEVELS + 1:
@@ -248,15 +246,17 @@ class _Composer:
 
     def _report(self, node: Node, message: str) -> None:
         if len(self.problems) < MOST_LEVELS:
-            place = Place(file=self._file, line=node.line, column=node.column)
-            self.problems.append(Problem(place=place, message=message))
+            self.problems.append(Problem(place=place_of(node, self._file), message=message))
 
     def _unknown_tag(self, tag: str | None, node: Node) -> FunctionFileError:
         message = f'the tag "{_short(tag or "")}" is not valid here; remove it, or put the value in quotes'
-        return self._refused(node.line, node.column, message)
+        return self._refused_at(node, message)
 
     def _too_deep(self, node: Node) -> FunctionFileError:
         message = f"values are nested deeper than {MOST_LEVELS} levels; make them flatter"
+        return self._refused_at(node, message)
+
+    def _refused_at(self, node: Node, message: str) -> FunctionFileError:
         return self._refused(node.line, node.column, message)
 
     def _refused(self, line: int, column: int, message: str) -> FunctionFileError:

@@ -15,12 +15,11 @@ FILES = ("func.yml", "step.yml")
 MOST_BYTES = 4 * 1024 * 1024
 
 
-def find_file(directory: str, file: str | None, shown_as: str | None = None) -> str:
+def find_file(directory: str, file: str | None, shown_as: str) -> str:
     """Return the path of a function's step file: the given name, else func.yml, else step.yml.
 
     `shown_as` is the directory's name in messages. Raise FetchError, with similar names, if there is no such file.
     """
-    shown = directory if shown_as is None else shown_as
     for name in (file,) if file else FILES:
         path = posixpath.join(directory, name)
         try:
@@ -28,9 +27,9 @@ def find_file(directory: str, file: str | None, shown_as: str | None = None) -> 
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError) as error:
-            raise unreadable(shown, error) from None
+            raise unreadable(shown_as, error) from None
         return path
-    raise FetchError(_missing(directory, file, shown))
+    raise FetchError(_missing(directory, file, shown_as))
 
 
 def read_text(path: str, shown_as: str) -> str:

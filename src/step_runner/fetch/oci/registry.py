@@ -26,7 +26,7 @@ from step_runner.fetch.http import StatusError, joined, open_client
 from step_runner.fetch.messages import PROXY_LOGIN, AnswerError, explained, reason_of
 from step_runner.fetch.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
 from step_runner.fetch.oci.names import image_name, registry_url, repository_on
-from step_runner.fetch.oci.session import Session, document, location
+from step_runner.fetch.oci.session import Session, document
 from step_runner.fetch.url import Url, UrlError
 
 if TYPE_CHECKING:
@@ -171,9 +171,12 @@ class ImageRepository:
         with self._explained(self.named(digest)):
             start = self._session.send("POST", "blobs/uploads/", {"Content-Length": "0"})
             document(start, 202)
-            place = location(start).asking({"digest": digest})
+            place = start.header("Location")
+            if not place:
+                raise AnswerError("the registry does not say where to send a blob; try again later")
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-            document(self._session.send("PUT", place, headers, content), 201)
+            target = joined(start.url, place).asking({"digest": digest})
+            document(self._session.send("PUT", target, headers, content), 201)
 
     @contextmanager
     def blob(

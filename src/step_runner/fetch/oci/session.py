@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 from urllib3.exceptions import HTTPError
 
-from step_runner.fetch.http import Request, StatusError, joined
+from step_runner.fetch.http import Request, StatusError
 from step_runner.fetch.messages import AnswerError, one_line, speaks_no_tls, struck_out
 from step_runner.fetch.oci.authorization import answer, parse_challenges, parse_token
 from step_runner.fetch.url import Url
@@ -113,14 +113,6 @@ def document(response: Response, status: int) -> bytes:
 def refusal(response: Response) -> StatusError:
     """Return the error for an answer with an unwanted status, with the server's reason if it gives one."""
     return StatusError(response.status, _said(response.read(_LARGEST_REFUSAL)))
-
-
-def location(response: Response) -> Url:
-    """Return the URL in the header `Location`. Raise AnswerError if it is missing or not valid."""
-    text = response.header("Location")
-    if not text:
-        raise AnswerError("the registry does not say where to send a blob; try again later")
-    return joined(response.url, text)
 
 
 def _said(content: bytes) -> str:

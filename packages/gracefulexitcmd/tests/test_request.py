@@ -42,6 +42,7 @@ def test_argv_is_a_list_of_words(kind: type[BaseCmd], argv: Any) -> None:
         ({"stop": [(12345, 1)]}, "12345 is not a valid Signals"),
         ({"stop": [(signal.SIGTERM, -1)]}, "a wait of stop is -1: it must be a number of seconds, 0 or more"),
         ({"stop": [(signal.SIGTERM, 1, "nobody")]}, '"nobody" is not a valid target: write one of leader, mates'),
+        ({"stop": [(signal.SIGTERM, 1, {"own"})]}, "\"{'own'}\" is not a valid target: write one of leader, mates"),
         ({"stop": [(signal.SIGTERM, 1), (signal.SIGKILL, 1)]}, "SIGKILL to all is always the last signal of stop"),
         ({"stop": [(signal.SIGSTOP, 1)]}, "SIGSTOP does not ask a process to end"),
         ({"stop": [(signal.SIGTERM, 1)], "stop_signal": signal.SIGINT}, "stop and stop_signal cannot both be given"),

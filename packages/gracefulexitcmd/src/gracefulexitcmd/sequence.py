@@ -57,10 +57,17 @@ NOT_TO_BE_SENT = frozenset(getattr(signal, name) for name in ("SIGSTOP", "SIGTST
 
 def stages(given: Iterable[StageLike]) -> tuple[Stage, ...]:
     """Return the checked sequence. Raise TypeError or ValueError if it is not valid."""
-    checked = tuple(_stage(*one) for one in given)
+    checked = tuple(map(_checked, given))
     if not checked:
         raise ValueError("stop is empty: it needs at least one signal, SIGKILL follows by itself")
     return checked
+
+
+def _checked(one: StageLike) -> Stage:
+    try:
+        return _stage(*one)
+    except TypeError:  # a part that the cache cannot hold, such as a list of receivers: say what is wrong with it
+        return _stage.__wrapped__(*one)
 
 
 @functools.lru_cache  # nearly every command has the same stage

@@ -125,4 +125,4 @@ def test_job_without_its_directory_can_be_stopped_and_followed(
 def test_cancel_of_unknown_job_is_an_error(command: Command, server: Server, options: list[str]) -> None:
     ended = command("cancel", "x", *options, "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == 'Error: no job with id "x": list the jobs with: step-runner jobs\n'
+    assert ended.stderr == f'Error: no job with id "x": list the jobs with: step-runner jobs --socket {server.path}\n'

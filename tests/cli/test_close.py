@@ -31,7 +31,7 @@ def test_close_stops_running_job_gracefully_and_removes_it(
 def test_close_of_unknown_job_is_an_error(command: Command, server: Server) -> None:
     ended = command("close", "x", "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == 'Error: no job with id "x": list the jobs with: step-runner jobs\n'
+    assert ended.stderr == f'Error: no job with id "x": list the jobs with: step-runner jobs --socket {server.path}\n'
 
 
 def test_environment_may_name_socket(

@@ -96,4 +96,4 @@ def test_ctrl_c_ends_following_but_not_job(
 def test_unknown_job_has_no_log(command: Command, server: Server, options: list[str]) -> None:
     ended = command("logs", "x", *options, "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == 'Error: no job with id "x": list the jobs with: step-runner jobs\n'
+    assert ended.stderr == f'Error: no job with id "x": list the jobs with: step-runner jobs --socket {server.path}\n'

@@ -49,12 +49,13 @@ def test_version_is_printed(command: Command) -> None:
     [
         (["fly"], "No such command 'fly'"),
         (["steps", "fly"], "No such command 'fly'"),
+        (["serv"], "No such command 'serv'. Did you mean 'serve'?"),
         (["jobs", "--fast"], "No such option"),
         (["cancel"], "Missing argument 'ID'"),
         (["start", "x.yml", "--timeout", "soon"], '"soon" is not a duration'),
         (["start", "x.yml", "--env", "=A"], "key=value"),
     ],
-    ids=["command", "command of steps", "option", "argument", "duration", "pair"],
+    ids=["command", "command of steps", "misspelt command", "option", "argument", "duration", "pair"],
 )
 def test_usage_error_goes_to_stderr_with_status_1(command: Command, arguments: list[str], complaint: str) -> None:
     ended = command(*arguments)

@@ -55,7 +55,8 @@ def test_taken_id_is_refused(command: Command, server: Server, step_file: Callab
     server.started(Path(file))
     ended = command("start", file, "--id", "1", "--socket", server.path)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == 'Error: a job with id "1" exists already: close it with: step-runner close 1\n'
+    close = f"step-runner close 1 --socket {server.path}"
+    assert ended.stderr == f'Error: a job with id "1" exists already: close it with: {close}\n'
 
 
 def test_references_start_at_file_and_steps_at_current_dir(command: Command, server: Server, tmp_path: Path) -> None:

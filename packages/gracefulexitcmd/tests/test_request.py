@@ -24,6 +24,13 @@ def test_argv_is_a_list_of_words(kind: type[BaseCmd], argv: Any) -> None:
         kind(argv)
 
 
+@pytest.mark.parametrize("options", [{"grace": "10m"}, {"timeout": "10m"}, {"stop": [(signal.SIGINT, "10m")]}])
+def test_time_that_is_not_a_number_is_named(kind: type[BaseCmd], options: dict[str, Any]) -> None:
+    """Command lines take texts such as 10m."""
+    with pytest.raises(TypeError, match="is '10m': it must be a number of seconds, 0 or more"):
+        kind(["true"], **options)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

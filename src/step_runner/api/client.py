@@ -92,7 +92,8 @@ class Client(contextlib.AbstractContextManager["Client"]):
         for job in self.jobs():
             if job.id == job_id:
                 return job
-        raise InputError(f'no job with id "{job_id}": list the jobs with: step-runner jobs')
+        advice = f"list the jobs with: step-runner jobs --socket {shlex.quote(self._path)}"
+        raise InputError(f'no job with id "{job_id}": {advice}')
 
     def until_end(self, job_id: str, tick: float) -> Iterator[None]:
         """Yield every `tick` seconds until the job has ended; its final status is known then."""

@@ -39,6 +39,18 @@ class Commands(click.Group):
         _move_examples(command)
         return command
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as error:
+            from step_runner.spelling import nearest  # most commands are known
+
+            near = nearest(args[0], self._entries)
+            proposal = "" if near is None else f" Did you mean '{near}'?"
+            raise click.UsageError(error.message + proposal, error.ctx) from None
+
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(self._entries.items()))

@@ -73,7 +73,7 @@ def command(
         timeout=timeout,
     )
     with Client(path, owner) as client:
-        _check_free(client, request.id)
+        _check_free(client, request.id, path)
         client.run(request)
         click.echo(f'started job "{request.id}"', err=follow)
         if follow:
@@ -82,9 +82,9 @@ def command(
     return 0
 
 
-def _check_free(client: Client, job_id: str) -> None:
+def _check_free(client: Client, job_id: str, path: str) -> None:
     if any(job.id == job_id for job in client.jobs()):
-        advice = f"close it with: step-runner close {shlex.quote(job_id)}"
+        advice = f"close it with: {_command('close', job_id, path=path)}"
         raise InputError(f'a job with id "{job_id}" exists already: {advice}')
 
 
@@ -108,14 +108,16 @@ def _follow(client: Client, job_id: str, path: str) -> int:
 
 
 def _print_still_running(job_id: str, path: str) -> None:
-    click.echo(f'job "{job_id}" is still running; cancel it: {_command("cancel", job_id, "--wait", path)}', err=True)
+    click.echo(
+        f'job "{job_id}" is still running; cancel it: {_command("cancel", job_id, "--wait", path=path)}', err=True
+    )
 
 
 def _advise(job_id: str, path: str) -> None:
-    click.echo(f"follow it: {_command('logs', job_id, '--follow', path)}")
-    click.echo(f"cancel it: {_command('cancel', job_id, '--wait', path)}")
+    click.echo(f"follow it: {_command('logs', job_id, '--follow', path=path)}")
+    click.echo(f"cancel it: {_command('cancel', job_id, '--wait', path=path)}")
 
 
-def _command(name: str, job_id: str, option: str, path: str) -> str:
-    socket = "" if path == options.default_socket() else f" --socket {shlex.quote(path)}"
-    return f"step-runner {name} {shlex.quote(job_id)} {option}{socket}"
+def _command(name: str, job_id: str, *given: str, path: str) -> str:
+    socket = () if path == options.default_socket() else ("--socket", path)
+    return shlex.join(("step-runner", name, job_id, *given, *socket))

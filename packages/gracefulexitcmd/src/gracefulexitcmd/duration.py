@@ -26,6 +26,10 @@ def seconds(text: str) -> float:
 
 
 def check_seconds(name: str, seconds: float | None) -> None:
-    """Raise ValueError unless the value is None or a valid time to wait."""
-    if seconds is not None and not 0 <= seconds < float("inf"):
+    """Raise ValueError unless the value is None or a valid time to wait, and TypeError if it is not a number."""
+    try:
+        valid = seconds is None or 0 <= seconds < float("inf")
+    except TypeError:
+        raise TypeError(f"{name} is {seconds!r}: it must be a number of seconds, 0 or more") from None
+    if not valid:
         raise ValueError(f"{name} is {seconds}: it must be a number of seconds, 0 or more")

@@ -18,7 +18,7 @@ from gracefulexitcmd.termination import emptying
 if sys.platform == "win32":
     from gracefulexitcmd.windows.driver import Driver
 else:
-    from gracefulexitcmd.posix.container import REAP_WITHIN, any_open, reap_orphans, when_opened
+    from gracefulexitcmd.posix.container import REAP_WITHIN, open_containers, reap_orphans, when_opened
     from gracefulexitcmd.posix.driver import Driver
 
 TYPE_CHECKING = False
@@ -214,7 +214,7 @@ class OrphanReaper:
         self._due = None
         if sys.platform != "win32":
             left = reap_orphans()
-            if left or any_open():
+            if left or open_containers():
                 self._reap_later()
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.posix import cgroup, membership, process_table, subreaper
-from gracefulexitcmd.posix.orphans import COOKIE, RECENT, Orphan, Orphans, cookies
+from gracefulexitcmd.posix.orphans import COOKIE, RECENT, Orphans, carries, cookies
 from gracefulexitcmd.posix.process_set import ProcessSet
 
 TYPE_CHECKING = False
@@ -62,6 +62,7 @@ class ManualContainer(ProcessSet):
         """A session that has no members of this container."""
         self._running: set[int] = set()
         self._left: set[int] = set()
+        self._orphans: dict[int, Process] = {}
         self._confining = threading.RLock()
         self._closed = False
         self._outside = False
@@ -99,10 +100,13 @@ class ManualContainer(ProcessSet):
         return {**env, COOKIE: self.cookies}
 
     def starting(self) -> AbstractContextManager[object]:
-        """Have no other thread reap new children until `started`: one that is not noted yet may be a command."""
+        """Have no other thread reap new children until `started`, while the block runs: a command looks like an orphan.
+
+        The block is short, as a start returns when the child has executed its program.
+        """
         self.ending = False
         self._starts += 1
-        return _orphans.starting()
+        return _orphans.lock
 
     def birthplace(self) -> cgroup.Cgroup | None:
         """Return the control group to start a command in, which the first call makes; None if that is not possible."""
@@ -115,7 +119,7 @@ class ManualContainer(ProcessSet):
         """
         self._outside = self._outside or not inside
         self._running.add(leader)
-        _orphans.command_started(leader, self)
+        _orphans.command_started(leader)
         if self._ledger is not None:
             self._ledger.started(leader)
 
@@ -145,10 +149,9 @@ class ManualContainer(ProcessSet):
 
     def ended(self, leader: int, *, group_empty: bool) -> None:
         """Note that a command's leader was reaped; its process group may still have members."""
-        self._running.discard(leader)
-        _orphans.command_ended(leader, self, left=not group_empty)
         if not group_empty:
             self._left.add(leader)
+        self._running.discard(leader)
 
     def surely_empty(self) -> bool:
         """Return whether it is known without a scan that no process is left."""
@@ -158,7 +161,7 @@ class ManualContainer(ProcessSet):
         try:
             # If no member was found after the last start, no new one can be born. The scan waits for a start in another
             # thread, which may be the last one.
-            seen_empty = self._seen_empty == starts or not (self._own_orphans() or self._has_group())
+            seen_empty = self._seen_empty == starts or not (_orphans.of(self) or self._has_group())
             if not seen_empty or any(map(self._may_own, _orphans.unexplained())):
                 return False
             self._seen_empty = starts
@@ -173,15 +176,13 @@ class ManualContainer(ProcessSet):
         subreaper. Raise OSError if no descriptor is free.
         """
         starts, inside = self._starts, self._inside()
-        if quickly and not subreaper.active:
-            return self._found_in(*self._scan(process_table.trees(self._running)), inside)
-        candidates = self._candidates(inside, clock.now() - RECENT if quickly else None)
-        processes, has_cookie = self._scan(candidates)
-        left = frozenset(self._left)
-        gone = left - membership.still_left(left, processes)
-        self._left -= gone
-        _orphans.group_empty(gone)
-        found = self._found_in(processes, has_cookie, inside) or list(self._fleeting(again=not _orphans.all_noted))
+        processes, has_cookie = self._candidates(inside, quickly=quickly)
+        evidence = self._evidence(processes, inside)
+        if not quickly:
+            self._left.intersection_update(evidence.groups)
+        found = self._found_in(processes, evidence, has_cookie)
+        if not found and not _orphans.all_noted:
+            found = list(self._fleeting())
         found = self._with_hidden(found, inside)
         if not found and not quickly:
             self._seen_empty = starts
@@ -191,25 +192,26 @@ class ManualContainer(ProcessSet):
         """Return whether a process group, or the control group, may have a process."""
         return bool(self._running or self._left or self._inside())
 
-    def _scan(self, candidates: Iterable[Process]) -> tuple[list[Process], membership.HasCookie]:
-        """Return the candidates and a test for their cookies; with a subreaper cookies are read only on demand."""
-        return (list(candidates), carries) if subreaper.active else scan(candidates, self._since)
+    def _candidates(self, inside: frozenset[int], *, quickly: bool) -> tuple[list[Process], membership.HasCookie]:
+        """Return the processes that can be members, with a test for their cookies.
+
+        A subreaper has them all in the trees of its own, and reads cookies only on demand.
+        """
+        if subreaper.active:
+            own = _orphans.of(self, clock.now() - RECENT if quickly else None)
+            unexplained = [orphan.pid for orphan in _orphans.unexplained()]
+            return list(process_table.trees({*self._running, *inside, *own, *unexplained})), carries
+        return scan(process_table.trees(self._running) if quickly else process_table.processes(), self._since)
 
     def _found_in(
-        self, processes: Iterable[Process], has_cookie: membership.HasCookie, inside: frozenset[int]
+        self, processes: list[Process], evidence: membership.Evidence, has_cookie: membership.HasCookie
     ) -> list[Process]:
         table = living(processes)
-        evidence = self._evidence(table, inside)
-        reaper = subreaper.reaper()
-        found = membership.members(evidence, table, reaper, has_cookie)
-        if suspects := self._suspects(table, found, reaper):
-            evidence = evidence._replace(known={**evidence.known, **suspects})
-            found = membership.members(evidence, table, reaper, has_cookie)
-        new = {
-            table[pid].identity: found_by for pid, found_by in found.items() if table[pid].identity not in self._known
-        }
-        self._known.update(new)
-        _orphans.remember(new.items(), self)
+        found = self._find(evidence, table, has_cookie)
+        if suspects := self._suspects(processes, found):
+            self._known.update(dict.fromkeys(suspects, "suspected"))
+            found = self._find(evidence, table, has_cookie)
+        _orphans.explain(found, self)
         return [table[pid] for pid in found]
 
     def kill(self) -> None:
@@ -221,67 +223,47 @@ class ManualContainer(ProcessSet):
 
     def close(self) -> None:
         """Forget its members, and remove its control group if no process is in it."""
-        _orphans.closed(self, self._running | self._left, self._known)
+        _orphans.closed(self)
         self._ledger = None
         with self._confining:
             self._closed = True
             if self._cgroup is not None:
                 self._cgroup.remove()
 
-    def _fleeting(self, *, again: bool = True) -> Iterator[Process]:
+    def _fleeting(self) -> Iterator[Process]:
         """Yield processes that fork and exit all the time, and so would be gone before a whole scan ends.
 
-        Each is yielded as soon as it is seen, the youngest orphan first. With `again` the orphans are listed once
-        more, which takes long if many jobs run. A list that holds only known children shows that no process forks and
-        exits: it would hold one of its ancestors. Raise OSError if no descriptor is free.
+        Each is yielded as soon as it is seen, the youngest orphan first. It takes long if many jobs run. A list of
+        children that holds only known ones shows that no process forks and exits: it would hold one of its ancestors.
+        Raise OSError if no descriptor is free.
         """
-        new = _orphans.unlisted(self) if again and subreaper.active else iter(())
-        for process in chain(filter(None, map(process_table.process, self._inside())), new):
-            if process.alive:
-                self._known[process.identity] = "cookie"
-                yield process
+        for process in chain(self._now_inside(), _orphans.unlisted(self) if subreaper.active else ()):
+            self._known[process.identity] = "cookie"
+            yield process
 
-    def _evidence(self, table: Mapping[int, Process], inside: frozenset[int]) -> membership.Evidence:
-        left = membership.still_left(frozenset(self._left), table.values())
-        # Go through the table, not through the leaders: with many jobs there are many leaders outside it.
-        foreign = {pid for pid in table if pid in _orphans.leaders and pid not in self._running}
+    def _evidence(self, processes: Iterable[Process], inside: frozenset[int]) -> membership.Evidence:
+        left = membership.still_left(self._left, processes)
+        # Go through the processes, not through the leaders: with many jobs there are many leaders outside of them.
+        foreign = _orphans.leaders().intersection(one.pid for one in processes) - self._running
         return membership.Evidence(self.cookie, self._since, self._running | left, self._known, foreign, inside)
 
-    def _candidates(self, inside: frozenset[int], since: float | None) -> Iterable[Process]:
-        """Return the processes that can be members: with a subreaper only the trees of this process, else all."""
-        if not subreaper.active:
-            return process_table.processes()
-        own = self._own_orphans(since)
-        return process_table.trees({*self._running, *inside, *own, *map(_pid, _orphans.unexplained())})
-
-    def _own_orphans(self, since: float | None = None) -> set[int]:
-        """Return the pids of its living orphans, adopted until `since` on the monotonic clock; reap the others."""
-        own = _orphans.of(self, since)
-        for orphan in own:
-            self._known.setdefault(orphan.process.identity, orphan.found)
-        return {orphan.process.pid for orphan in own}
-
-    def _may_own(self, orphan: Orphan) -> bool:
+    def _may_own(self, orphan: Process) -> bool:
         """Return whether an unexplained orphan, one without any mark, can belong to it."""
-        started = orphan.process.start_time
-        return self.suspicious and started >= self._since and orphan.process.session != self.spared_session
+        return self.suspicious and orphan.start_time >= self._since and orphan.session != self.spared_session
 
-    def _suspects(
-        self, table: Mapping[int, Process], found: Collection[int], reaper: membership.Reaper
-    ) -> dict[Identity, str]:
+    def _suspects(self, processes: list[Process], found: Collection[int]) -> list[Identity]:
         """Return the unexplained orphans that must end with this container."""
-        possible = [
-            one.process for one in _orphans.unexplained() if one.process.pid not in found and self._may_own(one)
-        ]
+        possible = [one for one in _orphans.unexplained() if one.pid not in found and self._may_own(one)]
         if not possible or not subreaper.active:
-            return {}
+            return []
         others = [other for other in open_containers() if other is not self]
         rivals = [other._since for other in others if not other.ending]
-        possible = [process for process in possible if membership.suspected_of(self._since, rivals, process)]
+        possible = [orphan for orphan in possible if membership.suspected_of(self._since, rivals, orphan)]
+        table, reaper = living(processes), subreaper.reaper()
         # The evidence of each other container costs a scan, so it is collected only if it decides.
-        evidences = [other._evidence(table, other._inside()) for other in others if possible]
+        evidences = [other._evidence(processes, other._inside()) for other in others if possible]
         explained = {pid for each in evidences for pid in membership.members(each, table, reaper, carries)}
-        return {process.identity: "suspected" for process in possible if process.pid not in explained}
+        return [orphan.identity for orphan in possible if orphan.pid not in explained]
 
 
 def reap_orphans() -> bool:
@@ -306,18 +288,9 @@ def reap_forever() -> None:
         pause.wait(REAP_WITHIN)
 
 
-def any_open() -> bool:
-    """Return whether any container is open, so that orphans can come from it."""
-    return bool(_orphans.owners())
-
-
 def open_containers() -> list[ManualContainer]:
     """Return all containers of this process that are not closed."""
     return _orphans.owners()
-
-
-def _pid(orphan: Orphan) -> int:
-    return orphan.process.pid
 
 
 def _move(process: Process, to: cgroup.Cgroup) -> None:
@@ -346,8 +319,3 @@ def scan(processes: Iterable[Process], since: int) -> tuple[list[Process], membe
         if process.alive and process.start_time >= since:
             carried[process.pid] = cookies(process.pid) or []
     return seen, lambda pid, cookie: cookie in carried.get(pid, ())
-
-
-def carries(pid: int, cookie: str) -> bool:
-    """Return whether a process was started with a cookie in its environment; False if that may not be read."""
-    return cookie in (cookies(pid) or ())

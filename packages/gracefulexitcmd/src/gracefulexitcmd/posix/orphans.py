@@ -7,21 +7,21 @@ kernel/exit.c). That is the main thread, so its list of children holds all of th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from itertools import chain
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.posix import process_table, subreaper
-from gracefulexitcmd.typed import NamedTuple
 
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Collection, Iterable, Iterator
 
     from gracefulexitcmd.posix.container import ManualContainer
-    from gracefulexitcmd.posix.process_table import Identity, Process
+    from gracefulexitcmd.posix.process_table import Process
 
 
 COOKIE = "GRACEFULEXITCMD_COOKIE"
@@ -34,139 +34,83 @@ Containers can be nested, so it holds the cookies of all of them, separated by c
 RECENT = 0.02
 """Seconds for which all containers share one list of children: the time to read it grows with the children."""
 
-MOST_BLOCKED = 10
-"""Attempts in a row that meet a zombie that is not an orphan; after them each orphan is checked."""
-
-
-class Orphan(NamedTuple):
-    """A living child that this process did not start; `owner` is None if no mark shows where it belongs."""
-
-    process: Process
-    owner: ManualContainer | None
-    found: str
-    settled: bool = True
-    """Whether its environment could be read: it is empty while it executes a new program, and for other users."""
-
 
 class Orphans:
-    """All orphans of this process; every method may be called from any thread."""
+    """All orphans of this process, in the containers that own them; every method may be called from any thread.
+
+    A container keeps the marks of its processes: its cookie, the leaders that run, the groups that are left, and the
+    members known so far.
+    """
 
     def __init__(self) -> None:
-        # The lock is reentrant, because a signal handler that reaps may interrupt the thread that holds it.
-        self._lock = threading.RLock()
-        self._leaders: dict[int, ManualContainer] = {}
-        self._left: dict[int, ManualContainer] = {}
-        self._cookies: dict[str, ManualContainer] = {}
-        self._known: dict[Identity, tuple[ManualContainer, str]] = {}
-        self._orphans: dict[int, Orphan] = {}
-        self._owned: dict[ManualContainer, set[int]] = {}
-        self._unexplained: set[int] = set()
-        self._blocked = 0
-        self._noted: set[bytes] = set()
-        self._listed = b""
+        self.lock = threading.RLock()
+        """It is reentrant, because a signal handler that reaps may interrupt the thread that holds it."""
+        self.all_noted = False
+        """Whether the last list of children held only leaders and orphans."""
+        self._owners: list[ManualContainer] = []
+        self._unexplained: dict[int, Process] = {}
+        self._unread: list[int] = []
         self._listed_at = float("-inf")
-        self._all_noted = False
-
-    @property
-    def all_noted(self) -> bool:
-        """Whether the last `adopt` saw only known children: leaders and orphans."""
-        return self._all_noted
-
-    @property
-    def leaders(self) -> Mapping[int, ManualContainer]:
-        """The leaders of the running commands, and the owner of each."""
-        return self._leaders
 
     def owners(self) -> list[ManualContainer]:
-        """Return the owners that are open."""
-        return list(self._owned)
+        """Return the containers that are open."""
+        return self._owners.copy()
 
     def opened(self, owner: ManualContainer) -> None:
-        """Note an owner, to which orphans can belong from now on."""
-        with self._lock:
-            self._cookies[owner.cookie] = owner
-            self._owned[owner] = set()
+        """Note a container, to which orphans can belong from now on."""
+        self._owners.append(owner)
 
-    def closed(self, owner: ManualContainer, groups: Iterable[int], known: Iterable[Identity]) -> None:
-        """Forget an owner, the process groups of its commands and its members; its orphans lose their attribution."""
-        with self._lock:
-            self._cookies.pop(owner.cookie, None)
-            for group in groups:
-                self._forget_leader(group)
-                self._left.pop(group, None)
-            for identity in known:
-                self._known.pop(identity, None)
-            for pid in self._owned.pop(owner, ()):
-                self._forget(pid)
+    def closed(self, owner: ManualContainer) -> None:
+        """Forget a container: the next list of children shows its orphans as new ones."""
+        with self.lock:
+            if owner in self._owners:
+                self._owners.remove(owner)
 
-    def starting(self) -> AbstractContextManager[object]:
-        """Have no other thread adopt or reap a child while the block runs; call `command_started` in it.
+    def leaders(self) -> set[int]:
+        """Return the leaders of all running commands."""
+        return set[int]().union(*[owner._running for owner in self.owners()])
 
-        Until then a command looks like an orphan. The block is short, as a start returns when the child has executed
-        its program.
-        """
-        return self._lock
-
-    def command_started(self, leader: int, owner: ManualContainer) -> None:
-        """Note the leader of a command, which is a child but not an orphan."""
-        with self._lock:
+    def command_started(self, leader: int) -> None:
+        """Note that a child is a command; an orphan that had its pid is gone, and was reaped by other code."""
+        with self.lock:
             self._forget(leader)
-            self._leaders[leader] = owner
-            self._noted.add(_word(leader))
 
-    def command_ended(self, leader: int, owner: ManualContainer, *, left: bool) -> None:
-        """Note that a leader was reaped; with `left` its group has members."""
-        with self._lock:
-            self._forget_leader(leader)
-            if left:
-                self._left[leader] = owner
-
-    def group_empty(self, groups: Iterable[int]) -> None:
-        """Note that these groups, which have lost their leaders, have no members any more."""
-        with self._lock:
-            for group in groups:
-                self._left.pop(group, None)
-
-    def remember(self, processes: Iterable[tuple[Identity, str]], owner: ManualContainer) -> None:
-        """Note members of an owner, which stay members when they become orphans."""
-        with self._lock:
-            for identity, found in processes:
-                self._known[identity] = (owner, found)
-                orphan = self._orphans.get(identity[0])
-                if orphan is not None and orphan.owner is not owner and orphan.process.identity == identity:
-                    self._forget(identity[0])
-                    self._note(orphan._replace(owner=owner, found=found))
-
-    def of(self, owner: ManualContainer, since: float | None = None) -> list[Orphan]:
-        """Return the owner's living orphans, adopted until `since` as in `adopt`; reap those that have ended."""
-        with self._lock:
-            self._reap_owned(owner)
+    def of(self, owner: ManualContainer, since: float | None = None) -> list[int]:
+        """Return the pids of a container's orphans, adopted until `since` as in `adopt`; reap those that have ended."""
+        with self.lock:
+            self._reap(owner._orphans)
             self.adopt(since)
             for _ in range(process_table.MOST_SCANS):
-                if not self._reap_owned(owner):
+                if not self._reap(owner._orphans):
                     break
                 self.adopt()  # the children of those that were reaped have become orphans
-            return [self._orphans[pid] for pid in self._owned.get(owner, ())]
+            return list(owner._orphans)
 
-    def unexplained(self) -> list[Orphan]:
-        """Return the orphans without any mark of an owner."""
-        with self._lock:
-            return [self._orphans[pid] for pid in self._unexplained]
+    def unexplained(self) -> list[Process]:
+        """Return the orphans without any mark of a container."""
+        return list(self._unexplained.values())
+
+    def explain(self, members: Collection[int], owner: ManualContainer) -> None:
+        """Give those of the unexplained orphans that are members of a container to it."""
+        with self.lock:
+            for pid in self._unexplained.keys() & members:
+                owner._orphans[pid] = self._unexplained[pid]
+                self._unexplained.pop(pid, None)
 
     def adopt(self, since: float | None = None) -> None:
         """Find the orphans adopted until `since`, by default until now, and reap those that have ended already.
 
         `since` is in seconds of the monotonic clock. Raise OSError if no descriptor is free.
         """
-        with self._lock:
+        with self.lock:
             if since is not None and self._listed_at >= since:
                 return
-            for pid in [pid for pid in self._unexplained if not self._orphans[pid].settled]:
-                self._forget(pid)
+            while self._unread:
+                self._unexplained.pop(self._unread.pop(), None)
             for _ in range(process_table.MOST_SCANS):  # some fork and exit faster than they can be reaped
                 began = clock.now()
                 new = self._new()
-                self._all_noted = not new
+                self.all_noted = not new
                 if not sum(map(self._adopt, new)):
                     self._listed_at = began
                     return
@@ -174,20 +118,17 @@ class Orphans:
     def reap_ended(self) -> bool:
         """Reap all orphans that have ended; return whether any is left. Raise OSError as `adopt` does.
 
-        It takes one waitid(2) if none has ended. The kernel reports only the first child that has ended. While that is
-        a command, which another thread reaps, the orphans after it have to wait for a moment.
+        It takes one waitid(2) if none has ended. The kernel reports only the first child that has ended, which may be a
+        command that another thread reaps. So each orphan is tried.
         """
-        with self._lock:
-            while (ended := _first_ended()) is not None:
-                if not self._reap_child(ended):
-                    self._reap_behind()
-                    break
-            else:
-                self._blocked = 0
-            if self._cookies:
+        with self.lock:
+            while _any_ended():
+                if not (self._reap(chain(*self._all())) or self._reap(self._unnoted())):
+                    break  # a command, or a child that the program started in another way
+            if self._owners:
                 return True
             self.adopt()
-            return bool(self._orphans)
+            return bool(self._unexplained)
 
     def unlisted(self, owner: ManualContainer) -> Iterator[Process]:
         """Yield new orphans with the owner's cookie, each as soon as it is seen, the youngest first.
@@ -195,103 +136,70 @@ class Orphans:
         Some fork and exit all the time, and would be gone before a whole scan ends. Raise OSError if no descriptor is
         free.
         """
-        for pid in self._unnoted(process_table.children_text(os.getpid(), os.getpid()).split()):
-            if owner.cookie not in (cookies(pid) or ()):
-                continue
-            if (found := process_table.process(pid)) is not None and found.alive:
+        for pid in self._new():
+            if carries(pid, owner.cookie) and (found := process_table.process(pid)) is not None and found.alive:
                 yield found
 
+    def _all(self) -> list[dict[int, Process]]:
+        return [self._unexplained, *[owner._orphans for owner in self._owners]]
+
     def _new(self) -> list[int]:
-        """Return the children that are new and not leaders; forget the children that are gone."""
-        text = process_table.children_text(os.getpid(), os.getpid())
-        if text == self._listed:
-            return []
-        listed = text.split()
-        for gone in self._noted.difference(listed):
-            self._forget(int(gone))
-        self._listed = text
-        return self._unnoted(listed)
+        """Return the children that are neither leaders nor noted, the youngest first: some live only for a moment.
 
-    def _unnoted(self, listed: Sequence[bytes]) -> list[int]:
-        """Return the children that are neither orphans nor leaders, the youngest first: some live only for a moment.
-
-        With many jobs nearly all children are leaders, and each job calls this: sets are faster than a loop.
+        Forget the orphans that are gone, because other code has reaped them.
         """
-        new = set(listed).difference(self._noted)
-        return [int(word) for word in reversed(listed) if word in new] if new else []
+        listed = [*map(int, process_table.children_text(os.getpid(), os.getpid()).split())]
+        known = self.leaders().union(*self._all())
+        new = [pid for pid in reversed(listed) if pid not in known]
+        if len(known) + len(new) > len(listed):
+            for gone in known.difference(listed):
+                self._forget(gone)
+        return new
 
     def _adopt(self, pid: int) -> bool:
         """Note a new child, or reap it; return whether it was reaped."""
         carried = cookies(pid)  # first: it may end at any moment
         found = process_table.process(pid)
-        if found is None or found.group == os.getpgrp() or not found.alive:
-            self._changed()  # read the list again the next time
         if found is None or found.group == os.getpgrp():
             return False
         if not found.alive:
             return subreaper.reap(pid)
-        self._note(Orphan(found, *self._attributed(found, carried or ()), settled=carried is not None))
+        owner, mark = next(self._marks(found, carried or ()), (None, ""))
+        if owner is not None:
+            owner._known.setdefault(found.identity, mark)
+            owner._orphans[pid] = found
+            return False
+        self._unexplained[pid] = found
+        if carried is None:  # it executes a new program, or belongs to another user: read its environment again
+            self._unread.append(pid)
         return False
 
-    def _attributed(self, found: Process, carried: Iterable[str]) -> tuple[ManualContainer | None, str]:
-        if found.identity in self._known:
-            return self._known[found.identity]
-        if found.group in self._leaders:
-            return self._leaders[found.group], "group"
+    def _marks(self, found: Process, carried: Collection[str]) -> Iterator[tuple[ManualContainer, str]]:
+        """Yield the containers of which an orphan has a mark, and the mark; the best comes first."""
+        yield from ((one, one._known[found.identity]) for one in self._owners if found.identity in one._known)
+        yield from ((one, "group") for one in self._owners if found.group in one._running)
         # If a process has the number of a group, it is another group: the number was free and was reused.
-        if found.group in self._left and process_table.process(found.group) is None:
-            return self._left[found.group], "group"
-        return next((self._cookies[one] for one in carried if one in self._cookies), None), "cookie"
+        left = [one for one in self._owners if found.group in one._left]
+        yield from ((one, "group") for one in left if process_table.process(found.group) is None)
+        yield from ((one, "cookie") for one in self._owners if one.cookie in carried)
 
-    def _note(self, orphan: Orphan) -> None:
-        pid = orphan.process.pid
-        self._orphans[pid] = orphan
-        self._noted.add(_word(pid))
-        (self._unexplained if orphan.owner is None else self._owned[orphan.owner]).add(pid)
+    def _reap(self, pids: Iterable[int]) -> bool:
+        """Reap those orphans that have ended; return whether any had."""
+        ended = [pid for pid in tuple(pids) if subreaper.reap(pid)]
+        for pid in ended:
+            self._forget(pid)
+        return bool(ended)
+
+    def _unnoted(self) -> Iterator[int]:
+        """Yield the orphans that are not noted yet, which may still have marks that show where they belong."""
+        for pid in self._new():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(pid) != os.getpgrp():
+                    yield pid
 
     def _forget(self, pid: int) -> None:
-        orphan = self._orphans.pop(pid, None)
-        if orphan is not None:
-            self._changed(pid)
-            self._unexplained.discard(pid)
-            if orphan.owner in self._owned:
-                self._owned[orphan.owner].discard(pid)
-
-    def _forget_leader(self, pid: int) -> None:
-        if self._leaders.pop(pid, None) is not None:
-            self._changed(pid)
-
-    def _changed(self, pid: int = 0) -> None:
-        """Note that a pid on the last list may be another child, or have another owner, on the next."""
-        self._noted.discard(_word(pid))
-        self._listed = b""
-
-    def _reap_child(self, pid: int) -> bool:
-        """Reap a child that has ended if it is an orphan; return whether it was reaped."""
-        if pid in self._orphans:
-            self._forget(pid)
-            return subreaper.reap(pid)
-        found = process_table.process(pid)
-        is_orphan = found is not None and found.group != os.getpgrp() and pid not in self._leaders
-        return is_orphan and subreaper.reap(pid)
-
-    def _reap_behind(self) -> None:
-        """Check each orphan after MOST_BLOCKED attempts that met a zombie command, which may stay unreaped for long."""
-        self._blocked += 1
-        if self._blocked < MOST_BLOCKED:
-            return
-        self.adopt()
-        self._reap_each(tuple(self._orphans.values()))
-
-    def _reap_owned(self, owner: ManualContainer) -> bool:
-        owned = tuple(self._owned.get(owner, ()))
-        return bool(owned) and self._reap_each(self._orphans[pid] for pid in owned if pid in self._orphans)
-
-    def _reap_each(self, orphans: Iterable[Orphan]) -> bool:
-        """Reap those that have ended; return whether any was reaped."""
-        now = ((orphan.process.pid, process_table.again(orphan.process.identity)) for orphan in orphans)
-        ended = [pid for pid, process in now if process is None or not process.alive]
-        return sum([self._reap_child(pid) for pid in ended]) > 0
+        for orphans in self._all():
+            orphans.pop(pid, None)
 
 
 def cookies(pid: int) -> list[str] | None:
@@ -304,15 +212,14 @@ def cookies(pid: int) -> list[str] | None:
     return os.fsdecode(found).split(":")
 
 
-def _word(pid: int) -> bytes:
-    """Return a pid as it is written in a list of children."""
-    return b"%d" % pid
+def carries(pid: int, cookie: str) -> bool:
+    """Return whether a process was started with a cookie in its environment; False if that may not be read."""
+    return cookie in (cookies(pid) or ())
 
 
-def _first_ended() -> int | None:
-    """Return the pid of the first child that has ended and was not reaped; None if there is none."""
+def _any_ended() -> bool:
+    """Return whether any child has ended and was not reaped."""
     try:
-        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
-        return None
-    return None if ended is None else ended.si_pid
+        return False

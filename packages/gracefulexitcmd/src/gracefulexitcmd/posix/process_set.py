@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from gracefulexitcmd.posix import process_table
+from gracefulexitcmd.posix import membership, process_table, subreaper
 
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gracefulexitcmd.posix.cgroup import Cgroup
     from gracefulexitcmd.posix.process_table import Identity, Process
@@ -45,8 +45,21 @@ class ProcessSet(ABC):
         if self._cgroup is not None:
             self._cgroup.kill()
 
+    def _find(
+        self, evidence: membership.Evidence, table: Mapping[int, Process], has_cookie: membership.HasCookie
+    ) -> list[int]:
+        """Return the pids of the members in a table of living processes, and note how each was found."""
+        found = membership.members(evidence, table, subreaper.reaper(), has_cookie)
+        self._known.update((table[pid].identity, found_by) for pid, found_by in found.items())
+        return list(found)
+
     def _inside(self) -> frozenset[int]:
         return frozenset() if self._cgroup is None else self._cgroup.pids()
+
+    def _now_inside(self) -> list[Process]:
+        """Return the living processes in the control group, even one that started after a scan began."""
+        inside = filter(None, map(process_table.process, self._inside()))
+        return [process for process in inside if process.alive and process.start_time >= self._since]
 
     def _with_hidden(self, found: list[Process], inside: Iterable[int]) -> list[Process]:
         """Add the processes in the control group that `/proc` does not show.

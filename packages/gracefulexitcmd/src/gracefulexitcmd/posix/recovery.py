@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from gracefulexitcmd.posix import cgroup, ledger, membership, process_table, subreaper
+from gracefulexitcmd.posix import cgroup, ledger, membership, process_table
 from gracefulexitcmd.posix.container import living, scan
 from gracefulexitcmd.posix.orphans import COOKIE
 from gracefulexitcmd.posix.process_set import ProcessSet
@@ -13,7 +13,7 @@ from gracefulexitcmd.posix.process_set import ProcessSet
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from gracefulexitcmd.posix.process_table import Identity, Process
 
@@ -31,7 +31,8 @@ class Orphaned(ProcessSet):
         self.name = entry.name
         self.grace = entry.grace
         self._entry = entry
-        self._leaders = frozenset(leaders)
+        self._leaders = leaders
+        self._known = dict.fromkeys(leaders, "leader")
         self._gone = not ledger.same_boot(entry)
         self._cgroup = cgroup.existing(entry.cgroup) if entry.cgroup and not self._gone else None
 
@@ -40,37 +41,20 @@ class Orphaned(ProcessSet):
         if self._gone:
             return []
         processes, has_cookie = scan(process_table.processes(), self._since)
-        table = living(processes)
-        inside = self._inside()
-        found = self._touchable(self._found_in(table, has_cookie, inside), inside)
-        self._known.update({table[pid].identity: found_by for pid, found_by in found.items()})
-        return self._with_hidden([table[pid] for pid in found] or self._left_inside(), inside)
+        table, inside = living(processes), self._inside()
+        evidence = membership.Evidence(self._entry.cookie, self._since, known=self._known, inside=inside)
+        found = self._find(evidence, table, has_cookie)
+        # The kernel does not reuse the number of a group while it has a member, so this number means one group only.
+        groups = {table[pid].group for pid in found} & {pid for pid, _ in self._leaders}
+        found = self._find(evidence._replace(groups=groups), table, has_cookie)
+        # No file of another user can put a process into the control group.
+        ours = [table[pid] for pid in found if pid in inside or process_table.owner(pid) == os.getuid()]
+        return self._with_hidden(ours or self._now_inside(), inside)
 
     def close(self) -> None:
         """Remove the control group if no process is in it."""
         if self._cgroup is not None:
             self._cgroup.remove()
-
-    def _found_in(
-        self, table: Mapping[int, Process], has_cookie: membership.HasCookie, inside: frozenset[int]
-    ) -> dict[int, str]:
-        known = {identity: "leader" for identity in self._leaders if identity not in self._known} | self._known
-        evidence = membership.Evidence(self._entry.cookie, self._since, known=known, inside=inside)
-        found = membership.members(evidence, table, subreaper.reaper(), has_cookie)
-        # The kernel does not reuse the number of a group while it has a member, so this number means one group only.
-        groups = {table[pid].group for pid in found} & {pid for pid, _ in self._leaders}
-        return membership.members(evidence._replace(groups=groups), table, subreaper.reaper(), has_cookie) | found
-
-    def _touchable(self, found: Mapping[int, str], inside: frozenset[int]) -> dict[int, str]:
-        """Return those of this user and those in the control group, where no file of another user can put a process."""
-        return {
-            pid: found_by for pid, found_by in found.items() if pid in inside or process_table.owner(pid) == os.getuid()
-        }
-
-    def _left_inside(self) -> list[Process]:
-        """Return the processes in the control group that were started after the scan."""
-        inside = filter(None, map(process_table.process, self._inside()))
-        return [process for process in inside if process.alive and process.start_time >= self._since]
 
 
 @contextlib.contextmanager

@@ -39,6 +39,14 @@ def variable(key: str, value: str, **fields: Any) -> pb.Job:
     return pb.Job(variables=[pb.Variable(key=key, value=value, **fields)])
 
 
+def test_long_refusal_keeps_its_beginning_and_end(server: Server) -> None:
+    """gRPC refuses headers above 8 KiB. The end of a message holds the reason."""
+    text = refusal(server, work_dir=f"/{'ä' * 3000}")
+    assert text.startswith('initializing request: making the work dir "/ää')
+    assert text.endswith('ä": File name too long')
+    assert len(text.encode()) < 2100
+
+
 # One job an id
 
 

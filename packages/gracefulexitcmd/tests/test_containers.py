@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gracefulexitcmd import PIPE, AsyncCmd, Cmd, Container, Termination, contain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 if sys.platform != "linux":
     pytest.skip("only Linux has subreapers", allow_module_level=True)
@@ -155,3 +160,18 @@ def test_termination_empties_container_within_its_block() -> None:
     assert [process.ended_by for process in ended.census] == ["SIGTERM"]
     assert repr(ended).startswith("<Exit of a container: cancelled after ")
     assert container.exit.census == ()
+
+
+def test_open_container_reports_no_ended_process() -> None:
+    """Within the block, and after one in which nothing was left."""
+    with contain() as box:
+        assert repr(box.exit) == "<Exit of a container: no process was ended>"
+    assert box.exit.reason == "no process was ended"
+
+
+@pytest.mark.parametrize("make", [partial(Cmd, ["true"]), partial(AsyncCmd, ["true"]), partial(Termination, grace=1)])
+def test_other_object_is_refused_as_container(make: Callable[..., object]) -> None:
+    """Also the block itself, which `with` turns into a container."""
+    for other in (3, contain()):
+        with pytest.raises(TypeError, match=r"give the container that `with contain\(\) as container` returns"):
+            make(container=other)

@@ -34,7 +34,6 @@ from gracefulexitcmd.container import Container
 from gracefulexitcmd.exit import Cause, CommandFailed, EndedProcess, Exit, Holder, SignalSent
 from gracefulexitcmd.sequence import Stage, To
 from gracefulexitcmd.system import ManualContainer
-from gracefulexitcmd.termination import Termination, contain
 
 TYPE_CHECKING = False
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd.aio import AsyncCmd, AsyncTermination, OrphanReaper
     from gracefulexitcmd.reason import Reason, Why
     from gracefulexitcmd.running import run
+    from gracefulexitcmd.termination import Termination, contain
 
     if sys.platform != "win32":
         from gracefulexitcmd.posix.recovery import Orphaned, recover
@@ -78,10 +78,12 @@ __all__ = [
 ]
 
 
-# asyncio costs tens of milliseconds, supervisors and reasons some, which other programs should not pay.
+# asyncio costs tens of milliseconds, the others some, which other programs should not pay.
 _LATER = dict.fromkeys(("AsyncCmd", "AsyncTermination", "OrphanReaper"), "aio") | {
     "Reason": "reason",
     "Why": "reason",
+    "Termination": "termination",
+    "contain": "termination",
     "run": "running",
 }
 if sys.platform != "win32":

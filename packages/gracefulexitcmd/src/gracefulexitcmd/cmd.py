@@ -18,7 +18,6 @@ from gracefulexitcmd.ladder import Ladder
 from gracefulexitcmd.request import GRACE, Request, Stopping, Stream, StrPath
 from gracefulexitcmd.sequence import Stage, StageLike, stages, total
 from gracefulexitcmd.system import CommandRun
-from gracefulexitcmd.text import chosen
 from gracefulexitcmd.typed import Generic
 
 TYPE_CHECKING = False
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from gracefulexitcmd import Container, ManualContainer
     from gracefulexitcmd.exit import SignalSent
     from gracefulexitcmd.options import Options
+    from gracefulexitcmd.text import Text
 
 LAST_MOMENT = 0.1
 """Seconds that a command whose output has ended gets to exit by itself when its block is left."""
@@ -233,7 +233,7 @@ class BaseCmd(Stoppable[Out]):
             stop=sequence,
             container=opened(container),
             contain=contain,
-            text=chosen(text, encoding, errors),
+            text=_chosen(text, encoding, errors),
             max_output=max_output,
             foreground=foreground,
             pass_fds=pass_fds,
@@ -274,6 +274,14 @@ class BaseCmd(Stoppable[Out]):
         """
         with HandlersHeldBack():
             return self._execution.send(number)
+
+
+def _chosen(text: bool | None, encoding: str | None, errors: str | None) -> Text | None:
+    if not text and encoding is None and errors is None:
+        return None
+    from gracefulexitcmd.text import chosen
+
+    return chosen(encoding, errors)
 
 
 class Cmd(BaseCmd[Out], Waitable[Out]):

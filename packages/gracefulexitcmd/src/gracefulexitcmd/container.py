@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gracefulexitcmd.exit import NOTHING_TO_END
+from gracefulexitcmd.system import ProcessSet
 
 TYPE_CHECKING = False
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Self, TypeVar
 
     from gracefulexitcmd.exit import Exit
-    from gracefulexitcmd.system import ManualContainer, ProcessSet
+    from gracefulexitcmd.system import ManualContainer
 
     Opened = TypeVar("Opened", bound=ProcessSet | None)
 
@@ -22,7 +23,10 @@ class Container:
     """
 
     exit: Exit
-    """How it was emptied, with the census of the processes that had to be ended; any thread may read it."""
+    """How it was emptied, with the census of the processes that had to be ended; any thread may read it.
+
+    Before the end of the block it says that no process was ended.
+    """
     _opened: ManualContainer
 
     def __new__(cls) -> Self:
@@ -38,5 +42,12 @@ def made(opened: ManualContainer) -> Container:
 
 
 def opened(container: Container | Opened) -> ManualContainer | Opened:
-    """Return the object that knows the processes of a container."""
-    return container._opened if isinstance(container, Container) else container
+    """Return the object that knows the processes of a container. Raise TypeError for an object of another kind."""
+    if isinstance(container, Container):
+        return container._opened
+    if container is not None and not isinstance(container, ProcessSet):
+        raise TypeError(
+            f"container is {container!r}: give the container that `with contain() as container` returns, "
+            "or a ManualContainer"
+        )
+    return container

@@ -163,6 +163,8 @@ class Exit(Value, Generic[Out]):
         """The end in a few words: `exit status 2`, `signal SIGSEGV`, `cancelled after 3.0 s`."""
         if self.cause is not Cause.EXITED:
             return f"{self.cause} after {self.duration:.1f} s"
+        if self.returncode is None and not self.argv:
+            return "no process was ended"
         if self.returncode is None:
             return "its status is unknown: another part of the program took it"
         if self.returncode >= 0:
@@ -177,6 +179,8 @@ class Exit(Value, Generic[Out]):
             for name, content in streams
             if content is not None
         )
+        if self == NOTHING_TO_END:
+            return f"<Exit of a container: {self.reason}>"
         return f"<Exit of {shown(self.argv) or 'a container'}: {self.reason}, {len(self.census)} ended{output}>"
 
     @property
@@ -199,7 +203,7 @@ class Exit(Value, Generic[Out]):
 
 
 NOTHING_TO_END: Exit[bytes] = Exit(cause=Cause.EXITED, returncode=None, duration=0.0)
-"""The Exit of a container in which no process was left."""
+"""The Exit of a container before the end of its block, and after it if no process was left."""
 
 
 def _last_lines(content: bytes | str | None) -> list[str]:

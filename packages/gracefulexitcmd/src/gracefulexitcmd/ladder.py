@@ -18,11 +18,9 @@ leader has exited, otherwise to DRAINING.
 
 from __future__ import annotations
 
-import enum
-
 from gracefulexitcmd.exit import Cause
 from gracefulexitcmd.sequence import Stage, fitted, total
-from gracefulexitcmd.typed import NamedTuple, assert_never
+from gracefulexitcmd.typed import Enum, NamedTuple, assert_never
 
 TYPE_CHECKING = False
 
@@ -33,7 +31,7 @@ KILL_PATIENCE = 2.0
 """Seconds to wait after SIGKILL for processes that do not die, such as one in uninterruptible sleep (state D)."""
 
 
-class Phase(enum.Enum):
+class Phase(Enum):
     """The phases of a command from start to end."""
 
     READY = "ready"
@@ -44,7 +42,7 @@ class Phase(enum.Enum):
     ENDED = "ended"
 
 
-class Action(enum.Enum):
+class Action(Enum):
     """The actions that a ladder asks for."""
 
     SIGNAL = "send the signal of the stage, then SIGCONT, to the processes that the stage is for"
@@ -55,7 +53,7 @@ class Action(enum.Enum):
     ABANDON_OUTPUT = "stop reading the output, and report the processes that hold it open"
 
 
-class Event(enum.Enum):
+class Event(Enum):
     """The events of a running command; a request to stop is not one of them."""
 
     LEADER_EXITED = "the leader has exited; its descendants may still run"

@@ -28,13 +28,8 @@ class Text(NamedTuple):
         return content.encode(self.encoding, self.errors)
 
 
-def chosen(text: bool | None, encoding: str | None, errors: str | None) -> Text | None:
-    """Return the conversion of streams: text if one of the three arguments asks for it, else None for bytes.
-
-    Raise LookupError for an unknown encoding.
-    """
-    if not text and encoding is None and errors is None:
-        return None
+def chosen(encoding: str | None, errors: str | None) -> Text:
+    """Return the conversion that these arguments of a command ask for. Raise LookupError for an unknown encoding."""
     return Text(codecs.lookup(encoding or _default()).name, errors or "strict")
 
 

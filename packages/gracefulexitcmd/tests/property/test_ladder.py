@@ -17,7 +17,7 @@ Happening: TypeAlias = Event | float
 """An event, or a stop with this grace period."""
 
 SECONDS = st.floats(min_value=0, max_value=20)
-HAPPENINGS = st.lists(st.tuples(SECONDS, st.one_of(st.sampled_from(Event), SECONDS)), max_size=30)
+HAPPENINGS = st.lists(st.tuples(SECONDS, st.one_of(st.sampled_from([*Event]), SECONDS)), max_size=30)
 STAGES = st.builds(Stage, st.sampled_from([signal.SIGINT, signal.SIGTERM]), st.none() | SECONDS, st.sampled_from(To))
 SEQUENCES = st.lists(STAGES, min_size=1, max_size=4).map(tuple)
 LADDERS = st.tuples(SECONDS, st.none() | SECONDS, st.just((Stage(),)) | SEQUENCES).map(lambda one: Ladder(*one))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+# The module `weakref` takes as long to import as four of this package.
+import _weakref
 import os
 import selectors
 import threading
-import weakref
 from collections.abc import Callable
 
 from gracefulexitcmd.attendance import Attended
@@ -34,7 +35,7 @@ class _AlwaysReady:
         os.close(writer)
 
 
-_shared: weakref.ref[_AlwaysReady] | None = None
+_shared: _weakref.ref[_AlwaysReady] | None = None
 """The one that all pollers share, as long as one of them is open."""
 
 
@@ -97,5 +98,5 @@ def _always_ready() -> _AlwaysReady:
         found = _AlwaysReady()
         descriptor = found.descriptor
         # Not by __del__: while it runs, a weak reference still returns the object, here to another thread.
-        _shared = weakref.ref(found, lambda _: os.close(descriptor))
+        _shared = _weakref.ref(found, lambda _: os.close(descriptor))
     return found

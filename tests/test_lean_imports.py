@@ -142,6 +142,32 @@ def test_delayed_logger_of_library_stays_silent() -> None:
 TEXTS = ("", " a ", "a\n  b\n    c\n", "\n\n  a\n\n  b\n\n", "a\n\tb\n        c", "  \n  a\n ", "\b\n    a\n  b")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors that a process can set")
+def test_error_without_descriptor_for_logging_is_dropped() -> None:
+    """The import of logging then fails. That ends neither the event loop nor later messages."""
+    program = """
+from step_runner.imports import delay_seldom_used
+delay_seldom_used()
+import asyncio, resource, sys
+
+async def work():
+    loop, limit = asyncio.get_running_loop(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limit[1]))
+    loop.call_soon(lambda: 1 / 0)
+    await asyncio.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    loop.call_soon(lambda: {}["key"])
+    await asyncio.sleep(0.01)
+    print("went on")
+
+asyncio.run(work())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.stdout == "went on\n"
+    assert "KeyError" in ended.stderr
+    assert "ZeroDivisionError" not in ended.stderr
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_texts_of_help_are_cleaned_as_by_inspect(text: str) -> None:
     assert cleandoc(text) == inspect.cleandoc(text)

@@ -68,9 +68,15 @@ class _Later(ModuleType):
 
 def _imported(name: str) -> ModuleType:
     with _LOCK:  # two threads may use the module at once: the second one waits for the import of the first
-        if isinstance(sys.modules.get(name), _Later):
+        later = sys.modules.get(name)
+        if isinstance(later, _Later):
             del sys.modules[name]
-    module = import_module(name)
+    try:
+        module = import_module(name)
+    except (ImportError, OSError):  # no descriptor is free: the next use tries again
+        if later is not None:
+            sys.modules.setdefault(name, later)
+        raise
     if name == "logging":
         while _silent:
             module.getLogger(_silent.pop()).addHandler(module.NullHandler())
@@ -96,6 +102,8 @@ def delay_seldom_used() -> None:
         "inspect",
         cleandoc=cleandoc,
         isawaitable=is_awaitable,
+        isfunction=lambda value: isinstance(value, FunctionType),
+        unwrap=_unwrapped,
         isasyncgenfunction=is_async_generator_function,
         iscoroutinefunction=is_coroutine_function,
     )
@@ -139,7 +147,21 @@ class _Logger:
             self.__getattr__("debug")(*message)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(_imported("logging").getLogger(self._name), name)
+        try:
+            return getattr(_imported("logging").getLogger(self._name), name)
+        except (ImportError, OSError):  # no descriptor is free: an error that cannot be logged must not end the server
+            return _drop
+
+
+def _unwrapped(call: Any) -> Any:
+    """Return the function that decorators have wrapped, as inspect.unwrap does: asyncio describes a failed one so."""
+    while hasattr(call, "__wrapped__"):
+        call = call.__wrapped__
+    return call
+
+
+def _drop(*_message: object, **_options: object) -> None:
+    """Drop a message."""
 
 
 def delay_typing_extensions() -> None:

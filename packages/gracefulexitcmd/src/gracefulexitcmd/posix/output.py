@@ -33,7 +33,6 @@ class Pipe:
         self.closed = False
         self._finished = False
         self._chunks = Chunks(most)
-        self._poll: select.poll | None = None
 
     @property
     def content(self) -> bytes:
@@ -72,10 +71,7 @@ class Pipe:
 
     def is_readable(self, seconds: float) -> bool:
         """Wait at most so many seconds for bytes or the end of the pipe; return whether one of them came."""
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(self.ready, select.POLLIN)
-        return bool(self._poll.poll(seconds * 1000))
+        return ready(self.ready, select.POLLIN, seconds)
 
     def finish(self) -> None:
         """Read what was written so far, at most one burst, and close this end."""
@@ -160,6 +156,11 @@ def write_all(descriptor: int, content: bytes) -> None:
         try:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            poll.poll()
+            ready(descriptor, select.POLLOUT)
+
+
+def ready(descriptor: int, event: int, seconds: float | None = None) -> bool:
+    """Wait for an event of poll(2) or the end of the pipe, at most so many seconds; return whether one of them came."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))

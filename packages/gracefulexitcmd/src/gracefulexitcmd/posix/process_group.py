@@ -78,7 +78,7 @@ class Group:
             self._reap()
         try:
             # By the number signal 0 only tests, kill(2): another group may have it by now.
-            return not self.signal(0) if self._by_pidfd else not _exists(self.pid)
+            return not self.signal(0) if self._by_pidfd else process_table.can_signal(-self.pid) is None
         finally:
             os.close(self.exit_descriptor)
 
@@ -119,16 +119,6 @@ def _open_pidfd(pid: int) -> int | None:
     with contextlib.suppress(ProcessLookupError):
         return None if process_table.portable else os.pidfd_open(pid)
     return None
-
-
-def _exists(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _exit_pipe(pid: int) -> int:

@@ -86,7 +86,7 @@ def process(pid: int) -> Process | None:
     A process that `/proc` hides is found only if it is a child of this process.
     """
     try:
-        text = _content(f"/proc/{pid}/stat")
+        text = content(f"/proc/{pid}/stat")
     except GONE:
         return _hidden_child(pid)
     # The program's name is in parentheses, and may itself contain spaces and parentheses.
@@ -285,7 +285,10 @@ def signal_process(found: Process, number: int) -> None:
 
 
 def can_signal(pid: int) -> bool | None:
-    """Return whether this user may signal a process, shown by `/proc` or not; None if there is none, kill(2)."""
+    """Return whether this user may signal a process, shown by `/proc` or not; None if there is none, kill(2).
+
+    A negative number is that of a process group.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -295,7 +298,7 @@ def can_signal(pid: int) -> bool | None:
     return True
 
 
-def _content(path: str) -> bytes:
+def content(path: str) -> bytes:
     """Return a file of `/proc`, read with as few system calls as possible. Raise OSError if it cannot be read."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -310,7 +313,7 @@ def _content(path: str) -> bytes:
 def _content_or_nothing(path: str, errors: type[OSError] | tuple[type[OSError], ...] = GONE) -> bytes:
     """Return a file of `/proc`; empty if reading it fails with one of `errors`."""
     try:
-        return _content(path)
+        return content(path)
     except errors:
         return b""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from gracefulexitcmd.posix import process_table
 from gracefulexitcmd.reason import Reason, Why
 from gracefulexitcmd.typed import NamedTuple
 
@@ -74,18 +75,13 @@ def tasks(pid: int) -> list[Task]:
 def _tasks(directory: str) -> Iterator[Task]:
     for name in os.listdir(directory)[:MOST_THREADS]:
         with contextlib.suppress(OSError, ValueError, KeyError):
-            task = parse(_content(f"{directory}/{name}/status"))
+            task = parse(process_table.content(f"{directory}/{name}/status"))
             yield task._replace(waits_in=_waits_in(f"{directory}/{name}/wchan")) if task.state == "D" else task
 
 
 def _waits_in(path: str) -> str:
     """Return the kernel function that a thread waits in; empty if this user may not read it, proc_pid_wchan(5)."""
     with contextlib.suppress(OSError):
-        name = _content(path).decode(errors="replace")
+        name = process_table.content(path).decode(errors="replace")
         return "" if name == "0" else name
     return ""
-
-
-def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()

@@ -14,7 +14,7 @@ import socket
 import threading
 from array import array
 
-from gracefulexitcmd.posix.output import CHUNK, move
+from gracefulexitcmd.posix.output import CHUNK, move, ready
 
 TYPE_CHECKING = False
 
@@ -189,7 +189,7 @@ class Copies:
                     poll.unregister(descriptor)
         for source, destination in destinations.items():
             for _ in range(LAST_BYTES // CHUNK):
-                if not _waiting(source) or not _pass_on(source, destination):
+                if not ready(source, select.POLLIN, 0) or not _pass_on(source, destination):
                     break
         self._over.set()
 
@@ -206,7 +206,7 @@ def _pass_on(source: int, destination: int) -> bool:
     try:
         return move(source, destination, CHUNK) > 0
     except BlockingIOError:  # another process may have made the destination non-blocking
-        _wait_for_room(destination)
+        ready(destination, select.POLLOUT)
         return True
     except OSError:
         return _discard(source)
@@ -219,18 +219,6 @@ def _discard(source: int) -> bool:
         return True
     except OSError:  # EIO: the end of a pseudo-terminal
         return False
-
-
-def _waiting(source: int) -> bool:
-    poll = select.poll()
-    poll.register(source, select.POLLIN)
-    return any(events & select.POLLIN for _, events in poll.poll(0))
-
-
-def _wait_for_room(destination: int) -> None:
-    poll = select.poll()
-    poll.register(destination, select.POLLOUT)
-    poll.poll()
 
 
 def _close(*descriptors: int) -> None:

@@ -209,14 +209,11 @@ class Teardown(Census):
     def _is_late(self, found: Process, stage: Stage, living: Collection[int]) -> bool:
         if stage.signal is signal.SIGKILL:
             return self._last_signal.get(found.pid) != signal.SIGKILL.name
-        return found.pid not in self._last_signal and self._missed(found, living)
-
-    def _missed(self, found: Process, living: Collection[int]) -> bool:
-        """Return whether it should have had the stop signal; a process born later is there to clean up."""
-        return self._processes.found_by(found) == "suspected" or self._was_there(found, living)
+        was_there = self._processes.found_by(found) == "suspected" or self._was_there(found, living)
+        return found.pid not in self._last_signal and was_there
 
     def _was_there(self, found: Process, living: Collection[int]) -> bool:
-        """Return whether it is older than the stop signal, as far as the clock of start times can show.
+        """Return whether it is older than the stop signal; a process born later is there to clean up.
 
         A process born while the signal was being sent counts as older only if it is an orphan. A process that starts
         another one to clean up waits for it, so that one has a living parent.

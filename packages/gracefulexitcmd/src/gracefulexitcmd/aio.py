@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import subprocess
 import sys
 
 from gracefulexitcmd import cmd
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from gracefulexitcmd.container import Container
     from gracefulexitcmd.options import Options
-    from gracefulexitcmd.request import Stopping, Stream, StrPath
+    from gracefulexitcmd.request import Stopping, StrPath
     from gracefulexitcmd.system import ProcessSet
 
 
@@ -109,23 +108,21 @@ class AsyncCmd(BaseCmd[Out], AsyncWaitable[Out]):
     @functools.cached_property
     def stdin(self) -> AsyncWriter[Out]:
         """The command's stdin: `await command.stdin.write(content)`. Raise ValueError unless it is a PIPE."""
-        if self._request.stdin != subprocess.PIPE:
-            raise ValueError("stdin is not a pipe: give stdin=PIPE")
+        self._check_pipe("stdin")
         return AsyncWriter(self._execution, self._request.text)
 
     @functools.cached_property
     def stdout(self) -> AsyncReader[Out]:
         """The command's stdout: `async for line in ...`. Raise ValueError unless it is a PIPE."""
-        return self._output("stdout", self._request.stdout)
+        return self._output("stdout")
 
     @functools.cached_property
     def stderr(self) -> AsyncReader[Out]:
         """The command's stderr: `async for line in ...`. Raise ValueError unless it is a PIPE."""
-        return self._output("stderr", self._request.stderr)
+        return self._output("stderr")
 
-    def _output(self, name: str, stream: Stream) -> AsyncReader[Out]:
-        if stream != subprocess.PIPE:
-            raise ValueError(f"{name} is not a pipe: give {name}=PIPE")
+    def _output(self, name: str) -> AsyncReader[Out]:
+        self._check_pipe(name)
         return AsyncReader(self._execution, name, self._request.text)
 
     async def start(self) -> None:

@@ -266,6 +266,11 @@ class BaseCmd(Stoppable[Out]):
         """The id of the process, and of its process group; None before the start."""
         return self._execution.pid
 
+    def _check_pipe(self, name: str) -> None:
+        """Raise ValueError unless the stream of this name is a PIPE."""
+        if getattr(self._request, name) != subprocess.PIPE:
+            raise ValueError(f"{name} is not a pipe: give {name}=PIPE")
+
     def send_signal(self, number: int) -> bool:
         """Send the command's process group a signal that does not stop it, such as SIGUSR1; see `cancel`.
 
@@ -320,8 +325,7 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
     @functools.cached_property
     def stdin(self) -> IO[Out]:
         """The command's stdin, a file to write to. Raise ValueError unless it is a PIPE."""
-        if self._request.stdin != subprocess.PIPE:
-            raise ValueError("stdin is not a pipe: give stdin=PIPE")
+        self._check_pipe("stdin")
         from gracefulexitcmd.reading import RawInput, input_file
 
         raw = RawInput(partial(give, self._execution), self._execution.end_input)
@@ -330,16 +334,15 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
     @functools.cached_property
     def stdout(self) -> IO[Out]:
         """The command's stdout, a file to read from. Raise ValueError unless it is a PIPE."""
-        return self._output("stdout", self._request.stdout)
+        return self._output("stdout")
 
     @functools.cached_property
     def stderr(self) -> IO[Out]:
         """The command's stderr, a file to read from. Raise ValueError unless it is a PIPE."""
-        return self._output("stderr", self._request.stderr)
+        return self._output("stderr")
 
-    def _output(self, name: str, stream: Stream) -> IO[Out]:
-        if stream != subprocess.PIPE:
-            raise ValueError(f"{name} is not a pipe: give {name}=PIPE")
+    def _output(self, name: str) -> IO[Out]:
+        self._check_pipe(name)
         from gracefulexitcmd.reading import RawOutput, output_file
 
         return output_file(RawOutput(partial(take, self._execution, name)), self._request.text)

@@ -136,10 +136,11 @@ def test_successful_job_has_neither_message_nor_error(server: Server) -> None:
         (command("/dev/null"), 'exec: exec: "/dev/null": permission denied: is it executable?'),
         (command("/no/such"), 'exec: exec: "/no/such": no such file or directory'),
         (command(""), 'exec: exec: "": executable file not found in $PATH'),
+        (command("a\0b"), r'exec: exec: "a\x00b": executable file not found in $PATH'),
         (command("true", work_dir="/no/such"), 'exec: the work dir "/no/such" does not exist'),
     ],
     ids=["status", "killed", "terminated", "top level", "missing", "directory", "not executable", "no file", "empty",
-         "work dir"],
+         "NUL", "work dir"],
 )  # fmt: skip
 def test_failed_command_gives_its_reason(server: Server, steps: str, message: str) -> None:
     ended, _ = server.run(steps)

@@ -373,3 +373,24 @@ def test_interrupt_ends_fetch_of_start(tmp_path: Path) -> None:
                 process.send_signal(signal.SIGINT)
                 _, errors = process.communicate(timeout=15)
     assert (process.returncode, errors) == (130, "\n" if errors else "")
+
+
+def test_interrupt_of_start_ends_credential_helper(tmp_path: Path) -> None:
+    """A helper that waits for a password, for example, does not outlive the command."""
+    helper, fifo = tmp_path / "docker-credential-slow", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    helper.write_text(f"#!/bin/sh\nexec sleep 1000 > {fifo}\n")
+    helper.chmod(0o755)
+    environment = {
+        **os.environ,
+        "DOCKER_AUTH_CONFIG": '{"credHelpers": {"127.0.0.1:1": "slow"}}',
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    arguments = [*COMMAND, "start", "127.0.0.1:1/x/y:1", "--inputs", "a=1"]
+    # The open of the FIFO waits until the helper has started.
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=environment) as process, fifo.open("rb") as held:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        os.set_blocking(held.fileno(), False)
+        assert held.read() == b""  # None while the helper has it open

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING
 
@@ -69,3 +70,23 @@ async def test_cancelled_fetch_removes_its_files_when_work_ends(
     found = cache.get(("key",), lambda directory, scratch: (directory / "file").touch(), type(proc)(0))
     assert [path.name for path in found.iterdir()] == ["file"]
     assert list((tmp_path / "cache/partial").iterdir()) == []
+
+
+async def test_cancelled_waiter_gives_fetch_time_to_end(proc: Proc) -> None:
+    """Ctrl-C during the fetch of `start` cancels the task that waits; a credential helper then ends."""
+    started, ended = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        cancelled = threading.Event()
+        with proc.listening(lambda _: cancelled.set()):
+            loop.call_soon_threadsafe(started.set)
+            cancelled.wait()
+        ended.set()
+
+    waiting = asyncio.ensure_future(in_background(work, proc))
+    await started.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()

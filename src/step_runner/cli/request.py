@@ -70,15 +70,11 @@ def _fetched(what: Called) -> Spec:
 
 
 async def _resolved(call: Reference, environment: Mapping[str, str]) -> Function:
-    """Return the function that a reference names. Ctrl-C cancels this coroutine, and thus the fetch in its thread."""
+    """Return the function that a reference names. Ctrl-C cancels this coroutine, and thus the fetch."""
     from step_runner.jobs.resolver import resolve
     from step_runner.proc import Proc
 
-    proc = Proc(FETCH_GRACE)
-    try:
-        return await resolve(proc, call, "", lambda: environment)
-    finally:
-        proc.cancel()
+    return await resolve(Proc(FETCH_GRACE), call, "", lambda: environment)
 
 
 def _written(call: Reference | Script) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import Future
 from functools import partial
@@ -20,7 +21,10 @@ MOMENT = 0.9
 
 
 async def in_background(work: Callable[[], Result], proc: Proc) -> Result:
-    """Run `work` in a thread of its own and return its result. Raise its errors, and StoppedError after a cancel."""
+    """Run `work` in a thread of its own and return its result. Raise its errors, and StoppedError after a cancel.
+
+    If the waiting task is cancelled, it cancels `proc`.
+    """
     result: Future[Result] = Future()
     result.set_running_or_notify_cancel()  # so that the loop stops waiting for it, but does not cancel it
     threading.Thread(target=_fulfil, args=(result, work), name="fetch", daemon=True).start()
@@ -31,6 +35,9 @@ async def in_background(work: Callable[[], Result], proc: Proc) -> Result:
             return await waiting
         except asyncio.CancelledError:
             proc.check()
+            proc.cancel()
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(asyncio.wrap_future(result), MOMENT)
             raise
 
 

@@ -128,7 +128,9 @@ def _in_path(name: str) -> str | None:
     The import of shutil takes longer than the start of a command.
     """
     paths = (os.path.join(place, name) for place in os.get_exec_path() if place)
-    return next((path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)), None)
+    with contextlib.suppress(ValueError):  # the name holds a NUL, or another character that no name of a file can hold
+        return next((path for path in paths if os.access(path, os.X_OK) and not os.path.isdir(path)), None)
+    return None
 
 
 PARTS = {"leader": To.LEADER, "group": To.GROUP, "rest": To.OWN & ~To.LEADER, "all": To.OWN}

@@ -68,7 +68,6 @@ class Teardown(Census):
         self._asked: str | None = None
         self._signalled_from = self._signalled_until = 0
         self._unseen = False
-        self._born: set[int] = set()
         self._pidfds: set[int] = set()
 
     @classmethod
@@ -100,7 +99,7 @@ class Teardown(Census):
 
     def terminate(self, stage: Stage) -> None:
         """Send the stage's signal to its processes, then SIGCONT: a stopped process could not act on the signal."""
-        self._stage, self._born = stage, set()
+        self._stage, born = stage, set[int]()
         if stage.signal is not signal.SIGKILL:
             self._asked = stage.signal.name
             self._signalled_from = self._signalled_until = process_table.now()
@@ -112,9 +111,8 @@ class Teardown(Census):
         for number in _signals(stage):
             self._signal(number, counted, stage.to)
         with contextlib.suppress(OSError):
-            self._signal_uncounted(stage)
-        receivers = self._receivers(stage.to) - self._born
-        self._note(stage.signal.name, sent_at, receivers)
+            born = self._signal_uncounted(stage)
+        self._note(stage.signal.name, sent_at, self._receivers(stage.to) - born)
         if stage.signal is not signal.SIGKILL:
             self.signals.append(self.signals[-1].replace(name=signal.SIGCONT.name))
 
@@ -161,24 +159,26 @@ class Teardown(Census):
         """Whether the last scan found any process that the last stage was for."""
         return self._stage is None or self._unseen or bool(self._receivers(self._stage.to))
 
-    def _signal_uncounted(self, stage: Stage) -> None:
-        """Signal the members that did not get the signal with the group; only a scan finds them.
+    def _signal_uncounted(self, stage: Stage) -> set[int]:
+        """Signal the members that did not get the signal with the group; return those born into the group since.
 
-        They are outside the group, were born into it since, or left it between the count and the signal. The newest
-        orphans may not be seen yet: `signal_late` is due when all of them can be.
+        Only a scan finds them. They are outside the group, were born into it since, or left it between the count and
+        the signal. The newest orphans may not be seen yet: `signal_late` is due when all of them can be.
         """
         self.scan_at = clock.now() + RECENT if subreaper.active else None
         members = self._members(quickly=subreaper.active)
         uncounted = [process for process in members if not self._is_counted(process)]
         self._count(uncounted)
-        living = {process.pid for process in members}
-        grouped = [process for process in uncounted if self._part(process) in stage.to & To.GROUP]
-        if stage.signal is not signal.SIGKILL:
-            self._born = {process.pid for process in grouped if not self._was_there(process, living)}
         for number in _signals(stage):
             self._signal_each(number, uncounted, stage.to)
-        if len(uncounted) > len(grouped) and stage.signal is not signal.SIGKILL:
+        if stage.signal is signal.SIGKILL:
+            return set()
+        living = {process.pid for process in members}
+        grouped = [process for process in uncounted if self._part(process) in stage.to & To.GROUP]
+        born = {process.pid for process in grouped if not self._was_there(process, living)}
+        if len(uncounted) > len(grouped):
             self._signalled_until = process_table.now()
+        return born
 
     def _is_counted(self, process: Process) -> bool:
         """Return whether it was counted, as the same part of the set that it is now."""

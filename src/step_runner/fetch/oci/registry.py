@@ -187,27 +187,38 @@ class ImageRepository:
         `received` is called with the number of bytes of each piece. The end of the block turns errors of reading into
         FetchError.
         """
-        pieces = contextlib.closing(self._pieces(descriptor, received))
+        pieces = contextlib.closing(self._checked(descriptor, received))
         with self._explained(self.named(descriptor.digest)), pieces as blob:
             yield blob
 
-    def _pieces(self, descriptor: Descriptor, received: Callable[[int], None]) -> Generator[bytes]:
-        """Yield the bytes of a blob in pieces of at most 1 MiB; if the connection breaks, go on over a new one.
+    def _checked(self, descriptor: Descriptor, received: Callable[[int], None]) -> Generator[bytes]:
+        """Yield the bytes of a blob in pieces of at most 1 MiB, the last one only if size and digest are right.
 
-        Raise AnswerError if size or digest differ from the descriptor, HTTPError if there is no answer, StoppedError.
+        Raise AnswerError if they differ from the descriptor, HTTPError if there is no answer, StoppedError.
         """
         algorithm, _, promised = descriptor.digest.partition(":")
-        hash_, piece, offset, breaks = hashlib.new(algorithm), b"", 0, 0
+        hash_, left, piece = hashlib.new(algorithm), descriptor.size, b""
+        with contextlib.closing(self._pieces(descriptor)) as pieces:
+            for piece in pieces:
+                hash_.update(piece)
+                received(len(piece))
+                left -= len(piece)
+                if left:
+                    yield piece
+        if hash_.hexdigest() != promised:
+            raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
+        yield piece
+
+    def _pieces(self, descriptor: Descriptor) -> Generator[bytes]:
+        """Yield the bytes of a blob; if the connection breaks, go on over a new one."""
+        offset = breaks = 0
         while offset < descriptor.size:
             response = self._open_blob(descriptor.digest, offset)
             try:
                 while offset < descriptor.size:
                     piece = _next_piece(response, descriptor.size - offset)
-                    hash_.update(piece)
                     offset += len(piece)
-                    received(len(piece))
-                    if offset < descriptor.size:
-                        yield piece
+                    yield piece
                     self._proc.check()
             except HTTPError:
                 self._proc.check()
@@ -216,9 +227,6 @@ class ImageRepository:
                     raise
             finally:
                 response.close()
-        if hash_.hexdigest() != promised:
-            raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
-        yield piece  # the last one, which nothing reads before the check
 
     def _open_blob(self, digest: str, offset: int) -> Response:
         """Return an answer whose next byte is the one at the offset; a server may begin at 0 again."""

@@ -39,6 +39,9 @@ MB = 1_000_000
 JOBS = 100
 STEPS = 20
 
+IMPORTING = 3
+"""Seconds after which a server has imported all modules: it listens before that."""
+
 LINE = 1024
 """The length of a line of the large logs, in bytes."""
 
@@ -187,6 +190,7 @@ def _takes(plan: Plan) -> list[Take]:
 
 
 def _idle_memory(server: Server) -> Iterator[Sample]:
+    time.sleep(IMPORTING)
     yield MEMORY_IDLE, _memory(server)
 
 

@@ -43,6 +43,14 @@ def report(form: str, script: str, grace: float = 20) -> list[str]:
     return ended.stdout.splitlines()
 
 
+def test_command_in_closed_container_is_refused() -> None:
+    """Nothing would end the processes that it leaves."""
+    with contain() as box:
+        """The command that belongs here follows the block."""
+    with pytest.raises(RuntimeError, match="the container is closed: start the command inside the block"):
+        Cmd(["true"], container=box).run()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_contained_command_leaves_no_process(form: str) -> None:
     """A process without its parents, group, session and environment ends too; the status is the command's own."""

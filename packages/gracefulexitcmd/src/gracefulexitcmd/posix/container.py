@@ -102,8 +102,11 @@ class ManualContainer(ProcessSet):
     def starting(self) -> AbstractContextManager[object]:
         """Have no other thread reap new children until `started`, while the block runs: a command looks like an orphan.
 
-        The block is short, as a start returns when the child has executed its program.
+        The block is short, as a start returns when the child has executed its program. Raise RuntimeError if the
+        container is closed.
         """
+        if self._closed:
+            raise RuntimeError("the container is closed: start the command inside the block of `contain`")
         self.ending = False
         self._starts += 1
         return _orphans.lock

@@ -7,17 +7,14 @@ import itertools
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
-from gracefulexitcmd import OrphanReaper
+from gracefulexitcmd import ManualContainer, OrphanReaper
 from gracefulexitcmd.posix import subreaper
-from step_runner.jobs import job as jobs
+from step_runner.jobs import factory, job
 from step_runner.jobs.manager import JobManager
-from step_runner.model import RunRequest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from step_runner.model import RunRequest, Status
 
 DELAY = 1.0
 """A grace period in seconds that no job here uses."""
@@ -50,7 +47,8 @@ async def _contained(manager: JobManager, steps: int) -> float:
 
 
 async def _bare(manager: JobManager, steps: int) -> float:
-    with mock.patch.multiple(jobs, _container=_Nothing, Confinement=_Nothing):
+    without_container = mock.patch.object(factory, "ManualContainer", _NoContainer)
+    with without_container, mock.patch.object(job, "Confinement", _NoConfinement):
         return await _milliseconds(manager, steps)
 
 
@@ -63,22 +61,31 @@ async def _milliseconds(manager: JobManager, steps: int) -> float:
     async for _ in manager.follow(job_id, 0):
         """Wait for its end."""
     took = time.perf_counter() - start
+    ended = manager.status(job_id)
+    assert ended.status is Status.SUCCESS, ended.message
     await manager.close(job_id)
     return 1000 * took
 
 
-class _Nothing:
-    """A stand-in for a container and a confinement that does nothing: no ledger, no scans, no control group."""
+class _NoContainer(ManualContainer):
+    """A container that does nothing: no ledger, no scans, no control group."""
 
-    ending = False
+    def __init__(self) -> None:
+        """Do nothing: it has no cookie."""
 
-    def __init__(self, *_: Any) -> None:
-        self.starting = contextlib.nullcontext
+    def starting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
-    def environment(self, env: Mapping[str, str]) -> Mapping[str, str]:
+    def birthplace(self) -> None:
+        """Return None: it has no control group."""
+
+    def environment(self, env: Any) -> Any:
         return env
 
-    def started(self, leader: int) -> None:
+    def keep_ledger(self, *_: Any) -> None:
+        """Do nothing: no other server ends its processes."""
+
+    def started(self, leader: int, *, inside: bool = False) -> None:
         """Do nothing: it has no ledger."""
 
     def ended(self, leader: int, *, group_empty: bool) -> None:
@@ -90,8 +97,15 @@ class _Nothing:
     def close(self) -> None:
         """Do nothing: it holds no resource."""
 
+
+class _NoConfinement:
+    """A confinement that moves no process into a control group."""
+
+    def __init__(self, *_: Any) -> None:
+        """Do nothing: it has no timer."""
+
     def step_started(self) -> None:
-        """Do nothing: it moves no process into a control group."""
+        """Do nothing: no move is due."""
 
     async def end(self) -> None:
         """Do nothing: no move is pending."""

@@ -1,4 +1,4 @@
-"""The supervisor knows what it needs when its worker is killed, though it reads no arguments itself."""
+"""The supervisor has the facts for the end of a killed worker, though it reads no arguments itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from step_runner.cli.supervision import DEFAULT_GRACE, LONGEST_NOTE, Supervisor,
 
 
 @pytest.mark.parametrize("socket", ["", "/run/steps.sock", "/tmp/a b/\udcff.sock"])
-def test_supervisor_reads_what_worker_noted(socket: str) -> None:
+def test_note_of_worker_reaches_supervisor(socket: str) -> None:
     notes = _Notes()
     Supervisor((), notes).note(1.5, socket)
     assert (notes.grace, notes.socket) == (1.5, socket)

@@ -70,6 +70,15 @@ def test_existing_logins_are_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -
     }
 
 
+def test_other_settings_of_file_and_variable_are_merged(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker keeps the proxy of each of its servers, for example, in one object."""
+    write(home, {"proxies": {"default": {"httpProxy": "file", "noProxy": "file"}, "tcp://a": {}}})
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps({"proxies": {"default": {"httpProxy": "env"}}}))
+    assert docker_auth().auth == {
+        "proxies": {"default": {"httpProxy": "env", "noProxy": "file"}, "tcp://a": {}},
+    }
+
+
 LOGIN = {"auths": {"r.io": ADA_AUTH}}
 HELPER = {"credHelpers": {"r.io": "new"}}
 

@@ -97,11 +97,23 @@ def _read(text: str, place: str) -> dict[str, Any]:
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Return both configurations merged. A registry in `above`, in any spelling, has no entries from `below`."""
     replaced = {_registry(key) for name in BY_REGISTRY for key, value in _object(above, name).items() if value}
-    merged = {**below, **above}
-    for name in merged.keys() & set(BY_REGISTRY):
-        kept = {key: value for key, value in _object(below, name).items() if _registry(key) not in replaced}
-        merged[name] = {**_object(above, name), **kept}
-    return merged
+    kept = {
+        name: {key: value for key, value in entries.items() if _registry(key) not in replaced}
+        for name in BY_REGISTRY
+        if (entries := _object(below, name))
+    }
+    return _deeply_merged({**below, **kept}, above)
+
+
+def _deeply_merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return both objects merged; a value of `above` replaces one of `below` unless both are objects."""
+    both = {
+        name: _deeply_merged(old, value)
+        if isinstance(old := below.get(name), dict) and isinstance(value, dict)
+        else value
+        for name, value in above.items()
+    }
+    return {**below, **both}
 
 
 def _object(config: dict[str, Any], name: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from step_runner.errors import FetchError
@@ -124,3 +126,13 @@ def test_credentials_stay_with_scheme_host_and_port(url: str, user: str | None) 
 )
 def test_secrets_are_the_sent_values(login: str, secrets: set[str]) -> None:
     assert Repository.parse(f"https://{login}h/x").secrets == secrets
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a path has other rules there")
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("file:///srv/a%20b", "/srv/a b"), ("file:////srv/x", "//srv/x"), ("file:///a%FF", "/a\udcff"), ("file:///", "/")],
+)
+def test_file_url_names_any_path(url: str, path: str) -> None:
+    """Neither a second slash nor a name that is not UTF-8 keeps a repository from being found."""
+    assert Repository.parse(url).local_path == path

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+import sys
 from dataclasses import dataclass, replace
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from step_runner.errors import FetchError
 from step_runner.fetch.url import Url, UrlError, basic
@@ -40,9 +42,12 @@ class Repository:
     @property
     def local_path(self) -> str:
         """The directory of a repository with the scheme `file`."""
-        from urllib.request import url2pathname  # dulwich loads it, too
+        if sys.platform == "win32":
+            from urllib.request import url2pathname
 
-        return url2pathname(self.url.target) or "/"
+            return url2pathname(self.url.target)
+        # url2pathname of Python 3.14 takes two slashes for the beginning of a host.
+        return os.fsdecode(unquote_to_bytes(self.url.target)) or "/"
 
     def submodule(self, url: str) -> Repository | None:
         """Return the repository that `url` in this one's .gitmodules means, or None if it cannot be fetched.

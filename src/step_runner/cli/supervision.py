@@ -57,9 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         words = effective(arguments, os.environ)
         suspends = _suspends(words)
-        if suspends is None:
-            return _run(words, Supervisor())
-        return _supervised(words, suspends=suspends)
+        return _run(words, Supervisor()) if suspends is None else _supervised(words, suspends=suspends)
     except StepRunnerError as error:
         _say(f"Error: {shown.message(str(error))}")
         return error.exit_status
@@ -155,8 +153,8 @@ else:
             raise StepRunnerError(f"the step runner cannot work: {missing}")
         try:
             notes = _Notes()
-            work = partial(_work, words, notes)
-            return supervise(work, lambda: notes.grace, partial(_killed, notes), suspends=suspends)
+            killed = partial(_killed, notes)
+            return supervise(partial(_work, words, notes), lambda: notes.grace, killed, suspends=suspends)
         except (OSError, RuntimeError) as error:
             number = errno.EAGAIN if str(error) == NO_THREAD else getattr(error, "errno", None)
             if number not in LIMITS:

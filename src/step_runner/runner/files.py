@@ -105,19 +105,16 @@ class Source(NamedTuple):
     @property
     def is_large(self) -> bool:
         """Whether reading the file takes so long that a thread should do it."""
-        try:
-            return LARGE < os.stat(self.path).st_size <= MOST_BYTES
-        except OSError:
-            return False
+        return LARGE < (self.size or 0) <= MOST_BYTES
 
     @property
-    def is_empty(self) -> bool:
-        """Whether it is a regular file without content."""
+    def size(self) -> int | None:
+        """The number of bytes; None if it is not a regular file."""
         try:
-            status = os.lstat(self.path)
+            status = os.stat(self.path)
         except OSError:
-            return False
-        return status.st_size == 0 and stat.S_ISREG(status.st_mode)
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     @property
     def lost(self) -> str:
@@ -217,7 +214,7 @@ def _values(lines: Mapping[str, Line]) -> dict[str, Value]:
 def _last_lines(source: Source) -> dict[str, Line]:
     """Return the lines of a file by name; the last line of a name counts."""
     lines: dict[str, Line] = {}
-    if source.is_empty:  # the usual case: no need to open it
+    if source.size == 0:  # the usual case: no need to open it
         return lines
     for number, line in enumerate(io.BytesIO(_content(source)), start=1):
         text = line.removesuffix(b"\n")
@@ -302,18 +299,16 @@ def _content(source: Source) -> bytes:
 
 
 def _make(path: str, unused: str | None) -> None:
-    with contextlib.suppress(OSError):  # it was removed meanwhile
-        if unused is not None:
-            os.rename(unused, path)
-            return
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, stat.S_IMODE(NEW)))
+    try:
+        os.rename(unused or "", path)
+    except OSError:  # there is none, or it was removed meanwhile
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, stat.S_IMODE(NEW)))
 
 
 def _is_new(path: str) -> bool:
-    if sys.platform == "win32":  # modes and owners say nothing there
-        return False
     status = os.lstat(path)
-    unchanged = status.st_mode == NEW and status.st_uid == os.geteuid()
+    # On Windows modes and owners say nothing.
+    unchanged = sys.platform != "win32" and (status.st_mode, status.st_uid) == (NEW, os.geteuid())
     return unchanged and status.st_size == 0 and status.st_nlink == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -313,12 +314,10 @@ async def _read_exports(context: StepsContext, argv: tuple[str, ...]) -> dict[st
 
 async def _beside(source: Source, read: Callable[[Source], T]) -> T:
     """Read a file. A thread reads a large one, so that other jobs go on meanwhile."""
-    if not source.is_large:
-        return read(source)
-    try:
-        return await asyncio.to_thread(read, source)
-    except RuntimeError:  # no thread can start: the user has reached the limit of processes
-        return read(source)
+    if source.is_large:
+        with contextlib.suppress(RuntimeError):  # no thread can start: the user has reached the limit of processes
+            return await asyncio.to_thread(read, source)
+    return read(source)
 
 
 def _source(what: str, path: str, context: StepsContext, *, show_lines: bool = True) -> Source:

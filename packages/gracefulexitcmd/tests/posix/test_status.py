@@ -135,6 +135,8 @@ def test_process_waiting_in_kernel_is_reported(launch: Launch, wait: Wait) -> No
     """A parent in vfork(2) waits there. The reason names the kernel's function if this user may see it."""
     command, _ = launch("reasons.py", "in_kernel")
     _until(lambda: _process(command).status() == psutil.STATUS_DISK_SLEEP)
+    (child_process,) = _process(command).children()
+    _until(lambda: any(task.ignored & TERM for task in status.tasks(child_process.pid)))
     command.cancel()
     leader, child = _reasons(command, wait)
     assert leader is not None

@@ -1,4 +1,4 @@
-"""A step's output and export files are new to it, although those of a step that did not use them serve the next one."""
+"""A step that gets the paths of its output and export files finds both new and empty."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_path_of_earlier_step_leads_to_no_later_one(server: Server, store: str) 
     assert (status.status, _lines(log)) == (Status.SUCCESS, NEW)
 
 
-def test_files_of_unused_steps_are_removed_with_job(server: Server) -> None:
-    job = server.start(script(":", ":"), job_id="unused")
+def test_files_are_removed_after_step(server: Server) -> None:
+    job = server.start(script(SHOWN, ": ${{ output_file }}"), job_id="files")
     server.ended(job)
-    assert {path.name for path in (server.temporary / "step-runner-output-unused").iterdir()} == {"ledger", "logs"}
+    assert {path.name for path in (server.temporary / "step-runner-output-files").iterdir()} == {"ledger", "logs"}

@@ -191,7 +191,7 @@ async def test_job_environment_invalid_for_processes_is_named(workshop: Workshop
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("true", "making {}/output-"), ("true #" + "x" * 200_000, "exec: writing the script to {}")],
+    [("true ${{ output_file }}", "making {}/output-"), ("true #" + "x" * 200_000, "exec: writing the script to {}")],
     ids=["files", "long script"],
 )
 async def test_removed_scratch_directory_fails_the_next_step(workshop: Workshop, text: str, sentence: str) -> None:

@@ -143,7 +143,6 @@ class GlobalContext(Struct, frozen=True):
     masks: Masks = field(default_factory=Masks)
     exports: Exports = field(default_factory=Exports)
     _numbers: count[int] = field(default_factory=count)
-    _unused: list[StepFiles] = field(default_factory=list)
 
     def notice(self, line: str) -> None:
         """Write a line of the runner's own, with secrets masked and on one line."""
@@ -153,8 +152,7 @@ class GlobalContext(Struct, frozen=True):
     def step_files(self) -> Iterator[StepFiles]:
         """Yield the paths of one step's output and export files, then remove them.
 
-        `make_files` makes them. If the step did not use them, and left no process that could, the next step gets them
-        under new names: to make and remove files takes longer. By an old name a process would write to a wrong step.
+        The caller that runs a command makes them.
         """
         number = next(self._numbers)
         output, export = (with_slashes(f"{self.scratch}/{kind}-{number}") for kind in ("output", "export"))
@@ -162,19 +160,7 @@ class GlobalContext(Struct, frozen=True):
         try:
             yield files
         finally:
-            if files.unused and self.container.surely_empty():
-                self._unused.append(files)
-            else:
-                files.remove()
-
-    def make_files(self, files: StepFiles) -> None:
-        """Make the files of a step that runs a command. Raise OutputError when they cannot be made."""
-        files.make(self._unused.pop() if self._unused else None)
-
-    def remove_unused_files(self) -> None:
-        """Remove the files that wait for a next step."""
-        while self._unused:
-            self._unused.pop().remove()
+            files.remove()
 
 
 class StepsContext(Struct, frozen=True):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import io
 import os
 import re
 import stat
-import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 """Flag for open(2). Windows has no pipes in directories."""
-
-NEW = stat.S_IFREG | 0o600
-"""Mode of the files: a step that runs as root may write secrets to them."""
 
 ADVICE = 'write {"name": "...", "value": ...}'
 
@@ -52,14 +49,11 @@ class StepFiles(NamedTuple):
     output: str
     export: str
 
-    def make(self, unused: StepFiles | None = None) -> None:
-        """Make both files, empty, for a command to append to; rename those of an ended step that are `unused`.
-
-        Raise OutputError when they cannot be made.
-        """
-        for path, old in zip(self, unused or (None, None), strict=True):
+    def make(self) -> None:
+        """Make both files, empty, for a command to append to. Raise OutputError when they cannot be made."""
+        for path in self:
             try:
-                _make(path, old)
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             except OSError as error:
                 raise OutputError(f"making {path}: {error.strerror}") from error
 
@@ -69,21 +63,17 @@ class StepFiles(NamedTuple):
             with contextlib.suppress(OSError):
                 os.unlink(path)
 
-    @property
-    def unused(self) -> bool:
-        """Whether both files are as `make` makes them."""
-        try:
-            return all(map(_is_new, self))
-        except OSError:
-            return False
-
 
 class Source(NamedTuple):
-    """One of these files, and its name in errors. With `show_lines`, errors quote an unreadable line."""
+    """One of these files, and its name in errors. With `show_lines`, errors quote an unreadable line.
+
+    A file that was not `made` may be missing: it is then empty.
+    """
 
     path: str
     label: str
     show_lines: bool = False
+    made: bool = True
 
     @contextlib.contextmanager
     def at(self, number: int | None = None) -> Iterator[None]:
@@ -112,8 +102,8 @@ class Source(NamedTuple):
         """The number of bytes; None if it is not a regular file."""
         try:
             status = os.stat(self.path)
-        except OSError:
-            return None
+        except OSError as error:
+            return 0 if error.errno == errno.ENOENT and not self.made else None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     @property
@@ -214,8 +204,6 @@ def _values(lines: Mapping[str, Line]) -> dict[str, Value]:
 def _last_lines(source: Source) -> dict[str, Line]:
     """Return the lines of a file by name; the last line of a name counts."""
     lines: dict[str, Line] = {}
-    if source.size == 0:  # the usual case: no need to open it
-        return lines
     for number, line in enumerate(io.BytesIO(_content(source)), start=1):
         text = line.removesuffix(b"\n")
         if text not in (b"", b"\r"):
@@ -283,6 +271,8 @@ def _read_delegated(source: Source) -> dict[str, Value]:
 
 
 def _content(source: Source) -> bytes:
+    if source.size == 0:  # the usual case: no need to open it
+        return b""
     with source.at():
         advice = f"the step must append to {source.path}, not remove or replace it"
         try:
@@ -296,20 +286,6 @@ def _content(source: Source) -> bytes:
                 os.close(descriptor)
         except OSError as error:
             raise OutputError(f"{error.strerror}: {advice}") from None
-
-
-def _make(path: str, unused: str | None) -> None:
-    try:
-        os.rename(unused or "", path)
-    except OSError:  # there is none, or it was removed meanwhile
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, stat.S_IMODE(NEW)))
-
-
-def _is_new(path: str) -> bool:
-    status = os.lstat(path)
-    # On Windows modes and owners say nothing.
-    unchanged = sys.platform != "win32" and (status.st_mode, status.st_uid) == (NEW, os.geteuid())
-    return unchanged and status.st_size == 0 and status.st_nlink == 1
 
 
 def _read(descriptor: int) -> bytes:

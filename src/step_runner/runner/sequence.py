@@ -31,6 +31,7 @@ from step_runner.model import (
     StepResult,
     Value,
 )
+from step_runner.paths import with_slashes
 from step_runner.runner import binding, script
 from step_runner.runner.context import GlobalContext, StepsContext
 from step_runner.runner.exec import Command, run_command
@@ -66,13 +67,10 @@ class Outcome(NamedTuple):
 
 async def run_root(function: Function, job: GlobalContext) -> Outcome:
     """Run the function of a job; its inputs have their default values."""
-    try:
-        with job.step_files() as files:
-            inputs = binding.assign({}, function.spec)
-            context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
-            return await _run_function(_Run(function, context, time.time()))
-    finally:
-        job.remove_unused_files()
+    with job.step_files() as files:
+        inputs = binding.assign({}, function.spec)
+        context = StepsContext(job=job, path=(), directory=function.directory, files=files, inputs=inputs)
+        return await _run_function(_Run(function, context, time.time()))
 
 
 class _Run(msgspec.Struct):
@@ -247,13 +245,20 @@ async def _run_exec(run: _Run, body: Exec) -> Exception | None:
     words, work_dir = _expand_exec(run.function, body, context)
     run.shown_command, argv = tuple(map(masked, words)), tuple(str(reveal(word)) for word in words)
     command = Command(argv, work_dir, context.environment(), _expand_input(body, context), body.stop)
-    job.make_files(context.files)
+    if made := _names_files(command, job.scratch):
+        context.files.make()
     run.exec_result, error = await run_command(command, context.path, job)
     if error is None:
-        run.outputs = await _read_outputs(run.function, context)
-        run.exports = await _read_exports(context, argv)
+        run.outputs = await _read_outputs(run.function, context, made=made)
+        run.exports = await _read_exports(context, argv, made=made)
         job.exports.add(run.exports, run.name)
     return error
+
+
+def _names_files(command: Command, scratch: str) -> bool:
+    """Return whether a command gets the path of one of its files. Most do not, and need none."""
+    given = (command.given or b"").decode(errors="replace")
+    return any(with_slashes(scratch) in text for text in (*command.argv, given, *command.env.values()))
 
 
 async def _run_sequence(run: _Run, body: Sequence) -> Exception | None:
@@ -294,18 +299,18 @@ def _expand_input(body: Exec, context: StepsContext) -> bytes | None:
     return str(reveal(expand_text(body.input, context.scope()))).encode(errors="surrogateescape")
 
 
-async def _read_outputs(function: Function, context: StepsContext) -> Outputs:
+async def _read_outputs(function: Function, context: StepsContext, *, made: bool) -> Outputs:
     declared = {} if function.spec.outputs == "delegate" else function.spec.outputs
     is_sensitive = any(parameter.sensitive for parameter in declared.values())
-    source = _source("output file", context.files.output, context, show_lines=not is_sensitive)
+    source = _source("output file", context.files.output, context, made=made, show_lines=not is_sensitive)
     if function is SCRIPT:
         return await _beside(source, read_any_outputs)
     return _marked(await _beside(source, partial(read_outputs, spec=function.spec)), function.spec)
 
 
-async def _read_exports(context: StepsContext, argv: tuple[str, ...]) -> dict[str, str]:
+async def _read_exports(context: StepsContext, argv: tuple[str, ...], *, made: bool) -> dict[str, str]:
     job = context.job
-    source = _source("export file", context.files.export, context)
+    source = _source("export file", context.files.export, context, made=made)
     exports = await _beside(source, partial(read_exports, total=partial(job.exports.total, job.env)))
     if not exports and source.lost and any(source.path in word for word in argv):
         job.notice(f"Warning: nothing was exported{source.lost}")
@@ -320,9 +325,9 @@ async def _beside(source: Source, read: Callable[[Source], T]) -> T:
     return read(source)
 
 
-def _source(what: str, path: str, context: StepsContext, *, show_lines: bool = True) -> Source:
+def _source(what: str, path: str, context: StepsContext, *, made: bool, show_lines: bool = True) -> Source:
     of_step = f' of step "{context.path[-1]}"' if context.path else ""
-    return Source(path, f"{what}{of_step}", show_lines and context.job.debug)
+    return Source(path, f"{what}{of_step}", show_lines and context.job.debug, made)
 
 
 def _sequence_outputs(spec: Spec, body: Sequence, context: StepsContext) -> Outputs:

@@ -91,7 +91,7 @@ def _refused(server: Server) -> str:
 def test_deleted_temporary_directory_fails_only_its_jobs(serve: Callable[..., Server], temporary: str) -> None:
     server = serve()
     Path(temporary, "kept").mkdir()
-    lost = ended(server, f"rm -r {temporary}/step-runner-output-*", "echo unreached")
+    lost = ended(server, f"rm -r {temporary}/step-runner-output-*", "echo unreached ${{ output_file }}")
     assert lost.status is Status.FAILURE
     assert "No such file or directory" in lost.message
     os.rename(temporary, f"{temporary}-away")

@@ -15,6 +15,7 @@ from gracefulexitcmd import AsyncCmd, AsyncTermination, Cause, EndedProcess, Exi
 from step_runner.errors import InputError, StepRunnerError
 from step_runner.jobs import job as jobs
 from step_runner.jobs.log import JobLog
+from step_runner.jobs.workspace import Workspace
 from step_runner.model import ErrorKind, RunRequest, Status
 from step_runner.runner import exec as execs
 
@@ -94,14 +95,16 @@ async def test_end_of_job_waits_for_free_descriptors(manager: JobManager, monkey
 async def test_unclosable_job_keeps_no_other_from_closing(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     await start(manager, script(IGNORES_TERM), "1", delay=0)
     await start(manager, script(IGNORES_TERM), "2", delay=0)
-    broken = manager._jobs["1"]
-    remove = broken._workspace.remove
+    remove = Workspace.remove
 
-    def fail() -> None:
-        remove()
-        raise ZeroDivisionError
+    def fail(workspace: Workspace) -> bool:
+        is_first = workspace.directory.endswith("-1")
+        removed = remove(workspace)
+        if is_first:
+            raise ZeroDivisionError
+        return removed
 
-    monkeypatch.setattr(broken._workspace, "remove", fail)
+    monkeypatch.setattr(Workspace, "remove", fail)
     with pytest.raises(ZeroDivisionError):
         await manager.shut_down()
     assert manager.all() == []
@@ -121,20 +124,20 @@ async def test_output_after_end_of_log_is_dropped(manager: JobManager, temporary
 async def test_log_replaced_by_fifo_blocks_no_call(manager: JobManager, temporary: str) -> None:
     """An open of the FIFO would block until it has a writer, and block all other calls."""
     await start(manager, script(f"cd {temporary}/step-runner-output-1 && rm logs && mkfifo logs"))
-    await manager._jobs["1"].finished.wait()
+    await manager.job("1").finished.wait()
     assert await log(manager) == b""
 
 
 async def test_log_replaced_by_link_is_not_read(manager: JobManager, temporary: str) -> None:
     await start(manager, script(f"cd {temporary}/step-runner-output-1 && rm logs && ln -s /etc/passwd logs"))
-    await manager._jobs["1"].finished.wait()
+    await manager.job("1").finished.wait()
     assert await log(manager) == b""
 
 
 async def test_removal_of_busy_directory_is_retried(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory that cannot be removed yet is removed a moment later."""
     await start(manager, script("true"))
-    workspace = manager._jobs["1"]._workspace
+    workspace = manager.job("1")._workspace
     remove, failures = workspace.remove, [False, False]
     monkeypatch.setattr(workspace, "remove", lambda: failures.pop() if failures else remove())
     await manager.close("1")
@@ -143,7 +146,7 @@ async def test_removal_of_busy_directory_is_retried(manager: JobManager, monkeyp
 
 async def test_unremovable_directory_is_named(manager: JobManager, monkeypatch: pytest.MonkeyPatch) -> None:
     await start(manager, script("true"))
-    workspace = manager._jobs["1"]._workspace
+    workspace = manager.job("1")._workspace
     monkeypatch.setattr(jobs, "TRY_AGAIN", 0)
     with monkeypatch.context() as patch:
         patch.setattr(workspace, "remove", lambda: False)
@@ -184,10 +187,10 @@ async def test_stop_reaches_command_with_full_disk(manager: JobManager) -> None:
     await ready(manager)
 
     full = os.open("/dev/full", os.O_RDWR)
-    os.dup2(full, manager._jobs["1"].log.descriptor, inheritable=False)
+    os.dup2(full, manager.job("1").log.descriptor, inheritable=False)
     os.close(full)
     manager.cancel("1")
-    await manager._jobs["1"].finished.wait()
+    await manager.job("1").finished.wait()
     assert manager.status("1").status is Status.CANCELLED
 
 
@@ -228,7 +231,7 @@ async def test_close_gives_up_on_unkillable_process(manager: JobManager, monkeyp
 
     monkeypatch.setattr(jobs, "run_root", never_ends)
     await start(manager, script("true"), delay=0.05)
-    job = manager._jobs["1"]
+    job = manager.job("1")
     began = time.monotonic()
     await manager.close("1")
     assert 0.5 <= time.monotonic() - began < 15
@@ -310,7 +313,7 @@ async def test_valid_run_starts_after_refused_run_of_same_id(manager: JobManager
 
 async def test_end_of_job_wakes_all_waiters(manager: JobManager) -> None:
     await start(manager, command("true"))
-    job = manager._jobs["1"]
+    job = manager.job("1")
     await asyncio.gather(*(job.finished.wait() for _ in range(5)), log(manager))
     assert job.status.finished
 

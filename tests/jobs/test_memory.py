@@ -28,7 +28,7 @@ async def test_closed_job_is_freed_without_collector(manager: JobManager, text: 
         async for chunk in chunks:
             if b"ready" in chunk:
                 break
-    job = manager._job("1")
+    job = manager.job("1")
     freed = []
     for each in (job, job.log, job.masks):
         freed.append(asyncio.Event())

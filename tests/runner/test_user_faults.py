@@ -12,7 +12,6 @@ import pytest
 from tests.support.steps import command, run_list, script, shell
 
 from step_runner.errors import InternalError, StepError, causes, message
-from step_runner.runner import sequence
 from step_runner.runner.files import LARGE, Source
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ async def test_large_file_is_read_while_other_jobs_run(tmp_path: Path) -> None:
     path.write_bytes(b"x" * (LARGE + 1))
     turn = threading.Event()
     asyncio.get_running_loop().call_soon(turn.set)
-    assert await sequence._beside(Source(str(path), "output file"), lambda _: turn.wait(30))
+    assert await Source(str(path), "output file").read(lambda _: turn.wait(30))
 
 
 async def test_shown_line_is_short_at_debug_level(workshop: Workshop) -> None:

@@ -55,9 +55,15 @@ class JobManager:
             del self._starting[request.id]
             start.over.set()
 
+    def job(self, job_id: str) -> Job[JobLog]:
+        """Return a job. Raise InputError for an unknown id."""
+        if job_id not in self._jobs:
+            raise InputError(f'no job with id "{job_id}"')
+        return self._jobs[job_id]
+
     def status(self, job_id: str) -> JobStatus:
         """Return the state of a job. Raise InputError for an unknown id."""
-        return self._job(job_id).status
+        return self.job(job_id).status
 
     def all(self) -> list[JobStatus]:
         """Return the state of every job."""
@@ -70,7 +76,7 @@ class JobManager:
         """
         if offset < 0:
             raise InputError(f'following logs for job "{job_id}": the offset is {offset}, it cannot be negative')
-        return self._job(job_id).log.follow(offset)
+        return self.job(job_id).log.follow(offset)
 
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop, even while it starts. An unknown job is ignored."""
@@ -120,11 +126,6 @@ class JobManager:
     async def _until_started(self, job_id: str) -> None:
         while job_id in self._starting:
             await self._starting[job_id].over.wait()
-
-    def _job(self, job_id: str) -> Job[JobLog]:
-        if job_id not in self._jobs:
-            raise InputError(f'no job with id "{job_id}"')
-        return self._jobs[job_id]
 
     async def _start(self, request: RunRequest, proc: Proc) -> None:
         # Import what a job needs while the server already listens: this takes longer than the rest of the start.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import contextlib
 import errno
@@ -10,7 +11,7 @@ import os
 import re
 import stat
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, assert_never
 
 import msgspec
 
@@ -21,6 +22,8 @@ from step_runner.runner import environment, exec_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+T = TypeVar("T")
 
 WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 """Flag for open(2). Windows has no pipes in directories."""
@@ -105,6 +108,13 @@ class Source(NamedTuple):
         except OSError as error:
             return 0 if error.errno == errno.ENOENT and not self.made else None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    async def read(self, parse: Callable[[Source], T]) -> T:
+        """Read the file. A thread reads a large one, so that other jobs go on meanwhile."""
+        if self.is_large:
+            with contextlib.suppress(RuntimeError):  # no thread can start: the user has reached the limit of processes
+                return await asyncio.to_thread(parse, self)
+        return parse(self)
 
     @property
     def lost(self) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import sys
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, assert_never
+from typing import NamedTuple, TypeAlias, assert_never
 
 import msgspec
 
@@ -37,11 +35,6 @@ from step_runner.runner.context import GlobalContext, StepsContext
 from step_runner.runner.exec import Command, run_command
 from step_runner.runner.files import Source, StepFiles, check_outputs, read_any_outputs, read_exports, read_outputs
 from step_runner.runner.masks import masked
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-T = TypeVar("T")
 
 DEEPEST = 100
 """Most functions that may call each other in depth: a deeper call is a recursion."""
@@ -304,25 +297,17 @@ async def _read_outputs(function: Function, context: StepsContext, *, made: bool
     is_sensitive = any(parameter.sensitive for parameter in declared.values())
     source = _source("output file", context.files.output, context, made=made, show_lines=not is_sensitive)
     if function is SCRIPT:
-        return await _beside(source, read_any_outputs)
-    return _marked(await _beside(source, partial(read_outputs, spec=function.spec)), function.spec)
+        return await source.read(read_any_outputs)
+    return _marked(await source.read(partial(read_outputs, spec=function.spec)), function.spec)
 
 
 async def _read_exports(context: StepsContext, argv: tuple[str, ...], *, made: bool) -> dict[str, str]:
     job = context.job
     source = _source("export file", context.files.export, context, made=made)
-    exports = await _beside(source, partial(read_exports, total=partial(job.exports.total, job.env)))
+    exports = await source.read(partial(read_exports, total=partial(job.exports.total, job.env)))
     if not exports and source.lost and any(source.path in word for word in argv):
         job.notice(f"Warning: nothing was exported{source.lost}")
     return exports
-
-
-async def _beside(source: Source, read: Callable[[Source], T]) -> T:
-    """Read a file. A thread reads a large one, so that other jobs go on meanwhile."""
-    if source.is_large:
-        with contextlib.suppress(RuntimeError):  # no thread can start: the user has reached the limit of processes
-            return await asyncio.to_thread(read, source)
-    return read(source)
 
 
 def _source(what: str, path: str, context: StepsContext, *, made: bool, show_lines: bool = True) -> Source:

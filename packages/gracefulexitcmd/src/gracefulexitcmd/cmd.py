@@ -213,7 +213,7 @@ class BaseCmd(Stoppable[Out]):
         else:
             sequence = stages([(stop_signal, None)] if stop is None else stop)
         if grace is None:
-            grace = GRACE if sequence is PLAIN or any(stage.wait is None for stage in sequence) else total(sequence)
+            grace = GRACE if any(stage.wait is None for stage in sequence) else total(sequence)
         if capture_output:
             if stdout is not None or stderr is not None:
                 raise ValueError(

@@ -6,7 +6,6 @@ SIGKILL to all is always last, and is not written.
 from __future__ import annotations
 
 import enum
-import functools
 import signal
 
 from gracefulexitcmd.duration import check_seconds
@@ -57,20 +56,12 @@ NOT_TO_BE_SENT = frozenset(getattr(signal, name) for name in ("SIGSTOP", "SIGTST
 
 def stages(given: Iterable[StageLike]) -> tuple[Stage, ...]:
     """Return the checked sequence. Raise TypeError or ValueError if it is not valid."""
-    checked = tuple(map(_checked, given))
+    checked = tuple(_stage(*one) for one in given)
     if not checked:
         raise ValueError("stop is empty: it needs at least one signal, SIGKILL follows by itself")
     return checked
 
 
-def _checked(one: StageLike) -> Stage:
-    try:
-        return _stage(*one)
-    except TypeError:  # a part that the cache cannot hold, such as a list of receivers: say what is wrong with it
-        return _stage.__wrapped__(*one)
-
-
-@functools.lru_cache  # nearly every command has the same stage
 def _stage(number: int, wait: float | None = None, to: To | str = To.ALL) -> Stage:
     sign, parts = signal.Signals(number), _parts(to)
     if sign in NOT_TO_BE_SENT:

@@ -18,7 +18,6 @@ class Driver:
 
     def __init__(self, execution: Execution) -> None:
         self.loop = asyncio.get_running_loop()
-        self._over = False
         self._waiters: set[asyncio.Future[None]] = set()
         self._execution = execution
         self._timer: asyncio.TimerHandle | None = None
@@ -54,19 +53,18 @@ class Driver:
             self._timer.cancel()
         if self._execution.exit is None:
             self._set_timer()
-        elif not self._over:
-            self._end()
+        elif self._poller is not None:
+            self._end(self._poller)
 
     def _set_timer(self) -> None:
         deadline = self._execution.deadline
         if deadline is not None and self._poller is not None:
             self._timer = self.loop.call_later(deadline - clock.now(), self._advance, self._poller)
 
-    def _end(self) -> None:
-        self._over = True
-        if self._poller is not None:
-            self.loop.remove_reader(self._poller.fileno())
-            self._execution.leave()
+    def _end(self, poller: Poller) -> None:
+        self._poller = None
+        self.loop.remove_reader(poller.fileno())
+        self._execution.leave()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

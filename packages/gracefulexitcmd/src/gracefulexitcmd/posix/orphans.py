@@ -94,8 +94,7 @@ class Orphans:
         """Give those of the unexplained orphans that are members of a container to it."""
         with self.lock:
             for pid in self._unexplained.keys() & members:
-                owner._orphans[pid] = self._unexplained[pid]
-                self._unexplained.pop(pid, None)
+                owner._orphans[pid] = self._unexplained.pop(pid)
 
     def adopt(self, since: float | None = None) -> None:
         """Find the orphans adopted until `since`, by default until now, and reap those that have ended already.

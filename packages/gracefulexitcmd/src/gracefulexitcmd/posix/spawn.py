@@ -19,6 +19,7 @@ import subprocess
 import sys
 import warnings
 
+from gracefulexitcmd.posix import process_table
 from gracefulexitcmd.typed import Protocol
 
 TYPE_CHECKING = False
@@ -138,8 +139,7 @@ def _was_killed_at_birth(pid: int) -> bool:
     """
     with contextlib.suppress(OSError):
         while True:
-            with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-                state, *_, flags = file.read().rpartition(b") ")[2].split(None, 7)[:7]
+            state, *_, flags = process_table.content(f"/proc/{pid}/stat").rpartition(b") ")[2].split(None, 7)[:7]
             if not int(flags) & PF_FORKNOEXEC:
                 return False
             if state == b"Z":

@@ -160,31 +160,31 @@ def test_end_of_one_container_spares_another(
     assert second.survivors() == []
 
 
+def living_after_first(program: subprocess.Popen[str], crowd: Crowd) -> tuple[int, int]:
+    """Return how many processes of each container live when the first has ended; none may live after the second."""
+    first, second = Crowd(f"{crowd.mark}-first"), Crowd(f"{crowd.mark}-second")
+    with program as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        living = len(first.living()), len(second.living())
+        process.communicate("end the second\n")
+    assert crowd.survivors() == []
+    return living
+
+
 @needs_birth
 def test_hidden_process_ends_with_its_own_container(
     contained: Callable[..., subprocess.Popen[str]], crowd: Crowd
 ) -> None:
     """It is born in the container's control group, and never moved there."""
-    first, second = Crowd(f"{crowd.mark}-first"), Crowd(f"{crowd.mark}-second")
-    with contained("born", "two", "hidden") as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        assert (len(first.living()), len(second.living())) == (0, 1)
-        process.communicate("end the second\n")
-    assert crowd.survivors() == []
+    assert living_after_first(contained("born", "two", "hidden"), crowd) == (0, 1)
 
 
 def test_unexplained_orphan_ends_with_last_container(
     contained: Callable[..., subprocess.Popen[str]], crowd: Crowd
 ) -> None:
     """An orphan without evidence is ended with the last container."""
-    first, second = Crowd(f"{crowd.mark}-first"), Crowd(f"{crowd.mark}-second")
-    with contained("subreaper", "two", "hidden") as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        assert (len(first.living()), len(second.living())) == (1, 1)
-        process.communicate("end the second\n")
-    assert crowd.survivors() == []
+    assert living_after_first(contained("subreaper", "two", "hidden"), crowd) == (1, 1)
 
 
 def test_orphan_arriving_during_stop_gets_stop_signal(report: Callable[..., dict[str, Any]], crowd: Crowd) -> None:

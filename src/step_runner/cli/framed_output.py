@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class FramedOutput(ABC):
     """Takes the output of steps, `framed` for its reader, and keeps little more than one pipe's content in memory.
 
-    Tells the screen that it is stalled when its reader is slow: then give it no more output. Tells it the end of that
-    when everything is written. Tells it when there is no reader any more; later output is dropped.
+    It reports to the screen: that it is stalled, when its reader is slow and it needs no more output; that everything
+    is written, and it goes on; that its reader is gone, and it drops later output.
     """
 
     reader_gone: ClassVar[tuple[int, ...]]

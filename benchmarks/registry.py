@@ -126,7 +126,7 @@ def _figures(setting: Setting, times: int) -> Iterator[Figure]:
     for form in setting.blobs:
         pairs = [(_fetch(setting, form), _curl(setting, form)) for _ in range(times + 1)][1:]
         ours, references = zip(*pairs, strict=True)
-        measure = Measure(FETCH.format(form), "MB/s", None, Bound(0.5, "x"))
+        measure = Measure(FETCH.format(form), "MB/s", None, Bound(0.7, "x"))
         yield Figure(replace(measure, reference=Figure(measure, references).median), ours)
     yield Figure(MEMORY, [_memory(setting, form) for form in setting.blobs for _ in range(max(1, times // 3))])
 

@@ -348,7 +348,7 @@ def test_link_through_name_reserved_by_system_is_refused(root: Path, monkeypatch
     tree = RootFs(root, Proc(0), Limits())
     tree.add_link("link", "/nul/..")
     with pytest.raises(LayerError, match="which no file of this system can have"):
-        tree.add_file("link/file", 0o644, io.BytesIO(b"x"), 1)
+        tree.add_file("link/file", 0o644, io.BytesIO(b"x").read, 1)
     tree.add_link("other", "nul")
     tree.finish()
     assert (outside(root), list(root.iterdir())) == (["root"], [])

@@ -23,7 +23,7 @@ PATHS = st.builds("".join, st.tuples(st.sampled_from(["", "/"]), st.lists(NAMES,
 
 ACTIONS: st.SearchStrategy[Callable[[RootFs], None]] = st.one_of(
     st.builds(lambda path: lambda tree: tree.add_directory(path, 0o755), PATHS),
-    st.builds(lambda path: lambda tree: tree.add_file(path, 0o644, io.BytesIO(b"x"), 1), PATHS),
+    st.builds(lambda path: lambda tree: tree.add_file(path, 0o644, io.BytesIO(b"x").read, 1), PATHS),
     st.builds(lambda path, target: lambda tree: tree.add_link(path, target), PATHS, PATHS),
     st.builds(lambda path, target: lambda tree: tree.add_link(path, target), PATHS, PATHS),
     st.builds(lambda path, target: lambda tree: tree.add_hard_link(path, target), PATHS, PATHS),

@@ -32,7 +32,7 @@ def test_invalid_name_in_image_is_refused(tmp_path: Path, name: str) -> None:
     root.mkdir(parents=True)
     tree = RootFs(root, Proc(0), Limits())
     with pytest.raises(LayerError, match="which no file of this system can have"):
-        tree.add_file(f"folder/{name}", 0o644, io.BytesIO(b"x"), 1)
+        tree.add_file(f"folder/{name}", 0o644, io.BytesIO(b"x").read, 1)
     assert [path.name for path in tmp_path.rglob("*")] == ["above", "root"]
 
 

@@ -5,21 +5,14 @@ The rules of whiteouts are those of layer.md in the OCI image specification 1.1.
 
 from __future__ import annotations
 
-import gzip
-import io
 import re
-import sys
 import tarfile
-import zlib
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, cast
+from itertools import chain
+from typing import IO, TYPE_CHECKING, cast
 
+from step_runner.fetch.oci.compression import ERRORS, LARGEST_WINDOW, decompressed
 from step_runner.fetch.oci.rootfs import WHITEOUT, LayerError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +23,6 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20  # bytes
 _LARGEST_HEADERS = 2 << 20  # bytes before one file, which tarfile keeps in memory
 _MOST_DIGITS = 300  # in a row, more than a name can have
-_LARGEST_WINDOW = 28
-"""Largest window of a zstd stream, as a power of two: 256 MiB of memory, as with `zstd --long=28`."""
-
-_ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or one to skip: RFC 8878, section 3.1
-_GZIP = b"\x1f\x8b"
 _OPAQUE = ".wh..wh..opq"
 
 
@@ -46,9 +34,9 @@ def unpack(layer: Iterator[bytes], root: RootFs, proc: Proc) -> None:
     """
     root.begin_layer()
     with _understood():
-        stream = _decompressed(io.BufferedReader(_Pieces(layer), _PIECE))
-        if stream.peek(1):
-            _unpack(_Forward(stream, root, proc), root)
+        pieces = filter(None, decompressed(layer))
+        if first := next(pieces, b""):
+            _unpack(_Forward(chain([first], pieces), root, proc), root)
 
 
 def _unpack(stream: _Forward, root: RootFs) -> None:
@@ -57,11 +45,11 @@ def _unpack(stream: _Forward, root: RootFs) -> None:
             # tarfile keeps every member for random access: 100,000 of them take 100 MB.
             archive.members.clear()  # type: ignore[attr-defined]
             stream.headers_left = None
-            _apply(member, archive, root)
+            _apply(member, archive, stream, root)
             stream.headers_left = _LARGEST_HEADERS
 
 
-def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, root: RootFs) -> None:
+def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, stream: _Forward, root: RootFs) -> None:
     directory, _, name = member.name.rstrip("/").rpartition("/")
     if name.startswith(WHITEOUT):
         _white_out(directory, name, root)
@@ -75,8 +63,8 @@ def _apply(member: tarfile.TarInfo, archive: tarfile.TarFile, root: RootFs) -> N
         if member.size < 0:
             raise LayerError(f"has a file of {member.size} bytes")
         # The archive is at the beginning of the content, and only a sparse file differs from its bytes in the archive.
-        content = archive.extractfile(member) if member.issparse() else archive.fileobj
-        root.add_file(member.name, member.mode, cast("IO[bytes]", content), member.size)
+        sparse = archive.extractfile(member) if member.issparse() else None
+        root.add_file(member.name, member.mode, sparse.read if sparse else stream.read_some, member.size)
 
 
 def _white_out(directory: str, name: str, root: RootFs) -> None:
@@ -89,33 +77,6 @@ def _white_out(directory: str, name: str, root: RootFs) -> None:
         root.remove(f"{directory}/{hidden}")
 
 
-def _decompressed(layer: io.BufferedReader[Any]) -> Any:
-    """Return the decompressed archive in a layer; its first bytes show the compression."""
-    head = layer.peek(4)
-    if _ZSTD.match(head):
-        options: Any = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW}
-        return zstd.ZstdFile(layer, options=options)
-    return gzip.GzipFile(fileobj=layer) if head.startswith(_GZIP) else layer
-
-
-class _Pieces(io.RawIOBase):
-    """A stream of pieces."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        self._rest = self._rest or memoryview(next(self._pieces, b""))
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-
 class _Forward:
     """A stream that tarfile reads as a file: it only seeks forwards, over bytes that it does not need.
 
@@ -125,8 +86,10 @@ class _Forward:
     headers_left: int | None = _LARGEST_HEADERS
     """The bytes of headers that may still follow; None inside a file."""
 
-    def __init__(self, stream: Any, root: RootFs, proc: Proc) -> None:
-        self._stream = stream
+    def __init__(self, pieces: Iterator[bytes], root: RootFs, proc: Proc) -> None:
+        """Begin with the pieces of an archive; none of them is empty."""
+        self._pieces = pieces
+        self._rest = memoryview(b"")
         self._limits = root.limits
         self._proc = proc
         self._position = 0
@@ -157,9 +120,17 @@ class _Forward:
             self._proc.check()
         return self._position
 
-    def _next(self, size: int) -> bytes:
-        content: bytes = self._stream.read(size)
+    def read_some(self, size: int) -> memoryview:
+        """Return the next bytes without a copy: at most `size`, none at the end."""
+        self._rest = self._rest or memoryview(next(self._pieces, b""))
+        content, self._rest = self._rest[:size], self._rest[size:]
         self._position += len(content)
+        return content
+
+    def _next(self, size: int) -> bytes:
+        content = bytes(self.read_some(size))
+        while len(content) < size and (more := self.read_some(size - len(content))):
+            content += more
         return content
 
 
@@ -174,12 +145,10 @@ class _Ignored(dict[str, str]):
 def _understood() -> Iterator[None]:
     try:
         yield
-    except zstd.ZstdError as error:
-        if "too much memory" not in str(error):
-            raise _no_archive(error) from None
-        window = f"{1 << _LARGEST_WINDOW - 20} MiB (zstd --long={_LARGEST_WINDOW})"
-        raise LayerError(f"has a zstd window of more than {window}") from None
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except (tarfile.TarError, *ERRORS) as error:
+        if "too much memory" in str(error):
+            window = f"{1 << LARGEST_WINDOW - 20} MiB (zstd --long={LARGEST_WINDOW})"
+            raise LayerError(f"has a zstd window of more than {window}") from None
         raise _no_archive(error) from None
 
 

@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import defaultdict, deque
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from step_runner.fetch.messages import RefusedError
 from step_runner.paths import is_plain
 from step_runner.removal import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from typing_extensions import Buffer
 
     from step_runner.fetch.limits import Limits
     from step_runner.proc import Proc
@@ -64,10 +66,11 @@ class RootFs:
             os.chmod(self._path(place), (mode & 0o755) | 0o700)
             self._keep(place)
 
-    def add_file(self, path: str, mode: int, content: IO[bytes], size: int) -> None:
+    def add_file(self, path: str, mode: int, read: Callable[[int], Buffer], size: int) -> None:
         """Write a file of `size` bytes that its owner can read whatever its mode is.
 
-        Raise LayerError if `content` has fewer bytes, and StoppedError after a cancel.
+        `read` returns the next bytes, at most the number that it gets. Raise LayerError if it returns none, and
+        StoppedError after a cancel.
         """
         self.limits.take_bytes(size)
         place = self._vacant(path)
@@ -76,7 +79,7 @@ class RootFs:
         with open(os.open(self._path(place), flags, 0o600), "wb") as file:
             while size:
                 self._proc.check()
-                piece = content.read(min(size, _PIECE))
+                piece = read(min(size, _PIECE))
                 if not piece:
                     raise LayerError(f"ends in the middle of {_shown(path)}")
                 size -= file.write(piece)

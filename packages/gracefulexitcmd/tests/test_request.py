@@ -62,7 +62,7 @@ def test_invalid_request_is_refused_at_once(kind: type[BaseCmd], options: dict[s
 
 def test_argv_needs_a_program() -> None:
     with pytest.raises(ValueError, match="argv is empty: it needs at least the program"):
-        Request([])
+        Cmd([])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_input_of_wrong_type_is_refused(options: dict[str, Any], message: str) -
 
 
 def test_zero_seconds_are_a_valid_time() -> None:
-    request = Request(["true"], grace=0, timeout=0)
+    request = Request(["true"], grace=0, timeout=0).check()
     assert (request.grace, request.timeout) == (0, 0)
 
 

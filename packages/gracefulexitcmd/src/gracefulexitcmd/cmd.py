@@ -213,7 +213,7 @@ class BaseCmd(Stoppable[Out]):
         else:
             sequence = stages([(stop_signal, None)] if stop is None else stop)
         if grace is None:
-            grace = GRACE if any(stage.wait is None for stage in sequence) else total(sequence)
+            grace = GRACE if sequence is PLAIN or any(stage.wait is None for stage in sequence) else total(sequence)
         if capture_output:
             if stdout is not None or stderr is not None:
                 raise ValueError(
@@ -241,7 +241,7 @@ class BaseCmd(Stoppable[Out]):
             group=group,
             extra_groups=extra_groups,
             umask=umask,
-        )
+        ).check()
         self._execution = Execution(
             Ladder(grace, timeout, sequence, whole=contain),
             partial(CommandRun, self._request),
@@ -253,7 +253,7 @@ class BaseCmd(Stoppable[Out]):
     @property
     def argv(self) -> tuple[str, ...]:
         """The program and its arguments."""
-        return tuple(os.fsdecode(word) for word in self._request.argv)
+        return tuple(map(os.fsdecode, self._request.argv))
 
     def __repr__(self) -> str:
         state = f"running, pid {self.pid}" if self.pid is not None else "not started"

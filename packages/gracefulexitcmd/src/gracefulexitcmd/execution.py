@@ -90,7 +90,10 @@ class Execution:
     def deadline(self) -> float | None:
         """The time at which `advance` must be called without an event, in seconds of the monotonic clock."""
         scan_at = None if self._run is None else self._run.teardown.scan_at
-        return min((at for at in (self._ladder.deadline, scan_at) if at is not None), default=None)
+        deadline = self._ladder.deadline
+        if deadline is None or scan_at is None:
+            return scan_at if deadline is None else deadline
+        return min(deadline, scan_at)
 
     def start(self) -> None:
         """Start the command, unless it was stopped before.

@@ -12,7 +12,7 @@ from itertools import compress
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from types import FrameType
     from typing import Any, Self, TypeVar
 
@@ -62,11 +62,10 @@ class HandlersHeldBack:
         if threading.get_ident() != threading.main_thread().ident:
             return self
         # getsignal gives 0 for the default action, None for a handler not set by Python. `compress` drops both fast.
-        chosen = list(compress(NUMBERS, map(_signal.getsignal, NUMBERS)))
+        chosen = [number for number in compress(NUMBERS, map(_signal.getsignal, NUMBERS)) if _handler(number)]
         with _Blocked(chosen):
             for number in chosen:
-                handler = _signal.getsignal(number)  # again: a handler that has just run may have changed it
-                if callable(handler) and handler not in harmless:
+                if handler := _handler(number):  # again: a handler that has just run may have changed it
                     self._handlers[number] = handler
                     _signal.signal(number, self._handle)
         return self
@@ -97,11 +96,20 @@ class HandlersHeldBack:
             self._held_back.append((number, frame))
 
 
-class _Blocked:
-    """Blocks these signals for this thread while the block runs; a process started in it inherits the mask."""
+def _handler(number: int) -> Any:
+    """Return the handler of a signal if it is written in Python and may do harm, else None."""
+    handler = _signal.getsignal(number)
+    return handler if callable(handler) and handler not in harmless else None
 
-    def __init__(self, numbers: Iterable[int]) -> None:
-        self._numbers = numbers
+
+class _Blocked:
+    """Blocks these signals for this thread while the block exchanges their handlers, so that none comes in between.
+
+    It does nothing for a single one: its exchange cannot be interrupted.
+    """
+
+    def __init__(self, numbers: Collection[int]) -> None:
+        self._numbers = numbers if len(numbers) > 1 else ()
 
     if sys.platform == "win32":  # Windows has no signal masks
 
@@ -114,6 +122,8 @@ class _Blocked:
     else:
 
         def __enter__(self) -> None:
+            if not self._numbers:
+                return
             self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
             try:
                 _signal.pthread_sigmask(_signal.SIG_BLOCK, self._numbers)
@@ -122,4 +132,5 @@ class _Blocked:
                 raise
 
         def __exit__(self, *_: object) -> None:
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
+            if self._numbers:
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)

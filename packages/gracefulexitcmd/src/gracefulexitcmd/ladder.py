@@ -137,10 +137,10 @@ class Ladder(NamedTuple):
                 return self._next() if self.phase is Phase.STOPPING and len(self.ahead) > 1 else (self, ())
             case Event.SET_EMPTY:
                 is_last = self._emptying or (self.leader_gone is not None and self.phase is Phase.RUNNING)
-                return (self._drained() if is_last else self), ()
+                return (self._drained(self.leader_gone) if is_last else self), ()
             case Event.OUTPUT_CLOSED:
                 closed = self._replace(output=False)
-                return (closed._drained() if self.phase is Phase.DRAINING else closed), ()
+                return (closed._drained(self.leader_gone) if self.phase is Phase.DRAINING else closed), ()
             case Event.DEADLINE_REACHED:
                 return self._deadline_reached(now)
             case Event.UNREACHABLE:
@@ -161,10 +161,9 @@ class Ladder(NamedTuple):
     def _leader_exited(self, now: float) -> Step:
         if self.leader_gone is not None or self.phase in (Phase.READY, Phase.ENDED):
             return self, ()
-        gone = self._replace(leader_gone=now)
-        if self.phase is Phase.RUNNING:
-            return (gone, (Action.SCAN_ORPHANS,)) if self.whole else (gone._drained(), ())
-        return gone, (Action.SCAN,)
+        if self.phase is Phase.RUNNING and not self.whole:
+            return self._drained(now), ()
+        return self._replace(leader_gone=now), (Action.SCAN_ORPHANS if self.phase is Phase.RUNNING else Action.SCAN,)
 
     def _deadline_reached(self, now: float) -> Step:
         if self.deadline is None or now < self.deadline:
@@ -201,15 +200,14 @@ class Ladder(NamedTuple):
             return self
         return self._replace(deadline=min(self.deadline, now), at=len(self.stop) - 1)
 
-    def _drained(self) -> Ladder:
-        """Return the ladder that reads the rest of the output, at most `grace` seconds after the leader's exit.
+    def _drained(self, gone: float | None) -> Ladder:
+        """Return the ladder that reads the rest of the output, at most `grace` seconds after the leader has gone.
 
         Without output return the ladder at its end.
         """
-        if not self.output:
-            return self._replace(phase=Phase.ENDED, deadline=None)
-        assert self.leader_gone is not None
-        return self._replace(phase=Phase.DRAINING, deadline=self.leader_gone + self.grace)
+        assert gone is not None
+        phase, deadline = (Phase.DRAINING, gone + self.grace) if self.output else (Phase.ENDED, None)
+        return self._replace(phase=phase, leader_gone=gone, deadline=deadline)
 
     def _stopping(self, now: float, grace: float, cause: Cause) -> Ladder:
         stop = fitted(self.stop, grace)

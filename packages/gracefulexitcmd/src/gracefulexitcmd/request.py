@@ -7,14 +7,14 @@ import sys
 
 from gracefulexitcmd.duration import check_seconds
 from gracefulexitcmd.sequence import Stage
-from gracefulexitcmd.value import Value
+from gracefulexitcmd.typed import NamedTuple
 
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from typing import IO, Any, TypeAlias
+    from typing import IO, Any, Self, TypeAlias
 
     from gracefulexitcmd import ManualContainer
     from gracefulexitcmd.exit import SignalSent
@@ -34,8 +34,8 @@ The sum of their waits is the seconds until SIGKILL.
 """
 
 
-class Request(Value):
-    """A command with valid arguments; the fields are those of `Cmd`."""
+class Request(NamedTuple):
+    """A command; the fields are those of `Cmd`."""
 
     argv: Sequence[StrPath]
     grace: float = GRACE
@@ -58,7 +58,8 @@ class Request(Value):
     extra_groups: Sequence[str | int] | None = None
     umask: int = -1
 
-    def __post_init__(self) -> None:
+    def check(self) -> Self:
+        """Return it. Raise TypeError or ValueError for arguments that are not valid."""
         if isinstance(self.argv, str | bytes):
             raise TypeError(f'argv is a list of words, not a text; for a shell write ["sh", "-c", {self.argv!r}]')
         if not self.argv:
@@ -82,6 +83,7 @@ class Request(Value):
             raise ValueError("contain and container cannot both be given: a container is emptied by contain()")
         if self.stdout == subprocess.STDOUT:
             raise ValueError("stdout cannot be STDOUT: that is for stderr, which then goes where stdout goes")
+        return self
 
     @property
     def feeds(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -41,10 +42,22 @@ def _ignoring(*numbers: signal.Signals) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def _ignoring_in_c(number: signal.Signals) -> Iterator[None]:
+    """Ignore a signal behind Python's back, as a library in C may do."""
+    ctypes.CDLL(None).signal(int(number), ctypes.c_void_p(signal.SIG_IGN))
+    try:
+        assert signal.getsignal(number) == signal.SIG_DFL
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+
+
 WAYS: dict[str, Any] = {
     "nothing blocked": contextlib.nullcontext,
     "SIGTERM blocked": lambda: _blocking(signal.SIGTERM),
     "SIGTERM ignored": lambda: _ignoring(signal.SIGTERM),
+    "SIGTERM ignored in C": lambda: _ignoring_in_c(signal.SIGTERM),
 }
 
 

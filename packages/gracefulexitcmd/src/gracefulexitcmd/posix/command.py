@@ -42,27 +42,25 @@ class CommandRun:
             subreaper.become()
         self._container = request.container or ManualContainer()
         self._owns_container = request.container is None
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._close_container)
-            with self._container.starting():
-                # A group takes 0.05 ms, so a plain command, which promises less, has none.
-                exact = request.contain or not self._owns_container
-                group = self._container.birthplace() if exact else None
-                process, inside, ours = _spawn(request, self._container.environment(request.env), group)
-                self._container.started(process.pid, inside=inside)
-            undo.callback(self._container.ended, process.pid, group_empty=True)
-            undo.callback(_close, ours.values())
-            undo.callback(_kill, process)
-            self.poller = Poller()
-            undo.callback(self.poller.close)
-            self._group = process_group.Group(process)
-            undo.callback(self._group.close)
+        process, ours = self._start(request)
+        poller = group = None
+        try:
+            self.poller = poller = Poller()
+            self._group = group = process_group.Group(process)
             self.pid = process.pid
             shared = not self._owns_container and any(stage.to != To.ALL for stage in request.stop)
-            self.teardown = Teardown(self._container, self.poller, report, self._group, shared=shared)
-            self.poller.watch(self._group.exit_descriptor, self._leader_exited)
+            self.teardown = Teardown(self._container, poller, report, group, shared=shared)
+            poller.watch(group.exit_descriptor, self._leader_exited)
             self.streams = self._streams(ours, request)
-            undo.pop_all()
+        except BaseException:
+            for opened in (group, poller):
+                if opened is not None:
+                    opened.close()
+            _kill(process)
+            _close(ours.values())
+            self._container.ended(process.pid, group_empty=True)
+            self._close_container()
+            raise
         self._running = True
         self._foreground = _on_terminal(self.pid, request)
 
@@ -91,6 +89,20 @@ class CommandRun:
         self._leave_terminal()
         self._container.ended(self.pid, group_empty=self._group.close())
         self._close_container()
+
+    def _start(self, request: Request) -> tuple[Child, dict[str, int]]:
+        """Start the command in the container; return it, and our ends of its pipes by name."""
+        try:
+            with self._container.starting():
+                # A group takes 0.05 ms, so a plain command, which promises less, has none.
+                exact = request.contain or not self._owns_container
+                group = self._container.birthplace() if exact else None
+                process, inside, ours = _spawn(request, self._container.environment(request.env), group)
+                self._container.started(process.pid, inside=inside)
+        except BaseException:
+            self._close_container()
+            raise
+        return process, ours
 
     def _streams(self, ours: dict[str, int], request: Request) -> Streams:
         feed = Feed(ours["stdin"], request.content) if request.feeds else None
@@ -127,8 +139,8 @@ def _spawn(
         for name, stream in (("stdout", request.stdout), ("stderr", request.stderr)):
             if stream == subprocess.PIPE:
                 ours[name], theirs[name] = os.pipe()
-        given = {"stdin": _stdin(request), "stdout": request.stdout, "stderr": request.stderr}
-        streams = [{**given, **theirs}[name] for name in ("stdin", "stdout", "stderr")]
+        stdin = theirs.get("stdin", _stdin(request))
+        streams = (stdin, theirs.get("stdout", request.stdout), theirs.get("stderr", request.stderr))
         process, inside = start.start(request, env, streams, group)
     except BaseException:
         _close(ours.values())

@@ -116,9 +116,10 @@ def pidfd_signals_group(pidfd: int) -> bool:
 
 def _open_pidfd(pid: int) -> int | None:
     """Return a pidfd of a child; None if the system has none, or if the child was reaped as SIGCHLD is ignored."""
-    with contextlib.suppress(ProcessLookupError):
+    try:
         return None if process_table.portable else os.pidfd_open(pid)
-    return None
+    except ProcessLookupError:
+        return None
 
 
 def _exit_pipe(pid: int) -> int:

@@ -110,7 +110,7 @@ def spawn(
     env: Mapping[str, str] | Mapping[bytes, bytes],
     cwd: StrPath | None,
     streams: Sequence[Stream],
-    heard: Iterable[int],
+    heard: tuple[int, ...],
     group: Cgroup | None = None,
 ) -> Spawned:
     """Start a command in a process group of its own, with an empty mask and default actions for the signals `heard`.
@@ -122,15 +122,16 @@ def spawn(
     for abandoned in tuple(_abandoned):
         if _reaped(abandoned, os.WNOHANG) is not None:
             _abandoned.discard(abandoned)
-    variables = _variables(env)
-    program, directory = os.fsencode(argv[0]), None if cwd is None else _checked(os.fsencode(cwd))
-    attributes, copies = _attributes(frozenset(heard)), list[int]()
+    words, variables = list(map(os.fsencode, argv)), _variables(env)
+    program, directory = words[0], None if cwd is None else _checked(os.fsencode(cwd))
+    _checked(b"".join(words))
+    attributes, copies = _attributes(heard), list[int]()
     try:
         if group is not None:
             copies.append(os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
             attributes = _inside(copies[-1], attributes)
         actions = _actions(tuple(_descriptor(one, copies) for one in _resolved(streams)), directory)
-        arguments = (actions.content, attributes, _strings(list(map(os.fsencode, argv))), _strings(variables))
+        arguments = (actions.content, attributes, _strings(words), _strings(variables))
         sys.audit("os.posix_spawn", argv[0], argv, env)
         pid, reason = ctypes.c_int(), 0
         for path in _candidates(program, variables):
@@ -221,8 +222,7 @@ def _checked(text: bytes) -> bytes:
 
 
 def _strings(texts: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
-    """Return texts as execve(2) takes them. Raise ValueError if one cannot be passed."""
-    _checked(b"".join(texts))
+    """Return texts without a NUL as execve(2) takes them."""
     return (ctypes.c_char_p * (len(texts) + 1))(*texts)
 
 
@@ -251,7 +251,7 @@ def _descriptor(stream: Stream, copies: list[int]) -> int | None:
 
 
 @functools.cache
-def _attributes(heard: frozenset[int]) -> ctypes.Array[ctypes.c_char]:
+def _attributes(heard: tuple[int, ...]) -> ctypes.Array[ctypes.c_char]:
     """Return the attributes of a child, which are never destroyed: there are as many as there are stop sequences."""
     defaults = {getattr(signal, name) for name in DEFAULT_FOR_CHILDREN if hasattr(signal, name)}
     attributes, c = _Room(), libc()
@@ -259,7 +259,7 @@ def _attributes(heard: frozenset[int]) -> ctypes.Array[ctypes.c_char]:
     c.posix_spawnattr_setflags(attributes, ctypes.c_short(SETPGROUP | SETSIGDEF | SETSIGMASK))
     c.posix_spawnattr_setpgroup(attributes, 0)
     c.posix_spawnattr_setsigmask(attributes, _signal_set(()))
-    c.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults | heard))
+    c.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults.union(heard)))
     return attributes
 
 

@@ -32,15 +32,15 @@ def start(
     refuses that. Raise OSError and ValueError as `subprocess.Popen` does.
     """
     argv = [os.fspath(word) for word in request.argv]
-    heard = {stage.signal for stage in request.stop} - {signal.SIGKILL}
+    heard = tuple(int(stage.signal) for stage in request.stop if stage.signal is not signal.SIGKILL)
     if _asks_for_more(request) or not (sys.platform == "linux" or _would_miss(heard)):
         return _popen(request, argv, env, streams), False
     from gracefulexitcmd.posix import spawn  # ctypes costs a millisecond, which the import should not
 
-    # posix_spawn(3) fails if its clone3(2) does: the group may be removed, threaded or not ours to write to, and a
-    # seccomp filter may forbid the call. It does not tell that from a missing program, so the next way decides.
-    with contextlib.suppress(OSError):
-        if group is not None:
+    if group is not None:
+        # posix_spawn(3) fails if its clone3(2) does: the group may be removed, threaded or not ours to write to, and a
+        # seccomp filter may forbid the call. It does not tell that from a missing program, so the next way decides.
+        with contextlib.suppress(OSError):
             return spawn.spawn(argv, env, request.cwd, streams, heard, group), True
     if not spawn.can_spawn(request.cwd):
         return _popen(request, argv, env, streams), False

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from contextlib import closing
 from typing import NoReturn
 
 import pytest
 
-from step_runner.fetch.oci.digest import hashing
+from step_runner.fetch.oci.digest import hashed
 
 LONG = [bytes([number]) * (1 << 20) for number in range(4)]
 MIXED = [b"short", *LONG, b"", b"short again", LONG[0]]
 
 
+def check(algorithm: str, pieces: list[bytes]) -> None:
+    """Hash the pieces, each of which passes unchanged."""
+    hash_ = hashlib.new(algorithm)
+    assert list(hashed(pieces, hash_)) == pieces
+    assert hash_.hexdigest() == hashlib.new(algorithm, b"".join(pieces)).hexdigest()
+
+
 @pytest.mark.parametrize("pieces", [[], [b"short"], LONG, MIXED], ids=["none", "short", "long", "mixed"])
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_digest_is_that_of_all_pieces(algorithm: str, pieces: list[bytes]) -> None:
-    with hashing(algorithm) as digest:
-        for piece in pieces:
-            digest.update(piece)
-
-        assert digest.hexdigest() == hashlib.new(algorithm, b"".join(pieces)).hexdigest()
+    check(algorithm, pieces)
 
 
 def test_digest_needs_no_second_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,16 +35,12 @@ def test_digest_needs_no_second_thread(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    with hashing("sha256") as digest:
-        for piece in LONG:
-            digest.update(piece)
-
-        assert digest.hexdigest() == hashlib.sha256(b"".join(LONG)).hexdigest()
+    check("sha256", LONG)
 
 
-def test_helper_ends_with_the_block() -> None:
-    with hashing("sha256") as digest:
-        digest.update(LONG[0])
+def test_helper_ends_with_an_abandoned_stream() -> None:
+    with closing(hashed(LONG, hashlib.sha256())) as pieces:
+        next(pieces)
         assert any(thread.name.startswith("digest") for thread in threading.enumerate())
 
     assert not any(thread.name.startswith("digest") for thread in threading.enumerate())

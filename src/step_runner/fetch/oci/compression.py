@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 import sys
 import zlib
+from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    _Decompressor: TypeAlias = "_GzipDecompressor | zstd.ZstdDecompressor"
+    _Part = TypeVar("_Part", zstd.ZstdDecompressor, zlib._Decompress)
 
 LARGEST_WINDOW = 28
 """Largest window of a zstd stream, as a power of two: 256 MiB of memory, as with `zstd --long=28`."""
@@ -37,28 +38,6 @@ _MOST_GIVEN = 1 << 20  # bytes at once, in a long part
 _MOST_TAKEN = 1 << 20  # bytes at once: a few compressed bytes can become gigabytes
 
 
-class _GzipDecompressor:
-    """Decompresses one member of a gzip file, with the methods of ZstdDecompressor."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(_GZIP_FORMAT)
-
-    @property
-    def eof(self) -> bool:
-        return self._zlib.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._zlib.unconsumed_tail
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._zlib.unused_data
-
-    def decompress(self, data: Buffer, max_length: int) -> bytes:
-        return self._zlib.decompress(data or self._zlib.unconsumed_tail, max_length)
-
-
 def decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the content of a layer, whose first piece shows the compression.
 
@@ -67,11 +46,14 @@ def decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
     first = next(pieces, b"")
     layer = chain([first], pieces)
     if _ZSTD.match(first):
-        return _content(layer, _zstd_decompressor)
-    return _content(layer, _GzipDecompressor) if first.startswith(_GZIP) else layer
+        options: Any = {zstd.DecompressionParameter.window_log_max: LARGEST_WINDOW}
+        return _content(layer, partial(zstd.ZstdDecompressor, options=options), _from_zstd)
+    return _content(layer, partial(zlib.decompressobj, _GZIP_FORMAT), _from_gzip) if first.startswith(_GZIP) else layer
 
 
-def _content(pieces: Iterator[bytes], begin: Callable[[], _Decompressor]) -> Iterator[bytes]:
+def _content(
+    pieces: Iterator[bytes], begin: Callable[[], _Part], output: Callable[[_Part, Buffer], Iterator[bytes]]
+) -> Iterator[bytes]:
     part, size = None, _LEAST_GIVEN
     for piece in pieces:
         position = 0
@@ -81,7 +63,7 @@ def _content(pieces: Iterator[bytes], begin: Callable[[], _Decompressor]) -> Ite
             # Zeros may follow a part, as on a tape.
             if part or (given := bytes(given).lstrip(b"\0")):
                 part, size = part or begin(), min(2 * size, _MOST_GIVEN)
-                yield from _output(part, given)
+                yield from output(part, given)
                 if part.eof:
                     position = min(position, len(piece)) - len(part.unused_data)
                     part, size = None, _LEAST_GIVEN
@@ -89,12 +71,13 @@ def _content(pieces: Iterator[bytes], begin: Callable[[], _Decompressor]) -> Ite
         raise EOFError("the compressed content is cut off")
 
 
-def _output(part: _Decompressor, given: Buffer) -> Iterator[bytes]:
+def _from_zstd(part: zstd.ZstdDecompressor, given: Buffer) -> Iterator[bytes]:
     yield part.decompress(given, _MOST_TAKEN)
     while not (part.eof or part.needs_input):
         yield part.decompress(b"", _MOST_TAKEN)
 
 
-def _zstd_decompressor() -> zstd.ZstdDecompressor:
-    options: Any = {zstd.DecompressionParameter.window_log_max: LARGEST_WINDOW}
-    return zstd.ZstdDecompressor(options=options)
+def _from_gzip(part: zlib._Decompress, given: Buffer) -> Iterator[bytes]:
+    yield part.decompress(given, _MOST_TAKEN)
+    while part.unconsumed_tail:
+        yield part.decompress(part.unconsumed_tail, _MOST_TAKEN)

@@ -9,6 +9,7 @@ It does not support identity tokens.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import re
@@ -23,7 +24,7 @@ from urllib3.exceptions import HTTPError
 from step_runner.errors import FetchError
 from step_runner.fetch.http import StatusError, joined, open_client
 from step_runner.fetch.messages import PROXY_LOGIN, AnswerError, explained, reason_of
-from step_runner.fetch.oci.digest import hashing
+from step_runner.fetch.oci.digest import hashed
 from step_runner.fetch.oci.manifest import DOCKER_INDEX, DOCKER_MANIFEST, INDEX, MANIFEST, digest_of, is_digest, matches
 from step_runner.fetch.oci.names import image_name, registry_url, repository_on
 from step_runner.fetch.oci.session import Session, document
@@ -197,16 +198,15 @@ class ImageRepository:
         Raise AnswerError if they differ from the descriptor, HTTPError if there is no answer, StoppedError.
         """
         algorithm, _, promised = descriptor.digest.partition(":")
-        left, piece = descriptor.size, b""
-        with contextlib.closing(self._pieces(descriptor)) as pieces, hashing(algorithm) as digest:
-            for piece in pieces:
-                digest.update(piece)
+        hash_, left, piece = hashlib.new(algorithm), descriptor.size, b""
+        with contextlib.closing(self._pieces(descriptor)) as pieces:
+            for piece in hashed(pieces, hash_):
                 received(len(piece))
                 left -= len(piece)
                 if left:
                     yield piece
-            if digest.hexdigest() != promised:
-                raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
+        if hash_.hexdigest() != promised:
+            raise AnswerError(f"the registry sent a blob with another {algorithm} digest; push the image again")
         yield piece
 
     def _pieces(self, descriptor: Descriptor) -> Generator[bytes]:

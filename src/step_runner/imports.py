@@ -97,7 +97,8 @@ def delay_seldom_used() -> None:
     """Delay modules that libraries import at their start, but use seldom: they take a quarter of the start of `run`."""
     for name in SELDOM_USED:
         delay(name)
-    delay("gettext", gettext=str, ngettext=_plural)  # without a text domain it translates nothing
+    # Without a text domain it translates nothing.
+    delay("gettext", gettext=str, ngettext=lambda one, many, number: one if number == 1 else many)
     delay(
         "inspect",
         cleandoc=cleandoc,
@@ -110,7 +111,7 @@ def delay_seldom_used() -> None:
     delay("traceback", extract_stack=_extract_stack)
     _delay_logging()
     if sys.platform != "win32":
-        delay("platform", system=_system)
+        delay("platform", system=lambda: os.uname().sysname)
 
 
 def _delay_logging() -> None:
@@ -168,7 +169,7 @@ def delay_typing_extensions() -> None:
     """Delay a module of which gRPC uses two names."""
     import typing
 
-    override = getattr(typing, "override", _unchanged)  # new in Python 3.12
+    override = getattr(typing, "override", lambda method: method)  # new in Python 3.12
     delay("typing_extensions", Self=typing.Self, override=override)
 
 
@@ -209,20 +210,6 @@ def is_awaitable(value: object) -> bool:
 
 def _extract_stack(f: object = None, limit: int | None = None) -> object:  # the names of its parameters there
     return _imported("traceback").extract_stack(f or sys._getframe(1), limit)
-
-
-def _unchanged(method: object) -> object:
-    return method
-
-
-def _plural(singular: str, plural: str, number: int) -> str:
-    return singular if number == 1 else plural
-
-
-if sys.platform != "win32":
-
-    def _system() -> str:
-        return os.uname().sysname
 
 
 @contextlib.contextmanager

@@ -15,6 +15,11 @@ def name(text: str) -> str:
     return printable(text)
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most this many characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def message(text: str) -> str:
     """Return a message; lines after INDENTED stay separate lines, any other line break is written as `\\n`."""
     return INDENTED.join(_with_tabs(part) for part in text.split(INDENTED))

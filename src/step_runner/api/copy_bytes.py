@@ -47,7 +47,8 @@ def copy_bytes(source: int, sink: int, connection: socket.socket, held: bytes = 
             direction.step(ready)
         if there.source_ended and not closed:
             closed = True
-            _half_close(connection)
+            with contextlib.suppress(OSError):  # the server has ended it already
+                connection.shutdown(socket.SHUT_WR)
 
 
 class _Direction:
@@ -150,8 +151,3 @@ def _wait(running: Iterable[_Direction], sink: int, most: float | None) -> dict[
     for descriptor, mask in events.items():
         poll.register(descriptor, mask)
     return dict(poll.poll(None if most is None else most * 1000))
-
-
-def _half_close(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the server has ended it already
-        connection.shutdown(socket.SHUT_WR)

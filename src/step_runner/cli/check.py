@@ -35,7 +35,9 @@ def command(files: tuple[str, ...], form: str) -> int:
     from step_runner.functions.check import check
 
     current_directory()
-    problems = check([path for file in files for path in _expanded(file)])
+    if sys.platform == "win32":  # no shell expands patterns there
+        files = tuple(path for file in files for path in sorted(glob.glob(file)) or [file])
+    problems = check(files)
     if form == "json":
         click.echo(json.dumps([_object(problem) for problem in problems], indent=2, ensure_ascii=False))
     else:
@@ -43,11 +45,6 @@ def command(files: tuple[str, ...], form: str) -> int:
     if problems or sys.stderr.isatty():
         click.echo(count(problems) or "no problems found", err=True)
     return int(any(not problem.warning for problem in problems))
-
-
-def _expanded(file: str) -> list[str]:
-    """Return the files that an argument means: on Windows no shell expands patterns."""
-    return sorted(glob.glob(file)) or [file] if sys.platform == "win32" else [file]
 
 
 def _object(problem: Problem) -> dict[str, object]:

@@ -72,14 +72,10 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
     columns = shutil.get_terminal_size((0, 0)).columns  # that of the terminal, or COLUMNS
     room = columns - sum(width + 2 for width in widths[:-1]) if columns else max(widths)
-    cut = [(*row[:-1], _shortened(row[-1], max(room, LEAST_MESSAGE))) for row in rows]
+    cut = [(*row[:-1], shown.shortened(row[-1], max(room, LEAST_MESSAGE))) for row in rows]
     for row in (COLUMNS, *cut):
         line = "  ".join(text.ljust(width) for text, width in zip(row, (*widths[:-1], 0), strict=True)).rstrip()
         click.echo(click.style(line, bold=True) if row is COLUMNS else line)
-
-
-def _shortened(message: str, most: int) -> str:
-    return message if len(message) <= most else f"{message[: most - 3]}..."
 
 
 def _print_json(jobs: Sequence[JobStatus]) -> None:

@@ -86,5 +86,4 @@ def _outputs(result: LocalResult) -> Iterator[str]:
 
     for name, value in outputs.items():
         text = result.masks.hidden(json.dumps(masked(value), ensure_ascii=False))
-        short = text if len(text) <= LONGEST_OUTPUT else f"{text[: LONGEST_OUTPUT - 3]}..."
-        yield shown.name(f"Output {name}={short}")
+        yield shown.name(f"Output {name}={shown.shortened(text, LONGEST_OUTPUT)}")

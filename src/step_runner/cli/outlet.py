@@ -64,7 +64,7 @@ class Outlet(FramedOutput):
 
     def _write_on(self) -> None:
         try:
-            while self._waiting and self._has_room():
+            while self._waiting and (self._never_waits or self._poll.poll(0)):
                 most = len(self._waiting) if self._never_waits else PIECE
                 count = os.write(self.descriptor, self._waiting[:most])
                 del self._waiting[:count]
@@ -78,9 +78,6 @@ class Outlet(FramedOutput):
             self._go_on()
         elif self._written.is_set():
             self._wait()
-
-    def _has_room(self) -> bool:
-        return self._never_waits or bool(self._poll.poll(0))
 
     def _close(self) -> None:
         self._closed = True

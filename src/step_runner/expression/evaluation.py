@@ -162,12 +162,10 @@ def _position(index: object, length: int, hidden: bool) -> int:
     if not isinstance(position, int) or position < 0:
         raise EvaluationError("the index of an array is a whole number from 0 on")
     if position >= length:
-        raise EvaluationError("index out of range" + ("" if hidden else f", the array has {_items(length)}"))
+        raise EvaluationError(
+            "index out of range" + ("" if hidden else f", the array has {length} item{'s' * (length != 1)}")
+        )
     return position
-
-
-def _items(count: int) -> str:
-    return "1 item" if count == 1 else f"{count} items"
 
 
 def _object(node: Object, scope: Scope) -> object:

@@ -32,10 +32,7 @@ class EvaluationError(Exception):
         if self.node is None:
             return ExpressionError(self.message, source)
         sentence = f'evaluating expression failed at "{quoted(source, self.node.start, self.node.end)}": {self.message}'
-        return marked_error(sentence, source, *_marked(self.node))
-
-
-def _marked(node: Node) -> tuple[int, int]:
-    if isinstance(node, Binary):
-        return node.operator_start, node.operator_start + len(node.operator)
-    return node.start, node.end
+        if isinstance(self.node, Binary):
+            start = self.node.operator_start
+            return marked_error(sentence, source, start, start + len(self.node.operator))
+        return marked_error(sentence, source, self.node.start, self.node.end)

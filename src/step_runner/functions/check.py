@@ -49,7 +49,6 @@ from step_runner.spelling import meant
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from step_runner.errors import ExpressionError
 
 DEEPEST_CALLS = 100
 MOST_PROBLEMS = 1000
@@ -296,7 +295,9 @@ class _FunctionCheck:
                 continue
             nodes, errors = read_expressions(scalar.text)
             for error in errors:
-                self._error(scalar, _sentence(error), error.span[0])
+                # Its message without its own line and column, and without the marked text.
+                sentence = str(error).splitlines()[0].partition(": ")[2]
+                self._error(scalar, sentence, error.span[0])
             for finding in (finding for node in nodes for finding in findings(node, scope)):
                 self._error(scalar, finding.message, finding.offset, warning=finding.warning)
 
@@ -356,8 +357,3 @@ def _scalars(node: Node) -> Iterator[Scalar]:
 def _static_type(node: Node, declared: ValueType) -> ValueType | None:
     """Return the type of a value, or the declared one if only the evaluation of an expression shows it."""
     return declared if isinstance(node, Scalar) and has_expression(node.text) else type_of(value_of(node))
-
-
-def _sentence(error: ExpressionError) -> str:
-    """Return the error's message without its own line and column and without the marked text."""
-    return str(error).splitlines()[0].partition(": ")[2]

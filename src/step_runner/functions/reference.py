@@ -107,7 +107,8 @@ def _oci(text: str) -> Oci:
     first, _, remaining = location.partition("/")
     registry, repository = (first, remaining) if remaining and HOST.fullmatch(first) else (REGISTRY, location)
     if names_step_file(repository) or (registry == REGISTRY and "/" not in repository):
-        raise InputError(f'"{text}" is not a valid reference: {_local_advice(text)}')
+        local = f'for a function on this machine write "./{text}"' if re.fullmatch(r"[\w./-]+", text) else FORMS
+        raise InputError(f'"{text}" is not a valid reference: {local}')
     return oci_reference(registry, checked_repository(repository), tag, *_split_file(rest[0] if rest else ""))
 
 
@@ -117,11 +118,8 @@ def _scheme_advice(text: str, scheme: str) -> str:
     if scheme in ("docker://", "oci://"):
         return f'images are named without a scheme; write "{image}"'
     for_image = f', or for an image "{image}"' if TAGGED.search(image) else ""
-    return f'the reference has no revision; write "{_without_password(text)}@REVISION"{for_image}'
-
-
-def _local_advice(text: str) -> str:
-    return f'for a function on this machine write "./{text}"' if re.fullmatch(r"[\w./-]+", text) else FORMS
+    without_password = re.sub(r"//[^/@]*@", "//", text)
+    return f'the reference has no revision; write "{without_password}@REVISION"{for_image}'
 
 
 def _split_file(path: str) -> tuple[str, str | None]:
@@ -179,7 +177,3 @@ def _registry(registry: str) -> str:
     if path:
         checked_repository(path)
     return name
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -200,12 +201,10 @@ class Job(Listener, Generic[Log]):
         raise InternalError(f"the directory {self._workspace.directory} cannot be removed: remove it by hand")
 
     async def _removed(self) -> bool:
-        if self._workspace.is_small():
-            return self._workspace.remove()
-        try:
-            return await asyncio.to_thread(self._workspace.remove)
-        except RuntimeError:  # no thread can start: the user has reached the limit of processes
-            return self._workspace.remove()
+        if not self._workspace.is_small():
+            with contextlib.suppress(RuntimeError):  # no thread can start: the user has reached the limit of processes
+                return await asyncio.to_thread(self._workspace.remove)
+        return self._workspace.remove()
 
 
 def _termination(step: str, ended: Exit) -> Termination:

@@ -7,7 +7,6 @@ and has the same user id as root on the host.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import pwd
 import stat
@@ -26,6 +25,9 @@ NAME = "ledger.key"
 
 RUN = "/run"
 """The directory for files of root's services that need not survive a reboot."""
+
+_OWN = os.urandom(BYTES)
+"""The key of this process, for a user without a directory for one."""
 
 _last: tuple[str, tuple[int, ...] | None, bytes] | None = None
 """The path of the file of the key that was used last, the file's version at that time, and the key."""
@@ -64,7 +66,7 @@ def _keys() -> dict[str, bytes]:
         fallback = os.path.join(temporary.directory(), f"step-runner-{os.getuid()}")
         with contextlib.suppress(OSError):
             found[os.path.join(fallback, NAME)] = _key(fallback, make=True)
-    return found or {"": _of_this_process()}
+    return found or {"": _OWN}
 
 
 def _version(path: str) -> tuple[int, ...] | None:
@@ -74,11 +76,6 @@ def _version(path: str) -> tuple[int, ...] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_ctime_ns
-
-
-@functools.cache
-def _of_this_process() -> bytes:
-    return os.urandom(BYTES)
 
 
 def _places() -> Iterator[str]:

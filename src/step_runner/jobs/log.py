@@ -141,7 +141,9 @@ class JobLog:
             # Read the end flag first: all earlier output is then in the file.
             ended = self._ended
             grown.clear()
-            most = min(_largest_chunk(JobLog._following), self._size - offset)
+            # Each follower may hold a few chunks.
+            largest = max(SMALLEST_CHUNK, min(LARGEST_CHUNK, ALL_CHUNKS // JobLog._following))
+            most = min(largest, self._size - offset)
             if most > 0 and (chunk := _read_at(descriptor, most, offset)):
                 offset += len(chunk)
                 yield chunk
@@ -183,11 +185,6 @@ class JobLog:
             os.close(descriptor)
             raise FileNotFoundError(self.path)
         return descriptor
-
-
-def _largest_chunk(followers: int) -> int:
-    """Return the bytes of a chunk for this number of followers: each may hold a few chunks."""
-    return max(SMALLEST_CHUNK, min(LARGEST_CHUNK, ALL_CHUNKS // followers))
 
 
 def _read_at(descriptor: int, most: int, offset: int) -> bytes:

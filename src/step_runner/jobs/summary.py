@@ -93,5 +93,4 @@ def _force(ended: Exit) -> Iterator[str]:
 
 def _named(process: EndedProcess) -> str:
     text = " ".join(process.command.split()) or "a process without a name"
-    shortened = text if len(text) <= LONGEST_COMMAND else f"{text[: LONGEST_COMMAND - 3]}..."
-    return f"{shortened} (pid {process.pid})"
+    return f"{shown.shortened(text, LONGEST_COMMAND)} (pid {process.pid})"

@@ -149,9 +149,5 @@ def _understood() -> Iterator[None]:
         if "too much memory" in str(error):
             window = f"{1 << LARGEST_WINDOW - 20} MiB (zstd --long={LARGEST_WINDOW})"
             raise LayerError(f"has a zstd window of more than {window}") from None
-        raise _no_archive(error) from None
-
-
-def _no_archive(error: Exception) -> LayerError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return LayerError(f"is not a tar archive, plain or in zstd or gzip ({reason})")
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise LayerError(f"is not a tar archive, plain or in zstd or gzip ({reason})") from None

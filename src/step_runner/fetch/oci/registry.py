@@ -137,7 +137,9 @@ class ImageRepository:
             seen |= {page, response.url}
             if len(seen) > _MOST_PAGES:
                 raise AnswerError("its tag pagination never ends; contact the operator of the registry")
-            page = _next_page(response)
+            # At the end of the list the answer has no link: RFC 8288.
+            link = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', response.header("Link"))
+            page = joined(response.url, link[1]) if link else None
 
     def manifest(self, reference: str) -> Manifest | None:
         """Return the manifest of a tag or a digest, or None if there is none. The requested digest is checked."""
@@ -256,12 +258,6 @@ def _tags(content: bytes) -> list[str]:
         return [tag for tag in json.loads(content)["tags"] or [] if isinstance(tag, str)]
     except (ValueError, LookupError, TypeError, RecursionError):
         raise AnswerError("the registry's answer is not a list of tags; check its address") from None
-
-
-def _next_page(response: Response) -> Url | None:
-    """Return the URL of the next page of a list, or None at its end: RFC 8288."""
-    link = re.search(r'<([^>]+)>\s*;\s*rel="?next"?', response.header("Link"))
-    return joined(response.url, link[1]) if link else None
 
 
 def _reason(session: Session, error: Exception) -> str:

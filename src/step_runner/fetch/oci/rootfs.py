@@ -95,9 +95,9 @@ class RootFs:
     def add_hard_link(self, path: str, target: str) -> None:
         """Make another name of a file or a symbolic link. Raise LayerError if it is not in the image."""
         source = self._place(target)
-        link = self._link(source)
-        if link is not None:
-            self.add_link(path, posixpath.join("/", posixpath.dirname(source), link))
+        directory, _, name = source.rpartition("/")
+        if (link := self._links.get(directory, {}).get(name)) is not None:
+            self.add_link(path, posixpath.join("/", directory, link))
             return
         place = self._vacant(path, spare=source)
         # The entry removed for the new name may have been the target itself.
@@ -231,11 +231,6 @@ class RootFs:
 
     def _path(self, place: str) -> str:
         return _below(self._root, place)
-
-    def _link(self, place: str) -> str | None:
-        """Return the target of a link in the image, or None if the place is not a link."""
-        directory, _, name = place.rpartition("/")
-        return self._links.get(directory, {}).get(name)
 
     def _is_directory(self, place: str) -> bool:
         return os.path.isdir(self._path(place))

@@ -29,7 +29,9 @@ def read_function(text: str, *, file: str, directory: str = "") -> model.Functio
         return _function(document, file, directory)
     except text_format.ParseError as error:
         place = model.Place(file=file, line=error.GetLine() or 1, column=error.GetColumn() or 1)
-        raise FunctionFileError([model.Problem(place=place, message=_sentence(error))]) from error
+        sentence = (str(error).partition(" : ")[2] or str(error)).strip().rstrip(".")
+        fault = f"not a SpecDefinition in protobuf's text form: {sentence}"
+        raise FunctionFileError([model.Problem(place=place, message=fault)]) from error
     except (InputError, ValueError, json_format.Error) as error:
         # Messages do not keep the number of their line.
         place = model.Place(file=file, line=1, column=1)
@@ -46,11 +48,6 @@ def result_text(json: str) -> str:
         return text_format.MessageToString(message, as_utf8=True)
     except (json_format.ParseError, DecodeError) as error:
         raise InputError("a value is nested too deeply for protobuf: choose the format json") from error
-
-
-def _sentence(error: text_format.ParseError) -> str:
-    sentence = str(error).partition(" : ")[2] or str(error)
-    return f"not a SpecDefinition in protobuf's text form: {sentence.strip().rstrip('.')}"
 
 
 def _function(document: Mapping[str, Any], file: str, directory: str) -> model.Function:

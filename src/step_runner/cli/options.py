@@ -10,7 +10,6 @@ from typing import Any, TypeAlias, TypeVar
 
 import click
 
-from gracefulexitcmd.duration import seconds
 from step_runner.cli import completers
 from step_runner.cli.assignments import assignments
 from step_runner.cli.supervision import DEFAULT_GRACE
@@ -47,7 +46,13 @@ class Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-DURATION = Parsed("time", seconds)
+def _duration(text: str) -> float:
+    from gracefulexitcmd.duration import seconds
+
+    return seconds(text)
+
+
+DURATION = Parsed("time", _duration)
 """A duration with units, such as 30s or 1m30s; the value is in seconds."""
 
 graceful_exit_delay = click.option(
@@ -83,7 +88,7 @@ job_variables = _values("--job", "--var", "job", about="Job variables, for ${{ v
 
 
 def _timeout(text: str) -> float:
-    if (converted := seconds(text)) == 0:
+    if (converted := _duration(text)) == 0:
         raise ValueError("the job would end before it starts: leave the option out for no limit")
     return converted
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
 
+from step_runner.cli.local import current_directory
 from step_runner.errors import InputError
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Script
 
@@ -81,7 +82,8 @@ def _written(call: Reference | Script) -> dict[str, Any]:
     """Return the keys of a step that call a function; a path is absolute. Raise InputError for an expression in it."""
     match call:
         case Local():
-            return {"func": _absolute(call)}
+            path = os.path.join(current_directory(), call.path, call.file or "")
+            return {"func": _without_expression(os.path.normpath(path))}
         case Git() | Oci():
             fields = msgspec.to_builtins(call)
             kind = fields.pop("type")
@@ -95,12 +97,6 @@ def _written(call: Reference | Script) -> dict[str, Any]:
             return {"script": call.text}
         case _:
             assert_never(call)
-
-
-def _absolute(call: Local) -> str:
-    from step_runner.cli.local import current_directory
-
-    return _without_expression(os.path.normpath(os.path.join(current_directory(), call.path, call.file or "")))
 
 
 def _without_expression(path: str) -> str:

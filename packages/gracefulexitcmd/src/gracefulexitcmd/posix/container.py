@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _orphans = Orphans()
 
+_COOKIE = COOKIE.encode()
+
 REAP_WITHIN = 0.1
 """Seconds that an orphan may stay a zombie."""
 
@@ -53,9 +55,6 @@ class ManualContainer(ProcessSet):
     def __init__(self) -> None:
         super().__init__(process_table.now())
         self.cookie = os.urandom(8).hex()
-        outer = os.environ.get(COOKIE)
-        self.cookies = f"{outer}:{self.cookie}" if outer else self.cookie
-        """The value of the environment variable that marks the processes started in it."""
         self.suspicious = True
         """Whether an orphan without any mark may belong to it."""
         self.spared_session: int | None = None
@@ -88,6 +87,12 @@ class ManualContainer(ProcessSet):
             entry = ledger.Entry(name, ledger.place(), self.cookie, self._since, grace, directory, ledger.owners())
             self._ledger = ledger.Ledger(path, entry, key)
 
+    @property
+    def cookies(self) -> str:
+        """The value of the environment variable that marks the processes started in it."""
+        outer = os.environ.get(COOKIE)
+        return f"{outer}:{self.cookie}" if outer else self.cookie
+
     def environment(self, env: Mapping[str, str] | None) -> dict[str, str] | dict[bytes, bytes]:
         """Return an environment with the cookie in it, by default the one of this process.
 
@@ -95,8 +100,10 @@ class ManualContainer(ProcessSet):
         the variables one by one takes another tenth, so the dictionary inside `os.environb` is copied.
         """
         if env is None:
-            variables: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
-            return {**variables, COOKIE.encode(): self.cookies.encode()}
+            variables: dict[bytes, bytes] = dict(getattr(os.environb, "_data", os.environb))
+            outer, own = variables.get(_COOKIE), self.cookie.encode()
+            variables[_COOKIE] = b"%b:%b" % (outer, own) if outer else own
+            return variables
         return {**env, COOKIE: self.cookies}
 
     def starting(self) -> AbstractContextManager[object]:

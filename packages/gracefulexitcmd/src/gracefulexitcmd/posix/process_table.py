@@ -57,6 +57,9 @@ portable = not _has_pidfd()
 has_proc = sys.platform == "linux"
 """Whether `/proc` lists the processes; otherwise ps(1) does."""
 
+_TICKS = os.sysconf("SC_CLK_TCK")
+"""Clock ticks in a second, the unit of start times in `/proc`: proc(5)."""
+
 
 class Process(NamedTuple):
     """A process as `/proc/PID/stat` shows it; `start_time` is in clock ticks since boot."""
@@ -246,7 +249,7 @@ def now() -> int:
 
 def ticks_since_boot() -> int:
     """Return the present time on the clock of start times of `/proc`, in clock ticks since boot."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
 
 def open_pidfd(found: Process) -> int | None:

@@ -200,14 +200,15 @@ def _variables(env: Mapping[str, str] | Mapping[bytes, bytes]) -> list[bytes]:
 
     Raise ValueError for a NUL, or a `=` in a name.
     """
-    text = isinstance(next(iter(env), ""), str)
-    equals: Any = "=" if text else b"="
+    pairs: Any = env.items()
     try:
-        names, joined = equals[:0].join(env), ("\0" if text else b"\0").join(map(equals.join, env.items()))
-    except TypeError:  # they are of several types
-        return _variables({os.fsencode(name): os.fsencode(value) for name, value in env.items()})
+        if isinstance(next(iter(env), ""), bytes):  # the variables of this process, which can be passed
+            return list(map(b"=".join, pairs))
+        names, joined = "".join(env), "\0".join(map("=".join, pairs))  # type: ignore[arg-type]
+    except TypeError:  # of several types
+        return _variables({os.fsdecode(name): os.fsdecode(value) for name, value in pairs})
     variables = os.fsencode(joined).split(b"\0") if env else []
-    if equals in names:
+    if "=" in names:
         raise ValueError("illegal environment variable name")
     if len(variables) != len(env):
         raise ValueError("embedded null byte")

@@ -21,6 +21,19 @@ cgroup.make = lambda name: None
 def leave(container, script):
     assert Cmd(["sh", "-c", script], container=container).run().returncode == 0
 
+def asleep():
+    children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+    return [pid for pid in children if open(f"/proc/{pid}/comm").read() == "sleep\\n" and environ(pid)]
+
+def environ(pid):  # empty while the process executes another program
+    return open(f"/proc/{pid}/environ").read()
+
+def leave_asleep(container, count=1):
+    wanted = len(asleep()) + count
+    leave(container, "setsid sleep 1000 & " * count)
+    while len(asleep()) < wanted:
+        time.sleep(0.001)
+
 def ended_child():
     child = subprocess.Popen(["true"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
@@ -42,7 +55,7 @@ read = process_table.environ
 orphans.process_table.environ = lambda pid: asked.append(pid) or read(pid)
 containers = [ManualContainer() for _ in range(4)]
 for container in containers:
-    leave(container, "setsid sleep 1000 & setsid sleep 1000 &")
+    leave_asleep(container, 2)
 counts = [[len(container.members()) for container in containers] for _ in range(3)]
 for container in containers:
     Termination(container, 5).run()
@@ -56,7 +69,7 @@ def test_orphan_of_another_container_requires_no_search() -> None:
     """A container without background processes is known to be empty, even with live orphans of another one."""
     program = """
 first, second = ManualContainer(), ManualContainer()
-leave(first, "setsid sleep 1000 &")
+leave_asleep(first)
 leave(second, "true")
 empty = [first.surely_empty(), second.surely_empty()]
 Termination(first, 5).run()
@@ -95,7 +108,7 @@ listed = []
 read = process_table.children_text
 orphans.process_table.children_text = lambda pid, task: (pid == os.getpid() and listed.append(task)) or read(pid, task)
 container, other = ManualContainer(), ManualContainer()
-leave(other, "setsid sleep 1000 &")
+leave_asleep(other)
 assert len(other.members()) == 1
 counts = []
 for unknown in (), ("sleep", "1000"):
@@ -124,7 +137,7 @@ orphans.clock.now = lambda: 1000.0  # no time passes
 containers = [ManualContainer() for _ in range(3)]
 for container in containers:
     assert container.members() == []
-leave(containers[0], "setsid sleep 1000 &")
+leave_asleep(containers[0])
 listed.clear()
 recent = [len(container.members(quickly=True)) for container in containers]
 shared = len(listed)
@@ -146,7 +159,7 @@ leave(container, "true")
 assert container.members() == []
 listed.clear()
 empty = [container.surely_empty(), len(listed)]
-leave(container, "setsid sleep 1000 &")
+leave_asleep(container)
 empty.append(container.surely_empty())
 Termination(container, 5).run()
 print(json.dumps(empty))

@@ -101,7 +101,7 @@ class Git(Struct, frozen=True, tag="git"):
 
 
 class Oci(Struct, frozen=True, tag="oci"):
-    """A function in an OCI registry; `tag` may be a digest `sha256:...`."""
+    """A function in an OCI registry; `tag` may be a digest `sha256:...` or `sha512:...`."""
 
     registry: str
     repository: str

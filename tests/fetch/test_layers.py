@@ -28,7 +28,7 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -410,6 +410,19 @@ def test_cancel_ends_unpacking_between_two_files(root: Path) -> None:
 
     with pytest.raises(StoppedError):
         unpack(pieces(PLAIN), RootFs(root, proc, Limits()), proc)
+
+
+def test_cancel_ends_decompressing_between_two_empty_parts(root: Path) -> None:
+    proc = Proc(0)
+
+    def parts() -> Iterator[bytes]:
+        yield zstd.compress(b"")
+        proc.cancel()
+        yield zstd.compress(b"") * 2
+        pytest.fail("went on after the cancel")
+
+    with pytest.raises(StoppedError):
+        unpack(parts(), RootFs(root, proc, Limits()), proc)
 
 
 # Forms of zstd

@@ -9,6 +9,7 @@ from step_runner.functions.reference import git_reference, oci_reference, parse_
 from step_runner.model import Builtin, Dynamic, Git, Local, Oci, Reference
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+SHA512 = "sha512:" + "0123456789abcdef" * 8
 GITLAB = "https://gitlab.com/c/s"
 OURS = "registry.gitlab.com"
 
@@ -44,6 +45,7 @@ OURS = "registry.gitlab.com"
         ("localhost:5000/a", Oci(registry="localhost:5000", repository="a")),
         (f"r.io/a@{DIGEST}", Oci(registry="r.io", repository="a", tag=DIGEST)),
         (f"r.io/a:1@{DIGEST}", Oci(registry="r.io", repository="a", tag=DIGEST)),
+        (f"r.io/a@{SHA512}", Oci(registry="r.io", repository="a", tag=SHA512)),
         ("./${{ vars.X }}", Dynamic(template="./${{ vars.X }}")),
         ("${{ vars.URL }}@v1", Dynamic(template="${{ vars.URL }}@v1")),
     ],

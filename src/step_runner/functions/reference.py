@@ -18,6 +18,7 @@ BUILTIN = re.compile(r"(?:builtin|dist)://(?P<name>.*)", re.DOTALL)
 SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 DRIVE = re.compile(r"[a-zA-Z]:[/\\]")
 OVER_SSH = re.compile(r"(?:ssh://|[\w.-]+@[\w.-]+:(?!\d+/))")
+OF_IMAGE = re.compile(r"@sha(256|512):")
 TAGGED = re.compile(r"/[^/:]*:[^/:]+$")
 LONGEST = 4096
 FORMS = 'write "./directory", "URL@REVISION", "builtin://NAME" or "REGISTRY/REPOSITORY:TAG"'
@@ -41,7 +42,7 @@ def parse_reference(text: str) -> Reference:
         return _local(reference)
     if builtin := BUILTIN.fullmatch(reference):
         return _builtin(builtin["name"])
-    if "@" in reference and "@sha256:" not in reference:
+    if "@" in reference and not OF_IMAGE.search(reference):
         return _git(reference)
     return _oci(reference)
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from step_runner.fetch.git.repository import Repository
 from step_runner.fetch.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from step_runner.fetch.cache import Cache, Key
     from step_runner.fetch.git.checkout import Checkout
@@ -54,7 +54,8 @@ def fetch_git(
     """
     proc.check()
     repository = Repository.parse(reference.url)
-    return str(_Fetch(repository, reference.revision, cache, proc, progress, timeout).run())
+    with ExitStack() as closing:
+        return str(_Fetch(repository, reference.revision, cache, proc, progress, timeout, closing).run())
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,24 @@ class _Fetch:
     proc: Proc
     progress: Callable[[str], None]
     timeout: float
+    closing: ExitStack
+    """Closes the remote at the end, and turns its errors into FetchError."""
+
+    @cached_property
+    def remote(self) -> Remote:
+        # Loading dulwich takes a third of a second; answers of the cache do not need it.
+        from step_runner.fetch.git.client import open_remote
+
+        remote = open_remote(self.repository, self.revision, self.proc, self.progress, self.timeout)
+        return self.closing.enter_context(remote)
 
     def run(self) -> Path:
         commit = self._remembered()
         if commit:
-            return self.cache.get(self._commit_key(commit), partial(self._fetch, commit), self.proc)
+            return self._get(commit)
         if _FORBIDDEN.search(self.revision):
             raise self._unknown("it is not a valid name of a tag or branch")
-        with self._remote() as remote:
-            return self._get_by_name(remote)
+        return self._get_by_name()
 
     def _remembered(self) -> str | None:
         """Return the commit of a full hash, or of a tag or short hash that the cache knows; else None."""
@@ -82,81 +92,59 @@ class _Fetch:
         known = self.cache.note(self._revision_key())
         return known if _FULL_HASH.fullmatch(known) else None
 
-    @contextmanager
-    def _remote(self) -> Iterator[Remote]:
-        # Loading dulwich takes a third of a second; answers of the cache do not need it.
-        from step_runner.fetch.git.client import open_remote
+    def _get(self, commit: str) -> Path:
+        key = ("git-commit", str(self.repository), commit)
+        return self.cache.get(key, partial(self._check_out, commit), self.proc)
 
-        with open_remote(self.repository, self.revision, self.proc, self.progress, self.timeout) as remote:
-            yield remote
-
-    def _fetch(self, commit: str, directory: Path, scratch: Path) -> None:
-        with self._remote() as remote:
-            self._check_out(remote, commit, directory, scratch)
-
-    def _get(self, remote: Remote, commit: str) -> Path:
-        return self.cache.get(self._commit_key(commit), partial(self._check_out, remote, commit), self.proc)
-
-    def _get_by_name(self, remote: Remote) -> Path:
+    def _get_by_name(self) -> Path:
         """Return the files of a tag, else of a branch, else of the commit with a short hash."""
         self.progress(f"fetching {self.repository}: looking up {self.revision}")
         names = [f"refs/tags/{self.revision}", f"refs/heads/{self.revision}"]
-        references = remote.references(names)
+        references = self.remote.references(names)
         tag, branch = (references.get(f"{name}^{{}}") or references.get(name) for name in names)
         if branch and not tag:
-            return self._get(remote, branch)
-        commit = tag or self._complete(remote)
-        path = self._get(remote, commit)
+            return self._get(branch)
+        commit = tag or self._complete()
+        path = self._get(commit)
         self.cache.keep_note(self._revision_key(), commit)
         return path
 
-    def _complete(self, remote: Remote) -> str:
+    def _complete(self) -> str:
         """Return the only commit with a hash that begins with the revision."""
         if not _SHORT_HASH.fullmatch(self.revision):
             raise self._unknown("no tag or branch has this name, and a commit needs 8 or more digits of its hash")
         with self.cache.scratch(self._revision_key(), self.proc) as scratch:
-            found = remote.history(scratch).commits(self.revision)
+            found = self.remote.history(scratch).commits(self.revision)
         if not found:
             raise self._unknown("no tag, branch or commit has this name")
         if len(found) > 1:
             raise self._unknown(f"{len(found)} commits begin with it, write more digits")
         return found[0]
 
-    def _check_out(self, remote: Remote, commit: str, directory: Path, scratch: Path) -> None:
+    def _check_out(self, commit: str, directory: Path, scratch: Path) -> None:
         from step_runner.fetch.git.checkout import Checkout
 
         checkout = Checkout(directory, self.proc, Limits())
-        self._write(checkout, remote, commit, scratch, PurePosixPath(), depth=0)
+        self._write(checkout, commit, scratch, PurePosixPath(), depth=0)
         checkout.finish()
 
-    def _write(
-        self,
-        checkout: Checkout,
-        remote: Remote,
-        commit: str,
-        scratch: Path,
-        below: PurePosixPath,
-        depth: int,
-    ) -> None:
+    def _write(self, checkout: Checkout, commit: str, scratch: Path, below: PurePosixPath, depth: int) -> None:
         """Write the files of `commit` below that path of the checkout, and those of each submodule below its path."""
         from step_runner.fetch.git.checkout import TreeError, submodule_urls
 
         if depth > _DEEPEST:
             raise TreeError(f"its submodules lie in one another more than {_DEEPEST} deep")
-        store = remote.objects(commit, scratch)
+        store = self.remote.objects(commit, scratch)
         urls = submodule_urls(store, commit, below)
         for path, submodule_commit in checkout.write(store, commit, below).items():
             submodule = self.repository.submodule(urls.get(path, ""))
             if submodule:
-                fetch = replace(self, repository=submodule, revision=submodule_commit)
-                with fetch._remote() as other:
+                with ExitStack() as closing:
+                    fetch = replace(self, repository=submodule, revision=submodule_commit, closing=closing)
                     own_scratch = Path(tempfile.mkdtemp(dir=scratch))
-                    fetch._write(checkout, other, submodule_commit, own_scratch, path, depth + 1)
+                    fetch._write(checkout, submodule_commit, own_scratch, path, depth + 1)
             else:
                 self.progress(f"fetching {self.repository}: no https or http URL for submodule {path}")
-
-    def _commit_key(self, commit: str) -> Key:
-        return ("git-commit", str(self.repository), commit)
 
     def _revision_key(self) -> Key:
         return ("git-revision", str(self.repository), self.revision)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from step_runner.fetch.oci.rootfs import RootFs
     from step_runner.proc import Proc
 
-_PIECE = 1 << 20  # bytes
 _LARGEST_HEADERS = 2 << 20  # bytes before one file, which tarfile keeps in memory
 _MOST_DIGITS = 300  # in a row, more than a name can have
 _OPAQUE = ".wh..wh..opq"
@@ -34,9 +33,17 @@ def unpack(layer: Iterator[bytes], root: RootFs, proc: Proc) -> None:
     """
     root.begin_layer()
     with _understood():
-        pieces = filter(None, decompressed(layer))
+        pieces = _pieces(decompressed(layer), proc)
         if first := next(pieces, b""):
             _unpack(_Forward(chain([first], pieces), root, proc), root)
+
+
+def _pieces(content: Iterator[bytes], proc: Proc) -> Iterator[bytes]:
+    """Yield the pieces that are not empty. Raise StoppedError, even between parts that are empty when decompressed."""
+    for piece in content:
+        proc.check()
+        if piece:
+            yield piece
 
 
 def _unpack(stream: _Forward, root: RootFs) -> None:
@@ -115,9 +122,8 @@ class _Forward:
 
     def seek(self, position: int) -> int:
         self._limits.take_bytes(max(0, position - self._position))
-        while self._position < position and self._next(min(_PIECE, position - self._position)):
-            # A few compressed bytes from the registry can become gigabytes.
-            self._proc.check()
+        while self._position < position and self.read_some(position - self._position):
+            """Go on to the next piece."""
         return self._position
 
     def read_some(self, size: int) -> memoryview:

@@ -6,13 +6,13 @@ OCI image specification 1.1: image-index.md, manifest.md, config.md. Docker's do
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 
 from step_runner.fetch.messages import RefusedError, one_line
+from step_runner.fetch.oci.names import DIGEST
 from step_runner.fetch.oci.platform import GENERIC, Platform
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ LAYER = "application/vnd.gitlab.step.layer.v1.tar+zstd"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _NO_MANIFEST = "the registry's answer is not a manifest; check that there is a registry at this address"
 _MOST_BYTES = 1 << 50
 
@@ -86,7 +85,7 @@ def matches(content: bytes, digest: str) -> bool:
 
 def is_digest(text: str) -> bool:
     """Return whether a text is a digest with a supported algorithm."""
-    return bool(_DIGEST.fullmatch(text))
+    return bool(DIGEST.fullmatch(text))
 
 
 def parse_manifest(content: bytes) -> Index | Image:

@@ -207,6 +207,36 @@ def test_supervision_needs_pidfds() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 7
 
 
+SUSPENDED_WHILE_FORWARDING = """
+import os, signal, sys
+from gracefulexitcmd import supervise
+
+send, (reader, writer), expected = signal.pidfd_send_signal, os.pipe(), {signal.SIGINT, signal.SIGCONT}
+
+def send_slowly(pidfd, number):
+    send(pidfd, number)
+    if number == signal.SIGINT:
+        os.kill(os.getpid(), signal.SIGTSTP)  # its handler runs before the function returns
+    expected.discard(number)
+    if not expected:
+        os.write(writer, b"x")
+
+def work(front_is_gone):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTSTP])
+    os.kill(os.getppid(), signal.SIGINT)
+    os.read(reader, 1)
+    return signal.SIGTSTP not in signal.sigpending()
+
+signal.pidfd_send_signal = send_slowly
+sys.exit(supervise(work, 1.0, print, suspends=True))
+"""
+
+
+def test_ctrl_z_while_ctrl_c_is_forwarded_reaches_worker() -> None:
+    """SIGCONT discards a pending SIGTSTP, signal(7), so the supervisor must not send it after the signal."""
+    assert subprocess.run([sys.executable, "-c", SUSPENDED_WHILE_FORWARDING], check=False, timeout=LONG).returncode == 0
+
+
 LEAVES_AN_ORPHAN = """
 import os, subprocess, sys
 if os.fork() == 0:

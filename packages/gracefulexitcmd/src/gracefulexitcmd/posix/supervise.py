@@ -223,8 +223,10 @@ class _Supervisor:
             self._request, answer = self._request.after(number, time.monotonic())
             self._copies.abandon()
         if self._termination is None:
-            signal.pidfd_send_signal(self._pidfd, number)
-            if number in STOP_SIGNALS:  # a stopped process could not act
+            if number in STOP_SIGNALS:
+                # A stopped process could not act. SIGCONT comes first, as it would discard a SIGTSTP whose handler
+                # interrupts this one.
                 signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
+            signal.pidfd_send_signal(self._pidfd, number)
         elif answer is Answer.HURRY:
             self._termination.cancel(grace=0, hurried=self._request.hurried)

@@ -143,6 +143,8 @@ FAULTS: dict[str, dict[str, Any]] = {
     "not in the cwd": {"argv": ["./no-such-program"], "cwd": "directory"},
     "not in the PATH of env": {"argv": ["true"], "env": {"PATH": "/no-such-directory"}},
     "not executable in the PATH": {"argv": ["text"], "env": {"PATH": "/no-such-directory:.:/"}},
+    "no such program in bytes": {"argv": [b"no-such-program"], "cwd": Path("directory")},
+    "no such cwd in bytes": {"argv": [Path("true")], "cwd": b"no-such-directory"},
     "NUL": {"argv": ["true", "a\0b"]},
     "name of a variable": {"argv": ["true"], "env": {"A=B": "c"}},
     "half a surrogate pair": {"argv": ["true", "\ud800"]},

@@ -75,7 +75,8 @@ class Pipe:
 
     def finish(self) -> None:
         """Read what was written so far, at most one burst, and close this end."""
-        self.read()
+        if not self.closed:
+            self.read()
         self._finished = True
         os.close(self.ready)
 

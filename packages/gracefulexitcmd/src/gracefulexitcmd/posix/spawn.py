@@ -123,7 +123,7 @@ def spawn(
         if _reaped(abandoned, os.WNOHANG) is not None:
             _abandoned.discard(abandoned)
     words, variables = list(map(os.fsencode, argv)), _variables(env)
-    program, directory = words[0], None if cwd is None else _checked(os.fsencode(cwd))
+    directory = None if cwd is None else _checked(os.fsencode(cwd))
     _checked(b"".join(words))
     attributes, copies = _attributes(heard), list[int]()
     try:
@@ -134,7 +134,7 @@ def spawn(
         arguments = (actions.content, attributes, _strings(words), _strings(variables))
         sys.audit("os.posix_spawn", argv[0], argv, env)
         pid, reason = ctypes.c_int(), 0
-        for path in _candidates(program, variables):
+        for path in _candidates(words[0], variables):
             failure = libc().posix_spawn(ctypes.byref(pid), path, *arguments)
             if failure == 0 and (group is None or not _was_killed_at_birth(pid.value)):
                 return Spawned(pid.value)
@@ -144,7 +144,7 @@ def spawn(
     finally:
         for copy in copies:
             os.close(copy)
-    raise _failed(reason, os.fsdecode(program), None if directory is None else os.fsdecode(directory))
+    raise _failed(reason, argv[0], cwd)
 
 
 def _was_killed_at_birth(pid: int) -> bool:
@@ -166,11 +166,11 @@ def _was_killed_at_birth(pid: int) -> bool:
     return False
 
 
-def _failed(reason: int, program: str, cwd: str | None) -> OSError:
+def _failed(reason: int, program: str, cwd: StrPath | None) -> OSError:
     """Return the error with the file that caused it: posix_spawn(3) returns an errno, but not the call that failed."""
     if cwd is not None:
         try:
-            os.stat(cwd and os.path.join(cwd, "."))  # fails as chdir(2) does
+            os.stat(os.fsencode(cwd) and os.path.join(os.fsencode(cwd), b"."))  # fails as chdir(2) does
         except OSError as error:
             return OSError(error.errno, error.strerror, cwd)
     return OSError(reason, os.strerror(reason), program)

@@ -226,7 +226,9 @@ shown = os.path.exists("/proc/%d" % pid)
 ended = Termination(container, 10).run()
 print(json.dumps([shown, [process.ended_by for process in ended.census]]))
 """
-    mount = 'mount -t proc -o hidepid=invisible,gid=65533 proc /proc && exec setpriv --reuid 65534 --clear-groups "$@"'
+    reads_python = "--inh-caps=+dac_read_search --ambient-caps=+dac_read_search"  # it may be below /root
+    user = f"setpriv --reuid 65534 --clear-groups {reads_python}"
+    mount = f'mount -t proc -o hidepid=invisible,gid=65533 proc /proc && exec {user} "$@"'
     inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", mount, "sh"]
     assert facts(program, *inside) == [False, ["SIGTERM"]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -252,6 +253,20 @@ def test_damaged_cached_index_is_looked_up_again(
 
     assert cache.fetch_image(odd_registry.host, "x", digest) == first
     assert cache.fetch_image(NOWHERE, "x", digest) == first
+
+
+@pytest.mark.parametrize("changed", [b"", b" "], ids=["right", "wrong"])
+def test_image_named_by_sha512_is_checked(odd_registry: OddRegistry, cache: FetchCache, changed: bytes) -> None:
+    offered = manifest([files(a="x")])
+    odd_registry.offer_blobs("x", [b"{}", files(a="x")])
+    digest = f"sha512:{hashlib.sha512(offered.content + changed).hexdigest()}"
+    odd_registry.offer_manifest("x", digest, offered)
+
+    if changed:
+        with pytest.raises(FetchError, match="the registry sent a manifest with another digest"):
+            cache.fetch_image(odd_registry.host, "x", digest)
+    else:
+        assert (cache.fetch_image(odd_registry.host, "x", digest) / "a").read_text() == "x"
 
 
 PROGRAM = """

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from gracefulexitcmd.posix.cgroup import PREFIX
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -54,7 +52,7 @@ class Crowd:
         With `in_cgroup` it first waits until it is in a control group of the library.
         """
         words = shlex.join([sys.executable, "-I", "-S", str(PROGRAM), self.mark, "1", *(shapes or SHAPES)])
-        own = f"{PREFIX}[0-9]+-[0-9a-f]{{16}}$"
+        own = "gracefulexitcmd-[0-9]+-[0-9]+-[0-9a-f]{16}$"
         wait = f"until grep --quiet --extended-regexp '{own}' /proc/self/cgroup; do :; done\n" if in_cgroup else ""
         return wait + (words if status is None else f"STATUS={status} {words}")
 

@@ -136,11 +136,29 @@ def test_empty_groups_of_killed_programs_are_removed() -> None:
 
 
 @needs_cgroup
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a PID namespace")
+def test_groups_of_another_pid_namespace_are_not_removed() -> None:
+    """Their makers live, although no process has that pid in this namespace."""
+    program = "import os, signal; from gracefulexitcmd.posix import cgroup; print(cgroup.make('x').path, flush=True); "
+    inside = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    with subprocess.Popen([sys.executable, "-c", f"{program}signal.pause()"], stdout=subprocess.PIPE) as maker:
+        try:
+            assert maker.stdout is not None
+            path = maker.stdout.readline().decode().strip()
+            other = subprocess.run([*inside, sys.executable, "-c", program], check=True, capture_output=True, text=True)
+            os.rmdir(other.stdout.strip())
+            assert os.path.isdir(path)
+        finally:
+            maker.kill()
+    os.rmdir(path)
+
+
+@needs_cgroup
 def test_container_removes_its_group() -> None:
     own = cgroup.own_directory()
     assert own is not None
     container = ManualContainer()
-    path = f"{own}/{cgroup.PREFIX}{os.getpid()}-{container.cookie}"
+    path = f"{own}/{cgroup.prefix()}{os.getpid()}-{container.cookie}"
     assert container.confine()
     assert os.path.isdir(path)
     container.close()
@@ -181,7 +199,7 @@ def test_command_starts_in_group_of_its_container(container: ManualContainer) ->
     with contain() as box:
         contained = Cmd(OWN_GROUP, stdout=PIPE, text=True, container=box).run().stdout
     alone = Cmd(OWN_GROUP, stdout=PIPE, text=True, contain=True).run().stdout
-    assert all(f"{cgroup.PREFIX}{os.getpid()}" in str(group) for group in (contained, alone))
+    assert all(f"{cgroup.prefix()}{os.getpid()}" in str(group) for group in (contained, alone))
 
 
 def test_plain_command_starts_in_group_of_its_parent() -> None:

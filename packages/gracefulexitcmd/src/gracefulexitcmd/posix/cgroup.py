@@ -11,6 +11,7 @@ import functools
 import os
 import sys
 
+from gracefulexitcmd.posix import process_table
 from gracefulexitcmd.typed import NamedTuple
 
 TYPE_CHECKING = False
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 CGROUP2_SUPER_MAGIC = 0x63677270
 """The type that fstatfs(2) reports for version 2; the mount table does not prove which file system is at a path."""
-
-PREFIX = "gracefulexitcmd-"
-"""The beginning of a group's name; the pid of the process that made it and a name of its own follow."""
 
 OWN_LINKS = 2
 """The link count of a directory without subdirectories."""
@@ -100,9 +98,15 @@ def _file_system(descriptor: int) -> int:
     return int(status[0])
 
 
+@functools.cache
+def prefix() -> str:
+    """Return the beginning of the names of all groups made in this PID namespace: pids of another one mean nothing."""
+    return f"gracefulexitcmd-{os.stat('/proc/self/ns/pid').st_ino}-"
+
+
 def group_name(maker: int, name: str) -> str:
     """Return the name of the group that the process `maker` makes."""
-    return f"{PREFIX}{maker}-{name}"
+    return f"{prefix()}{maker}-{name}"
 
 
 def planned(name: str) -> Cgroup | None:
@@ -175,8 +179,8 @@ def _own_directory_swept() -> str | None:
     own = own_directory()
     with contextlib.suppress(OSError):
         for name in os.listdir(own) if own is not None else ():
-            maker = name.removeprefix(PREFIX).partition("-")[0]
-            if name.startswith(PREFIX) and not os.path.exists(f"/proc/{maker}"):
+            maker = name.removeprefix(prefix()).partition("-")[0]
+            if name.startswith(prefix()) and not os.path.exists(f"/proc/{maker}"):
                 Cgroup(f"{own}/{name}").remove()
     return own
 
@@ -199,8 +203,8 @@ def mounted(groups: str, mounts: str) -> Mounted | None:
 
 def _pids(directory: str) -> list[int]:
     try:
-        with open(f"{directory}/cgroup.procs", "rb") as file:
-            return [int(line) for line in file if line.strip() != b"0"]  # 0: a process of another PID namespace
+        # 0 is a process of another PID namespace.
+        return [int(line) for line in process_table.content(f"{directory}/cgroup.procs").split() if line != b"0"]
     except OSError:  # the group was removed, or it is threaded
         return []
 

@@ -302,7 +302,7 @@ def can_signal(pid: int) -> bool | None:
 
 
 def content(path: str) -> bytes:
-    """Return a file of `/proc`, read with as few system calls as possible. Raise OSError if it cannot be read."""
+    """Return a file of `/proc` or a control group, read with few system calls. Raise OSError if it cannot be read."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         parts = []

@@ -180,9 +180,10 @@ class AsyncTermination(AsyncWaitable):
 class OrphanReaper:
     """Reaps orphans of this process while the block runs; the process must be a subreaper.
 
-    It scans ten times a second as long as there is a container or an orphan. It has no handler for SIGCHLD: so many
-    signals may arrive at once that a loop's wake-up pipe is full. Python's handler then waits for a lock, and the
-    interrupted thread may hold that lock. On Windows, where no process must be reaped, this does nothing.
+    It looks for ended orphans ten times a second as long as there is a container or an orphan. With thousands of
+    orphans of which none ends, it looks once a second. It has no handler for SIGCHLD: so many signals may arrive at
+    once that a loop's wake-up pipe is full. Python's handler then waits for a lock, and the interrupted thread may hold
+    that lock. On Windows, where no process must be reaped, this does nothing.
     """
 
     def __enter__(self) -> None:
@@ -203,16 +204,16 @@ class OrphanReaper:
         if self._due is None:
             self._loop.call_soon_threadsafe(self._reap_later)
 
-    def _reap_later(self) -> None:
+    def _reap_later(self, seconds: float | None = None) -> None:
         if sys.platform != "win32" and self._due is None:
-            self._due = self._loop.call_later(REAP_WITHIN, self._reap)
+            self._due = self._loop.call_later(seconds or REAP_WITHIN, self._reap)
 
     def _reap(self) -> None:
         self._due = None
         if sys.platform != "win32":
-            left = reap_orphans()
-            if left or open_containers():
-                self._reap_later()
+            again = reap_orphans()
+            if again is not None or open_containers():
+                self._reap_later(again)
 
 
 async def _despite_cancellation(driver: Driver) -> None:

@@ -204,6 +204,27 @@ print(json.dumps(child.wait()))
     assert facts(program) == 0
 
 
+def test_slow_looks_for_ended_orphans_are_rare_while_none_ends() -> None:
+    """With thousands of orphans the kernel takes a millisecond for each look."""
+    program = """
+real, container = orphans._any_ended, ManualContainer()
+
+def slow():
+    until = time.thread_time() + 0.005
+    while time.thread_time() < until:
+        pass
+    return real()
+
+orphans._any_ended = slow
+idle = reap_orphans()
+child = ended_child()
+print(json.dumps([idle, reap_orphans()]))
+child.wait()
+container.close()
+"""
+    assert facts(program) == [1.0, 0.1]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can mount /proc")
 def test_hidden_orphan_is_ended() -> None:
     """With hidepid, /proc hides a process that is not dumpable even from its own user."""

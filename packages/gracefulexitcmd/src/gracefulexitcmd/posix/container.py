@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from itertools import chain
 
 from gracefulexitcmd import clock
@@ -27,7 +28,13 @@ _orphans = Orphans()
 _COOKIE = COOKIE.encode()
 
 REAP_WITHIN = 0.1
-"""Seconds that an orphan may stay a zombie."""
+"""Seconds that an orphan may stay a zombie, unless a look for ended ones takes long."""
+
+REAP_AT_LATEST = 1.0
+"""Seconds that it may stay a zombie at most."""
+
+LOOKING = 0.002
+"""Largest share of a processor for looks that find nothing. With thousands of orphans one takes a millisecond."""
 
 when_opened: set[Callable[[], object]] = set()
 """Functions to call, in any thread, after a container was opened."""
@@ -276,12 +283,17 @@ class ManualContainer(ProcessSet):
         return [orphan.identity for orphan in possible if orphan.pid not in explained]
 
 
-def reap_orphans() -> bool:
-    """Reap the adopted orphans that have ended; return whether any is left."""
+def reap_orphans() -> float | None:
+    """Reap the adopted orphans that have ended; return the seconds until the next look, None if no orphan is left."""
+    began = time.thread_time()
     try:
-        return _orphans.reap_ended()
+        left, found = _orphans.reap_ended()
     except OSError:  # no descriptor is free: reap them later
-        return True
+        return REAP_WITHIN
+    if not left:
+        return None
+    took = 0.0 if found else time.thread_time() - began
+    return min(max(REAP_WITHIN, took / LOOKING), REAP_AT_LATEST)
 
 
 def reap_forever() -> None:

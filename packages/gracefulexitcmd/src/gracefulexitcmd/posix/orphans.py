@@ -114,20 +114,24 @@ class Orphans:
                     self._listed_at = began
                     return
 
-    def reap_ended(self) -> bool:
-        """Reap all orphans that have ended; return whether any is left. Raise OSError as `adopt` does.
+    def reap_ended(self) -> tuple[bool, bool]:
+        """Reap all orphans that have ended; return whether any is left, and whether any child had ended.
+
+        Raise OSError as `adopt` does.
 
         It takes one waitid(2) if none has ended. The kernel reports only the first child that has ended, which may be a
         command that another thread reaps. So each orphan is tried.
         """
         with self.lock:
+            found = False
             while _any_ended():
+                found = True
                 if not (self._reap(chain(*self._all())) or self._reap(self._unnoted())):
                     break  # a command, or a child that the program started in another way
             if self._owners:
-                return True
+                return True, found
             self.adopt()
-            return bool(self._unexplained)
+            return bool(self._unexplained), found
 
     def unlisted(self, owner: ManualContainer) -> Iterator[Process]:
         """Yield new orphans with the owner's cookie, each as soon as it is seen, the youngest first.

@@ -161,7 +161,7 @@ def test_process_born_during_signalling_gets_signal(
     group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, parent: int, told: bool
 ) -> None:
     """Its parent outside of the group got the signal a moment after the group did."""
-    clock = iter([NOW, NOW + 1])
+    clock = iter([NOW, NOW + 1, NOW + 1])
     monkeypatch.setattr(process_table, "now", lambda: next(clock))
     outside = process_table.Process(200, "S", 1, 200, 200, start_time=NOW - 1)
     born = process_table.Process(201, "S", parent, 200, 200, start_time=NOW + 1)
@@ -182,6 +182,34 @@ def test_late_orphan_gets_signal_if_older(group: Crowd, teardown: Teardown, age:
     assert teardown.scan_at is None
 
 
+def test_processes_that_a_late_one_has_started_get_signal(group: Crowd, teardown: Teardown) -> None:
+    """It was not yet asked to stop, so they are not there to clean up."""
+    late = process_table.Process(200, "S", 1, 200, 200, start_time=NOW - 1)
+    child = process_table.Process(201, "S", 200, 200, 200, start_time=NOW + 1)
+    grandchild = process_table.Process(202, "S", 201, 200, 200, start_time=NOW + 1)
+    group.answers = [[LEADER], [LEADER, grandchild, late, child], [LEADER, HELPER._replace(parent=200)]]
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert teardown.watch(kill=False)
+    assert {pid for pid, _ in group.sent_singly} == {200, 201, 202}
+    assert teardown.watch(kill=False)
+    assert {pid for pid, _ in group.sent_singly} == {200, 201, 202}
+
+
+def test_orphan_born_while_late_signal_is_sent_gets_it(
+    group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan before the late signal could not see it yet."""
+    clock = iter([NOW, NOW + 5, NOW + 6])
+    monkeypatch.setattr(process_table, "now", lambda: next(clock))
+    late = process_table.Process(200, "S", 1, 200, 200, start_time=NOW - 1)
+    born = process_table.Process(201, "S", 1, 200, 200, start_time=NOW + 5)
+    group.answers = [[LEADER], [LEADER, late], [LEADER, born]]
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert teardown.watch(kill=False)
+    assert teardown.watch(kill=False)
+    assert {pid for pid, _ in group.sent_singly} == {200, 201}
+
+
 def test_obedient_process_is_not_counted_as_killed(group: Crowd, teardown: Teardown) -> None:
     group.answers = [[LEADER, CHILD], [LEADER], []]
     teardown.terminate(Stage(signal.SIGTERM))
@@ -189,6 +217,19 @@ def test_obedient_process_is_not_counted_as_killed(group: Crowd, teardown: Teard
     assert not teardown.watch(kill=True)
     assert _ended(teardown) == {100: "SIGKILL", 101: "SIGTERM"}
     assert (teardown.forced, teardown.signals[-1].processes) == (True, 1)
+
+
+def test_process_that_ends_before_its_kill_keeps_its_arguments(
+    group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A zombie has only the name of its program."""
+    read = iter([("program", "word"), ("[program]",)])
+    monkeypatch.setattr(process_table, "argv", lambda _pid: next(read))
+    group.answers = [[LEADER]]
+    teardown.terminate(Stage(signal.SIGTERM))
+    teardown.kill()
+    assert [process.argv for process in teardown.census()] == [("program", "word")]
+    assert next(read, None) is None
 
 
 def test_teardown_without_kill_is_not_forced(group: Crowd, teardown: Teardown) -> None:

@@ -188,23 +188,33 @@ class Teardown(Census):
     def signal_late(self) -> None:
         """Send the stop signal to processes older than the signal that became orphans too late to be seen then."""
         self.scan_at = None
-        if self._signal_late(self._scan() or ()):
-            self._signalled_until = process_table.now()
+        self._signal_late(self._scan() or ())
 
-    def _signal_late(self, members: Sequence[Process]) -> bool:
-        """Send the stop signal to the members that should have had it but were found only now; return if any were.
+    def _signal_late(self, members: Sequence[Process]) -> None:
+        """Send the stop signal to the members that should have had it but were found only now.
 
         Some were spared for the sake of another container that has ended since. Others were born while the signal was
         being sent.
         """
-        if self._stage is None:
-            return False
-        living, receivers = {one.pid for one in members}, self._receivers(self._stage.to)
-        late = [one for one in members if one.pid in receivers and self._is_late(one, self._stage, living)]
-        for number in _signals(self._stage) if late else ():
-            self._signal_each(number, late, self._stage.to)
-        self._last_signal.update({one.pid: self._stage.signal.name for one in late})
-        return bool(late)
+        if self._stage is not None and (late := self._late(members, self._stage)):
+            for number in _signals(self._stage):
+                self._signal_each(number, late, self._stage.to)
+            self._last_signal.update({one.pid: self._stage.signal.name for one in late})
+            self._signalled_until = process_table.now()
+
+    def _late(self, members: Sequence[Process], stage: Stage) -> list[Process]:
+        """Return the members that should have had the signal of the stage.
+
+        Those that such a process has started are late too: it does not clean up before its first signal.
+        """
+        late: dict[int, Process] = {}
+        living, receivers = {one.pid for one in members}, self._receivers(stage.to)
+        found = [one for one in members if one.pid in receivers and self._is_late(one, stage, living)]
+        while found:
+            late.update((one.pid, one) for one in found)
+            unsignalled = receivers.difference(self._last_signal, late)
+            found = [one for one in members if one.pid in unsignalled and one.parent in late]
+        return list(late.values())
 
     def _is_late(self, found: Process, stage: Stage, living: Collection[int]) -> bool:
         if stage.signal is signal.SIGKILL:
@@ -258,7 +268,7 @@ class Teardown(Census):
                     self._explained(member.pid, why=why)
         for member in members:
             argv, name = _named(member.pid)
-            if argv:
+            if argv and not argv[0].startswith("["):  # else it has ended meanwhile, and only its name is left
                 self._explained(member.pid, argv=argv, name=name)
 
     def _explained(self, pid: int, **facts: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, cast
 
@@ -208,6 +209,24 @@ def test_orphan_born_while_late_signal_is_sent_gets_it(
     assert teardown.watch(kill=False)
     assert teardown.watch(kill=False)
     assert {pid for pid, _ in group.sent_singly} == {200, 201}
+
+
+def test_scan_follows_end_of_a_process_while_a_child_is_spared(
+    group: Crowd, teardown: Teardown, poller: Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that ended may be its parent: then it is an orphan, and older than the signal."""
+    ends = {LEADER.pid: os.pipe(), HELPER.pid: os.pipe()}
+    monkeypatch.setattr(process_table, "portable", False)
+    monkeypatch.setattr(process_table, "open_pidfd", lambda process: ends[process.pid][0])
+    group.answers = [[LEADER], [LEADER, HELPER]]
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert teardown.watch(kill=False)
+    assert teardown.scan_at is None
+    os.close(ends[LEADER.pid][1])
+    poller.react(poller.wait(None))
+    assert teardown.scan_at is not None
+    teardown.forget()
+    os.close(ends[HELPER.pid][1])
 
 
 def test_obedient_process_is_not_counted_as_killed(group: Crowd, teardown: Teardown) -> None:

@@ -68,6 +68,7 @@ class Teardown(Census):
         self._asked: str | None = None
         self._signalled_from = self._signalled_until = 0
         self._unseen = False
+        self._spares = False
         self._pidfds: set[int] = set()
 
     @classmethod
@@ -176,7 +177,8 @@ class Teardown(Census):
         living = {process.pid for process in members}
         grouped = [process for process in uncounted if self._part(process) in stage.to & To.GROUP]
         born = {process.pid for process in grouped if not self._was_there(process, living)}
-        if len(uncounted) > len(grouped):
+        if not all(map(self._is_grouped, self._counted.values())):
+            # They got the signal one by one; the signal to the group reaches all its members at once.
             self._signalled_until = process_table.now()
         return born
 
@@ -335,6 +337,7 @@ class Teardown(Census):
         if members is None or process_table.portable:
             self.scan_at = clock.now() + SCAN_AGAIN
             return True
+        self._spares = any(one.pid not in self._last_signal for one in members)
         receivers = set() if self._stage is None else self._receivers(self._stage.to)
         try:
             for member in [one for one in members if one.pid in receivers] or members:
@@ -351,6 +354,8 @@ class Teardown(Census):
             self._drop(pidfd)
             if not self._pidfds:
                 self._report(Event.SCAN_DUE)
+            elif self._spares:  # one that was spared as a child of this process is an orphan now
+                self.scan_at = clock.now() + SCAN_AGAIN
 
     def _drop(self, pidfd: int) -> None:
         self._poller.forget(pidfd)

@@ -229,6 +229,25 @@ def test_scan_follows_end_of_a_process_while_a_child_is_spared(
     os.close(ends[HELPER.pid][1])
 
 
+@pytest.mark.parametrize(("start_time", "again"), [(NOW - 1, True), (NOW - 1000, False)], ids=["young", "old"])
+def test_process_without_a_program_yet_gets_signal_again(
+    group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, start_time: int, again: bool
+) -> None:
+    """A handler of its parent's program may have had the signal. A shell's subshell that cleans up is older."""
+    monkeypatch.setattr("gracefulexitcmd.posix.teardown.FORKING", 5.0)
+    forked = CHILD._replace(start_time=start_time, executed=False)
+    group.answers = [[LEADER, forked], [LEADER, forked], [LEADER, forked], [LEADER, forked._replace(executed=True)]]
+    teardown.count(quickly=False)
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert (teardown.scan_at is not None) == again
+    teardown.signal_late()
+    assert group.sent_singly == []
+    teardown.signal_late()
+    teardown.signal_late()
+    assert group.sent_singly == ([(CHILD.pid, signal.SIGTERM), (CHILD.pid, signal.SIGCONT)] if again else [])
+    assert teardown.scan_at is None
+
+
 def test_obedient_process_is_not_counted_as_killed(group: Crowd, teardown: Teardown) -> None:
     group.answers = [[LEADER, CHILD], [LEADER], []]
     teardown.terminate(Stage(signal.SIGTERM))

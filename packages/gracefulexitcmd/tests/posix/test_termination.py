@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.crowd import Crowd
 
-from gracefulexitcmd.posix import subreaper
+from gracefulexitcmd import PIPE, Cmd
+from gracefulexitcmd.posix import subreaper, teardown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,3 +185,29 @@ def test_exception_during_final_kill_is_raised_after_it(crowd: Crowd, mode: str)
     """A signal handler that raises during the final kill drops no signal."""
     assert run(crowd, KILL_INTERRUPTED.replace("MODE", repr(mode))) == "raised\n"
     assert crowd.survivors() == []
+
+
+LOSES_SIGNAL = """
+import os, signal, time
+child = os.fork()
+if child == 0:
+    got = []
+    signal.signal(signal.SIGTERM, lambda *_: got.append(True))
+    os.write(1, b"ready\\n")
+    while not got:
+        time.sleep(0.001)
+    os.execvp("sleep", ["sleep", "1000"])
+signal.signal(signal.SIGTERM, lambda *_: None)
+os.waitpid(child, 0)
+print("cleaned up", flush=True)
+"""
+"""Waits for its child before it cleans up, as a shell does; the child gets the signal between its fork and its exec."""
+
+
+def test_signal_lost_between_fork_and_exec_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teardown, "FORKING", 30.0)
+    with Cmd([sys.executable, "-c", LOSES_SIGNAL], stdout=PIPE, text=True) as command:
+        assert command.stdout.readline() == "ready\n"
+        command.cancel()
+        assert command.stdout.read() == "cleaned up\n"
+    assert command.wait().forced is False

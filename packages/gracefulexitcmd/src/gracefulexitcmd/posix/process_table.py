@@ -30,6 +30,9 @@ MOST_SCANS = 100
 MOST_READ = 1 << 16
 """Bytes of one read(2); a list in `/proc` comes in pieces of a page (seq_read_iter in fs/seq_file.c)."""
 
+PF_FORKNOEXEC = 0x40
+"""The flag of a process that has not executed a program since its fork, in include/linux/sched.h and proc(5)."""
+
 UNKNOWN_SESSION = 0
 """The session of a process if the system does not report it."""
 
@@ -57,12 +60,15 @@ portable = not _has_pidfd()
 has_proc = sys.platform == "linux"
 """Whether `/proc` lists the processes; otherwise ps(1) does."""
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+TICKS = os.sysconf("SC_CLK_TCK")
 """Clock ticks in a second, the unit of start times in `/proc`: proc(5)."""
 
 
 class Process(NamedTuple):
-    """A process as `/proc/PID/stat` shows it; `start_time` is in clock ticks since boot."""
+    """A process as `/proc/PID/stat` shows it; `start_time` is in clock ticks since boot.
+
+    `executed` is whether it has executed a program since its fork, or true if that is not known.
+    """
 
     pid: int
     state: str
@@ -71,6 +77,7 @@ class Process(NamedTuple):
     session: int
     start_time: int
     threads: int = 1
+    executed: bool = True
 
     @property
     def identity(self) -> Identity:
@@ -95,7 +102,8 @@ def process(pid: int) -> Process | None:
     # The program's name is in parentheses, and may itself contain spaces and parentheses.
     fields = text[text.rindex(b")") + 2 :].split(None, 20)
     state, parent, group, session = chr(fields[0][0]), int(fields[1]), int(fields[2]), int(fields[3])
-    return Process(pid, state, parent, group, session, start_time=int(fields[19]), threads=int(fields[17]))
+    executed = not int(fields[6]) & PF_FORKNOEXEC
+    return Process(pid, state, parent, group, session, int(fields[19]), int(fields[17]), executed)
 
 
 def _hidden_child(pid: int) -> Process | None:
@@ -249,7 +257,7 @@ def now() -> int:
 
 def ticks_since_boot() -> int:
     """Return the present time on the clock of start times of `/proc`, in clock ticks since boot."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS)
 
 
 def open_pidfd(found: Process) -> int | None:

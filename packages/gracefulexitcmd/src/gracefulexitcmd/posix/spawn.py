@@ -44,9 +44,6 @@ SETCGROUP = 0x100
 ROOM = 1024
 """Bytes for a posix_spawnattr_t, posix_spawn_file_actions_t or sigset_t; glibc's take 336, 80 and 128."""
 
-PF_FORKNOEXEC = 0x40
-"""The flag of a process that has not executed a program since its fork, in include/linux/sched.h and proc(5)."""
-
 CLOSEFROM = "posix_spawn_file_actions_addclosefrom_np"
 """A function of glibc 2.34; musl lacks it."""
 
@@ -158,7 +155,7 @@ def _was_killed_at_birth(pid: int) -> bool:
     with contextlib.suppress(OSError):
         while True:
             state, *_, flags = process_table.content(f"/proc/{pid}/stat").rpartition(b") ")[2].split(None, 7)[:7]
-            if not int(flags) & PF_FORKNOEXEC:
+            if not int(flags) & process_table.PF_FORKNOEXEC:
                 return False
             if state == b"Z":
                 return os.waitpid(pid, 0)[0] == pid

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 SCAN_AGAIN = 0.01
 """Seconds between two scans if the system cannot report the end of a process that is not a child."""
 
+FORKING = 0.1
+"""Seconds before and after a signal in which a process may be between its fork and its first program.
+
+It then has the handlers of its parent's program, such as a shell, and one of them may have had the signal.
+"""
+
 MOST_SCANS = 10
 """Scans in a row of which all processes end, with others in their place, before any of them can be waited for."""
 
@@ -69,6 +75,8 @@ class Teardown(Census):
         self._signalled_from = self._signalled_until = 0
         self._unseen = False
         self._spares = False
+        self._forks: set[int] = set()
+        self._sent_at = 0.0
         self._pidfds: set[int] = set()
 
     @classmethod
@@ -116,6 +124,8 @@ class Teardown(Census):
         self._note(stage.signal.name, sent_at, self._receivers(stage.to) - born)
         if stage.signal is not signal.SIGKILL:
             self.signals.append(self.signals[-1].replace(name=signal.SIGCONT.name))
+            self._sent_at = sent_at
+            self._note_forks(self._counted.values())
 
     def kill(self) -> None:
         """Send SIGKILL to all."""
@@ -192,6 +202,16 @@ class Teardown(Census):
         self.scan_at = None
         self._signal_late(self._scan() or ())
 
+    def _note_forks(self, processes: Iterable[Process]) -> None:
+        """Note the young ones that had a signal but no program yet, and plan a scan in as long as since the signal."""
+        since = clock.now() - self._sent_at
+        youngest = self._signalled_from - FORKING * process_table.TICKS
+        young = [one for one in processes if one.start_time >= youngest] if since < FORKING else []
+        self._forks = {one.pid for one in young if not one.executed and one.pid in self._last_signal}
+        if self._forks:
+            again = clock.now() + max(SCAN_AGAIN, since)
+            self.scan_at = again if self.scan_at is None else min(self.scan_at, again)
+
     def _signal_late(self, members: Sequence[Process]) -> None:
         """Send the stop signal to the members that should have had it but were found only now.
 
@@ -199,10 +219,14 @@ class Teardown(Census):
         being sent.
         """
         if self._stage is not None and (late := self._late(members, self._stage)):
+            again = [one for one in late if one.pid in self._forks]
             for number in _signals(self._stage):
-                self._signal_each(number, late, self._stage.to)
+                self._signal_each(number, [one for one in late if one not in again], self._stage.to)
+                for one in again:  # even in the group, which has had the signal
+                    process_table.signal_process(one, number)
             self._last_signal.update({one.pid: self._stage.signal.name for one in late})
             self._signalled_until = process_table.now()
+        self._note_forks(members)
 
     def _late(self, members: Sequence[Process], stage: Stage) -> list[Process]:
         """Return the members that should have had the signal of the stage.
@@ -221,6 +245,8 @@ class Teardown(Census):
     def _is_late(self, found: Process, stage: Stage, living: Collection[int]) -> bool:
         if stage.signal is signal.SIGKILL:
             return self._last_signal.get(found.pid) != signal.SIGKILL.name
+        if found.pid in self._forks and found.executed:
+            return True
         was_there = self._processes.found_by(found) == "suspected" or self._was_there(found, living)
         return found.pid not in self._last_signal and was_there
 

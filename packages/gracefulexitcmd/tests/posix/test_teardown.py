@@ -229,6 +229,15 @@ def test_scan_follows_end_of_a_process_while_a_child_is_spared(
     os.close(ends[HELPER.pid][1])
 
 
+def test_orphan_born_into_signalled_group_gets_signal(group: Crowd, teardown: Teardown) -> None:
+    """It was born in the same clock tick, so it may be younger than the signal to the group."""
+    orphan = CHILD._replace(parent=1, start_time=NOW)
+    group.answers = [[LEADER], [orphan]]
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert teardown.watch(kill=False)
+    assert group.sent_singly == [(CHILD.pid, signal.SIGTERM), (CHILD.pid, signal.SIGCONT)]
+
+
 @pytest.mark.parametrize(("start_time", "again"), [(NOW - 1, True), (NOW - 1000, False)], ids=["young", "old"])
 def test_process_without_a_program_yet_gets_signal_again(
     group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, start_time: int, again: bool

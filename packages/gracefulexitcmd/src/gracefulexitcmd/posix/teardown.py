@@ -219,10 +219,11 @@ class Teardown(Census):
         being sent.
         """
         if self._stage is not None and (late := self._late(members, self._stage)):
-            again = [one for one in late if one.pid in self._forks]
+            # Also in the group, which has had the signal: before these were born, or before their programs began.
+            missed = [one for one in late if one.pid in self._forks or one.start_time >= self._signalled_from]
             for number in _signals(self._stage):
-                self._signal_each(number, [one for one in late if one not in again], self._stage.to)
-                for one in again:  # even in the group, which has had the signal
+                self._signal_each(number, [one for one in late if one not in missed], self._stage.to)
+                for one in missed:
                     process_table.signal_process(one, number)
             self._last_signal.update({one.pid: self._stage.signal.name for one in late})
             self._signalled_until = process_table.now()

@@ -229,6 +229,17 @@ def test_scan_follows_end_of_a_process_while_a_child_is_spared(
     os.close(ends[HELPER.pid][1])
 
 
+def test_process_leaving_group_as_an_orphan_gets_signal(group: Crowd, teardown: Teardown) -> None:
+    """The scan just after the signal does not see the newest orphans."""
+    group.answers = [[LEADER, CHILD], [CHILD._replace(parent=1, group=CHILD.pid)]]
+    teardown.count(quickly=False)
+    group.answers.insert(0, [LEADER])
+    teardown.terminate(Stage(signal.SIGTERM))
+    assert group.sent_singly == []
+    assert teardown.watch(kill=False)
+    assert group.sent_singly == [(CHILD.pid, signal.SIGTERM), (CHILD.pid, signal.SIGCONT)]
+
+
 def test_orphan_born_into_signalled_group_gets_signal(group: Crowd, teardown: Teardown) -> None:
     """It was born in the same clock tick, so it may be younger than the signal to the group."""
     orphan = CHILD._replace(parent=1, start_time=NOW)

@@ -189,6 +189,7 @@ def test_exception_during_final_kill_is_raised_after_it(crowd: Crowd, mode: str)
 
 LOSES_SIGNAL = """
 import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: None)
 child = os.fork()
 if child == 0:
     got = []
@@ -197,7 +198,6 @@ if child == 0:
     while not got:
         time.sleep(0.001)
     os.execvp("sleep", ["sleep", "1000"])
-signal.signal(signal.SIGTERM, lambda *_: None)
 os.waitpid(child, 0)
 print("cleaned up", flush=True)
 """

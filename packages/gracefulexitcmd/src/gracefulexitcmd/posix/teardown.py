@@ -76,6 +76,7 @@ class Teardown(Census):
         self._unseen = False
         self._spares = False
         self._forks: set[int] = set()
+        self._leaving: set[int] = set()
         self._sent_at = 0.0
         self._pidfds: set[int] = set()
 
@@ -126,6 +127,7 @@ class Teardown(Census):
             self.signals.append(self.signals[-1].replace(name=signal.SIGCONT.name))
             self._sent_at = sent_at
             self._note_forks(self._counted.values())
+            self._leaving = {one.pid for one in self._young(counted) if self._is_grouped(one)}
 
     def kill(self) -> None:
         """Send SIGKILL to all."""
@@ -205,12 +207,15 @@ class Teardown(Census):
     def _note_forks(self, processes: Iterable[Process]) -> None:
         """Note the young ones that had a signal but no program yet, and plan a scan in as long as since the signal."""
         since = clock.now() - self._sent_at
-        youngest = self._signalled_from - FORKING * process_table.TICKS
-        young = [one for one in processes if one.start_time >= youngest] if since < FORKING else []
+        young = self._young(processes) if since < FORKING else []
         self._forks = {one.pid for one in young if not one.executed and one.pid in self._last_signal}
         if self._forks:
             again = clock.now() + max(SCAN_AGAIN, since)
             self.scan_at = again if self.scan_at is None else min(self.scan_at, again)
+
+    def _young(self, processes: Iterable[Process]) -> list[Process]:
+        """Return those that were born at most FORKING seconds before the signal."""
+        return [one for one in processes if one.start_time >= self._signalled_from - FORKING * process_table.TICKS]
 
     def _signal_late(self, members: Sequence[Process]) -> None:
         """Send the stop signal to the members that should have had it but were found only now.
@@ -228,6 +233,7 @@ class Teardown(Census):
             self._last_signal.update({one.pid: self._stage.signal.name for one in late})
             self._signalled_until = process_table.now()
         self._note_forks(members)
+        self._leaving.clear()
 
     def _late(self, members: Sequence[Process], stage: Stage) -> list[Process]:
         """Return the members that should have had the signal of the stage.
@@ -246,7 +252,8 @@ class Teardown(Census):
     def _is_late(self, found: Process, stage: Stage, living: Collection[int]) -> bool:
         if stage.signal is signal.SIGKILL:
             return self._last_signal.get(found.pid) != signal.SIGKILL.name
-        if found.pid in self._forks and found.executed:
+        has_left = found.pid in self._leaving and not self._is_grouped(found)
+        if has_left or (found.pid in self._forks and found.executed):
             return True
         was_there = self._processes.found_by(found) == "suspected" or self._was_there(found, living)
         return found.pid not in self._last_signal and was_there

@@ -32,14 +32,10 @@ SCAN_AGAIN = 0.01
 """Seconds between two scans if the system cannot report the end of a process that is not a child."""
 
 FORKING = 0.1
-"""Seconds before and after a signal in which a process may be between its fork and its first program.
-
-It then has the handlers of its parent's program, such as a shell, and one of them may have had the signal.
-"""
+"""Seconds around a signal in which a new process may still have the handlers of the program that it was forked from."""
 
 MOST_SCANS = 10
 """Scans in a row of which all processes end, with others in their place, before any of them can be waited for."""
-
 
 MOST_EXPLAINED = 200
 """Processes for which the reason for not ending is read at most: SIGKILL must not be delayed for long."""
@@ -189,8 +185,7 @@ class Teardown(Census):
         living = {process.pid for process in members}
         grouped = [process for process in uncounted if self._part(process) in stage.to & To.GROUP]
         born = {process.pid for process in grouped if not self._was_there(process, living)}
-        if not all(map(self._is_grouped, self._counted.values())):
-            # They got the signal one by one; the signal to the group reaches all its members at once.
+        if not all(map(self._is_grouped, self._counted.values())):  # others got the signal one by one
             self._signalled_until = process_table.now()
         return born
 
@@ -236,10 +231,7 @@ class Teardown(Census):
         self._leaving.clear()
 
     def _late(self, members: Sequence[Process], stage: Stage) -> list[Process]:
-        """Return the members that should have had the signal of the stage.
-
-        Those that such a process has started are late too: it does not clean up before its first signal.
-        """
+        """Return the members that missed the signal, and what they have started, which does not clean up yet."""
         late: dict[int, Process] = {}
         living, receivers = {one.pid for one in members}, self._receivers(stage.to)
         found = [one for one in members if one.pid in receivers and self._is_late(one, stage, living)]

@@ -251,7 +251,7 @@ class Live:
             assert str(following.error) == _unknown(job_id), following.error
             return None
         surely = bool(following.data) or not self._expected[job_id].closing
-        self._followers.append(_Followed(following, self._instance(status), surely))
+        self._followers.append(_Followed(following, self._instance(status), self._jobs.get(job_id), surely))
         return following
 
     def _attend(self, job_id: str) -> None:
@@ -328,7 +328,7 @@ class Live:
         if self._expected[closer.job_id].unknown:
             self._check_no_process_is_left(closer.job_id)
 
-    def _followed(self, following: Follower, instance: Instance, surely: bool) -> None:
+    def _followed(self, following: Follower, instance: Instance, job: Job | None, surely: bool) -> None:
         """Check that the log was whole, and that the status was final at its end, unless the job was closed."""
         status = following.status
         if not surely:
@@ -342,7 +342,6 @@ class Live:
             return
         assert status.status in FINAL, "the log has ended, but not the job"
         self._stays(status)
-        job = self._jobs.get(following.job_id)
         if job is not None and following.offset == 0:
             assert log_is_whole(job.kind, status.status, following.data), (status, following.data)
 
@@ -350,6 +349,8 @@ class Live:
 class _Followed(NamedTuple):
     by: Follower
     instance: Instance
+    job: Job | None
+    """The job of that time: a later one may have the same id when the result is looked at."""
     surely: bool
     """Whether it certainly began to follow before the job was closed."""
 

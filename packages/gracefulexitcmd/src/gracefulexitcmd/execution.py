@@ -74,7 +74,8 @@ class Execution:
 
         A stop never waits for the lock, because a signal handler may interrupt the very thread that holds it.
         """
-        self._serve_stops()
+        if self._stops:
+            self._serve_stops()
 
     @property
     def pid(self) -> int | None:

@@ -72,8 +72,9 @@ class Orphans:
 
     def command_started(self, leader: int) -> None:
         """Note that a child is a command; an orphan that had its pid is gone, and was reaped by other code."""
-        with self.lock:
-            self._forget(leader)
+        if subreaper.active:
+            with self.lock:
+                self._forget(leader)
 
     def of(self, owner: ManualContainer, since: float | None = None) -> list[int]:
         """Return the pids of a container's orphans, adopted until `since` as in `adopt`; reap those that have ended."""

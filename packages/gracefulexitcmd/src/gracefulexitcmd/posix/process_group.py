@@ -103,15 +103,22 @@ class Group:
         return False
 
 
+_signals_group: bool | None = None
+
+
 def pidfd_signals_group(pidfd: int) -> bool:
-    """Return whether the kernel has PIDFD_SIGNAL_PROCESS_GROUP."""
-    try:
-        signal.pidfd_send_signal(pidfd, 0, None, PIDFD_SIGNAL_PROCESS_GROUP)
-    except PermissionError:  # the leader runs as another user already
-        return True
-    except OSError:
-        return False
-    return True
+    """Return whether the kernel has PIDFD_SIGNAL_PROCESS_GROUP, as the first pidfd has shown."""
+    global _signals_group
+    if _signals_group is None:
+        try:
+            signal.pidfd_send_signal(pidfd, 0, None, PIDFD_SIGNAL_PROCESS_GROUP)
+        except ProcessLookupError:  # the leader was reaped, as SIGCHLD is ignored: the next one may show it
+            return False
+        except OSError as error:
+            _signals_group = isinstance(error, PermissionError)  # the leader runs as another user already
+        else:
+            _signals_group = True
+    return _signals_group
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -221,7 +221,13 @@ def _checked(text: bytes) -> bytes:
 
 def _strings(texts: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     """Return texts without a NUL as execve(2) takes them."""
-    return (ctypes.c_char_p * (len(texts) + 1))(*texts)
+    return _array(len(texts) + 1)(*texts)
+
+
+@functools.lru_cache(maxsize=64)
+def _array(length: int) -> type[ctypes.Array[ctypes.c_char_p]]:
+    """Return the type of an array, which ctypes would make anew at each use: that takes longer than to fill it."""
+    return ctypes.c_char_p * length
 
 
 def _resolved(streams: Sequence[Stream]) -> list[Stream]:

@@ -254,7 +254,7 @@ def test_process_without_a_program_yet_gets_signal_again(
     group: Crowd, teardown: Teardown, monkeypatch: pytest.MonkeyPatch, start_time: int, again: bool
 ) -> None:
     """A handler of its parent's program may have had the signal. A shell's subshell that cleans up is older."""
-    monkeypatch.setattr("gracefulexitcmd.posix.teardown.FORKING", 5.0)
+    monkeypatch.setattr("gracefulexitcmd.posix.delivery.FORKING", 5.0)
     forked = CHILD._replace(start_time=start_time, executed=False)
     group.answers = [[LEADER, forked], [LEADER, forked], [LEADER, forked], [LEADER, forked._replace(executed=True)]]
     teardown.count(quickly=False)

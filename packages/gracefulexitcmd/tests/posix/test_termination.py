@@ -11,7 +11,7 @@ import pytest
 from tests.support.crowd import Crowd
 
 from gracefulexitcmd import PIPE, Cmd
-from gracefulexitcmd.posix import subreaper, teardown
+from gracefulexitcmd.posix import delivery, subreaper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,7 +205,7 @@ print("cleaned up", flush=True)
 
 
 def test_signal_lost_between_fork_and_exec_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teardown, "FORKING", 30.0)
+    monkeypatch.setattr(delivery, "FORKING", 30.0)
     with Cmd([sys.executable, "-c", LOSES_SIGNAL], stdout=PIPE, text=True) as command:
         assert command.stdout.readline() == "ready\n"
         command.cancel()

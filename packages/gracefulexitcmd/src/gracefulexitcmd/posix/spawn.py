@@ -226,7 +226,7 @@ def _strings(texts: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
 
 @functools.lru_cache(maxsize=64)
 def _array(length: int) -> type[ctypes.Array[ctypes.c_char_p]]:
-    """Return the type of an array, which ctypes would make anew at each use: that takes longer than to fill it."""
+    """Return the type of an array, which ctypes would make again at each use: that takes longer than to fill it."""
     return ctypes.c_char_p * length
 
 

@@ -12,6 +12,7 @@ from gracefulexitcmd.census import Census
 from gracefulexitcmd.exit import EndedProcess, SignalSent
 from gracefulexitcmd.ladder import Event
 from gracefulexitcmd.posix import process_table, status, subreaper
+from gracefulexitcmd.posix.delivery import Delivery
 from gracefulexitcmd.posix.orphans import RECENT
 from gracefulexitcmd.reason import Reason, Why  # a late import could fail for lack of descriptors
 from gracefulexitcmd.sequence import To
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 SCAN_AGAIN = 0.01
 """Seconds between two scans if the system cannot report the end of a process that is not a child."""
-
-FORKING = 0.1
-"""Seconds around a signal in which a new process may still have the handlers of the program that it was forked from."""
 
 MOST_SCANS = 10
 """Scans in a row of which all processes end, with others in their place, before any of them can be waited for."""
@@ -67,13 +65,9 @@ class Teardown(Census):
         self._report = report
         self._counted: dict[int, Process] = {}
         self._stage: Stage | None = None
-        self._asked: str | None = None
-        self._signalled_from = self._signalled_until = 0
+        self._delivery: Delivery | None = None
         self._unseen = False
         self._spares = False
-        self._forks: set[int] = set()
-        self._leaving: set[int] = set()
-        self._sent_at = 0.0
         self._pidfds: set[int] = set()
 
     @classmethod
@@ -106,24 +100,23 @@ class Teardown(Census):
     def terminate(self, stage: Stage) -> None:
         """Send the stage's signal to its processes, then SIGCONT: a stopped process could not act on the signal."""
         self._stage, born = stage, set[int]()
-        if stage.signal is not signal.SIGKILL:
-            self._asked = stage.signal.name
-            self._signalled_from = self._signalled_until = process_table.now()
+        delivery = None if stage.signal is signal.SIGKILL else Delivery(stage.signal.name)
         sent_at = clock.now()
         counted = [process for pid, process in self._counted.items() if pid in self._alive]
-        if stage.signal is signal.SIGKILL:
+        if delivery is None:
             receivers = self._receivers(stage.to)
             self._explain([process for process in counted if process.pid in receivers])
+        else:
+            self._delivery = delivery
         for number in _signals(stage):
             self._signal(number, counted, stage.to)
         with contextlib.suppress(OSError):
-            born = self._signal_uncounted(stage)
+            born = self._signal_uncounted(stage, delivery)
         self._note(stage.signal.name, sent_at, self._receivers(stage.to) - born)
-        if stage.signal is not signal.SIGKILL:
+        if delivery is not None:
             self.signals.append(self.signals[-1].replace(name=signal.SIGCONT.name))
-            self._sent_at = sent_at
-            self._note_forks(self._counted.values())
-            self._leaving = {one.pid for one in self._young(counted) if self._is_grouped(one)}
+            self._note_forked(delivery, self._counted.values())
+            delivery.note_grouped(filter(self._is_grouped, counted))
 
     def kill(self) -> None:
         """Send SIGKILL to all."""
@@ -168,7 +161,7 @@ class Teardown(Census):
         """Whether the last scan found any process that the last stage was for."""
         return self._stage is None or self._unseen or bool(self._receivers(self._stage.to))
 
-    def _signal_uncounted(self, stage: Stage) -> set[int]:
+    def _signal_uncounted(self, stage: Stage, delivery: Delivery | None) -> set[int]:
         """Signal the members that did not get the signal with the group; return those born into the group since.
 
         Only a scan finds them. They are outside the group, were born into it since, or left it between the count and
@@ -180,13 +173,13 @@ class Teardown(Census):
         self._count(uncounted)
         for number in _signals(stage):
             self._signal_each(number, uncounted, stage.to)
-        if stage.signal is signal.SIGKILL:
+        if delivery is None:
             return set()
         living = {process.pid for process in members}
         grouped = [process for process in uncounted if self._part(process) in stage.to & To.GROUP]
-        born = {process.pid for process in grouped if not self._was_there(process, living)}
-        if not all(map(self._is_grouped, self._counted.values())):  # others got the signal one by one
-            self._signalled_until = process_table.now()
+        born = {process.pid for process in grouped if not delivery.was_there(process, living)}
+        if not all(map(self._is_grouped, self._counted.values())):
+            delivery.extend()
         return born
 
     def _is_counted(self, process: Process) -> bool:
@@ -199,18 +192,11 @@ class Teardown(Census):
         self.scan_at = None
         self._signal_late(self._scan() or ())
 
-    def _note_forks(self, processes: Iterable[Process]) -> None:
-        """Note the young ones that had a signal but no program yet, and plan a scan in as long as since the signal."""
-        since = clock.now() - self._sent_at
-        young = self._young(processes) if since < FORKING else []
-        self._forks = {one.pid for one in young if not one.executed and one.pid in self._last_signal}
-        if self._forks:
-            again = clock.now() + max(SCAN_AGAIN, since)
+    def _note_forked(self, delivery: Delivery, processes: Iterable[Process]) -> None:
+        """Plan a scan for receivers that had no program yet, in as long as since the signal."""
+        if delivery.note_forked(processes, self._last_signal):
+            again = clock.now() + max(SCAN_AGAIN, delivery.age)
             self.scan_at = again if self.scan_at is None else min(self.scan_at, again)
-
-    def _young(self, processes: Iterable[Process]) -> list[Process]:
-        """Return those that were born at most FORKING seconds before the signal."""
-        return [one for one in processes if one.start_time >= self._signalled_from - FORKING * process_table.TICKS]
 
     def _signal_late(self, members: Sequence[Process]) -> None:
         """Send the stop signal to the members that should have had it but were found only now.
@@ -218,17 +204,20 @@ class Teardown(Census):
         Some were spared for the sake of another container that has ended since. Others were born while the signal was
         being sent.
         """
-        if self._stage is not None and (late := self._late(members, self._stage)):
-            # Also in the group, which has had the signal: before these were born, or before their programs began.
-            missed = [one for one in late if one.pid in self._forks or one.start_time >= self._signalled_from]
-            for number in _signals(self._stage):
-                self._signal_each(number, [one for one in late if one not in missed], self._stage.to)
-                for one in missed:
+        stage, delivery = self._stage, self._delivery
+        if stage is not None and (late := self._late(members, stage)):
+            # Also in the group, if it has had the signal.
+            single = [one for one in late if delivery is None or delivery.passed_by(one)]
+            for number in _signals(stage):
+                self._signal_each(number, [one for one in late if one not in single], stage.to)
+                for one in single:
                     process_table.signal_process(one, number)
-            self._last_signal.update({one.pid: self._stage.signal.name for one in late})
-            self._signalled_until = process_table.now()
-        self._note_forks(members)
-        self._leaving.clear()
+            self._last_signal.update({one.pid: stage.signal.name for one in late})
+            if delivery is not None:
+                delivery.extend()
+        if delivery is not None:
+            self._note_forked(delivery, members)
+            delivery.settle()
 
     def _late(self, members: Sequence[Process], stage: Stage) -> list[Process]:
         """Return the members that missed the signal, and what they have started, which does not clean up yet."""
@@ -242,22 +231,12 @@ class Teardown(Census):
         return list(late.values())
 
     def _is_late(self, found: Process, stage: Stage, living: Collection[int]) -> bool:
-        if stage.signal is signal.SIGKILL:
-            return self._last_signal.get(found.pid) != signal.SIGKILL.name
-        has_left = found.pid in self._leaving and not self._is_grouped(found)
-        if has_left or (found.pid in self._forks and found.executed):
-            return True
-        was_there = self._processes.found_by(found) == "suspected" or self._was_there(found, living)
-        return found.pid not in self._last_signal and was_there
-
-    def _was_there(self, found: Process, living: Collection[int]) -> bool:
-        """Return whether it is older than the stop signal; a process born later is there to clean up.
-
-        A process born while the signal was being sent counts as older only if it is an orphan. A process that starts
-        another one to clean up waits for it, so that one has a living parent.
-        """
-        meanwhile = self._signalled_from <= found.start_time <= self._signalled_until and found.parent not in living
-        return found.start_time < self._signalled_from or meanwhile
+        sent = self._last_signal.get(found.pid)
+        if stage.signal is signal.SIGKILL or self._delivery is None:
+            return sent != signal.SIGKILL.name
+        spared = sent is None and self._processes.found_by(found) == "suspected"
+        grouped = self._is_grouped(found)
+        return spared or self._delivery.missed_by(found, living, had=sent is not None, grouped=grouped)
 
     def _scan(self) -> list[Process] | None:
         """Scan for the members and return those that are left; None if no descriptor is free.
@@ -355,9 +334,11 @@ class Teardown(Census):
 
     def _note_late(self, members: Iterable[Process]) -> None:
         """Note the processes that are killed without an earlier signal, because they started after it."""
-        for one in members if process_table.has_proc and self._asked is not None else ():
-            if one.pid not in self._last_signal and one.start_time >= self._signalled_from:
-                self._explained(one.pid, why=Why(Reason.LATE, str(self._asked)))
+        if self._delivery is None or not process_table.has_proc:
+            return
+        for one in members:
+            if one.pid not in self._last_signal and one.start_time >= self._delivery.began:
+                self._explained(one.pid, why=Why(Reason.LATE, self._delivery.name))
 
     def _wait_for(self, members: list[Process] | None) -> bool:
         if members is None or process_table.portable:

@@ -31,6 +31,23 @@ def test_environment_and_directory_are_those_of_command(start: Start, wait: Wait
     assert int(count) <= 4, "PATH, COLOUR, and PWD and OLDPWD, which the shell sets"
 
 
+def test_changes_of_own_variables_reach_the_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most starts pass the same variables, so these are prepared once."""
+
+    def seen() -> list[str]:
+        ended = run(["env"], text=True, check=True)
+        return sorted(line for line in (ended.stdout or "").splitlines() if line.startswith("GRACE_TEST"))
+
+    assert seen() == []
+    monkeypatch.setenv("GRACE_TEST_A", "1")
+    monkeypatch.setenv("GRACE_TEST_B", "ü")
+    assert seen() == ["GRACE_TEST_A=1", "GRACE_TEST_B=ü"]
+    monkeypatch.setenv("GRACE_TEST_A", "2")
+    assert seen() == ["GRACE_TEST_A=2", "GRACE_TEST_B=ü"]
+    monkeypatch.delenv("GRACE_TEST_B")
+    assert seen() == ["GRACE_TEST_A=2"]
+
+
 def test_command_leads_its_own_process_group(start: Start, wait: Wait) -> None:
     command = start(["sh", "-c", "ps -o pgid= -p $$"], stdout=PIPE)
     ended = wait(command)

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Any
 
 
 class Census:
@@ -21,10 +22,12 @@ class Census:
         self._alive: set[int] = set()
         self._last_signal: dict[int, str] = {}
 
-    @property
-    def forced(self) -> bool:
-        """Whether a signal or call was sent that no process can ignore."""
-        return any(sent.name in FORCE for sent in self.signals)
+    def record(self) -> dict[str, Any]:
+        """Return the fields of an Exit about signals and the processes that got them; none if there are none."""
+        if not self.signals and not self._found:
+            return {}
+        forced = any(sent.name in FORCE for sent in self.signals)
+        return {"forced": forced, "signals": tuple(self.signals), "census": self.census()}
 
     def census(self) -> tuple[EndedProcess, ...]:
         """Return the end of each process that got a signal or is alive.

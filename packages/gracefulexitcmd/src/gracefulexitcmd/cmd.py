@@ -77,31 +77,28 @@ class Stoppable(Generic[Out]):
             self._execution.stop(grace, hurried)
 
 
-def drive(execution: Execution, until: float | None = None, begin: Callable[[], object] | None = None) -> None:
-    """Run an execution to its end, and do what is due meanwhile; `begin` starts it.
+def drive(execution: Execution, until: float | None = None, *, begin: bool = False) -> None:
+    """Run an execution to its end, and do what is due meanwhile; with `begin` start it first.
 
     Collect its output, even from a pipe that a caller has read so far: otherwise the end of the pipe would go
     unnoticed. Return at the latest at `until`, a time of the clock in seconds.
     """
-    if begin is None:
+    if not begin:
         execution.collect()
-    attend(execution, lambda: execution.exit is not None or (until is not None and clock.now() >= until), until, begin)
+
+    def done() -> bool:
+        return execution.exit is not None or (until is not None and clock.now() >= until)
+
+    attend(execution, done, until, begin=begin)
 
 
-def attend(
-    execution: Execution,
-    done: Callable[[], bool],
-    until: float | None = None,
-    begin: Callable[[], object] | None = None,
-) -> None:
+def attend(execution: Execution, done: Callable[[], bool], until: float | None = None, *, begin: bool = False) -> None:
     """Wait for events and do what is due until `done`, which is true at the latest when the run has ended.
 
     A signal handler that raises can interrupt only the wait itself.
     """
     with HandlersHeldBack() as held_back:
-        if begin is not None:
-            begin()
-        poller = execution.enter()
+        poller = execution.enter(begin=begin)
         try:
             while not done():
                 assert poller is not None
@@ -113,8 +110,8 @@ def attend(
 
 def seconds_left(*times: float | None) -> float | None:
     """Return the seconds until the earliest of some times of the clock; None if no time is given."""
-    first = min((at for at in times if at is not None), default=None)
-    return None if first is None else max(0.0, first - clock.now())
+    given = [at for at in times if at is not None]
+    return max(0.0, min(given) - clock.now()) if given else None
 
 
 def ended(execution: Execution) -> Exit[Any]:
@@ -363,7 +360,7 @@ class Cmd(BaseCmd[Out], Waitable[Out]):
         when it cannot start, and the errors of `wait`.
         """
         try:
-            drive(self._execution, begin=self._execution.start)
+            drive(self._execution, begin=True)
         except BaseException:
             self._end()
             raise

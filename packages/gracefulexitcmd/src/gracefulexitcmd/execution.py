@@ -102,13 +102,7 @@ class Execution:
         Raise OSError if it cannot be started, and RuntimeError if it was started before.
         """
         with self, self._lock:
-            if self.exit is not None and self._run is None:
-                return
-            if self._run is not None:
-                raise RuntimeError("this command was already started: make a new one")
-            run = self._begin(self._report)
-            self._ladder = self._ladder.started(clock.now(), output=bool(run.streams))
-            self._run = run
+            self._start()
 
     def stop(self, grace: float | None, hurried: str | None = None) -> None:
         """Send the stop signal now, and SIGKILL after `grace` seconds; a second stop can only shorten that.
@@ -141,17 +135,19 @@ class Execution:
             if self.exit is None:
                 self._report(Event.LEADER_EXITED)
 
-    def enter(self) -> Poller | None:
+    def enter(self, *, begin: bool = False) -> Poller | None:
         """Return the poller to wait for, which stays open until `leave`; None if the run has ended.
 
-        Raise RuntimeError before the start.
+        With `begin` start the command first, as `start` does, else raise RuntimeError before the start.
         """
         with self, self._lock:
+            if begin:
+                self._start()
             if self.exit is not None:
                 return None
-            run = self._started()
-            run.poller.enter()
-            return run.poller
+            poller = self._started().poller
+            poller.enter()
+            return poller
 
     def leave(self) -> None:
         """Note that one caller of `enter` does not wait any more."""
@@ -235,6 +231,15 @@ class Execution:
             within = min(within, deadline - clock.now())
         run = self._run
         return run is not None and within > 0 and run.streams.is_readable(name, within)
+
+    def _start(self) -> None:
+        if self.exit is not None and self._run is None:
+            return
+        if self._run is not None:
+            raise RuntimeError("this command was already started: make a new one")
+        run = self._begin(self._report)
+        self._ladder = self._ladder.started(clock.now(), output=bool(run.streams))
+        self._run = run
 
     def _started(self) -> Run:
         if self._run is None:
@@ -351,20 +356,15 @@ class Execution:
             cause=self._ladder.cause,
             returncode=run.status,
             duration=clock.now() - run.teardown.started_at,
-            forced=run.teardown.forced,
-            signals=tuple(run.teardown.signals),
-            census=run.teardown.census(),
+            **run.teardown.record(),
             holders=self._holders,
             hurried=self._ladder.hurried,
-            stdout=self._output(run, "stdout"),
-            stderr=self._output(run, "stderr"),
-            dropped=run.streams.dropped(),
+            **run.streams.record(self._decoded),
             argv=self._argv,
         )
 
-    def _output(self, run: Run, name: str) -> Any:
-        content = run.streams.content(name)
-        if content is None or self._text is None:
+    def _decoded(self, content: bytes) -> bytes | str:
+        if self._text is None:
             return content
         try:
             return self._text.decode(content)

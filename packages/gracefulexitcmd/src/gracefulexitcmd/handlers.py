@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NUMBERS = tuple(sorted(_signal.valid_signals()))
 
+SIGNALS_EVERY = 0.1 if sys.platform == "win32" else 2.0
+"""Seconds of one wait in the main thread. CPython runs a handler late if the signal arrives between its last check for
+signals and the system call: that call is not interrupted, signal(7). On Windows none is."""
 
 harmless: list[Any] = []
 """Handlers that may run at any moment, because they raise nothing and touch nothing of a command."""
@@ -45,10 +48,16 @@ class HandlersHeldBack:
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
         self._held_back: list[tuple[int, FrameType | None]] = []
+        self._in_main_thread = threading.get_ident() == threading.main_thread().ident
         self._interruptible = False
 
     def interruptible(self, wait: Callable[[float | None], Waited], seconds: float | None) -> Waited:
-        """Return the result of a wait within the block, during which handlers run at once, and may raise."""
+        """Return the result of a wait within the block, during which handlers run at once, and may raise.
+
+        It is shorter in the main thread: at most SIGNALS_EVERY.
+        """
+        if self._in_main_thread and (seconds is None or seconds > SIGNALS_EVERY):
+            seconds = SIGNALS_EVERY
         try:
             self._interruptible = True
             if self._held_back:
@@ -59,28 +68,32 @@ class HandlersHeldBack:
             self._interruptible = False
 
     def __enter__(self) -> Self:
-        if threading.get_ident() != threading.main_thread().ident:
-            return self
-        # getsignal gives 0 for the default action, None for a handler not set by Python. `compress` drops both fast.
-        chosen = [number for number in compress(NUMBERS, map(_signal.getsignal, NUMBERS)) if _handler(number)]
-        with _Blocked(chosen):
-            for number in chosen:
-                if handler := _handler(number):  # again: a handler that has just run may have changed it
-                    self._handlers[number] = handler
-                    _signal.signal(number, self._handle)
+        if self._in_main_thread:
+            # getsignal gives 0 for the default action, None for a handler not set by Python: `compress` drops both.
+            found = compress(NUMBERS, map(_signal.getsignal, NUMBERS))
+            _undisturbed([number for number in found if callable(_signal.getsignal(number))], self._take)
         return self
 
     def __exit__(self, *_: object) -> None:
         if not self._handlers:
             return
         try:
-            with _Blocked(self._handlers):
-                for number, handler in self._handlers.items():
-                    if _signal.getsignal(number) == self._handle:  # else a handler has set another one during a wait
-                        _signal.signal(number, handler)
+            _undisturbed(self._handlers, self._give_back)
         finally:
             if self._held_back:
                 self._run_held_back()
+
+    def _take(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            handler = _signal.getsignal(number)  # again: a handler that has just run may have changed it
+            if callable(handler) and handler not in harmless:
+                self._handlers[number] = handler
+                _signal.signal(number, self._handle)
+
+    def _give_back(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if _signal.getsignal(number) == self._handle:  # else a handler has set another one during a wait
+                _signal.signal(number, self._handlers[number])
 
     def _run_held_back(self) -> None:
         """Run all deferred handlers in their order, even if one raises."""
@@ -96,41 +109,17 @@ class HandlersHeldBack:
             self._held_back.append((number, frame))
 
 
-def _handler(number: int) -> Any:
-    """Return the handler of a signal if it is written in Python and may do harm, else None."""
-    handler = _signal.getsignal(number)
-    return handler if callable(handler) and handler not in harmless else None
+def _undisturbed(numbers: Collection[int], exchange: Callable[[Iterable[int]], None]) -> None:
+    """Exchange handlers while these signals are blocked for this thread, so that none comes in between.
 
-
-class _Blocked:
-    """Blocks these signals for this thread while the block exchanges their handlers, so that none comes in between.
-
-    It does nothing for a single one: its exchange cannot be interrupted.
+    The exchange of a single handler cannot be interrupted. Windows has no signal masks.
     """
-
-    def __init__(self, numbers: Collection[int]) -> None:
-        self._numbers = numbers if len(numbers) > 1 else ()
-
-    if sys.platform == "win32":  # Windows has no signal masks
-
-        def __enter__(self) -> None:
-            """Do nothing: signals reach this thread."""
-
-        def __exit__(self, *_: object) -> None:
-            """Do nothing: no signal was blocked."""
-
-    else:
-
-        def __enter__(self) -> None:
-            if not self._numbers:
-                return
-            self._before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
-            try:
-                _signal.pthread_sigmask(_signal.SIG_BLOCK, self._numbers)
-            except BaseException:  # a handler raised after the signals were blocked
-                _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
-                raise
-
-        def __exit__(self, *_: object) -> None:
-            if self._numbers:
-                _signal.pthread_sigmask(_signal.SIG_SETMASK, self._before)
+    if sys.platform == "win32" or len(numbers) < 2:
+        exchange(numbers)
+        return
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    try:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)  # a handler may raise when this is done
+        exchange(numbers)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sys
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     if sys.platform == "win32":
         from gracefulexitcmd.windows.pipes import Feed, Pipe
@@ -126,14 +127,16 @@ class Streams:
         for waiting in self._waiting.values():
             waiting()
 
-    def content(self, name: str) -> bytes | None:
-        """Return all bytes read from a pipe; None if there is no such pipe, or if a caller took from it."""
-        pipe = self._pipes.get(name)
-        return None if pipe is None or pipe in self._taken else pipe.content
+    def record(self, decode: Callable[[bytes], Any]) -> dict[str, Any]:
+        """Return the fields of an Exit about pipes; none if there are none.
 
-    def dropped(self) -> int:
-        """Return the number of bytes dropped from the beginning of the output, because there were too many."""
-        return sum(pipe.dropped for pipe in self._pipes.values())
+        They are the decoded output of each pipe, unless a caller took from it, and the number of bytes dropped from the
+        beginning of the output, because there were too many.
+        """
+        if not self._pipes:
+            return {}
+        output = {name: decode(pipe.content) for name, pipe in self._pipes.items() if pipe not in self._taken}
+        return {**output, "dropped": sum([pipe.dropped for pipe in self._pipes.values()])}
 
     @property
     def ended(self) -> bool:

@@ -274,7 +274,7 @@ def test_obedient_process_is_not_counted_as_killed(group: Crowd, teardown: Teard
     teardown.kill()
     assert not teardown.watch(kill=True)
     assert _ended(teardown) == {100: "SIGKILL", 101: "SIGTERM"}
-    assert (teardown.forced, teardown.signals[-1].processes) == (True, 1)
+    assert (teardown.record()["forced"], teardown.signals[-1].processes) == (True, 1)
 
 
 def test_process_that_ends_before_its_kill_keeps_its_arguments(
@@ -295,7 +295,7 @@ def test_teardown_without_kill_is_not_forced(group: Crowd, teardown: Teardown) -
     teardown.terminate(Stage(signal.SIGTERM))
     teardown.kill()
     assert not teardown.watch(kill=True)
-    assert not teardown.forced
+    assert not teardown.record()["forced"]
     assert _ended(teardown) == {100: "SIGTERM"}
 
 
@@ -332,7 +332,7 @@ def test_signals_are_sent_without_a_process_list(group: Crowd, teardown: Teardow
     teardown.kill()
     assert teardown.watch(kill=True)
     assert teardown.scan_at is not None
-    assert teardown.forced
+    assert teardown.record()["forced"]
     assert _ended(teardown) == {100: None}
 
 

@@ -87,8 +87,12 @@ class CommandRun:
         """Reap the leader and close the command's group; its background processes stay in its container."""
         self._running = False
         self._leave_terminal()
-        self._container.ended(self.pid, group_empty=self._group.close())
-        self._close_container()
+        if self._owns_container:
+            self._group.close()
+            self._container.close()
+        else:
+            self._container.ended(self.pid, group_empty=self._group.is_empty())
+            self._group.close()
 
     def _start(self, request: Request) -> tuple[Child, dict[str, int]]:
         """Start the command in the container; return it, and our ends of its pipes by name."""

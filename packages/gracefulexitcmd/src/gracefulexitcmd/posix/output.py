@@ -29,10 +29,14 @@ class Pipe:
         os.set_blocking(descriptor, False)
         self.ready = descriptor
         """The descriptor, which becomes readable when the pipe has bytes or has ended."""
-        self.inode = os.fstat(descriptor).st_ino
         self.closed = False
         self._finished = False
         self._chunks = Chunks(most)
+
+    @property
+    def inode(self) -> int:
+        """The number that identifies the pipe in `/proc`."""
+        return os.fstat(self.ready).st_ino
 
     @property
     def content(self) -> bytes:

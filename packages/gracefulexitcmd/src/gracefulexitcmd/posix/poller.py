@@ -7,7 +7,6 @@ import _weakref
 import os
 import select
 import sys
-import threading
 from collections.abc import Callable
 
 from gracefulexitcmd.attendance import Attended
@@ -23,11 +22,6 @@ Ready: TypeAlias = list[tuple[int, Reaction]]
 
 LONGEST_WAIT = 86_400.0
 """Seconds of one wait; epoll_wait(2) takes its milliseconds as an int, at most 24 days."""
-
-SIGNALS_EVERY = 2.0
-"""Seconds of one wait in the main thread. CPython runs a handler late if the signal arrives between its last check for
-signals and the system call: that call is not interrupted, signal(7)."""
-
 
 if sys.platform == "linux":
     # The classes of `selectors` take a tenth of a short run.
@@ -91,12 +85,8 @@ class Poller(Attended):
             self._selector.unregister(descriptor)
 
     def wait(self, timeout: float | None) -> Ready:
-        """Return the ready descriptors; block at most `timeout` seconds, and at most a day, until one is ready.
-
-        The main thread blocks at most SIGNALS_EVERY seconds.
-        """
-        longest = SIGNALS_EVERY if threading.get_ident() == threading.main_thread().ident else LONGEST_WAIT
-        ready = self._selector.poll(longest if timeout is None else min(timeout, longest))
+        """Return the ready descriptors; block at most `timeout` seconds, and at most a day, until one is ready."""
+        ready = self._selector.poll(LONGEST_WAIT if timeout is None else min(timeout, LONGEST_WAIT))
         return [(descriptor, self._watched[descriptor]) for descriptor, _ in ready if descriptor in self._watched]
 
     def react(self, ready: Ready) -> None:

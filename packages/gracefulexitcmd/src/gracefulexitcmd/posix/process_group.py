@@ -72,15 +72,20 @@ class Group:
             elif not self._is_reaped():
                 os.kill(self.pid, number)
 
-    def close(self) -> bool:
-        """Reap the leader if it has exited, close the descriptor, and return whether the group is empty."""
+    def is_empty(self) -> bool:
+        """Reap the leader if it has exited, and return whether the group has no other member."""
+        self._reap_exited()
+        # By the number signal 0 only tests, kill(2): another group may have it by now.
+        return not self.signal(0) if self._by_pidfd else process_table.can_signal(-self.pid) is None
+
+    def close(self) -> None:
+        """Reap the leader if it has exited, and close the descriptor."""
+        self._reap_exited()
+        os.close(self.exit_descriptor)
+
+    def _reap_exited(self) -> None:
         if self._exited and self._process.returncode is None:
             self._reap()
-        try:
-            # By the number signal 0 only tests, kill(2): another group may have it by now.
-            return not self.signal(0) if self._by_pidfd else process_table.can_signal(-self.pid) is None
-        finally:
-            os.close(self.exit_descriptor)
 
     def _reap(self) -> int | None:
         """Reap the leader and return its status; unlike `Popen.wait` return None if another thread reaped it."""

@@ -9,6 +9,8 @@ than `subprocess`, which encodes the variables one by one and has the child sear
 
 from __future__ import annotations
 
+# The functions of `signal` turn numbers into enums and back.
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import ctypes
 import errno
@@ -19,15 +21,19 @@ import signal
 import subprocess
 import sys
 import warnings
+from itertools import compress, repeat
+from operator import is_
 
+from gracefulexitcmd.handlers import NUMBERS
 from gracefulexitcmd.posix import process_table
+from gracefulexitcmd.posix.environment import passed, strings
 from gracefulexitcmd.typed import Protocol
 
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import IO, Any
 
     from gracefulexitcmd.posix.cgroup import Cgroup
     from gracefulexitcmd.request import Stream, StrPath
@@ -119,19 +125,20 @@ def spawn(
     for abandoned in tuple(_abandoned):
         if _reaped(abandoned, os.WNOHANG) is not None:
             _abandoned.discard(abandoned)
-    words, variables = list(map(os.fsencode, argv)), _variables(env)
+    words, variables = list(map(os.fsencode, argv)), passed(env)
     directory = None if cwd is None else _checked(os.fsencode(cwd))
     _checked(b"".join(words))
-    attributes, copies = _attributes(heard), list[int]()
+    attributes, copies = _attributes(heard, _ignored()), list[int]()
     try:
         if group is not None:
             copies.append(os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
             attributes = _inside(copies[-1], attributes)
-        actions = _actions(tuple(_descriptor(one, copies) for one in _resolved(streams)), directory)
-        arguments = (actions.content, attributes, _strings(words), _strings(variables))
+        inner = [None if one is None else _descriptor(one, copies) for one in _resolved(streams)]
+        actions = _actions(tuple(inner), directory)
+        arguments = (actions.content, attributes, strings(words), variables.strings)
         sys.audit("os.posix_spawn", argv[0], argv, env)
         pid, reason = ctypes.c_int(), 0
-        for path in _candidates(words[0], variables):
+        for path in _candidates(words[0], env):
             failure = libc().posix_spawn(ctypes.byref(pid), path, *arguments)
             if failure == 0 and (group is None or not _was_killed_at_birth(pid.value)):
                 return Spawned(pid.value)
@@ -173,7 +180,7 @@ def _failed(reason: int, program: str, cwd: StrPath | None) -> OSError:
     return OSError(reason, os.strerror(reason), program)
 
 
-def _candidates(program: bytes, variables: Iterable[bytes]) -> Iterator[bytes]:
+def _candidates(program: bytes, env: Mapping[Any, Any]) -> Iterator[bytes]:
     """Yield the paths to try for a program, those of its files in the directories of PATH.
 
     A relative path refers to the child's directory. If no file is seen, the attempts tell why.
@@ -181,7 +188,7 @@ def _candidates(program: bytes, variables: Iterable[bytes]) -> Iterator[bytes]:
     if b"/" in program:
         yield program
         return
-    value = next((variable[5:] for variable in variables if variable.startswith(b"PATH=")), os.defpath.encode())
+    value = os.fsencode(env.get("PATH", env.get(b"PATH", os.defpath)))
     found = False
     paths = [(one if one.endswith(b"/") or not one else one + b"/") + program for one in value.split(b":")]
     for path in paths:
@@ -192,42 +199,11 @@ def _candidates(program: bytes, variables: Iterable[bytes]) -> Iterator[bytes]:
         yield from paths
 
 
-def _variables(env: Mapping[str, str] | Mapping[bytes, bytes]) -> list[bytes]:
-    """Return the variables as the kernel takes them, encoded at once.
-
-    Raise ValueError for a NUL, or a `=` in a name.
-    """
-    pairs: Any = env.items()
-    try:
-        if isinstance(next(iter(env), ""), bytes):  # the variables of this process, which can be passed
-            return list(map(b"=".join, pairs))
-        names, joined = "".join(env), "\0".join(map("=".join, pairs))  # type: ignore[arg-type]
-    except TypeError:  # of several types
-        return _variables({os.fsdecode(name): os.fsdecode(value) for name, value in pairs})
-    variables = os.fsencode(joined).split(b"\0") if env else []
-    if "=" in names:
-        raise ValueError("illegal environment variable name")
-    if len(variables) != len(env):
-        raise ValueError("embedded null byte")
-    return variables
-
-
 def _checked(text: bytes) -> bytes:
     """Return a text that ctypes can pass, which would cut it at a NUL. Raise ValueError if it has one."""
     if b"\0" in text:
         raise ValueError("embedded null byte")
     return text
-
-
-def _strings(texts: Sequence[bytes]) -> ctypes.Array[ctypes.c_char_p]:
-    """Return texts without a NUL as execve(2) takes them."""
-    return _array(len(texts) + 1)(*texts)
-
-
-@functools.lru_cache(maxsize=64)
-def _array(length: int) -> type[ctypes.Array[ctypes.c_char_p]]:
-    """Return the type of an array, which ctypes would make again at each use: that takes longer than to fill it."""
-    return ctypes.c_char_p * length
 
 
 def _resolved(streams: Sequence[Stream]) -> list[Stream]:
@@ -237,13 +213,11 @@ def _resolved(streams: Sequence[Stream]) -> list[Stream]:
     return [stdin, stdout, same if stderr == subprocess.STDOUT else stderr]
 
 
-def _descriptor(stream: Stream, copies: list[int]) -> int | None:
-    """Return a descriptor above the standard ones, so that these can be set one by one; None to inherit.
+def _descriptor(stream: int | IO[Any], copies: list[int]) -> int:
+    """Return a descriptor above the standard ones, so that these can be set one by one.
 
     It is appended to `copies` if it must be closed after the start.
     """
-    if stream is None:
-        return None
     if stream == subprocess.DEVNULL:
         copies.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         stream = copies[-1]
@@ -254,16 +228,26 @@ def _descriptor(stream: Stream, copies: list[int]) -> int | None:
     return copies[-1]
 
 
+def _ignored() -> tuple[int, ...]:
+    """Return the signals that this process ignores, as Python knows."""
+    return tuple(compress(NUMBERS, map(is_, map(_signal.getsignal, NUMBERS), repeat(_signal.SIG_IGN))))
+
+
 @functools.cache
-def _attributes(heard: tuple[int, ...]) -> ctypes.Array[ctypes.c_char]:
-    """Return the attributes of a child, which are never destroyed: there are as many as there are stop sequences."""
+def _attributes(heard: tuple[int, ...], ignored: tuple[int, ...]) -> ctypes.Array[ctypes.c_char]:
+    """Return the attributes of a child, which are never destroyed: there are few stop sequences and sets of signals.
+
+    The default action is set for all signals that are not ignored. A child would have it anyway after its exec, but
+    glibc asks the kernel about each signal that is not named here, which takes a fiftieth of a start.
+    """
     defaults = {getattr(signal, name) for name in DEFAULT_FOR_CHILDREN if hasattr(signal, name)}
+    defaults.update(heard, set(NUMBERS).difference(ignored))
     attributes, c = _Room(), libc()
     _check(c.posix_spawnattr_init(attributes))
     c.posix_spawnattr_setflags(attributes, ctypes.c_short(SETPGROUP | SETSIGDEF | SETSIGMASK))
     c.posix_spawnattr_setpgroup(attributes, 0)
     c.posix_spawnattr_setsigmask(attributes, _signal_set(()))
-    c.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults.union(heard)))
+    c.posix_spawnattr_setsigdefault(attributes, _signal_set(defaults))
     return attributes
 
 

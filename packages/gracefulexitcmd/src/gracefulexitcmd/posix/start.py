@@ -32,7 +32,7 @@ def start(
     refuses that. Raise OSError and ValueError as `subprocess.Popen` does.
     """
     argv = [os.fspath(word) for word in request.argv]
-    heard = tuple(int(stage.signal) for stage in request.stop if stage.signal is not signal.SIGKILL)
+    heard = tuple([int(stage.signal) for stage in request.stop if stage.signal is not signal.SIGKILL])
     if _asks_for_more(request) or not (sys.platform == "linux" or _would_miss(heard)):
         return _popen(request, argv, env, streams), False
     from gracefulexitcmd.posix import spawn  # ctypes costs a millisecond, which the import should not

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from ctypes import wintypes
 
@@ -23,9 +22,6 @@ Ready: TypeAlias = tuple[()]
 
 MOST_HANDLES = 64
 """MAXIMUM_WAIT_OBJECTS of WaitForMultipleObjects."""
-
-SIGNALS_EVERY = 0.1
-"""Seconds. Python runs signal handlers in the main thread, and no signal interrupts WaitForMultipleObjects there."""
 
 LONGEST_WAIT = 86_400.0
 """Seconds, as on other systems; WaitForMultipleObjects accepts at most 49 days."""
@@ -54,12 +50,8 @@ class Poller(Attended):
         self._watched = {watched: then for watched, then in self._watched.items() if watched != handle}
 
     def wait(self, timeout: float | None) -> Ready:
-        """Block until a handle is signalled, for at most `timeout` seconds, and at most a day.
-
-        In the main thread it returns early, ten times a second.
-        """
-        longest = SIGNALS_EVERY if threading.current_thread() is threading.main_thread() else LONGEST_WAIT
-        seconds = longest if timeout is None else min(timeout, longest)
+        """Block until a handle is signalled, for at most `timeout` seconds, and at most a day."""
+        seconds = LONGEST_WAIT if timeout is None else min(timeout, LONGEST_WAIT)
         handles = (self._wake, *self._watched)
         array = (wintypes.HANDLE * len(handles))(*handles)
         try:

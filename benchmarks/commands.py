@@ -112,14 +112,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _judged(take: Take) -> tuple[Figure, float]:
     """Return the figure, and the reference as a multiple of itself.
 
-    Ours and the reference are taken in turns, so that a machine that is slower for a while is slower for all; the
-    first round is a warm-up.
+    Ours and the reference are taken in turns, so that a machine that is slower for a while is slower for all, and none
+    finds its code in the processor's caches because it ran just before. The first round is a warm-up.
     """
-    rounds = [(take.reference(), take.ours(), take.reference()) for _ in range(take.times + 1)][1:]
-    before, ours, after = zip(*rounds, strict=True)
+    rounds = [[(take.reference(), take.ours()) for _ in range(2)] for _ in range(take.times + 1)][1:]
+    (before, first), (after, second) = (tuple(zip(*half, strict=True)) for half in zip(*rounds, strict=True))
     reference = Figure(take.measure, before + after).median
     spread = statistics.median(after) / statistics.median(before)
-    return Figure(replace(take.measure, reference=reference), ours), max(spread, 1 / spread)
+    return Figure(replace(take.measure, reference=reference), first + second), max(spread, 1 / spread)
 
 
 def _in_turns(start: Start, programs: Sequence[Sequence[str]], short: bool) -> list[tuple[float, ...]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-# The module `weakref` takes as long to import as four of this package.
-import _weakref
 import os
 import select
 import sys
@@ -30,10 +28,6 @@ if sys.platform == "linux":
     def _selector() -> select.epoll:
         return select.epoll(flags=select.EPOLL_CLOEXEC)
 
-    def _always_readable() -> int:
-        """Return a descriptor that is always readable: a counter that is not 0, eventfd(2)."""
-        return os.eventfd(1, os.EFD_CLOEXEC)
-
 else:
     import selectors
 
@@ -43,30 +37,15 @@ else:
         def poll(self, timeout: float | None) -> list[tuple[int, int]]:
             return [(key.fd, events) for key, events in self.select(timeout)]
 
-    def _always_readable() -> int:
-        """Return a descriptor that is always readable: a pipe without a writer is at its end, pipe(7)."""
-        reader, writer = os.pipe()
-        os.close(writer)
-        return reader
-
-
-class _Bell:
-    """A descriptor that is always readable; the last poller that uses it closes it."""
-
-    def __init__(self) -> None:
-        self.descriptor = _always_readable()
-
-
-_shared: _weakref.ref[_Bell] | None = None
-"""The bell that all pollers share, as long as one of them is open."""
-
 
 class Poller(Attended):
     """Calls a function when a descriptor is ready. The caller serialises all calls except `wait`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._bell = _bell()
+        if _known_bell is None:
+            _bell()  # now: a wake-up must not fail for lack of descriptors
+        self._rung: int | None = None
         self._selector = _selector()
         self._watched: dict[int, Reaction] = {}
 
@@ -96,25 +75,41 @@ class Poller(Attended):
                 then()
 
     def _ring(self) -> None:
-        if self._bell.descriptor not in self._watched:
-            self.watch(self._bell.descriptor, self._woken)
+        if self._rung is None:
+            self._rung = _bell()
+            self.watch(self._rung, self._woken)
 
     def _woken(self) -> None:
         # The last wake-up stays, so that it reaches every waiter.
-        if not self._closing:
-            self.forget(self._bell.descriptor)
+        if not self._closing and self._rung is not None:
+            self.forget(self._rung)
+            self._rung = None
 
     def _release(self) -> None:
         self._selector.close()
-        del self._bell
 
 
-def _bell() -> _Bell:
-    global _shared
-    found = None if _shared is None else _shared()
-    if found is None:
-        found = _Bell()
-        descriptor = found.descriptor
-        # Not by __del__: while it runs, a weak reference still returns the object, here to another thread.
-        _shared = _weakref.ref(found, lambda _: os.close(descriptor))
-    return found
+_known_bell: tuple[int, int] | None = None
+"""A descriptor and the inode of its pipe."""
+
+
+def _bell() -> int:
+    """Return a descriptor that is always readable: a pipe without a writer is at its end, pipe(7).
+
+    The first poller makes it, and it stays open for all later ones: to make one takes a fiftieth of a short run. A
+    program that becomes a daemon closes it, and another file may get its number.
+    """
+    global _known_bell
+    if _known_bell is None or _inode(_known_bell[0]) != _known_bell[1]:
+        reader, writer = os.pipe()
+        os.close(writer)
+        _known_bell = reader, os.fstat(reader).st_ino
+    return _known_bell[0]
+
+
+def _inode(descriptor: int) -> int | None:
+    """Return the inode of an open file; None if the descriptor is closed."""
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return None

@@ -179,8 +179,8 @@ def _own_directory_swept() -> str | None:
     own = own_directory()
     with contextlib.suppress(OSError):
         for name in os.listdir(own) if own is not None else ():
-            maker = name.removeprefix(prefix()).partition("-")[0]
-            if name.startswith(prefix()) and not os.path.exists(f"/proc/{maker}"):
+            rest = name.removeprefix(prefix())
+            if rest != name and not os.path.exists(f"/proc/{rest.partition('-')[0]}"):
                 Cgroup(f"{own}/{name}").remove()
     return own
 

@@ -100,11 +100,16 @@ def _bell() -> int:
     program that becomes a daemon closes it, and another file may get its number.
     """
     global _known_bell
-    if _known_bell is None or _inode(_known_bell[0]) != _known_bell[1]:
-        reader, writer = os.pipe()
-        os.close(writer)
-        _known_bell = reader, os.fstat(reader).st_ino
-    return _known_bell[0]
+    known = _known_bell
+    if known is not None and _inode(known[0]) == known[1]:
+        return known[0]
+    reader, writer = os.pipe()
+    os.close(writer)
+    if _known_bell is not known and _known_bell is not None:  # another thread has made one meanwhile
+        os.close(reader)
+        return _known_bell[0]
+    _known_bell = reader, os.fstat(reader).st_ino
+    return reader
 
 
 def _inode(descriptor: int) -> int | None:

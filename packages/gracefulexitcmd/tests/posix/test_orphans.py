@@ -204,6 +204,22 @@ print(json.dumps(child.wait()))
     assert facts(program) == 0
 
 
+def test_pid_of_an_ended_leader_may_lead_a_later_command() -> None:
+    """The kernel may reuse it before the first container has noted the end: the later command is still no orphan."""
+    program = """
+first, second, known = ManualContainer(), ManualContainer(), orphans.Orphans()
+known.opened(first)
+known.opened(second)
+known.command_started(4711, first)
+known.command_started(4711, second)
+known.command_ended(4711, first)
+led = known.leads(4711)
+known.command_ended(4711, second)
+print(json.dumps([led, known.leads(4711)]))
+"""
+    assert facts(program) == [True, False]
+
+
 def test_slow_looks_for_ended_orphans_are_rare_while_none_ends() -> None:
     """With thousands of orphans the kernel takes a millisecond for each look."""
     program = """

@@ -136,7 +136,7 @@ class ManualContainer(ProcessSet):
         """
         self._outside = self._outside or not inside
         self._running.add(leader)
-        _orphans.command_started(leader)
+        _orphans.command_started(leader, self)
         if self._ledger is not None:
             self._ledger.started(leader)
 
@@ -169,6 +169,7 @@ class ManualContainer(ProcessSet):
         if not group_empty:
             self._left.add(leader)
         self._running.discard(leader)
+        _orphans.command_ended(leader, self)
 
     def surely_empty(self) -> bool:
         """Return whether it is known without a scan that no process is left."""
@@ -261,7 +262,7 @@ class ManualContainer(ProcessSet):
     def _evidence(self, processes: Iterable[Process], inside: frozenset[int]) -> membership.Evidence:
         left = membership.still_left(self._left, processes)
         # Go through the processes, not through the leaders: with many jobs there are many leaders outside of them.
-        foreign = _orphans.leaders().intersection(one.pid for one in processes) - self._running
+        foreign = {one.pid for one in processes if _orphans.leads(one.pid)} - self._running
         return membership.Evidence(self.cookie, self._since, self._running | left, self._known, foreign, inside)
 
     def _may_own(self, orphan: Process) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from itertools import chain
 
 from gracefulexitcmd import clock
 from gracefulexitcmd.posix import process_table, subreaper
@@ -48,7 +47,10 @@ class Orphans:
         self.all_noted = False
         """Whether the last list of children held only leaders and orphans."""
         self._owners: list[ManualContainer] = []
+        self._leaders: dict[int, ManualContainer] = {}
         self._unexplained: dict[int, Process] = {}
+        self._noted: dict[int, dict[int, Process]] = {}
+        """The orphans by pid, each with its place: those of its container, or the unexplained ones."""
         self._unread: list[int] = []
         self._listed_at = float("-inf")
 
@@ -65,16 +67,26 @@ class Orphans:
         with self.lock:
             if owner in self._owners:
                 self._owners.remove(owner)
+            for leader in tuple(owner._running):
+                self.command_ended(leader, owner)
+            for pid in [pid for pid in owner._orphans if self._noted.get(pid) is owner._orphans]:
+                del self._noted[pid]
 
-    def leaders(self) -> set[int]:
-        """Return the leaders of all running commands."""
-        return set[int]().union(*[owner._running for owner in self.owners()])
+    def leads(self, pid: int) -> bool:
+        """Return whether a process is the leader of a running command."""
+        return pid in self._leaders
 
-    def command_started(self, leader: int) -> None:
+    def command_started(self, leader: int, owner: ManualContainer) -> None:
         """Note that a child is a command; an orphan that had its pid is gone, and was reaped by other code."""
-        if subreaper.active:
-            with self.lock:
-                self._forget(leader)
+        with self.lock:
+            self._leaders[leader] = owner
+            self._forget(leader)
+
+    def command_ended(self, leader: int, owner: ManualContainer) -> None:
+        """Forget a leader that was reaped, unless a later command has got its pid."""
+        with self.lock:
+            if self._leaders.get(leader) is owner:
+                del self._leaders[leader]
 
     def of(self, owner: ManualContainer, since: float | None = None) -> list[int]:
         """Return the pids of a container's orphans, adopted until `since` as in `adopt`; reap those that have ended."""
@@ -94,8 +106,9 @@ class Orphans:
     def explain(self, members: Collection[int], owner: ManualContainer) -> None:
         """Give those of the unexplained orphans that are members of a container to it."""
         with self.lock:
-            for pid in self._unexplained.keys() & members:
-                owner._orphans[pid] = self._unexplained.pop(pid)
+            explained = self._unexplained.keys() & members
+            for pid in explained if explained and owner in self._owners else ():
+                self._note(self._unexplained.pop(pid), owner._orphans)
 
     def adopt(self, since: float | None = None) -> None:
         """Find the orphans adopted until `since`, by default until now, and reap those that have ended already.
@@ -105,8 +118,9 @@ class Orphans:
         with self.lock:
             if since is not None and self._listed_at >= since:
                 return
-            while self._unread:
-                self._unexplained.pop(self._unread.pop(), None)
+            for pid in self._unexplained.keys() & self._unread:
+                self._forget(pid)
+            self._unread.clear()
             for _ in range(process_table.MOST_SCANS):  # some fork and exit faster than they can be reaped
                 began = clock.now()
                 new = self._new()
@@ -127,7 +141,7 @@ class Orphans:
             found = False
             while _any_ended():
                 found = True
-                if not (self._reap(chain(*self._all())) or self._reap(self._unnoted())):
+                if not (self._reap(self._noted) or self._reap(self._unnoted())):
                     break  # a command, or a child that the program started in another way
             if self._owners:
                 return True, found
@@ -144,21 +158,17 @@ class Orphans:
             if carries(pid, owner.cookie) and (found := process_table.process(pid)) is not None and found.alive:
                 yield found
 
-    def _all(self) -> list[dict[int, Process]]:
-        return [self._unexplained, *[owner._orphans for owner in self._owners]]
-
     def _new(self) -> list[int]:
         """Return the children that are neither leaders nor noted, the youngest first: some live only for a moment.
 
         Forget the orphans that are gone, because other code has reaped them.
         """
         listed = [*map(int, process_table.children_text(os.getpid(), os.getpid()).split())]
-        known = self.leaders().union(*self._all())
-        new = [pid for pid in reversed(listed) if pid not in known]
-        if len(known) + len(new) > len(listed):
-            for gone in known.difference(listed):
+        new = set(listed).difference(self._leaders, self._noted)
+        if len(self._leaders) + len(self._noted) + len(new) > len(listed):
+            for gone in set(self._noted).difference(listed):
                 self._forget(gone)
-        return new
+        return [pid for pid in reversed(listed) if pid in new] if new else []
 
     def _adopt(self, pid: int) -> bool:
         """Note a new child, or reap it; return whether it was reaped."""
@@ -171,9 +181,9 @@ class Orphans:
         owner, mark = next(self._marks(found, carried or ()), (None, ""))
         if owner is not None:
             owner._known.setdefault(found.identity, mark)
-            owner._orphans[pid] = found
+            self._note(found, owner._orphans)
             return False
-        self._unexplained[pid] = found
+        self._note(found, self._unexplained)
         if carried is None:  # it executes a new program, or belongs to another user: read its environment again
             self._unread.append(pid)
         return False
@@ -201,9 +211,13 @@ class Orphans:
                 if os.getpgid(pid) != os.getpgrp():
                     yield pid
 
+    def _note(self, orphan: Process, place: dict[int, Process]) -> None:
+        place[orphan.pid] = orphan
+        self._noted[orphan.pid] = place
+
     def _forget(self, pid: int) -> None:
-        for orphans in self._all():
-            orphans.pop(pid, None)
+        if (place := self._noted.pop(pid, None)) is not None:
+            place.pop(pid, None)
 
 
 def cookies(pid: int) -> list[str] | None:

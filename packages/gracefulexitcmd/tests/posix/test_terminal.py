@@ -80,6 +80,25 @@ def test_ctrl_z_stops_program_and_foreground_command(shell: Shell, tmp_path: Pat
     shell.read_until(rb"got word\r\nexit status 0\r\n")
 
 
+def test_ctrl_z_before_the_foreground_was_given_counts(shell: Shell, tmp_path: Path) -> None:
+    """The command is continued then only if it was stopped because it used the terminal too early."""
+    run(
+        shell,
+        tmp_path,
+        "from gracefulexitcmd.posix import terminal\n"
+        "real = terminal.foreground\n"
+        "def late(opened, pid):\n"
+        "    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)\n"
+        "    return real(opened, pid)\n"
+        "terminal.foreground = late\n"
+        "ended = g.Cmd(['sh', '-c', 'kill -TSTP $$; echo continued'], foreground=True).run()\n"
+        "print(ended.reason)\n",
+    )
+    shell.read_until(rb"Stopped .*" + PROMPT)
+    shell.type("fg\n")
+    shell.read_until(rb"continued\r\nexit status 0\r\n")
+
+
 def test_command_stopped_by_terminal_is_reported(shell: Shell, tmp_path: Path) -> None:
     """It reads from the terminal itself in the background, as ssh(1) and sudo(8) do."""
     run(

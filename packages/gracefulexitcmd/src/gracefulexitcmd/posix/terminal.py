@@ -99,7 +99,8 @@ class Foreground:
         with contextlib.suppress(OSError):  # the terminal has hung up
             if os.tcgetpgrp(self._terminal) == os.getpgrp():
                 _quietly(lambda terminal: os.tcsetpgrp(terminal, self._group), self._terminal)
-                os.killpg(self._group, signal.SIGCONT)
+                if _stopped_by(self._group) != signal.SIGTSTP:  # else Ctrl-Z came already: `_watch` will see it
+                    os.killpg(self._group, signal.SIGCONT)
                 return True
         return False
 
@@ -126,6 +127,14 @@ def watch(pid: int, argv: str, foreground: Foreground | None) -> None:
     """
     with contextlib.suppress(RuntimeError):  # no thread can be started
         threading.Thread(target=_watch, args=(pid, argv, foreground), name=f"watch {pid}", daemon=True).start()
+
+
+def _stopped_by(pid: int) -> int | None:
+    """Return the signal that has stopped a child, unless `_watch` has seen it; None if it runs or was reaped."""
+    with contextlib.suppress(ChildProcessError):
+        stopped = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        return None if stopped is None else stopped.si_status
+    return None
 
 
 def _watch(pid: int, argv: str, foreground: Foreground | None) -> None:

@@ -165,11 +165,15 @@ def test_death_is_noticed_without_polling_despite_timeout(monkeypatch: pytest.Mo
         return real(poller, timeout)
 
     monkeypatch.setattr(Poller, "wait", counted)
-    ended = Cmd(["sleep", "0.3"], timeout=1000).run()
-    assert ended.ok
+    command = Cmd(["sleep", "0.3"], timeout=1000)
+    waiting = threading.Thread(target=command.run)  # the main thread looks for signals meanwhile
+    waiting.start()
+    waiting.join()
+    assert command.exit is not None
+    assert command.exit.ok
     assert len(wakes) == 1
     assert wakes[0] is not None
-    assert wakes[0] > 0.3
+    assert wakes[0] > 900
 
 
 def test_grace_period_is_awaited_without_polling(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

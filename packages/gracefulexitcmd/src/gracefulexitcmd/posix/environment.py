@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 from itertools import compress, count
 from operator import is_not
@@ -23,10 +22,16 @@ class Passed(NamedTuple):
     """Variables as the kernel takes them; `strings` are valid as long as this object lives."""
 
     strings: Strings
-    names: tuple[bytes, ...] = ()
-    values: tuple[bytes, ...] = ()
-    base: Passed | None = None
-    """The variables that most of the strings belong to."""
+    owner: Kept | None = None
+    """The variables that hold most of the strings."""
+
+
+class Kept(NamedTuple):
+    """The variables of this process at an earlier start."""
+
+    names: tuple[bytes, ...]
+    values: tuple[bytes, ...]
+    strings: Strings
 
 
 def passed(env: Mapping[str, str] | Mapping[bytes, bytes]) -> Passed:
@@ -51,25 +56,19 @@ def passed(env: Mapping[str, str] | Mapping[bytes, bytes]) -> Passed:
 
 def strings(texts: Sequence[bytes]) -> Strings:
     """Return texts without a NUL as execve(2) takes them."""
-    return _array(len(texts) + 1)(*texts)
+    return (ctypes.c_char_p * (len(texts) + 1))(*texts)
 
 
-@functools.lru_cache(maxsize=64)
-def _array(length: int) -> type[Strings]:
-    """Return the type of an array, which ctypes would make again at each use: that takes longer than to fill it."""
-    return ctypes.c_char_p * length
-
-
-_last: Passed | None = None
-"""The variables of this process at an earlier start. Most starts pass the same ones, except for the cookie."""
+_kept: Kept | None = None
+"""Most starts pass the same variables, except for the cookie."""
 
 
 def _own(env: Mapping[bytes, bytes]) -> Passed:
-    global _last
-    base, names, values = _last, tuple(env), tuple(env.values())
-    if base is None or base.names != names:
-        base = _last = Passed(strings(list(map(b"=".join, env.items()))), names, values)
-    copy = type(base.strings).from_buffer_copy(base.strings)
-    for index in compress(count(), map(is_not, values, base.values)):
+    global _kept
+    kept, names, values = _kept, tuple(env), tuple(env.values())
+    if kept is None or kept.names != names:
+        kept = _kept = Kept(names, values, strings(list(map(b"=".join, env.items()))))
+    copy = type(kept.strings).from_buffer_copy(kept.strings)
+    for index in compress(count(), map(is_not, values, kept.values)):
         copy[index] = b"%b=%b" % (names[index], values[index])
-    return Passed(copy, base=base)
+    return Passed(copy, kept)

@@ -6,7 +6,7 @@
 # Matters: A comparison of SigIgn in /proc/PID/status with that of another start must leave these two out. A library that uses
 #          them sets its handlers when it needs them, so no program was seen to suffer.
 set -euo pipefail
-ldd --version | head -1
+ldd --version | sed -n 1p
 python3 --version
 got=$(python3 - <<'PYTHON'
 import os, subprocess
